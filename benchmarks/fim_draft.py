@@ -1,0 +1,73 @@
+"""Completing code that repeats code nearby: drafts from the prompt's own n-grams against plain decoding.
+
+    python benchmarks/fim_draft.py [MODEL.gguf]
+
+Starter model unless another is named; greedy, the same engine with and without drafts in turn, medians.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from qwen_cli.engines.llamacpp import LlamaCpp
+from qwen_cli.engines.protocol import Sampling
+from qwen_cli.models import reference
+from qwen_cli.tasks import fim
+
+ROUNDS = 3
+TOKENS = 96
+
+BLOCK = '''    def set_{0}(self, value: float) -> None:
+        """Store the {0} and mark the layout as stale."""
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"{0} must be a number, got {{value!r}}")
+        if value < 0:
+            raise ValueError(f"{0} must not be negative, got {{value!r}}")
+        self._{0} = float(value)
+        self._stale = True
+
+'''
+PREFIX = "class Box:\n" + BLOCK.format("width") + BLOCK.format("height") + "    def set_depth(self"
+SUFFIX = "\n    def area(self) -> float:\n        return self._width * self._height\n"
+
+
+def main() -> None:
+    path = sys.argv[1] if len(sys.argv) > 1 else "starter"
+    weights = reference.resolve(path)
+    prompt = fim.prompt(fim.Hole(PREFIX, SUFFIX, "box.py"))
+    speeds: dict[str, list[float]] = {}
+    texts = {}
+    engines = {
+        "plain": LlamaCpp(weights, context=2048, parallel=1),
+        "draft": LlamaCpp(weights, context=2048, parallel=1, draft="ngram"),
+    }
+    for _ in range(ROUNDS + 1):
+        for name, engine in engines.items():
+            texts[name], speed = decode(engine, prompt)
+            speeds.setdefault(name, []).append(speed)
+    for engine in engines.values():
+        engine.close()
+    plain, draft = (statistics.median(speeds[name][1:]) for name in ("plain", "draft"))
+    print(f"model {Path(weights.path).name}, {TOKENS} tokens, same text: {texts['plain'] == texts['draft']}")
+    print(
+        f"edit-like completion: draft {draft:.1f} tok/s, plain {plain:.1f} tok/s, "
+        f"ratio {draft / plain:.2f} (bar ≥ 1.4)"
+    )
+
+
+def decode(engine: LlamaCpp, prompt: str) -> tuple[str, float]:
+    """The greedy text and its tokens per second, prefill left out."""
+    text, first, usage = "", 0.0, None
+    for piece in engine.complete(prompt, sampling=Sampling(temperature=0.0, max_tokens=TOKENS)):
+        first = first or time.perf_counter()
+        text += piece.text
+        usage = piece.usage or usage
+    assert usage
+    return text, (usage.generated_tokens - 1) / (time.perf_counter() - first)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""`qwen`: a person's own machine, good at what the Qwen models are good at.
+
+As a library::
+
+    from qwen_cli import load
+
+    with load("starter") as engine:
+        for piece in engine.chat([{"role": "user", "content": "Hello"}]):
+            print(piece.text, end="")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.errors import QwenError
+
+if TYPE_CHECKING:
+    from qwen_cli.engines import Engine, Piece, Sampling, Usage, load
+
+__version__ = "0.1.0"
+__all__ = ["Engine", "Piece", "QwenError", "Sampling", "Usage", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # Engines are resolved on first use, so that `qwen --help` never pays for them.
+    if name in {"Engine", "Piece", "Sampling", "Usage", "load"}:
+        from qwen_cli import engines
+
+        return getattr(engines, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,136 @@
+"""The `qwen` program: its commands, and the one place where faults become a line on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from qwen_cli import __version__
+from qwen_cli.commands import chat, code_fim, config, doctor, models, sandbox
+from qwen_cli.commands import eval as evaluation
+from qwen_cli.errors import QwenError
+
+app = typer.Typer(
+    name="qwen",
+    help="Your own machine, good at what the Qwen models are good at.",
+    no_args_is_help=True,
+    # Plain help: rich would take as long to import as everything else together.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("chat")(chat.chat)
+app.command("code-fim")(code_fim.code_fim)
+app.add_typer(evaluation.app, name="eval")
+app.add_typer(models.app, name="models")
+app.command("doctor")(doctor.doctor)
+app.add_typer(config.app, name="config")
+app.add_typer(sandbox.app, name="sandbox")
+
+# Typer carries click inside itself in newer releases; its public BadParameter leads to the base either way.
+_ClickError: type = typer.BadParameter.__mro__[2]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qwen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; allowed anywhere.")] = False,
+) -> None:
+    """Your own machine, good at what the Qwen models are good at."""
+
+
+def main() -> NoReturn:
+    """Run the program. Exit codes: 0, 1 failure, 2 usage, 130 interrupted, 141 reader of stdout gone."""
+    argv = sys.argv[1:]
+    ours = argv[: argv.index("--")] if "--" in argv else argv
+    debug = "--debug" in ours or bool(os.environ.get("QWEN_DEBUG"))
+    if "--debug" in ours:
+        argv.remove("--debug")
+    code = _run(argv, debug)
+    try:
+        sys.stdout.flush()
+    except (BrokenPipeError, ValueError):
+        _abandon_stdout()
+    sys.exit(code)
+
+
+def _run(argv: list[str], debug: bool) -> int:
+    try:
+        result = app(args=argv, prog_name="qwen", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except SystemExit as leaving:
+        # Typer turns a reader of stdout that has gone into exit 1, which would read as a failure of ours.
+        if isinstance(leaving.__context__, BrokenPipeError):
+            _abandon_stdout()
+            return 141
+        raise
+    except QwenError as fault:
+        if debug:
+            raise
+        _complain(str(fault))
+        return fault.exit_code
+    except Exception as fault:
+        if isinstance(fault, _ClickError):
+            _complain(_usage_line(fault, argv))
+            return int(getattr(fault, "exit_code", 2))
+        if debug:
+            raise
+        _complain(_unforeseen(fault))
+        return 1
+
+
+def _usage_line(fault: Exception, argv: list[str]) -> str:
+    """A wrong flag or argument in one line, with the value seen: Typer's own message may leave it out."""
+    context = getattr(fault, "ctx", None)
+    command = context.command_path if context else "qwen"
+    message = " ".join(fault.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    seen = _value_of(getattr(getattr(fault, "param", None), "opts", []), argv)
+    if seen is not None and seen not in message:
+        message += f", got {seen!r}"
+    return f"{message}. See `{command} --help`"
+
+
+def _value_of(options: list[str], argv: list[str]) -> str | None:
+    """What was given for the first of `options` that stands in `argv`."""
+    for word, following in zip(argv, [*argv[1:], None], strict=True):
+        name, equals, value = word.partition("=")
+        if name in options:
+            return value if equals else following
+    return None
+
+
+def _unforeseen(fault: Exception) -> str:
+    if isinstance(fault, OSError) and fault.strerror:
+        where = f"{fault.filename}: " if fault.filename else ""
+        return f"{where}{fault.strerror}"
+    what = " ".join(str(fault).split()) or "no details"
+    return f"unexpected {type(fault).__name__}: {what}. Run again with --debug for a traceback"
+
+
+def _complain(line: str) -> None:
+    # File names and server replies reach this line: they must not steer the terminal.
+    from qwen_cli.ui.terminal import strip_escapes
+
+    line = " ".join(strip_escapes(line).split())
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        sys.stderr.write(f"\x1b[31mqwen:\x1b[0m {line}\n")
+    else:
+        sys.stderr.write(f"qwen: {line}\n")
+
+
+def _abandon_stdout() -> None:
+    # The reader is gone: Python would complain once more while it shuts down.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

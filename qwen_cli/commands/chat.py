@@ -1,0 +1,294 @@
+"""`qwen chat`: ask once, or talk."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qwen_cli import config
+from qwen_cli.commands import options
+from qwen_cli.commands.opening import open_engine, say
+from qwen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.engines import Engine
+    from qwen_cli.tasks.conversation import Conversation
+    from qwen_cli.tasks.sessions import Session
+    from qwen_cli.tasks.tools import Toolbox
+
+
+def _sessions(incomplete: str) -> list[str]:
+    from qwen_cli.tasks import sessions
+
+    return [name for name in sessions.names() if name.startswith(incomplete)]
+
+
+def chat(
+    message: Annotated[
+        list[str] | None,
+        typer.Argument(help="The question. Without one, on a terminal, a conversation starts."),
+    ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", "-f", help="Put a text file before the question (repeatable; - is stdin)."),
+    ] = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")] = None,
+    schema: Annotated[
+        str | None, typer.Option("--schema", help="JSON schema (file or text) the answer must satisfy.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one object: text, thinking, usage, timings.")
+    ] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the text as it comes, not rendered.")] = False,
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Let the model think first, or not.")
+    ] = None,
+    thinking_budget: Annotated[
+        int | None, typer.Option("--thinking-budget", help="Most tokens to think for before answering.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--continue", "-c", help="Go on with the latest session."),
+    ] = False,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            "--session",
+            help="Go on with, or start, the session of this name.",
+            autocompletion=_sessions,
+        ),
+    ] = None,
+    overflow: Annotated[
+        str | None,
+        typer.Option(
+            "--overflow",
+            help="When the context is full: slide (drop the oldest turns), summarise them, or stop.",
+        ),
+    ] = None,
+    tools: Annotated[
+        list[Path] | None,
+        typer.Option("--tools", help="Python file whose typed functions the model may call."),
+    ] = None,
+    mcp: Annotated[Path | None, typer.Option("--mcp", help="MCP servers file (mcpServers).")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Run tools without asking.")] = False,
+    model: options.Model = None,
+    engine: options.Engine = None,
+    endpoint: options.Endpoint = None,
+    context: options.Context = None,
+    adapter: options.Adapter = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    presence_penalty: options.PresencePenalty = None,
+    frequency_penalty: options.FrequencyPenalty = None,
+    seed: options.Seed = None,
+    max_tokens: options.MaxTokens = None,
+    stop: options.Stop = None,
+) -> None:
+    """Talk with a Qwen model.
+
+    `qwen chat "question"` answers once; `cat FILE | qwen chat "summarise"` reads standard input;
+    bare `qwen chat` starts a conversation.
+    """
+    settings = options.merged(
+        config.load(),
+        model=model,
+        engine=engine,
+        endpoint=endpoint,
+        context=context,
+        system=system,
+        overflow=overflow,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        max_tokens=max_tokens,
+        thinking_budget=thinking_budget,
+    )
+    if raw and as_json:
+        raise UsageError("--raw and --json exclude each other", "choose one")
+    if resume and session:
+        raise UsageError("--continue and --session exclude each other", "choose one")
+    question = _question(message or [], file or [])
+    if question is None and as_json:
+        raise UsageError("--json needs a question", 'run `qwen chat --json "…"`')
+    wanted = _schema(schema) if schema else None
+    saved = _session(resume, session)
+    if saved and saved.model and saved.engine != "remote":
+        settings.setdefault("model", saved.model)
+
+    with (
+        _toolbox(tools or [], mcp or settings.get("mcp"), yes=yes, asks=question is None) as toolbox,
+        open_engine(settings, adapters=adapter or (), trust_remote_code=trust_remote_code) as loaded,
+    ):
+        conversation = _conversation(loaded, saved, settings)
+        asked = options.sampling(settings, seed=seed, stop=stop)
+        conversation.sampling = asked.over(conversation.sampling)
+        conversation.thinking = _thinking(
+            loaded, think, settings.get("thinking_budget"), conversation.thinking
+        )
+        conversation.schema = wanted or conversation.schema
+        conversation.toolbox = toolbox
+        if question is None:
+            from qwen_cli.commands import chat_repl
+
+            chat_repl.run(
+                conversation,
+                session=saved,
+                load_engine=lambda name: open_engine({**settings, "model": name}),
+                raw=raw,
+            )
+        else:
+            _ask(conversation, question, saved, as_json=as_json, raw=raw)
+
+
+def _ask(
+    conversation: Conversation, question: str, saved: Session | None, *, as_json: bool, raw: bool
+) -> None:
+    """Answer `question` on standard output; with a session, keep both, also when the answer is cut short."""
+    from qwen_cli.commands import chat_output
+
+    started = len(conversation.messages)
+    try:
+        if as_json:
+            chat_output.as_json(conversation, question)
+        elif raw or not sys.stdout.isatty():
+            chat_output.plain(conversation, question)
+        else:
+            chat_output.rendered(conversation, question)
+    finally:
+        if saved and len(conversation.messages) > started:
+            from qwen_cli.tasks import sessions
+
+            saved.record(conversation)
+            if remark := sessions.save(saved):
+                say(remark)
+            if conversation.engine.capabilities.state:
+                conversation.engine.save_state(sessions.kv_path(saved.name))
+
+
+def _question(words: list[str], files: list[Path]) -> str | None:
+    """What is asked: files, then standard input, then the words. `None` where a person is to type."""
+    from qwen_cli.tasks import attachments
+
+    texts = [("stdin" if str(path) == "-" else str(path), attachments.read_text(path)) for path in files]
+    piped = sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty()
+    typed = " ".join(words).strip()
+    if words and not typed:
+        raise UsageError("the question is empty", "write one, or run bare `qwen chat` to talk")
+    if piped and Path("-") not in files:
+        text = attachments.read_text("-")
+        if text.strip() and typed:
+            texts.append(("stdin", text))
+        elif text.strip():
+            typed = text
+    if typed or texts:
+        return attachments.as_prompt(texts, typed) if texts else typed
+    if piped or sys.stdin is None or sys.stdin.closed:
+        raise UsageError("the question is empty", 'write one: `qwen chat "…"`, or pipe it in')
+    return None
+
+
+def _schema(given: str) -> dict[str, Any]:
+    """A JSON schema from a file or from the text itself. Raises `UsageError`."""
+    import jsonschema
+
+    from qwen_cli.tasks import attachments
+
+    text = given if given.lstrip().startswith("{") else attachments.read_text(Path(given))
+    where = "--schema" if text is given else given
+    try:
+        schema = json.loads(text)
+        jsonschema.validators.validator_for(schema).check_schema(schema)
+    except json.JSONDecodeError as fault:
+        raise UsageError(f"{where} is not JSON: {fault}", "give a JSON schema") from None
+    except jsonschema.SchemaError as fault:
+        raise UsageError(f"{where} is not a JSON schema: {fault.message}", "mend it") from None
+    if not isinstance(schema, dict):
+        raise UsageError(f"{where} is not a JSON schema object, got {text.strip()[:40]!r}")
+    return schema
+
+
+def _session(resume: bool, name: str | None) -> Session | None:
+    """The session to go on with (or to start, by name); `None` where nothing is kept until /save."""
+    if not resume and not name:
+        return None
+    from qwen_cli.errors import SessionError
+    from qwen_cli.tasks import sessions
+
+    if resume:
+        name = sessions.latest()
+        if name is None:
+            raise SessionError("there is no session to go on with", "start one with `qwen chat`")
+    assert name
+    return sessions.load(name) if sessions.path(name).exists() else sessions.new(name=name)
+
+
+def _conversation(engine: Engine, saved: Session | None, settings: dict[str, Any]) -> Conversation:
+    from qwen_cli.tasks.conversation import Conversation
+
+    if saved and saved.messages:
+        conversation = saved.resume(engine)
+        from qwen_cli.tasks import sessions
+
+        state = sessions.kv_path(saved.name)
+        if engine.capabilities.state and state.exists():
+            engine.load_state(state)
+    else:
+        conversation = Conversation(engine)
+    conversation.system = settings.get("system", conversation.system)
+    conversation.overflow = settings.get("overflow", conversation.overflow)
+    return conversation
+
+
+def _thinking(
+    engine: Engine, think: bool | None, budget: int | None, before: bool | int | None
+) -> bool | int | None:
+    """What the flags ask for, if this model can do it. Raises `UsageError`."""
+    can = engine.capabilities.thinking
+    if think and can is None and engine.name != "remote":
+        raise UsageError(f"{engine.model} does not think", "choose a thinking model, such as qwen3:8b")
+    if think is False and can == "always":
+        raise UsageError(f"{engine.model} always thinks", "choose its instruct sibling")
+    if think is False:
+        return False
+    if budget is not None and (can or engine.name == "remote"):
+        return budget
+    return think if think is not None else before
+
+
+def _toolbox(
+    paths: list[Path], mcp: Path | str | None, *, yes: bool, asks: bool
+) -> AbstractContextManager[Toolbox | None]:
+    """The tools the model may call. `asks`: whoever holds the conversation sets `approve` itself."""
+    if not paths and not mcp:
+        return nullcontext()
+    from qwen_cli.tasks.tools import Toolbox
+
+    if not yes and not asks and not sys.stderr.isatty():
+        raise UsageError("tools run only after asking, and there is no terminal to ask on", "add --yes")
+    boxes: list[Toolbox] = []
+    try:
+        boxes += [Toolbox.from_python(path) for path in paths]
+        if mcp:
+            boxes.append(Toolbox.from_mcp(Path(mcp).expanduser()))
+    except BaseException:
+        for box in boxes:
+            box.close()
+        raise
+    if yes:
+        return Toolbox.joined(boxes, approve=lambda call: True)
+    from qwen_cli.commands.approval import ask
+
+    return Toolbox.joined(boxes, approve=ask)

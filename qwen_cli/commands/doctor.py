@@ -1,0 +1,193 @@
+"""`qwen doctor`: what this machine has, what works, and what to do about the rest."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+import typer
+
+# What each engine stands on; imported in a child so that a crash in a library is a finding, not our end.
+_ENGINES = {
+    "llamacpp": "import xllamacpp; print(xllamacpp.__version__)",
+    "transformers": (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "import torch, torchvision, transformers, accelerate\n"
+        "print(f'{transformers.__version__}, torch {torch.__version__}')"
+    ),
+    "remote": "import openai; print(openai.__version__)",
+}
+_DEVICES = """
+import json, torch
+found = [
+    {"name": torch.cuda.get_device_name(i), "memory": torch.cuda.get_device_properties(i).total_memory}
+    for i in range(torch.cuda.device_count())
+]
+if torch.backends.mps.is_available():
+    found.append({"name": "Apple GPU (MPS)", "memory": torch.mps.recommended_max_memory()})
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `advice` says what to do where `state` is not ok."""
+
+    name: str
+    state: Literal["ok", "note", "bad"]
+    detail: str
+    advice: str = ""
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check this machine and what works on it.
+
+    Exits 1 if no engine works.
+    """
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
+    else:
+        _show(findings)
+    if not any(f.state == "ok" for f in findings if f.name.startswith("engine ")):
+        raise typer.Exit(1)
+
+
+def examine() -> list[Finding]:
+    """Every finding, in the order it is shown."""
+    return [
+        _python(),
+        _processor(),
+        _gpu(),
+        _memory(),
+        _disk(),
+        *(_engine(name, probe) for name, probe in _ENGINES.items()),
+        _hub(),
+        _models(),
+        _sandbox(),
+        _settings(),
+    ]
+
+
+def _python() -> Finding:
+    from qwen_cli import __version__
+
+    return Finding(
+        "qwen", "ok", f"{__version__} on Python {platform.python_version()}, {platform.platform()}"
+    )
+
+
+def _processor() -> Finding:
+    import psutil
+
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    return Finding("processor", "ok", f"{platform.machine()}, {physical} cores")
+
+
+def _gpu() -> Finding:
+    out = _child(_DEVICES)
+    devices = json.loads(out) if out and out.startswith("[") else []
+    if not devices:
+        return Finding("gpu", "note", "none found", "models run on the processor through llama.cpp")
+    return Finding("gpu", "ok", "; ".join(f"{d['name']}, {_size(d['memory'])}" for d in devices))
+
+
+def _memory() -> Finding:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    detail = f"{_size(memory.available)} free of {_size(memory.total)}"
+    if memory.available < 1 << 30:
+        return Finding("memory", "bad", detail, "close programs: the smallest model needs 1 GB")
+    return Finding("memory", "ok", detail)
+
+
+def _disk() -> Finding:
+    import shutil
+
+    from qwen_cli.models import store
+
+    folder = store.cache_folder()
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    detail = f"{_size(free)} free where models are kept ({folder})"
+    return Finding("disk", "ok", detail) if free > 2 << 30 else Finding("disk", "bad", detail, "make room")
+
+
+def _engine(name: str, probe: str) -> Finding:
+    out = _child(probe)
+    if out is None:
+        return Finding(f"engine {name}", "bad", "cannot be imported", "run `pip install -U qwen-cli`")
+    return Finding(f"engine {name}", "ok", out)
+
+
+def _hub() -> Finding:
+    from qwen_cli.models import store
+
+    if store.hub_reachable():
+        return Finding("model hub", "ok", "reachable")
+    return Finding("model hub", "note", "not reachable", "the starter model comes from the package index")
+
+
+def _models() -> Finding:
+    from qwen_cli.models import reference
+
+    here = [f"{weights.label} ({weights.format})" for weights in reference.local()]
+    if not here:
+        return Finding("models", "note", "none yet", "`qwen chat` fetches one; `qwen models list` shows all")
+    return Finding("models", "ok", ", ".join(here))
+
+
+def _sandbox() -> Finding:
+    from qwen_cli.sandbox import layers
+
+    found = layers.probe()
+    detail = (
+        f"{found.level} (namespaces {'yes' if found.namespaces else 'no'}, "
+        f"Landlock {f'ABI {found.landlock}' if found.landlock else 'no'}, "
+        f"seccomp {'yes' if found.seccomp else 'no'})"
+    )
+    if found.level == "none":
+        return Finding("sandbox", "note", detail, "model-written code cannot be run safely here")
+    return Finding("sandbox", "ok", detail)
+
+
+def _settings() -> Finding:
+    from qwen_cli import config
+    from qwen_cli.errors import QwenError
+
+    try:
+        values = config.load()
+    except QwenError as fault:
+        return Finding("settings", "bad", fault.message, fault.hint or "")
+    return Finding("settings", "ok", f"{config.path()} ({len(values)} set)")
+
+
+def _child(script: str) -> str | None:
+    """What a fresh interpreter prints for `script`, or `None` where it fails."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _show(findings: list[Finding]) -> None:
+    marks = {"ok": ("✓", "green"), "note": ("–", "yellow"), "bad": ("✗", "red")}
+    width = max(len(f.name) for f in findings)
+    for finding in findings:
+        mark, colour = marks[finding.state]
+        advice = f"; {finding.advice}" if finding.advice else ""
+        typer.echo(f"{typer.style(mark, fg=colour)} {finding.name:<{width}}  {finding.detail}{advice}")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,173 @@
+"""Settings a person keeps: one TOML file, overridden by `QWEN_*` variables, overridden by flags."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qwen_cli.errors import QwenError, UsageError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of the file. `low`/`high` bound a number, `choices` a word."""
+
+    name: str
+    kind: type
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+
+
+SETTINGS: dict[str, Setting] = {
+    s.name: s
+    for s in (
+        Setting("model", str, "model used when --model is not given"),
+        Setting(
+            "engine",
+            str,
+            "what runs the model",
+            choices=("auto", "llamacpp", "transformers", "remote"),
+        ),
+        Setting("endpoint", str, "address of an OpenAI-compatible server"),
+        Setting("api_key", str, "key for the endpoint", secret=True),
+        Setting("context", int, "context window in tokens", low=256),
+        Setting("system", str, "system prompt for chat"),
+        Setting(
+            "overflow", str, "what happens when the context is full", choices=("slide", "stop", "summarise")
+        ),
+        Setting("mcp", str, "path of an MCP servers file whose tools chat may use"),
+        Setting("temperature", float, "sampling temperature, 0 is greedy", low=0, high=5),
+        Setting("top_p", float, "nucleus sampling mass", low=0, high=1),
+        Setting("top_k", int, "sample among the k likeliest tokens, 0 is all", low=0),
+        Setting("min_p", float, "drop tokens below this share of the likeliest", low=0, high=1),
+        Setting("repetition_penalty", float, "above 1 discourages repetition", low=0.01, high=10),
+        Setting("presence_penalty", float, "flat penalty on seen tokens", low=-2, high=2),
+        Setting("frequency_penalty", float, "penalty per time seen", low=-2, high=2),
+        Setting("max_tokens", int, "longest answer in tokens", low=1),
+        Setting("thinking_budget", int, "thinking tokens before the answer is forced", low=1),
+    )
+}
+
+
+def path() -> Path:
+    """The file: `$QWEN_CONFIG`, else `config.toml` in the platform's configuration folder."""
+    if given := os.environ.get("QWEN_CONFIG"):
+        return Path(given).expanduser()
+    import platformdirs
+
+    return platformdirs.user_config_path("qwen") / "config.toml"
+
+
+def parse(name: str, text: str) -> Any:
+    """`text` as the value of setting `name`, checked. Raises `UsageError`."""
+    return check(name, _convert(setting(name), text))
+
+
+def check(name: str, value: Any) -> Any:
+    """`value` if setting `name` may have it. Raises `UsageError` naming the bounds."""
+    known = setting(name)
+    if known.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, known.kind):
+        raise UsageError(f"{name} must be {_word(known)}, got {value!r}")
+    if known.choices and value not in known.choices:
+        raise UsageError(f"{name} must be one of {', '.join(known.choices)}, got {value!r}")
+    if isinstance(value, (int, float)) and not _within(known, value):
+        upper = f" and at most {known.high:g}" if known.high is not None else ""
+        raise UsageError(f"{name} must be at least {known.low or 0:g}{upper}, got {value!r}")
+    return value
+
+
+def load(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Every setting that is given: the file's values with the environment's over them.
+
+    Raises `UsageError` for a broken file or value, naming where it stands.
+    """
+    file = path()
+    values: dict[str, Any] = {}
+    for name, value in _read(file).items():
+        try:
+            values[name] = check(name, value)
+        except UsageError as fault:
+            raise UsageError(f"{file}: {fault.message}", fault.hint) from None
+    for name in SETTINGS:
+        if text := environ.get(f"QWEN_{name.upper()}"):
+            try:
+                values[name] = parse(name, text)
+            except UsageError as fault:
+                raise UsageError(f"QWEN_{name.upper()}: {fault.message}", fault.hint) from None
+    return values
+
+
+def store(name: str, text: str | None) -> Path:
+    """Write one setting (`None` removes it), keeping comments and order. Returns the file."""
+    import tomlkit
+
+    file = path()
+    _read(file)  # refuse to touch a file that does not parse
+    try:
+        document = tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()
+        if text is None:
+            setting(name)
+            document.pop(name, None)
+        else:
+            document[name] = parse(name, text)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f"{file.name}.{os.getpid()}.new")
+        # The file may hold a key: nobody else may read it, not even for a moment.
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.write(tomlkit.dumps(document))
+        draft.replace(file)
+    except OSError as fault:
+        raise QwenError(f"cannot write {file}: {fault.strerror}", "check its permissions") from fault
+    return file
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise UsageError(f"{file} is not valid TOML: {fault}", "mend it or remove it") from None
+    except OSError as fault:
+        raise QwenError(f"cannot read {file}: {fault.strerror}", "check its permissions") from None
+
+
+def setting(name: str) -> Setting:
+    """The setting called `name`. Raises `UsageError` with the nearest name there is."""
+    if name in SETTINGS:
+        return SETTINGS[name]
+    import difflib
+
+    near = difflib.get_close_matches(name, SETTINGS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(SETTINGS)}"
+    raise UsageError(f"no setting is called {name!r}", hint)
+
+
+def _within(setting: Setting, value: float) -> bool:
+    low = float("-inf") if setting.low is None else setting.low
+    high = float("inf") if setting.high is None else setting.high
+    return low <= value <= high  # false for NaN
+
+
+def _convert(setting: Setting, text: str) -> Any:
+    try:
+        return setting.kind(text)
+    except ValueError:
+        raise UsageError(f"{setting.name} must be {_word(setting)}, got {text!r}") from None
+
+
+def _word(setting: Setting) -> str:
+    return {int: "a whole number", float: "a number", str: "text"}[setting.kind]

@@ -1,0 +1,385 @@
+"""llama.cpp in the process: GGUF weights on CPU, Metal or CUDA, through the `xllamacpp` wheels."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.engines import bare_calls, kv_file, llamacpp_load
+from qwen_cli.engines.chat_template import thinking_mode
+from qwen_cli.engines.openai_stream import BUDGET_MESSAGE, ToolCalls, wire_messages
+from qwen_cli.engines.protocol import (
+    Capabilities,
+    Completion,
+    Message,
+    Piece,
+    Sampling,
+    StopReason,
+    Stream,
+    Usage,
+)
+from qwen_cli.engines.sampling import effective, recommended
+from qwen_cli.errors import ContextFull, EngineError, QwenError, UsageError
+from qwen_cli.models import architecture
+
+if TYPE_CHECKING:
+    from qwen_cli.models.reference import Weights
+
+# For weights that recommend nothing and are in no catalog: llama.cpp's own defaults (common/common.h).
+_UNKNOWN = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
+
+_SLOT = 0  # the conversation's: pinned, so that its prefix is found again and can be saved
+
+# Fewest tokens in a row that are worth moving in the cache: llama.vim's recommendation (`--cache-reuse 256`).
+_SHIFTED = 256
+
+# How long a cancelled stream waits for llama.cpp to stop. A decode step takes less; a prefill batch may take
+# longer, and then it ends in the background and the next request waits for it.
+_CANCEL_SECONDS = 0.5
+
+
+class LlamaCpp:
+    """A GGUF model, loaded. See `protocol.Engine` for what each method promises.
+
+    `context` is in tokens (`None`: `llamacpp_load.default_context`), `parallel` is how many samples are
+    decoded together, `chat_template` replaces the model's own. `draft` "ngram" has text that
+    repeats itself proposed from what came before, and checked. Raises `EngineError`, `UsageError`.
+
+    `shift_cache` may be set for `complete`: where text goes from the front of a prompt, what follows is not
+    computed again but moved in the cache. The model then remembers having seen the text that went, so answers
+    may differ from those to a fresh prompt: for suggestions while typing, not for measuring.
+    """
+
+    name = "llamacpp"
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        context: int | None = None,
+        adapters: Sequence[Path] = (),
+        threads: int | None = None,
+        parallel: int = 8,
+        chat_template: str | None = None,
+        draft: llamacpp_load.Draft | None = None,
+    ) -> None:
+        shape = architecture.read(weights.path)
+        catalogued = weights.model
+        self.model = weights.label
+        self.defaults = recommended(shape.sampling, catalogued.sampling if catalogued else None, _UNKNOWN)
+        template = chat_template or shape.chat_template or ""
+        self.capabilities = Capabilities(
+            context=llamacpp_load.context_size(weights, shape, context),
+            thinking=thinking_mode(template) or (catalogued.thinking if catalogued else None),
+            tools="tools" in template,
+            fim=catalogued.fim if catalogued else shape.fim,
+            vision=weights.mmproj is not None,
+            start=True,
+            state=True,
+        )
+        self._parallel = parallel
+        self._files = (weights.path, tuple(adapters))
+        self._key = llamacpp_load.new_key()
+        self._worker: threading.Thread | None = None
+        self._cancelled = threading.Event()
+        self.shift_cache = False
+        self._slots = tempfile.TemporaryDirectory(prefix="qwen-kv-")
+        self._server = llamacpp_load.start(
+            weights,
+            context=self.capabilities.context or 0,
+            adapters=adapters,
+            threads=threads,
+            parallel=parallel,
+            slots=Path(self._slots.name),
+            key=self._key,
+            chat_template=chat_template,
+            draft=draft,
+        )
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> Stream:
+        request = {
+            **self._chat_request(messages, sampling, thinking),
+            "id_slot": _SLOT,
+            **({"tools": list(tools), "parallel_tool_calls": True} if tools else {}),
+        }
+        if schema is not None:
+            request["response_format"] = {"type": "json_schema", "json_schema": {"schema": dict(schema)}}
+        pieces = self._stream("handle_chat_completions", request)
+        if not tools:
+            return pieces
+        return bare_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        request = {**self._completion_request(prompt, sampling), "id_slot": _SLOT}
+        if self.shift_cache:
+            request["n_cache_reuse"] = _SHIFTED
+        return self._stream("handle_completions", request)
+
+    def interrupt(self) -> None:
+        """End the running stream from another thread, also while it reads the prompt: closing a generator
+        is up to the thread that waits in it. Without a running stream nothing happens."""
+        self._cancelled.set()
+
+    def sample(
+        self,
+        prompt: str | Sequence[Message],
+        n: int,
+        *,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> list[Completion]:
+        if isinstance(prompt, str):
+            request = {**self._completion_request(prompt, sampling), "logprobs": 1}
+            handler = "handle_completions"
+        else:
+            request = self._chat_request(prompt, sampling, thinking) | {"logprobs": True, "top_logprobs": 1}
+            handler = "handle_chat_completions"
+        done: list[Completion] = []
+        while len(done) < n:
+            batch = min(n - len(done), self._parallel)
+            # llama.cpp gives the i-th sample of a request the seed plus i: the next request goes on there.
+            seed = {"seed": sampling.seed + len(done)} if sampling.seed is not None else {}
+            done += self._samples(handler, {**request, **seed, "id_slot": _SLOT, "n": batch}, batch)
+        return done
+
+    def count_tokens(
+        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        if isinstance(prompt, str):
+            body = {"content": prompt, "add_special": True, "parse_special": True}
+            return len(self._http("POST", "/tokenize", body)["tokens"])
+        body = {"messages": _turns(prompt)} | ({"tools": list(tools)} if tools else {})
+        return int(self._http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
+
+    def save_state(self, path: Path) -> bool:
+        saved = self._slot("save")
+        if not saved["n_saved"]:
+            return False
+        kv_file.seal(Path(self._slots.name) / "state", path, kv_file.fingerprint(*self._files))
+        return True
+
+    def load_state(self, path: Path) -> bool:
+        if not kv_file.fits(path, kv_file.fingerprint(*self._files)):
+            return False
+        link = Path(self._slots.name) / "state"
+        link.unlink(missing_ok=True)
+        link.symlink_to(path.resolve())
+        try:
+            return bool(self._slot("restore")["n_restored"])
+        except EngineError:  # longer than this context
+            return False
+        finally:
+            link.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._settle()
+        self._server = None  # its destructor stops the loop and frees the weights
+        self._slots.cleanup()
+
+    def __enter__(self) -> LlamaCpp:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _chat_request(
+        self, messages: Sequence[Message], sampling: Sampling, thinking: bool | int | None
+    ) -> dict[str, Any]:
+        request = {"messages": _turns(messages), **self._settings(sampling)}
+        if thinking is None or self.capabilities.thinking is None:
+            return request
+        request["chat_template_kwargs"] = {"enable_thinking": thinking is True or thinking > 0}
+        if thinking is not True and thinking > 0:
+            request |= {"thinking_budget_tokens": thinking, "reasoning_budget_message": BUDGET_MESSAGE}
+        return request
+
+    def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
+        if not prompt:
+            raise UsageError("the prompt is empty", "give some text to continue")
+        # A stop string that is a special token is never written out unless it is asked for by name, and so
+        # would not be seen; those that are no special tokens are not touched by this.
+        request = {"prompt": prompt, "preserved_tokens": list(sampling.stop), **self._settings(sampling)}
+        if sampling.start:
+            # A JSON string is one of llama.cpp's grammars too (grammars/README.md); `.` is any character.
+            request["grammar"] = f"root ::= {json.dumps(sampling.start, ensure_ascii=False)} .*"
+        return request
+
+    def _settings(self, sampling: Sampling) -> dict[str, Any]:
+        s = effective(sampling, self.defaults)
+        names = {
+            "temperature": s.temperature,
+            "top_p": s.top_p,
+            "top_k": s.top_k,
+            "min_p": s.min_p,
+            "repeat_penalty": s.repetition_penalty,
+            "presence_penalty": s.presence_penalty,
+            "frequency_penalty": s.frequency_penalty,
+            "seed": s.seed,
+            "max_tokens": s.max_tokens,
+            "stop": list(s.stop) or None,
+        }
+        given = {name: value for name, value in names.items() if value is not None}
+        # Progress reports come once a prefill batch: they are where a prefill can be cancelled.
+        # What stays unset is off: llama.cpp would mix its own top_k, top_p and min_p into a recommendation.
+        # Penalties see the whole text, as in transformers, where the recommended values come from.
+        off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_last_n": self.capabilities.context}
+        return {"stream": True, "return_progress": True, **off, **given}
+
+    def _stream(self, handler: str, request: dict[str, Any]) -> Stream:
+        """Pieces of one answer. The last carries usage."""
+        started = time.perf_counter()
+        first: float | None = None
+        calls = ToolCalls()
+        for moment, chunk in self._run(handler, request):
+            if "prompt_progress" in chunk or not chunk["choices"]:
+                continue
+            first = first or moment
+            choice = chunk["choices"][0]
+            delta = choice.get("delta") or {"content": choice.get("text")}
+            if text := delta.get("reasoning_content"):
+                yield Piece(text, "thinking")
+            if text := delta.get("content"):
+                yield Piece(text)
+            calls.feed(delta.get("tool_calls") or ())
+            if choice["finish_reason"]:
+                for call in calls.finish():
+                    yield Piece(kind="tool_call", call=call)
+                yield Piece(usage=_usage(choice, chunk, request, first - started, moment - first))
+
+    def _samples(self, handler: str, request: dict[str, Any], n: int) -> list[Completion]:
+        started = time.perf_counter()
+        first = 0.0
+        texts, thoughts = [""] * n, [""] * n
+        logprobs: list[list[float]] = [[] for _ in range(n)]
+        usages = [Usage()] * n
+        for moment, chunk in self._run(handler, request):
+            if "prompt_progress" in chunk or not chunk["choices"]:
+                continue
+            first = first or moment
+            choice = chunk["choices"][0]
+            delta = choice.get("delta") or {"content": choice.get("text")}
+            index = choice["index"]
+            texts[index] += delta.get("content") or ""
+            thoughts[index] += delta.get("reasoning_content") or ""
+            logprobs[index] += [t["logprob"] for t in (choice.get("logprobs") or {}).get("content") or ()]
+            if choice["finish_reason"]:
+                usages[index] = _usage(choice, chunk, request, first - started, moment - first)
+        means = [sum(values) / len(values) if values else None for values in logprobs]
+        return [Completion(*parts) for parts in zip(texts, thoughts, usages, means, strict=True)]
+
+    def _run(
+        self, handler: str, request: dict[str, Any]
+    ) -> Generator[tuple[float, dict[str, Any]], None, None]:
+        """Chunks of llama.cpp's answer with the moment each came; closing it cancels the computation.
+
+        The call into llama.cpp blocks, so it has a thread of its own. Its callback stops the computation by
+        returning True: after the running decode step, or the running prefill batch.
+        """
+        self._settle()
+        chunks: SimpleQueue[tuple[float, dict[str, Any]] | Exception | None] = SimpleQueue()
+        cancelled = self._cancelled = threading.Event()
+
+        def on_chunk(chunk: dict[str, Any]) -> bool:
+            chunks.put((time.perf_counter(), chunk))
+            return cancelled.is_set()
+
+        server = self._server
+
+        def work() -> None:
+            try:
+                getattr(server, handler)(request, on_chunk)
+            except Exception as error:  # carried to the caller's thread
+                chunks.put(error)
+            chunks.put(None)
+
+        self._worker = threading.Thread(target=work, name="llama.cpp", daemon=True)
+        self._worker.start()
+        try:
+            while (item := chunks.get()) is not None:
+                if isinstance(item, Exception):
+                    raise EngineError(f"llama.cpp refused the request: {item}") from item
+                if "error" in item[1]:
+                    raise _fault(item[1]["error"])
+                yield item
+        finally:
+            cancelled.set()
+            self._worker.join(_CANCEL_SECONDS)
+
+    def _settle(self) -> None:
+        """Wait for the end of a cancelled computation: one stream at a time uses the slots."""
+        if self._worker is not None:
+            self._worker.join()
+
+    def _slot(self, action: str) -> dict[str, Any]:
+        self._settle()
+        return self._http("POST", f"/slots/{_SLOT}?action={action}", {"filename": "state"})
+
+    def _http(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What only llama.cpp's listener offers: tokenizing, properties, slots."""
+        import http.client  # 15 ms, not needed for a first token
+
+        host, port = self._server.listening_address.removeprefix("http://").split(":")
+        connection = http.client.HTTPConnection(host, int(port))
+        try:
+            headers = {"Authorization": f"Bearer {self._key}"}
+            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+            response = connection.getresponse()
+            answer: dict[str, Any] = json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise EngineError(f"llama.cpp did not answer {path}: {error}") from error
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise _fault(answer["error"])
+        return answer
+
+
+def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    if not messages:
+        raise UsageError("there is no message to answer", "say something first")
+    return wire_messages(messages)
+
+
+def _fault(error: Mapping[str, Any]) -> QwenError:
+    if error.get("type") == "exceed_context_size_error":
+        return ContextFull(error["n_prompt_tokens"], error["n_ctx"])
+    return EngineError(f"llama.cpp refused the request: {error.get('message', error)}")
+
+
+def _usage(
+    choice: Mapping[str, Any],
+    chunk: Mapping[str, Any],
+    request: Mapping[str, Any],
+    prefill: float,
+    decode: float,
+) -> Usage:
+    timings = chunk["timings"]
+    generated = timings["predicted_n"]
+    reason: StopReason = "stop"
+    if choice["finish_reason"] == "tool_calls":
+        reason = "tool_calls"
+    elif choice["finish_reason"] == "length":
+        # llama.cpp says "length" for both limits.
+        reason = "length" if generated >= request.get("max_tokens", float("inf")) else "context"
+    return Usage(
+        prompt_tokens=timings["cache_n"] + timings["prompt_n"],
+        cached_tokens=timings["cache_n"],
+        generated_tokens=generated,
+        prefill_seconds=prefill,
+        decode_seconds=decode,
+        stop_reason=reason,
+    )

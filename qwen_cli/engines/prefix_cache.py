@@ -1,0 +1,185 @@
+"""The KV cache of the last request: what the next one has in common with it is not computed again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+# Prompt tokens computed at once. Ctrl-C waits for one of these; larger ones are no quicker on a CPU.
+CHUNK_CPU, CHUNK_GPU = 512, 2048
+
+
+class PrefixCache:
+    """Token ids and the keys and values computed for them. `ids` always says what the cache holds."""
+
+    def __init__(self, model: Any) -> None:
+        from qwen_cli.engines.growing_layer import GrowingLayer, new_cache  # torch is here with the model
+
+        self._model = model
+        self._decoding = False
+        self._chunk = CHUNK_CPU if model.device.type == "cpu" else CHUNK_GPU
+        self.ids: list[int] = []
+        self._cache: Any = new_cache(model.config)
+        # Layers that keep a running state (linear attention, sliding windows) cannot go back.
+        self.croppable = all(isinstance(layer, GrowingLayer) for layer in self._cache.layers)
+
+    def prefill(self, prompt: Sequence[int]) -> tuple[torch.Tensor, int]:
+        """Compute `prompt`: its last logits (1 × vocabulary), and how many tokens were there already."""
+        common = _common(self.ids, prompt[:-1])  # the last token is computed for its logits
+        if common < len(self.ids):
+            self._crop(common)
+        cached = len(self.ids)
+        self._experts(decoding=False)
+        for start in range(cached, len(prompt), self._chunk):
+            logits = self.step(prompt[start : start + self._chunk])
+        self._experts(decoding=True)
+        return logits, cached
+
+    def step(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Compute `tokens`, which follow what is cached: the last logits (1 × vocabulary, float32)."""
+        import torch
+
+        try:
+            logits = _forward(self._model, torch.tensor([tokens]), self._cache)
+        except BaseException:  # Ctrl-C may come between two layers
+            self._crop(len(self.ids))
+            raise
+        self.ids += tokens
+        return logits
+
+    def branch(self, rows: int) -> Branch:
+        """A copy of the cache for `rows` samples that go on from here together."""
+        import torch
+
+        with torch.inference_mode():
+            cache = copy.deepcopy(self._cache)
+            cache.batch_repeat_interleave(rows)
+        return Branch(self._model, cache)
+
+    def save(self, path: Path, owner: str) -> bool:
+        """Write ids, keys and values to a safetensors file that belongs to `owner`. False if it cannot."""
+        from safetensors.torch import save_file
+
+        if not self.ids or not self.croppable:
+            return False
+        import torch
+
+        tensors = {"ids": torch.tensor(self.ids)}
+        for i, layer in enumerate(self._cache.layers):
+            # Cloned: the tensors are windows into larger buffers, which safetensors refuses.
+            tensors[f"{i}.keys"], tensors[f"{i}.values"] = layer.keys.clone(), layer.values.clone()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_name(path.name + ".part")
+        save_file(tensors, half, {"owner": owner})
+        half.replace(path)
+        return True
+
+    def load(self, path: Path, owner: str, limit: int) -> bool:
+        """Take the cache from `path` if it belongs to `owner` and is shorter than `limit` tokens."""
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        from qwen_cli.engines.growing_layer import new_cache
+
+        if not self.croppable:
+            return False
+        cache = new_cache(self._model.config)
+        try:
+            with safe_open(path, "pt") as file, torch.inference_mode():
+                if (file.metadata() or {}).get("owner") != owner:
+                    return False
+                ids = file.get_tensor("ids").tolist()
+                if not 0 < len(ids) < limit:
+                    return False
+                for i, device in enumerate(_layer_devices(self._model, len(cache.layers))):
+                    keys, values = file.get_tensor(f"{i}.keys"), file.get_tensor(f"{i}.values")
+                    cache.update(keys.to(device), values.to(device), i)
+        except (OSError, SafetensorError, RuntimeError, ValueError):
+            return False
+        self.ids, self._cache = ids, cache
+        return True
+
+    def clear(self) -> None:
+        """Forget everything."""
+        from qwen_cli.engines.growing_layer import new_cache
+
+        self.ids = []
+        self._cache = new_cache(self._model.config)
+
+    def _crop(self, length: int) -> None:
+        """Keep the first `length` tokens, in every layer, or nothing where layers cannot go back."""
+        if not self.croppable or length == 0:
+            self.clear()
+            return
+        for layer in self._cache.layers:
+            if (excess := layer.get_seq_length() - length) > 0:
+                layer.crop(-excess)
+        del self.ids[length:]
+
+    def _experts(self, *, decoding: bool) -> None:
+        """Mixtures of experts on accelerators: `generate` computes them another way for one token than for
+        many, as this does. CPUs have one best way."""
+        if self._model.device.type == "cpu" or decoding == self._decoding:
+            return
+        with suppress(AttributeError, ValueError):  # releases and models without the choice
+            old, new = ("grouped_mm", "batched_mm") if decoding else ("batched_mm", "grouped_mm")
+            chosen = self._model.get_experts_implementation()
+            if old in chosen.values():
+                self._model.set_experts_implementation({k: new if v == old else v for k, v in chosen.items()})
+        self._decoding = decoding
+
+
+class Branch:
+    """The cache of several samples of one prompt."""
+
+    def __init__(self, model: Any, cache: Any) -> None:
+        self._model, self._cache = model, cache
+
+    def step(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Compute one token for each row; the logits after them (rows × vocabulary, float32)."""
+        import torch
+
+        return _forward(self._model, torch.tensor(tokens)[:, None], self._cache)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        import torch
+
+        with torch.inference_mode():
+            self._cache.batch_select_indices(torch.tensor(rows))
+
+
+def _forward(model: Any, tokens: torch.Tensor, cache: Any) -> torch.Tensor:
+    import torch
+
+    with torch.inference_mode():
+        output = model(
+            input_ids=tokens.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+        # A copy in float32, as `generate` makes one: the choice of the token may write into it.
+        return output.logits[:, -1].to(copy=True, dtype=torch.float32)
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common beginning."""
+    length = min(len(a), len(b))
+    if a[:length] == b[:length]:
+        return length
+    return next(i for i in range(length) if a[i] != b[i])
+
+
+def _layer_devices(model: Any, layers: int) -> list[Any]:
+    """Where each layer is, with the model on one device or spread over several."""
+    places = getattr(model, "hf_device_map", None) or {}
+    found: list[Any] = [model.device] * layers
+    for name, device in places.items():
+        number = name.rpartition("layers.")[2]
+        if number.isdigit() and int(number) < layers:
+            found[int(number)] = device
+    return found

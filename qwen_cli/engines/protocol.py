@@ -1,0 +1,186 @@
+"""The engine interface: what tasks may ask of a model, whatever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+Message: TypeAlias = Mapping[str, Any]
+"""One turn as the OpenAI chat format has it: `role`, `content`; for tools `tool_calls`, `tool_call_id`."""
+
+Kind: TypeAlias = Literal["answer", "thinking", "tool_call"]
+StopReason: TypeAlias = Literal["stop", "length", "context", "tool_calls", "cancelled"]
+"""Why a generation ended: the model or a stop string ended it, `max_tokens` was reached, the context was
+full, the model called tools, or the caller closed the stream."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen and when to stop. `None` means the model's own default.
+
+    `temperature` 0 is greedy. `max_tokens` `None` is no limit but the context. `stop` holds strings that
+    end the generation; they are not part of the text. `start` is what a raw completion has to begin with,
+    in whatever tokens the model likes best, where the engine can (`Capabilities.start`).
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    start: str = ""
+
+    def over(self, defaults: Sampling) -> Sampling:
+        """These settings where they are given, `defaults` elsewhere."""
+        given = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (None, ())}
+        return replace(defaults, **given)
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A function the model wants called. `arguments` is parsed JSON; `id` pairs the result with the call."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one generation cost. `cached_tokens` of `prompt_tokens` came from the KV cache.
+
+    `prefill_seconds` runs from the request to the first token, `decode_seconds` from there to the end.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    stop_reason: StopReason = "stop"
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decode speed: the first token belongs to prefill."""
+        return (self.generated_tokens - 1) / self.decode_seconds if self.decode_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of the answer as it is generated: whole characters, never half of one.
+
+    A `tool_call` piece carries `call` and no text. The last piece of a stream has `usage` (and may have
+    no text); a stream that was closed early has none.
+    """
+
+    text: str = ""
+    kind: Kind = "answer"
+    call: ToolCall | None = None
+    usage: Usage | None = None
+
+
+Stream: TypeAlias = Generator[Piece, None, None]
+"""Pieces as they come. `close()` stops the computation within one token."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One of several samples of the same prompt. `mean_logprob` is in nats per generated token."""
+
+    text: str
+    thinking: str
+    usage: Usage
+    mean_logprob: float | None = None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a loaded model can do. `context` is the usable window in tokens (`None`: the server does not say).
+
+    `thinking` is `None` where the model never thinks, `"switch"` where it can be turned off, `"always"`
+    where it cannot.
+    """
+
+    context: int | None
+    thinking: Literal["switch", "always"] | None = None
+    tools: bool = False
+    schema: bool = True
+    fim: bool = False
+    vision: bool = False
+    video: bool = False
+    start: bool = False  # `Sampling.start` is heeded
+    state: bool = False  # the KV cache can be saved to and restored from a file
+
+
+class Engine(Protocol):
+    """A loaded model. Not thread-safe: one stream at a time.
+
+    `name` is the engine ("llamacpp"), `model` the label of the weights, `defaults` the sampling that a
+    `None` stands for.
+    """
+
+    name: str
+    model: str
+    capabilities: Capabilities
+    defaults: Sampling
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> Stream:
+        """The next assistant turn, through the model's own chat template.
+
+        `tools` are OpenAI tool definitions; `schema` is a JSON schema that the answer must satisfy.
+        `thinking` is on, off, or a budget in tokens; `None` leaves it to the model.
+        Raises `ContextFull`, `EngineError`, `EndpointError`.
+        """
+        ...
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        """What follows a raw prompt: no template, special tokens in `prompt` are parsed as such."""
+        ...
+
+    def sample(
+        self,
+        prompt: str | Sequence[Message],
+        n: int,
+        *,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> list[Completion]:
+        """`n` samples of one prompt (raw, or messages) decoded together; the prompt is prefilled once."""
+        ...
+
+    def count_tokens(
+        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        """Tokens of a raw text, or of messages as the template renders them with the generation prompt."""
+        ...
+
+    def save_state(self, path: Path) -> bool:
+        """Write the KV cache to `path`. False where the engine cannot (`capabilities.state`)."""
+        ...
+
+    def load_state(self, path: Path) -> bool:
+        """Take the KV cache from `path`. False where it cannot or the file does not fit this model."""
+        ...
+
+    def close(self) -> None:
+        """Free the weights and the cache. The engine cannot be used afterwards."""
+        ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exc: object) -> None: ...

@@ -1,0 +1,93 @@
+"""From tokens to text as it streams: whole characters, and nothing of a stop string."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+# Control tokens that are part of an answer: Qwen-VL's boxes and references. Others are never shown.
+_SHOWN = ("object_ref", "box", "quad")
+
+
+class TokenTable:
+    """The bytes of each token, looked up once: decoding a stream costs the same at every length.
+
+    Qwen's tokenizers are byte-level: each character of an ordinary token stands for one byte.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._size = len(tokenizer)
+        self._added = {id: str(token) for id, token in tokenizer.added_tokens_decoder.items()}
+        special = set(tokenizer.all_special_ids)
+        special |= {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._hidden = {id for id in special if not any(name in self._added.get(id, "") for name in _SHOWN)}
+        self._known: dict[int, bytes] = {}
+
+    def name(self, token: int) -> str:
+        """How a special token is written, "" for an ordinary one."""
+        return self._added.get(token, "")
+
+    def __getitem__(self, token: int) -> bytes:
+        if (found := self._known.get(token)) is None:
+            found = self._known[token] = self._bytes(token)
+        return found
+
+    def _bytes(self, token: int) -> bytes:
+        if token in self._hidden or token >= self._size:  # the embedding has more rows than there are tokens
+            return b""
+        if token in self._added:
+            return self._added[token].encode()
+        table = byte_alphabet()
+        return bytes(table[character] for character in self._tokenizer.convert_ids_to_tokens(token))
+
+
+@cache
+def byte_alphabet() -> dict[str, int]:
+    """The character that stands for each byte in a byte-level vocabulary: printable Latin-1 for itself, the
+    rest from U+0100 on (`bytes_to_unicode` of OpenAI's gpt-2, src/encoder.py)."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+class TextStream:
+    """The text of a stream of tokens up to the first of the `stop` strings.
+
+    What may be the beginning of a stop string, or of a character, is held back until it is decided.
+    """
+
+    def __init__(self, table: TokenTable, stop: Sequence[str] = ()) -> None:
+        self._table = table
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._stop = [s for s in stop if s]
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, token: int) -> str:
+        """The text that `token` decides; sets `stopped` where a stop string is complete."""
+        if self._stop and self._table.name(token) in self._stop:  # a control token that has no text
+            self.stopped = True
+            return self.finish()
+        text = self._held + self._decode(self._table[token])
+        if not self._stop:
+            return text
+        found = [at for s in self._stop if (at := text.find(s)) >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)]
+        keep = max(_overlap(text, s) for s in self._stop)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def finish(self) -> str:
+        """What was held back in case of a stop string; half a character is dropped."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,0 +1,376 @@
+"""The transformers engine: safetensors weights of every Qwen architecture, on CPU, CUDA and MPS."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.engines import bare_calls, kv_file, transformers_load
+from qwen_cli.engines.answer import Answer
+from qwen_cli.engines.chat_template import thinking_mode
+from qwen_cli.engines.openai_stream import BUDGET_MESSAGE, wire_messages
+from qwen_cli.engines.prefix_cache import PrefixCache
+from qwen_cli.engines.protocol import Capabilities, Completion, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.engines.sampling import effective, recommended
+from qwen_cli.engines.text_stream import TokenTable
+from qwen_cli.engines.thinking import CLOSE, OPEN
+from qwen_cli.engines.token_choice import Grammar, TokenChoice
+from qwen_cli.errors import ContextFull, EngineError, UsageError
+from qwen_cli.models import architecture
+
+if TYPE_CHECKING:
+    from qwen_cli.models.reference import Weights
+
+# For weights that recommend nothing and are in no catalog: Qwen2.5's (the model cards' most common values).
+_UNKNOWN = {"temperature": 0.7, "top_p": 0.8, "top_k": 20}
+_TOGETHER = 16  # samples decoded at once; each needs a copy of the prompt's KV cache
+
+
+class Transformers:
+    """A model in safetensors, loaded. See `protocol.Engine` for what each method promises.
+
+    `context` is in tokens (`None`: `transformers_load.context`), `dtype` one of `transformers_load.DTYPES`,
+    `device` "cpu", "cuda", "mps" (`None`: the GPUs if there are any), `chat_template` replaces the model's
+    own. Raises `EngineError`, `ModelError`, `UsageError`.
+    """
+
+    name = "transformers"
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        context: int | None = None,
+        adapters: Sequence[Path] = (),
+        dtype: str = "auto",
+        device: str | None = None,
+        trust_remote_code: bool = False,
+        chat_template: str | None = None,
+    ) -> None:
+        shape = architecture.read(weights.path)
+        catalogued = weights.model
+        self.model = weights.label
+        self.defaults = recommended(shape.sampling, catalogued.sampling if catalogued else None, _UNKNOWN)
+        self._tokenizer = transformers_load.tokenizer(weights.path, trust_remote_code=trust_remote_code)
+        if chat_template:
+            self._tokenizer.chat_template = chat_template
+        template = str(self._tokenizer.chat_template or "")
+        self._model: Any = transformers_load.model(
+            weights, dtype=dtype, device=device, adapters=adapters, trust_remote_code=trust_remote_code
+        )
+        self._context = transformers_load.context(weights, shape, self._model, context)
+        self._cache = PrefixCache(self._model)
+        self.capabilities = Capabilities(
+            context=self._context,
+            thinking=thinking_mode(template) or (catalogued.thinking if catalogued else None),
+            tools="tools" in template,
+            fim=catalogued.fim if catalogued else shape.fim,
+            state=self._cache.croppable,
+        )
+        self._table = TokenTable(self._tokenizer)
+        self._ends = _end_tokens(self._model.generation_config.eos_token_id, self._tokenizer)
+        self._vocabulary: Any = None  # xgrammar's view of the tokenizer: 1 s, made for the first schema
+        self._files = _files(weights.path, adapters)
+        self._settings = f"{self._model.dtype}"
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> Stream:
+        text = self._rendered(messages, tools, thinking)
+        thinks = self.capabilities.thinking is not None and not _thinking_is_off(text)
+        if schema is not None and thinks and not _opened(text):
+            text += f"{OPEN}\n"  # so that it is certain where thinking ends and the schema begins
+        pieces = self._stream(
+            text, sampling, tools=tools, schema=schema, thinks=thinks, budget=_budget(thinking)
+        )
+        if not tools:
+            return pieces
+        return bare_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        if not prompt:
+            raise UsageError("the prompt is empty", "Give some text to continue")
+        return self._stream(prompt, sampling)
+
+    def sample(
+        self,
+        prompt: str | Sequence[Message],
+        n: int,
+        *,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> list[Completion]:
+        raw = isinstance(prompt, str)
+        text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking)
+        thinks = not raw and self.capabilities.thinking is not None and not _thinking_is_off(text)
+        done: list[Completion] = []
+        while len(done) < n:
+            rows = min(n - len(done), _TOGETHER)
+            seeded = sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + len(done))
+            done += self._together(text, rows, seeded, thinks, _budget(thinking))
+        return done
+
+    def count_tokens(
+        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        return len(self._ids(prompt if isinstance(prompt, str) else self._rendered(prompt, tools, None)))
+
+    def save_state(self, path: Path) -> bool:
+        return self._cache.save(path, self._fingerprint())
+
+    def load_state(self, path: Path) -> bool:
+        return self._cache.load(path, self._fingerprint(), self._context)
+
+    def close(self) -> None:
+        if self._model is None:
+            return
+        device = self._model.device.type
+        self._model = self._cache = None  # type: ignore[assignment]
+        if device == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def __enter__(self) -> Transformers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _rendered(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None,
+        thinking: bool | int | None,
+    ) -> str:
+        """`messages` as the model's template writes them, up to where the answer begins."""
+        if not messages:
+            raise UsageError("there is no message to answer", "Say something first")
+        if not self._tokenizer.chat_template:
+            raise EngineError(
+                f"{self.model} has no chat template", "It is a base model: use it to complete text"
+            )
+        switch = {}
+        if thinking is not None and self.capabilities.thinking == "switch":
+            switch["enable_thinking"] = bool(thinking)
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    _turns(messages),
+                    tools=list(tools) if tools else None,
+                    add_generation_prompt=True,
+                    tokenize=False,
+                    **switch,
+                )
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise EngineError(f"the chat template refused: {transformers_load.one_line(error)}") from error
+        except Exception as error:  # jinja2's own tree: `raise_exception` of a template, undefined names
+            if type(error).__module__.startswith("jinja2"):
+                raise EngineError(
+                    f"the chat template refused: {transformers_load.one_line(error)}"
+                ) from error
+            raise
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _answer(
+        self,
+        text: str,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        thinks: bool,
+        budget: int | None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Answer:
+        if len(prompt) >= self._context:
+            raise ContextFull(len(prompt), self._context)
+        return Answer(
+            self._table,
+            sampling,
+            ends=self._ends,
+            room=self._context - len(prompt),
+            thinks=thinks,
+            opened=thinks and _opened(text),
+            budget=budget if thinks else None,
+            closing=self._ids(f"{BUDGET_MESSAGE}{CLOSE}\n\n") if budget is not None else (),
+            tools=tools,
+        )
+
+    def _stream(
+        self,
+        text: str,
+        given: Sampling,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        thinks: bool = False,
+        budget: int | None = None,
+    ) -> Stream:
+        """Pieces of one answer. The last carries usage."""
+        started = time.perf_counter()
+        sampling = effective(given, self.defaults)
+        prompt = self._ids(text)
+        answer = self._answer(text, prompt, sampling, thinks, budget, tools)
+        grammar = Grammar(schema, self._xgrammar()) if schema is not None else None
+        choice = TokenChoice(sampling, prompt, device=self._model.device, grammar=grammar)
+        try:
+            logits, cached = self._cache.prefill(prompt)
+            first = 0.0
+            while True:
+                free = not answer.thinking  # the schema is for the answer
+                if answer.forced:
+                    token = answer.forced.popleft()
+                else:
+                    token = int(choice.choose(logits, constrained=free))
+                    if grammar and free:
+                        grammar.accept(token)
+                first = first or time.perf_counter()
+                choice.remember([token])
+                yield from answer.accept(token)
+                if answer.reason:
+                    break
+                logits = self._cache.step([token])
+        except RuntimeError as error:
+            raise self._fault(error) from error
+        now = time.perf_counter()
+        yield Piece(
+            usage=Usage(len(prompt), cached, answer.tokens, first - started, now - first, answer.reason)
+        )
+
+    def _together(
+        self, text: str, n: int, given: Sampling, thinks: bool, budget: int | None
+    ) -> list[Completion]:
+        """`n` samples, a token of each at a time; those that have ended leave the batch."""
+        started = time.perf_counter()
+        sampling = effective(given, self.defaults)
+        prompt = self._ids(text)
+        answers = [self._answer(text, prompt, sampling, thinks, budget) for _ in range(n)]
+        choice = TokenChoice(sampling, prompt, device=self._model.device, rows=n)
+        said: list[list[Piece]] = [[] for _ in range(n)]
+        sums, ended, active = [0.0] * n, [0.0] * n, list(range(n))
+        try:
+            logits, cached = self._cache.prefill(prompt)
+            branch = self._cache.branch(n)
+            logits = logits.repeat(n, 1)
+            first = time.perf_counter()
+            while True:
+                logprobs = logits.log_softmax(-1)
+                tokens = choice.choose(logits).tolist()
+                for row, index in enumerate(active):
+                    answer = answers[index]
+                    if answer.forced:
+                        tokens[row] = answer.forced.popleft()
+                    sums[index] += float(logprobs[row, tokens[row]])
+                    said[index] += answer.accept(tokens[row])
+                    ended[index] = time.perf_counter()
+                choice.remember(tokens)
+                going = [row for row, index in enumerate(active) if not answers[index].reason]
+                if not going:
+                    break
+                if len(going) < len(active):
+                    active = [active[row] for row in going]
+                    tokens = [tokens[row] for row in going]
+                    choice.keep(going)
+                    branch.keep(going)
+                logits = branch.step(tokens)
+        except RuntimeError as error:
+            raise self._fault(error) from error
+        done = []
+        for i, answer in enumerate(answers):
+            usage = Usage(
+                len(prompt), cached, answer.tokens, first - started, ended[i] - first, answer.reason or "stop"
+            )
+            done.append(Completion(*_parts(said[i]), usage, sums[i] / answer.tokens))
+        return done
+
+    def _xgrammar(self) -> Any:
+        if self._vocabulary is None:
+            import xgrammar  # 0.5 s, only with a schema
+
+            self._vocabulary = xgrammar.TokenizerInfo.from_huggingface(
+                self._tokenizer,
+                vocab_size=self._model.get_output_embeddings().weight.shape[0],
+                stop_token_ids=sorted(self._ends),
+            )
+        return self._vocabulary
+
+    def _fingerprint(self) -> str:
+        return f"{kv_file.fingerprint(*self._files)}-{self._settings}"
+
+    def _fault(self, error: RuntimeError) -> EngineError:
+        if transformers_load.out_of_memory(error):
+            self._cache.clear()
+            return EngineError("there is not enough memory for this context", "Choose a smaller --context")
+        return EngineError(f"the model failed: {transformers_load.one_line(error)}")
+
+
+def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """`messages` as templates want them: text as one string, arguments of tool calls as objects."""
+    turns = wire_messages(messages)
+    for turn in turns:
+        content = turn.get("content")
+        if isinstance(content, list):
+            if other := [part.get("type") for part in content if part.get("type") != "text"]:
+                raise UsageError(f"this engine reads text alone, not {other[0]}", "Use --engine llamacpp")
+            content = "".join(part["text"] for part in content)
+        turn["content"] = content or ""
+        if calls := turn.get("tool_calls"):
+            turn["tool_calls"] = [_with_object(call) for call in calls]
+    return turns
+
+
+def _with_object(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = dict(call.get("function", call))
+    if isinstance(function.get("arguments"), str):
+        try:
+            function["arguments"] = json.loads(function["arguments"] or "{}")
+        except ValueError:
+            function["arguments"] = {"invalid_json": function["arguments"]}
+    return {"type": "function", **({"id": call["id"]} if "id" in call else {}), "function": function}
+
+
+def _opened(prompt: str) -> bool:
+    """Whether the template has begun the thinking itself."""
+    return prompt.rstrip().endswith(OPEN)
+
+
+def _thinking_is_off(prompt: str) -> bool:
+    """Qwen3's template writes an empty block where thinking is switched off."""
+    return prompt.rstrip().endswith(CLOSE)
+
+
+def _budget(thinking: bool | int | None) -> int | None:
+    return None if thinking is None or isinstance(thinking, bool) else thinking
+
+
+def _parts(pieces: Sequence[Piece]) -> tuple[str, str]:
+    """Answer and thinking. The answer begins after the last `</think>` (Qwen3-2507's model cards), which
+    only shows when it has ended."""
+    thought = "".join(piece.text for piece in pieces if piece.kind == "thinking")
+    more, tag, answer = "".join(p.text for p in pieces if p.kind == "answer").rpartition(CLOSE)
+    return (answer.lstrip("\n"), thought + more) if tag else (answer, thought)
+
+
+def _end_tokens(configured: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end an answer: the model's own, and those of ChatML in any case."""
+    own = configured if isinstance(configured, list) else [configured]
+    chatml = [tokenizer.get_vocab().get(token) for token in ("<|im_end|>", "<|endoftext|>")]
+    return frozenset(t for t in (*own, tokenizer.eos_token_id, *chatml) if t is not None)
+
+
+def _files(folder: Path, adapters: Sequence[Path]) -> tuple[Path, tuple[Path, ...]]:
+    """What tells these weights from others, as `kv_file.fingerprint` wants it."""
+    parts = sorted(folder.glob("*.safetensors"))
+    return folder / "config.json", (*parts, *(path / "adapter_model.safetensors" for path in adapters))

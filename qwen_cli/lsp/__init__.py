@@ -1,0 +1,1 @@
+"""The language server: completions inside editors, LSP 3.18 `textDocument/inlineCompletion`."""

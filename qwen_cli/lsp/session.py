@@ -1,0 +1,278 @@
+"""One editor's connection: its documents, what was completed for it, what is prepared for it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.engines.protocol import Engine
+from qwen_cli.errors import QwenError
+from qwen_cli.lsp.completing import Completing, Place, place
+from qwen_cli.lsp.settings import DEFAULTS, Settings, read
+from qwen_cli.lsp.suggestions import Suggestions
+from qwen_cli.lsp.text import Document, offset, units
+from qwen_cli.lsp.worker import Worker
+
+if TYPE_CHECKING:
+    from lsprotocol import types as lsp
+
+
+_LABEL = 60  # characters of a suggestion that a menu shows
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A completion being prepared for after the suggestion `text` between `prefix` and `suffix` is taken."""
+
+    uri: str
+    prefix: str
+    suffix: str
+    text: str
+
+    def agrees(self, uri: str, text: str) -> bool:
+        """Whether a document still leads there: as before, or with the start of the suggestion typed."""
+        room = len(text) - len(self.prefix) - len(self.suffix)
+        return (
+            uri == self.uri
+            and room >= 0
+            and text.startswith(self.prefix)
+            and text.endswith(self.suffix)
+            and self.text.startswith(text[len(self.prefix) : len(self.prefix) + room])
+        )
+
+
+class Session:
+    """`tell` shows the person a line; `interrupt` is the worker's; `encoding` is what positions count.
+
+    All methods belong to the event loop's thread; the engine belongs to the worker's.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tell: Callable[[str], None],
+        settings: Settings = DEFAULTS,
+        interrupt: Callable[[], None] | None = None,
+    ) -> None:
+        self.encoding = "utf-16"
+        self._engine = engine
+        self.settings = settings
+        self.completing = Completing(engine, settings)
+        self.documents: dict[str, Document] = {}
+        self.suggestions = Suggestions()
+        self.worker = Worker(interrupt)
+        self._show = tell
+        self._ahead: _Ahead | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._told: set[str] = set()
+
+    def close(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self.worker.close()
+
+    def initialize(self, options: object) -> None:
+        self.settings, faults = read(options, self.settings)
+        self.completing = Completing(self._engine, self.settings)
+        for fault in faults:
+            self.tell(fault)
+
+    def opened(self, uri: str, text: str, version: int) -> None:
+        self.documents[uri] = Document(uri, text, version)
+        self._rest(uri)
+
+    def changed(self, params: lsp.DidChangeTextDocumentParams) -> None:
+        document = self.documents.get(params.text_document.uri)
+        if document is None:
+            return
+        for change in params.content_changes:
+            span = getattr(change, "range", None)
+            if span is None:
+                document.text, document.cursor = change.text, 0
+                continue
+            start, end = self._index(document, span.start), self._index(document, span.end)
+            document.text = document.text[:start] + change.text + document.text[end:]
+            document.cursor = start + len(change.text)
+        document.version = params.text_document.version
+        text = document.text.replace("\r\n", "\n")
+        if self._ahead is None or not self._ahead.agrees(document.uri, text):
+            self._ahead = None
+            self.worker.stop()
+        self._rest(document.uri)
+
+    def closed(self, uri: str) -> None:
+        self.documents.pop(uri, None)
+
+    def saved(self, uri: str) -> None:
+        self.completing.forget()
+        self._rest(uri)
+
+    async def complete(self, params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList | None:
+        """The answer to one request. None where the text changed before there was one."""
+        from lsprotocol import types as lsp
+
+        document = self.documents.get(params.text_document.uri)
+        if document is None:
+            return None
+        index = self._index(document, params.position)
+        prefix, suffix = document.text[:index], document.text[index:]
+        selected = params.context.selected_completion_info
+        if selected is not None:  # the editor's own menu is open: go on from what it would insert
+            prefix = document.text[: self._index(document, selected.range.start)] + selected.text
+            suffix = document.text[self._index(document, selected.range.end) :]
+        by_itself = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Automatic
+        text = await self._suggest(document, index, prefix, suffix, by_itself)
+        if text is None:
+            return None
+        if not text:
+            return lsp.InlineCompletionList(items=[])
+        if selected is not None:
+            item = lsp.InlineCompletionItem(insert_text=selected.text + text, range=selected.range)
+        else:
+            span = lsp.Range(start=params.position, end=params.position)
+            item = lsp.InlineCompletionItem(insert_text=text, range=span)
+        return lsp.InlineCompletionList(items=[item])
+
+    async def menu(self, params: lsp.CompletionParams) -> lsp.CompletionList | None:
+        """The same suggestion as an entry of the editor's completion menu, for editors that show no other."""
+        from lsprotocol import types as lsp
+
+        document = self.documents.get(params.text_document.uri)
+        if document is None:
+            return None
+        index = self._index(document, params.position)
+        prefix, suffix = document.text[:index], document.text[index:]
+        text = await self._suggest(document, index, prefix, suffix, by_itself=True)
+        if not text:
+            return lsp.CompletionList(is_incomplete=True, items=[])
+        # Editors filter by the word before the cursor and replace it, so it is part of the entry.
+        word = re.split(r"\W", prefix[prefix.rfind("\n") + 1 :])[-1]
+        start = lsp.Position(params.position.line, params.position.character - units(word, self.encoding))
+        whole = word + text
+        label = whole.strip().partition("\n")[0]
+        item = lsp.CompletionItem(
+            label=label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}…",
+            kind=lsp.CompletionItemKind.Text,
+            detail="qwen",
+            documentation=whole,
+            filter_text=whole,
+            insert_text_mode=lsp.InsertTextMode.AsIs,
+            text_edit=lsp.TextEdit(lsp.Range(start, params.position), whole),
+        )
+        return lsp.CompletionList(is_incomplete=True, items=[item])
+
+    async def _suggest(
+        self, document: Document, index: int, prefix: str, suffix: str, by_itself: bool
+    ) -> str | None:
+        """What to insert between two texts, and all that is done beside: what comes after it is prepared."""
+        here = place(_path(document.uri), prefix, suffix, self._open_texts())
+        text = await self._text(document, here, by_itself)
+        document.cursor = index
+        self._rest(document.uri)
+        if text:
+            self._look_ahead(document.uri, here, text)
+        return text
+
+    async def _text(self, document: Document, here: Place, by_itself: bool) -> str | None:
+        """The completion, from memory or made. None where the text changed meanwhile."""
+        known = self.suggestions.find(document.uri, here.prefix, here.suffix)
+        if known is not None:
+            return known
+        version = document.version
+        if by_itself:
+            if len(here.suffix.partition("\n")[0].rstrip()) > self.settings.max_line_suffix:
+                return ""
+            await asyncio.sleep(self.settings.debounce_ms / 1_000)
+            if document.version != version:
+                return None
+        if self._ahead is not None and (here.prefix, here.suffix) == self._target(self._ahead):
+            # What was being prepared is what is asked for now.
+            await asyncio.wait([asyncio.wrap_future(self._ahead_done)])
+            known = self.suggestions.find(document.uri, here.prefix, here.suffix)
+            if known is not None or document.version != version:
+                return known
+        self._ahead = None
+        future = self.worker.ask(lambda cancelled: self.completing.complete(here, cancelled))
+        text = await self._result(future)
+        if text is not None:
+            self.suggestions.keep(document.uri, here.prefix, here.suffix, text)
+        return text
+
+    async def _result(self, future: Future[Any]) -> str | None:
+        """What the worker makes. Given up by the editor, the computation is stopped."""
+        try:
+            text: str | None = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if future.cancelled():  # a newer question took its place
+                return None
+            self.worker.stop()
+            raise
+        except QwenError as error:
+            self.tell(str(error))
+            return ""
+        return text
+
+    def _look_ahead(self, uri: str, here: Place, text: str) -> None:
+        """Prepare what follows once `text` is taken."""
+        if not self.settings.speculate:
+            return
+        ahead = _Ahead(uri, here.prefix, here.suffix, text)
+        if self._ahead is not None and self._target(self._ahead) == self._target(ahead):
+            return
+        prefix, suffix = self._target(ahead)
+        if self.suggestions.find(uri, prefix, suffix) is not None:
+            return
+        then = Place(here.root, here.path, prefix, suffix, here.unsaved)
+
+        def work(cancelled: Callable[[], bool]) -> None:
+            found = self.completing.complete(then, cancelled)
+            if found is not None:
+                self.suggestions.keep(uri, prefix, suffix, found)
+
+        self._ahead = ahead
+        self._ahead_done = self.worker.prepare(work)
+
+    @staticmethod
+    def _target(ahead: _Ahead) -> tuple[str, str]:
+        return ahead.prefix + ahead.text, ahead.suffix
+
+    def _rest(self, uri: str) -> None:
+        """Once nothing happens for a while, read the files around the cursor into the engine's cache."""
+        if self._idle is not None:
+            self._idle.cancel()
+        loop = asyncio.get_running_loop()
+        self._idle = loop.call_later(self.settings.idle_ms / 1_000, self._warm, uri)
+
+    def _warm(self, uri: str) -> None:
+        document = self.documents.get(uri)
+        if document is None or not self.worker.idle:
+            return
+        at = min(document.cursor, len(document.text))
+        here = place(_path(uri), document.text[:at], document.text[at:], self._open_texts())
+        if self.completing.stale(here):
+            self.worker.prepare(lambda cancelled: self.completing.warm(here, cancelled))
+
+    def _open_texts(self) -> dict[Path, str]:
+        return {path: d.text for uri, d in self.documents.items() if (path := _path(uri)) is not None}
+
+    def _index(self, document: Document, position: lsp.Position) -> int:
+        return offset(document.text, position.line, position.character, self.encoding)
+
+    def tell(self, message: str) -> None:
+        """Show the person a line, once."""
+        if message not in self._told:
+            self._told.add(message)
+            self._show(message)
+
+
+def _path(uri: str) -> Path | None:
+    """The file that a URI names. None for a document that is on no disk."""
+    from pygls.uris import to_fs_path
+
+    path = to_fs_path(uri) if uri.startswith("file:") else None
+    return Path(path) if path else None

@@ -1,0 +1,56 @@
+"""An open document as the editor has it: changes applied, positions turned into places in the text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Lines as the protocol counts them: only these three end one. Python's `splitlines` also breaks at form
+# feeds and other separators, and every later position in such a file (GNU's C sources) would be off.
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+@dataclass
+class Document:
+    """`cursor` is where something was last done, as far as the protocol tells: an index into `text`."""
+
+    uri: str
+    text: str
+    version: int
+    cursor: int = 0
+
+
+def offset(text: str, line: int, character: int, encoding: str = "utf-16") -> int:
+    """Where a position of the protocol is in `text`, both counted from 0.
+
+    `character` counts code units of `encoding` ("utf-8", "utf-16", "utf-32"). A position past the end of a
+    line means its end, one past the last line the end of the text, one inside a character its start.
+    """
+    start = 0
+    for _ in range(line):
+        end = _LINE_END.search(text, start)
+        if end is None:
+            return len(text)
+        start = end.end()
+    end = _LINE_END.search(text, start)
+    return start + _column(text[start : end.start() if end else len(text)], character, encoding)
+
+
+def _column(line: str, character: int, encoding: str) -> int:
+    if encoding == "utf-32" or line.isascii():
+        return min(character, len(line))
+    seen = 0
+    for column, char in enumerate(line):
+        seen += units(char, encoding)
+        if seen > character:
+            return column
+    return len(line)
+
+
+def units(text: str, encoding: str) -> int:
+    """How many code units a text takes."""
+    if encoding == "utf-32" or text.isascii():
+        return len(text)
+    if encoding == "utf-8":
+        return len(text.encode("utf-8", "surrogatepass"))
+    return len(text) + sum(char > "\uffff" for char in text)

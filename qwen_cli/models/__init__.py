@@ -1,0 +1,1 @@
+"""Which weights, where they are, and how they fit."""

@@ -1,0 +1,4 @@
+# escape: still running after the time limit
+# status: timeout
+while True:
+    pass

@@ -1,0 +1,160 @@
+"""How good a model is at filling in: tasks with unit tests, run in the sandbox and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from qwen_cli.engines.protocol import Engine
+from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.tasks import fim
+
+# OpenAI's human-eval-infilling gives each program three seconds.
+_WALL_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One hole with the tests that the filled program must pass (github.com/openai/human-eval-infilling)."""
+
+    id: str
+    hole: fim.Hole
+    test: str
+    entry_point: str
+
+    def program(self, middle: str) -> str:
+        return f"{self.hole.prefix}{middle}{self.hole.suffix}\n{self.test}\ncheck({self.entry_point})\n"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one task. `seconds` is the time of the completion; `error` says why it failed."""
+
+    id: str
+    middle: str
+    passed: bool
+    stop: str
+    error: str | None = None
+    seconds: float = 0.0
+
+
+def load(path: Path) -> list[Task]:
+    """The tasks of a JSONL file. Raises `UsageError` naming the line that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UsageError(f"cannot read {path}: {fault}") from None
+    tasks = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            hole = fim.Hole(row["prompt"], row["suffix"], "solution.py")
+            tasks.append(Task(str(row["task_id"]), hole, row["test"], row["entry_point"]))
+        except (ValueError, KeyError, TypeError) as fault:
+            raise UsageError(
+                f"line {number:,} of {path} is no infilling task: {fault}",
+                "each has task_id, prompt, suffix, test and entry_point",
+            ) from None
+    if not tasks:
+        raise UsageError(f"{path} has no tasks")
+    return tasks
+
+
+def evaluate(
+    engine: Engine, tasks: Sequence[Task], done: Mapping[str, Result], mode: fim.Mode = "auto"
+) -> Iterator[Result]:
+    """Each task's result in order, greedy; those in `done` are not computed again.
+
+    Raises `SandboxError` on a machine that cannot contain programs.
+    """
+    import time
+
+    from qwen_cli.sandbox import Sandbox
+
+    Sandbox().open().close()  # a machine that cannot contain programs says so before the work
+    for task in tasks:
+        if task.id in done:
+            yield done[task.id]
+            continue
+        started = time.perf_counter()
+        middle = fim.complete(engine, task.hole, mode=mode)
+        seconds = time.perf_counter() - started
+        error = failure(task, middle.text)
+        yield Result(task.id, middle.text, error is None, middle.stop, error, round(seconds, 3))
+
+
+def failure(task: Task, middle: str) -> str | None:
+    """Why the program with `middle` in it fails its tests, `None` where it passes. Runs in the sandbox."""
+    from qwen_cli.sandbox import Limits, Sandbox
+
+    # Its last expression is a word the program cannot know: one that leaves early has not passed.
+    word = secrets.token_hex(8)
+    with Sandbox(Limits(wall_seconds=_WALL_SECONDS)) as box:
+        outcome = box.run(f"{task.program(middle)}\n{word!r}\n")
+    if outcome.status == "ok" and outcome.value == repr(word):
+        return None
+    return outcome.error or ("it left before its tests" if outcome.status == "ok" else outcome.status)
+
+
+def interval(passed: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, 1927)."""
+    if not total:
+        return 0.0, 1.0
+    z = 1.959964  # 97.5 % of the normal distribution
+    share = passed / total
+    centre = share + z * z / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+class Journal:
+    """Results on disk, one line each, so that an evaluation that was stopped goes on where it was.
+
+    The first line says what was evaluated; another model, mode or task file needs another journal.
+    """
+
+    def __init__(self, path: Path, *, model: str, mode: str, tasks: Path) -> None:
+        self.path = path
+        digest = hashlib.sha256(tasks.read_bytes()).hexdigest()
+        self._head = {"model": model, "mode": mode, "tasks": tasks.name, "sha256": digest}
+        self.done = self._read()
+
+    def add(self, result: Result) -> None:
+        """Keep one more result, on the disk before this returns."""
+        new = not self.path.exists()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            if new:
+                file.write(json.dumps(self._head) + "\n")
+            file.write(json.dumps(asdict(result)) + "\n")
+        self.done[result.id] = result
+
+    def _read(self) -> dict[str, Result]:
+        if not self.path.exists():
+            return {}
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):  # stopped while it was written
+            lines.pop()
+            self.path.write_text("".join(lines), encoding="utf-8")
+        try:
+            if lines and json.loads(lines[0]) != self._head:
+                raise UsageError(
+                    f"{self.path} holds results of another model, mode or task file",
+                    "give another --results, or remove it",
+                )
+            found = [Result(**json.loads(line)) for line in lines[1:]]
+        except (ValueError, TypeError) as fault:
+            raise QwenError(
+                f"{self.path} is no journal of results: {fault}", "give another --results"
+            ) from None
+        if not lines:
+            self.path.unlink()
+        return {result.id: result for result in found}

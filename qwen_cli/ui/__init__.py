@@ -1,0 +1,1 @@
+"""Rendering and line editing, used by commands only."""

@@ -1,0 +1,204 @@
+"""Markdown as top-level blocks, and their rows on the screen: markdown-it's parser, rich's elements.
+
+What models write is not quite CommonMark, so the rules differ where text would get lost or bent: HTML,
+link definitions and underlined headings are text, LaTeX keeps its backslashes, a line break is a line break,
+a link shows its address.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from rich import markdown
+from rich.segment import Segment
+from rich.text import Text
+
+from qwen_cli.ui import code
+from qwen_cli.ui.live import Row, rendered
+from qwen_cli.ui.terminal import strip_escapes
+
+if TYPE_CHECKING:
+    from markdown_it.rules_inline import StateInline
+    from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
+
+LISTS = ("bullet_list_open", "ordered_list_open")
+_FENCE_END = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
+_MATH = re.compile(r"\\\(.*?\\\)|\\\[.*?\\\]|\$\$.+?\$\$|\\[(\[]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One top-level block, or one item of a top-level list: lines `start` to before `end`, and its tokens."""
+
+    tokens: list[Token]
+    start: int
+    end: int
+
+    @property
+    def kind(self) -> str:
+        return self.tokens[0].type
+
+    def items(self) -> list[Block]:
+        """The items of a list, each as a list of one; of another block, itself."""
+        if self.kind not in LISTS:
+            return [self]
+        opening, closing = self.tokens[0], self.tokens[-1]
+        return [
+            Block([opening, *item.tokens, closing], item.start, item.end)
+            for item in _grouped(self.tokens[1:-1])
+        ]
+
+    def first_number(self) -> int:
+        """The number a list starts with (1 where it has none)."""
+        return int(self.tokens[0].attrs.get("start", 1))
+
+    def numbered_from(self, number: int) -> Block:
+        """The same list, its first item numbered `number`."""
+        opening = self.tokens[0].copy(attrs={**self.tokens[0].attrs, "start": number})
+        return replace(self, tokens=[opening, *self.tokens[1:]])
+
+
+def parse(source: str) -> list[Block]:
+    """The top-level blocks of `source`."""
+    return list(_grouped(_parser().parse(source)))
+
+
+def rows(console: Console, block: Block, width: int) -> list[Row]:
+    """The block as it stands on the screen, `width` columns wide."""
+    if block.kind in ("fence", "code_block"):
+        token = block.tokens[0]
+        return code_rows(token.content, token.info, token.markup)
+    tokens = [_with_plain_inlines(token) for token in block.tokens]
+    found = rendered(console, _Blocks(tokens), width)
+    # an entity such as &#x202E; has become a character only now
+    return [tuple((strip_escapes(text), style) for text, style in line) for line in found]
+
+
+def code_rows(content: str, info: str, markup: str) -> list[Row]:
+    """A code block: its lines, between its fences if it has any."""
+    found = list(code.lines(content, language(info)))
+    return [code.fence(markup + info), *found, code.fence(markup)] if markup else found
+
+
+def language(info: str) -> str:
+    """The language in a fence's info string: "python" in "python title=x" and in "{.python}"."""
+    words = info.strip().strip("{}.").split()
+    return words[0] if words else ""
+
+
+def ends_fence(line: str, markup: str) -> bool:
+    """Whether `line` closes the code block that `markup` opened."""
+    match = _FENCE_END.match(line)
+    return match is not None and match[1][0] == markup[0] and len(match[1]) >= len(markup)
+
+
+@cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt().enable(["strikethrough", "table"])
+    parser.disable(["html_block", "html_inline", "reference", "lheading"])
+    parser.inline.ruler.before("escape", "math", _math)
+    return parser
+
+
+def _math(state: StateInline, silent: bool) -> bool:
+    """LaTeX between its delimiters is text: no escapes, no emphasis."""
+    match = _MATH.match(state.src, state.pos, state.posMax)
+    if match is None:
+        return False
+    if not silent:
+        state.push("text", "", 0).content = match[0]
+    state.pos = match.end()
+    return True
+
+
+def _grouped(tokens: list[Token]) -> Iterator[Block]:
+    """Tokens up to each return to the outermost level."""
+    first = depth = 0
+    for index, token in enumerate(tokens):
+        depth += token.nesting
+        if depth == 0:
+            start, end = tokens[first].map or (0, 0)
+            yield Block(tokens[first : index + 1], start, end)
+            first = index + 1
+
+
+def _with_plain_inlines(token: Token) -> Token:
+    """Line breaks kept, addresses shown: an inline token as text that hides nothing."""
+    if token.type != "inline" or not token.children:
+        return token
+    shown: list[Token] = []
+    targets: list[tuple[str, int]] = []
+    for child in token.children:
+        if child.type == "link_open":
+            targets.append((str(child.attrs.get("href", "")), len(shown)))
+        elif child.type == "link_close":
+            href, first = targets.pop()
+            label = "".join(part.content for part in shown[first:])
+            if href and href not in (label, f"mailto:{label}"):
+                shown.append(Token("text", "", 0, content=f" ({href})" if label else href))
+        elif child.type == "image":
+            shown.append(Token("text", "", 0, content=f"{child.content} ({child.attrs.get('src', '')})"))
+        elif child.type == "softbreak":
+            shown.append(child.copy(type="hardbreak"))
+        else:
+            shown.append(child)
+    return token.copy(children=shown)
+
+
+class _Heading(markdown.Heading):
+    """rich centres the first level, which jumps while it grows."""
+
+    LEVEL_ALIGN: ClassVar[dict[str, JustifyMethod]] = {}
+
+
+class _ListItem(markdown.ListItem):
+    """rich sizes the numbers by the last of the list, which is not known while it streams."""
+
+    def render_number(
+        self, console: Console, options: ConsoleOptions, number: int, last_number: int
+    ) -> RenderResult:
+        label = f" {number}. "
+        inner = options.update(width=max(options.max_width - len(label), 1))
+        style = console.get_style("markdown.item.number")
+        for index, line in enumerate(console.render_lines(self.elements, inner, style=self.style)):
+            yield Segment(" " * len(label) if index else label, style)
+            yield from line
+            yield Segment.line()
+
+
+class _CodeBlock(markdown.CodeBlock):
+    """Code inside a list or quotation, in the looks of code outside."""
+
+    markup = ""
+
+    @classmethod
+    def create(cls, markdown: markdown.Markdown, token: Token) -> _CodeBlock:
+        block = cls(token.info, markdown.code_theme)
+        block.markup = token.markup
+        return block
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in code_rows(str(self.text), self.lexer_name, self.markup):
+            yield Text.assemble(*((text, style or "") for text, style in line), overflow="fold")
+
+
+class _Blocks(markdown.Markdown):
+    """rich's Markdown from tokens that are parsed already."""
+
+    elements: ClassVar[dict[str, type[markdown.MarkdownElement]]] = {
+        **markdown.Markdown.elements,
+        "heading_open": _Heading,
+        "list_item_open": _ListItem,
+        "fence": _CodeBlock,
+        "code_block": _CodeBlock,
+    }
+
+    def __init__(self, tokens: list[Token]) -> None:
+        super().__init__("", hyperlinks=False)
+        self.parsed = tokens

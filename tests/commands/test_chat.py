@@ -1,0 +1,163 @@
+"""`qwen chat` asked once: standard output is the answer and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+GREEDY = ("--model", "starter", "--temperature", "0")
+
+
+def test_the_answer_alone_is_on_stdout(qwen) -> None:
+    done = qwen("chat", "What is the capital of France?", *GREEDY)
+    assert done.returncode == 0
+    assert "Paris" in done.stdout
+    assert done.stdout.endswith("\n")
+    assert done.stderr == ""
+
+
+def test_a_fresh_machine_says_which_model_it_takes(qwen) -> None:
+    """No model, no settings, no hub: the starter is there and answers, with no network asked."""
+    done = qwen("chat", "Say hi.", "--max-tokens", "4", HF_HUB_OFFLINE="1")
+    assert done.returncode == 0
+    assert done.stdout.strip()
+
+
+def test_json_is_one_object_with_usage_and_timings(qwen) -> None:
+    done = qwen("chat", "--json", "Say hello.", *GREEDY, "--max-tokens", "3")
+    answer = json.loads(done.stdout)
+    assert answer["text"]
+    assert answer["thinking"] is None
+    assert answer["model"] == "starter"
+    assert answer["engine"] == "llamacpp"
+    assert answer["stop_reason"] == "length"
+    assert answer["usage"]["generated_tokens"] == 3
+    assert answer["usage"]["prompt_tokens"] > 10
+    assert answer["timings"]["prefill_seconds"] > 0
+
+
+def test_a_cut_answer_says_so(qwen) -> None:
+    done = qwen("chat", "Count from one to fifty.", *GREEDY, "--max-tokens", "5")
+    assert done.returncode == 0
+    assert "cut" in done.stderr
+    assert "5" in done.stderr
+
+
+def test_piped_text_and_a_question(qwen) -> None:
+    done = qwen(
+        "chat", "What is the secret word in this text?", *GREEDY, stdin="The secret word is: mango.\n"
+    )
+    assert "mango" in done.stdout.lower()
+
+
+def test_piped_text_alone_is_the_question(qwen) -> None:
+    assert "Paris" in qwen("chat", *GREEDY, stdin="What is the capital of France?").stdout
+
+
+def test_files_go_with_their_names(qwen, tmp_path: Path) -> None:
+    (tmp_path / "alpha.txt").write_text("The colour is green.\n")
+    (tmp_path / "beta.txt").write_text("The animal is a heron.\n")
+    files = ("-f", str(tmp_path / "alpha.txt"), "-f", str(tmp_path / "beta.txt"))
+    answer = qwen("chat", *files, "Which animal is in beta.txt? Answer in one word.", *GREEDY).stdout
+    assert "heron" in answer.lower()
+
+
+@pytest.mark.parametrize("content", [b"\x00\x01\x02\xff" * 50, b"caf\xe9"])
+def test_a_binary_file_is_refused(qwen, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "data.bin"
+    path.write_bytes(content)
+    for done in (qwen("chat", "what?", "-f", str(path)), qwen("chat", "what?", stdin=content)):
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+
+
+def test_the_same_seed_gives_the_same_answer(qwen) -> None:
+    ask = ("chat", "Invent a name for a boat.", "-m", "starter", "-t", "1", "--max-tokens", "12", "--seed")
+    assert qwen(*ask, "7").stdout == qwen(*ask, "7").stdout
+
+
+def test_a_stop_string_ends_the_answer_and_is_not_in_it(qwen) -> None:
+    done = qwen("chat", "Count from 1 to 20, separated by commas.", *GREEDY, "--stop", "5")
+    assert "4" in done.stdout
+    assert "5" not in done.stdout
+
+
+def test_the_system_prompt_is_obeyed(qwen) -> None:
+    done = qwen("chat", "Who are you?", "-s", "You are a lighthouse keeper called Bartholomew.", *GREEDY)
+    assert "Bartholomew" in done.stdout
+
+
+def test_a_schema_constrains_the_answer(qwen, tmp_path: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "population": {"type": "integer"}},
+        "required": ["city", "population"],
+        "additionalProperties": False,
+    }
+    path = tmp_path / "schema.json"
+    path.write_text(json.dumps(schema))
+    answer = json.loads(qwen("chat", "Tell me about Paris.", "--schema", str(path), *GREEDY).stdout)
+    assert set(answer) == {"city", "population"}
+    assert isinstance(answer["population"], int)
+
+
+def test_a_named_session_remembers_and_reuses_its_cache(qwen, home: Path) -> None:
+    first = qwen("chat", "--session", "talk", "My name is Zebulon. Remember it.", *GREEDY)
+    assert first.returncode == 0
+    assert (home / "sessions" / "talk.json").exists()
+    again = qwen("chat", "--continue", "--json", "What is my name?", "-t", "0")
+    answer = json.loads(again.stdout)
+    assert "Zebulon" in answer["text"]
+    assert answer["usage"]["cached_tokens"] > 0.6 * answer["usage"]["prompt_tokens"]
+
+
+def test_tools_are_not_run_without_asking(qwen, tmp_path: Path) -> None:
+    tools = tmp_path / "tools.py"
+    tools.write_text('def now() -> str:\n    """The time."""\n    return "noon"\n')
+    done = qwen("chat", "What time is it?", "--tools", str(tools), *GREEDY)
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+
+
+def test_thinking_is_refused_where_the_model_cannot(qwen) -> None:
+    done = qwen("chat", "hi", "--think", *GREEDY)
+    assert done.returncode == 2
+    assert "does not think" in done.stderr
+
+
+def test_a_question_longer_than_the_context_is_refused(qwen) -> None:
+    done = qwen("chat", "word " * 3000, *GREEDY, "--context", "512")
+    assert done.returncode == 1
+    assert "512" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_stops_the_answer_and_keeps_it(home: Path) -> None:
+    command = [sys.executable, "-m", "qwen_cli", "chat", "--session", "cut", *GREEDY, "Count from 1 to 900."]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=os.environ)
+    assert process.stdout is not None
+    seen = process.stdout.read(10)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    saved = json.loads((home / "sessions" / "cut.json").read_text())
+    assert saved["messages"][-1]["cut"] is True
+    assert saved["messages"][-1]["content"].startswith((seen + rest).decode().strip())
+
+
+def test_on_a_terminal_markdown_is_rendered(home: Path) -> None:
+    command = [
+        *("-m", "qwen_cli", "chat", *GREEDY),
+        "Answer with exactly this Markdown and nothing else: **bold** text",
+    ]
+    child = pexpect.spawn(sys.executable, command, env={**os.environ, "TERM": "xterm"}, timeout=60)
+    child.expect(pexpect.EOF)
+    assert b"bold" in child.before
+    assert b"**" not in child.before

@@ -1,0 +1,40 @@
+"""`qwen doctor`: findings about this very machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from qwen_cli.commands import doctor
+from qwen_cli.sandbox import layers
+
+
+def test_the_report_covers_what_a_person_needs(qwen) -> None:
+    done = qwen("doctor", "--json")
+    assert done.returncode == 0
+    found = {finding["name"]: finding for finding in json.loads(done.stdout)}
+    assert {"qwen", "processor", "gpu", "memory", "disk", "model hub", "models", "sandbox"} <= set(found)
+    for engine in ("llamacpp", "transformers", "remote"):
+        assert found[f"engine {engine}"]["state"] == "ok"
+    assert "starter (gguf)" in found["models"]["detail"]
+
+
+def test_an_engine_that_cannot_be_imported_is_a_finding() -> None:
+    finding = doctor._engine("imaginary", "import no_such_module")
+    assert finding.state == "bad"
+    assert finding.advice
+
+
+def test_a_broken_settings_file_is_a_finding(qwen, home) -> None:
+    (home / "config.toml").write_text("model = ")
+    found = {f["name"]: f for f in json.loads(qwen("doctor", "--json").stdout)}
+    assert found["settings"]["state"] == "bad"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+def test_the_sandbox_level_follows_from_its_layers() -> None:
+    found = layers.probe()
+    assert found.level in ("full", "partial", "none")
+    assert (found.level == "none") == (not found.namespaces and not (found.landlock and found.seccomp))

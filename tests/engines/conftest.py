@@ -1,0 +1,96 @@
+"""The three engines on the starter's weights, loaded once per test run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from qwen_cli.engines.llamacpp import LlamaCpp
+from qwen_cli.engines.protocol import Engine
+from qwen_cli.engines.remote import Remote
+from qwen_cli.models import catalog
+from qwen_cli.models.reference import Weights
+
+CONTEXT = 2048
+
+# llama.cpp's own server as anybody would run it, but for the context and the key. With its one slot a request
+# finds the KV cache of the one before it, and `n` samples are more than it takes at once.
+_SERVER = """
+import json, sys, time, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.n_ctx, params.api_keys = sys.argv[1], int(sys.argv[2]), [sys.argv[3]]
+params.model_alias = {sys.argv[4]}
+params.verbosity = -1
+server = xllamacpp.Server(params)
+print(json.dumps(server.listening_address), flush=True)
+sys.stdin.read()
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A llama.cpp server in a process of its own: its address, key, and the model's name there."""
+
+    url: str
+    key: str
+    model: str
+
+
+def weights(path: Path) -> Weights:
+    return Weights(
+        label="starter",
+        path=path,
+        format="gguf" if path.suffix == ".gguf" else "safetensors",
+        model=catalog.find("qwen2.5-coder:0.5b"),
+    )
+
+
+@pytest.fixture(scope="session")
+def served(starter_gguf: Path) -> Iterator[Served]:
+    key, model = "test-key", "starter-on-a-server"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SERVER, str(starter_gguf), str(CONTEXT), key, model],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin and process.stdout
+    address = process.stdout.readline()
+    assert address, "the server did not start"
+    yield Served(json.loads(address), key, model)
+    process.stdin.close()
+    process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def llamacpp(starter_gguf: Path) -> Iterator[LlamaCpp]:
+    with LlamaCpp(weights(starter_gguf), context=CONTEXT) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def remote(served: Served) -> Iterator[Remote]:
+    with Remote(served.url, api_key=served.key) as engine:
+        yield engine
+
+
+@pytest.fixture(params=["llamacpp", "remote", "transformers"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine in turn."""
+    if request.param == "transformers":
+        return request.getfixturevalue("transformers_engine")
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def transformers_engine(starter_safetensors: Path) -> Iterator[Engine]:
+    from qwen_cli.engines.transformers import Transformers  # torch: only for the tests that need it
+
+    with Transformers(weights(starter_safetensors), context=CONTEXT) as engine:
+        yield engine

@@ -1,0 +1,92 @@
+"""Small models with random weights of each Qwen architecture, with the starter's tokenizer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+# After Qwen/Qwen3-8B's tokenizer_config.json: the switch, the empty block where it is off, past thinking
+# stripped.
+SWITCH = (
+    "{%- for m in messages %}{%- set c = m.content %}"
+    "{%- if m.role == 'assistant' and '</think>' in c %}{%- set c = c.split('</think>')[-1].lstrip('\\n') %}"
+    "{%- endif %}{{- '<|im_start|>' + m.role + '\\n' + c + '<|im_end|>\\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}"
+    "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}"
+    "{%- endif %}{%- endif %}"
+)
+# After Qwen/Qwen3-4B-Thinking-2507: the generation prompt opens the block.
+ALWAYS = (
+    "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+    "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}"
+)
+
+_SIZES = {
+    "vocab_size": 151_936,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "eos_token_id": 151_645,
+    "pad_token_id": 151_643,
+}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True}
+_VISION = {"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 64}
+_FIELDS: dict[str, dict[str, Any]] = {
+    "Qwen2": _SIZES,
+    "Qwen2Moe": _SIZES | _EXPERTS | {"shared_expert_intermediate_size": 48},
+    "Qwen3": _SIZES | {"head_dim": 32, "tie_word_embeddings": True},
+    "Qwen3Moe": _SIZES | _EXPERTS | {"head_dim": 32},
+    "Qwen3Next": _SIZES
+    | _EXPERTS
+    | {
+        "head_dim": 32,
+        "shared_expert_intermediate_size": 32,
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+        "layer_types": ["linear_attention", "linear_attention", "full_attention"],
+    },
+    "Qwen2_5_VL": {
+        "text_config": _SIZES | {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
+        "vision_config": _VISION,
+    },
+    "Qwen3VL": {
+        "text_config": _SIZES
+        | {"head_dim": 16, "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2]}},
+        "vision_config": _VISION | {"deepstack_visual_indexes": [0]},
+    },
+}
+ARCHITECTURES = tuple(_FIELDS)
+
+
+def make(architecture: str, folder: Path, starter: Path, template: str | None = None) -> Path:
+    """Save such a model into `folder` and return it. `template` replaces the starter's chat template."""
+    import torch
+    import transformers
+
+    config = getattr(transformers, f"{architecture}Config")(**_FIELDS[architecture])
+    auto = (
+        transformers.AutoModelForImageTextToText
+        if "VL" in architecture
+        else transformers.AutoModelForCausalLM
+    )
+    torch.manual_seed(3)
+    model = auto.from_config(config, dtype=torch.bfloat16)
+    for parameter in model.parameters():  # as large as trained ones, so that the text does not stand still
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, 0, 0.15)
+    model.generation_config.eos_token_id = 151_645
+    model.generation_config.pad_token_id = 151_643
+    model.save_pretrained(folder)
+    shutil.copy(starter / "tokenizer.json", folder)
+    settings = json.loads((starter / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings | ({"chat_template": template} if template else {}))
+    )
+    return folder

@@ -1,0 +1,401 @@
+"""Servers: addresses, refusals, and what each kind of server is sent and answers.
+
+The shapes are those of the servers' own protocol definitions, which `server_kinds` names.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from qwen_cli.engines.openai_stream import BUDGET_MESSAGE, ThinkTags
+from qwen_cli.engines.protocol import Piece, Sampling
+from qwen_cli.engines.remote import Remote
+from qwen_cli.engines.server_kinds import base_url
+from qwen_cli.errors import ContextFull, EndpointError, EngineError, UsageError
+from tests.engines.conftest import Served
+
+HELLO = [{"role": "user", "content": "hello"}]
+KINDS = ["vllm", "sglang", "tensorrt_llm", "library", "openai"]
+
+
+class StubServer:
+    """Answers as told and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.cards: list[dict[str, Any]] = []
+        self.deltas: list[dict[str, Any]] = [{"content": "Hi"}]
+        self.answers: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.finish = "stop"
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *args: object) -> None: ...
+
+            def do_GET(self) -> None:
+                found = self.path == "/v1/models"
+                self.reply(200 if found else 404, {"object": "list", "data": stub.cards} if found else {})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                stub.requests.append((self.path, body))
+                if self.path in stub.answers:
+                    self.reply(*stub.answers[self.path])
+                else:
+                    self.stream(body)
+
+            def reply(self, status: int, body: dict[str, Any]) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def stream(self, body: dict[str, Any]) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.end_headers()
+                base = {"id": "x", "created": 1, "model": "m", "object": "chat.completion.chunk"}
+                parts = [*stub.deltas, {}]
+                if "prompt" in body:
+                    choices = [{"index": 0, "text": part.get("content", "")} for part in parts]
+                else:
+                    choices = [{"index": 0, "delta": part} for part in parts]
+                choices[-1]["finish_reason"] = stub.finish
+                usage = {
+                    "prompt_tokens": 20,
+                    "completion_tokens": 7,
+                    "total_tokens": 27,
+                    "prompt_tokens_details": {"cached_tokens": 16},
+                }
+                chunks = [{**base, "choices": [choice]} for choice in choices]
+                for chunk in [*chunks, {**base, "choices": [], "usage": usage}]:
+                    self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+                self.wfile.write(b"data: [DONE]\n\n")
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def serve(self, kind: str, model: str = "Qwen/Qwen3-8B", **card: Any) -> None:
+        self.cards = [{"id": model, "object": "model", "created": 1, "owned_by": kind, **card}]
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """The body of the last request."""
+        return self.requests[-1][1]
+
+
+@pytest.fixture
+def stub() -> Iterator[StubServer]:
+    server = StubServer()
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        ("given", "used"),
+        [
+            ("http://localhost:8000", "http://localhost:8000/v1"),
+            ("http://localhost:8000/", "http://localhost:8000/v1"),
+            ("http://localhost:8000/v1/", "http://localhost:8000/v1"),
+            ("localhost:8000", "http://localhost:8000/v1"),
+            ("10.0.0.5:30000/v1", "http://10.0.0.5:30000/v1"),
+            ("https://host/compatible-mode/v1", "https://host/compatible-mode/v1"),
+            ("https://host/v1/chat/completions", "https://host/v1"),
+            (" http://[::1]:8080 ", "http://[::1]:8080/v1"),
+        ],
+    )
+    def test_forms(self, given: str, used: str) -> None:
+        assert base_url(given) == used
+
+    @pytest.mark.parametrize("given", ["", "ftp://host", "http://", "http://host:99999", "two words"])
+    def test_what_is_no_address(self, given: str) -> None:
+        with pytest.raises(UsageError, match="address of a server"):
+            base_url(given)
+
+    @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/chat/completions"])
+    def test_a_real_server_answers_at_each(self, served: Served, path: str) -> None:
+        with Remote(served.url + path, api_key=served.key) as engine:
+            assert engine.model == served.model
+            assert engine.count_tokens("hello") == 1
+
+
+class TestRefusals:
+    def test_nobody_listens(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(EndpointError, match=url) as fault:
+            Remote(url)
+        assert fault.value.hint
+
+    @pytest.mark.parametrize("key", [None, "wrong"])
+    def test_wrong_key(self, served: Served, key: str | None) -> None:
+        with pytest.raises(EndpointError, match="refuses the API key"), Remote(served.url, api_key=key) as e:
+            list(e.chat(HELLO))
+
+    def test_unknown_model(self, served: Served) -> None:
+        with pytest.raises(EndpointError, match="does not serve 'gpt-9'") as fault:
+            Remote(served.url, api_key=served.key, model="gpt-9")
+        assert served.model in str(fault.value.hint)
+
+    def test_no_model_at_all(self, stub: StubServer) -> None:
+        with pytest.raises(EndpointError, match="serves no model"):
+            Remote(stub.url)
+
+    def test_not_such_a_server(self, stub: StubServer) -> None:
+        with pytest.raises(EndpointError, match="lists no models"):
+            Remote(stub.url + "/somewhere/else")
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            # vLLM, older and newer; SGLang.
+            "This model's maximum context length is 4096 tokens. However, you requested 5030 tokens (5020 in"
+            " the messages, 10 in the completion). Please reduce the length of the messages or completion.",
+            "You passed 5030 input tokens and requested 1 output tokens. However, the model's context length"
+            " is only 4096 tokens",
+            "The input (5030 tokens) is longer than the model's context length (4096 tokens).",
+        ],
+    )
+    def test_a_prompt_that_does_not_fit(self, stub: StubServer, message: str) -> None:
+        stub.serve("vllm")
+        stub.answers["/v1/chat/completions"] = (400, {"error": {"message": message, "code": 400}})
+
+        with pytest.raises(ContextFull) as fault:
+            list(Remote(stub.url).chat(HELLO))
+        assert (fault.value.needed, fault.value.limit) == (5030, 4096)
+
+    def test_a_failing_server_is_asked_once(self, stub: StubServer) -> None:
+        """A prompt may be expensive: what did not work is not silently computed again."""
+        stub.serve("vllm")
+        stub.answers["/v1/chat/completions"] = (500, {"error": {"message": "CUDA out of memory"}})
+
+        with pytest.raises(EndpointError, match="500: CUDA out of memory"):
+            list(Remote(stub.url).chat(HELLO))
+        assert len(stub.requests) == 1
+
+    def test_a_broken_off_answer_is_not_taken_for_whole(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        stub.finish = None  # type: ignore[assignment]
+
+        with pytest.raises(EndpointError, match="broke the answer off"):
+            list(Remote(stub.url).chat(HELLO))
+
+
+class TestWhatIsSent:
+    SAMPLING = Sampling(temperature=0.6, top_p=0.9, top_k=20, min_p=0.1, repetition_penalty=1.1, seed=3)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_standard_fields_go_to_all_and_others_where_they_are_known(
+        self, stub: StubServer, kind: str
+    ) -> None:
+        stub.serve(kind)
+        list(Remote(stub.url).chat(HELLO, sampling=self.SAMPLING, thinking=False))
+
+        sent = stub.sent
+        assert (sent["temperature"], sent["top_p"], sent["seed"]) == (0.6, 0.9, 3)
+        extras = {
+            "top_k": 20,
+            "min_p": 0.1,
+            "repetition_penalty": 1.1,
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+        knows = kind in ("vllm", "sglang", "tensorrt_llm")
+        assert {name: sent[name] for name in extras if name in sent} == (extras if knows else {})
+
+    @pytest.mark.parametrize(
+        ("kind", "fields"),
+        [
+            ("vllm", {"thinking_token_budget": 512}),
+            ("tensorrt_llm", {"thinking_token_budget": 512}),
+            ("sglang", {"custom_params": {"thinking_budget": 512}}),
+            (
+                "llamacpp",
+                {"thinking_budget_tokens": 512, "reasoning_budget_message": BUDGET_MESSAGE},
+            ),
+        ],
+    )
+    def test_a_thinking_budget(self, stub: StubServer, kind: str, fields: dict[str, Any]) -> None:
+        stub.serve("vllm")
+        engine = Remote(stub.url)
+        from qwen_cli.engines.server_kinds import KINDS as known
+
+        engine._kind = known[kind]
+        list(engine.chat(HELLO, thinking=512))
+
+        assert {name: stub.sent.get(name) for name in fields} == fields
+        assert stub.sent["chat_template_kwargs"] == {"enable_thinking": True}
+
+    def test_a_budget_that_the_server_cannot_keep_is_refused(self, stub: StubServer) -> None:
+        stub.serve("openai")
+        with pytest.raises(EndpointError, match="no thinking budget"):
+            list(Remote(stub.url).chat(HELLO, thinking=512))
+
+    def test_remarks_of_the_conversation_stay_here(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        list(Remote(stub.url).chat([{**HELLO[0], "cut": True}]))
+
+        assert stub.sent["messages"] == HELLO
+
+    def test_a_completion_has_no_silent_limit(self, stub: StubServer) -> None:
+        stub.serve("vllm", max_model_len=1000)
+        stub.answers["/tokenize"] = (200, {"count": 10, "max_model_len": 1000, "tokens": [1] * 10})
+        pieces = list(Remote(stub.url).complete("once"))
+        assert [piece.text for piece in pieces] == ["Hi", ""]
+        assert stub.requests[0] == ("/tokenize", {"model": "Qwen/Qwen3-8B", "prompt": "once"})
+        assert stub.sent["max_tokens"] == 990
+
+        stub.serve("openai")
+        list(Remote(stub.url).complete("once"))
+        assert stub.sent["max_tokens"] is None
+
+
+class TestWhatIsRead:
+    @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+    def test_thinking_has_two_names(self, stub: StubServer, field: str) -> None:
+        stub.serve("vllm")
+        stub.deltas = [{"role": "assistant", "content": ""}, {field: "Hm"}, {field: "m."}, {"content": "Hi"}]
+
+        pieces = list(Remote(stub.url).chat(HELLO))
+
+        assert [(p.kind, p.text) for p in pieces[:-1]] == [
+            ("thinking", "Hm"),
+            ("thinking", "m."),
+            ("answer", "Hi"),
+        ]
+
+    def test_thinking_of_a_server_without_a_parser(self, stub: StubServer) -> None:
+        stub.serve("openai")
+        stub.deltas = [{"content": part} for part in ("<th", "ink>\nHm", " <b> </thi", "nk>\n\nHi", " there")]
+
+        pieces = list(Remote(stub.url).chat(HELLO))
+
+        assert "".join(p.text for p in pieces if p.kind == "thinking") == "Hm <b> "
+        assert "".join(p.text for p in pieces if p.kind == "answer") == "Hi there"
+
+    def test_usage(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        *_, last = Remote(stub.url).chat(HELLO)
+
+        assert last.usage
+        assert (last.usage.prompt_tokens, last.usage.cached_tokens, last.usage.generated_tokens) == (
+            20,
+            16,
+            7,
+        )
+
+    @pytest.mark.parametrize(("limit", "reason"), [(7, "length"), (None, "context")])
+    def test_which_limit_was_reached(self, stub: StubServer, limit: int | None, reason: str) -> None:
+        stub.serve("vllm")
+        stub.finish = "length"
+        *_, last = Remote(stub.url).chat(HELLO, sampling=Sampling(max_tokens=limit))
+
+        assert last.usage
+        assert last.usage.stop_reason == reason
+
+    def test_tool_calls_in_fragments(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        stub.finish = "tool_calls"
+        fragments = [
+            {"index": 0, "id": "a", "type": "function", "function": {"name": "weather", "arguments": ""}},
+            {"index": 0, "function": {"arguments": '{"city": '}},
+            {"index": 0, "function": {"arguments": '"Paris"}'}},
+            {"index": 1, "id": "b", "type": "function", "function": {"name": "time", "arguments": "oops"}},
+        ]
+        stub.deltas = [{"tool_calls": [fragment]} for fragment in fragments]
+
+        *pieces, last = Remote(stub.url).chat(HELLO)
+
+        calls = [p.call for p in pieces if p.call]
+        assert [(c.id, c.name, c.arguments) for c in calls] == [
+            ("a", "weather", {"city": "Paris"}),
+            ("b", "time", {"invalid_json": "oops"}),
+        ]
+        assert last.usage
+        assert last.usage.stop_reason == "tool_calls"
+
+    def test_several_samples_in_one_answer(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        choices = [
+            {
+                "index": i,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": f"answer {i}", "reasoning": "hm"},
+                "logprobs": {"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.5}]},
+            }
+            for i in (1, 0)
+        ]
+        usage = {"prompt_tokens": 20, "completion_tokens": 4, "total_tokens": 24}
+        stub.answers["/v1/chat/completions"] = (
+            200,
+            {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 1,
+                "model": "m",
+                "choices": choices,
+                "usage": usage,
+            },
+        )
+
+        done = Remote(stub.url).sample(HELLO, 2)
+
+        assert [(c.text, c.thinking, c.mean_logprob, c.usage.generated_tokens) for c in done] == [
+            ("answer 0", "hm", -1.0, 2),
+            ("answer 1", "hm", -1.0, 2),
+        ]
+        assert stub.sent["n"] == 2
+
+    def test_the_context_is_what_the_server_lists(self, stub: StubServer) -> None:
+        stub.serve("sglang", max_model_len=40960)
+        assert Remote(stub.url).capabilities.context == 40960
+        stub.serve("openai")
+        assert Remote(stub.url).capabilities.context is None
+
+    def test_thinking_is_known_of_catalogued_models(self, stub: StubServer) -> None:
+        stub.serve("vllm", model="Qwen/Qwen3-8B")
+        assert Remote(stub.url).capabilities.thinking == "switch"
+
+    def test_a_server_that_cannot_count_says_so(self, stub: StubServer) -> None:
+        stub.serve("openai")
+        with pytest.raises(EngineError, match="does not count"):
+            Remote(stub.url).count_tokens("hello")
+
+    def test_our_alias_finds_the_hub_id(self, stub: StubServer) -> None:
+        stub.serve("vllm", model="Qwen/Qwen3-8B")
+        assert Remote(stub.url, model="qwen3:8b").model == "Qwen/Qwen3-8B"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("<think>\nHm</think>\n\nHi", [("thinking", "Hm"), ("answer", "Hi")]),
+        ("plain < text <think>", [("answer", "plain < text <think>")]),
+        ("<think>\nnever ends </", [("thinking", "never ends </")]),
+        ("<thin", [("answer", "<thin")]),
+        ("<think>\n\n</think>\n\nHi", [("answer", "Hi")]),
+    ],
+)
+def test_think_tags_in_any_cut(text: str, parts: list[tuple[str, str]], size: int) -> None:
+    tags = ThinkTags()
+    pieces: list[Piece] = []
+    for start in range(0, len(text), size):
+        pieces += tags.feed(text[start : start + size])
+    pieces += tags.finish()
+
+    kinds = list(dict.fromkeys(p.kind for p in pieces))
+    joined = [(kind, "".join(p.text for p in pieces if p.kind == kind)) for kind in kinds]
+    assert [(kind, text.strip("\n")) for kind, text in joined if text.strip("\n")] == parts

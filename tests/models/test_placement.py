@@ -1,0 +1,165 @@
+"""Which model is used when none is named, and that finding out costs next to nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gguf_files
+import pytest
+from hub_server import Hub
+
+from qwen_cli.models import placement, reference, starter
+
+GB = 10**9
+
+
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with 24 GB, two cores and no GPU."""
+    monkeypatch.setattr(placement, "machine", lambda: ("cpu", 24 * GB, 2))
+
+
+@pytest.fixture
+def starter_wheels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Placing the starter is put down here; fetching it for real is tests/models/test_starter.py's matter."""
+    calls: list[str] = []
+
+    def fetch(progress: object = None) -> Path:
+        calls.append("fetch")
+        starter.path().parent.mkdir(parents=True)
+        file = gguf_files.write(starter.path())
+        monkeypatch.setattr(starter, "SIZE", file.stat().st_size)
+        return file
+
+    monkeypatch.setattr(starter, "fetch", fetch)
+    return calls
+
+
+def test_without_a_hub_and_with_nothing_here_it_is_the_starter(
+    fresh: Path, processor: None, starter_wheels: list[str]
+) -> None:
+    notices: list[str] = []
+    weights = placement.default_model(notice=notices.append)
+    assert weights.label == "starter"
+    assert notices == ["hub not reachable, using the starter model (Qwen2.5-Coder-0.5B-Instruct, 491 MB)"]
+    assert starter_wheels == ["fetch"]
+
+    again = placement.default_model(notice=notices.append)
+    assert again == weights
+    assert len(notices) == 1 and starter_wheels == ["fetch"]
+
+
+def test_offline_asks_nobody(
+    hub: Hub, processor: None, starter_wheels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert placement.default_model().label == "starter"
+    assert hub.log == []
+
+
+def test_with_a_hub_the_best_fit_is_fetched_and_said(hub: Hub, processor: None) -> None:
+    notices: list[str] = []
+    weights = placement.default_model(notice=notices.append)
+    assert weights.label == "qwen3:4b"
+    assert notices == ["fetching qwen3:4b (2.5 GB), the best fit for this machine"]
+
+    hub.log.clear()
+    assert placement.default_model(notice=notices.append) == weights
+    assert hub.log == [] and len(notices) == 1
+
+
+def test_what_is_here_is_taken_without_asking_the_network(
+    hub: Hub, processor: None, starter_wheels: list[str]
+) -> None:
+    starter.fetch()
+    assert placement.default_model().label == "starter"
+    assert hub.log == []
+    reference.resolve("qwen3:0.6b")
+    hub.log.clear()
+    assert placement.default_model().label == "qwen3:0.6b"
+    reference.resolve("qwen3:4b")
+    hub.log.clear()
+    assert placement.default_model().label == "qwen3:4b"
+    assert hub.log == []
+
+
+def test_a_hub_that_hangs_costs_three_seconds_at_most(
+    fresh: Path, processor: None, starter_wheels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begin = time.perf_counter()
+        assert placement.default_model().label == "starter"
+        assert 2.5 < time.perf_counter() - begin < 3.5
+
+
+def test_a_hub_that_refuses_costs_nothing(fresh: Path, processor: None, starter_wheels: list[str]) -> None:
+    import httpx  # noqa: F401  its import is not what is measured
+
+    begin = time.perf_counter()
+    placement.default_model()
+    assert time.perf_counter() - begin < 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "memory", "cores", "form", "name"),
+    [
+        ("cpu", 4, 2, "gguf", "qwen3:1.7b"),
+        ("cpu", 24, 2, "gguf", "qwen3:4b"),
+        ("cpu", 16, 8, "gguf", "qwen3:8b"),
+        ("cpu", 32, 8, "gguf", "qwen3:8b"),
+        ("cpu", 64, 16, "gguf", "qwen3:30b-a3b"),
+        ("gpu", 8, 8, "safetensors", "qwen3:1.7b"),
+        ("gpu", 24, 8, "safetensors", "qwen3:8b"),
+        ("gpu", 80, 16, "safetensors", "qwen3:30b-a3b-instruct-2507"),
+        ("gpu", 24, 8, "gguf", "qwen3:30b-a3b"),
+        ("gpu", 48, 8, "gguf", "qwen3:32b"),
+    ],
+)
+def test_what_suits_a_machine(
+    monkeypatch: pytest.MonkeyPatch, kind: str, memory: int, cores: int, form: str, name: str
+) -> None:
+    monkeypatch.setattr(placement, "machine", lambda: (kind, memory * GB, cores))
+    assert placement.suited_models(form)[0].name == name  # type: ignore[arg-type]
+
+
+def test_a_tiny_machine_gets_the_starter(
+    hub: Hub, starter_wheels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "machine", lambda: ("cpu", GB, 1))
+    assert placement.suited_models("gguf") == []
+    assert placement.default_model().label == "starter"
+
+
+def test_this_machine_is_told_truly() -> None:
+    kind, memory, cores = placement.machine()
+    assert kind in ("cpu", "gpu")
+    assert memory > GB
+    assert cores == os.cpu_count()
+    if not Path("/proc/driver/nvidia/version").exists() and sys.platform == "linux":
+        assert (kind, placement.preferred_format()) == ("cpu", "gguf")
+
+
+def test_choosing_costs_under_twenty_milliseconds_and_imports_nothing_heavy(starter_gguf: Path) -> None:
+    probe = """
+import sys, time
+from qwen_cli.models import placement
+begin = time.perf_counter()
+weights = placement.default_model()
+took = time.perf_counter() - begin
+heavy = {"torch", "transformers", "huggingface_hub", "httpx", "rich", "psutil", "filelock", "subprocess"}
+print(took, sorted(heavy & set(sys.modules)), weights.format)
+"""
+    runs = [
+        subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+        for _ in range(3)
+    ]
+    assert all(" [] " in run for run in runs), runs
+    assert min(float(run.split()[0]) for run in runs) < 0.02, runs

@@ -1,0 +1,129 @@
+"""Every attack program, as whoever runs the tests and as an ordinary user; fallbacks with layers left out."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qwen_cli.sandbox import drill, layers
+
+HERE = Path(__file__).parent
+DRILL = """
+import dataclasses, json, sys
+from qwen_cli.sandbox import drill
+found = drill.run(without=sys.argv[2:], only=sys.argv[1].split(","))
+print(json.dumps([dataclasses.asdict(v) for v in found]))
+"""
+# A fallback is weaker in a known way: these reach for what the missing layer held.
+FALLBACK = (
+    "abstract_socket",
+    "change_secret",
+    "daemon",
+    "inherited_descriptors",
+    "kill_parent",
+    "network",
+    "process_group_signal",
+    "prlimit_others",
+    "ptrace",
+    "read_secrets",
+    "shared_memory",
+    "shell",
+    "signals_to_others_by_fcntl",
+    "symlink_escape",
+    "thread_bomb",
+    "write_outside",
+)
+
+as_root = pytest.param("root", marks=pytest.mark.skipif(os.geteuid() != 0, reason="the tests run as a user"))
+identities = pytest.mark.parametrize("identity", [as_root, "user"])
+
+
+@functools.cache
+def verdicts(identity: str, only: str, *without: str) -> dict[str, dict[str, Any]]:
+    """What became of the attacks, run in a process of `identity`."""
+    command = [sys.executable, "-c", DRILL, only, *without]
+    if identity == "user" and os.geteuid() == 0:
+        command = [sys.executable, str(HERE / "ordinary.py"), *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return {verdict["name"]: verdict for verdict in json.loads(done.stdout)}
+
+
+@identities
+@pytest.mark.parametrize("name", drill.names())
+def test_attack_is_blocked(name: str, identity: str) -> None:
+    assert verdicts(identity, "")[name]["fault"] == ""
+
+
+@identities
+def test_attacks_leave_nothing_behind(identity: str) -> None:
+    assert "what is left behind" not in verdicts(identity, "")
+
+
+@identities
+@pytest.mark.parametrize(
+    "without", [("namespaces",), ("landlock",), ("seccomp",), ("landlock", "seccomp")], ids=" and ".join
+)
+def test_layers_that_are_left_hold(without: tuple[str, ...], identity: str) -> None:
+    found = verdicts(identity, ",".join(FALLBACK), *without)
+    assert len(found) == len(FALLBACK)
+    assert {name: verdict["fault"] for name, verdict in found.items() if verdict["fault"]} == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can forbid namespaces")
+def test_namespaces_that_the_system_forbids_are_noticed() -> None:
+    # As in a container: root by name, without capabilities, and no user namespace may be made.
+    forbid = (
+        'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set -all --inh-caps -all "$@"'
+    )
+    check = [sys.executable, "-m", "qwen_cli", "sandbox", "check", "--no-attacks", "--json"]
+    run = [sys.executable, "-m", "qwen_cli", "sandbox", "run", "-"]
+    inside = ["unshare", "-Ur", "sh", "-c", forbid, "sh"]
+    report = json.loads(subprocess.run([*inside, *check], capture_output=True, check=True).stdout)
+    assert report["level"] == "partial"
+    assert report["layers"][0]["active"] is False
+    assert report["layers"][0]["advice"]
+    done = subprocess.run([*inside, *run], input=b"print(6 * 7)", capture_output=True, check=False)
+    assert done.stdout == b"42\n", done.stderr
+
+
+def test_this_machine_offers_enough() -> None:
+    assert layers.probe().level != "none"
+
+
+def test_a_drill_notices_an_escape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "escaping.py").write_text("# escape: said\nprint('ESCAPED: yes')\n")
+    (tmp_path / "hanging.py").write_text("# escape: hangs\nwhile True: pass\n")
+    (tmp_path / "forging.py").write_text("# escape: forged\n'FORGED'\n")
+    (tmp_path / "calm.py").write_text("# escape: none\nprint('contained')\n")
+    monkeypatch.setattr(drill, "ATTACKS", tmp_path)
+    found = {verdict.name: verdict.fault for verdict in drill.run()}
+    assert found["escaping"] == "ESCAPED: yes"
+    assert found["hanging"].startswith("ended as timeout")
+    assert "forged result" in found["forging"]
+    assert found["calm"] == ""
+
+
+def test_a_drill_notices_what_is_left_outside() -> None:
+    with drill.bait() as bait:
+        folder = Path(bait["SECRET"]).parent
+        assert drill.left_behind(bait) == ""
+        (folder / "qwen_escape").touch()
+        Path(bait["SECRET"]).write_text("changed")
+        name = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'qwen-canary', 0, 0, 0); print(flush=True)"
+        command = [sys.executable, "-c", f"{name}; time.sleep(60)"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            found = drill.left_behind(bait)
+            process.kill()
+    assert "qwen_escape" in found
+    assert "changed the secret" in found
+    assert str(process.pid) in found

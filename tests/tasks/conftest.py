@@ -1,0 +1,29 @@
+"""The starter model in a context so small that a few turns fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qwen_cli.engines import Engine
+
+CONTEXT = 256
+
+
+@pytest.fixture(scope="session")
+def small_engine(starter_gguf: Path) -> Iterator[Engine]:
+    """llama.cpp with 256 tokens of context. One conversation at a time, as everywhere."""
+    from qwen_cli.engines.llamacpp import LlamaCpp
+    from qwen_cli.models import reference
+
+    with LlamaCpp(reference.resolve(str(starter_gguf)), context=CONTEXT) as engine:
+        yield engine
+
+
+@pytest.fixture
+def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data directory."""
+    monkeypatch.setenv("QWEN_HOME", str(tmp_path))
+    return tmp_path

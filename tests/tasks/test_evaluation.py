@@ -1,0 +1,86 @@
+"""Infilling tasks with unit tests. Programs run in the real sandbox."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.tasks import evaluation
+from qwen_cli.tasks.evaluation import Journal, Result
+
+ROW = {
+    "task_id": "Add/1",
+    "entry_point": "add",
+    "prompt": "def add(a, b):\n",
+    "suffix": "\n",
+    "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n",
+}
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps(ROW) + "\n\n" + json.dumps({**ROW, "task_id": "Add/2"}) + "\n")
+    return path
+
+
+def test_a_right_middle_passes_and_a_wrong_one_says_why(tasks: Path) -> None:
+    task = evaluation.load(tasks)[0]
+    assert evaluation.failure(task, "    return a + b") is None
+    assert "AssertionError" in str(evaluation.failure(task, "    return a - b"))
+    assert "SyntaxError" in str(evaluation.failure(task, "    return a +"))
+
+
+def test_leaving_before_the_tests_is_not_passing(tasks: Path) -> None:
+    task = evaluation.load(tasks)[0]
+    assert evaluation.failure(task, "    import sys; sys.exit(0)") is not None
+    assert evaluation.failure(task, "    import os; os._exit(0)") is not None
+
+
+def test_a_program_that_never_ends_is_ended(tasks: Path) -> None:
+    assert evaluation.failure(evaluation.load(tasks)[0], "    while True: pass") is not None
+
+
+def test_a_line_that_is_no_task_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps(ROW) + "\n{}\n")
+    with pytest.raises(UsageError, match=r"line 2 of .*task_id"):
+        evaluation.load(path)
+    path.write_text("\n")
+    with pytest.raises(UsageError, match="has no tasks"):
+        evaluation.load(path)
+
+
+def test_a_stopped_run_goes_on_from_its_journal(tasks: Path, tmp_path: Path) -> None:
+    path = tmp_path / "kept" / "results.jsonl"
+    journal = Journal(path, model="starter", mode="auto", tasks=tasks)
+    journal.add(Result("Add/1", "    return a + b", True, "model"))
+    with path.open("a") as file:
+        file.write('{"id": "Add/2", "mid')  # stopped here
+    again = Journal(path, model="starter", mode="auto", tasks=tasks)
+    assert list(again.done) == ["Add/1"]
+    again.add(Result("Add/2", "", False, "model", "boom"))
+    assert list(Journal(path, model="starter", mode="auto", tasks=tasks).done) == ["Add/1", "Add/2"]
+
+
+def test_results_of_another_model_or_file_are_not_mixed_in(tasks: Path, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    Journal(path, model="starter", mode="auto", tasks=tasks).add(Result("Add/1", "", True, "model"))
+    with pytest.raises(UsageError, match="another model"):
+        Journal(path, model="qwen2.5-coder:7b", mode="auto", tasks=tasks)
+    tasks.write_text(tasks.read_text() + "\n")
+    with pytest.raises(UsageError, match="another model, mode or task file"):
+        Journal(path, model="starter", mode="auto", tasks=tasks)
+    path.write_text("no json\n")
+    with pytest.raises(QwenError, match="is no journal"):
+        Journal(path, model="starter", mode="auto", tasks=tasks)
+
+
+def test_the_interval_is_wilsons() -> None:
+    # Newcombe (1998), Statistics in Medicine 17: 81 of 263 and 15 of 148, method 3.
+    assert evaluation.interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-4)
+    assert evaluation.interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-4)
+    assert evaluation.interval(0, 20)[0] == 0
