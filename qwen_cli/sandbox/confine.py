@@ -47,7 +47,7 @@ def confine(
     has no root of its own; `None` says that `namespaces.enter` has been called in the parent."""
     # The size of the process is in /proc, which is gone a line further down.
     privileges.limit(limits, count_processes=scratch is None)
-    folder = scratch or namespaces.SCRATCH
+    folder = scratch or namespaces.scratch_folder(readable)
     if scratch is None:
         namespaces.make_root(readable, limits.file_bytes)
     if os.geteuid() == 0 and (scratch is None or others_can_reach(readable)):

@@ -9,7 +9,7 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from qwen_cli.sandbox.kernel import LIBC, check, prctl, syscall
@@ -26,7 +26,6 @@ _AT_FDCWD = -100
 _PR_SET_DUMPABLE = 4
 _INSIDE = 1000  # the id an ordinary user's code sees as its own
 
-SCRATCH = Path("/tmp")  # noqa: S108 - the sandbox's own, made in its own root
 DEVICES = (Path("/dev/null"), Path("/dev/urandom"))
 
 
@@ -53,9 +52,16 @@ def enter() -> None:
     prctl(_PR_SET_DUMPABLE, 0, what="dumpable")
 
 
-def make_root(readable: Iterable[Path], scratch_bytes: int) -> None:
+def scratch_folder(readable: Sequence[Path]) -> Path:
+    """Where the new root has its one writable folder: /tmp, or where libraries lie below that (a virtual
+    environment there), a folder which does not hide them."""
+    usual = Path("/tmp")  # noqa: S108 - the sandbox's own, made in its own root
+    return Path("/scratch") if any(usual in (path, *path.parents) for path in readable) else usual
+
+
+def make_root(readable: Sequence[Path], scratch_bytes: int) -> None:
     """Swap the root file system, in a child of `enter`, for one with `readable` (read-only, at the same
-    paths), `DEVICES` and an empty `SCRATCH` in memory. Nothing else is left, /proc neither."""
+    paths), `DEVICES` and an empty `scratch_folder` in memory. Nothing else is left, /proc neither."""
     check(LIBC.unshare(_NEWNS), "unshare")
     socket.sethostname("sandbox")
     _mount("none", "/", None, _REC | _PRIVATE)
@@ -71,8 +77,9 @@ def make_root(readable: Iterable[Path], scratch_bytes: int) -> None:
         _bind(Path("/old") / path.relative_to("/"), new / path.relative_to("/"), read_only=True)
     for path in DEVICES:
         _bind(Path("/old") / path.relative_to("/"), new / path.relative_to("/"), read_only=False)
-    scratch = new / SCRATCH.relative_to("/")
-    scratch.mkdir(exist_ok=True)
+    folder = scratch_folder(readable)
+    scratch = new / folder.relative_to("/")
+    scratch.mkdir()
     limit = f"mode=1777,size={scratch_bytes},nr_inodes=4096"
     _mount(
         "tmpfs",
@@ -87,7 +94,7 @@ def make_root(readable: Iterable[Path], scratch_bytes: int) -> None:
     check(LIBC.umount2(b".", _MNT_DETACH), "umount")
     os.chdir("/")
     _mount("none", "/", None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV)
-    os.chdir(SCRATCH)
+    os.chdir(folder)
 
 
 def _bind(source: Path, target: Path, *, read_only: bool) -> None:

@@ -86,7 +86,7 @@ def _become_contained(
         if not applied.enough:
             channel.send(_CHANNEL_FD, _NO_TOKEN, channel.REFUSED, b"")
             return
-        _clean_up(scratch or namespaces.SCRATCH)
+        _clean_up(scratch or namespaces.scratch_folder(readable))
         channel.send(_CHANNEL_FD, _NO_TOKEN, channel.READY, json.dumps(asdict(applied)).encode())
         runner.serve(_CHANNEL_FD)
     except BaseException:

@@ -1,7 +1,7 @@
 """Turns root into an ordinary user and becomes the command after it: `python ordinary.py COMMAND …`.
 
-An interpreter that only root can reach (one in root's home) is first laid open to all, in a mount namespace
-that ends with the command, as nothing else on the machine may change.
+An interpreter, environment or checkout that only root can reach (one in root's home) is first laid open to all,
+in a mount namespace that ends with the command, as nothing else on the machine may change.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import sys
 from pathlib import Path
 
-from qwen_cli.sandbox.confine import others_can_reach
 from qwen_cli.sandbox.kernel import LIBC, check
 
 SPARE = 65_534
@@ -19,25 +18,32 @@ NEWNS, BIND, REC, PRIVATE = 0x00020000, 4096, 16384, 1 << 18  # <linux/sched.h>,
 
 
 def main() -> None:
-    closed = Path(sys.base_prefix)
     check(LIBC.unshare(NEWNS), "unshare")
     mount("none", "/", None, REC | PRIVATE)
-    if not others_can_reach([closed]):
-        home = closed.parents[-2]
-        open_copy = Path("/mnt")
-        mount(str(closed), str(open_copy), None, BIND | REC)
-        fd = os.open(open_copy, os.O_PATH | os.O_DIRECTORY)
-        mount("tmpfs", str(home), "tmpfs", 0)
-        home.chmod(0o755)
-        closed.mkdir(parents=True)
-        mount(f"/proc/self/fd/{fd}", str(closed), None, BIND | REC)
-        os.close(fd)
-        check(LIBC.umount2(b"/mnt", 2), "umount")
+    lay_open([Path(sys.base_prefix), Path(sys.prefix), Path(__file__).parents[2]])
     os.setgroups([])
     os.setresgid(SPARE, SPARE, SPARE)
     os.setresuid(SPARE, SPARE, SPARE)
     os.environ["HOME"] = "/nonexistent"
     os.execvp(sys.argv[1], sys.argv[1:])
+
+
+def lay_open(wanted: list[Path]) -> None:
+    """Put an open, otherwise empty folder over each closed one above `wanted`, with `wanted` inside."""
+    closed = {path: gate for path in wanted if (gate := closed_above(path))}
+    held = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in closed}
+    for gate in set(closed.values()):
+        mount("tmpfs", str(gate), "tmpfs", 0)
+        gate.chmod(0o755)
+    for path, fd in held.items():
+        path.mkdir(parents=True, exist_ok=True)
+        mount(f"/proc/self/fd/{fd}", str(path), None, BIND | REC)
+        os.close(fd)
+
+
+def closed_above(path: Path) -> Path | None:
+    """The highest folder above `path` that others may not walk through."""
+    return next((p for p in reversed(path.parents) if not p.stat().st_mode & 0o001), None)
 
 
 def mount(source: str, target: str, kind: str | None, flags: int) -> None:
