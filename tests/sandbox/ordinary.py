@@ -1,7 +1,7 @@
 """Turns root into an ordinary user and becomes the command after it: `python ordinary.py COMMAND …`.
 
-An interpreter, environment or checkout that only root can reach (one in root's home) is first laid open to all,
-in a mount namespace that ends with the command, as nothing else on the machine may change.
+An interpreter, environment or checkout that only root can reach (one in root's home) is first laid open to
+all, in a mount namespace that ends with the command, as nothing else on the machine may change.
 """
 
 from __future__ import annotations
