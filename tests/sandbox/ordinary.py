@@ -30,20 +30,28 @@ def main() -> None:
 
 def lay_open(wanted: list[Path]) -> None:
     """Put an open, otherwise empty folder over each closed one above `wanted`, with `wanted` inside."""
-    closed = {path: gate for path in wanted if (gate := closed_above(path))}
-    held = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in closed}
+    # A folder that is closed itself stays so wherever it is mounted: what is in it is laid open one by one.
+    whole = [p for path in wanted for p in ([path] if is_open(path) else path.iterdir())]
+    closed = {path: gate for path in whole if (gate := closed_above(path))}
+    held = {path: os.open(path, os.O_PATH) for path in closed}
+    folders = {path for path in closed if path.is_dir()}
     for gate in set(closed.values()):
         mount("tmpfs", str(gate), "tmpfs", 0)
         gate.chmod(0o755)
     for path, fd in held.items():
-        path.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True) if path in folders else path.touch()
         mount(f"/proc/self/fd/{fd}", str(path), None, BIND | REC)
         os.close(fd)
 
 
 def closed_above(path: Path) -> Path | None:
     """The highest folder above `path` that others may not walk through."""
-    return next((p for p in reversed(path.parents) if not p.stat().st_mode & 0o001), None)
+    return next((p for p in reversed(path.parents) if not is_open(p)), None)
+
+
+def is_open(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & 0o001)
 
 
 def mount(source: str, target: str, kind: str | None, flags: int) -> None:

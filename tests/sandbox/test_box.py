@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -218,15 +217,6 @@ def test_an_interrupted_run_ends_what_it_started() -> None:
         with pytest.raises(KeyboardInterrupt):
             box.run("print(1)\nwhile True: pass", on_output=interrupt)
         assert box.run("1").fresh
-
-
-def test_a_warm_sandbox_answers_within_its_bar() -> None:
-    with Sandbox() as box:
-        box.run("pass")
-        seconds = [box.run("print(1+1)").seconds for _ in range(31)]
-        imported = box.run("import time\nstart = time.time()\nimport sympy\ntime.time() - start").value
-    assert statistics.median(seconds) <= 0.015
-    assert float(imported or "inf") <= 0.050
 
 
 @pytest.mark.parametrize("left", ["landlock", "seccomp"])
