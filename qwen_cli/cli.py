@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from qwen_cli import __version__
-from qwen_cli.commands import chat, code_fim, config, doctor, models, sandbox
+from qwen_cli.commands import chat, code_fim, config, doctor, math, models, sandbox
 from qwen_cli.commands import eval as evaluation
 from qwen_cli.errors import QwenError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("chat")(chat.chat)
 app.command("code-fim")(code_fim.code_fim)
+app.command("math")(math.math)
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
@@ -52,6 +53,7 @@ def root(
 
 def main() -> NoReturn:
     """Run the program. Exit codes: 0, 1 failure, 2 usage, 130 interrupted, 141 reader of stdout gone."""
+    _open_streams()
     argv = sys.argv[1:]
     ours = argv[: argv.index("--")] if "--" in argv else argv
     debug = "--debug" in ours or bool(os.environ.get("QWEN_DEBUG"))
@@ -62,7 +64,25 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except (BrokenPipeError, ValueError):
         _abandon_stdout()
+        code = code or 141
+    except OSError as fault:
+        _abandon_stdout()
+        if not code:  # else it has been told
+            _complain(f"cannot write the answer: {fault.strerror}. Send standard output elsewhere")
+        code = code or 1
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Give closed standard streams the null device: else the next file opened would take their place.
+
+    A closed standard output ends the program: an answer would be computed for nobody.
+    """
+    sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stdout is None:
+        _complain("standard output is closed. Send it to a terminal, a file or a pipe")
+        sys.exit(1)
 
 
 def _run(argv: list[str], debug: bool) -> int:

@@ -50,6 +50,8 @@ SETTINGS: dict[str, Setting] = {
         Setting("repetition_penalty", float, "above 1 discourages repetition", low=0.01, high=10),
         Setting("presence_penalty", float, "flat penalty on seen tokens", low=-2, high=2),
         Setting("frequency_penalty", float, "penalty per time seen", low=-2, high=2),
+        # llama.cpp's seeds have 32 bits, and it takes the last of them for "any" (LLAMA_DEFAULT_SEED).
+        Setting("seed", int, "same seed, same answer", low=0, high=2**32 - 2),
         Setting("max_tokens", int, "longest answer in tokens", low=1),
         Setting("thinking_budget", int, "thinking tokens before the answer is forced", low=1),
     )
@@ -80,7 +82,7 @@ def check(name: str, value: Any) -> Any:
     if known.choices and value not in known.choices:
         raise UsageError(f"{name} must be one of {', '.join(known.choices)}, got {value!r}")
     if isinstance(value, (int, float)) and not _within(known, value):
-        upper = f" and at most {known.high:g}" if known.high is not None else ""
+        upper = f" and at most {known.high:,}" if known.high is not None else ""
         raise UsageError(f"{name} must be at least {known.low or 0:g}{upper}, got {value!r}")
     return value
 

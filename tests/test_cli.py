@@ -44,6 +44,12 @@ def test_version(qwen) -> None:
         (["chat", "hi", "--temperature", "nan"], "got nan"),
         (["chat", "hi", "--top-p", "1.5"], "at most 1"),
         (["chat", "hi", "--max-tokens", "0"], "at least 1"),
+        (["chat", "hi", "--seed", "-1"], "got -1"),
+        (["chat", "hi", "--seed", "4294967295"], "at most 4,294,967,294"),
+        (["chat", "hi", "--stop", ""], "--stop"),
+        (["chat", "hi", "-m", "starter", "--thinking-budget", "9"], "starter does not think"),
+        (["chat", "hi", "--session", ""], "it is empty"),
+        (["chat", "hi", "--session", "../x"], "'../x'"),
         (["chat", "hi", "--engine", "abacus"], "abacus"),
         (["chat", "hi", "--overflow", "spill"], "spill"),
         (["chat", "hi", "--raw", "--json"], "--raw"),
@@ -105,3 +111,25 @@ def test_a_reader_that_leaves_early_ends_the_program_quietly(home) -> None:
     assert done.returncode == 141
     assert len(done.stdout) == 5
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("redirected", "says"),
+    [(">&-", "standard output is closed"), (">/dev/full", "No space left on device")],
+)
+def test_an_answer_that_cannot_be_written_is_one_line_with_code_1(home, redirected: str, says: str) -> None:
+    command = f"{sys.executable} -m qwen_cli chat --json -m starter --max-tokens 3 hi {redirected}"
+    # buffered, as a person has it: the fault then comes from the last flush
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        ["bash", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ
+    )
+    assert done.returncode == 1
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_closed_input_and_errors_are_not_taken_for_files(home) -> None:
+    command = f"{sys.executable} -m qwen_cli models rm starter <&- 2>&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ)
+    assert (done.returncode, done.stdout) == (2, "")

@@ -118,7 +118,7 @@ def chat(
     )
     if raw and as_json:
         raise UsageError("--raw and --json exclude each other", "choose one")
-    if resume and session:
+    if resume and session is not None:
         raise UsageError("--continue and --session exclude each other", "choose one")
     question = _question(message or [], file or [])
     if question is None and as_json:
@@ -136,7 +136,7 @@ def chat(
         asked = options.sampling(settings, seed=seed, stop=stop)
         conversation.sampling = asked.over(conversation.sampling)
         conversation.thinking = _thinking(
-            loaded, think, settings.get("thinking_budget"), conversation.thinking
+            loaded, think, thinking_budget, settings.get("thinking_budget"), conversation.thinking
         )
         conversation.schema = wanted or conversation.schema
         conversation.toolbox = toolbox
@@ -222,7 +222,7 @@ def _schema(given: str) -> dict[str, Any]:
 
 def _session(resume: bool, name: str | None) -> Session | None:
     """The session to go on with (or to start, by name); `None` where nothing is kept until /save."""
-    if not resume and not name:
+    if not resume and name is None:
         return None
     from qwen_cli.errors import SessionError
     from qwen_cli.tasks import sessions
@@ -231,7 +231,7 @@ def _session(resume: bool, name: str | None) -> Session | None:
         name = sessions.latest()
         if name is None:
             raise SessionError("there is no session to go on with", "start one with `qwen chat`")
-    assert name
+    assert name is not None
     return sessions.load(name) if sessions.path(name).exists() else sessions.new(name=name)
 
 
@@ -253,11 +253,16 @@ def _conversation(engine: Engine, saved: Session | None, settings: dict[str, Any
 
 
 def _thinking(
-    engine: Engine, think: bool | None, budget: int | None, before: bool | int | None
+    engine: Engine, think: bool | None, asked: int | None, budget: int | None, before: bool | int | None
 ) -> bool | int | None:
-    """What the flags ask for, if this model can do it. Raises `UsageError`."""
+    """What the flags ask for, if this model can do it. Raises `UsageError`.
+
+    `asked` is --thinking-budget, `budget` that or the kept setting, which is for the models that think.
+    """
     can = engine.capabilities.thinking
-    if think and can is None and engine.name != "remote":
+    if think is False and asked is not None:
+        raise UsageError("--no-think and --thinking-budget exclude each other", "choose one")
+    if (think or asked is not None) and can is None and engine.name != "remote":
         raise UsageError(f"{engine.model} does not think", "choose a thinking model, such as qwen3:8b")
     if think is False and can == "always":
         raise UsageError(f"{engine.model} always thinks", "choose its instruct sibling")

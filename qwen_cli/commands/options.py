@@ -9,6 +9,7 @@ import typer
 
 from qwen_cli import config
 from qwen_cli.engines.protocol import Sampling
+from qwen_cli.errors import UsageError
 
 
 def _models(incomplete: str) -> list[str]:
@@ -75,7 +76,9 @@ def merged(settings: dict[str, Any], **flags: Any) -> dict[str, Any]:
 
 
 def sampling(settings: dict[str, Any], *, seed: int | None, stop: list[str] | None) -> Sampling:
-    """The sampling that `settings` (flags already merged in) ask for."""
+    """The sampling that `settings` (flags already merged in) ask for. Raises `UsageError`."""
+    if "" in (stop or ()):
+        raise UsageError("--stop is empty", "give the text that ends the answer")
     names = (
         "temperature",
         "top_p",
@@ -87,4 +90,5 @@ def sampling(settings: dict[str, Any], *, seed: int | None, stop: list[str] | No
         "max_tokens",
     )
     given: dict[str, Any] = {name: settings.get(name) for name in names}
+    seed = settings.get("seed") if seed is None else config.check("seed", seed)
     return Sampling(**given, seed=seed, stop=tuple(stop or ()))

@@ -146,13 +146,10 @@ def _parameter(name: str, value: str) -> Any:
         return () if name == "stop" else None
     if name == "stop":
         return (value.replace("\\n", "\n"),)
-    if name == "seed":
-        try:
-            return int(value)
-        except ValueError:
-            raise UsageError(f"seed must be a whole number, got {value!r}") from None
     return config.parse(name, value)
 
 
 def _text(value: Any) -> str:
-    return " ".join(map(repr, value)) if isinstance(value, tuple) else f"{value:g}"
+    if isinstance(value, tuple):
+        return " ".join(map(repr, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

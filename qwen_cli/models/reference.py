@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from qwen_cli.errors import ModelError
+from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models import catalog, starter, store
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def resolve(
     weights are here. Raises `ModelError`, `DownloadError`.
     """
     reference = reference.strip()
+    if not reference:
+        raise UsageError("the model's name is empty", "give one, or leave --model out")
     if path := _as_path(reference):
         return _from_path(path, prefer if strict else None)
     if "/" in reference and ":" in reference:  # the hub's own way to name a quantisation: org/name:Q8_0
@@ -77,6 +79,8 @@ def resolve(
     for form, name in forms:
         if here := find_local(model or catalog.related(name), form, name, quant):
             return here
+    if reference.lower() == "starter":
+        _refuse_other_forms(prefer if strict else "gguf", quant)
     if not download:
         raise ModelError(f"{reference} is not on this machine", f"run `qwen models pull {reference}`")
     if reference.lower() == "starter":
@@ -184,6 +188,17 @@ def _from_path(path: Path, only: Format | None) -> Weights:
     stem = re.sub(r"[-.][^-.]*$", "", first.stem) if store.quant_of(first.name) else first.stem
     model = catalog.related(stem) or catalog.related(str(shape.name or "").replace(" ", "-"))
     return Weights(str(first), first, form, model, store.local_mmproj(first) if shape.vision else None)
+
+
+def _refuse_other_forms(form: Format, quant: str | None) -> None:
+    """The package index carries one form of the starter. Raises `ModelError` for another."""
+    if form == "safetensors":
+        raise ModelError(
+            "starter comes as GGUF, safetensors are wanted",
+            "run `qwen models convert starter --to safetensors` once",
+        )
+    if quant and quant.upper() != "Q4_K_M":
+        raise ModelError(f"starter comes as Q4_K_M, not {quant!r}", "name qwen2.5-coder:0.5b for others")
 
 
 def _starter(file: Path) -> Weights:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qwen_cli.errors import SessionError
+from qwen_cli.errors import UsageError
 from qwen_cli.tasks.messages import Content
 
 LONGEST_NAME = 200  # UTF-8 bytes: file systems allow 255, and ".json", ".kv" and "-2" come behind
@@ -17,7 +17,7 @@ _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORE
 
 
 def checked(name: str) -> str:
-    """`name`, if every platform takes it as a file name. Raises `SessionError`."""
+    """`name`, if every platform takes it as a file name. Raises `UsageError`."""
     why = None
     if not name.strip():
         why = "it is empty"
@@ -30,7 +30,7 @@ def checked(name: str) -> str:
     elif len(name.encode()) > LONGEST_NAME:
         why = f"it is longer than {LONGEST_NAME} bytes"
     if why:
-        raise SessionError(f"{name!r} cannot name a session: {why}", "use letters, digits, dashes")
+        raise UsageError(f"{name!r} cannot name a session: {why}", "use letters, digits, dashes")
     return name
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.engines.protocol import Engine, Sampling
-from qwen_cli.errors import SessionError
+from qwen_cli.errors import SessionError, UsageError
 from qwen_cli.tasks import session_names
 from qwen_cli.tasks.conversation import Conversation
 from qwen_cli.tasks.messages import Content
@@ -89,7 +89,7 @@ def folder() -> Path:
 
 
 def path(name: str) -> Path:
-    """The session's file. Raises `SessionError` for a name that cannot be one."""
+    """The session's file. Raises `UsageError` for a name that cannot be one."""
     return folder() / f"{session_names.checked(name)}.json"
 
 
@@ -101,7 +101,7 @@ def kv_path(name: str) -> Path:
 def new(question: Content = "", name: str | None = None) -> Session:
     """A session under `name`, or one named by date, time and the first question. Not yet on disk.
 
-    Raises `SessionError` if `name` is taken or cannot be a name.
+    Raises `SessionError` if `name` is taken, `UsageError` if it cannot be a name.
     """
     if name is None:
         return Session(_free(f"{datetime.now():%Y-%m-%d-%H%M}{session_names.slug(question)}"))
@@ -163,7 +163,7 @@ def names() -> list[str]:
     found: list[tuple[int, str]] = []
     with suppress(OSError):
         for file in folder().glob("*.json"):
-            with suppress(OSError, SessionError):
+            with suppress(OSError, UsageError):
                 found.append((file.stat().st_mtime_ns, session_names.checked(file.stem)))
     return [name for _, name in sorted(found, reverse=True)]
 

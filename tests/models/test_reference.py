@@ -10,7 +10,7 @@ import gguf_files
 import pytest
 from hub_server import Hub
 
-from qwen_cli.errors import DownloadError, ModelError
+from qwen_cli.errors import DownloadError, ModelError, UsageError
 from qwen_cli.models import reference, starter, store
 
 
@@ -135,6 +135,18 @@ def test_the_starter(placed_starter: Path) -> None:
         assert (weights.path, weights.label) == (placed_starter, "starter"), name
         assert weights.model and weights.model.name == "qwen2.5-coder:0.5b"
     assert reference.resolve(str(placed_starter)).label == "starter"
+
+
+def test_the_starter_has_one_form(placed_starter: Path) -> None:
+    with pytest.raises(ModelError, match="qwen models convert starter"):
+        reference.resolve("starter", prefer="safetensors", strict=True)
+    with pytest.raises(ModelError, match="Q4_K_M, not 'Q9'"):
+        reference.resolve("starter", quant="Q9")
+
+
+def test_an_empty_name_is_not_the_current_folder(fresh: Path) -> None:
+    with pytest.raises(UsageError, match="empty"):
+        reference.resolve(" ")
 
 
 def test_the_starters_conversion(placed_starter: Path) -> None:

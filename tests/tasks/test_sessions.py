@@ -15,7 +15,7 @@ import pytest
 from scripted import Scripted, end
 
 from qwen_cli.engines import Piece, Sampling
-from qwen_cli.errors import SessionError
+from qwen_cli.errors import SessionError, UsageError
 from qwen_cli.tasks import sessions
 from qwen_cli.tasks.conversation import Conversation
 from qwen_cli.tasks.sessions import Session
@@ -92,7 +92,7 @@ def test_a_name_that_is_taken_is_refused_for_a_new_session() -> None:
     ],
 )
 def test_names_that_no_file_can_have_are_refused(name: str) -> None:
-    with pytest.raises(SessionError) as error:
+    with pytest.raises(UsageError) as error:
         sessions.load(name)
     assert "\x1b" not in str(error.value) and "\n" not in str(error.value)
 
