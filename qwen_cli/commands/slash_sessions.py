@@ -42,8 +42,8 @@ def load(talk: Talk, argument: str) -> None:
 
     if not argument:
         raise UsageError("/load needs a name", "write /load NAME, /sessions lists them")
+    talk.save()  # first: the session to load may be this one
     loaded = sessions.load(argument)
-    talk.save()
     engine, toolbox = talk.conversation.engine, talk.conversation.toolbox
     talk.conversation = loaded.resume(engine)
     talk.conversation.toolbox = toolbox

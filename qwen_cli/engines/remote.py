@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -169,8 +170,10 @@ class Remote:
                     f"{self.endpoint} lists no models", "name one with --model, or correct --endpoint"
                 ) from None
             return {"id": wanted}
-        except openai.OpenAIError as error:  # pragma: no cover - a listing of another shape
-            raise EndpointError(f"{self.endpoint} is not an OpenAI-compatible server: {error}") from error
+        except (openai.OpenAIError, AttributeError) as error:  # a listing of another shape, a web page
+            raise EndpointError(
+                f"{self.endpoint} is not an OpenAI-compatible server", "check --endpoint"
+            ) from error
         cards = [model.model_dump() for model in listed or ()]
         if not cards:
             raise EndpointError(f"{self.endpoint} serves no model", "load one there first")
@@ -327,7 +330,7 @@ class Remote:
             ) from error
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise EndpointError(
-                f"{self.endpoint} refuses the API key", "give --api-key or set QWEN_API_KEY"
+                f"{self.endpoint} refuses the API key", "set QWEN_API_KEY, or api_key with `qwen config`"
             ) from error
         except openai.NotFoundError as error:
             raise _NoRoute(f"{self.endpoint} answers: {_message(error)}", "check --endpoint") from error
@@ -338,6 +341,8 @@ class Remote:
             raise EndpointError(f"{self.endpoint} answers {error.status_code}: {message}") from error
         except openai.APIError as error:
             raise EndpointError(f"{self.endpoint} answers: {error.message}") from error
+        except json.JSONDecodeError as error:
+            raise EndpointError(f"{self.endpoint} does not answer in JSON", "check --endpoint") from error
 
 
 class _NoRoute(EndpointError):

@@ -219,8 +219,13 @@ def test_slash_commands_answer_in_a_line_and_change_what_they_say(
     assert "Say only: edited" in (tmp_path / "notes.md").read_text()
     it.say("/export md notes.md")
     it.wait("'notes.md' exists")
+    it.say("/save colours")
+    it.wait("saved as colours")
+    it.say("/load colours")
+    it.wait("session colours: 1 turn")
     it.say("/undo")
     it.wait("took back the last message")
+    assert "changed elsewhere" not in it.text, "the session that was loaded is the one that was saved"
     assert session(home)["messages"] == []
     it.say("/help")
     it.wait("/export md|json .FILE.")

@@ -32,6 +32,7 @@ class StubServer:
         self.cards: list[dict[str, Any]] = []
         self.deltas: list[dict[str, Any]] = [{"content": "Hi"}]
         self.answers: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.page: tuple[str, bytes] | None = None  # sent whatever is got
         self.finish = "stop"
         self.requests: list[tuple[str, dict[str, Any]]] = []
         stub = self
@@ -41,7 +42,10 @@ class StubServer:
 
             def do_GET(self) -> None:
                 found = self.path == "/v1/models"
-                self.reply(200 if found else 404, {"object": "list", "data": stub.cards} if found else {})
+                if stub.page:
+                    self.write(200, *stub.page)
+                else:
+                    self.reply(200 if found else 404, {"object": "list", "data": stub.cards} if found else {})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -52,9 +56,11 @@ class StubServer:
                     self.stream(body)
 
             def reply(self, status: int, body: dict[str, Any]) -> None:
-                data = json.dumps(body).encode()
+                self.write(status, "application/json", json.dumps(body).encode())
+
+            def write(self, status: int, kind: str, data: bytes) -> None:
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -144,6 +150,16 @@ class TestRefusals:
     def test_wrong_key(self, served: Served, key: str | None) -> None:
         with pytest.raises(EndpointError, match="refuses the API key"), Remote(served.url, api_key=key) as e:
             list(e.chat(HELLO))
+
+    @pytest.mark.parametrize(
+        "page",
+        [("text/html", b"<html>hi</html>"), ("application/json", b"<html>"), ("application/json", b"[1]")],
+    )
+    def test_what_is_no_such_server(self, stub: StubServer, page: tuple[str, bytes]) -> None:
+        stub.page = page
+        with pytest.raises(EndpointError) as fault:
+            Remote(stub.url, model="m")
+        assert fault.value.hint == "check --endpoint"
 
     def test_unknown_model(self, served: Served) -> None:
         with pytest.raises(EndpointError, match="does not serve 'gpt-9'") as fault:
