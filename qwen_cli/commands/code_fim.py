@@ -199,6 +199,11 @@ def code_fim(
             return
         if n == 1:
             found = [fim_output.watched(fim.stream(loaded, hole, files, **inside))]
+            if as_json and not found[0].usage.prompt_tokens and loaded.capabilities.fim:
+                # A completion that a rule ended is closed before the engine reports.
+                seen = fim.shown(loaded, hole, files, repository=inside["repository"])
+                usage = replace(found[0].usage, prompt_tokens=loaded.count_tokens(seen))
+                found = [replace(found[0], usage=usage)]
         else:
             found = fim.candidates(loaded, hole, n, files, **inside)
     if as_json:
@@ -223,9 +228,10 @@ def _put(source: Source, chosen: Middle, *, full: bool, diff: bool, write: bool)
 
     if write:
         fim_edit.write(source, chosen.text)
+        lines = len(chosen.text.splitlines())
         say(
-            f"{source.path}: {len(chosen.text.splitlines()):,} lines filled in"
-            if chosen.text
+            f"{source.path}: {lines:,} line{'s' if lines > 1 else ''} filled in"
+            if lines
             else "nothing to fill in"
         )
     elif diff:

@@ -193,7 +193,7 @@ def stream(
             pieces.close()
         if better is None:
             break
-        start = fim_start.indented(hole, better)
+        start = fim_start.indented(hole, better, force=engine.capabilities.start)
         usage, why = None, "model"
     text, why = span.settled(text, why)
     return Middle(text, why, usage or clock.usage())

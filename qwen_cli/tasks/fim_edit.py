@@ -114,7 +114,10 @@ def at_position(source: Source, position: str) -> Source:
     starts = [0, *ends]
     if line > len(starts):
         lines = len(starts) - (source.text.endswith(("\n", "\r")) or not source.text)
-        raise UsageError(f"{name} has {lines:,} lines, --at asks for line {line:,}", "count from 1")
+        raise UsageError(
+            f"{name} has {lines:,} line{'' if lines == 1 else 's'}, --at asks for line {line:,}",
+            "count from 1",
+        )
     start = starts[line - 1]
     length = len(re.split(r"\r\n|\n|\r", source.text[start:], maxsplit=1)[0])
     column = int(found[2]) if found[2] else length + 1

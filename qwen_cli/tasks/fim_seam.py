@@ -42,6 +42,9 @@ def _doubled(text: str, overlap: str, line: str, rest: str, style: Style) -> boo
     if overlap == rest.rstrip() and len(re.findall(r"\w", overlap)) >= 3:
         return True
     once, twice = line + text[: len(text) - len(overlap)] + rest, line + text + rest
+    if overlap[0] == "," and re.match(r"\w", overlap[-1]):
+        # A whole argument that follows already: `reduce(<add, 0>, 0)`.
+        return not re.match(r"[\w.]", rest[len(overlap) :])
     if re.search(r"[()\[\]{}]", overlap):
         return _imbalance(once, style) < _imbalance(twice, style)
     if overlap[0] in "\"'`":

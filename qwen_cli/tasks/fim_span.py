@@ -21,6 +21,7 @@ from qwen_cli.tasks.fim_syntax import (
     faults,
     indent,
     nesting,
+    out_of_braces,
     style_of,
     surplus,
     unit,
@@ -95,13 +96,17 @@ class Span:
 
     def misplaced(self, text: str) -> str | None:
         """The indentation that a completion should have begun with, where `text` began with one that cannot
-        be. Known from the first visible character on.
-
-        Going out by more than one step from the line that follows the hole would leave that one without the
-        line that opens its block.
+        be: out of its braces, or so far out that the line after the hole would lose what opens its block.
+        Known from the first visible character on.
         """
         written = next((line for line in text.split("\n") if line.strip()), None)
-        if written is None or not self._indents():
+        if written is None or not self.whole_lines or self.before.inside:
+            return None
+        if self.before.open[-1:] == ("{",):
+            header = self.hole.prefix.rstrip().rpartition("\n")[2]
+            following = self.following[0] if self.following else "}"
+            return indent(header) + self.unit if out_of_braces(header, written, following) else None
+        if not self._indents():
             return None
         inner = self.indentation()
         if inner is not None:

@@ -57,7 +57,8 @@ def of(hole: Hole, span: Span, engine: Engine) -> Start:
     return Start(hole.prefix.removesuffix(space), expected=space[-1:], lead=space[:-1])
 
 
-def indented(hole: Hole, indentation: str) -> Start:
+def indented(hole: Hole, indentation: str, *, force: bool = False) -> Start:
     """A start with `indentation`, which becomes part of the completion. The last of it is the model's to
-    write: it belongs to the word's token."""
-    return Start(hole.prefix, expected=indentation[-1:], lead=indentation[:-1], kept=indentation)
+    write: it belongs to the word's token. `force` sees to it, where nothing in front of it does."""
+    last, lead = indentation[-1:], indentation[:-1]
+    return Start(hole.prefix, last, forced=last if force and not lead else "", lead=lead, kept=indentation)

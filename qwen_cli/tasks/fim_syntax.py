@@ -154,6 +154,23 @@ def unit(text: str) -> str:
     return max(steps, key=lambda step: steps[step]) if steps else "    "
 
 
+# Braces in which many style guides do not indent, and what may stand at the depth of its brace anywhere.
+_FLAT = re.compile(r"\s*(?:inline\s+)?(?:namespace|extern|switch|select|module|package)\b")
+_AT_BRACE = re.compile(r"\s*(?:case\b|\w+\s*:|[})\]#])")
+
+
+def out_of_braces(header: str, written: str, following: str) -> bool:
+    """Whether `written`, the first line after the `{` at the end of `header`, stands too far out.
+
+    `following` is the next line of the file: where that stands no deeper, this file does not indent here.
+    """
+    if not header.rstrip().endswith("{") or width(written) > width(header) or _FLAT.match(header):
+        return False
+    if not re.match(r"\s*(?:\w+\W|\W)", written) or _AT_BRACE.match(written):
+        return False  # half a word: it may become `case`
+    return following.lstrip().startswith("}") or width(following) > width(header)
+
+
 _BRANCHING = re.compile(r"(?:if|elif|for|while|try|except|async for)\b")
 
 

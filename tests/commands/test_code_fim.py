@@ -67,6 +67,7 @@ def test_json_tells_what_it_cost(qwen, fib: Path) -> None:
     assert answer["stop_reason"] in ("line", "model")
     assert answer["candidates"][0]["middle"] == REST
     assert answer["usage"]["generated_tokens"] > 5
+    assert answer["usage"]["prompt_tokens"] > 20
     assert answer["timings"]["decode_seconds"] > 0
 
 

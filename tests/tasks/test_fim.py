@@ -49,6 +49,11 @@ def test_c_code_ends_before_the_bracket_that_is_there(engine: Engine) -> None:
     assert middle.text == "return a + b;"
 
 
+def test_a_tab_is_written_where_a_brace_asks_for_it(engine: Engine) -> None:
+    prefix = "package main\n\nfunc One() int {\n\treturn 1\n}\n\nfunc Sum(numbers []int) int {\n"
+    assert fim.complete(engine, Hole(prefix, "\n}\n", "sum.go")).text.startswith("\t")
+
+
 def test_the_stream_shows_all_so_far_and_returns_what_is_to_be_inserted(engine: Engine) -> None:
     running = fim.stream(engine, Hole(FIB, "\n", "fib.py"))
     seen = []

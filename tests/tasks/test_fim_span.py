@@ -88,6 +88,21 @@ def test_going_out_too_far_is_seen_at_the_first_word() -> None:
     assert span.misplaced("        for") is None
 
 
+def test_after_a_brace_the_block_stands_deeper() -> None:
+    def misplaced(prefix: str, written: str, suffix: str = "}\n", path: str = "a.js") -> str | None:
+        return Span(Hole(prefix, suffix, path)).misplaced(written)
+
+    total = "class Cart {\n  total() {\n"
+    assert misplaced(total, "  let sum", "\n  }\n}\n") == "    "
+    assert misplaced(total, "    let sum", "\n  }\n}\n") is None
+    assert misplaced("func Sum() int {\n\ta := 0\n\tfor {\n", "\tif ", "\t}\n}\n", "a.go") == "\t\t"
+    assert misplaced("switch (n) {\n", "case 1:\n") is None
+    assert misplaced("namespace a {\n", "int b;\n", path="a.cpp") is None
+    assert misplaced("class A {\n", "public:\n", path="a.cpp") is None
+    assert misplaced("define(function () {\n", "var a", "\nvar b = 1\n})\n") is None
+    assert misplaced("int f() {\n", "} ", "", "a.c") is None
+
+
 def test_a_branch_stands_under_the_statement_it_belongs_to() -> None:
     prefix = "def f(n):\n    for i in n:\n        if i:\n            return i\n"
     span = Span(Hole(prefix, "\nprint(f([]))\n", "a.py"))
@@ -116,6 +131,9 @@ def test_the_end_of_the_line_after_the_cursor_is_not_doubled() -> None:
     assert kept("print(total(", ")\n", "rows))  # 3\n") == "rows)"
     assert kept("x = call(", ")\n", "other(1)\n") == "other(1)"
     assert kept('name = "', '"\n', 'Ada"\n') == "Ada"
+    assert kept("rows.reduce(", ", 0)\n", "(a, b) => a + b, 0)\n", path="a.js") == "(a, b) => a + b"
+    assert kept("clamp(", ", 0.5)\n", "low, 0)\n", path="a.js") == "low, 0"
+    assert kept("f(a", ", b)\n", ", b)\n", path="a.js") == ""
     assert kept("for i, ", " in enumerate(rows):\n", "row in enumerate(rows):\n") == "row"
 
 
