@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from qwen_cli.engines.openai_stream import BUDGET_MESSAGE, ToolCalls, wire_messa
 from qwen_cli.engines.protocol import (
     Capabilities,
     Completion,
+    Engine,
     Message,
     Piece,
     Sampling,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 # For weights that recommend nothing and are in no catalog: llama.cpp's own defaults (common/common.h).
 _UNKNOWN = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 
-_SLOT = 0  # the conversation's: pinned, so that its prefix is found again and can be saved
+_FIRST_SLOT = 0  # the conversation's: pinned, so that its prefix is found again and can be saved
 
 # Fewest tokens in a row that are worth moving in the cache: llama.vim's recommendation (`--cache-reuse 256`).
 _SHIFTED = 256
@@ -81,9 +83,11 @@ class LlamaCpp:
             fim=catalogued.fim if catalogued else shape.fim,
             vision=weights.mmproj is not None,
             start=True,
+            render=True,
             state=True,
         )
         self._parallel = parallel
+        self._slot = _FIRST_SLOT
         self._files = (weights.path, tuple(adapters))
         self._key = llamacpp_load.new_key()
         self._worker: threading.Thread | None = None
@@ -113,7 +117,7 @@ class LlamaCpp:
     ) -> Stream:
         request = {
             **self._chat_request(messages, sampling, thinking),
-            "id_slot": _SLOT,
+            "id_slot": self._slot,
             **({"tools": list(tools), "parallel_tool_calls": True} if tools else {}),
         }
         if schema is not None:
@@ -124,10 +128,16 @@ class LlamaCpp:
         return bare_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
 
     def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
-        request = {**self._completion_request(prompt, sampling), "id_slot": _SLOT}
+        request = {**self._completion_request(prompt, sampling), "id_slot": self._slot}
         if self.shift_cache:
             request["n_cache_reuse"] = _SHIFTED
         return self._stream("handle_completions", request)
+
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        body: dict[str, Any] = {"messages": _turns(messages)}
+        if thinking is not None and self.capabilities.thinking is not None:
+            body["chat_template_kwargs"] = {"enable_thinking": bool(thinking)}
+        return str(self._http("POST", "/apply-template", body)["prompt"])
 
     def interrupt(self) -> None:
         """End the running stream from another thread, also while it reads the prompt: closing a generator
@@ -153,7 +163,7 @@ class LlamaCpp:
             batch = min(n - len(done), self._parallel)
             # llama.cpp gives the i-th sample of a request the seed plus i: the next request goes on there.
             seed = {"seed": sampling.seed + len(done)} if sampling.seed is not None else {}
-            done += self._samples(handler, {**request, **seed, "id_slot": _SLOT, "n": batch}, batch)
+            done += self._samples(handler, {**request, **seed, "id_slot": self._slot, "n": batch}, batch)
         return done
 
     def count_tokens(
@@ -165,8 +175,16 @@ class LlamaCpp:
         body = {"messages": _turns(prompt)} | ({"tools": list(tools)} if tools else {})
         return int(self._http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
 
+    def lanes(self, n: int) -> list[Engine]:
+        views: list[Engine] = []
+        for slot in range(min(n, self._parallel)):
+            view = copy.copy(self)
+            view._slot, view._worker, view._cancelled = slot, None, threading.Event()
+            views.append(view)
+        return views
+
     def save_state(self, path: Path) -> bool:
-        saved = self._slot("save")
+        saved = self._slot_action("save")
         if not saved["n_saved"]:
             return False
         kv_file.seal(Path(self._slots.name) / "state", path, kv_file.fingerprint(*self._files))
@@ -179,7 +197,7 @@ class LlamaCpp:
         link.unlink(missing_ok=True)
         link.symlink_to(path.resolve())
         try:
-            return bool(self._slot("restore")["n_restored"])
+            return bool(self._slot_action("restore")["n_restored"])
         except EngineError:  # longer than this context
             return False
         finally:
@@ -324,9 +342,9 @@ class LlamaCpp:
         if self._worker is not None:
             self._worker.join()
 
-    def _slot(self, action: str) -> dict[str, Any]:
+    def _slot_action(self, action: str) -> dict[str, Any]:
         self._settle()
-        return self._http("POST", f"/slots/{_SLOT}?action={action}", {"filename": "state"})
+        return self._http("POST", f"/slots/{self._slot}?action={action}", {"filename": "state"})
 
     def _http(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What only llama.cpp's listener offers: tokenizing, properties, slots."""

@@ -116,6 +116,7 @@ class Capabilities:
     vision: bool = False
     video: bool = False
     start: bool = False  # `Sampling.start` is heeded
+    render: bool = False  # `Engine.render` tells what `chat` would send
     state: bool = False  # the KV cache can be saved to and restored from a file
 
 
@@ -152,6 +153,12 @@ class Engine(Protocol):
         """What follows a raw prompt: no template, special tokens in `prompt` are parsed as such."""
         ...
 
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        """The raw prompt that `chat` would send, up to where the answer begins: with `complete`, an answer
+        can be gone on with after something was put into it. Raises `EngineError` where a server does not
+        tell (`capabilities.render`)."""
+        ...
+
     def sample(
         self,
         prompt: str | Sequence[Message],
@@ -167,6 +174,11 @@ class Engine(Protocol):
         self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> int:
         """Tokens of a raw text, or of messages as the template renders them with the generation prompt."""
+        ...
+
+    def lanes(self, n: int) -> list[Engine]:
+        """At most `n` views of this model that different threads may use at once, each with a KV cache of
+        its own; this engine must not be used meanwhile. One where it computes one answer at a time."""
         ...
 
     def save_state(self, path: Path) -> bool:

@@ -15,6 +15,7 @@ from qwen_cli.engines.openai_stream import ThinkTags, ToolCalls, wire_messages
 from qwen_cli.engines.protocol import (
     Capabilities,
     Completion,
+    Engine,
     Message,
     Piece,
     Sampling,
@@ -94,6 +95,14 @@ class Remote:
         body = {"input_prefix": prefix, "input_suffix": suffix, "n_predict": sampling.max_tokens or -1}
         return infilled(lambda: self._native("POST", "/infill", {**settings, **extra, **body}))
 
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        if not self.capabilities.render:
+            raise EngineError(f"{self._kind.name} at {self.endpoint} does not tell its prompts", "use chat")
+        body: dict[str, Any] = {"messages": wire_messages(messages)}
+        if thinking is not None:
+            body["chat_template_kwargs"] = {"enable_thinking": bool(thinking)}
+        return str(self._native("POST", "/apply-template", body)["prompt"])
+
     def sample(
         self,
         prompt: str | Sequence[Message],
@@ -141,6 +150,9 @@ class Remote:
             if name in answer:
                 return int(answer[name])
         return len(answer["tokens"])
+
+    def lanes(self, n: int) -> list[Engine]:
+        return [self] * n  # a request holds no state here, and the client is made for several threads
 
     def save_state(self, path: Path) -> bool:
         return False
@@ -198,6 +210,7 @@ class Remote:
             thinking=(thinking_mode(props["chat_template"]) if props else known.thinking if known else None),
             tools=True,
             fim=known.fim if known else False,
+            render=self._kind.name == "llama.cpp",
             vision=bool((props.get("modalities") or {}).get("vision")) or bool(known and known.vision),
         )
 

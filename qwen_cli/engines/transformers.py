@@ -14,7 +14,16 @@ from qwen_cli.engines.answer import Answer
 from qwen_cli.engines.chat_template import thinking_mode
 from qwen_cli.engines.openai_stream import BUDGET_MESSAGE, wire_messages
 from qwen_cli.engines.prefix_cache import PrefixCache
-from qwen_cli.engines.protocol import Capabilities, Completion, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.engines.protocol import (
+    Capabilities,
+    Completion,
+    Engine,
+    Message,
+    Piece,
+    Sampling,
+    Stream,
+    Usage,
+)
 from qwen_cli.engines.sampling import effective, recommended
 from qwen_cli.engines.text_stream import TokenTable
 from qwen_cli.engines.thinking import CLOSE, OPEN
@@ -69,6 +78,7 @@ class Transformers:
             thinking=thinking_mode(template) or (catalogued.thinking if catalogued else None),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
+            render=bool(template),
             state=self._cache.croppable,
         )
         self._table = TokenTable(self._tokenizer)
@@ -102,6 +112,9 @@ class Transformers:
             raise UsageError("the prompt is empty", "Give some text to continue")
         return self._stream(prompt, sampling)
 
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        return self._rendered(messages, None, thinking)
+
     def sample(
         self,
         prompt: str | Sequence[Message],
@@ -124,6 +137,9 @@ class Transformers:
         self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> int:
         return len(self._ids(prompt if isinstance(prompt, str) else self._rendered(prompt, tools, None)))
+
+    def lanes(self, n: int) -> list[Engine]:
+        return [self]
 
     def save_state(self, path: Path) -> bool:
         return self._cache.save(path, self._fingerprint())

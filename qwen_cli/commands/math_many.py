@@ -1,0 +1,108 @@
+"""`qwen math --file problems.jsonl`: a bar with the running accuracy, a line for each result, a table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qwen_cli.commands.opening import say
+from qwen_cli.errors import UsageError
+from qwen_cli.tasks import evaluation, journal, math_batch
+
+if TYPE_CHECKING:
+    from qwen_cli.engines import Engine
+    from qwen_cli.tasks.math_solve import Way
+
+
+def run(
+    engine: Engine,
+    file: Path,
+    out: Path,
+    way: Way,
+    *,
+    export: Path | None,
+    limit: int | None,
+    at_once: int,
+) -> None:
+    """Solve what is not in `out` yet; at the end its lines are in the order of the problems."""
+    problems = math_batch.load(file, say)[:limit]
+    rows = _known(out, problems)
+    if rows:
+        say(f"{len(rows):,} of {len(problems):,} are there already: {out}")
+    left = [p for p in problems if p.id not in rows]
+    with _Bar(len(problems)) as bar:
+        bar.show(rows)
+        for row in math_batch.solve_all(engine, left, way, at_once=at_once):
+            journal.add(out, row)
+            rows[row["id"]] = row
+            bar.show(rows)
+    done = [rows[p.id] for p in problems]
+    journal.rewrite(out, done)
+    if export:
+        chats = list(math_batch.training(done))
+        journal.rewrite(export, chats)
+        say(f"{len(chats):,} correct solutions in {export}")
+    _summary(done)
+
+
+def _known(out: Path, problems: list[math_batch.Problem]) -> dict[str, dict[str, Any]]:
+    """Results that are there, by id. Raises `UsageError` where they are of other problems."""
+    texts = {p.id: p.problem for p in problems}
+    rows = {str(row.get("id")): row for row in journal.read(out)}
+    for name, row in rows.items():
+        if texts.get(name) != row.get("problem"):
+            raise UsageError(f"{out} holds the result of another problem, {name!r}", "give another --out")
+    return rows
+
+
+def _share(rows: list[dict[str, Any]]) -> str:
+    marked = [row["correct"] for row in rows if row.get("correct") is not None]
+    if not marked:
+        return "–"
+    low, high = evaluation.interval(sum(marked), len(marked))
+    return f"{sum(marked) / len(marked):.1%} ({sum(marked)} of {len(marked)}, 95 % {low:.1%} to {high:.1%})"
+
+
+def _summary(rows: list[dict[str, Any]]) -> None:
+    coded = [row for row in rows if row.get("runs")]
+    lines = [
+        ("problems", f"{len(rows):,}"),
+        ("correct", _share(rows)),
+        ("with an answer", f"{sum(row.get('answer') is not None for row in rows):,}"),
+        ("programs run in", f"{len(coded):,} ({len(coded) / len(rows):.0%})"),
+        ("  of these correct", _share(coded)),
+        ("engine failures", f"{sum('error' in row for row in rows):,}"),
+    ]
+    for name, value in lines:
+        typer.echo(f"{name:<20} {value}")
+
+
+class _Bar:
+    """Progress on stderr, where that is a terminal."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+
+    def __enter__(self) -> _Bar:
+        # rich takes 60 ms to import, which matters nowhere as little as here
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        self._progress = Progress(
+            *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+        )
+        self._task = self._progress.add_task("", total=self._total)
+        self._progress.start()
+        return self
+
+    def show(self, rows: dict[str, dict[str, Any]]) -> None:
+        """So many are done, so many of them right."""
+        text = _share(list(rows.values()))
+        self._progress.update(self._task, completed=len(rows), description=text)
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()

@@ -1,0 +1,93 @@
+"""What a model is told before a problem, and the one form in which code and its output are written.
+
+`COT` and `TIR` are those of Qwen2.5-Math's model cards (github.com/QwenLM/Qwen2.5-Math, README); the Chinese
+one is Qwen3's recommendation for mathematics (model card of Qwen3-235B-A22B-Instruct-2507). `GENERAL` is our
+own, for models that were not trained to call an interpreter in this way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+Mode: TypeAlias = Literal["tir", "cot"]
+Language: TypeAlias = Literal["en", "zh"]
+
+COT: dict[Language, str] = {
+    "en": r"Please reason step by step, and put your final answer within \boxed{}.",
+    "zh": r"请逐步推理，并将最终答案放在 \boxed{} 中。",
+}
+TIR: dict[Language, str] = {
+    "en": "Please integrate natural language reasoning with programs to solve the problem above, and put your"
+    r" final answer within \boxed{}.",
+    "zh": r"请结合自然语言推理与程序来解决上面的问题，并将最终答案放在 \boxed{} 中。",
+}
+GENERAL: dict[Language, str] = {
+    "en": "Solve the problem. First reason step by step in words. Then write one Python program in a"
+    " ```python block that computes the answer and prints it. The program is run for you, and what it printed"
+    " follows in an ```output block. If that is an error or cannot be right, correct the program. At the end,"
+    r" put the final answer alone within \boxed{}.",
+    "zh": "请解决这个问题。先用文字逐步推理，然后在 ```python 代码块中写一个 Python 程序来计算并打印答案。"
+    "程序会被运行，它的输出会出现在随后的 ```output 代码块中。如果输出是错误或者不合理，请修改程序。"
+    r"最后，只将最终答案放在 \boxed{} 中。",
+}
+# What the words of GENERAL mean, shown once: without it the starter writes a program in few of its answers.
+_EXAMPLE: dict[Language, tuple[str, str]] = {
+    "en": (
+        "A shop sells pens in boxes of 12 for $9. How many dollars do 5 boxes and 3 single pens at $1 cost?",
+        "Five boxes cost 5 times 9 dollars. Three single pens cost 3 times 1 dollar. The total is the sum."
+        "\n\n```python\nboxes = 5 * 9\npens = 3 * 1\nprint(boxes + pens)\n```\n```output\n48\n```\n"
+        "The total cost is 48 dollars.\n\n\\boxed{48}",
+    ),
+    "zh": (
+        "一盒铅笔9元，一支钢笔11元。买5盒铅笔和3支钢笔一共多少元？",
+        "5盒铅笔的价钱是5乘9元，3支钢笔的价钱是3乘11元，总价是两者之和。"
+        "\n\n```python\npencils = 5 * 9\npens = 3 * 11\nprint(pencils + pens)\n```\n```output\n78\n```\n"
+        "一共78元。\n\n\\boxed{78}",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """What brings a model to a program: the beginning of it, or where answers cannot be begun, a request."""
+
+    begin: str
+    ask: str
+
+
+NUDGE: dict[Language, Nudge] = {
+    "en": Nudge(
+        "Let me compute this with a program.\n\n```python\n",
+        "Now write a Python program in a ```python block that computes the answer and prints it.",
+    ),
+    "zh": Nudge(
+        "下面用程序来计算。\n\n```python\n",
+        "现在请在 ```python 代码块中写一个计算并打印答案的 Python 程序。",
+    ),
+}
+NO_MORE_RUNS = "\nReach max function call limit."
+"""Qwen2.5-Math's evaluation code appends it to the output of the last run it allows."""
+
+
+def language(problem: str) -> Language:
+    """Chinese where at least a third of the letters are Chinese characters, else English."""
+    chinese = sum("\u4e00" <= c <= "\u9fff" for c in problem)
+    letters = sum(c.isalpha() for c in problem)
+    return "zh" if chinese and chinese * 3 >= letters else "en"
+
+
+def messages(problem: str, mode: Mode, spoken: Language, *, specialist: bool) -> list[dict[str, Any]]:
+    """The messages that ask for a solution. `specialist`: the model is of Qwen's mathematics family."""
+    asked = {"role": "user", "content": problem}
+    if mode == "cot":
+        return [{"role": "system", "content": COT[spoken]}, asked]
+    if specialist:
+        return [{"role": "system", "content": TIR[spoken]}, asked]
+    example, solution = _EXAMPLE[spoken]
+    return [
+        {"role": "system", "content": GENERAL[spoken]},
+        {"role": "user", "content": example},
+        {"role": "assistant", "content": solution},
+        asked,
+    ]

@@ -1,0 +1,104 @@
+"""Several solutions of one problem, and the answer most of them agree on (maj@k of Qwen2.5-Math's report)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qwen_cli.engines.protocol import Completion, Engine, Sampling
+from qwen_cli.sandbox import Limits, Sandbox
+from qwen_cli.tasks import math_prompts, tir
+from qwen_cli.tasks.math_answer import Judge, boxed
+from qwen_cli.tasks.math_prompts import Mode
+
+# For a model whose own default is greedy: the temperature of Qwen2.5-Math's maj@8 and RM@8.
+_SPREAD = Sampling(temperature=0.7, top_p=0.8)
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What came of it. `groups` are indices into `solutions` of equal answers, the largest first; solutions
+    without an answer are in none. `wanted` samples were asked for; fewer were made once it was decided."""
+
+    solutions: tuple[tir.Solution, ...]
+    groups: tuple[tuple[int, ...], ...]
+    wanted: int
+
+    @property
+    def solution(self) -> tir.Solution:
+        """The first solution with the answer that won, or the first of all where none has one."""
+        return self.solutions[self.groups[0][0] if self.groups else 0]
+
+    @property
+    def votes(self) -> int:
+        """How many solutions have the answer that won."""
+        return len(self.groups[0]) if self.groups else 0
+
+
+def vote(
+    engine: Engine,
+    messages: Sequence[dict[str, Any]],
+    k: int,
+    mode: Mode,
+    judge: Judge,
+    *,
+    limits: Limits | None = None,
+    max_rounds: int = tir.MAX_ROUNDS,
+    sampling: Sampling = Sampling(),
+    thinking: bool | int | None = None,
+    nudge: math_prompts.Nudge | None = None,
+) -> Generator[Vote, None, Vote]:
+    """At most `k` solutions, sampled together after one prefill; yields the state after each of them.
+
+    It ends as soon as the samples that are left cannot change which answer wins.
+    """
+    spread = sampling.over(_SPREAD) if engine.defaults.temperature == 0 else sampling
+
+    def finish(sample: Completion) -> tir.Solution:
+        if mode == "cot":
+            said, usage = sample.text, sample.usage
+            return tir.Solution(said, boxed(said), stop=usage.stop_reason, usage=usage, mode="cot")
+        with Sandbox(limits) as sandbox:
+            attempt = tir.solve(
+                engine,
+                messages,
+                sandbox,
+                begun=sample,
+                max_rounds=max_rounds,
+                sampling=spread,
+                thinking=thinking,
+                nudge=nudge,
+            )
+            return tir.finished(attempt)
+
+    solutions: list[tir.Solution] = []
+    state = Vote((), (), k)
+    while len(solutions) < k and (wanted := _next(state, k - len(solutions))):
+        seed = None if sampling.seed is None else sampling.seed + len(solutions)
+        asked = replace(
+            tir.limited(spread), seed=seed, stop=tir.stops(engine, nudge) if mode == "tir" else spread.stop
+        )
+        prompt: Any = messages
+        if mode == "tir" and engine.capabilities.render:
+            prompt = engine.render(messages, thinking=thinking)
+        for sample in engine.sample(prompt, wanted, sampling=asked, thinking=thinking):
+            solutions.append(finish(sample))
+            answered = [i for i, s in enumerate(solutions) if s.answer]
+            groups = judge.groups([str(solutions[i].answer) for i in answered])
+            state = Vote(tuple(solutions), tuple(tuple(answered[i] for i in group) for group in groups), k)
+            yield state
+            if not _next(state, k - len(solutions)):
+                break
+    return state
+
+
+def _next(state: Vote, left: int) -> int:
+    """How many samples to make now: the fewest after which it could be decided. 0 where it is."""
+    sizes = [len(group) for group in state.groups] + [0, 0]
+    ahead = sizes[0] - sizes[1]
+    # A tie goes to the answer that came first.
+    first = not state.groups or not sizes[1] or state.groups[0][0] < state.groups[1][0]
+    if ahead > left or (ahead == left and first):
+        return 0
+    return max(1, -(-(left - ahead) // 2))
