@@ -249,3 +249,34 @@ class TestConversation:
         assert calls[0].id
         assert text(pieces) == ""
         assert usage(pieces).stop_reason == "tool_calls"
+
+
+class TestRendering:
+    def test_the_prompt_that_is_told_is_the_one_that_chat_sends(self, engine: Engine) -> None:
+        prompt = engine.render(CAPITAL)
+
+        assert engine.capabilities.render
+        assert engine.count_tokens(prompt) == engine.count_tokens(CAPITAL)
+        assert text(engine.complete(prompt, sampling=GREEDY)) == text(engine.chat(CAPITAL, sampling=GREEDY))
+
+    def test_an_answer_is_gone_on_with_from_the_cache(self, engine: Engine) -> None:
+        prompt = engine.render(CAPITAL)
+        said = text(engine.complete(prompt, sampling=GREEDY))
+        pieces = list(engine.complete(f"{prompt}{said} Its river is the", sampling=GREEDY))
+
+        assert "Seine" in text(pieces)
+        assert usage(pieces).cached_tokens >= engine.count_tokens(prompt) - 1
+
+
+def test_lanes_answer_at_once_and_as_the_engine_would(engine: Engine) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    lanes = engine.lanes(3)
+    prompts = [COUNTING, "a b c d e f a b c d e f a b", COUNTING][: len(lanes)]
+    alone = [text(engine.complete(prompt, sampling=GREEDY)) for prompt in prompts]
+    with ThreadPoolExecutor(len(lanes)) as threads:
+        together = threads.map(
+            lambda lane, prompt: text(lane.complete(prompt, sampling=GREEDY)), lanes, prompts
+        )
+
+    assert list(together) == alone

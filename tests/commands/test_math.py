@@ -1,0 +1,87 @@
+"""`qwen math` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+STARTER = ("--model", "starter", "--context", "2048")
+
+
+def test_a_problem_is_solved_with_a_program(qwen) -> None:
+    done = qwen("math", "What is 123 times 456?", "--mode", "tir", "--json", *STARTER)
+    trace = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert trace["runs"][0]["status"] == "ok"
+    assert (trace["answer"], trace["check"]) == ("56088", "code")
+
+
+def test_quiet_prints_the_answer_alone(qwen) -> None:
+    done = qwen("math", "--quiet", "--mode", "cot", *STARTER, stdin="What is 2 + 3?")
+    assert (done.returncode, done.stdout) == (0, "5\n")
+
+
+def test_samples_vote(qwen) -> None:
+    asked = ("What is 2 + 3?", "--mode", "cot", "--samples", "4", "--seed", "1", "--json", *STARTER)
+    trace = json.loads(qwen("math", *asked).stdout)
+    assert trace["check"] == "vote"
+    assert 2 <= trace["votes"] <= trace["samples"] <= 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["  "], "the problem is empty"),
+        ([], "the problem is empty"),
+        (["x", "--mode", "best"], "'best'"),
+        (["x", "--lang", "fr"], "'fr'"),
+        (["x", "--samples", "0"], "--samples"),
+        (["x", "--quiet", "--json"], "exclude each other"),
+        (["x", "--out", "y.jsonl"], "many problems"),
+        (["-f", "no-such.tex"], "no-such.tex"),
+        (["-f", "problems.jsonl"], "--out"),
+    ],
+)
+def test_bad_input_is_one_line(qwen, arguments: list[str], said: str) -> None:
+    done = qwen("math", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_model_that_never_boxes_leaves_with_1(qwen) -> None:
+    done = qwen("math", "What is 2 + 3?", "--mode", "cot", "--max-tokens", "2", *STARTER)
+    assert done.returncode == 1
+    assert "no answer: it was cut at --max-tokens" in done.stderr
+
+
+def test_a_batch_that_was_killed_goes_on_to_the_same_file(qwen, tmp_path: Path, home: Path) -> None:
+    rows = [{"id": f"p{n}", "problem": f"What is {n} + {n + 1}?", "answer": str(2 * n + 1)} for n in range(5)]
+    asked = tmp_path / "problems.jsonl"
+    asked.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{broken\n")
+    out, export = tmp_path / "out.jsonl", tmp_path / "sft.jsonl"
+    batch = ["math", "-f", str(asked), "--out", str(out), "--mode", "cot", "--parallel", "1", *STARTER]
+    process = subprocess.Popen([sys.executable, "-m", "qwen_cli", *batch], env=os.environ)
+    while not (out.exists() and out.read_bytes().count(b"\n") >= 2):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    kept = out.read_text().splitlines()[:2]
+    done = qwen(*batch, "--export", str(export))
+    assert done.returncode == 0, done.stderr
+    assert "line 6" in done.stderr
+    assert "are there already" in done.stderr
+    found = out.read_text().splitlines()
+    assert found[:2] == kept
+    assert [json.loads(line)["id"] for line in found] == [row["id"] for row in rows]
+    right = sum(json.loads(line)["correct"] for line in found)
+    assert f"({right} of 5" in done.stdout
+    assert len(export.read_text().splitlines()) == right
