@@ -44,6 +44,7 @@ _SHIFTED = 256
 # How long a cancelled stream waits for llama.cpp to stop. A decode step takes less; a prefill batch may take
 # longer, and then it ends in the background and the next request waits for it.
 _CANCEL_SECONDS = 0.5
+_CLOSE_SECONDS = 10.0  # a step on a machine that is busy with other things
 
 
 class LlamaCpp:
@@ -204,9 +205,18 @@ class LlamaCpp:
             link.unlink(missing_ok=True)
 
     def close(self) -> None:
-        self._settle()
-        self._server = None  # its destructor stops the loop and frees the weights
-        self._slots.cleanup()
+        self._cancelled.set()
+        try:
+            if self._worker is not None:
+                self._worker.join(_CLOSE_SECONDS)
+        finally:  # also after a second Ctrl-C
+            if self._worker is not None and self._worker.is_alive():
+                # The destructor would hold the interpreter's lock and wait for a thread that waits for it.
+                import ctypes  # only here: as good as never
+
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
+            self._server = None  # its destructor stops the loop and frees the weights
+            self._slots.cleanup()
 
     def __enter__(self) -> LlamaCpp:
         return self
