@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -59,6 +61,8 @@ def main() -> NoReturn:
     debug = "--debug" in ours or bool(os.environ.get("QWEN_DEBUG"))
     if "--debug" in ours:
         argv.remove("--debug")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
+        signal.signal(signal.SIGINT, _interrupt)
     code = _run(argv, debug)
     try:
         sys.stdout.flush()
@@ -83,6 +87,12 @@ def _open_streams() -> None:
     if sys.stdout is None:
         _complain("standard output is closed. Send it to a terminal, a file or a pipe")
         sys.exit(1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # What the first Ctrl-C is ending (a computation in other threads, a file) is not torn by a second one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _run(argv: list[str], debug: bool) -> int:

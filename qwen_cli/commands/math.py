@@ -11,7 +11,7 @@ import typer
 from qwen_cli import config
 from qwen_cli.commands import options
 from qwen_cli.commands.opening import open_engine, say
-from qwen_cli.errors import UsageError
+from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.engines import Engine
@@ -165,24 +165,29 @@ def _solve(
 
 def _talk(engine: Engine, way: Way, save_plots: Path | None) -> None:
     """Problems from the terminal, one after another, until Ctrl-D."""
+    from qwen_cli.commands.chat_turn import Interrupts
     from qwen_cli.models import starter
     from qwen_cli.ui.line import LineEditor, unquoted
 
     say(f'{engine.model} on {engine.name}. Several lines between two """, Ctrl-C stops, Ctrl-D leaves')
     editor = LineEditor(history=starter.data_folder() / "math_history")
-    while True:
-        try:
-            problem = unquoted(editor.read()).strip()
-        except EOFError:
-            return
-        if not problem:
-            continue
-        try:
-            _solve(engine, problem, way, quiet=False, as_json=False, save_plots=save_plots)
-        except KeyboardInterrupt:
-            say("stopped")
-        except typer.Exit:
-            continue  # no answer, and that was said
+    with Interrupts() as interrupts:
+        while True:
+            try:
+                problem = unquoted(editor.read()).strip()
+            except EOFError:
+                return
+            interrupts.pressed = False
+            try:
+                with interrupts.stoppable():
+                    if problem:
+                        _solve(engine, problem, way, quiet=False, as_json=False, save_plots=save_plots)
+            except KeyboardInterrupt:
+                say("stopped")
+            except QwenError as fault:
+                say(str(fault))
+            except typer.Exit:
+                continue  # no answer, and that was said
 
 
 def _problem(words: list[str], file: Path | None) -> str | None:
