@@ -43,6 +43,7 @@ def fim(
     """Fill in each task greedily, run it with its tests in the sandbox, and count what passes."""
     from qwen_cli.commands.code_fim import choose_model
     from qwen_cli.tasks import evaluation
+    from qwen_cli.ui.bar import Bar
 
     if mode not in ("line", "block", "auto"):
         raise UsageError(f"--mode must be line, block or auto, got {mode!r}")
@@ -56,12 +57,12 @@ def fim(
         if journal.done:
             say(f"{len(journal.done):,} results are there already: {journal.path}")
         passed = 0
-        with _Bar(len(tasks)) as bar:
+        with Bar(len(tasks)) as bar:
             for count, result in enumerate(evaluation.evaluate(loaded, tasks, journal.done, mode), 1):  # type: ignore[arg-type]  # checked above
                 if result.id not in journal.done:
                     journal.add(result)
                 passed += result.passed
-                bar.show(count, passed)
+                bar.show(count, f"{passed} passed")
     low, high = evaluation.interval(passed, len(tasks))
     if as_json:
         figures = {
@@ -85,27 +86,3 @@ def _place(file: Path, model: str, mode: str) -> Path:
 
     name = re.sub(r"[^\w.-]+", "_", f"{file.stem}-{model}-{mode}")
     return starter.data_folder() / "evaluations" / f"{name}.jsonl"
-
-
-class _Bar:
-    """Progress on stderr, where that is a terminal."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-
-    def __enter__(self) -> _Bar:
-        # rich takes 60 ms to import, which matters nowhere as little as here
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._progress.add_task("", total=self._total)
-        self._progress.start()
-        return self
-
-    def show(self, done: int, passed: int) -> None:
-        self._progress.update(self._task, completed=done, description=f"{passed} passed")
-
-    def __exit__(self, *exc: object) -> None:
-        self._progress.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import typer
 from qwen_cli.commands.opening import say
 from qwen_cli.errors import UsageError
 from qwen_cli.tasks import evaluation, journal, math_batch
+from qwen_cli.ui.bar import Bar
 
 if TYPE_CHECKING:
     from qwen_cli.engines import Engine
@@ -33,12 +33,12 @@ def run(
     if rows:
         say(f"{len(rows):,} of {len(problems):,} are there already: {out}")
     left = [p for p in problems if p.id not in rows]
-    with _Bar(len(problems)) as bar:
-        bar.show(rows)
+    with Bar(len(problems)) as bar:
+        bar.show(len(rows), _share(list(rows.values())))
         for row in math_batch.solve_all(engine, left, way, at_once=at_once):
             journal.add(out, row)
             rows[row["id"]] = row
-            bar.show(rows)
+            bar.show(len(rows), _share(list(rows.values())))
     done = [rows[p.id] for p in problems]
     journal.rewrite(out, done)
     if export:
@@ -78,31 +78,3 @@ def _summary(rows: list[dict[str, Any]]) -> None:
     ]
     for name, value in lines:
         typer.echo(f"{name:<20} {value}")
-
-
-class _Bar:
-    """Progress on stderr, where that is a terminal."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-
-    def __enter__(self) -> _Bar:
-        # rich takes 60 ms to import, which matters nowhere as little as here
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-        self._progress = Progress(
-            *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-        )
-        self._task = self._progress.add_task("", total=self._total)
-        self._progress.start()
-        return self
-
-    def show(self, rows: dict[str, dict[str, Any]]) -> None:
-        """So many are done, so many of them right."""
-        text = _share(list(rows.values()))
-        self._progress.update(self._task, completed=len(rows), description=text)
-
-    def __exit__(self, *exc: object) -> None:
-        self._progress.stop()
