@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qwen_cli.engines.protocol import Engine
 from qwen_cli.errors import QwenError, UsageError
-from qwen_cli.tasks import fim
+from qwen_cli.tasks import fim, journal
 
 # OpenAI's human-eval-infilling gives each program three seconds.
 _WALL_SECONDS = 3.0
@@ -129,32 +129,25 @@ class Journal:
 
     def add(self, result: Result) -> None:
         """Keep one more result, on the disk before this returns."""
-        new = not self.path.exists()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            if new:
-                file.write(json.dumps(self._head) + "\n")
-            file.write(json.dumps(asdict(result)) + "\n")
+        if not self.path.exists():
+            journal.add(self.path, self._head)
+        journal.add(self.path, asdict(result))
         self.done[result.id] = result
 
     def _read(self) -> dict[str, Result]:
-        if not self.path.exists():
+        rows = journal.read(self.path)
+        if not rows:
+            self.path.unlink(missing_ok=True)  # stopped while its first line was written
             return {}
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):  # stopped while it was written
-            lines.pop()
-            self.path.write_text("".join(lines), encoding="utf-8")
+        if rows[0] != self._head:
+            raise UsageError(
+                f"{self.path} holds results of another model, mode or task file",
+                "give another --results, or remove it",
+            )
         try:
-            if lines and json.loads(lines[0]) != self._head:
-                raise UsageError(
-                    f"{self.path} holds results of another model, mode or task file",
-                    "give another --results, or remove it",
-                )
-            found = [Result(**json.loads(line)) for line in lines[1:]]
-        except (ValueError, TypeError) as fault:
+            found = [Result(**row) for row in rows[1:]]
+        except TypeError as fault:
             raise QwenError(
                 f"{self.path} is no journal of results: {fault}", "give another --results"
             ) from None
-        if not lines:
-            self.path.unlink()
         return {result.id: result for result in found}

@@ -22,9 +22,9 @@ def read(path: Path) -> list[dict[str, Any]]:
             path.write_text("".join(lines), encoding="utf-8")
         rows = [json.loads(line) for line in lines]
     except (OSError, ValueError) as fault:
-        raise QwenError(f"{path} holds no results to go on from: {fault}", "name another file") from None
+        raise QwenError(f"{path} is no journal of results: {fault}", "name another file") from None
     if not all(isinstance(row, dict) for row in rows):
-        raise QwenError(f"{path} holds no results to go on from", "name another file")
+        raise QwenError(f"{path} is no journal of results", "name another file")
     return rows
 
 

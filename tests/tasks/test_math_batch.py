@@ -111,6 +111,6 @@ def test_half_a_row_is_cut_off_and_a_whole_file_replaced(tmp_path: Path) -> None
 def test_another_file_is_no_journal(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("shopping\n")
-    with pytest.raises(QwenError, match="no results"):
+    with pytest.raises(QwenError, match="no journal"):
         journal.read(path)
     assert path.read_text() == "shopping\n"
