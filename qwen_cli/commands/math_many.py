@@ -28,24 +28,27 @@ def run(
     at_once: int,
 ) -> None:
     """Solve what is not in `out` yet; at the end its lines are in the order of the problems."""
-    problems = math_batch.load(file, say)[:limit]
+    problems = math_batch.load(file, say)
     rows = _known(out, problems)
+    wanted = problems[:limit]
+    # What the engine failed on is tried again.
+    left = [p for p in wanted if p.id not in rows or "error" in rows[p.id]]
     if rows:
-        say(f"{len(rows):,} of {len(problems):,} are there already: {out}")
-    left = [p for p in problems if p.id not in rows]
-    with Bar(len(problems)) as bar:
-        bar.show(len(rows), _share(list(rows.values())))
+        say(f"{len(wanted) - len(left):,} of {len(wanted):,} are there already: {out}")
+    with Bar(len(wanted)) as bar:
+        done = {p.id: rows[p.id] for p in wanted if p not in left}
+        bar.show(len(done), _share(list(done.values())))
         for row in math_batch.solve_all(engine, left, way, at_once=at_once):
             journal.add(out, row)
-            rows[row["id"]] = row
-            bar.show(len(rows), _share(list(rows.values())))
-    done = [rows[p.id] for p in problems]
-    journal.rewrite(out, done)
+            rows[row["id"]] = done[row["id"]] = row
+            bar.show(len(done), _share(list(done.values())))
+    journal.rewrite(out, [rows[p.id] for p in problems if p.id in rows])
+    solved = [done[p.id] for p in wanted]
     if export:
-        chats = list(math_batch.training(done))
+        chats = list(math_batch.training(solved))
         journal.rewrite(export, chats)
         say(f"{len(chats):,} correct solutions in {export}")
-    _summary(done)
+    _summary(solved)
 
 
 def _known(out: Path, problems: list[math_batch.Problem]) -> dict[str, dict[str, Any]]:

@@ -85,3 +85,6 @@ def test_a_batch_that_was_killed_goes_on_to_the_same_file(qwen, tmp_path: Path, 
     right = sum(json.loads(line)["correct"] for line in found)
     assert f"({right} of 5" in done.stdout
     assert len(export.read_text().splitlines()) == right
+    fewer = qwen(*batch, "--limit", "2")
+    assert "2 of 2 are there already" in fewer.stderr
+    assert out.read_text().splitlines() == found
