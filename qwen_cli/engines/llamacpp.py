@@ -211,10 +211,7 @@ class LlamaCpp:
                 self._worker.join(_CLOSE_SECONDS)
         finally:  # also after a second Ctrl-C
             if self._worker is not None and self._worker.is_alive():
-                # The destructor would hold the interpreter's lock and wait for a thread that waits for it.
-                import ctypes  # only here: as good as never
-
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
+                llamacpp_load.abandon(self._server)
             self._server = None  # its destructor stops the loop and frees the weights
             self._slots.cleanup()
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -126,11 +129,38 @@ def start(
         _draft_from_prompt(xllamacpp, params)
     if adapters:
         params.lora_adapters = [_adapter(xllamacpp, path) for path in adapters]
+    with _interrupts_held() as interrupted:
+        try:
+            server = xllamacpp.Server(params)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            reason = _reason(weights.path, context, adapters) or str(error)
+            raise EngineError(f"llama.cpp cannot load {weights.label}: {reason}", _hint(reason)) from error
+    if interrupted:
+        abandon(server)
+        raise KeyboardInterrupt
+    return server
+
+
+def abandon(server: Any) -> None:
+    """Never run the destructor of `server`: it waits for ever for a thread that has not begun its loop (the
+    server has just been made), or that waits for the interpreter's lock, which the destructor holds."""
+    import ctypes  # only here: as good as never
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[list[int]]:
+    """Ctrl-C is only noted: raised right after the load it would destroy a server that is still starting."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
     try:
-        return xllamacpp.Server(params)
-    except (RuntimeError, ValueError, MemoryError) as error:
-        reason = _reason(weights.path, context, adapters) or str(error)
-        raise EngineError(f"llama.cpp cannot load {weights.label}: {reason}", _hint(reason)) from error
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _draft_from_prompt(xllamacpp: Any, params: Any) -> None:

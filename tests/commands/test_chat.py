@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pexpect
@@ -150,6 +151,18 @@ def test_ctrl_c_stops_the_answer_and_keeps_it(home: Path) -> None:
     saved = json.loads((home / "sessions" / "cut.json").read_text())
     assert saved["messages"][-1]["cut"] is True
     assert saved["messages"][-1]["content"].startswith((seen + rest).decode().strip())
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 0.7, 1.2])
+def test_ctrl_c_pressed_twice_ends_it_whatever_it_does(home: Path, seconds: float) -> None:
+    """While it starts, loads, or answers: a server of llama.cpp that is torn down too early waits for ever."""
+    command = [sys.executable, "-m", "qwen_cli", "chat", *GREEDY, "Count from 1 to 900."]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=os.environ)
+    time.sleep(seconds)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert process.wait(timeout=60) in (130, -signal.SIGINT)  # the latter before the program has begun
 
 
 def test_on_a_terminal_markdown_is_rendered(home: Path) -> None:
