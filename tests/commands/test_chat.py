@@ -155,7 +155,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_it(home: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [0.2, 0.5, 0.7, 1.2])
 def test_ctrl_c_pressed_twice_ends_it_whatever_it_does(home: Path, seconds: float) -> None:
-    """While it starts, loads, or answers: a server of llama.cpp that is torn down too early waits for ever."""
+    """While it starts, loads or answers: a server of llama.cpp torn down too early waits for ever."""
     command = [sys.executable, "-m", "qwen_cli", "chat", *GREEDY, "Count from 1 to 900."]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=os.environ)
     time.sleep(seconds)
