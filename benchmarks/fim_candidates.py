@@ -19,6 +19,7 @@ from qwen_cli.tasks import fim
 
 ROUNDS = 3
 TOKENS = 1_500
+WRITTEN = 64  # most tokens of a completion, in both
 CANDIDATES = 4
 
 
@@ -32,9 +33,9 @@ def main() -> None:
                 hole = hole_of(TOKENS, engine, f"{'abc'[run]}{n}")
                 started = time.perf_counter()
                 if n == 1:
-                    fim.complete(engine, hole)
+                    fim.complete(engine, hole, sampling=Sampling(max_tokens=WRITTEN))
                 else:
-                    found = fim.candidates(engine, hole, n, sampling=Sampling(seed=run))
+                    found = fim.candidates(engine, hole, n, sampling=Sampling(seed=run, max_tokens=WRITTEN))
                 seconds[n].append(time.perf_counter() - started)
         tokens = engine.count_tokens(fim.prompt(hole))
     one, several = (statistics.median(times) for times in seconds.values())

@@ -20,7 +20,19 @@ from qwen_cli.tasks import fim
 ROUNDS = 3
 TOKENS = 96
 
-BLOCK = '''    def set_{0}(self, value: float) -> None:
+# Boilerplate as every code base has it: only names at its ends differ.
+LOADER = """    def {0}(self, path: str) -> dict:
+        try:
+            with self.opener(path, encoding="utf-8") as file:
+                rows = [line.rstrip("\\n").split(self.separator) for line in file]
+        except (OSError, UnicodeDecodeError) as fault:
+            self.log.warning("cannot read %s: %s", path, fault)
+            raise LoadError(f"cannot read {{path}}: {{fault}}") from fault
+        return self.checked("{0}", rows)
+
+"""
+# The same shape with another name in every line: drafts end after a few tokens.
+SETTER = '''    def set_{0}(self, value: float) -> None:
         """Store the {0} and mark the layout as stale."""
         if not isinstance(value, (int, float)):
             raise TypeError(f"{0} must be a number, got {{value!r}}")
@@ -30,32 +42,46 @@ BLOCK = '''    def set_{0}(self, value: float) -> None:
         self._stale = True
 
 '''
-PREFIX = "class Box:\n" + BLOCK.format("width") + BLOCK.format("height") + "    def set_depth(self"
-SUFFIX = "\n    def area(self) -> float:\n        return self._width * self._height\n"
+CASES = {
+    "a body that repeats one nearby (bar ≥ 1.4)": fim.Hole(
+        "class Loader:\n"
+        + LOADER.format("prices")
+        + LOADER.format("customers")
+        + "    def orders(self, path: str) -> dict:\n        try:",
+        "\n\n    def checked(self, name: str, rows: list) -> dict:\n"
+        "        return {row[0]: row for row in rows}\n",
+        "loader.py",
+    ),
+    "another name in every line (no bar)": fim.Hole(
+        "class Box:\n" + SETTER.format("width") + SETTER.format("height") + "    def set_depth(self",
+        "\n    def area(self) -> float:\n        return self._width * self._height\n",
+        "box.py",
+    ),
+}
 
 
 def main() -> None:
     path = sys.argv[1] if len(sys.argv) > 1 else "starter"
     weights = reference.resolve(path)
-    prompt = fim.prompt(fim.Hole(PREFIX, SUFFIX, "box.py"))
-    speeds: dict[str, list[float]] = {}
-    texts = {}
     engines = {
         "plain": LlamaCpp(weights, context=2048, parallel=1),
         "draft": LlamaCpp(weights, context=2048, parallel=1, draft="ngram"),
     }
-    for _ in range(ROUNDS + 1):
-        for name, engine in engines.items():
-            texts[name], speed = decode(engine, prompt)
-            speeds.setdefault(name, []).append(speed)
+    print(f"model {Path(weights.path).name}, {TOKENS} tokens")
+    for case, hole in CASES.items():
+        speeds: dict[str, list[float]] = {}
+        texts = {}
+        for _ in range(ROUNDS + 1):
+            for name, engine in engines.items():
+                texts[name], speed = decode(engine, fim.prompt(hole))
+                speeds.setdefault(name, []).append(speed)
+        plain, draft = (statistics.median(speeds[name][1:]) for name in ("plain", "draft"))
+        print(
+            f"{case}: draft {draft:.1f} tok/s, plain {plain:.1f} tok/s, ratio {draft / plain:.2f}, "
+            f"same text: {texts['plain'] == texts['draft']}"
+        )
     for engine in engines.values():
         engine.close()
-    plain, draft = (statistics.median(speeds[name][1:]) for name in ("plain", "draft"))
-    print(f"model {Path(weights.path).name}, {TOKENS} tokens, same text: {texts['plain'] == texts['draft']}")
-    print(
-        f"edit-like completion: draft {draft:.1f} tok/s, plain {plain:.1f} tok/s, "
-        f"ratio {draft / plain:.2f} (bar ≥ 1.4)"
-    )
 
 
 def decode(engine: LlamaCpp, prompt: str) -> tuple[str, float]:
