@@ -30,6 +30,7 @@ STOPS = ("\n```\n", "```output")
 _FENCE = re.compile(r"^```[ \t]*([\w+-]*)[^\n`]*$", re.MULTILINE)
 _PYTHON = {"python", "py", "python3"}
 _BOX = "\\boxed"
+_FORMULAS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$", "$": "$"}
 _THOUGHT = "</think>"
 
 
@@ -145,7 +146,7 @@ def solve(
                 continue
             if stop == "stop" and nudge and not written.runs and not nudged:
                 nudged = True
-                turn.nudge(written, nudge)
+                yield Piece(turn.nudge(written, nudge))
                 continue
             break
         if stop in ("length", "context"):
@@ -241,16 +242,10 @@ class _Written:
         self.runs.append(run)
         self._from = len(self.text)
 
-    def drop_last_line(self) -> None:
-        """Take back the line that was to hold the answer, unless it is the only one."""
-        head, newline, _ = self.new.rstrip().rpartition("\n")
-        if newline and head.strip():
-            self.text = self.text[: self._from] + head.rstrip()
-
     def say(self, words: str) -> None:
         """Have the user say something after what was written."""
         self.parts.append((self.new, words))
-        self.text = self.text.rstrip() + "\n\n"
+        self.text += "\n\n"
         self._from = len(self.text)
 
     def prose(self) -> str:
@@ -287,13 +282,16 @@ class _Turn:
         render = engine.capabilities.render
         self._prompt = engine.render(messages, thinking=thinking) if render else None
 
-    def nudge(self, written: _Written, nudge: math_prompts.Nudge) -> None:
-        """Have the model go on with a program."""
-        written.drop_last_line()
+    def nudge(self, written: _Written, nudge: math_prompts.Nudge) -> str:
+        """Have the model go on with a program. The text that was added to what it wrote."""
+        before = len(written.text)
         if self._prompt is not None:
-            written.text = f"{written.text.rstrip()}\n\n{nudge.begin}"
+            # It may have been stopped inside a formula that was to hold the answer.
+            opened = next((o for o in _FORMULAS if written.text.rstrip().endswith(o)), None)
+            written.text += f"…{_FORMULAS[opened]}\n\n{nudge.begin}" if opened else f"\n\n{nudge.begin}"
         else:
             written.say(nudge.ask)
+        return written.text[before:]
 
     def ask(self, written: _Written, sampling: Sampling) -> Stream:
         if self._prompt is not None:

@@ -156,11 +156,11 @@ def test_code_that_was_cut_off_is_not_run(box: Sandbox) -> None:
 
 
 def test_a_model_that_answers_without_a_program_is_made_to_write_one(box: Sandbox) -> None:
-    model = Rendered(*says("Six sevens.\nThat is ", "print(6 * 7)", BOXED))
+    model = Rendered(*says("Six sevens.\nThat is \\(", "print(6 * 7)", BOXED))
     nudge = math_prompts.NUDGE["en"]
     solution = tir.finished(tir.solve(model, ASKED, box, nudge=nudge))
     assert solution.answer == "42"
-    assert model.prompts[1] == f"PROMPT:Six sevens.\n\n{nudge.begin}"
+    assert model.prompts[1] == f"PROMPT:Six sevens.\nThat is \\(…\\)\n\n{nudge.begin}"
 
 
 def test_it_is_asked_for_a_program_where_answers_cannot_be_begun(box: Sandbox) -> None:
