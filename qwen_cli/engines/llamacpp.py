@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -209,6 +210,10 @@ class LlamaCpp:
         try:
             if self._worker is not None:
                 self._worker.join(_CLOSE_SECONDS)
+            elif self._server is not None:
+                # The destructor waits for ever for a loop that has not begun: an answer says that it has.
+                with suppress(EngineError):
+                    self._slot_action("erase")
         finally:  # also after a second Ctrl-C
             if self._worker is not None and self._worker.is_alive():
                 llamacpp_load.abandon(self._server)

@@ -258,3 +258,12 @@ class TestThinking:
         assert 0 < thinker.count_tokens(own) <= 8
         assert pieces[-1].usage
         assert pieces[-1].usage.stop_reason == "stop"
+
+
+def test_an_engine_that_was_never_asked_closes(starter_gguf: Path) -> None:
+    """In a process of its own: where it goes wrong it waits for ever, out of Python's reach."""
+    program = (
+        "import sys\nfrom qwen_cli.engines.llamacpp import LlamaCpp\nfrom qwen_cli.models import reference\n"
+        "for _ in range(4):\n    LlamaCpp(reference.resolve(sys.argv[1]), context=512).close()\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(starter_gguf)], timeout=120, check=True)
