@@ -14,7 +14,7 @@ from qwen_cli.commands.opening import open_engine, say
 from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.engines import Engine
+    from qwen_cli.engines import Engine, Sampling
     from qwen_cli.tasks.math_solve import Way
 
 BATCH = "Many problems"
@@ -122,13 +122,15 @@ def math(
         "min_p": min_p,
         "max_tokens": max_tokens,
     }
+    # Of the settings only flags: a temperature kept for talking is no reason to guess at numbers.
+    asked_sampling = options.sampling(flags, seed=seed, stop=None)
     if mode != "cot":
         from qwen_cli.sandbox import warm
 
         warm()  # imports what programs need while the model loads
     _choose_model(settings)
     with open_engine(settings, adapters=adapter or (), trust_remote_code=trust_remote_code) as loaded:
-        way = _way(mode, lang, samples, max_rounds, timeout, think, seed, flags)
+        way = _way(mode, lang, samples, max_rounds, timeout, think, asked_sampling)
         if many:
             from qwen_cli.commands import math_many
 
@@ -214,10 +216,8 @@ def _way(
     max_rounds: int,
     timeout: float,
     think: bool | None,
-    seed: int | None,
-    sampling: dict[str, Any],
+    sampling: Sampling,
 ) -> Way:
-    from qwen_cli.engines import Sampling
     from qwen_cli.sandbox import Limits
     from qwen_cli.tasks.math_solve import Way
 
@@ -227,7 +227,7 @@ def _way(
         samples=samples,
         max_rounds=max_rounds,
         limits=Limits(wall_seconds=timeout),
-        sampling=Sampling(**sampling, seed=seed),
+        sampling=sampling,
         thinking=think,
     )
 

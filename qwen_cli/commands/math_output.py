@@ -48,7 +48,7 @@ def shown(solving: Solving) -> Checked:
     finally:
         solving.close()
         shower.end()
-    if len(checked.solution.text) and checked.samples > 1:
+    if checked.samples > 1:
         shower.whole(checked.solution)
     shower.answer(checked)
     return checked
@@ -111,15 +111,11 @@ class _Shower:
 
     def _run(self, run: tir.Run) -> None:
         """The fence that the stop string took, and what the program printed."""
-        lines = (run.outcome.output.rstrip("\n") or "").splitlines()
-        if run.outcome.value is not None:
-            lines.append(run.outcome.value)
-        if run.outcome.status != "ok":
-            lines.append(run.outcome.error or run.outcome.status)
+        lines = run.said.splitlines()
         if len(lines) > _LINES:
             lines[_LINES // 2 : -_LINES // 2] = [f"… {len(lines) - _LINES:,} lines left out …"]
-        shown = "\n".join(lines) or "(nothing was printed)"
-        self._write(f"\n```\n```output\n{shown}\n```\n")
+        text = "\n".join(lines)
+        self._write(f"\n```\n```output\n{text}\n```\n")
 
 
 def answer(checked: Checked) -> None:

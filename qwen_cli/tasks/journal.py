@@ -16,10 +16,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):
-            lines.pop()
-            path.write_text("".join(lines), encoding="utf-8")
+        # Not `splitlines`: a model's text may hold other line separators, which JSON leaves as they are.
+        *lines, unfinished = path.read_text(encoding="utf-8").split("\n")
+        if unfinished:
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         rows = [json.loads(line) for line in lines]
     except (OSError, ValueError) as fault:
         raise QwenError(f"{path} is no journal of results: {fault}", "name another file") from None

@@ -84,7 +84,6 @@ def specialist(engine: Engine) -> bool:
 def _single(engine: Engine, problem: str, judge: Judge, way: Way) -> Solving:
     spoken = way.spoken or math_prompts.language(problem)
     sampling = way.sampling.over(_greedy(engine, way))
-    solution = None
     if way.mode != "cot":
         messages = math_prompts.messages(problem, "tir", spoken, specialist=specialist(engine))
         with Sandbox(way.limits) as sandbox:

@@ -72,6 +72,9 @@ def vote(
             )
             return tir.finished(attempt)
 
+    prompt: Any = messages
+    if mode == "tir" and engine.capabilities.render:
+        prompt = engine.render(messages, thinking=thinking)
     solutions: list[tir.Solution] = []
     state = Vote((), (), k)
     while len(solutions) < k and (wanted := _next(state, k - len(solutions))):
@@ -79,9 +82,6 @@ def vote(
         asked = replace(
             tir.limited(spread), seed=seed, stop=tir.stops(engine, nudge) if mode == "tir" else spread.stop
         )
-        prompt: Any = messages
-        if mode == "tir" and engine.capabilities.render:
-            prompt = engine.render(messages, thinking=thinking)
         for sample in engine.sample(prompt, wanted, sampling=asked, thinking=thinking):
             solutions.append(finish(sample))
             answered = [i for i, s in enumerate(solutions) if s.answer]

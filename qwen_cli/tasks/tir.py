@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from qwen_cli.engines.protocol import Completion, Engine, Piece, Sampling, StopReason, Stream, Usage
+from qwen_cli.engines.protocol import Completion, Engine, Piece, Sampling, Stream, Usage
 from qwen_cli.errors import ContextFull
 from qwen_cli.sandbox import Limits, Outcome, Sandbox
 from qwen_cli.sandbox.output import cut
@@ -32,6 +32,7 @@ _PYTHON = {"python", "py", "python3"}
 _BOX = "\\boxed"
 _FORMULAS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$", "$": "$"}
 _THOUGHT = "</think>"
+NOTHING = "(nothing was printed)"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Run:
     code: str
     outcome: Outcome
     told: str
+
+    @property
+    def said(self) -> str:
+        """What there is to read of it: output, value, and the last line of an error."""
+        return said(self.outcome)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def reason(
     messages: Sequence[dict[str, Any]],
     *,
     sampling: Sampling = Sampling(),
-    thinking: Any = None,
+    thinking: bool | int | None = None,
 ) -> Attempt:
     """A solution in words alone."""
     text, usage = "", Usage()
@@ -164,8 +170,7 @@ def solve(
         if patience is not None and failed >= patience:
             stop = "failing"
             break
-    text = written.text
-    return Solution(text, boxed(written.prose()), tuple(written.runs), stop, usage)
+    return Solution(written.text, boxed(written.prose()), tuple(written.runs), stop, usage)
 
 
 def stops(engine: Engine, nudge: math_prompts.Nudge | None) -> tuple[str, ...]:
@@ -189,15 +194,16 @@ def limited(sampling: Sampling) -> Sampling:
     return sampling.over(Sampling(max_tokens=MAX_TOKENS))
 
 
+def said(outcome: Outcome) -> str:
+    """Output, value, and of an error the last line: Qwen2.5-Math's executor shows the model no more."""
+    error = None if outcome.status == "ok" else outcome.error or outcome.status
+    parts = (outcome.output.rstrip("\n") or None, outcome.value, error)
+    return "\n".join(part for part in parts if part is not None) or NOTHING
+
+
 def _run(sandbox: Sandbox, code: str, *, last: bool) -> Run:
     outcome = sandbox.run(code)
-    said = outcome.output.rstrip("\n")
-    if outcome.value is not None:
-        said = f"{said}\n{outcome.value}".lstrip("\n")
-    if outcome.status != "ok":
-        # Only the last line of a traceback: Qwen2.5-Math's executor shows the model no more.
-        said = f"{said}\n{outcome.error or outcome.status}".lstrip("\n")
-    told = cut(said, OUTPUT_CHARACTERS) or "(nothing was printed)"
+    told = cut(said(outcome), OUTPUT_CHARACTERS)
     return Run(code, outcome, told + (math_prompts.NO_MORE_RUNS if last else ""))
 
 
@@ -311,12 +317,11 @@ def _sum(total: Usage, more: Usage | None) -> Usage:
         return total
     # The prompt of the first generation is the problem's; what was written since is no prompt of anybody's.
     first = total if total.prompt_tokens else more
-    reason: StopReason = more.stop_reason
     return Usage(
         first.prompt_tokens,
         first.cached_tokens,
         total.generated_tokens + more.generated_tokens,
         total.prefill_seconds + more.prefill_seconds,
         total.decode_seconds + more.decode_seconds,
-        reason,
+        more.stop_reason,
     )

@@ -108,6 +108,13 @@ def test_half_a_row_is_cut_off_and_a_whole_file_replaced(tmp_path: Path) -> None
     assert [p.name for p in tmp_path.iterdir()] == ["out.jsonl"]
 
 
+def test_a_row_keeps_the_line_separators_of_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    row = {"id": "1", "solution": "a\u2028b\x85c\x0bd"}
+    journal.add(path, row)
+    assert journal.read(path) == [row]
+
+
 def test_another_file_is_no_journal(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("shopping\n")
