@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from qwen_cli import config
 from qwen_cli.commands import options
-from qwen_cli.commands.opening import open_engine, say
+from qwen_cli.commands.opening import open_engine, open_reward, say
 from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.engines import Engine, Sampling
-    from qwen_cli.tasks.math_solve import Way
+    from qwen_cli.engines import Engine
+    from qwen_cli.tasks.math_solve import Picture, Way
 
 BATCH = "Many problems"
+_REWARDED = 8  # samples for a reward model to choose from, as RM@8 of Qwen2.5-Math's report
 _AT_ONCE = 4  # problems in flight: more gains nothing on a CPU and takes context from each
 
 
@@ -36,12 +37,26 @@ def math(
     ] = "auto",
     lang: Annotated[str, typer.Option("--lang", help="Language of the prompt: auto, en or zh.")] = "auto",
     samples: Annotated[
-        int, typer.Option("--samples", min=1, max=256, help="Solutions to vote among; stops when decided.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--samples", min=1, max=256, help="Solutions to vote among; stops when decided.", show_default="1"
+        ),
+    ] = None,
+    rm: Annotated[
+        str | None,
+        typer.Option("--rm", help="Reward model that chooses among 8 samples (qwen2.5-math-prm:7b)."),
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option("--image", help="A picture of the problem, for a vision model (repeatable)."),
+    ] = None,
     max_rounds: Annotated[
         int, typer.Option("--max-rounds", min=1, max=64, help="Most programs run for a solution.")
     ] = 6,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for each program.")] = 5.0,
+    sandbox: Annotated[
+        str, typer.Option("--sandbox", help="off: programs run uncontained; asks first.")
+    ] = "on",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer alone.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole trace as one object.")] = False,
     save_plots: Annotated[
@@ -85,22 +100,28 @@ def math(
 
     `qwen math "problem"` solves one; `qwen math -f problems.jsonl --out results.jsonl` many.
     """
-    from qwen_cli.tasks.math_solve import MODES
+    from qwen_cli.commands import math_asked
+    from qwen_cli.sandbox import Limits
+    from qwen_cli.tasks import attachments
+    from qwen_cli.tasks.math_solve import MODES, Way
 
     if mode not in MODES:
         raise UsageError(f"--mode must be auto, tir or cot, got {mode!r}")
     if lang not in ("auto", "en", "zh"):
         raise UsageError(f"--lang must be auto, en or zh, got {lang!r}")
+    if sandbox not in ("on", "off"):
+        raise UsageError(f"--sandbox must be on or off, got {sandbox!r}")
     if quiet and as_json:
         raise UsageError("--quiet and --json exclude each other", "choose one")
     many = file is not None and file.suffix == ".jsonl"
-    if many and problem:
+    if many and (problem or image):
         raise UsageError("a problem and a file of problems exclude each other", "choose one")
     if (out or export or limit) and not many:
         raise UsageError("--out, --export and --limit are for many problems", "name a .jsonl with --file")
     if many and not out:
         raise UsageError("the results of many problems need a place", "add --out results.jsonl")
-    asked = None if many else _problem(problem or [], file)
+    pictures = tuple(attachments.read_image(path) for path in image or ())
+    asked = None if many else math_asked.problem(problem or [], file, pictured=bool(pictures))
     if asked is None and not many and (quiet or as_json):
         raise UsageError("there is no problem", 'write one: `qwen math "…"`')
     settings = options.merged(
@@ -124,13 +145,28 @@ def math(
     }
     # Of the settings only flags: a temperature kept for talking is no reason to guess at numbers.
     asked_sampling = options.sampling(flags, seed=seed, stop=None)
-    if mode != "cot":
+    if sandbox == "off":
+        math_asked.agree_to_no_sandbox()
+    elif mode != "cot":
         from qwen_cli.sandbox import warm
 
         warm()  # imports what programs need while the model loads
-    _choose_model(settings)
-    with open_engine(settings, adapters=adapter or (), trust_remote_code=trust_remote_code) as loaded:
-        way = _way(mode, lang, samples, max_rounds, timeout, think, asked_sampling)
+    math_asked.choose_model(settings)
+    with (
+        open_reward(rm) as reward,
+        open_engine(settings, adapters=adapter or (), trust_remote_code=trust_remote_code) as loaded,
+    ):
+        way = Way(
+            mode=cast("Any", mode),
+            spoken=None if lang == "auto" else cast("Any", lang),
+            samples=samples or (_REWARDED if rm else 1),
+            max_rounds=max_rounds,
+            limits=Limits(wall_seconds=timeout),
+            contained=sandbox == "on",
+            reward=reward,
+            sampling=asked_sampling,
+            thinking=think,
+        )
         if many:
             from qwen_cli.commands import math_many
 
@@ -140,19 +176,26 @@ def math(
         elif asked is None:
             _talk(loaded, way, save_plots)
         else:
-            _solve(loaded, asked, way, quiet=quiet, as_json=as_json, save_plots=save_plots)
+            _solve(loaded, asked, way, pictures, quiet=quiet, as_json=as_json, save_plots=save_plots)
 
 
 def _solve(
-    engine: Engine, problem: str, way: Way, *, quiet: bool, as_json: bool, save_plots: Path | None
+    engine: Engine,
+    problem: str,
+    way: Way,
+    pictures: Sequence[Picture] = (),
+    *,
+    quiet: bool,
+    as_json: bool,
+    save_plots: Path | None,
 ) -> None:
     """Solve one problem and print what was asked for; exit code 1 where there is no answer."""
     from qwen_cli.commands import math_output
     from qwen_cli.tasks import math_solve
     from qwen_cli.tasks.math_answer import Judge
 
-    with Judge() as judge:
-        solving = math_solve.solve(engine, problem, judge, way)
+    with Judge(contained=way.contained) as judge:
+        solving = math_solve.solve(engine, problem, judge, way, pictures=pictures)
         checked = math_output.watched(solving) if quiet or as_json else math_output.shown(solving)
     if save_plots:
         math_output.save_plots(checked, save_plots)
@@ -190,54 +233,3 @@ def _talk(engine: Engine, way: Way, save_plots: Path | None) -> None:
                 say(str(fault))
             except typer.Exit:
                 continue  # no answer, and that was said
-
-
-def _problem(words: list[str], file: Path | None) -> str | None:
-    """The text of the problem; `None` where it is to be asked for. Raises `UsageError`."""
-    from qwen_cli.tasks import attachments
-
-    typed = " ".join(words).strip()
-    if words and not typed:
-        raise UsageError("the problem is empty", 'write one: `qwen math "…"`')
-    if typed and file:
-        raise UsageError("a problem and --file exclude each other", "choose one")
-    piped = sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty()
-    if file or (piped and not typed):
-        typed = attachments.read_text(file or "-").strip()
-        if not typed:
-            raise UsageError("the problem is empty", 'write one: `qwen math "…"`')
-    return typed or None
-
-
-def _way(
-    mode: Any,
-    lang: Any,
-    samples: int,
-    max_rounds: int,
-    timeout: float,
-    think: bool | None,
-    sampling: Sampling,
-) -> Way:
-    from qwen_cli.sandbox import Limits
-    from qwen_cli.tasks.math_solve import Way
-
-    return Way(
-        mode=mode,
-        spoken=None if lang == "auto" else lang,
-        samples=samples,
-        max_rounds=max_rounds,
-        limits=Limits(wall_seconds=timeout),
-        sampling=sampling,
-        thinking=think,
-    )
-
-
-def _choose_model(settings: dict[str, Any]) -> None:
-    """Without a wish for a model: the largest of the mathematics family that is here, else the usual one."""
-    if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
-        return
-    from qwen_cli.models import reference
-
-    here = [w.model for w in reference.local() if w.model and "math" in w.model.family and not w.model.base]
-    if best := max(here, key=lambda known: known.parameters, default=None):
-        settings["model"] = best.name

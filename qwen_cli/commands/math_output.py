@@ -144,6 +144,7 @@ def as_json(checked: Checked, engine: Engine) -> None:
         "check": checked.how,
         "votes": checked.votes,
         "samples": checked.samples,
+        **({} if checked.score is None else {"score": checked.score}),
         "mode": solution.mode,
         "stop": solution.stop,
         "solution": solution.text,

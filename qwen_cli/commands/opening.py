@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from qwen_cli.engines import Engine
+    from qwen_cli.engines.reward import Reward
 
 
 def say(text: str) -> None:
@@ -17,6 +19,23 @@ def say(text: str) -> None:
     from qwen_cli.ui.terminal import strip_escapes
 
     typer.secho(strip_escapes(text), err=True, dim=True)
+
+
+@contextmanager
+def open_reward(model: str | None) -> Iterator[Reward | None]:
+    """The reward model of this name, loaded; `None` for none."""
+    if model is None:
+        yield None
+        return
+    from qwen_cli.engines.reward import load_reward
+    from qwen_cli.ui.waiting import Waiting
+
+    with Waiting(f"loading {model} …") as waiting:
+        reward = load_reward(model, notice=waiting.say, progress=waiting.progress)
+    try:
+        yield reward
+    finally:
+        reward.close()
 
 
 def open_engine(

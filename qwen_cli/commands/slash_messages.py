@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import mimetypes
 import os
 import re
 import shlex
@@ -93,16 +91,7 @@ def image(talk: Talk, argument: str) -> None:
     if not argument:
         raise UsageError("/image needs a file", "write /image PATH")
     for path in _paths(argument):
-        kind = mimetypes.guess_type(path.name)[0] or ""
-        if not kind.startswith("image/"):
-            raise UsageError(f"{attachments.clean_name(str(path))!r} is not an image file by its name")
-        try:
-            data = base64.b64encode(path.read_bytes()).decode()
-        except OSError as fault:
-            raise UsageError(
-                f"{attachments.clean_name(str(path))!r} cannot be read: {fault.strerror}", "check the name"
-            ) from None
-        talk.images.append({"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}})
+        talk.images.append(attachments.read_image(path))
         say(f"attached: {attachments.clean_name(path.name)}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,18 @@ def tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
 
 
 def model(
-    weights: Weights, *, dtype: str, device: str | None, adapters: Sequence[Path], trust_remote_code: bool
+    weights: Weights,
+    *,
+    dtype: str,
+    device: str | None,
+    adapters: Sequence[Path],
+    trust_remote_code: bool,
+    kind: Callable[[Any], Any] | None = None,
 ) -> Any:
     """The model in evaluation mode, adapters merged in. Raises `EngineError`, `UsageError`.
 
-    `device` is "cpu", "cuda", "cuda:1", "mps"; `None` takes all GPUs there are, else the CPU.
+    `device` is "cpu", "cuda", "cuda:1", "mps"; `None` takes all GPUs there are, else the CPU. `kind` gives
+    the class for a config where the weights are of none that the library knows.
     """
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype {dtype!r}", f"Choose one of {', '.join(DTYPES)}")
@@ -52,7 +59,7 @@ def model(
             weights.path, local_files_only=True, trust_remote_code=trust_remote_code
         )
         place = device or _best_device(torch)
-        loaded, report = _auto_class(config).from_pretrained(
+        loaded, report = (kind or _auto_class)(config).from_pretrained(
             weights.path,
             config=config,
             dtype=_dtype(torch, dtype, place, config),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -17,11 +18,15 @@ class Sandbox:
     """Runs blocks of one solution in one contained process, names kept from run to run.
 
     After a run that had to be ended (`timeout`, `killed`) the names are lost and the next run begins afresh
-    (`Outcome.fresh`). Not for several threads at once; different sandboxes are independent.
+    (`Outcome.fresh`). Not for several threads at once; different sandboxes are independent. With `contained`
+    false nothing but the limits holds the code: it has all the rights of this user.
     """
 
-    def __init__(self, limits: Limits | None = None, *, _without: Collection[str] = ()) -> None:
+    def __init__(
+        self, limits: Limits | None = None, *, contained: bool = True, _without: Collection[str] = ()
+    ) -> None:
         self.limits = limits or Limits()
+        self.contained = contained
         self._without = sorted(_without)
         self._cell: cell.Cell | None = None
 
@@ -37,7 +42,7 @@ class Sandbox:
             )
         fresh = self._cell is None
         if self._cell is None:
-            self._cell = cell.start(self.limits, self._without, everything="matplotlib" in code)
+            self._cell = self._start(everything="matplotlib" in code)
         start = time.monotonic()
         try:
             outcome = cell.exchange(self._cell, source, self.limits, on_output)
@@ -49,7 +54,7 @@ class Sandbox:
     def open(self) -> Sandbox:
         """Start the contained process ahead of the first run. Raises `SandboxError`."""
         if self._cell is None:
-            self._cell = cell.start(self.limits, self._without, everything=False)
+            self._cell = self._start(everything=False)
         return self
 
     def close(self) -> None:
@@ -57,6 +62,13 @@ class Sandbox:
         if self._cell is not None:
             cell.end(self._cell)
             self._cell = None
+
+    def _start(self, *, everything: bool) -> cell.Cell:
+        if not self.contained:
+            return cell.plain(self.limits)
+        if sys.platform == "darwin":
+            return cell.wrapped(self.limits)
+        return cell.start(self.limits, self._without, everything=everything)
 
     @property
     def layers(self) -> dict[str, int | bool]:

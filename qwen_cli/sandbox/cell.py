@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from qwen_cli.errors import SandboxError
-from qwen_cli.sandbox import channel, template
+from qwen_cli.sandbox import channel, seatbelt, spawn, template
 from qwen_cli.sandbox.outcome import Limits, Outcome
 from qwen_cli.sandbox.output import Ends
 
@@ -42,13 +42,32 @@ _NO_ISOLATION = (
 
 @dataclass
 class Cell:
-    """`control` leads to the supervisor, `channel` and `output` to the contained process."""
+    """`control` leads to the supervisor, `channel` and `output` to the contained process. `stream` holds what
+    has come of a packet where the channel is a stream, `None` where it keeps packets apart."""
 
     control: socket.socket
     channel: socket.socket
     output: int
+    stream: bytearray | None = None
     layers: dict[str, Any] = field(default_factory=dict)
     gone: bool = False
+
+    def packets(self) -> list[bytes]:
+        """What has arrived; none where a stream has brought half of one.
+
+        Raises `EOFError` once the other side has gone, `ValueError` where it makes no sense.
+        """
+        data = self.channel.recv(channel.FRAGMENT + 1024)
+        if not data:
+            raise EOFError
+        if self.stream is None:
+            return [data]
+        self.stream += data
+        return channel.unframe(self.stream)
+
+    def send(self, packet: bytes) -> bytes:
+        """Send `packet`, or as much of it as a stream takes now; what is left of it."""
+        return packet[self.channel.send(packet) :]
 
 
 def start(limits: Limits, without: Sequence[str], *, everything: bool) -> Cell:
@@ -63,22 +82,44 @@ def start(limits: Limits, without: Sequence[str], *, everything: bool) -> Cell:
             parent.open(request, [theirs.fileno(), inner.fileno(), write])
         finally:
             os.close(write)
-    os.set_blocking(read, False)
-    made = Cell(control, ours, read)
-    made.layers = _greeting(made, parent)
-    ours.setblocking(False)
+    return _greeted(Cell(control, ours, read), parent.last_words)
+
+
+def plain(limits: Limits, wrapped: spawn.Wrapped = spawn.bare) -> Cell:
+    """A process of its own that nothing holds but limits and what it is `wrapped` in."""
+    control, theirs = socket.socketpair()
+    ours, inner = socket.socketpair()
+    read, write = os.pipe()
+    with inner:
+        last_words = spawn.start(theirs, inner.fileno(), write, limits, wrapped)
+    return _greeted(Cell(control, ours, read, stream=bytearray()), last_words)
+
+
+def wrapped(limits: Limits) -> Cell:
+    """A process inside sandbox-exec's profile. Raises `SandboxError` where that does not hold it."""
+    if why_not := seatbelt.why_not():
+        raise SandboxError(f"sandbox-exec does not contain code here: {why_not}", "use a Linux container")
+    return plain(limits, seatbelt.wrap)
+
+
+def _greeted(made: Cell, last_words: Callable[[], str | None]) -> Cell:
+    os.set_blocking(made.output, False)
+    made.layers = _greeting(made, last_words)
+    made.channel.setblocking(False)
     return made
 
 
-def _greeting(made: Cell, parent: template.Template) -> dict[str, Any]:
+def _greeting(made: Cell, last_words: Callable[[], str | None]) -> dict[str, Any]:
     made.channel.settimeout(_START_SECONDS)
     try:
-        parsed = channel.parse(made.channel.recv(channel.FRAGMENT))
-    except OSError:
+        while not (arrived := made.packets()):
+            pass
+        parsed = channel.parse(arrived[0])
+    except (OSError, EOFError, ValueError):
         parsed = None
     if parsed is None:
         end(made)
-        raise SandboxError("the sandbox did not start", parent.last_words())
+        raise SandboxError("the sandbox did not start", last_words())
     _, kind, _, data = parsed
     if kind == channel.READY:
         return json.loads(data)
@@ -118,7 +159,10 @@ def exchange(cell: Cell, source: bytes, limits: Limits, on_output: Callable[[byt
     reply = _Reply(token, Ends(limits.output_characters), on_output)
     deadline = time.monotonic() + limits.wall_seconds
     try:
-        why = _converse(cell, channel.packets(token, channel.CODE, source), reply, limits, deadline)
+        outgoing = channel.packets(token, channel.CODE, source)
+        if cell.stream is not None:
+            outgoing = list(map(channel.frame, outgoing))
+        why = _converse(cell, outgoing, reply, limits, deadline)
     except BaseException:
         end(cell)  # Ctrl-C, or a callback that failed: the state of the code is not known any more
         raise
@@ -198,10 +242,13 @@ def _converse(
                 if not outgoing:
                     poll.modify(cell.channel, select.POLLIN)
             elif what & (select.POLLIN | select.POLLHUP):
-                packet = cell.channel.recv(channel.FRAGMENT + 1024)
-                if not packet:
+                try:
+                    sound = all(map(reply.take, cell.packets()))
+                except (EOFError, ConnectionResetError):
                     return "gone"
-                if not reply.take(packet):
+                except ValueError:
+                    return "channel"
+                if not sound:
                     return "channel"
     return None
 
@@ -209,8 +256,10 @@ def _converse(
 def _send(cell: Cell, outgoing: list[bytes]) -> None:
     with contextlib.suppress(BlockingIOError, BrokenPipeError):
         while outgoing:
-            cell.channel.send(outgoing[0])
-            outgoing.pop(0)
+            if left := cell.send(outgoing[0]):
+                outgoing[0] = left
+            else:
+                outgoing.pop(0)
 
 
 def _print_once(cell: Cell, reply: _Reply) -> bool:

@@ -1,16 +1,19 @@
 """Messages between the caller and the code's process, over a socket that keeps packets apart.
 
 Each run has a secret token that both sides put before everything they say about it. What the code writes to
-the descriptor without knowing the token arrives as a packet of its own and is dropped.
+the descriptor without knowing the token arrives as a packet of its own and is dropped. Where there are no
+such sockets (macOS) a stream is used, its packets behind their length; code that writes into that is ended.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 
 TOKEN_BYTES = 16
 FRAGMENT = 60_000  # well under net.core.wmem_default (212,992), so that a packet always fits
 _HEADER = TOKEN_BYTES + 2
+_LENGTH = struct.Struct("!I")
 
 # Kinds of message. To the code's process: CODE. From it: READY or REFUSED once, then RESULT and PLOTs.
 CODE, READY, REFUSED, RESULT, PLOT = b"C", b"Y", b"X", b"R", b"P"
@@ -30,16 +33,18 @@ def parse(packet: bytes) -> tuple[bytes, bytes, bool, bytes] | None:
     return packet[:TOKEN_BYTES], kind, packet[TOKEN_BYTES + 1 : _HEADER] == b".", packet[_HEADER:]
 
 
-def send(fd: int, token: bytes, kind: bytes, data: bytes) -> None:
+def send(fd: int, token: bytes, kind: bytes, data: bytes, *, stream: bool = False) -> None:
     """Write one message; waits while the other side does not read."""
     for packet in packets(token, kind, data):
-        os.write(fd, packet)
+        left = memoryview(frame(packet) if stream else packet)
+        while left:
+            left = left[os.write(fd, left) :]
 
 
-def receive(fd: int) -> tuple[bytes, bytes] | None:
+def receive(fd: int, *, stream: bool = False) -> tuple[bytes, bytes] | None:
     """Read one message of the caller: (token, data); `None` once it has gone."""
     data = b""
-    while packet := os.read(fd, FRAGMENT + _HEADER):
+    while packet := _read_frame(fd) if stream else os.read(fd, FRAGMENT + _HEADER):
         parsed = parse(packet)
         if parsed is None:
             continue
@@ -48,3 +53,38 @@ def receive(fd: int) -> tuple[bytes, bytes] | None:
         if last:
             return token, data
     return None
+
+
+def frame(packet: bytes) -> bytes:
+    """`packet` as a stream carries it."""
+    return _LENGTH.pack(len(packet)) + packet
+
+
+def unframe(buffer: bytearray) -> list[bytes]:
+    """Take the whole packets off the front of `buffer`. Raises `ValueError` where that is none of ours."""
+    found = []
+    while len(buffer) >= _LENGTH.size:
+        (length,) = _LENGTH.unpack_from(buffer)
+        if length > FRAGMENT + _HEADER:
+            raise ValueError(f"a packet of {length:,} bytes")
+        if len(buffer) < _LENGTH.size + length:
+            break
+        found.append(bytes(buffer[_LENGTH.size : _LENGTH.size + length]))
+        del buffer[: _LENGTH.size + length]
+    return found
+
+
+def _read_frame(fd: int) -> bytes:
+    head = _read_exactly(fd, _LENGTH.size)
+    return _read_exactly(fd, *_LENGTH.unpack(head)) if head else b""
+
+
+def _read_exactly(fd: int, count: int) -> bytes:
+    """`count` bytes, or none once the other side has gone."""
+    data = b""
+    while len(data) < count:
+        part = os.read(fd, count - len(data))
+        if not part:
+            return b""
+        data += part
+    return data

@@ -23,19 +23,21 @@ print(namespaces.why_not() or "ok")
 @dataclass(frozen=True)
 class Layers:
     """What the kernel grants this user. `landlock` is the ABI version, 0 where there is none; `refusal` what
-    was said when namespaces were asked for."""
+    was said when namespaces were asked for; `seatbelt` is macOS's only layer."""
 
     namespaces: bool
     landlock: int
     seccomp: bool
     refusal: str = ""
+    seatbelt: bool = False
 
     @property
     def level(self) -> str:
-        """`full`, `partial` (namespaces, or Landlock with seccomp), or `none`: code would not be run."""
+        """`full`, `partial` (namespaces, or Landlock with seccomp, or sandbox-exec), or `none`: code would
+        not be run."""
         if self.namespaces and self.landlock and self.seccomp:
             return "full"
-        if self.namespaces or (self.landlock and self.seccomp):
+        if self.namespaces or (self.landlock and self.seccomp) or self.seatbelt:
             return "partial"
         return "none"
 
@@ -54,7 +56,10 @@ class Layer:
 def probe() -> Layers:
     """Ask the running kernel, once in a process. Nothing of this process is changed."""
     if sys.platform != "linux":
-        return Layers(namespaces=False, landlock=0, seccomp=False)
+        from qwen_cli.sandbox import seatbelt
+
+        held = sys.platform == "darwin" and seatbelt.why_not() is None
+        return Layers(namespaces=False, landlock=0, seccomp=False, seatbelt=held)
     from qwen_cli.sandbox import landlock, seccomp
     from qwen_cli.sandbox.kernel import LIBC
 
@@ -69,10 +74,16 @@ def probe() -> Layers:
 
 def check() -> list[Layer]:
     """Each layer with what it does here, or with what would bring it."""
+    limits = Layer("limits", True, "time, memory, processes, files, output; no privileges")
+    if sys.platform == "darwin":
+        from qwen_cli.sandbox import seatbelt
+
+        refusal = seatbelt.why_not()
+        held = "a profile that holds: tried" if refusal is None else refusal
+        advice = "" if refusal is None else "use a Linux container"
+        return [Layer("sandbox-exec", refusal is None, held, advice), limits]
     if sys.platform != "linux":
-        return [
-            Layer("platform", False, platform.system(), "code is contained on Linux only: use WSL 2 or Linux")
-        ]
+        return [Layer("platform", False, platform.system(), "run qwen in WSL 2 (`wsl --install`)")]
     found = probe()
     return [
         Layer(
@@ -95,7 +106,7 @@ def check() -> list[Layer]:
             else f"not on {platform.machine()}",
             "" if found.seccomp else "x86_64 or aarch64, and a kernel with CONFIG_SECCOMP_FILTER",
         ),
-        Layer("limits", True, "time, memory, processes, files, output; no privileges"),
+        limits,
     ]
 
 

@@ -23,8 +23,8 @@ _TEXT = 100_000  # characters of one value or traceback that leave the process
 _PLOTS, _PLOT_BYTES = 16, 4 << 20  # a run's figures and the size of each
 
 
-def serve(fd: int) -> None:
-    """Read blocks from `fd` and answer each, until the caller has gone."""
+def serve(fd: int, *, stream: bool = False) -> None:
+    """Read blocks from `fd` and answer each, until the caller has gone. `stream`: see `channel`."""
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     space = vars(module)
@@ -34,7 +34,7 @@ def serve(fd: int) -> None:
     )  # plt.show() of a backend without windows
     gc.enable()
     count = 0
-    while (message := channel.receive(fd)) is not None:
+    while (message := channel.receive(fd, stream=stream)) is not None:
         token, source = message
         count += 1
         plots: list[bytes] = []
@@ -42,8 +42,8 @@ def serve(fd: int) -> None:
         result = run(source.decode(), f"<block {count}>", space, plots)
         _end_children()
         for plot in plots:
-            channel.send(fd, token, channel.PLOT, plot)
-        channel.send(fd, token, channel.RESULT, json.dumps(result).encode())
+            channel.send(fd, token, channel.PLOT, plot, stream=stream)
+        channel.send(fd, token, channel.RESULT, json.dumps(result).encode(), stream=stream)
 
 
 def run(source: str, name: str, space: dict[str, Any], plots: list[bytes]) -> dict[str, Any]:

@@ -12,14 +12,13 @@ import select
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.sandbox import channel, confine, namespaces, privileges, runner
+from qwen_cli.sandbox import channel, confine, folder, namespaces, privileges, runner
 from qwen_cli.sandbox.kernel import syscall
 from qwen_cli.sandbox.outcome import MIB, Limits
 
@@ -86,7 +85,7 @@ def _become_contained(
         if not applied.enough:
             channel.send(_CHANNEL_FD, _NO_TOKEN, channel.REFUSED, b"")
             return
-        _clean_up(scratch or namespaces.scratch_folder(readable))
+        folder.become_home(scratch or namespaces.scratch_folder(readable))
         channel.send(_CHANNEL_FD, _NO_TOKEN, channel.READY, json.dumps(asdict(applied)).encode())
         runner.serve(_CHANNEL_FD)
     except BaseException:
@@ -104,18 +103,6 @@ def _keep_only(channel_fd: int, output_fd: int) -> None:
     for target, fd in enumerate(held):
         os.dup2(fd, target)
     os.closerange(_CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
-
-
-def _clean_up(folder: Path) -> None:
-    for name in list(os.environ):
-        del os.environ[name]
-    os.environ.update(
-        HOME=str(folder), TMPDIR=str(folder), MPLCONFIGDIR=str(folder), MPLBACKEND="Agg", LANG="C.UTF-8"
-    )
-    tempfile.tempdir = None
-    sys.argv = [""]
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()  # or every sandbox would draw the numbers its parent was seeded for
 
 
 def _watch(control: socket.socket, child: int, limits: Limits, scratch: Path | None) -> str | None:
@@ -143,7 +130,7 @@ def _excess(child: int, inherited: int, limits: Limits, scratch: Path | None) ->
         return "memory"
     if sum(_threads(pid) for pid in family) > limits.processes:
         return "processes"
-    if scratch and sum(_sizes(scratch)) > limits.file_bytes:
+    if scratch and sum(folder.sizes(scratch)) > limits.file_bytes:
         return "files"
     return None
 
@@ -182,7 +169,3 @@ def _status(pid: int) -> dict[str, Any]:
     except OSError:
         return {}
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def _sizes(folder: Path) -> list[int]:
-    return [(Path(top) / name).lstat().st_blocks * 512 for top, _, names in os.walk(folder) for name in names]

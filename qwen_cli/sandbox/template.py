@@ -44,7 +44,7 @@ class Template:
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 pass_fds=[theirs.fileno()],
-                env=_environment(),
+                env=environment(),
                 cwd="/",
                 start_new_session=True,
             )
@@ -67,9 +67,7 @@ class Template:
 
     def last_words(self) -> str | None:
         """The last line it wrote to its standard error."""
-        self._errors.seek(0)
-        lines = self._errors.read()[-4096:].decode(errors="replace").split("\n")
-        return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), None)
+        return last_line(self._errors)
 
     def close(self) -> None:
         """End it. Sandboxes that it has forked live on until they are closed."""
@@ -81,8 +79,12 @@ class Template:
 
 
 def warm() -> None:
-    """Start the warmed process in the background; returns at once. Later calls do nothing."""
-    current()
+    """Start the warmed process in the background; returns at once. Later calls do nothing.
+
+    Raises `SandboxError` where code cannot be contained at all.
+    """
+    if sys.platform != "darwin":  # there each solution has a process of its own
+        current()
 
 
 def current() -> Template:
@@ -90,8 +92,8 @@ def current() -> Template:
     global _current
     if sys.platform != "linux":
         raise SandboxError(
-            f"model-written code can be contained on Linux only, not on {sys.platform}",
-            "use WSL 2 or a Linux container",
+            f"model-written code can be contained on Linux and macOS, not on {sys.platform}",
+            "run qwen in WSL 2 (`wsl --install`)" if sys.platform == "win32" else "use a Linux container",
         )
     with _lock:
         if _current is None or not _current.alive():
@@ -101,6 +103,13 @@ def current() -> Template:
                 _current.close()
             _current = Template()
         return _current
+
+
+def last_line(errors: IO[bytes]) -> str | None:
+    """The last line of a file that a process writes its errors to."""
+    errors.seek(0)
+    lines = errors.read()[-4096:].decode(errors="replace").split("\n")
+    return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), None)
 
 
 def search_path() -> list[str]:
@@ -114,7 +123,8 @@ def search_path() -> list[str]:
     ]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """All that a process for foreign code finds in its environment."""
     import platformdirs  # only here: not needed to ask for a copy
 
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}

@@ -59,11 +59,13 @@ def number(answer: str) -> Fraction | None:
 
 class Judge:
     """Says whether answers are equal. Numbers and equal texts are compared here, all else by math-verify in
-    a sandbox that stays open until `close`. Where code cannot be contained, only the former are equal."""
+    a sandbox that stays open until `close`. Where code cannot be contained, only the former are equal, but
+    with `contained` false (the person has agreed to that) it does without."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, contained: bool = True) -> None:
         self._box: Sandbox | None = None
-        self._contained = True
+        self._contained = contained
+        self._verifies = True
 
     def same(self, one: str, other: str) -> bool:
         """Whether both answers are the same mathematics."""
@@ -72,7 +74,7 @@ class Judge:
         values = number(one), number(other)
         if None not in values:
             return values[0] == values[1]
-        return self._contained and self._verified(plain(one), plain(other))
+        return self._verifies and self._verified(plain(one), plain(other))
 
     def groups(self, answers: Sequence[str]) -> list[list[int]]:
         """Indices of `answers` in groups of equal ones: the largest first, among equals the earliest."""
@@ -100,13 +102,13 @@ class Judge:
         self.close()
 
     def _verified(self, one: str, other: str) -> bool:
-        self._box = self._box or Sandbox(Limits(wall_seconds=_SECONDS))
+        self._box = self._box or Sandbox(Limits(wall_seconds=_SECONDS), contained=self._contained)
         call = f"_same({one!r}, {other!r})"
         try:
             outcome = self._box.run(call)
             if outcome.fresh or outcome.status == "error":  # the first, or the one after a run that was ended
                 outcome = self._box.run(f"{_COMPARE}\n{call}")
         except SandboxError:
-            self._contained = False
+            self._verifies = False
             return False
         return outcome.status == "ok" and outcome.value == "True"

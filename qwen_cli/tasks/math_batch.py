@@ -71,7 +71,7 @@ def solve_all(
     def one(problem: Problem) -> dict[str, Any]:
         lane = lanes.get()
         try:
-            with Judge() as judge:
+            with Judge(contained=way.contained) as judge:
                 return _row(lane, problem, judge, way, lambda: stopped)
         finally:
             lanes.put(lane)

@@ -7,6 +7,7 @@ own, for models that were not trained to call an interpreter in this way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -66,6 +67,7 @@ NUDGE: dict[Language, Nudge] = {
         "现在请在 ```python 代码块中写一个计算并打印答案的 Python 程序。",
     ),
 }
+PICTURED: dict[Language, str] = {"en": "Solve the problem in the picture.", "zh": "请解答图中的题目。"}
 NO_MORE_RUNS = "\nReach max function call limit."
 """Qwen2.5-Math's evaluation code appends it to the output of the last run it allows."""
 
@@ -77,9 +79,18 @@ def language(problem: str) -> Language:
     return "zh" if chinese and chinese * 3 >= letters else "en"
 
 
-def messages(problem: str, mode: Mode, spoken: Language, *, specialist: bool) -> list[dict[str, Any]]:
-    """The messages that ask for a solution. `specialist`: the model is of Qwen's mathematics family."""
-    asked = {"role": "user", "content": problem}
+def messages(
+    problem: str,
+    mode: Mode,
+    spoken: Language,
+    *,
+    specialist: bool,
+    pictures: Sequence[dict[str, Any]] = (),
+) -> list[dict[str, Any]]:
+    """The messages that ask for a solution. `specialist`: the model is of Qwen's mathematics family;
+    `pictures` are content parts that belong to the problem."""
+    words: list[dict[str, Any]] = [{"type": "text", "text": problem or PICTURED[spoken]}]
+    asked = {"role": "user", "content": [*pictures, *words] if pictures else problem}
     if mode == "cot":
         return [{"role": "system", "content": COT[spoken]}, asked]
     if specialist:

@@ -1,8 +1,9 @@
-"""Several solutions of one problem, and the answer most of them agree on (maj@k of Qwen2.5-Math's report)."""
+"""Several solutions of one problem, and the answer that most of them agree on or that a reward model likes
+best (maj@k and RM@k of Qwen2.5-Math's report)."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,21 +20,31 @@ _SPREAD = Sampling(temperature=0.7, top_p=0.8)
 @dataclass(frozen=True)
 class Vote:
     """What came of it. `groups` are indices into `solutions` of equal answers, the largest first; solutions
-    without an answer are in none. `wanted` samples were asked for; fewer were made once it was decided."""
+    without an answer are in none. `wanted` samples were asked for; fewer were made once it was decided.
+    `scores` are a reward model's, where there is one: then the best of them wins."""
 
     solutions: tuple[tir.Solution, ...]
     groups: tuple[tuple[int, ...], ...]
     wanted: int
+    scores: tuple[float, ...] = ()
+
+    @property
+    def best(self) -> int:
+        """Which solution it is: the first with the answer that won, or the one of the highest score; the
+        first of all where none has an answer."""
+        if not self.scores or not self.groups:
+            return self.groups[0][0] if self.groups else 0
+        return max((i for group in self.groups for i in group), key=lambda i: self.scores[i])
 
     @property
     def solution(self) -> tir.Solution:
-        """The first solution with the answer that won, or the first of all where none has one."""
-        return self.solutions[self.groups[0][0] if self.groups else 0]
+        """The solution that won."""
+        return self.solutions[self.best]
 
     @property
     def votes(self) -> int:
         """How many solutions have the answer that won."""
-        return len(self.groups[0]) if self.groups else 0
+        return next((len(group) for group in self.groups if self.best in group), 0)
 
 
 def vote(
@@ -44,6 +55,8 @@ def vote(
     judge: Judge,
     *,
     limits: Limits | None = None,
+    contained: bool = True,
+    score: Callable[[str], float] | None = None,
     max_rounds: int = tir.MAX_ROUNDS,
     sampling: Sampling = Sampling(),
     thinking: bool | int | None = None,
@@ -51,7 +64,8 @@ def vote(
 ) -> Generator[Vote, None, Vote]:
     """At most `k` solutions, sampled together after one prefill; yields the state after each of them.
 
-    It ends as soon as the samples that are left cannot change which answer wins.
+    It ends as soon as the samples that are left cannot change which answer wins; with a `score` for the text
+    of a solution all are made.
     """
     spread = sampling.over(_SPREAD) if engine.defaults.temperature == 0 else sampling
 
@@ -59,7 +73,7 @@ def vote(
         if mode == "cot":
             said, usage = sample.text, sample.usage
             return tir.Solution(said, boxed(said), stop=usage.stop_reason, usage=usage, mode="cot")
-        with Sandbox(limits) as sandbox:
+        with Sandbox(limits, contained=contained) as sandbox:
             attempt = tir.solve(
                 engine,
                 messages,
@@ -72,23 +86,25 @@ def vote(
             )
             return tir.finished(attempt)
 
-    prompt: Any = messages
-    if mode == "tir" and engine.capabilities.render:
-        prompt = engine.render(messages, thinking=thinking)
+    prompt: Any = (tir.rendered(engine, messages, thinking) if mode == "tir" else None) or messages
     solutions: list[tir.Solution] = []
+    scores: list[float] = []
     state = Vote((), (), k)
-    while len(solutions) < k and (wanted := _next(state, k - len(solutions))):
+    while len(solutions) < k and (wanted := k if score else _next(state, k - len(solutions))):
         seed = None if sampling.seed is None else sampling.seed + len(solutions)
         asked = replace(
             tir.limited(spread), seed=seed, stop=tir.stops(engine, nudge) if mode == "tir" else spread.stop
         )
         for sample in engine.sample(prompt, wanted, sampling=asked, thinking=thinking):
             solutions.append(finish(sample))
+            if score:
+                scores.append(score(solutions[-1].text))
             answered = [i for i, s in enumerate(solutions) if s.answer]
             groups = judge.groups([str(solutions[i].answer) for i in answered])
-            state = Vote(tuple(solutions), tuple(tuple(answered[i] for i in group) for group in groups), k)
+            shares = tuple(tuple(answered[i] for i in group) for group in groups)
+            state = Vote(tuple(solutions), shares, k, tuple(scores))
             yield state
-            if not _next(state, k - len(solutions)):
+            if not score and not _next(state, k - len(solutions)):
                 break
     return state
 

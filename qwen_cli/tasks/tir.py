@@ -179,6 +179,14 @@ def stops(engine: Engine, nudge: math_prompts.Nudge | None) -> tuple[str, ...]:
     return (*STOPS, _BOX) if nudge and engine.capabilities.thinking is None else STOPS
 
 
+def rendered(engine: Engine, messages: Sequence[dict[str, Any]], thinking: bool | int | None) -> str | None:
+    """The raw prompt that answers can be gone on with, where the engine tells it. It has no place for
+    pictures."""
+    if not engine.capabilities.render or not all(isinstance(m["content"], str) for m in messages):
+        return None
+    return engine.render(messages, thinking=thinking)
+
+
 def finished(attempt: Attempt) -> Solution:
     """Run an attempt to its end."""
     try:
@@ -285,8 +293,7 @@ class _Turn:
 
     def __init__(self, engine: Engine, messages: list[dict[str, Any]], thinking: bool | int | None) -> None:
         self._engine, self._messages, self._thinking = engine, messages, thinking
-        render = engine.capabilities.render
-        self._prompt = engine.render(messages, thinking=thinking) if render else None
+        self._prompt = rendered(engine, messages, thinking)
 
     def nudge(self, written: _Written, nudge: math_prompts.Nudge) -> str:
         """Have the model go on with a program. The text that was added to what it wrote."""

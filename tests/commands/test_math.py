@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
+import small_models
 
 STARTER = ("--model", "starter", "--context", "2048")
 
@@ -42,6 +44,10 @@ def test_samples_vote(qwen) -> None:
         (["x", "--mode", "best"], "'best'"),
         (["x", "--lang", "fr"], "'fr'"),
         (["x", "--samples", "0"], "--samples"),
+        (["x", "--sandbox", "maybe"], "'maybe'"),
+        (["x", "--sandbox", "off"], "a yes from a terminal"),
+        (["x", "--image", "no-such.png"], "no-such.png"),
+        (["x", "--image", "text.txt"], "not an image"),
         (["x", "--quiet", "--json"], "exclude each other"),
         (["x", "--out", "y.jsonl"], "many problems"),
         (["-f", "no-such.tex"], "no-such.tex"),
@@ -54,6 +60,53 @@ def test_bad_input_is_one_line(qwen, arguments: list[str], said: str) -> None:
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_a_model_without_eyes_says_so(qwen, tmp_path: Path) -> None:
+    picture = tmp_path / "problem.png"
+    picture.write_bytes(b"not looked at")
+    done = qwen("math", "--image", str(picture), *STARTER)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "sees no pictures" in done.stderr
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
+def test_without_the_sandbox_it_asks_first(answer: str, code: int, home: Path, tmp_path: Path) -> None:
+    asked = ["What is 123 times 456?", "--mode", "tir", "--sandbox", "off", *STARTER]
+    terminal = pexpect.spawn(
+        sys.executable, ["-m", "qwen_cli", "math", *asked], env=os.environ, encoding="utf-8", timeout=120
+    )
+    terminal.expect("can read, change and delete your files")
+    terminal.expect("Run them all the same")
+    terminal.sendline(answer)
+    terminal.expect("56088" if code == 0 else pexpect.EOF)
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == code
+
+
+def test_a_reward_model_chooses(qwen, tmp_path: Path, starter_safetensors: Path) -> None:
+    reward = small_models.make_reward(tmp_path / "prm", starter_safetensors)
+    asked = (
+        "What is 2 + 3?",
+        "--mode",
+        "cot",
+        "--samples",
+        "3",
+        "--rm",
+        str(reward),
+        "--seed",
+        "1",
+        "--json",
+    )
+    done = qwen("math", *asked, *STARTER)
+    trace = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert (trace["check"], trace["samples"]) == ("reward", 3)
+    assert 0 <= trace["score"] <= 1
+    refused = qwen("math", "x", "--rm", str(starter_safetensors), *STARTER)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "is no reward model" in refused.stderr
 
 
 def test_a_model_that_never_boxes_leaves_with_1(qwen) -> None:

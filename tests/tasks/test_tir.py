@@ -194,6 +194,20 @@ class TestSolving:
         with Judge() as judge, pytest.raises(UsageError, match="empty"):
             math_solve.solve(Rendered(), " \n", judge)
 
+    def test_pictures_go_with_the_problem_to_models_that_see(self) -> None:
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+        blind, seeing = Scripted(), Scripted(*says(CODE, BOXED))
+        seeing.capabilities = replace(seeing.capabilities, vision=True)
+        with Judge() as judge:
+            with pytest.raises(UsageError, match="sees no pictures"):
+                math_solve.solve(blind, "", judge, pictures=[picture])
+            checked = tir.finished(math_solve.solve(seeing, "", judge, pictures=[picture]))  # type: ignore[arg-type]
+        assert (checked.answer, checked.solution.printed) == ("42", "42")  # type: ignore[attr-defined]
+        assert seeing.seen[0][0][-1]["content"] == [
+            picture,
+            {"type": "text", "text": "Solve the problem in the picture."},
+        ]
+
     def test_a_chinese_problem_gets_the_chinese_prompt(self) -> None:
         assert math_prompts.language("小强原来有4辆小汽车。") == "zh"
         assert math_prompts.language("Solve x = 4 (方程)") == "en"
@@ -222,6 +236,18 @@ class TestVoting:
         with Judge() as judge:
             vote = _voted(model, 3, judge)
         assert (vote.solution.answer, vote.votes, len(vote.solutions)) == ("5", 1, 2)
+
+    def test_a_reward_model_chooses_among_all_that_have_an_answer(self) -> None:
+        model = Rendered()
+        model.samples = [
+            _sample("1"),
+            _sample("1"),
+            Completion("no idea, but long", "", Usage()),
+            _sample("2222"),
+        ]
+        with Judge() as judge:
+            vote = tir.finished(math_vote.vote(model, ASKED, 4, "cot", judge, score=lambda text: len(text)))  # type: ignore[arg-type]
+        assert (vote.solution.answer, vote.votes, len(vote.solutions)) == ("2222", 1, 4)  # type: ignore[attr-defined]
 
     def test_each_sample_runs_its_own_program(self) -> None:
         model = Rendered(*says("So \\boxed{42}.", "So \\boxed{42}."))

@@ -90,3 +90,25 @@ def make(architecture: str, folder: Path, starter: Path, template: str | None = 
         json.dumps(settings | ({"chat_template": template} if template else {}))
     )
     return folder
+
+
+def make_reward(folder: Path, starter: Path, *, process: bool = True) -> Path:
+    """A small Qwen2 with the head of Qwen2.5-Math's reward models, saved as theirs are."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    make("Qwen2", folder, starter)
+    for name in ("tokenizer.json", "tokenizer_config.json"):  # as Qwen2.5-Math-PRM-7B names this token
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace("<|quad_end|>", "<extra_0>"))
+    tensors = load_file(folder / "model.safetensors")
+    width, outputs = _SIZES["hidden_size"], 2 if process else 1
+    torch.manual_seed(7)
+    for layer, shape in ((0, (width, width)), (2, (outputs, width))):
+        tensors[f"score.{layer}.weight"] = torch.randn(shape)
+        tensors[f"score.{layer}.bias"] = torch.randn(shape[0])
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    named = "Qwen2ForProcessRewardModel" if process else "Qwen2ForRewardModel"
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": [named]}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder

@@ -1,0 +1,156 @@
+"""A solution's process started afresh, without the warmed parent and the layers of Linux.
+
+Nothing holds it but limits, and what it is wrapped in: nothing for `--sandbox off`, sandbox-exec on macOS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TypeAlias
+
+from qwen_cli.sandbox import channel, folder, template
+from qwen_cli.sandbox.outcome import MIB, Limits
+
+Wrapped: TypeAlias = Callable[[Sequence[str], Path], Sequence[str]]
+"""From a command and its scratch folder to the command that runs it contained."""
+
+_COMMAND = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from qwen_cli.sandbox import spawn
+spawn.main(int(sys.argv[2]), *json.loads(sys.argv[3]))
+"""
+_TICK_SECONDS = 0.05  # between two looks at memory, processes and files
+_LIBRARIES = 1024 * MIB  # of address space, which numpy and scipy map when they are imported
+
+
+def bare(command: Sequence[str], scratch: Path) -> Sequence[str]:
+    """Wrapped in nothing: the command has all the rights of this user."""
+    return command
+
+
+def start(
+    control: socket.socket, channel_fd: int, output_fd: int, limits: Limits, wrapped: Wrapped
+) -> Callable[[], str | None]:
+    """Start a process that answers on `channel_fd`, and a thread that ends it; tells its last words.
+
+    Both `control` and `output_fd` are closed for the caller.
+    """
+    # On macOS /var is a link, and a profile is about real paths.
+    scratch = Path(tempfile.mkdtemp(prefix="qwen-plain-")).resolve()
+    errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+    root = str(Path(__file__).resolve().parents[2])
+    told = json.dumps([asdict(limits), template.search_path(), str(scratch)])
+    command = [sys.executable, "-I", "-S", "-c", _COMMAND, root, str(channel_fd), told]
+    try:
+        process = subprocess.Popen(
+            wrapped(command, scratch),
+            stdin=subprocess.DEVNULL,
+            stdout=output_fd,
+            stderr=errors,
+            pass_fds=[channel_fd],
+            env=template.environment(),
+            cwd=scratch,
+            start_new_session=True,
+        )
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        control.close()
+        raise
+    finally:
+        os.close(output_fd)
+    threading.Thread(target=_attend, args=(process, control, limits, scratch), daemon=True).start()
+    return lambda: template.last_line(errors)
+
+
+def main(channel_fd: int, limits: dict, search_path: list[str], scratch: str) -> None:
+    """In the new process: limits, then blocks of code until the caller has gone."""
+    from qwen_cli.sandbox import runner
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.path[:] = search_path
+    os.dup2(1, 2)  # what was an error of ours so far is from here on output of the code
+    _limit(Limits(**limits))
+    folder.become_home(Path(scratch))
+    token = bytes(channel.TOKEN_BYTES)
+    channel.send(channel_fd, token, channel.READY, b"{}", stream=True)
+    runner.serve(channel_fd, stream=True)
+
+
+def _limit(limits: Limits) -> None:
+    values = {
+        resource.RLIMIT_CPU: limits.cpu_seconds,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_CORE: 0,
+    }
+    if sys.platform == "linux":  # macOS takes it and does not heed it
+        values[resource.RLIMIT_AS] = limits.memory_bytes + _LIBRARIES
+    for which, most in values.items():
+        _, allowed = resource.getrlimit(which)
+        least = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
+        resource.setrlimit(which, (least, least))
+
+
+def _attend(process: subprocess.Popen[bytes], control: socket.socket, limits: Limits, scratch: Path) -> None:
+    """Wait for the end of `process`, or bring it about; then say how it ended and clean up."""
+    reason = None
+    with contextlib.suppress(OSError):
+        while process.poll() is None and not reason:
+            gone = select.select([control], [], [], _TICK_SECONDS)[0]
+            reason = "closed" if gone else _excess(process.pid, limits, scratch)
+    _kill(process)
+    report = {"exit": process.wait(), "reason": reason}
+    shutil.rmtree(scratch, ignore_errors=True)
+    with control, contextlib.suppress(OSError):
+        control.send(json.dumps(report).encode())
+
+
+def _excess(pid: int, limits: Limits, scratch: Path) -> str | None:
+    import psutil
+
+    memory = threads = 0
+    for one in _family(pid):
+        with contextlib.suppress(psutil.Error):
+            memory += one.memory_info().rss
+            threads += one.num_threads()
+    if memory > limits.memory_bytes + 128 * MIB:  # an interpreter with sympy and numpy has 110
+        return "memory"
+    if threads > limits.processes:
+        return "processes"
+    return "files" if sum(folder.sizes(scratch)) > limits.file_bytes else None
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    import psutil
+
+    family = _family(process.pid)
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for one in family:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
+
+
+def _family(pid: int) -> list:
+    import psutil
+
+    try:
+        first = psutil.Process(pid)
+        return [first, *first.children(recursive=True)]
+    except psutil.Error:
+        return []
