@@ -44,18 +44,28 @@ class Finding:
 
 
 def doctor(
+    attacks: Annotated[
+        bool, typer.Option("--attacks/--no-attacks", help="Attack the sandbox (about 20 s).")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check this machine and what works on it.
 
-    Exits 1 if no engine works.
+    Exits 1 if no engine works, or if the sandbox does not hold.
     """
-    findings = examine()
+    from qwen_cli.ui.waiting import Waiting
+
+    with Waiting("looking …"):
+        findings = examine()
+    if attacks:
+        with Waiting("attacking the sandbox, about 20 s; --no-attacks leaves it out …"):
+            findings = [*findings, *_attacks()]
     if as_json:
         typer.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
     else:
         _show(findings)
-    if not any(f.state == "ok" for f in findings if f.name.startswith("engine ")):
+    held = all(f.state != "bad" for f in findings if f.name == "attacks")
+    if not held or not any(f.state == "ok" for f in findings if f.name.startswith("engine ")):
         raise typer.Exit(1)
 
 
@@ -70,7 +80,7 @@ def examine() -> list[Finding]:
         *(_engine(name, probe) for name, probe in _ENGINES.items()),
         _hub(),
         _models(),
-        _sandbox(),
+        *_sandbox(),
         _settings(),
     ]
 
@@ -144,18 +154,32 @@ def _models() -> Finding:
     return Finding("models", "ok", ", ".join(here))
 
 
-def _sandbox() -> Finding:
+def _sandbox() -> list[Finding]:
     from qwen_cli.sandbox import layers
 
-    found = layers.probe()
-    detail = (
-        f"{found.level} (namespaces {'yes' if found.namespaces else 'no'}, "
-        f"Landlock {f'ABI {found.landlock}' if found.landlock else 'no'}, "
-        f"seccomp {'yes' if found.seccomp else 'no'})"
-    )
-    if found.level == "none":
-        return Finding("sandbox", "note", detail, "model-written code cannot be run safely here")
-    return Finding("sandbox", "ok", detail)
+    level = layers.probe().level
+    state: Literal["ok", "note"] = "note" if level == "none" else "ok"
+    detail = "model-written code cannot be run safely here" if level == "none" else f"holds code ({level})"
+    found = [
+        Finding(f"  {layer.name}", "ok" if layer.active else "note", layer.detail, layer.advice)
+        for layer in layers.check()
+    ]
+    return [Finding("sandbox", state, detail), *found]
+
+
+def _attacks() -> list[Finding]:
+    from qwen_cli.sandbox import drill, layers
+
+    if not drill.POSSIBLE or layers.probe().level == "none":
+        return []
+    verdicts = drill.run()
+    escapes = [f"{verdict.name}: {verdict.fault}" for verdict in verdicts if verdict.fault]
+    blocked = f"{len(verdicts) - len(escapes)} of {len(verdicts)} blocked"
+    if escapes:
+        return [
+            Finding("attacks", "bad", f"{blocked}; {'; '.join(escapes)}", "do not run model-written code")
+        ]
+    return [Finding("attacks", "ok", blocked)]
 
 
 def _settings() -> Finding:

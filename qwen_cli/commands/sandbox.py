@@ -36,10 +36,10 @@ def check(
         for layer in found:
             _show_layer(layer)
         typer.echo(f"  code is {'contained' if level != 'none' else 'not run here'} ({level})")
-    verdicts: list[Verdict] = []
-    if attacks and level != "none":
-        from qwen_cli.sandbox import drill
+    from qwen_cli.sandbox import drill
 
+    verdicts: list[Verdict] = []
+    if attacks and level != "none" and drill.POSSIBLE:
         verdicts = drill.run(told=(lambda verdict: None) if as_json else _show_verdict)
     escapes = [v for v in verdicts if v.fault]
     if as_json:

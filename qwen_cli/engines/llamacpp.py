@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _UNKNOWN = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 
 _FIRST_SLOT = 0  # the conversation's: pinned, so that its prefix is found again and can be saved
+_ANY_SLOT = -1  # llama.cpp takes the one that holds most of the prompt
 
 # Fewest tokens in a row that are worth moving in the cache: llama.vim's recommendation (`--cache-reuse 256`).
 _SHIFTED = 256
@@ -177,11 +178,12 @@ class LlamaCpp:
         body = {"messages": _turns(prompt)} | ({"tools": list(tools)} if tools else {})
         return int(self._http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
 
-    def lanes(self, n: int) -> list[Engine]:
+    def lanes(self, n: int, *, going_on: bool = False) -> list[Engine]:
         views: list[Engine] = []
         for slot in range(min(n, self._parallel)):
             view = copy.copy(self)
-            view._slot, view._worker, view._cancelled = slot, None, threading.Event()
+            view._slot = _ANY_SLOT if going_on else slot
+            view._worker, view._cancelled = None, threading.Event()
             views.append(view)
         return views
 

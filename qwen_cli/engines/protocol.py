@@ -176,9 +176,12 @@ class Engine(Protocol):
         """Tokens of a raw text, or of messages as the template renders them with the generation prompt."""
         ...
 
-    def lanes(self, n: int) -> list[Engine]:
+    def lanes(self, n: int, *, going_on: bool = False) -> list[Engine]:
         """At most `n` views of this model that different threads may use at once, each with a KV cache of
-        its own; this engine must not be used meanwhile. One where it computes one answer at a time."""
+        its own; this engine must not be used meanwhile. One where it computes one answer at a time.
+
+        `going_on`: to go on with texts that `sample` has made, each from the cache that it left behind.
+        """
         ...
 
     def save_state(self, path: Path) -> bool:

@@ -151,7 +151,7 @@ class Remote:
                 return int(answer[name])
         return len(answer["tokens"])
 
-    def lanes(self, n: int) -> list[Engine]:
+    def lanes(self, n: int, *, going_on: bool = False) -> list[Engine]:
         return [self] * n  # a request holds no state here, and the client is made for several threads
 
     def save_state(self, path: Path) -> bool:

@@ -138,7 +138,7 @@ class Transformers:
     ) -> int:
         return len(self._ids(prompt if isinstance(prompt, str) else self._rendered(prompt, tools, None)))
 
-    def lanes(self, n: int) -> list[Engine]:
+    def lanes(self, n: int, *, going_on: bool = False) -> list[Engine]:
         return [self]
 
     def save_state(self, path: Path) -> bool:

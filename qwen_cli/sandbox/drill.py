@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -20,6 +21,7 @@ from qwen_cli.sandbox.box import Sandbox
 from qwen_cli.sandbox.outcome import MIB, Limits, Outcome
 
 ATTACKS = Path(__file__).with_name("attacks")
+POSSIBLE = sys.platform == "linux"  # the programs go for what Linux has
 LIMITS = Limits(wall_seconds=1.5, memory_bytes=256 * MIB, processes=24)
 _GRACE = 10.0  # seconds for starting and ending, on a machine that is busy with other things
 _NAME = "qwen-canary"  # the process name attacks give to what they leave behind

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from qwen_cli.engines.protocol import Engine
 from qwen_cli.errors import ContextFull, EngineError, UsageError
-from qwen_cli.tasks import attachments, math_prompts, math_solve
+from qwen_cli.tasks import attachments, in_flight, math_prompts, math_solve
 from qwen_cli.tasks.math_answer import Judge
 
 
@@ -61,39 +59,18 @@ def solve_all(
 
     A problem that the engine fails on is a row with `error`. Closing the iterator stops what is in flight.
     """
-    lanes: SimpleQueue[Engine] = SimpleQueue()
-    count = 0
-    for lane in engine.lanes(at_once):
-        lanes.put(lane)
-        count += 1
-    stopped = False
+    # Samples of one problem fill the slots by themselves.
+    lanes = engine.lanes(at_once if way.samples == 1 else 1)
 
-    def one(problem: Problem) -> dict[str, Any]:
-        lane = lanes.get()
-        try:
-            with Judge(contained=way.contained) as judge:
-                return _row(lane, problem, judge, way, lambda: stopped)
-        finally:
-            lanes.put(lane)
+    def one(lane: Engine, problem: Problem, stopped: in_flight.Stopped) -> dict[str, Any]:
+        with Judge(contained=way.contained) as judge:
+            return _row(lane, problem, judge, way, stopped)
 
-    waiting = iter(problems)
-    with ThreadPoolExecutor(count) as workers:
-        running: set[Future[dict[str, Any]]] = set()
-        try:
-            while True:
-                while len(running) < count and (problem := next(waiting, None)) is not None:
-                    running.add(workers.submit(one, problem))
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            stopped = True
+    yield from in_flight.each(lanes, problems, one)
 
 
 def _row(
-    engine: Engine, problem: Problem, judge: Judge, way: math_solve.Way, stopped: Callable[[], bool]
+    engine: Engine, problem: Problem, judge: Judge, way: math_solve.Way, stopped: in_flight.Stopped
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"id": problem.id, "problem": problem.problem, "expected": problem.answer}
     solving = math_solve.solve(engine, problem.problem, judge, way)

@@ -3,13 +3,14 @@ best (maj@k and RM@k of Qwen2.5-Math's report)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from qwen_cli.engines.protocol import Completion, Engine, Sampling
 from qwen_cli.sandbox import Limits, Sandbox
-from qwen_cli.tasks import math_prompts, tir
+from qwen_cli.tasks import in_flight, math_prompts, tir
+from qwen_cli.tasks.in_flight import Stopped
 from qwen_cli.tasks.math_answer import Judge, boxed
 from qwen_cli.tasks.math_prompts import Mode
 
@@ -69,13 +70,14 @@ def vote(
     """
     spread = sampling.over(_SPREAD) if engine.defaults.temperature == 0 else sampling
 
-    def finish(sample: Completion) -> tir.Solution:
+    def finish(lane: Engine, numbered: tuple[int, Completion], stopped: Stopped) -> tuple[int, tir.Solution]:
+        number, sample = numbered
         if mode == "cot":
             said, usage = sample.text, sample.usage
-            return tir.Solution(said, boxed(said), stop=usage.stop_reason, usage=usage, mode="cot")
+            return number, tir.Solution(said, boxed(said), stop=usage.stop_reason, usage=usage, mode="cot")
         with Sandbox(limits, contained=contained) as sandbox:
             attempt = tir.solve(
-                engine,
+                lane,
                 messages,
                 sandbox,
                 begun=sample,
@@ -84,7 +86,7 @@ def vote(
                 thinking=thinking,
                 nudge=nudge,
             )
-            return tir.finished(attempt)
+            return number, tir.finished(attempt, stopped)
 
     prompt: Any = (tir.rendered(engine, messages, thinking) if mode == "tir" else None) or messages
     solutions: list[tir.Solution] = []
@@ -95,10 +97,11 @@ def vote(
         asked = replace(
             tir.limited(spread), seed=seed, stop=tir.stops(engine, nudge) if mode == "tir" else spread.stop
         )
-        for sample in engine.sample(prompt, wanted, sampling=asked, thinking=thinking):
-            solutions.append(finish(sample))
+        made = engine.sample(prompt, wanted, sampling=asked, thinking=thinking)
+        for solution in _in_order(engine.lanes(wanted, going_on=True), made, finish):
+            solutions.append(solution)
             if score:
-                scores.append(score(solutions[-1].text))
+                scores.append(score(solution.text))
             answered = [i for i, s in enumerate(solutions) if s.answer]
             groups = judge.groups([str(solutions[i].answer) for i in answered])
             shares = tuple(tuple(answered[i] for i in group) for group in groups)
@@ -107,6 +110,26 @@ def vote(
             if not score and not _next(state, k - len(solutions)):
                 break
     return state
+
+
+def _in_order(
+    lanes: Sequence[Engine],
+    made: Sequence[Completion],
+    finish: Callable[[Engine, tuple[int, Completion], Stopped], tuple[int, tir.Solution]],
+) -> Iterator[tir.Solution]:
+    """What becomes of the samples, finished together, told in the order they were made in: with the same seed
+    the same vote stops at the same place."""
+    done: dict[int, tir.Solution] = {}
+    told = 0
+    finishing = in_flight.each(lanes, list(enumerate(made)), finish)
+    try:
+        for number, solution in finishing:
+            done[number] = solution
+            while told in done:
+                yield done[told]
+                told += 1
+    finally:
+        finishing.close()
 
 
 def _next(state: Vote, left: int) -> int:

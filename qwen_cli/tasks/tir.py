@@ -8,7 +8,7 @@ with two differences: names stay from run to run instead of old programs being r
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -64,7 +64,7 @@ class Solution:
     """A finished attempt. `text` holds everything, the outputs of runs too; `answer` is what it boxed last.
 
     `stop` says why it ends: "stop" (the model was done), "length", "context", "rounds" (all runs used and
-    still no answer), or "failing" (programs failed again and again).
+    still no answer), "failing" (programs failed again and again), or "cancelled".
     """
 
     text: str
@@ -187,14 +187,16 @@ def rendered(engine: Engine, messages: Sequence[dict[str, Any]], thinking: bool 
     return engine.render(messages, thinking=thinking)
 
 
-def finished(attempt: Attempt) -> Solution:
-    """Run an attempt to its end."""
+def finished(attempt: Attempt, stopped: Callable[[], bool] = lambda: False) -> Solution:
+    """Run an attempt to its end, or until `stopped()`: then what there is has no answer."""
     try:
-        while True:
+        while not stopped():
             next(attempt)
     except StopIteration as done:
         solution: Solution = done.value
         return solution
+    attempt.close()
+    return Solution("", None, stop="cancelled")
 
 
 def limited(sampling: Sampling) -> Sampling:

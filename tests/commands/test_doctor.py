@@ -8,17 +8,31 @@ import sys
 import pytest
 
 from qwen_cli.commands import doctor
-from qwen_cli.sandbox import layers
+from qwen_cli.sandbox import drill, layers
 
 
 def test_the_report_covers_what_a_person_needs(qwen) -> None:
     done = qwen("doctor", "--json")
     assert done.returncode == 0
+    assert done.stderr == ""
     found = {finding["name"]: finding for finding in json.loads(done.stdout)}
     assert {"qwen", "processor", "gpu", "memory", "disk", "model hub", "models", "sandbox"} <= set(found)
     for engine in ("llamacpp", "transformers", "remote"):
         assert found[f"engine {engine}"]["state"] == "ok"
     assert "starter (gguf)" in found["models"]["detail"]
+    attacks = len(drill.names())
+    assert found["attacks"]["detail"] == f"{attacks} of {attacks} blocked"
+    assert [found[f"  {layer.name}"]["state"] == "ok" for layer in layers.check()] == [
+        layer.active for layer in layers.check()
+    ]
+
+
+def test_an_escape_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    escaped = [drill.Verdict("reads", "ok", 0.1), drill.Verdict("network", "ok", 0.1, "ESCAPED: connected")]
+    monkeypatch.setattr(drill, "run", lambda: escaped)
+    (finding,) = doctor._attacks()
+    assert finding.state == "bad"
+    assert finding.detail == "1 of 2 blocked; network: ESCAPED: connected"
 
 
 def test_an_engine_that_cannot_be_imported_is_a_finding() -> None:
@@ -29,7 +43,7 @@ def test_an_engine_that_cannot_be_imported_is_a_finding() -> None:
 
 def test_a_broken_settings_file_is_a_finding(qwen, home) -> None:
     (home / "config.toml").write_text("model = ")
-    found = {f["name"]: f for f in json.loads(qwen("doctor", "--json").stdout)}
+    found = {f["name"]: f for f in json.loads(qwen("doctor", "--no-attacks", "--json").stdout)}
     assert found["settings"]["state"] == "bad"
 
 

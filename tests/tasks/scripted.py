@@ -62,6 +62,9 @@ class Scripted:
     def sample(self, prompt: Any, n: int, **settings: Any) -> list[Completion]:
         raise AssertionError("a conversation never samples")
 
+    def lanes(self, n: int, *, going_on: bool = False) -> list[Any]:
+        return [self]
+
     def save_state(self, path: Path) -> bool:
         return False
 
