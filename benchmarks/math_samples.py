@@ -63,7 +63,8 @@ def main() -> None:
     print(f"model {weights.path.name}, {len(problems)} problems, mode {asked.mode}")
     print(f"eight together / eight single: {together / single:.2f} (bar ≤ 0.85)")
     print(
-        f"until decided / eight together: {early / together:.2f} (bar ≤ 0.75), {made / len(problems):.1f} samples"
+        f"until decided / eight together: {early / together:.2f} (bar ≤ 0.75),"
+        f" {made / len(problems):.1f} samples"
     )
     print(f"the same answer in {same} of {len(problems)}")
 

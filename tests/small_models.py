@@ -52,6 +52,10 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "linear_value_head_dim": 16,
         "layer_types": ["linear_attention", "linear_attention", "full_attention"],
     },
+    "Qwen2VL": {
+        "text_config": _SIZES | {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
+        "vision_config": {"depth": 1, "embed_dim": 32, "num_heads": 2, "hidden_size": 64, "mlp_ratio": 2},
+    },
     "Qwen2_5_VL": {
         "text_config": _SIZES | {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
         "vision_config": _VISION,
@@ -61,6 +65,10 @@ _FIELDS: dict[str, dict[str, Any]] = {
         | {"head_dim": 16, "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2]}},
         "vision_config": _VISION | {"deepstack_visual_indexes": [0]},
     },
+}
+_FIELDS["Qwen3VLMoe"] = {
+    "text_config": _FIELDS["Qwen3VL"]["text_config"] | _EXPERTS,
+    "vision_config": _FIELDS["Qwen3VL"]["vision_config"],
 }
 ARCHITECTURES = tuple(_FIELDS)
 
@@ -89,6 +97,45 @@ def make(architecture: str, folder: Path, starter: Path, template: str | None = 
     (folder / "tokenizer_config.json").write_text(
         json.dumps(settings | ({"chat_template": template} if template else {}))
     )
+    return folder
+
+
+# After the chat_template.json of Qwen/Qwen2.5-VL-7B-Instruct, which Qwen2-VL and Qwen3-VL write alike.
+SEEING = (
+    "{% for m in messages %}{% if loop.first and m.role != 'system' %}"
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ m.role }}\n"
+    "{% if m.content is string %}{{ m.content }}<|im_end|>\n{% else %}{% for c in m.content %}"
+    "{% if c.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif c.type == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# preprocessor_config.json of the published models: CLIP's normalisation, patches of 14; Qwen3-VL: halves, 16.
+_CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
+_HALVES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+VISUAL = ("Qwen2VL", "Qwen2_5_VL", "Qwen3VL", "Qwen3VLMoe")
+
+
+def make_seeing(architecture: str, folder: Path, starter: Path) -> Path:
+    """Such a model with the processor of its generation."""
+    import transformers
+
+    make(architecture, folder, starter, SEEING)
+    third = architecture.startswith("Qwen3")
+    kind = "Qwen3VL" if third else architecture
+    own = {**(_HALVES if third else _CLIP), "patch_size": 16 if third else 14}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    edges = (
+        {"shortest_edge": 65_536, "longest_edge": 16_777_216}
+        if third
+        else {"shortest_edge": 3136, "longest_edge": 12_845_056}
+    )
+    images = transformers.Qwen2VLImageProcessor(**own, size=edges)
+    video = getattr(transformers, f"{'Qwen3VL' if third else 'Qwen2VL'}VideoProcessor")(**own)
+    processor = getattr(transformers, f"{kind}Processor")(
+        image_processor=images, tokenizer=tokenizer, video_processor=video, chat_template=SEEING
+    )
+    processor.save_pretrained(folder)
     return folder
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from qwen_cli.engines.protocol import (
     StopReason,
     Stream,
     Usage,
+    seeing,
 )
 from qwen_cli.engines.sampling import effective, recommended
 from qwen_cli.errors import ContextFull, EngineError, QwenError, UsageError
@@ -85,6 +87,8 @@ class LlamaCpp:
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
             vision=weights.mmproj is not None,
+            # llama.cpp's own limits for Qwen's projectors (tools/mtmd/clip.cpp).
+            seeing=replace(seeing(_named(weights, shape)), least=8, most=4_096),
             start=True,
             render=True,
             state=True,
@@ -378,6 +382,12 @@ class LlamaCpp:
         if response.status != 200:
             raise _fault(answer["error"])
         return answer
+
+
+def _named(weights: Weights, shape: architecture.Architecture) -> str:
+    """All names there are: the GGUF architecture of Qwen2.5-VL is `qwen2vl` too."""
+    known = weights.model.name if weights.model else ""
+    return " ".join((known, shape.name or "", weights.label, shape.model_type))
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:

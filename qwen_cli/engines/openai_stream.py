@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from qwen_cli.engines.parts import wire
 from qwen_cli.engines.protocol import Message, Piece, ToolCall
 
 # A message may carry remarks of its owner (that it was cut, when it was said); a server gets these alone.
@@ -18,9 +19,20 @@ BUDGET_MESSAGE = (
 )
 
 
-def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def chat_fields(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """`messages` with the fields of the chat format alone."""
     return [{name: m[name] for name in _MESSAGE_FIELDS if name in m} for m in messages]
+
+
+def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """`messages` as they are sent: pictures and videos in the chat format's parts."""
+    return [{name: _wired(value) for name, value in m.items()} for m in chat_fields(messages)]
+
+
+def _wired(value: Any) -> Any:
+    if not isinstance(value, list) or not any(p.get("type") in ("image", "video") for p in value):
+        return value
+    return [sent for part in value for sent in wire(part)]
 
 
 class ToolCalls:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+    from qwen_cli.engines.sight import Scene
 
 # Prompt tokens computed at once. Ctrl-C waits for one of these; larger ones are no quicker on a CPU.
 CHUNK_CPU, CHUNK_GPU = 512, 2048
@@ -26,29 +29,42 @@ class PrefixCache:
         self._chunk = CHUNK_CPU if model.device.type == "cpu" else CHUNK_GPU
         self.ids: list[int] = []
         self._cache: Any = new_cache(model.config)
+        # Models that see give every token three positions, and text after a picture goes on elsewhere than
+        # at its number in the prompt.
+        self._sees = hasattr(model.config, "vision_config")
+        self._delta = 0
         # Layers that keep a running state (linear attention, sliding windows) cannot go back.
         self.croppable = all(isinstance(layer, GrowingLayer) for layer in self._cache.layers)
 
-    def prefill(self, prompt: Sequence[int]) -> tuple[torch.Tensor, int]:
-        """Compute `prompt`: its last logits (1 × vocabulary), and how many tokens were there already."""
+    def prefill(self, prompt: Sequence[int], scene: Scene | None = None) -> tuple[torch.Tensor, int]:
+        """Compute `prompt`: its last logits (1 × vocabulary), and how many tokens were there already.
+
+        `scene` is what the prompt shows; `prompt` are its `keys` then.
+        """
         common = _common(self.ids, prompt[:-1])  # the last token is computed for its logits
         if common < len(self.ids):
             self._crop(common)
         cached = len(self.ids)
+        self._delta = scene.delta if scene else 0
         self._experts(decoding=False)
         for start in range(cached, len(prompt), self._chunk):
-            logits = self.step(prompt[start : start + self._chunk])
+            logits = self.step(prompt[start : start + self._chunk], scene)
         self._experts(decoding=True)
         return logits, cached
 
-    def step(self, tokens: Sequence[int]) -> torch.Tensor:
+    def step(self, tokens: Sequence[int], scene: Scene | None = None) -> torch.Tensor:
         """Compute `tokens`, which follow what is cached: the last logits (1 × vocabulary, float32)."""
         import torch
 
+        start = len(self.ids)
         try:
-            logits = _forward(self._model, torch.tensor([tokens]), self._cache)
+            if scene:
+                logits = _see(self._model, scene.inputs(start, start + len(tokens)), self._cache)
+            else:
+                at = start + self._delta if self._sees else None
+                logits = _forward(self._model, torch.tensor([tokens]), self._cache, at)
         except BaseException:  # Ctrl-C may come between two layers
-            self._crop(len(self.ids))
+            self._crop(start)
             raise
         self.ids += tokens
         return logits
@@ -60,7 +76,7 @@ class PrefixCache:
         with torch.inference_mode():
             cache = copy.deepcopy(self._cache)
             cache.batch_repeat_interleave(rows)
-        return Branch(self._model, cache)
+        return Branch(self._model, cache, len(self.ids) + self._delta if self._sees else None)
 
     def save(self, path: Path, owner: str) -> bool:
         """Write ids, keys and values to a safetensors file that belongs to `owner`. False if it cannot."""
@@ -136,16 +152,19 @@ class PrefixCache:
 
 
 class Branch:
-    """The cache of several samples of one prompt."""
+    """The cache of several samples of one prompt. `at` is the position of the next token, where the model
+    does not know by itself."""
 
-    def __init__(self, model: Any, cache: Any) -> None:
-        self._model, self._cache = model, cache
+    def __init__(self, model: Any, cache: Any, at: int | None) -> None:
+        self._model, self._cache, self._at = model, cache, at
 
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
         """Compute one token for each row; the logits after them (rows × vocabulary, float32)."""
         import torch
 
-        return _forward(self._model, torch.tensor(tokens)[:, None], self._cache)
+        logits = _forward(self._model, torch.tensor(tokens)[:, None], self._cache, self._at)
+        self._at = None if self._at is None else self._at + 1
+        return logits
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone."""
@@ -155,15 +174,37 @@ class Branch:
             self._cache.batch_select_indices(torch.tensor(rows))
 
 
-def _forward(model: Any, tokens: torch.Tensor, cache: Any) -> torch.Tensor:
+def _forward(model: Any, tokens: torch.Tensor, cache: Any, at: int | None = None) -> torch.Tensor:
+    """Compute `tokens` (rows × tokens); `at` is the position of the first, where the model must be told."""
+    import torch
+
+    given: dict[str, Any] = {}
+    if at is not None:
+        positions = torch.arange(at, at + tokens.shape[1], device=model.device)
+        given["position_ids"] = positions.expand(3, *tokens.shape)
+    with torch.inference_mode():
+        given |= {_cache_name(type(model)): cache, "use_cache": True, "logits_to_keep": 1}
+        output = model(input_ids=tokens.to(model.device), **given)
+        # A copy in float32, as `generate` makes one: the choice of the token may write into it.
+        return output.logits[:, -1].to(copy=True, dtype=torch.float32)
+
+
+def _see(model: Any, inputs: Mapping[str, Any], cache: Any) -> torch.Tensor:
+    """Compute a part of a prompt whose pictures are embedded already."""
     import torch
 
     with torch.inference_mode():
-        output = model(
-            input_ids=tokens.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        # A copy in float32, as `generate` makes one: the choice of the token may write into it.
-        return output.logits[:, -1].to(copy=True, dtype=torch.float32)
+        language = model.model.language_model
+        states = language(**inputs, **{_cache_name(type(language)): cache}, use_cache=True)[0]
+        return model.lm_head(states[:, -1]).to(copy=True, dtype=torch.float32)
+
+
+@functools.cache
+def _cache_name(model: Any) -> str:
+    """What this release of the library calls the cache: from 5.24 on `cache`, with a warning for the old."""
+    import inspect
+
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -100,12 +101,41 @@ class Completion:
     mean_logprob: float | None = None
 
 
+Boxes: TypeAlias = Literal["tags", "absolute", "thousand"]
+"""How a generation writes where things are: Qwen2-VL in tags from 0 to 1000, Qwen2.5-VL as JSON in pixels of
+the picture that it saw, Qwen3-VL as JSON from 0 to 1000 (their model cards and cookbooks)."""
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """How a generation of vision models is shown things, and how it speaks of them.
+
+    One visual token covers `unit` × `unit` pixels (patches of 14 or 16, merged by 2); a picture may have
+    `least` to `most` of them (qwen-vl-utils). `source_times` says that the times of a video are told as text
+    and so are those of the source; the others count from the first frame that they see.
+    """
+
+    unit: int = 28
+    boxes: Boxes = "absolute"
+    source_times: bool = False
+    least: int = 4
+    most: int = 16_384
+
+
+def seeing(name: str) -> Seeing:
+    """What holds for a model by its type or name ("qwen2_5_vl", "Qwen3-VL-8B")."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    if "qwen25" in plain:
+        return Seeing()
+    return Seeing(boxes="tags") if "qwen2vl" in plain else Seeing(32, "thousand", source_times=True)
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a loaded model can do. `context` is the usable window in tokens (`None`: the server does not say).
 
     `thinking` is `None` where the model never thinks, `"switch"` where it can be turned off, `"always"`
-    where it cannot.
+    where it cannot. `vision` and `video` are what it can be shown, `seeing` says how.
     """
 
     context: int | None
@@ -115,6 +145,7 @@ class Capabilities:
     fim: bool = False
     vision: bool = False
     video: bool = False
+    seeing: Seeing = Seeing()
     start: bool = False  # `Sampling.start` is heeded
     render: bool = False  # `Engine.render` tells what `chat` would send
     state: bool = False  # the KV cache can be saved to and restored from a file

@@ -211,7 +211,9 @@ class Remote:
             tools=True,
             fim=known.fim if known else False,
             render=self._kind.name == "llama.cpp",
-            vision=bool((props.get("modalities") or {}).get("vision")) or bool(known and known.vision),
+            vision=bool((props.get("modalities") or {}).get("vision"))
+            or (known.vision if known else "vl" in self.model.lower()),
+            seeing=seeing(self.model),
         )
 
     def _chat_request(

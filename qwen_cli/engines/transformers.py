@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines import bare_calls, kv_file, transformers_load
+from qwen_cli.engines import transformers_prompt as prompts
 from qwen_cli.engines.answer import Answer
 from qwen_cli.engines.chat_template import thinking_mode
-from qwen_cli.engines.openai_stream import BUDGET_MESSAGE, wire_messages
+from qwen_cli.engines.openai_stream import BUDGET_MESSAGE
 from qwen_cli.engines.prefix_cache import PrefixCache
 from qwen_cli.engines.protocol import (
     Capabilities,
@@ -23,8 +23,10 @@ from qwen_cli.engines.protocol import (
     Sampling,
     Stream,
     Usage,
+    seeing,
 )
 from qwen_cli.engines.sampling import effective, recommended
+from qwen_cli.engines.sight import Sight
 from qwen_cli.engines.text_stream import TokenTable
 from qwen_cli.engines.thinking import CLOSE, OPEN
 from qwen_cli.engines.token_choice import Grammar, TokenChoice
@@ -32,6 +34,7 @@ from qwen_cli.errors import ContextFull, EngineError, UsageError
 from qwen_cli.models import architecture
 
 if TYPE_CHECKING:
+    from qwen_cli.engines.sight import Scene, View
     from qwen_cli.models.reference import Weights
 
 # For weights that recommend nothing and are in no catalog: Qwen2.5's (the model cards' most common values).
@@ -71,6 +74,9 @@ class Transformers:
         self._model: Any = transformers_load.model(
             weights, dtype=dtype, device=device, adapters=adapters, trust_remote_code=trust_remote_code
         )
+        self._sight: Sight | None = None
+        if shape.vision:
+            self._sight = Sight(weights.path, self._model, trust_remote_code=trust_remote_code)
         self._context = transformers_load.context(weights, shape, self._model, context)
         self._cache = PrefixCache(self._model)
         self.capabilities = Capabilities(
@@ -78,6 +84,9 @@ class Transformers:
             thinking=thinking_mode(template) or (catalogued.thinking if catalogued else None),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
+            vision=self._sight is not None,
+            video=self._sight is not None,
+            seeing=seeing(shape.model_type),
             render=bool(template),
             state=self._cache.croppable,
         )
@@ -97,11 +106,12 @@ class Transformers:
         thinking: bool | int | None = None,
     ) -> Stream:
         text = self._rendered(messages, tools, thinking)
-        thinks = self.capabilities.thinking is not None and not _thinking_is_off(text)
-        if schema is not None and thinks and not _opened(text):
+        views = self._views(messages)
+        thinks = self.capabilities.thinking is not None and not prompts.thinking_is_off(text)
+        if schema is not None and thinks and not prompts.opened(text):
             text += f"{OPEN}\n"  # so that it is certain where thinking ends and the schema begins
         pieces = self._stream(
-            text, sampling, tools=tools, schema=schema, thinks=thinks, budget=_budget(thinking)
+            text, sampling, views=views, tools=tools, schema=schema, thinks=thinks, budget=_budget(thinking)
         )
         if not tools:
             return pieces
@@ -125,18 +135,21 @@ class Transformers:
     ) -> list[Completion]:
         raw = isinstance(prompt, str)
         text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking)
-        thinks = not raw and self.capabilities.thinking is not None and not _thinking_is_off(text)
+        views = [] if isinstance(prompt, str) else self._views(prompt)
+        thinks = not raw and self.capabilities.thinking is not None and not prompts.thinking_is_off(text)
         done: list[Completion] = []
         while len(done) < n:
             rows = min(n - len(done), _TOGETHER)
             seeded = sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + len(done))
-            done += self._together(text, rows, seeded, thinks, _budget(thinking))
+            done += self._together(text, views, rows, seeded, thinks, _budget(thinking))
         return done
 
     def count_tokens(
         self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> int:
-        return len(self._ids(prompt if isinstance(prompt, str) else self._rendered(prompt, tools, None)))
+        if isinstance(prompt, str):
+            return len(self._ids(prompt))
+        return len(self._prompt(self._rendered(prompt, tools, None), self._views(prompt))[0])
 
     def lanes(self, n: int, *, going_on: bool = False) -> list[Engine]:
         return [self]
@@ -151,7 +164,7 @@ class Transformers:
         if self._model is None:
             return
         device = self._model.device.type
-        self._model = self._cache = None  # type: ignore[assignment]
+        self._model = self._cache = self._sight = None  # type: ignore[assignment]
         if device == "cuda":
             import torch
 
@@ -182,7 +195,7 @@ class Transformers:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
-                    _turns(messages),
+                    prompts.turns(messages, sees=self._sight is not None),
                     tools=list(tools) if tools else None,
                     add_generation_prompt=True,
                     tokenize=False,
@@ -197,6 +210,20 @@ class Transformers:
                     f"the chat template refused: {transformers_load.one_line(error)}"
                 ) from error
             raise
+
+    def _views(self, messages: Sequence[Message]) -> list[View]:
+        """The pictures and videos of `messages`, in their order."""
+        parts = prompts.visual_parts(messages)
+        if parts and self._sight is None:
+            raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen2.5-vl:3b)")
+        return self._sight.views(parts) if self._sight else []
+
+    def _prompt(self, text: str, views: Sequence[View]) -> tuple[list[int], Scene | None]:
+        """A rendered prompt as tokens, and what it shows."""
+        if not views or not self._sight:
+            return self._ids(text), None
+        scene = self._sight.scene(text, views)
+        return scene.keys, scene
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -218,7 +245,7 @@ class Transformers:
             ends=self._ends,
             room=self._context - len(prompt),
             thinks=thinks,
-            opened=thinks and _opened(text),
+            opened=thinks and prompts.opened(text),
             budget=budget if thinks else None,
             closing=self._ids(f"{BUDGET_MESSAGE}{CLOSE}\n\n") if budget is not None else (),
             tools=tools,
@@ -229,6 +256,7 @@ class Transformers:
         text: str,
         given: Sampling,
         *,
+        views: Sequence[View] = (),
         tools: Sequence[Mapping[str, Any]] | None = None,
         schema: Mapping[str, Any] | None = None,
         thinks: bool = False,
@@ -237,12 +265,12 @@ class Transformers:
         """Pieces of one answer. The last carries usage."""
         started = time.perf_counter()
         sampling = effective(given, self.defaults)
-        prompt = self._ids(text)
+        prompt, scene = self._prompt(text, views)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
         grammar = Grammar(schema, self._xgrammar()) if schema is not None else None
         choice = TokenChoice(sampling, prompt, device=self._model.device, grammar=grammar)
         try:
-            logits, cached = self._cache.prefill(prompt)
+            logits, cached = self._cache.prefill(prompt, scene)
             first = 0.0
             while True:
                 free = not answer.thinking  # the schema is for the answer
@@ -266,18 +294,24 @@ class Transformers:
         )
 
     def _together(
-        self, text: str, n: int, given: Sampling, thinks: bool, budget: int | None
+        self,
+        text: str,
+        views: Sequence[View],
+        n: int,
+        given: Sampling,
+        thinks: bool,
+        budget: int | None,
     ) -> list[Completion]:
         """`n` samples, a token of each at a time; those that have ended leave the batch."""
         started = time.perf_counter()
         sampling = effective(given, self.defaults)
-        prompt = self._ids(text)
+        prompt, scene = self._prompt(text, views)
         answers = [self._answer(text, prompt, sampling, thinks, budget) for _ in range(n)]
         choice = TokenChoice(sampling, prompt, device=self._model.device, rows=n)
         said: list[list[Piece]] = [[] for _ in range(n)]
         sums, ended, active = [0.0] * n, [0.0] * n, list(range(n))
         try:
-            logits, cached = self._cache.prefill(prompt)
+            logits, cached = self._cache.prefill(prompt, scene)
             branch = self._cache.branch(n)
             logits = logits.repeat(n, 1)
             first = time.perf_counter()
@@ -330,41 +364,6 @@ class Transformers:
             self._cache.clear()
             return EngineError("there is not enough memory for this context", "Choose a smaller --context")
         return EngineError(f"the model failed: {transformers_load.one_line(error)}")
-
-
-def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """`messages` as templates want them: text as one string, arguments of tool calls as objects."""
-    turns = wire_messages(messages)
-    for turn in turns:
-        content = turn.get("content")
-        if isinstance(content, list):
-            if other := [part.get("type") for part in content if part.get("type") != "text"]:
-                raise UsageError(f"this engine reads text alone, not {other[0]}", "Use --engine llamacpp")
-            content = "".join(part["text"] for part in content)
-        turn["content"] = content or ""
-        if calls := turn.get("tool_calls"):
-            turn["tool_calls"] = [_with_object(call) for call in calls]
-    return turns
-
-
-def _with_object(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = dict(call.get("function", call))
-    if isinstance(function.get("arguments"), str):
-        try:
-            function["arguments"] = json.loads(function["arguments"] or "{}")
-        except ValueError:
-            function["arguments"] = {"invalid_json": function["arguments"]}
-    return {"type": "function", **({"id": call["id"]} if "id" in call else {}), "function": function}
-
-
-def _opened(prompt: str) -> bool:
-    """Whether the template has begun the thinking itself."""
-    return prompt.rstrip().endswith(OPEN)
-
-
-def _thinking_is_off(prompt: str) -> bool:
-    """Qwen3's template writes an empty block where thinking is switched off."""
-    return prompt.rstrip().endswith(CLOSE)
 
 
 def _budget(thinking: bool | int | None) -> int | None:
