@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -123,7 +122,7 @@ def chat(
     question = _question(message or [], file or [])
     if question is None and as_json:
         raise UsageError("--json needs a question", 'run `qwen chat --json "…"`')
-    wanted = _schema(schema) if schema else None
+    wanted = options.schema(schema, "--schema") if schema else None
     saved = _session(resume, session)
     if saved and saved.model and saved.engine != "remote":
         settings.setdefault("model", saved.model)
@@ -198,26 +197,6 @@ def _question(words: list[str], files: list[Path]) -> str | None:
     if piped or sys.stdin is None or sys.stdin.closed:
         raise UsageError("the question is empty", 'write one: `qwen chat "…"`, or pipe it in')
     return None
-
-
-def _schema(given: str) -> dict[str, Any]:
-    """A JSON schema from a file or from the text itself. Raises `UsageError`."""
-    import jsonschema
-
-    from qwen_cli.tasks import attachments
-
-    text = given if given.lstrip().startswith("{") else attachments.read_text(Path(given))
-    where = "--schema" if text is given else given
-    try:
-        schema = json.loads(text)
-        jsonschema.validators.validator_for(schema).check_schema(schema)
-    except json.JSONDecodeError as fault:
-        raise UsageError(f"{where} is not JSON: {fault}", "give a JSON schema") from None
-    except jsonschema.SchemaError as fault:
-        raise UsageError(f"{where} is not a JSON schema: {fault.message}", "mend it") from None
-    if not isinstance(schema, dict):
-        raise UsageError(f"{where} is not a JSON schema object, got {text.strip()[:40]!r}")
-    return schema
 
 
 def _session(resume: bool, name: str | None) -> Session | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,3 +93,23 @@ def sampling(settings: dict[str, Any], *, seed: int | None, stop: list[str] | No
     given: dict[str, Any] = {name: settings.get(name) for name in names}
     seed = settings.get("seed") if seed is None else config.check("seed", seed)
     return Sampling(**given, seed=seed, stop=tuple(stop or ()))
+
+
+def schema(given: str, flag: str) -> dict[str, Any]:
+    """A JSON schema from a file or from the text itself, as `flag` was given it. Raises `UsageError`."""
+    import jsonschema
+
+    from qwen_cli.tasks import attachments
+
+    text = given if given.lstrip().startswith("{") else attachments.read_text(Path(given))
+    where = flag if text is given else given
+    try:
+        found = json.loads(text)
+        jsonschema.validators.validator_for(found).check_schema(found)
+    except json.JSONDecodeError as fault:
+        raise UsageError(f"{where} is not JSON: {fault}", "give a JSON schema") from None
+    except jsonschema.SchemaError as fault:
+        raise UsageError(f"{where} is not a JSON schema: {fault.message}", "mend it") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{where} is not a JSON schema object, got {text.strip()[:40]!r}")
+    return found

@@ -20,6 +20,7 @@ from qwen_cli.engines.protocol import (
     Piece,
     Sampling,
     Stream,
+    seeing,
 )
 from qwen_cli.engines.remote_answers import delta, infilled, logprobs
 from qwen_cli.engines.remote_answers import usage as read_usage

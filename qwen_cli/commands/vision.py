@@ -1,0 +1,203 @@
+"""`qwen vision`: questions about pictures, documents and videos."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qwen_cli import config
+from qwen_cli.commands import options
+from qwen_cli.commands.opening import open_engine
+from qwen_cli.errors import UsageError
+
+TASKS = "What to get"
+DETAIL = "Detail"
+BATCH = "Many inputs"
+
+
+def vision(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT... [QUESTION]",
+            help="Pictures, videos, PDFs (doc.pdf#1-3), folders of frames, addresses, - ; then the question.",
+        ),
+    ] = None,
+    ocr: Annotated[
+        bool, typer.Option("--ocr", help="The text in it, in reading order.", rich_help_panel=TASKS)
+    ] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="A document as Markdown.", rich_help_panel=TASKS)
+    ] = False,
+    html: Annotated[bool, typer.Option("--html", help="A document as HTML.", rich_help_panel=TASKS)] = False,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Its tables as CSV.", rich_help_panel=TASKS)
+    ] = False,
+    extract: Annotated[
+        Path | None,
+        typer.Option("--extract", help="JSON that satisfies this schema file.", rich_help_panel=TASKS),
+    ] = None,
+    locate: Annotated[
+        str | None, typer.Option("--locate", help="Where these things are, as JSON.", rich_help_panel=TASKS)
+    ] = None,
+    count: Annotated[
+        str | None, typer.Option("--count", help="How many of these things there are.", rich_help_panel=TASKS)
+    ] = None,
+    points: Annotated[
+        bool, typer.Option("--points", help="With --locate: points, not boxes.", rich_help_panel=TASKS)
+    ] = False,
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", help="The picture with what was located, as a file.", rich_help_panel=TASKS),
+    ] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="What happens when in a video.", rich_help_panel=TASKS)
+    ] = False,
+    video: Annotated[
+        bool,
+        typer.Option("--video", help="Folders and animated pictures are videos.", rich_help_panel=DETAIL),
+    ] = False,
+    fps: Annotated[
+        float,
+        typer.Option("--fps", min=0.01, max=120, help="Frames to look at a second.", rich_help_panel=DETAIL),
+    ] = 2.0,
+    max_frames: Annotated[
+        int,
+        typer.Option("--max-frames", min=2, max=4096, help="Most frames of a video.", rich_help_panel=DETAIL),
+    ] = 768,
+    start: Annotated[
+        float | None, typer.Option("--start", min=0, help="Second of a video.", rich_help_panel=DETAIL)
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option("--end", min=0, help="Second of a video.", rich_help_panel=DETAIL)
+    ] = None,
+    window: Annotated[
+        float,
+        typer.Option(
+            "--window", min=4, help="Seconds of a long video taken at once.", rich_help_panel=DETAIL
+        ),
+    ] = 120.0,
+    min_pixels: Annotated[
+        int | None, typer.Option("--min-pixels", min=1, help="Of a picture.", rich_help_panel=DETAIL)
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option("--max-pixels", min=1, help="Of a picture.", rich_help_panel=DETAIL)
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option("--resize", help="WIDTHxHEIGHT to show it in.", rich_help_panel=DETAIL)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it costs and stop.", rich_help_panel=DETAIL)
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="A line (JSONL) for each input; goes on where it was.", rich_help_panel=BATCH
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The answer and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One object with answer and cost.")] = False,
+    show: Annotated[
+        bool | None, typer.Option("--show/--no-show", help="Show pictures where the terminal can.")
+    ] = None,
+    allow_local_urls: Annotated[
+        bool, typer.Option("--allow-local-urls", help="Fetch from private addresses too.")
+    ] = False,
+    model: options.Model = None,
+    engine: options.Engine = None,
+    endpoint: options.Endpoint = None,
+    context: options.Context = None,
+    adapter: options.Adapter = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    min_p: options.MinP = None,
+    seed: options.Seed = None,
+    max_tokens: options.MaxTokens = None,
+) -> None:
+    """Ask about pictures, documents and videos.
+
+    `qwen vision photo.jpg "What is this?"` answers; without a question it asks for questions on a terminal.
+    """
+    from qwen_cli.commands import vision_jobs, vision_many, vision_output
+    from qwen_cli.media.inputs import Picture
+    from qwen_cli.tasks.vision import Detail
+    from qwen_cli.ui import picture
+
+    if quiet and as_json:
+        raise UsageError("--quiet and --json exclude each other", "choose one")
+    if start is not None and end is not None and end <= start:
+        raise UsageError(f"--end {end:g} is not after --start {start:g}", "change one of them")
+    sources, question = vision_jobs.divided(words or [])
+    job = vision_jobs.job(
+        question,
+        ocr=ocr,
+        markdown=markdown,
+        html=html,
+        tables=tables,
+        extract=extract,
+        locate=locate,
+        count=count,
+        points=points,
+        draw=draw,
+        events=events,
+        window=window,
+    )
+    detail = Detail(
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        resize=vision_jobs.size(resize),
+        fps=fps,
+        max_frames=max_frames,
+        start=start,
+        end=end,
+    )
+    if job is None and (out or quiet or as_json or not _can_ask()) and not dry_run:
+        raise UsageError("there is no question", 'write one: `qwen vision photo.jpg "What is this?"`')
+    settings = options.merged(
+        config.load(),
+        model=model,
+        engine=engine,
+        endpoint=endpoint,
+        context=context,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+    )
+    vision_jobs.choose_model(settings)
+    sampling = options.sampling(settings, seed=seed, stop=None)
+    with tempfile.TemporaryDirectory(prefix="qwen-vision-") as scratch:
+        gathering = vision_jobs.Gathering(Path(scratch), video=video, allow_local_urls=allow_local_urls)
+        if not out:
+            items = gathering.gather(sources)  # a name that is wrong is told before a model loads
+        with open_engine(settings, adapters=adapter or (), trust_remote_code=trust_remote_code) as loaded:
+            if not loaded.capabilities.vision:
+                raise UsageError(
+                    f"{loaded.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b"
+                )
+            if out:
+                assert job
+                vision_many.run(loaded, gathering, sources, job, detail, sampling, out)
+                return
+            if show is not False and not quiet:
+                picture.show([item.image for item in items if isinstance(item, Picture)], forced=bool(show))
+            looks = vision_jobs.prepared(loaded, items, detail, job, quiet=quiet)
+            if dry_run:
+                vision_output.costs(looks, loaded, as_json=as_json)
+            elif job is None:
+                vision_jobs.talk(loaded, looks, sampling)
+            else:
+                vision_output.answered(
+                    loaded, items, looks, job, detail, sampling, draw=draw, as_json=as_json
+                )
+
+
+def _can_ask() -> bool:
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty() and sys.stderr.isatty()

@@ -1,0 +1,96 @@
+"""`qwen vision … --out results.jsonl`: a line for each input, the next one prepared while the model works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qwen_cli.commands.opening import say
+from qwen_cli.errors import EngineError, QwenError, UsageError
+from qwen_cli.tasks import journal, vision, vision_job
+from qwen_cli.ui.bar import Bar
+
+if TYPE_CHECKING:
+    from qwen_cli.commands.vision_jobs import Gathering
+    from qwen_cli.engines import Engine, Sampling
+    from qwen_cli.tasks.vision import Detail, Look
+    from qwen_cli.tasks.vision_job import Job
+
+
+def run(
+    engine: Engine,
+    gathering: Gathering,
+    words: Sequence[str],
+    job: Job,
+    detail: Detail,
+    sampling: Sampling,
+    out: Path,
+) -> None:
+    """Ask the same of every input that `out` does not have yet. An input that fails is a row with `error`,
+    is tried again the next time, and makes the exit code 1."""
+    from qwen_cli.media import inputs
+
+    if job.kind == "events":
+        raise UsageError("--events and --out exclude each other", "run it for each video")
+    names = inputs.expand(words)
+    rows = {str(row.get("input")): row for row in journal.read(out)}
+    asked = vision_job.question(job, engine.capabilities.seeing)
+    if strange := next((n for n, row in rows.items() if row.get("question") != asked), None):
+        raise UsageError(
+            f"{out} holds an answer to another question, about {strange!r}", "give another --out"
+        )
+    left = [name for name in names if name not in rows or "error" in rows[name]]
+    if len(left) < len(names):
+        say(f"{len(names) - len(left):,} of {len(names):,} are there already: {out}")
+    with Bar(len(names)) as bar:
+        bar.show(len(names) - len(left), "")
+        for name, looks in _prepared(engine, gathering, left, detail):
+            row = {"input": name, "question": asked, **_row(engine, looks, job, sampling)}
+            journal.add(out, row)
+            rows[name] = row
+            bar.show(len([n for n in names if n in rows]), name)
+    journal.rewrite(out, [rows[name] for name in dict.fromkeys(names)])
+    failed = [name for name in names if "error" in rows[name]]
+    for name in failed:
+        say(f"{name}: {rows[name]['error']}")
+    typer.echo(f"{len(names) - len(failed):,} of {len(names):,} answered, in {out}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _prepared(
+    engine: Engine, gathering: Gathering, names: Sequence[str], detail: Detail
+) -> Iterator[tuple[str, list[Look] | QwenError]]:
+    """Every input as the model will see it; while one is asked about, the next is read and resized."""
+
+    def prepare(name: str) -> list[Look] | QwenError:
+        try:
+            return vision.look_at_all(gathering.gather([name]), engine, detail)
+        except QwenError as fault:
+            return fault
+
+    with ThreadPoolExecutor(1) as worker:
+        ahead = [worker.submit(prepare, name) for name in names[:1]]
+        for index, name in enumerate(names):
+            looks = ahead.pop().result()
+            ahead += [worker.submit(prepare, following) for following in names[index + 1 : index + 2]]
+            yield name, looks
+
+
+def _row(engine: Engine, looks: list[Look] | QwenError, job: Job, sampling: Sampling) -> dict[str, Any]:
+    if isinstance(looks, QwenError):
+        return {"error": str(looks)}
+    try:
+        if job.kind in ("locate", "count") and len(looks) > 1:
+            raise UsageError(f"--{job.kind} looks at one picture, this has {len(looks)}", "name one page")
+        pieces = vision_job.ask(engine, looks, job, sampling)
+        text = "".join(piece.text for piece in pieces if piece.kind == "answer")
+        result = vision_job.result(job, text, looks, engine.capabilities.seeing)
+    except (EngineError, UsageError) as fault:
+        return {"error": str(fault)}
+    tokens = sum(look.tokens for look in looks)
+    return {"answer": result.text if result.data is None else result.data, "visual_tokens": tokens}

@@ -1,0 +1,97 @@
+"""What is wanted of pictures and videos: how the model is asked for it, and what its answer means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from qwen_cli.engines.protocol import Engine, Sampling, Seeing, Stream
+from qwen_cli.errors import EngineError
+from qwen_cli.tasks import documents, grounding, video_events
+from qwen_cli.tasks.grounding import Found
+from qwen_cli.tasks.vision import Look, message
+
+Kind: TypeAlias = Literal["ask", "ocr", "markdown", "html", "tables", "extract", "locate", "count", "events"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """`asked` is a question, or the things to find; `schema` belongs to "extract", `points` to "locate",
+    `window` (seconds of a video taken at once) to "events"."""
+
+    kind: Kind
+    asked: str = ""
+    schema: dict[str, Any] | None = None
+    points: bool = False
+    window: float = 120.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """`text` is what a person reads, `data` what a program does (`None` where there is only text); `found`
+    are the things located, one list for each input."""
+
+    text: str
+    data: Any = None
+    found: tuple[tuple[Found, ...], ...] = ()
+
+
+def question(job: Job, seeing: Seeing) -> str:
+    """The words that ask for it, in the way of the model's generation."""
+    if job.kind in ("locate", "count"):
+        return grounding.prompt(job.asked, seeing.boxes, points=job.points)
+    if job.kind == "extract":
+        asked = documents.schema_prompt(job.schema or {})
+        return f"{job.asked}\n\n{asked}" if job.asked else asked
+    if job.kind == "events":
+        return f"{video_events.PROMPT}\n{job.asked}" if job.asked else video_events.PROMPT
+    if job.kind == "ask":
+        return job.asked
+    return documents.prompt("markdown" if job.kind == "tables" else job.kind, seeing.boxes)
+
+
+def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> Stream:
+    """The model's answer. Reading, finding and filling in are greedy: there is one right answer."""
+    schema = {"extract": job.schema, "events": video_events.SCHEMA}.get(job.kind)
+    if job.kind != "ask":
+        sampling = sampling.over(Sampling(temperature=0.0))
+    turn = message(looks, question(job, engine.capabilities.seeing))
+    return engine.chat([turn], schema=schema, sampling=sampling)
+
+
+def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Result:
+    """What `answer` means. Raises `EngineError` where it has not the form that was asked for."""
+    if job.kind in ("locate", "count"):
+        look = looks[0]
+        found = grounding.parse(answer, seeing.boxes, seen=look.seen, original=look.original)
+        if job.kind == "count":
+            counts = grounding.count(found)
+            return Result(str(len(found)), {"count": len(found), "labels": counts}, (tuple(found),))
+        data = grounding.as_json(found)
+        return Result(json.dumps(data, ensure_ascii=False), data, (tuple(found),))
+    if job.kind == "extract":
+        data = _satisfying(answer, job.schema or {})
+        return Result(json.dumps(data, indent=2, ensure_ascii=False), data)
+    if job.kind == "html":
+        return Result(documents.clean_html(answer))
+    if job.kind == "markdown":
+        return Result(documents.clean_markdown(answer))
+    if job.kind == "tables":
+        rows = documents.tables(answer)
+        return Result("\n".join(documents.to_csv(table) for table in rows), rows)
+    return Result(answer.strip())
+
+
+def _satisfying(answer: str, schema: dict[str, Any]) -> Any:
+    import jsonschema
+
+    try:
+        data = json.loads(answer)
+        jsonschema.validate(data, schema)
+    except json.JSONDecodeError as fault:
+        raise EngineError("the answer is not whole JSON", "raise --max-tokens") from fault
+    except jsonschema.ValidationError as fault:
+        raise EngineError(f"the answer does not satisfy the schema: {fault.message}") from fault
+    return data
