@@ -111,7 +111,7 @@ SEEING = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 # preprocessor_config.json of the published models: CLIP's normalisation, patches of 14; Qwen3-VL: halves, 16.
-_CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
+CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
 _HALVES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 VISUAL = ("Qwen2VL", "Qwen2_5_VL", "Qwen3VL", "Qwen3VLMoe")
 
@@ -123,7 +123,7 @@ def make_seeing(architecture: str, folder: Path, starter: Path) -> Path:
     make(architecture, folder, starter, SEEING)
     third = architecture.startswith("Qwen3")
     kind = "Qwen3VL" if third else architecture
-    own = {**(_HALVES if third else _CLIP), "patch_size": 16 if third else 14}
+    own = {**(_HALVES if third else CLIP), "patch_size": 16 if third else 14}
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     edges = (
         {"shortest_edge": 65_536, "longest_edge": 16_777_216}
