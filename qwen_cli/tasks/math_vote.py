@@ -94,9 +94,9 @@ def vote(
     state = Vote((), (), k)
     while len(solutions) < k and (wanted := k if score else _next(state, k - len(solutions))):
         seed = None if sampling.seed is None else sampling.seed + len(solutions)
-        asked = replace(
-            tir.limited(spread), seed=seed, stop=tir.stops(engine, nudge) if mode == "tir" else spread.stop
-        )
+        asked = replace(tir.limited(spread), seed=seed)
+        if mode == "tir":
+            asked = replace(tir.beginning(engine, asked, nudge), stop=tir.stops(engine, nudge))
         made = engine.sample(prompt, wanted, sampling=asked, thinking=thinking)
         for solution in _in_order(engine.lanes(wanted, going_on=True), made, finish):
             solutions.append(solution)

@@ -24,6 +24,9 @@ OUTPUT_CHARACTERS = 400
 LIMITS = Limits(wall_seconds=5.0)
 MAX_ROUNDS = 6
 MAX_TOKENS = 2_048  # of one generation
+# Of words before the first program of a model that is brought to one. The starter's reach 350 where they lead
+# anywhere; those that go on count the same steps until they are cut.
+WORDS = 640
 
 # A closed block ends the turn; what a run printed is ours to write, not the model's.
 STOPS = ("\n```\n", "```output")
@@ -131,12 +134,14 @@ def solve(
     stop: str = usage.stop_reason
     failed = 0
     nudged = False
+    brief = beginning(engine, sampling, nudge).max_tokens != limited(sampling).max_tokens
     going = begun is None
     while True:
         if going:
             try:
+                asked = beginning(engine, sampling, nudge) if brief else limited(sampling)
                 stop_at = stops(engine, nudge if not written.runs else None)
-                pieces = turn.ask(written, replace(limited(sampling), stop=stop_at))
+                pieces = turn.ask(written, replace(asked, stop=stop_at))
                 for piece in pieces:
                     written.add(piece)
                     usage = _sum(usage, piece.usage)
@@ -146,6 +151,13 @@ def solve(
                 stop = "context"
                 break
         going = True
+        if brief and nudge and stop == "length" and not written.runs:
+            brief = False
+            if not written.open:  # else it is writing a program
+                nudged = True
+                yield Piece(turn.nudge(written, nudge))
+            continue
+        brief = False
         code = written.program()
         if code is None:
             if stop == "stop" and written.close_other():
@@ -204,6 +216,15 @@ def limited(sampling: Sampling) -> Sampling:
     return sampling.over(Sampling(max_tokens=MAX_TOKENS))
 
 
+def beginning(engine: Engine, sampling: Sampling, nudge: math_prompts.Nudge | None) -> Sampling:
+    """`limited`, but with `nudge` for no more than the words before the first program. Thinking takes what it
+    takes."""
+    most = limited(sampling)
+    if nudge is None or engine.capabilities.thinking is not None or (most.max_tokens or 0) <= WORDS:
+        return most
+    return replace(most, max_tokens=WORDS)
+
+
 def said(outcome: Outcome) -> str:
     """Output, value, and of an error the last line: Qwen2.5-Math's executor shows the model no more."""
     error = None if outcome.status == "ok" else outcome.error or outcome.status
@@ -244,14 +265,14 @@ class _Written:
     def close_other(self) -> bool:
         """Close a block in another language, so that the model goes on after it. False where none is open."""
         block = self._block()
-        if block is None or block[0] in _PYTHON or not self._open:
+        if block is None or block[0] in _PYTHON or not self.open:
             return False
         self.text += "\n```\n"
         return True
 
     def put(self, run: Run) -> None:
         """Write the output of a program under it."""
-        wrote = self.new.rstrip("\n") + ("\n```" if self._open else "")
+        wrote = self.new.rstrip("\n") + ("\n```" if self.open else "")
         output = f"\n```output\n{run.told}\n```\n"
         self.text = self.text[: self._from] + wrote + output
         self.parts.append((wrote, output))
@@ -271,7 +292,8 @@ class _Written:
         return re.sub(r"^```.*?(?:^```[ \t]*$|\Z)", "", spoken, flags=re.MULTILINE | re.DOTALL)
 
     @property
-    def _open(self) -> bool:
+    def open(self) -> bool:
+        """Whether a fenced block is not closed yet."""
         return len(_FENCE.findall(self._spoken())) % 2 == 1
 
     def _spoken(self) -> str:

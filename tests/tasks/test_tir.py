@@ -163,6 +163,27 @@ def test_a_model_that_answers_without_a_program_is_made_to_write_one(box: Sandbo
     assert model.prompts[1] == f"PROMPT:Six sevens.\nThat is \\(…\\)\n\n{nudge.begin}"
 
 
+def test_words_that_lead_nowhere_are_brought_to_a_program(box: Sandbox) -> None:
+    model = Rendered([Piece("Count. Count."), end("length")], *says("print(6 * 7)", BOXED))
+    nudge = math_prompts.NUDGE["en"]
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=nudge))
+    assert (solution.answer, solution.stop) == ("42", "stop")
+    assert model.prompts[1] == f"PROMPT:Count. Count.\n\n{nudge.begin}"
+
+
+def test_a_program_that_began_late_is_finished(box: Sandbox) -> None:
+    model = Rendered([Piece("Count.\n\n```python\nprint(6"), end("length")], *says(" * 7)", BOXED))
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=math_prompts.NUDGE["en"]))
+    assert (solution.answer, solution.printed) == ("42", "42")
+
+
+def test_a_length_that_was_asked_for_is_kept(box: Sandbox) -> None:
+    model = Rendered([Piece("Count."), end("length")])
+    sampling = Sampling(max_tokens=5)
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=math_prompts.NUDGE["en"], sampling=sampling))
+    assert (solution.stop, solution.runs) == ("length", ())
+
+
 def test_it_is_asked_for_a_program_where_answers_cannot_be_begun(box: Sandbox) -> None:
     model = Scripted(*says("It is 42.", CODE, BOXED))
     nudge = math_prompts.NUDGE["en"]
