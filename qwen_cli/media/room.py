@@ -1,0 +1,55 @@
+"""How much is held at once: the pixels of a film's frames, a document's pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qwen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FRAME = 768 * 32 * 32
+"""Pixels of a video's frame that a model sees at most (qwen_vl_utils: 768 tokens of 32² pixels)."""
+
+TOGETHER = 768 * FRAME
+"""Pixels of all frames or pages: as many frames as a model sees (qwen_vl_utils: 768), each of the largest
+size. 1.8 GB as RGB."""
+
+MOST_FRAMES = 4096
+MOST_PAGES = 64
+
+_FEWER = "give every second one, or a video file"
+
+
+def for_frames(sizes: Sequence[tuple[int, int]], shown: str) -> int | None:
+    """Pixels that each frame of the film `shown` may keep, so that all fit; None where they fit as they are.
+
+    Raises `UsageError` for more than 4,096 frames, and for more than fit even with the pixels that a model
+    sees of a frame.
+    """
+    if len(sizes) > MOST_FRAMES:
+        raise UsageError(f"{shown} has {len(sizes):,} frames, more than {MOST_FRAMES:,}", _FEWER)
+    if sum(wide * high for wide, high in sizes) <= TOGETHER:
+        return None
+    if sum(min(FRAME, wide * high) for wide, high in sizes) > TOGETHER:
+        raise UsageError(f"the {len(sizes):,} frames of {shown} are too large to hold together", _FEWER)
+    return FRAME
+
+
+def for_pages(sizes: Sequence[tuple[int, int]], shown: str, hint: str) -> None:
+    """Raises `UsageError` with `hint` for more than 64 pages, and for more pixels than are held at once."""
+    if len(sizes) > MOST_PAGES:
+        raise UsageError(f"{len(sizes):,} pages of {shown} are more than {MOST_PAGES} at once", hint)
+    if sum(wide * high for wide, high in sizes) > TOGETHER:
+        raise UsageError(f"the {len(sizes):,} pages of {shown} are too large to hold together", hint)
+
+
+def shrunk(image: Image, most: int | None) -> Image:
+    """`image`, made smaller where it has more than `most` pixels."""
+    pixels = image.width * image.height
+    if most is None or pixels <= most:
+        return image
+    scale = (most / pixels) ** 0.5
+    return image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))))
