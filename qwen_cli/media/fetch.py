@@ -1,0 +1,219 @@
+"""Pictures from the web. An address may come from a text that somebody else wrote, so that it must not lead
+to what only this machine can reach: its own services, its network, a cloud's metadata.
+
+Each address, also after a redirect, is resolved and judged here, and the connection goes to the very one that
+was judged: a name that answers differently a moment later gains nothing. That is also why a proxy of the
+environment is not used: it would resolve the name again, where nobody judges.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+import socket
+import threading
+import time
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, unquote_to_bytes
+
+from qwen_cli.errors import UsageError
+from qwen_cli.tasks.attachments import clean_name
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+_REDIRECTS = 5
+_CONNECT = 10.0  # seconds for one of a host's addresses
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
+_YOURSELF = "download it yourself and give the file"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What an address gave. `content_type` is what its server calls it ("image/png"), or ""."""
+
+    data: bytes
+    content_type: str
+    name: str
+
+
+def fetch(url: str, *, allow_local: bool, most_bytes: int, seconds: float) -> Fetched:
+    """What is at an http(s) address, at most `most_bytes` of it and `seconds` for everything together.
+
+    `allow_local` also lets it be in this machine or its network. Raises `UsageError`.
+    """
+    done: Future[Fetched] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(_follow(url, allow_local, most_bytes, time.monotonic() + seconds))
+        except BaseException as error:
+            done.set_exception(error)
+
+    # Neither a name server nor a server that sends its headers one by one can be given up on from within;
+    # a thread that nobody waits for can.
+    threading.Thread(target=work, name="fetch", daemon=True).start()
+    if wait([done], timeout=seconds).not_done:
+        raise UsageError(f"{shown(url)} took longer than {seconds:g} seconds", _YOURSELF)
+    return done.result()
+
+
+def from_data_url(url: str) -> Fetched:
+    """The content of a `data:` address (RFC 2397). Raises `UsageError` for one that is not well-formed."""
+    head, comma, body = url.partition(",")
+    if not comma or head[:5].lower() != "data:":
+        raise UsageError(
+            f"{shown(url)!r} is not a data: address with a comma", "write `data:image/png;base64,…`"
+        )
+    content_type, *parameters = head[5:].lower().split(";")
+    data = unquote_to_bytes(body)
+    if "base64" in (parameter.strip() for parameter in parameters):
+        # Spaces and missing padding are forgiven as in browsers (WHATWG Infra, forgiving-base64 decode).
+        packed = re.sub(rb"[\t\n\f\r ]", b"", data).rstrip(b"=")
+        try:
+            data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+        except binascii.Error as error:
+            raise UsageError(f"{shown(url)!r} is not base64 ({error})", "copy it again, whole") from None
+    if not data:
+        raise UsageError(f"{shown(url)!r} holds nothing", "copy it again, whole")
+    return Fetched(data, content_type.strip(), "data: address")
+
+
+def shown(url: str) -> str:
+    """An address as it can be shown: without controls, and not longer than a line."""
+    url = clean_name(url)
+    return url if len(url) <= 80 else f"{url[:77]}…"
+
+
+def _follow(url: str, allow_local: bool, most_bytes: int, until: float) -> Fetched:
+    """The content, after at most five redirects. They are followed here, so that each is judged."""
+    import httpx
+
+    place = _address(url)
+    trust = httpx.create_ssl_context()  # also the certificates that SSL_CERT_FILE names
+    for _ in range(_REDIRECTS + 1):
+        found = _ask(place, _resolve(place, allow_local), trust, most_bytes, until)
+        if isinstance(found, Fetched):
+            return found
+        place = _address(found, place)
+    raise UsageError(f"{shown(url)} redirects more than {_REDIRECTS} times", _YOURSELF)
+
+
+def _address(url: str, base: httpx.URL | None = None) -> httpx.URL:
+    """`url`, relative to `base`, if it is one to ask. Raises `UsageError`."""
+    import httpx
+
+    try:
+        place = base.join(url) if base else httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UsageError(f"{shown(url)!r} is not an address ({error})", "write https://…") from None
+    origin = f"{shown(str(base))} redirects to" if base else "the address is"
+    if place.scheme not in ("http", "https"):
+        raise UsageError(f"{origin} {shown(str(place))!r}, not http or https", _YOURSELF)
+    if place.userinfo:
+        raise UsageError(f"the address at {shown(place.host)} holds a name or password", _YOURSELF)
+    if not place.host:
+        raise UsageError(f"{origin} {shown(str(place))!r}, which names no host", "write https://…")
+    return place
+
+
+def _resolve(place: httpx.URL, allow_local: bool) -> list[str]:
+    """The IP addresses of a host. Raises `UsageError` if any is one that only this machine can reach."""
+    port = place.port or (443 if place.scheme == "https" else 80)
+    try:
+        answers = socket.getaddrinfo(place.raw_host.decode("ascii"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{shown(place.host)} cannot be found ({reason})", "check the address") from None
+    found = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+    for address in found:
+        if not allow_local and _is_local(address):
+            raise UsageError(
+                f"{shown(str(place))} leads into this machine or its network ({address})",
+                "give --allow-local-urls to allow it",
+            )
+    return found
+
+
+def _is_local(address: str) -> bool:
+    """Whether an IP address is anything but one of the public internet."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner:
+            return _is_local(str(inner))
+        if ip.is_site_local:  # outdated, but Python counts it as global
+            return True
+    return not ip.is_global or ip.is_multicast or ip.is_reserved
+
+
+def _ask(
+    place: httpx.URL, addresses: list[str], trust: ssl.SSLContext, most_bytes: int, until: float
+) -> Fetched | str:
+    """What is at `place`, asked at the first of `addresses` that answers; or where it redirects to."""
+    import httpx
+
+    from qwen_cli import __version__
+
+    headers = {
+        "Host": place.netloc.decode("ascii"),
+        "User-Agent": f"qwen-cli/{__version__}",
+        "Accept": "image/*, video/*, application/pdf, */*;q=0.1",
+        "Accept-Encoding": "identity",  # so that a few bytes do not become many
+    }
+    name = {"sni_hostname": place.raw_host.decode("ascii")}  # whose certificate it must be
+    fault: Exception = OSError("no address")
+    for address in addresses:
+        left = max(0.001, until - time.monotonic())
+        patience = httpx.Timeout(left, connect=min(left, _CONNECT))
+        try:
+            # A client for each: no cookies are kept.
+            with (
+                httpx.Client(verify=trust, trust_env=False, timeout=patience) as client,
+                client.stream(
+                    "GET", place.copy_with(host=address), headers=headers, extensions=name
+                ) as answer,
+            ):
+                return _content(answer, place, most_bytes, until)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            fault = error  # another of its addresses may answer: IPv6 often leads nowhere
+        except httpx.TimeoutException:
+            raise UsageError(f"{shown(str(place))} did not answer in time", _YOURSELF) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            fault = error
+            break
+    said = f"{shown(str(place))} cannot be fetched ({clean_name(str(fault)) or type(fault).__name__})"
+    raise UsageError(said, f"check the address, or {_YOURSELF}") from None
+
+
+def _content(answer: httpx.Response, place: httpx.URL, most_bytes: int, until: float) -> Fetched | str:
+    url = shown(str(place))
+    if answer.has_redirect_location:
+        return answer.headers["Location"]
+    if answer.status_code != 200:
+        status = f"{answer.status_code} {clean_name(answer.reason_phrase)}".strip()
+        raise UsageError(f"{url} answers {status}", f"check the address, or {_YOURSELF}")
+    too_large = UsageError(f"{url} is larger than {most_bytes:,} bytes", _YOURSELF)
+    length = answer.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) > most_bytes:
+        raise too_large
+    data = bytearray()
+    for block in answer.iter_bytes():  # what it says of its length is not relied on
+        data += block
+        if len(data) > most_bytes:
+            raise too_large
+        if time.monotonic() > until:
+            raise UsageError(f"{url} is too slow", _YOURSELF)
+    if not data:
+        raise UsageError(f"{url} is empty (0 bytes)", "check the address")
+    content_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return Fetched(bytes(data), content_type, PurePosixPath(unquote(place.path)).name or place.host)
