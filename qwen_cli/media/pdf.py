@@ -1,0 +1,116 @@
+"""Pages of a PDF as pictures."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from contextlib import nullcontext
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from qwen_cli.errors import UsageError
+from qwen_cli.media import files, room
+from qwen_cli.media.sizes import MAX_RATIO, MAX_TOKENS
+from qwen_cli.tasks.attachments import clean_name
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DPI = 200
+"""Dots per inch of a page, what scanners use for text. A4 has 1,654 × 2,339 and costs 3,800 tokens of 32²."""
+
+LARGEST = MAX_TOKENS * 32 * 32
+"""Pixels of a page; a poster gets fewer dots per inch. No model of the family sees more of a picture."""
+
+_POINT = 72  # PDF 32000-1, 8.3.2.3: units of a page in an inch
+_PART = re.compile(r"\s*([0-9]{1,9})\s*(?:(-)\s*([0-9]{1,9})?\s*)?")
+
+_ONE = threading.Lock()  # PDFium is for one thread at a time
+
+
+def pages(source: bytes | Path, selection: str | None, name: str) -> list[tuple[int, Image]]:
+    """(number, picture) of the chosen pages of a PDF, all of them by default, in the order of `selection`.
+
+    `selection` is "2", "1-3" or "1,4-", counted from 1. Raises `UsageError` for a PDF that is broken or
+    locked, for pages that are not there, and for more than 64 at once.
+    """
+    from pypdfium2 import PdfDocument, PdfiumError
+
+    shown = clean_name(name)
+    opened = nullcontext(BytesIO(source)) if isinstance(source, bytes) else files.opened(source)
+    with opened as file, _ONE:
+        _not_empty(file, shown)
+        try:
+            document = PdfDocument(file)
+        except PdfiumError as error:
+            if "password" in str(error).lower():  # before 5.0 the text is all it says
+                raise UsageError(
+                    f"{shown} is locked with a password", "save it without one: `qpdf --decrypt`"
+                ) from None
+            raise UsageError(f"{shown} is a broken PDF ({error})", "get a whole copy of it") from None
+        with document:
+            return _rendered(document, selection, shown)
+
+
+def _rendered(document: Any, selection: str | None, shown: str) -> list[tuple[int, Image]]:
+    from pypdfium2 import PdfiumError
+
+    numbers = chosen(selection, len(document), shown)
+    number = numbers[0]
+    try:
+        scales = []
+        for number in numbers:
+            wide, high = document.get_page_size(number - 1)
+            scales.append(_scale(wide, high, f"page {number} of {shown}"))
+        room.for_pages(
+            [size for _, size in scales], shown, f"choose some, as in `{shown}#1-{room.MOST_PAGES}`"
+        )
+        document.init_forms()  # or what was filled in does not show
+        found = []
+        for number, (scale, _) in zip(numbers, scales, strict=True):
+            page = document[number - 1]
+            found.append((number, page.render(scale=scale).to_pil()))
+            page.close()
+        return found
+    except PdfiumError as error:
+        raise UsageError(f"page {number} of {shown} is broken ({error})", "choose the others") from None
+
+
+def chosen(selection: str | None, count: int, shown: str) -> list[int]:
+    """The page numbers, from 1, that `selection` names of `count` pages. Raises `UsageError`."""
+    numbers: list[int] = []
+    for part in ["1-"] if selection is None else selection.split(","):
+        found = _PART.fullmatch(part)
+        if not found:
+            raise UsageError(f"{clean_name(selection or '')!r} chooses no pages of {shown}", _HOW)
+        first = int(found[1])
+        last = first if not found[2] else int(found[3]) if found[3] else max(first, count)
+        if first > last:
+            raise UsageError(f"pages {first}-{last} of {shown} run backwards", f"write {last}-{first}")
+        for number in (first, last):
+            if not 1 <= number <= count:
+                has = "1 page" if count == 1 else f"{count:,} pages"
+                raise UsageError(f"{shown} has {has}, there is no page {number:,}", _HOW)
+        numbers += range(first, last + 1)
+    return list(dict.fromkeys(numbers))
+
+
+_HOW = "choose as in `#2`, `#1-3` or `#1,4-`, counted from 1"
+
+
+def _scale(wide: float, high: float, shown: str) -> tuple[float, tuple[int, int]]:
+    """Pixels for a unit of a page, and the size of its picture. Raises `UsageError` for impossible pages."""
+    if not (0 < wide < math.inf and 0 < high < math.inf):
+        raise UsageError(f"{shown} has no size ({wide:g} × {high:g})", "choose the others")
+    if max(wide, high) > MAX_RATIO * min(wide, high):
+        raise UsageError(f"{shown} is more than {MAX_RATIO} times as long as wide", "choose the others")
+    scale = min(DPI / _POINT, math.sqrt(LARGEST / (wide * high)))
+    return scale, (math.ceil(wide * scale), math.ceil(high * scale))
+
+
+def _not_empty(file: BinaryIO, shown: str) -> None:
+    if not file.read(1):
+        raise UsageError(f"{shown} is empty (0 bytes)", "give another file")
+    file.seek(0)
