@@ -39,7 +39,8 @@ def answered(
     if job.kind == "events":
         result = _events(engine, items, job, detail, sampling)
     else:
-        live = job.kind in ("ask", "ocr", "markdown") and not as_json
+        # A document is cleaned when it is whole.
+        live = job.kind in ("ask", "ocr") and not as_json
         shower = Answer(raw=job.kind != "ask" or not sys.stdout.isatty(), fold=True) if live else None
         text = ""
         pieces = vision_job.ask(engine, looks, job, sampling)

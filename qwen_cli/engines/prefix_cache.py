@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 
 # Prompt tokens computed at once. Ctrl-C waits for one of these; larger ones are no quicker on a CPU.
 CHUNK_CPU, CHUNK_GPU = 512, 2048
+
+_CACHE_NAMES: dict[type, str] = {}
 
 
 class PrefixCache:
@@ -183,7 +184,7 @@ def _forward(model: Any, tokens: torch.Tensor, cache: Any, at: int | None = None
         positions = torch.arange(at, at + tokens.shape[1], device=model.device)
         given["position_ids"] = positions.expand(3, *tokens.shape)
     with torch.inference_mode():
-        given |= {_cache_name(type(model)): cache, "use_cache": True, "logits_to_keep": 1}
+        given |= {_cache_name(model): cache, "use_cache": True, "logits_to_keep": 1}
         output = model(input_ids=tokens.to(model.device), **given)
         # A copy in float32, as `generate` makes one: the choice of the token may write into it.
         return output.logits[:, -1].to(copy=True, dtype=torch.float32)
@@ -195,16 +196,19 @@ def _see(model: Any, inputs: Mapping[str, Any], cache: Any) -> torch.Tensor:
 
     with torch.inference_mode():
         language = model.model.language_model
-        states = language(**inputs, **{_cache_name(type(language)): cache}, use_cache=True)[0]
+        states = language(**inputs, **{_cache_name(language): cache}, use_cache=True)[0]
         return model.lm_head(states[:, -1]).to(copy=True, dtype=torch.float32)
 
 
-@functools.cache
 def _cache_name(model: Any) -> str:
     """What this release of the library calls the cache: from 5.24 on `cache`, with a warning for the old."""
     import inspect
 
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    kind = type(model)
+    if kind not in _CACHE_NAMES:
+        names = inspect.signature(kind.forward).parameters
+        _CACHE_NAMES[kind] = "cache" if "cache" in names else "past_key_values"
+    return _CACHE_NAMES[kind]
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -107,7 +107,8 @@ def _picture(item: Picture, seeing: Seeing, detail: Detail) -> Look:
     image = item.image
     least = detail.min_pixels or seeing.least * seeing.unit**2
     most = detail.max_pixels or max(least, seeing.most * seeing.unit**2)
-    size = sizes.fitted(*(detail.resize or image.size), seeing.unit, min_pixels=least, max_pixels=most)
+    wide, high = detail.resize or image.size
+    size = sizes.fitted(wide, high, seeing.unit, min_pixels=least, max_pixels=most)
     shown = image if image.size == size else image.resize(size)
     part = {"type": "image", "image": shown, "min_pixels": least, "max_pixels": most}
     return Look(item.name, part, size, image.size, sizes.tokens(*size, seeing.unit))
@@ -133,7 +134,9 @@ def _film(item: Film, seeing: Seeing, detail: Detail, told: Callable[[int, int],
             **budget,
         )
     else:
-        clip = video.clip_of(item.frames, item.times, item.name, **budget)
+        clip = video.clip_of(
+            item.frames, item.times or None, item.name, max_frames=detail.max_frames, told=told, **budget
+        )
     count, _, height, width = clip.frames.shape
     # Two frames are one step in time (temporal_patch_size of the family).
     tokens = sizes.tokens(width, height, seeing.unit) * -(-count // 2)

@@ -10,10 +10,20 @@ from typing import Any, Literal, TypeAlias
 from qwen_cli.engines.protocol import Engine, Sampling, Seeing, Stream
 from qwen_cli.errors import EngineError
 from qwen_cli.tasks import documents, grounding, video_events
+from qwen_cli.tasks import tables as csv
 from qwen_cli.tasks.grounding import Found
 from qwen_cli.tasks.vision import Look, message
 
 Kind: TypeAlias = Literal["ask", "ocr", "markdown", "html", "tables", "extract", "locate", "count", "events"]
+
+
+# Tables are taken out of a document's Markdown.
+_FORMS: dict[Kind, documents.Form] = {
+    "ocr": "ocr",
+    "markdown": "markdown",
+    "tables": "markdown",
+    "html": "html",
+}
 
 
 @dataclass(frozen=True)
@@ -47,9 +57,8 @@ def question(job: Job, seeing: Seeing) -> str:
         return f"{job.asked}\n\n{asked}" if job.asked else asked
     if job.kind == "events":
         return f"{video_events.PROMPT}\n{job.asked}" if job.asked else video_events.PROMPT
-    if job.kind == "ask":
-        return job.asked
-    return documents.prompt("markdown" if job.kind == "tables" else job.kind, seeing.boxes)
+    form = _FORMS.get(job.kind)
+    return documents.prompt(form, seeing.boxes) if form else job.asked
 
 
 def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> Stream:
@@ -57,8 +66,12 @@ def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> 
     schema = {"extract": job.schema, "events": video_events.SCHEMA}.get(job.kind)
     if job.kind != "ask":
         sampling = sampling.over(Sampling(temperature=0.0))
-    turn = message(looks, question(job, engine.capabilities.seeing))
-    return engine.chat([turn], schema=schema, sampling=sampling)
+    seeing = engine.capabilities.seeing
+    turns = [message(looks, question(job, seeing))]
+    if form := _FORMS.get(job.kind):
+        before = documents.system(form, seeing.boxes)
+        turns = [*([{"role": "system", "content": before}] if before else []), *turns]
+    return engine.chat(turns, schema=schema, sampling=sampling)
 
 
 def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Result:
@@ -80,7 +93,7 @@ def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Resu
         return Result(documents.clean_markdown(answer))
     if job.kind == "tables":
         rows = documents.tables(answer)
-        return Result("\n".join(documents.to_csv(table) for table in rows), rows)
+        return Result("\n".join(csv.to_csv(table) for table in rows), rows)
     return Result(answer.strip())
 
 
