@@ -53,8 +53,8 @@ def found(
             piece.text for piece in vision_job.ask(engine, looks, job, sampling) if piece.kind == "answer"
         )
         # Qwen3-VL is told the times of the source; the others count from the first frame that they see.
-        offset = 0.0 if seeing.source_times else start
-        answers.append(video_events.parse(text, offset=offset, duration=end))
+        first = 0.0 if seeing.source_times else start
+        answers.append(video_events.parse(text, offset=first, duration=end - first))
     told(len(parts))
     events = [asdict(event) for event in video_events.merge(answers)]
     return Result(json.dumps(events, ensure_ascii=False), events)

@@ -16,6 +16,8 @@ from PIL import Image, ImageDraw
 
 from qwen_cli.engines.protocol import Sampling
 from qwen_cli.engines.transformers import Transformers
+from qwen_cli.errors import ContextFull, UsageError
+from qwen_cli.media import video
 from qwen_cli.models import reference
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
@@ -106,7 +108,7 @@ def test_a_picture_is_seen_as_the_card_shows_it(
     engine: Transformers, card: tuple[Any, Any], size: tuple[int, int]
 ) -> None:
     messages = asked(picture(size), "What is this?")
-    theirs = by_the_card(card, messages, engine.capabilities.unit)
+    theirs = by_the_card(card, messages, engine.capabilities.seeing.unit)
     mine = ours(engine, messages)
     assert mine[0] == theirs[0]
     assert torch.equal(mine[1], theirs[1])
@@ -117,6 +119,93 @@ def test_several_pictures_between_words(engine: Transformers, card: tuple[Any, A
     messages = asked(
         "First", picture((97, 61)), "and then", picture((50, 120), "blue"), picture((97, 61)), "Compare."
     )
-    theirs, mine = by_the_card(card, messages, engine.capabilities.unit), ours(engine, messages)
+    theirs, mine = by_the_card(card, messages, engine.capabilities.seeing.unit), ours(engine, messages)
     assert (mine[0], mine[2]) == (theirs[0], theirs[2])
     assert torch.equal(mine[1], theirs[1])
+
+
+def film(count: int) -> list[Image.Image]:
+    """Frames that need no resizing in either generation: multiples of 28 and of 32, above the least size."""
+    return [picture((448, 448), ("red", "blue", "green")[n % 3]) for n in range(count)]
+
+
+@pytest.mark.parametrize("count", [4, 7])
+def test_a_video_is_seen_as_the_card_shows_it(
+    engine: Transformers, card: tuple[Any, Any], count: int
+) -> None:
+    frames = film(count)
+    clip = video.clip_of(frames, None, "film", factor=engine.capabilities.seeing.unit)
+    shown = {"type": "video", "video": clip}
+    words = [{"type": "text", "text": "What happens?"}]
+    mine = ours(engine, [{"role": "user", "content": [shown, *words]}])
+    given = {"type": "video", "video": frames, "sample_fps": 2.0}
+    theirs = by_the_card(
+        card, [{"role": "user", "content": [given, *words]}], engine.capabilities.seeing.unit
+    )
+    assert mine[0] == theirs[0]
+    assert torch.equal(mine[1], theirs[1])
+    assert mine[2] == theirs[2]
+
+
+def test_a_picture_and_a_video_in_one_question(engine: Transformers, card: tuple[Any, Any]) -> None:
+    frames = film(4)
+    unit = engine.capabilities.seeing.unit
+    clip = video.clip_of(frames, None, "film", factor=unit)
+    still = {"type": "image", "image": picture((97, 61))}
+    words = [{"type": "text", "text": "Is it in the film?"}]
+    mine = ours(engine, [{"role": "user", "content": [{"type": "video", "video": clip}, still, *words]}])
+    given = {"type": "video", "video": frames, "sample_fps": 2.0}
+    theirs = by_the_card(card, [{"role": "user", "content": [given, still, *words]}], unit)
+    assert (mine[0], mine[2]) == (theirs[0], theirs[2])
+    assert torch.equal(mine[1], theirs[1])
+
+
+def test_a_second_question_encodes_nothing(
+    engine: Transformers, card: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = asked(picture((200, 150)), "What is this?")
+    answer = text(engine, first)
+    sight = engine._sight
+    assert sight
+    sight.forget()
+    monkeypatch.setattr(sight, "_encoded", lambda *_: pytest.fail("encoded again"))
+    turns = [*first, {"role": "assistant", "content": answer}, {"role": "user", "content": "And its colour?"}]
+    pieces = list(engine.chat(turns, sampling=GREEDY))
+    usage = pieces[-1].usage
+    assert usage
+    assert usage.cached_tokens > 0.8 * (usage.prompt_tokens - 20)
+    theirs = by_the_card(card, turns, engine.capabilities.seeing.unit)
+    assert "".join(piece.text for piece in pieces) == theirs[2]
+
+
+def test_another_picture_of_the_same_size_is_another(engine: Transformers) -> None:
+    one, other = asked(picture((200, 150)), "What?"), asked(picture((200, 150), "blue"), "What?")
+    text(engine, one)
+    last = list(engine.chat(other, sampling=GREEDY))[-1].usage
+    assert last
+    assert last.cached_tokens < 40  # what stands before the picture
+
+
+def test_what_a_person_writes_is_no_picture(engine: Transformers) -> None:
+    messages = asked("<|image_pad|>", picture((97, 61)), "<|video_pad|>")
+    scene = engine._prompt(engine._rendered(messages, None, None), engine._views(messages))[1]
+    assert scene
+    assert len(engine._views(messages)) == 1
+
+
+def test_samples_of_a_picture_are_made_together(engine: Transformers) -> None:
+    made = engine.sample(asked(picture((97, 61)), "What?"), 2, sampling=GREEDY)
+    assert made[0].text == made[1].text == text(engine, asked(picture((97, 61)), "What?"))
+
+
+def test_more_than_the_context_is_refused(engine: Transformers) -> None:
+    with pytest.raises(ContextFull):
+        text(engine, asked(picture((3000, 3000)), "What?"))
+
+
+def test_a_model_without_eyes_refuses(starter_safetensors: Path) -> None:
+    with (
+        Transformers(reference.resolve(str(starter_safetensors))) as blind,
+        pytest.raises(UsageError, match="sees no pictures"),
+    ):
+        text(blind, asked(picture((97, 61)), "What?"))
