@@ -54,5 +54,7 @@ def rest(source: BinaryIO, name: str, head: bytes = b"") -> bytes:
     """`head` and what is left of `source`. Raises `UsageError` above 600 MB, so that an endless pipe ends."""
     data = head + source.read(LARGEST + 1 - len(head))
     if len(data) > LARGEST:
-        raise UsageError(f"{clean_name(name)} is larger than {LARGEST >> 20} MB", "make it smaller")
+        raise UsageError(
+            f"{clean_name(name)} is larger than {LARGEST >> 20} MB", "make it smaller; a video goes as a file"
+        )
     return data

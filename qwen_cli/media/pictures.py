@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -82,7 +83,7 @@ def frames(data: bytes, name: str) -> tuple[list[Image], list[float]] | None:
         count = getattr(image, "n_frames", 1)
         if image.format not in _ANIMATED or count - first < 2:
             return None
-        most = room.for_frames([image.size] * (count - first), clean_name(name))
+        most = room.for_frames(count - first, repeat(image.size, count - first), clean_name(name))
         shown: list[Image] = []
         times: list[float] = []
         now = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from qwen_cli.errors import UsageError
@@ -23,18 +23,19 @@ MOST_PAGES = 64
 _FEWER = "give every second one, or a video file"
 
 
-def for_frames(sizes: Sequence[tuple[int, int]], shown: str) -> int | None:
+def for_frames(count: int, sizes: Iterable[tuple[int, int]], shown: str) -> int | None:
     """Pixels that each frame of the film `shown` may keep, so that all fit; None where they fit as they are.
 
-    Raises `UsageError` for more than 4,096 frames, and for more than fit even with the pixels that a model
-    sees of a frame.
+    The `sizes` are not asked for where there are too many of them. Raises `UsageError` for more than 4,096
+    frames, and for more than fit even with the pixels that a model sees of a frame.
     """
-    if len(sizes) > MOST_FRAMES:
-        raise UsageError(f"{shown} has {len(sizes):,} frames, more than {MOST_FRAMES:,}", _FEWER)
-    if sum(wide * high for wide, high in sizes) <= TOGETHER:
+    if count > MOST_FRAMES:
+        raise UsageError(f"{shown} has {count:,} frames, more than {MOST_FRAMES:,}", _FEWER)
+    pixels = [wide * high for wide, high in sizes]
+    if sum(pixels) <= TOGETHER:
         return None
-    if sum(min(FRAME, wide * high) for wide, high in sizes) > TOGETHER:
-        raise UsageError(f"the {len(sizes):,} frames of {shown} are too large to hold together", _FEWER)
+    if sum(min(FRAME, one) for one in pixels) > TOGETHER:
+        raise UsageError(f"the {count:,} frames of {shown} are too large to hold together", _FEWER)
     return FRAME
 
 

@@ -1,0 +1,253 @@
+"""From the words of a command line to what is to be looked at: pictures and films, in the order given.
+
+A word is a picture, a PDF (`report.pdf#1-3`), a video, a folder of frames, an address, a pattern of names or
+"-" for what is piped in. What a file holds is told from its bytes first, from its name second.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from qwen_cli.errors import UsageError
+from qwen_cli.media import fetch, files, kinds, pdf, pictures, room
+from qwen_cli.tasks.attachments import clean_name
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LARGEST_DOWNLOAD = 256 << 20
+"""Bytes of what an address gives: it is held in memory."""
+
+PATIENCE = 120.0
+"""Seconds for an address altogether."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+|data:[^,\s]*,.*", re.IGNORECASE | re.DOTALL)
+_CHOSEN = re.compile(r"(.+\.pdf)#([^#]*)", re.IGNORECASE | re.DOTALL)
+_FRAGMENT = re.compile(r"(?:page=)?([0-9][0-9,-]*)")  # RFC 8118 has `#page=3`
+_PATTERN = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture, or a page of a document. `name` can be shown as it is."""
+
+    name: str
+    image: Image
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video file (`path`), or its frames and when each begins (`times`, in seconds; () where unknown)."""
+
+    name: str
+    path: Path | None
+    frames: tuple[Image, ...] = ()
+    times: tuple[float, ...] = ()
+
+
+Item: TypeAlias = Picture | Film
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The bytes of an input, and what is known of them: `pages` of a PDF, a server's `content_type`."""
+
+    data: bytes
+    name: str
+    pages: str | None = None
+    content_type: str = ""
+
+
+def is_input(word: str) -> bool:
+    """Whether a word is something to look at rather than a part of the question.
+
+    That is what exists, matches or is an address; and a single word that ends as pictures and videos do, so
+    that a mistyped name is told instead of asked about.
+    """
+    if word == "-" or _ADDRESS.fullmatch(word):
+        return True
+    base, _ = _divided(word)
+    named = kinds.PICTURE_NAME.search(base) or kinds.VIDEO_NAME.search(base) or base.lower().endswith(".pdf")
+    if named and not re.search(r"\s", word):
+        return True
+    return _exists(word) or _exists(base) or bool(_matches(base))
+
+
+def expand(words: Sequence[str]) -> list[str]:
+    """`words` with the patterns replaced by what they match, in natural order, and `~` by the home folder.
+
+    For shells that do not do it (Windows, quotes). Raises `UsageError` for a pattern that nothing matches.
+    """
+    found: list[str] = []
+    for word in words:
+        base, pages = _divided(word)
+        if word == "-" or _ADDRESS.fullmatch(word) or _exists(word, at_home=False):
+            found.append(word)
+        elif _exists(base) or not _PATTERN.search(base):
+            found.append(f"{_at_home(base)}{pages}")
+        elif matches := _matches(base):
+            found += [f"{match}{pages}" for match in matches]
+        else:
+            raise UsageError(f"no file matches {clean_name(word)!r}", "check the pattern")
+    return found
+
+
+def gather(
+    words: Sequence[str], *, video: bool = False, allow_local_urls: bool = False, scratch: Path
+) -> list[Picture | Film]:
+    """What the words name, in their order; a PDF or a scan becomes a picture for each page.
+
+    `video`: a file that is of no known kind is a video all the same. Videos that are not files are put into
+    the folder `scratch`. Raises `UsageError` for the first that cannot be had.
+    """
+    names = expand(words)
+    if names.count("-") > 1:
+        raise UsageError(f"{files.STDIN} is named {names.count('-')} times", "name it once")
+    items: list[Item] = []
+    for name in names:
+        found = _found(name, video, allow_local_urls)
+        items += _items(found, video, scratch) if isinstance(found, _Found) else found
+    return items
+
+
+def _found(word: str, video: bool, allow_local_urls: bool) -> _Found | list[Item]:
+    """The bytes that a word stands for; or, where they are not to be read as a whole, what they are."""
+    if word == "-":
+        with files.standard_input() as source:
+            return _Found(files.rest(source, files.STDIN), files.STDIN)
+    if _ADDRESS.fullmatch(word):
+        return _fetched(word, allow_local_urls)
+    base, pages = _divided(word)
+    if pages and _exists(word):
+        base, pages = word, ""  # a file that is called so
+    path, name = Path(base), clean_name(base)
+    if path.is_dir():
+        return [_folder(path, name)]
+    with files.opened(path) as source:
+        head = source.read(kinds.HEAD)
+        kind = _kind(head, name, video)
+        if kind == "video" and path.is_file():
+            return [Film(name, path)]
+        if kind == "pdf" and path.is_file():
+            return _pages(path, pages[1:] if pages else None, name)
+        return _Found(files.rest(source, name, head), name, pages[1:] if pages else None)
+
+
+def _items(found: _Found, video: bool, scratch: Path) -> list[Item]:
+    kind = _kind(found.data[: kinds.HEAD], found.name, video, found.content_type)
+    if kind == "pdf":
+        return _pages(found.data, found.pages, found.name)
+    if found.pages is not None:
+        raise UsageError(f"{found.name} is not a PDF, it has no pages to choose", "leave out what follows #")
+    if kind == "video":
+        return [Film(found.name, _kept(found, scratch))]
+    if moving := pictures.frames(found.data, found.name):
+        return [Film(found.name, None, tuple(moving[0]), tuple(moving[1]))]
+    seen = pictures.pages(found.data, found.name)
+    if len(seen) == 1:
+        return [Picture(found.name, seen[0])]
+    return [Picture(f"{found.name}#{number}", image) for number, image in enumerate(seen, 1)]
+
+
+def _kind(head: bytes, name: str, video: bool, content_type: str = "") -> kinds.Kind | None:
+    if not head:
+        raise UsageError(f"{name} is empty (0 bytes)", "give another file")
+    return kinds.kind_of(head, name, content_type) or ("video" if video else None)
+
+
+def _pages(source: bytes | Path, chosen: str | None, name: str) -> list[Item]:
+    return [Picture(f"{name}#{number}", image) for number, image in pdf.pages(source, chosen, name)]
+
+
+def _fetched(url: str, allow_local_urls: bool) -> _Found:
+    if url[:5].lower() == "data:":
+        inline = fetch.from_data_url(url)
+        return _Found(inline.data, inline.name, None, inline.content_type)
+    if url[:5].lower() == "file:":
+        raise UsageError(f"{fetch.shown(url)!r} is the address of a file", "give its path")
+    answer = fetch.fetch(url, allow_local=allow_local_urls, most_bytes=LARGEST_DOWNLOAD, seconds=PATIENCE)
+    kind = kinds.kind_of(answer.data[: kinds.HEAD])
+    if kind is None and "html" in answer.content_type:
+        raise UsageError(
+            f"{fetch.shown(url)} is a web page, not a picture", "give the address of the picture itself"
+        )
+    chosen = _FRAGMENT.fullmatch(url.partition("#")[2]) if kind == "pdf" else None
+    return _Found(answer.data, clean_name(answer.name), chosen and chosen[1], answer.content_type)
+
+
+def _folder(path: Path, name: str) -> Film:
+    """The pictures of a folder as the frames of one film. Raises `UsageError` where they cannot be that."""
+    try:
+        frames = [file for file in path.iterdir() if kinds.PICTURE_NAME.search(file.name)]
+    except OSError as error:
+        raise UsageError(f"{name!r} cannot be read: {error.strerror}", "check its permissions") from error
+    frames = sorted(
+        (file for file in frames if not file.name.startswith(".")), key=lambda f: _natural(f.name)
+    )
+    if len(frames) < 2:
+        held = "1 picture" if frames else "no pictures"
+        raise UsageError(f"the folder {name!r} holds {held}, a film needs 2", "name a picture or a video")
+    most = room.for_frames(len(frames), map(pictures.size, frames), name)
+    images: list[Image] = []
+    for file in frames:
+        image = room.shrunk(pictures.load(file), most)
+        if images and image.size != images[0].size:
+            raise UsageError(
+                f"{clean_name(str(file))} is {image.width} × {image.height}, the frames before it are"
+                f" {images[0].width} × {images[0].height}",
+                "make them alike, or name the pictures instead of the folder",
+            )
+        images.append(image)
+    return Film(name, None, tuple(images))
+
+
+def _kept(found: _Found, scratch: Path) -> Path:
+    """A file of the bytes of a video: what reads videos seeks in them."""
+    suffix = kinds.VIDEO_NAME.search(found.name)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=scratch, suffix=suffix[0].lower() if suffix else ".mp4", delete=False
+        ) as file:
+            file.write(found.data)
+    except OSError as error:
+        raise UsageError(f"{found.name} does not go into {scratch}: {error.strerror}", "make room") from error
+    return Path(file.name)
+
+
+def _divided(word: str) -> tuple[str, str]:
+    """("report.pdf", "#1-3") of "report.pdf#1-3"; of other words all and ""."""
+    found = _CHOSEN.fullmatch(word)
+    return (found[1], f"#{found[2]}") if found else (word, "")
+
+
+def _at_home(word: str) -> str:
+    try:
+        return str(Path(word).expanduser()) if word.startswith("~") else word
+    except RuntimeError:  # nobody of that name
+        return word
+
+
+def _exists(word: str, *, at_home: bool = True) -> bool:
+    try:
+        return bool(word) and Path(_at_home(word) if at_home else word).exists()
+    except (OSError, ValueError):  # longer than any name, as questions are; or not a name at all
+        return False
+
+
+def _matches(pattern: str) -> list[str]:
+    """The files that a pattern matches, in natural order."""
+    if not _PATTERN.search(pattern) or "\0" in pattern:
+        return []
+    return sorted(glob.glob(_at_home(pattern), recursive=True), key=_natural)  # noqa: PTH207  may be absolute
+
+
+def _natural(name: str) -> list[str | int]:
+    """So that "frame 9" comes before "frame 10"."""
+    return [int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", name)]
