@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qwen_cli.commands.opening import say
 from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.shown import clean_name
 from qwen_cli.tasks import attachments
 from qwen_cli.tasks.conversation import Content, Events
 from qwen_cli.ui import clipboard
@@ -73,7 +74,7 @@ def file(talk: Talk, argument: str) -> None:
         talk.attached, talk.images = [], []
     for path in _paths(argument) if argument not in ("", "-") else ():
         talk.attached.append((str(path), attachments.read_text(path)))
-    attached = [f"{attachments.clean_name(name)} ({len(text):,} characters)" for name, text in talk.attached]
+    attached = [f"{clean_name(name)} ({len(text):,} characters)" for name, text in talk.attached]
     say(f"attached: {', '.join(attached)}" if attached else "no files are attached")
 
 
@@ -92,7 +93,7 @@ def image(talk: Talk, argument: str) -> None:
         raise UsageError("/image needs a file", "write /image PATH")
     for path in _paths(argument):
         talk.images.append(attachments.read_image(path))
-        say(f"attached: {attachments.clean_name(path.name)}")
+        say(f"attached: {clean_name(path.name)}")
 
 
 def copy(talk: Talk, argument: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from qwen_cli.errors import UsageError
-from qwen_cli.tasks.attachments import clean_name
+from qwen_cli.shown import clean_name
 
 LARGEST = 600 << 20
 """Bytes of a picture or document that is read whole: an uncompressed picture of the largest size, RGB."""

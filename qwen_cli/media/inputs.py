@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from qwen_cli.errors import UsageError
 from qwen_cli.media import fetch, files, kinds, pdf, pictures, room
-from qwen_cli.tasks.attachments import clean_name
+from qwen_cli.shown import clean_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from qwen_cli.errors import UsageError
 from qwen_cli.media import files, kinds, room
 from qwen_cli.media.sizes import MAX_RATIO
-from qwen_cli.tasks.attachments import clean_name
+from qwen_cli.shown import clean_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image

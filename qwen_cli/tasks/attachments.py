@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from qwen_cli.errors import UsageError
+from qwen_cli.shown import clean_name
 
 LARGEST = 8 << 20
 """Bytes. More than the longest context of the family holds (1M tokens, about 4 bytes each)."""
@@ -59,9 +60,6 @@ _LANGUAGES = {
     "zsh": "bash",
 }
 _NAMES = {"dockerfile": "dockerfile", "makefile": "makefile", "cmakelists.txt": "cmake"}
-
-# Controls (escape sequences begin with one) and characters that reverse or hide text.
-_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
 def read_text(path: Path | str) -> str:
@@ -128,11 +126,6 @@ def language(name: str) -> str:
         return _NAMES[path.name.lower()]
     suffix = path.suffix[1:].lower()
     return _LANGUAGES.get(suffix, suffix if re.fullmatch(r"[a-z0-9+#]{1,12}", suffix) else "")
-
-
-def clean_name(name: str) -> str:
-    """A file name as it can be shown: control and invisible characters are replaced by "?"."""
-    return _UNSHOWABLE.sub("?", name)
 
 
 def _heading(name: str) -> str:

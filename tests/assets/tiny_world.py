@@ -1,7 +1,6 @@
 """Synthetic pictures and videos of coloured shapes, with what there is to say about them.
 
-What the tiny model in this folder was trained on and is tested with: training draws from odd seeds, tests from
-even ones.
+What a tiny model is trained on and tested with: training draws from odd seeds, tests from even ones.
 """
 
 from __future__ import annotations

@@ -111,7 +111,9 @@ def batch(processor: Any, chance: random.Random, kind: str, size: int = BATCH) -
 def encoded(processor: Any, texts: list[str], seen: list[list[Any]], kind: str) -> dict[str, Any]:
     if kind != "time":
         return dict(
-            processor(text=texts, images=[[p] for (p,) in seen], padding=True, return_tensors="pt", do_resize=False)
+            processor(
+                text=texts, images=[[p] for (p,) in seen], padding=True, return_tensors="pt", do_resize=False
+            )
         )
     told = transformers.video_utils.VideoMetadata(
         total_num_frames=world.FRAMES, fps=world.FPS, frames_indices=list(range(world.FRAMES))
@@ -150,7 +152,9 @@ def accuracy(model: Any, processor: Any, kind: str, count: int = 48) -> float:
 def tokenizer() -> Any:
     """Byte-level BPE as Qwen's, each digit by itself, learnt from what the model is to say and hear."""
     chance = random.Random(1)
-    texts = [text for _ in range(300) for kind in ("name", "box", "time") for text in sample(chance, kind)[1:]]
+    texts = [
+        text for _ in range(300) for kind in ("name", "box", "time") for text in sample(chance, kind)[1:]
+    ]
     texts += ["You are a helpful assistant.", "system", "user", "assistant"] * 50
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.Sequence(

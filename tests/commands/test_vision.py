@@ -1,0 +1,124 @@
+"""`qwen vision` as a person runs it. What the model says is no matter here: its weights are random."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+import small_models
+from PIL import Image, ImageDraw
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, starter_safetensors: Path) -> tuple[str, ...]:
+    folder = small_models.make_seeing("Qwen2_5_VL", tmp_path_factory.mktemp("vl"), starter_safetensors)
+    return ("--model", str(folder), "--engine", "transformers", "--temperature", "0", "--max-tokens", "8")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> str:
+    image = Image.new("RGB", (320, 240), "white")
+    ImageDraw.Draw(image).ellipse((20, 20, 120, 120), fill="red")
+    image.save(tmp_path / "photo.png")
+    return str(tmp_path / "photo.png")
+
+
+def test_a_question_is_answered_on_stdout_and_its_cost_told_on_stderr(qwen, model, photo: str) -> None:
+    done = qwen("vision", photo, "What", "is", "this?", *model)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert done.stderr == f"{photo}: 308 × 252 (from 320 × 240), 99 tokens\n"
+    trace = json.loads(qwen("vision", photo, "What is this?", "--json", *model).stdout)
+    assert trace["answer"] == done.stdout.strip()
+    assert trace["inputs"] == [{"name": photo, "seen": [308, 252], "tokens": 99}]
+
+
+def test_a_dry_run_tells_the_cost_and_asks_nothing(qwen, model, photo: str) -> None:
+    done = qwen("vision", photo, photo, "--resize", "56x84", "--dry-run", "--json", *model)
+    one = {"name": photo, "width": 56, "height": 84, "frames": 0, "tokens": 6}
+    assert json.loads(done.stdout) == {"inputs": [one, one], "tokens": 12, "context": 2048}
+
+
+def test_what_does_not_fit_is_shown_smaller_and_that_is_said(qwen, model, tmp_path: Path) -> None:
+    Image.new("RGB", (3000, 2000), "white").save(tmp_path / "p.png")
+    done = qwen("vision", str(tmp_path / "p.png"), "What?", "--quiet", *model)
+    assert done.returncode == 0, done.stderr
+    assert "do not fit a context of 2,048: shown smaller" in done.stderr
+
+
+def test_many_inputs_are_a_line_each_and_go_on_where_they_were(
+    qwen, model, photo: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    other, broken = str(tmp_path / "other.jpg"), str(tmp_path / "broken.png")
+    Image.open(photo).convert("RGB").save(other)
+    Path(broken).write_bytes(Path(photo).read_bytes()[:200])
+    done = qwen("vision", photo, broken, other, "What?", "--out", str(out), *model)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert done.returncode == 1
+    assert [row["input"] for row in rows] == [photo, broken, other]
+    assert ["error" in row for row in rows] == [False, True, False]
+    assert "2 of 3 answered" in done.stdout
+    Path(broken).write_bytes(Path(photo).read_bytes())
+    again = qwen("vision", photo, broken, other, "What?", "--out", str(out), *model)
+    assert again.returncode == 0, again.stderr
+    assert "2 of 3 are there already" in again.stderr
+    assert all("answer" in json.loads(line) for line in out.read_text().splitlines())
+    refused = qwen("vision", photo, "Another question?", "--out", str(out), *model)
+    assert refused.returncode == 2
+
+
+def test_questions_are_asked_for_and_the_picture_is_looked_at_once(home, model, photo: str) -> None:
+    terminal = pexpect.spawn(
+        sys.executable,
+        ["-m", "qwen_cli", "vision", photo, "--no-show", *model],
+        encoding="utf-8",
+        timeout=120,
+    )
+    terminal.expect("Ctrl-D leaves")
+    for question in ("What is this?", "And its colour?"):
+        terminal.send(f"{question}\r")
+        terminal.expect("\n.*>")
+    terminal.sendeof()
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to look at"),
+        (["no-such.png", "What?"], "no-such.png"),
+        (["{picture}"], "there is no question"),
+        (["{picture}", "--ocr", "--html"], "exclude each other"),
+        (["{picture}", "x", "--points"], "--locate"),
+        (["{picture}", "--locate", " "], "--locate is empty"),
+        (["{picture}", "x", "--resize", "big"], "'big'"),
+        (["{picture}", "x", "--quiet", "--json"], "exclude each other"),
+        (["{picture}", "x", "--start", "5", "--end", "2"], "--end 2"),
+        (["{picture}", "--extract", "no-such.json"], "no-such.json"),
+        (["{text}", "What?"], "text.png"),
+        (["{long}", "What?"], "200 times"),
+        (["http://127.0.0.1:9/x.png", "What?"], "--allow-local-urls"),
+    ],
+)
+def test_bad_input_is_one_line(qwen, tmp_path: Path, arguments: list[str], said: str) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "picture.png")
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("RGB", (3000, 10)).save(tmp_path / "long.png")
+    names = {name: str(tmp_path / f"{name}.png") for name in ("picture", "text", "long")}
+    done = qwen("vision", *[a.format(**names) for a in arguments], "--model", "starter")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_model_without_eyes_says_so(qwen, photo: str) -> None:
+    done = qwen("vision", photo, "What?", "--model", "starter", "--context", "1024")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "sees no pictures" in done.stderr
