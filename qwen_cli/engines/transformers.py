@@ -105,8 +105,8 @@ class Transformers:
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
     ) -> Stream:
-        text = self._rendered(messages, tools, thinking)
         views = self._views(messages)
+        text = self._rendered(messages, tools, thinking)
         thinks = self.capabilities.thinking is not None and not prompts.thinking_is_off(text)
         if schema is not None and thinks and not prompts.opened(text):
             text += f"{OPEN}\n"  # so that it is certain where thinking ends and the schema begins
@@ -134,8 +134,8 @@ class Transformers:
         thinking: bool | int | None = None,
     ) -> list[Completion]:
         raw = isinstance(prompt, str)
-        text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking)
         views = [] if isinstance(prompt, str) else self._views(prompt)
+        text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking)
         thinks = not raw and self.capabilities.thinking is not None and not prompts.thinking_is_off(text)
         done: list[Completion] = []
         while len(done) < n:
@@ -149,7 +149,8 @@ class Transformers:
     ) -> int:
         if isinstance(prompt, str):
             return len(self._ids(prompt))
-        return len(self._prompt(self._rendered(prompt, tools, None), self._views(prompt))[0])
+        views = self._views(prompt)
+        return len(self._prompt(self._rendered(prompt, tools, None), views)[0])
 
     def lanes(self, n: int, *, going_on: bool = False) -> list[Engine]:
         return [self]

@@ -69,14 +69,13 @@ def by_the_card(
 
     model, processor = card
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    third = unit == 32
+    # With the frames' metadata for all generations: the rate that Qwen2.5-VL's card gives instead is not
+    # heeded by transformers 5, which then takes 24 frames a second.
     images, videos, more = process_vision_info(
-        messages, image_patch_size=unit // 2, return_video_kwargs=True, return_video_metadata=third
+        messages, image_patch_size=unit // 2, return_video_kwargs=True, return_video_metadata=True
     )
     told: dict[str, Any] = {}
-    if rates := more.pop("fps", None):  # transformers 5 takes one rate for all, where the card gives a list
-        told["fps"] = rates[0]
-    if videos is not None and third:
+    if videos is not None:
         videos, metadata = map(list, zip(*videos, strict=True))
         told["video_metadata"] = metadata
     inputs = processor(
@@ -129,7 +128,7 @@ def film(count: int) -> list[Image.Image]:
     return [picture((448, 448), ("red", "blue", "green")[n % 3]) for n in range(count)]
 
 
-@pytest.mark.parametrize("count", [4, 7])
+@pytest.mark.parametrize("count", [4, 8])
 def test_a_video_is_seen_as_the_card_shows_it(
     engine: Transformers, card: tuple[Any, Any], count: int
 ) -> None:
