@@ -54,8 +54,8 @@ def order() -> list[str]:
     """Installed readers in the order tried: torchcodec, PyAV, decord, the forced one before all others.
 
     torchcodec may be installed and useless: it needs FFmpeg's shared libraries, which it does not bring; PyAV
-    brings its own. decord comes last: it hangs on some files, and 0.6 gives neighbouring frames of MPEG-TS, AVI
-    and some MP4. "torchvision" means PyAV, which it read with until it gave up reading videos. Raises
+    brings its own. decord comes last: it hangs on some files, and 0.6 gives neighbours of frames of MPEG-TS,
+    AVI and some MP4. "torchvision" means PyAV, which it read with until it gave up reading videos. Raises
     `UsageError` when the one that is forced is not there.
     """
     names = [name for name, module in _MODULES.items() if find_spec(module) is not None]
