@@ -52,6 +52,11 @@ class Features:
     deep: tuple[torch.Tensor, ...] = ()
 
 
+def has_processor(folder: Path) -> bool:
+    """Whether a model's folder says how pictures are prepared for it (under the old name or the new)."""
+    return any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
+
+
 class Sight:
     """The eyes of a loaded model. Raises `EngineError` where the folder has no processor."""
 

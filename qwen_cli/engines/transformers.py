@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines import bare_calls, kv_file, transformers_load
+from qwen_cli.engines import bare_calls, kv_file, sight, transformers_load
 from qwen_cli.engines import transformers_prompt as prompts
 from qwen_cli.engines.answer import Answer
 from qwen_cli.engines.chat_template import thinking_mode
@@ -26,7 +26,6 @@ from qwen_cli.engines.protocol import (
     seeing,
 )
 from qwen_cli.engines.sampling import effective, recommended
-from qwen_cli.engines.sight import Sight
 from qwen_cli.engines.text_stream import TokenTable
 from qwen_cli.engines.thinking import CLOSE, OPEN
 from qwen_cli.engines.token_choice import Grammar, TokenChoice
@@ -74,9 +73,9 @@ class Transformers:
         self._model: Any = transformers_load.model(
             weights, dtype=dtype, device=device, adapters=adapters, trust_remote_code=trust_remote_code
         )
-        self._sight: Sight | None = None
-        if shape.vision:
-            self._sight = Sight(weights.path, self._model, trust_remote_code=trust_remote_code)
+        self._sight: sight.Sight | None = None
+        if shape.vision and sight.has_processor(weights.path):  # without one it is a model for text
+            self._sight = sight.Sight(weights.path, self._model, trust_remote_code=trust_remote_code)
         self._context = transformers_load.context(weights, shape, self._model, context)
         self._cache = PrefixCache(self._model)
         self.capabilities = Capabilities(

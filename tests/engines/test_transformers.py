@@ -379,7 +379,7 @@ class TestBadInput:
         with pytest.raises(UsageError, match="schema"):
             list(engine.chat(QUESTION, schema={"type": "strong"}))
         picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
-        with pytest.raises(UsageError, match="text alone"):
+        with pytest.raises(UsageError, match="sees no pictures"):
             list(engine.chat(picture))
 
     def test_loading_says_nothing(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
