@@ -18,12 +18,10 @@ STDIN = "standard input"
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file to read from. Raises `UsageError` where it is missing, a folder, unreadable, or fails later."""
-    shown = clean_name(str(path))
+def faults(shown: str) -> Iterator[None]:
+    """What goes wrong with a file while it is opened and read becomes a `UsageError` that names it."""
     try:
-        with path.open("rb") as file:
-            yield file
+        yield
     except FileNotFoundError:
         raise UsageError(f"no file {shown!r}", "check the name") from None
     except IsADirectoryError:
@@ -31,6 +29,13 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"{shown!r} cannot be read: {reason}", "check its permissions") from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read from. Raises `UsageError` where it is missing, a folder, unreadable, or fails later."""
+    with faults(clean_name(str(path))), path.open("rb") as file:
+        yield file
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from qwen_cli.errors import UsageError
+from qwen_cli.media import files
 from qwen_cli.shown import clean_name
 
 LARGEST = 8 << 20
@@ -134,7 +135,7 @@ def _heading(name: str) -> str:
 
 def _bytes(path: Path | str, shown: str, most: int = LARGEST) -> bytes:
     """At most one byte more than may be sent, so that an endless device ends too."""
-    try:
+    with files.faults(shown):
         if str(path) == "-":
             source: BinaryIO | None = getattr(sys.stdin, "buffer", None)
             if source is None:
@@ -142,13 +143,6 @@ def _bytes(path: Path | str, shown: str, most: int = LARGEST) -> bytes:
             return source.read(most + 1)
         with Path(path).open("rb") as file:
             return file.read(most + 1)
-    except FileNotFoundError:
-        raise UsageError(f"no file {shown!r}", "check the name") from None
-    except IsADirectoryError:
-        raise UsageError(f"{shown!r} is a folder", "name the files in it") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"{shown!r} cannot be read: {reason}", "check its permissions") from error
 
 
 def _binary(shown: str) -> UsageError:
