@@ -185,6 +185,16 @@ class Sight:
         return View("video", grid, text, key, slices, pair / clip.sampled_fps)
 
 
+@dataclass
+class _Run:
+    """Tokens `start` to `stop` of a prompt that follow each other in `view`, the first its `number`th."""
+
+    start: int
+    stop: int
+    view: View
+    number: int
+
+
 class Scene:
     """A prompt with visual tokens. `keys` are its tokens as the KV cache knows them: two pictures never have
     one in common."""
@@ -199,7 +209,7 @@ class Scene:
             2: iter([v for v in views if v.kind == "video"]),
         }
         self.keys = list(ids)
-        self._spans: list[tuple[int, View, int]] = []  # (token, view, which of the view's tokens)
+        self._runs: list[_Run] = []
         left = {1: 0, 2: 0}
         current: dict[int, tuple[View, int]] = {}
         for at, kind in enumerate(types):
@@ -210,7 +220,11 @@ class Scene:
                 current[kind] = view, 0
                 left[kind] = view.grid[0] * view.grid[1] * view.grid[2] // sight._merge**2
             view, number = current[kind]
-            self._spans.append((at, view, number))
+            last = self._runs[-1] if self._runs else None
+            if last and last.stop == at and last.view is view:
+                last.stop = at + 1
+            else:
+                self._runs.append(_Run(at, at + 1, view, number))
             self.keys[at] = -view.key - number
             current[kind] = view, number + 1
             left[kind] -= 1
@@ -234,8 +248,12 @@ class Scene:
         embeds = self._model.get_input_embeddings()(torch.tensor([self.ids[start:stop]]).to(device))
         mask = torch.zeros(1, stop - start, dtype=torch.bool, device=embeds.device)
         deep: list[list[torch.Tensor]] = []
-        for first, last, view, number in self._runs(start, stop):
-            seen = self._sight.features(view)
+        for run in self._runs:
+            first, last = max(run.start, start), min(run.stop, stop)
+            if first >= last:
+                continue
+            seen = self._sight.features(run.view)
+            number = run.number + first - run.start
             rows = slice(number, number + last - first)
             embeds[0, first - start : last - start] = seen.embeds[rows].to(embeds.device, embeds.dtype)
             mask[0, first - start : last - start] = True
@@ -248,21 +266,6 @@ class Scene:
             layers = zip(*deep, strict=True)
             given |= {"visual_pos_masks": mask, "deepstack_visual_embeds": [torch.cat(x) for x in layers]}
         return given
-
-    def _runs(self, start: int, stop: int) -> Iterator[tuple[int, int, View, int]]:
-        """Visual tokens from `start` to `stop` that follow each other: (first, last + 1, view, its token)."""
-        run: tuple[int, int, View, int] | None = None
-        for at, view, number in self._spans:
-            if not start <= at < stop:
-                continue
-            if run and at == run[1] and view is run[2]:
-                run = (run[0], at + 1, view, run[3])
-                continue
-            if run:
-                yield run
-            run = (at, at + 1, view, number)
-        if run:
-            yield run
 
 
 def without_placeholders(text: str) -> str:

@@ -7,12 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
+from qwen_cli.engines.protocol import Boxes
 from qwen_cli.errors import UsageError
 from qwen_cli.tasks import loose
 
-Convention: TypeAlias = Literal["tags", "absolute", "thousand"]
+Convention: TypeAlias = Boxes
 """How a generation writes coordinates. "tags": Qwen2-VL, `<|box_start|>(x1,y1),(x2,y2)<|box_end|>` in
 thousandths of the picture (QwenLM/Qwen3-VL issue 189). "absolute": Qwen2.5-VL, JSON in pixels of the picture
 as it was resized for the model (QwenLM/Qwen2.5-VL cookbooks/spatial_understanding.ipynb). "thousand":
