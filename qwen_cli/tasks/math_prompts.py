@@ -51,20 +51,27 @@ _EXAMPLE: dict[Language, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Nudge:
-    """What brings a model to a program: the beginning of it, or where answers cannot be begun, a request."""
+    """What brings a model to a program, and to its answer: the beginning of it, or where answers cannot be
+    begun, a request."""
 
     begin: str
     ask: str
+    conclude: str
+    ask_answer: str
 
 
 NUDGE: dict[Language, Nudge] = {
     "en": Nudge(
         "Let me compute this with a program.\n\n```python\n",
         "Now write a Python program in a ```python block that computes the answer and prints it.",
+        r"The final answer is \boxed{",
+        r"Now put the final answer alone within \boxed{}.",
     ),
     "zh": Nudge(
         "下面用程序来计算。\n\n```python\n",
         "现在请在 ```python 代码块中写一个计算并打印答案的 Python 程序。",
+        r"最终答案是 \boxed{",
+        r"现在请只将最终答案放在 \boxed{} 中。",
     ),
 }
 PICTURED: dict[Language, str] = {"en": "Solve the problem in the picture.", "zh": "请解答图中的题目。"}

@@ -24,9 +24,10 @@ OUTPUT_CHARACTERS = 400
 LIMITS = Limits(wall_seconds=5.0)
 MAX_ROUNDS = 6
 MAX_TOKENS = 2_048  # of one generation
-# Of words before the first program of a model that is brought to one. The starter's reach 350 where they lead
+# Of words between the programs of a model that is brought to them. The starter's reach 350 where they lead
 # anywhere; those that go on count the same steps until they are cut.
 WORDS = 640
+_ANSWER = 64  # tokens of an answer whose beginning is given
 
 # A closed block ends the turn; what a run printed is ours to write, not the model's.
 STOPS = ("\n```\n", "```output")
@@ -133,14 +134,16 @@ def solve(
     usage = begun.usage if begun else Usage()
     stop: str = usage.stop_reason
     failed = 0
-    nudged = False
-    brief = beginning(engine, sampling, nudge).max_tokens != limited(sampling).max_tokens
+    nudged = concluded = False
+    brief = beginning(engine, sampling, nudge)
+    asked = brief
     going = begun is None
     while True:
         if going:
             try:
-                asked = beginning(engine, sampling, nudge) if brief else limited(sampling)
                 stop_at = stops(engine, nudge if not written.runs else None)
+                if concluded and turn.continues:
+                    stop_at = ("\n",)
                 pieces = turn.ask(written, replace(asked, stop=stop_at))
                 for piece in pieces:
                     written.add(piece)
@@ -151,20 +154,26 @@ def solve(
                 stop = "context"
                 break
         going = True
-        if brief and nudge and stop == "length" and not written.runs:
-            brief = False
-            if not written.open:  # else it is writing a program
+        if concluded:
+            break
+        if nudge and stop == "length" and asked is brief and brief != limited(sampling):
+            asked = limited(sampling)
+            if written.open:
+                continue  # it is writing a program
+            if written.runs:
+                concluded, asked = True, replace(asked, max_tokens=_ANSWER)
+                yield Piece(turn.say(written, nudge.conclude, nudge.ask_answer))
+            else:
                 nudged = True
-                yield Piece(turn.nudge(written, nudge))
+                yield Piece(turn.say(written, nudge.begin, nudge.ask))
             continue
-        brief = False
         code = written.program()
         if code is None:
             if stop == "stop" and written.close_other():
                 continue
             if stop == "stop" and nudge and not written.runs and not nudged:
-                nudged = True
-                yield Piece(turn.nudge(written, nudge))
+                nudged, asked = True, limited(sampling)
+                yield Piece(turn.say(written, nudge.begin, nudge.ask))
                 continue
             break
         if stop in ("length", "context"):
@@ -177,6 +186,7 @@ def solve(
             break
         run = _run(sandbox, code, last=len(written.runs) + 1 == max_rounds)
         written.put(run)
+        asked = brief
         yield run
         failed = 0 if run.outcome.status == "ok" else failed + 1
         if patience is not None and failed >= patience:
@@ -217,7 +227,7 @@ def limited(sampling: Sampling) -> Sampling:
 
 
 def beginning(engine: Engine, sampling: Sampling, nudge: math_prompts.Nudge | None) -> Sampling:
-    """`limited`, but with `nudge` for no more than the words before the first program. Thinking takes what it
+    """`limited`, but with `nudge` for no more than the words between programs. Thinking takes what it
     takes."""
     most = limited(sampling)
     if nudge is None or engine.capabilities.thinking is not None or (most.max_tokens or 0) <= WORDS:
@@ -319,15 +329,20 @@ class _Turn:
         self._engine, self._messages, self._thinking = engine, messages, thinking
         self._prompt = rendered(engine, messages, thinking)
 
-    def nudge(self, written: _Written, nudge: math_prompts.Nudge) -> str:
-        """Have the model go on with a program. The text that was added to what it wrote."""
+    @property
+    def continues(self) -> bool:
+        """Whether the model goes on with its own text, so that a sentence can be begun for it."""
+        return self._prompt is not None
+
+    def say(self, written: _Written, begin: str, ask: str) -> str:
+        """Have the model go on with what is begun for it, or asked. The text added to what it wrote."""
         before = len(written.text)
-        if self._prompt is not None:
+        if self.continues:
             # It may have been stopped inside a formula that was to hold the answer.
             opened = next((o for o in _FORMULAS if written.text.rstrip().endswith(o)), None)
-            written.text += f"…{_FORMULAS[opened]}\n\n{nudge.begin}" if opened else f"\n\n{nudge.begin}"
+            written.text += f"…{_FORMULAS[opened]}\n\n{begin}" if opened else f"\n\n{begin}"
         else:
-            written.say(nudge.ask)
+            written.say(ask)
         return written.text[before:]
 
     def ask(self, written: _Written, sampling: Sampling) -> Stream:

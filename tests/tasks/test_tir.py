@@ -177,6 +177,24 @@ def test_a_program_that_began_late_is_finished(box: Sandbox) -> None:
     assert (solution.answer, solution.printed) == ("42", "42")
 
 
+def test_words_after_a_program_that_lead_nowhere_are_brought_to_an_answer(box: Sandbox) -> None:
+    rambles = [Piece("It is 42, and 42, and"), end("length")]
+    model = Rendered(*says(CODE), rambles, *says("42}."))
+    nudge = math_prompts.NUDGE["en"]
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=nudge))
+    assert (solution.answer, solution.stop) == ("42", "stop")
+    assert model.prompts[2].endswith(f"and 42, and\n\n{nudge.conclude}")
+
+
+def test_an_answer_is_asked_for_where_it_cannot_be_begun(box: Sandbox) -> None:
+    model = Scripted(*says(CODE), [Piece("It is 42, and 42, and"), end("length")], *says(BOXED))
+    model.capabilities = replace(model.capabilities, thinking=None)
+    nudge = math_prompts.NUDGE["en"]
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=nudge))
+    assert (solution.answer, solution.stop) == ("42", "stop")
+    assert model.seen[2][0][-1] == {"role": "user", "content": nudge.ask_answer}
+
+
 def test_a_length_that_was_asked_for_is_kept(box: Sandbox) -> None:
     model = Rendered([Piece("Count."), end("length")])
     sampling = Sampling(max_tokens=5)
