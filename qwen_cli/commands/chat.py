@@ -27,6 +27,7 @@ def _sessions(incomplete: str) -> list[str]:
     return [name for name in sessions.names() if name.startswith(incomplete)]
 
 
+@options.grouped
 def chat(
     message: Annotated[
         list[str] | None,
@@ -75,21 +76,9 @@ def chat(
     ] = None,
     mcp: Annotated[Path | None, typer.Option("--mcp", help="MCP servers file (mcpServers).")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Run tools without asking.")] = False,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    endpoint: options.Endpoint = None,
-    context: options.Context = None,
-    adapter: options.Adapter = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    top_k: options.TopK = None,
-    min_p: options.MinP = None,
-    repetition_penalty: options.RepetitionPenalty = None,
-    presence_penalty: options.PresencePenalty = None,
-    frequency_penalty: options.FrequencyPenalty = None,
-    seed: options.Seed = None,
-    max_tokens: options.MaxTokens = None,
+    loading: options.Loading = options.Loading(),
+    drawing: options.Drawing = options.Drawing(),
+    penalties: options.Penalties = options.Penalties(),
     stop: options.Stop = None,
 ) -> None:
     """Talk with a Qwen model.
@@ -99,20 +88,11 @@ def chat(
     """
     settings = options.merged(
         config.load(),
-        model=model,
-        engine=engine,
-        endpoint=endpoint,
-        context=context,
+        loading,
+        drawing,
+        penalties,
         system=system,
         overflow=overflow,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        presence_penalty=presence_penalty,
-        frequency_penalty=frequency_penalty,
-        max_tokens=max_tokens,
         thinking_budget=thinking_budget,
     )
     if raw and as_json:
@@ -129,10 +109,10 @@ def chat(
 
     with (
         _toolbox(tools or [], mcp or settings.get("mcp"), yes=yes, asks=question is None) as toolbox,
-        open_engine(settings, adapters=adapter or (), trust_remote_code=trust_remote_code) as loaded,
+        open_engine(settings, loading) as loaded,
     ):
         conversation = _conversation(loaded, saved, settings)
-        asked = options.sampling(settings, seed=seed, stop=stop)
+        asked = options.sampling(settings, stop=stop)
         conversation.sampling = asked.over(conversation.sampling)
         conversation.thinking = _thinking(
             loaded, think, thinking_budget, settings.get("thinking_budget"), conversation.thinking

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +32,7 @@ _REPOSITORY_TOKENS = 1024
 _QUICK_PARAMETERS = 4_000_000_000
 
 
+@options.grouped
 def code_fim(
     file: Annotated[
         Path | None, typer.Argument(help="The file with the hole; - or nothing is standard input.")
@@ -118,18 +119,8 @@ def code_fim(
         bool,
         typer.Option("--lsp", help="Be a language server on stdin and stdout: completions in an editor."),
     ] = False,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    endpoint: options.Endpoint = None,
-    context: options.Context = None,
-    adapter: options.Adapter = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    top_k: options.TopK = None,
-    min_p: options.MinP = None,
-    seed: options.Seed = None,
-    max_tokens: options.MaxTokens = None,
+    loading: options.Loading = options.Loading(),
+    drawing: options.Drawing = options.Drawing(),
     stop: options.Stop = None,
 ) -> None:
     """Fill in code between what stands before and after a place in a file.
@@ -145,52 +136,33 @@ def code_fim(
         raise UsageError("--full, --diff, --write and --json exclude each other", "choose one")
     if repo is not None and no_repo:
         raise UsageError("--repo and --no-repo exclude each other", "choose one")
-    settings = options.merged(
-        config.load(),
-        model=model,
-        engine=engine,
-        endpoint=endpoint,
-        context=context,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        max_tokens=max_tokens,
-    )
+    settings = options.merged(config.load(), loading, drawing)
     if lsp:
         where = (file, at, marker, prefix, suffix, name, repo)
         if any((*where, full, diff, write, as_json, n > 1, show_prompt)):
             raise UsageError("--lsp takes files and places from the editor", "leave them out")
-        if any(value is not None for value in (temperature, top_p, top_k, min_p, seed, stop)):
+        if any(value is not None for value in (*asdict(replace(drawing, max_tokens=None)).values(), stop)):
             raise UsageError("--lsp writes the likeliest text", "leave the sampling flags out")
         choose_model(settings)
-        with open_engine(
-            settings,
-            adapters=adapter or (),
-            trust_remote_code=trust_remote_code,
-            draft="ngram" if speculate else None,
-        ) as loaded:
-            _serve(loaded, mode, repository=not no_repo, max_tokens=max_tokens)
+        with open_engine(settings, loading, draft="ngram" if speculate else None) as loaded:
+            _serve(loaded, mode, repository=not no_repo, max_tokens=drawing.max_tokens)
         return
     source = _source(file, at, marker, prefix, suffix)
     if write and (source.path is None or prefix or suffix):
         raise UsageError("--write needs a file to write to", "name it: `qwen code-fim FILE --at LINE`")
-    asked = _sampling(settings, temperature, seed, stop)
+    asked = _sampling(settings, drawing.temperature, stop)
     choose_model(settings)
     path = source.path or prefix or (Path(name) if name else None)
-    with open_engine(
-        settings,
-        adapters=adapter or (),
-        trust_remote_code=trust_remote_code,
-        draft="ngram" if speculate else None,
-    ) as loaded:
+    with open_engine(settings, loading, draft="ngram" if speculate else None) as loaded:
         root = _root(repo, no_repo, source.path or prefix)
         known_as = _known_as(path, root)
         fitted = fim.fitted(loaded, source.hole(known_as), _mode(mode), limit=asked.max_tokens)
         if fitted.notice:
             say(fitted.notice)
         hole = fitted.hole
-        files = _files(loaded, root, hole, _mode(mode), asked.max_tokens, full_context=context is not None)
+        files = _files(
+            loaded, root, hole, _mode(mode), asked.max_tokens, full_context=loading.context is not None
+        )
         inside = {"repository": root.name if root else "", "mode": _mode(mode), "sampling": asked}
         if show_prompt:
             for taken in files:
@@ -267,11 +239,9 @@ def _source(
     return fim_edit.at_marker(source, marker if marker is not None else MARKER)
 
 
-def _sampling(
-    settings: dict[str, Any], temperature: float | None, seed: int | None, stop: list[str] | None
-) -> Any:
+def _sampling(settings: dict[str, Any], temperature: float | None, stop: list[str] | None) -> Any:
     """What was asked for by flag. A temperature kept for talking is no reason to guess at code."""
-    asked = options.sampling(settings, seed=seed, stop=stop)
+    asked = options.sampling(settings, stop=stop)
     return replace(
         asked,
         temperature=temperature,

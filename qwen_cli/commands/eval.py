@@ -24,6 +24,7 @@ def root() -> None:
 
 
 @app.command("fim")
+@options.grouped
 def fim(
     file: Annotated[Path, typer.Argument(help="Infilling tasks with unit tests (JSONL, as HumanEval's).")],
     mode: Annotated[str, typer.Option("--mode", help="line, block or auto, as for code-fim.")] = "auto",
@@ -33,12 +34,7 @@ def fim(
         typer.Option("--results", help="Where results are kept; a run that was stopped goes on from them."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one object.")] = False,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    endpoint: options.Endpoint = None,
-    context: options.Context = None,
-    adapter: options.Adapter = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    loading: options.Loading = options.Loading(),
 ) -> None:
     """Fill in each task greedily, run it with its tests in the sandbox, and count what passes."""
     from qwen_cli.commands.code_fim import choose_model
@@ -48,9 +44,9 @@ def fim(
     if mode not in ("line", "block", "auto"):
         raise UsageError(f"--mode must be line, block or auto, got {mode!r}")
     tasks = evaluation.load(file)[:limit]
-    settings = options.merged(config.load(), model=model, engine=engine, endpoint=endpoint, context=context)
+    settings = options.merged(config.load(), loading)
     choose_model(settings)
-    with open_engine(settings, adapters=adapter or (), trust_remote_code=trust_remote_code) as loaded:
+    with open_engine(settings, loading) as loaded:
         journal = evaluation.Journal(
             results or _place(file, loaded.model, mode), model=loaded.model, mode=mode, tasks=file
         )

@@ -22,6 +22,7 @@ _REWARDED = 8  # samples for a reward model to choose from, as RM@8 of Qwen2.5-M
 _AT_ONCE = 4  # problems in flight: more gains nothing on a CPU and takes context from each
 
 
+@options.grouped
 def math(
     problem: Annotated[
         list[str] | None,
@@ -83,18 +84,8 @@ def math(
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Let the model think first, or not.")
     ] = None,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    endpoint: options.Endpoint = None,
-    context: options.Context = None,
-    adapter: options.Adapter = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    top_k: options.TopK = None,
-    min_p: options.MinP = None,
-    seed: options.Seed = None,
-    max_tokens: options.MaxTokens = None,
+    loading: options.Loading = options.Loading(),
+    drawing: options.Drawing = options.Drawing(),
 ) -> None:
     """Solve a problem: the model reasons and writes Python, a sandbox runs it, the answer is checked.
 
@@ -124,27 +115,9 @@ def math(
     asked = None if many else math_asked.problem(problem or [], file, pictured=bool(pictures))
     if asked is None and not many and (quiet or as_json):
         raise UsageError("there is no problem", 'write one: `qwen math "…"`')
-    settings = options.merged(
-        config.load(),
-        model=model,
-        engine=engine,
-        endpoint=endpoint,
-        context=context,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-    )
-    flags: dict[str, Any] = {
-        "temperature": temperature,
-        "top_p": top_p,
-        "top_k": top_k,
-        "min_p": min_p,
-        "max_tokens": max_tokens,
-    }
+    settings = options.merged(config.load(), loading, drawing)
     # Of the settings only flags: a temperature kept for talking is no reason to guess at numbers.
-    asked_sampling = options.sampling(flags, seed=seed, stop=None)
+    asked_sampling = options.sampling(options.merged({}, drawing))
     if sandbox == "off":
         math_asked.agree_to_no_sandbox()
     elif mode != "cot":
@@ -154,7 +127,7 @@ def math(
     math_asked.choose_model(settings)
     with (
         open_reward(rm) as reward,
-        open_engine(settings, adapters=adapter or (), trust_remote_code=trust_remote_code) as loaded,
+        open_engine(settings, loading) as loaded,
     ):
         way = Way(
             mode=cast("Any", mode),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
+
+from qwen_cli.commands.options import Loading
+from qwen_cli.config import SETTINGS
 
 if TYPE_CHECKING:
     from qwen_cli.engines import Engine
@@ -40,24 +43,19 @@ def open_reward(model: str | None) -> Iterator[Reward | None]:
 
 def open_engine(
     settings: dict[str, Any],
+    loading: Loading | None = None,
     *,
-    adapters: Sequence[Path] = (),
-    trust_remote_code: bool = False,
     draft: Literal["ngram"] | None = None,
 ) -> Engine:
-    """The engine that `settings` (model, engine, endpoint, api_key, context) describe, loaded."""
+    """The engine that `settings` (flags that are settings already merged in) and `loading` describe."""
     from qwen_cli.engines.loading import load
     from qwen_cli.ui.waiting import Waiting
 
-    with Waiting(f"loading {settings.get('model') or 'a model'} …") as waiting:
+    given = asdict(loading or Loading()) | {"api_key": None}
+    given |= {name: settings.get(name) for name in given if name in SETTINGS}
+    with Waiting(f"loading {given['model'] or 'a model'} …") as waiting:
         return load(
-            settings.get("model"),
-            engine=settings.get("engine", "auto"),
-            endpoint=settings.get("endpoint"),
-            api_key=settings.get("api_key"),
-            context=settings.get("context"),
-            adapters=tuple(adapters),
-            trust_remote_code=trust_remote_code,
+            **{name: value for name, value in given.items() if value is not None},
             draft=draft,
             notice=waiting.say,
             progress=waiting.progress,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -43,7 +47,7 @@ Context = Annotated[
     int | None,
     typer.Option("--context", help="Context window in tokens."),
 ]
-Adapter = Annotated[
+Adapters = Annotated[
     list[Path] | None,
     typer.Option("--adapter", help="LoRA adapter (repeatable)."),
 ]
@@ -70,13 +74,84 @@ Stop = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", hidden=True)]
 
 
-def merged(settings: dict[str, Any], **flags: Any) -> dict[str, Any]:
-    """`settings` with every flag that was given over them, each checked. Raises `UsageError`."""
+@dataclass(frozen=True)
+class Loading:
+    """Which model, and how it is loaded. Fields are called as the parameters of `engines.load`.
+
+    Those that are settings too (`config.SETTINGS`) hold for every model that is loaded, the others
+    only for the one that was named.
+    """
+
+    model: Model = None
+    engine: Engine = None
+    endpoint: Endpoint = None
+    context: Context = None
+    adapters: Adapters = None
+    trust_remote_code: TrustRemoteCode = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How tokens are drawn, and how many."""
+
+    temperature: Temperature = None
+    top_p: TopP = None
+    top_k: TopK = None
+    min_p: MinP = None
+    seed: Seed = None
+    max_tokens: MaxTokens = None
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """Against repetition; no use where the text has to repeat itself, as code and proofs do."""
+
+    repetition_penalty: RepetitionPenalty = None
+    presence_penalty: PresencePenalty = None
+    frequency_penalty: FrequencyPenalty = None
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` as Typer wants it: each parameter that is a dataclass of flags spread into single options."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    spread: list[tuple[str, Any, Any]] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if kind := groups.get(name):
+            flags = get_type_hints(kind, include_extras=True)
+            spread += [(field.name, flags[field.name], field.default) for field in fields(kind)]
+        else:
+            spread.append((name, hints[name], parameter.default))
+
+    @functools.wraps(command)
+    def single(**given: Any) -> None:
+        for name, kind in groups.items():
+            own = [field.name for field in fields(kind) if field.name in given]
+            given[name] = kind(**{flag: given.pop(flag) for flag in own})
+        command(**given)
+
+    single.__annotations__ = {name: annotation for name, annotation, _ in spread}
+    single.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what Typer looks at
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, annotation, default in spread
+        ]
+    )
+    return single
+
+
+def merged(settings: dict[str, Any], *groups: Any, **flags: Any) -> dict[str, Any]:
+    """`settings` with every flag over them that was given and is a setting, each checked.
+
+    `groups` are dataclasses of flags; their fields that are no settings are left alone. Raises `UsageError`.
+    """
+    for group in groups:
+        flags |= {f.name: getattr(group, f.name) for f in fields(group) if f.name in config.SETTINGS}
     given = {name: config.check(name, value) for name, value in flags.items() if value is not None}
     return {**settings, **given}
 
 
-def sampling(settings: dict[str, Any], *, seed: int | None, stop: list[str] | None) -> Sampling:
+def sampling(settings: dict[str, Any], *, stop: list[str] | None = None) -> Sampling:
     """The sampling that `settings` (flags already merged in) ask for. Raises `UsageError`."""
     if "" in (stop or ()):
         raise UsageError("--stop is empty", "give the text that ends the answer")
@@ -88,11 +163,11 @@ def sampling(settings: dict[str, Any], *, seed: int | None, stop: list[str] | No
         "repetition_penalty",
         "presence_penalty",
         "frequency_penalty",
+        "seed",
         "max_tokens",
     )
     given: dict[str, Any] = {name: settings.get(name) for name in names}
-    seed = settings.get("seed") if seed is None else config.check("seed", seed)
-    return Sampling(**given, seed=seed, stop=tuple(stop or ()))
+    return Sampling(**given, stop=tuple(stop or ()))
 
 
 def schema(given: str, flag: str) -> dict[str, Any]:

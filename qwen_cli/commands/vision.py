@@ -19,6 +19,7 @@ DETAIL = "Detail"
 BATCH = "Many inputs"
 
 
+@options.grouped
 def vision(
     words: Annotated[
         list[str] | None,
@@ -107,18 +108,8 @@ def vision(
     allow_local_urls: Annotated[
         bool, typer.Option("--allow-local-urls", help="Fetch from private addresses too.")
     ] = False,
-    model: options.Model = None,
-    engine: options.Engine = None,
-    endpoint: options.Endpoint = None,
-    context: options.Context = None,
-    adapter: options.Adapter = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    top_k: options.TopK = None,
-    min_p: options.MinP = None,
-    seed: options.Seed = None,
-    max_tokens: options.MaxTokens = None,
+    loading: options.Loading = options.Loading(),
+    drawing: options.Drawing = options.Drawing(),
 ) -> None:
     """Ask about pictures, documents and videos.
 
@@ -159,25 +150,14 @@ def vision(
     )
     if job is None and (out or quiet or as_json or not _can_ask()) and not dry_run:
         raise UsageError("there is no question", 'write one: `qwen vision photo.jpg "What is this?"`')
-    settings = options.merged(
-        config.load(),
-        model=model,
-        engine=engine,
-        endpoint=endpoint,
-        context=context,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-    )
+    settings = options.merged(config.load(), loading, drawing)
     vision_jobs.choose_model(settings)
-    sampling = options.sampling(settings, seed=seed, stop=None)
+    sampling = options.sampling(settings)
     with tempfile.TemporaryDirectory(prefix="qwen-vision-") as scratch:
         gathering = vision_jobs.Gathering(Path(scratch), video=video, allow_local_urls=allow_local_urls)
         if not out:
             items = gathering.gather(sources)  # a name that is wrong is told before a model loads
-        with open_engine(settings, adapters=adapter or (), trust_remote_code=trust_remote_code) as loaded:
+        with open_engine(settings, loading) as loaded:
             if not loaded.capabilities.vision:
                 raise UsageError(
                     f"{loaded.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b"
