@@ -134,15 +134,17 @@ def prepared(
     notice: Callable[[str], None] = say,
 ) -> list[Look]:
     """The inputs as the model will see them, with a line about what each costs."""
-    from qwen_cli.tasks import vision
+    from qwen_cli.tasks import vision, vision_job
     from qwen_cli.ui.waiting import Waiting
 
+    question = ""
+    if asked:
+        question = vision_job.question(asked, engine)
+        detail = vision_job.closely(asked, detail, engine.capabilities.seeing)
     if asked and asked.kind in ("locate", "count") and len(items) > 1:
         raise UsageError(f"--{asked.kind} looks at one picture, got {len(items)}", "use --out for many")
     with Waiting("looking …"):
-        looks = vision.look_at_all(
-            items, engine, detail, question=asked.asked if asked else "", notice=notice
-        )
+        looks = vision.look_at_all(items, engine, detail, question=question, notice=notice)
     if not quiet:
         for look in looks:
             say(look.words)

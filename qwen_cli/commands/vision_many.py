@@ -38,7 +38,8 @@ def run(
         raise UsageError("--events and --out exclude each other", "run it for each video")
     names = inputs.expand(words)
     rows = {str(row.get("input")): row for row in journal.read(out)}
-    asked = vision_job.question(job, engine.capabilities.seeing)
+    asked = vision_job.question(job, engine)
+    detail = vision_job.closely(job, detail, engine.capabilities.seeing)
     if strange := next((n for n, row in rows.items() if row.get("question") != asked), None):
         raise UsageError(
             f"{out} holds an answer to another question, about {strange!r}", "give another --out"

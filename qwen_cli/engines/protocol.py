@@ -111,23 +111,40 @@ class Seeing:
     """How a generation of vision models is shown things, and how it speaks of them.
 
     One visual token covers `unit` × `unit` pixels (patches of 14 or 16, merged by 2); a picture may have
-    `least` to `most` of them (qwen-vl-utils). `source_times` says that the times of a video are told as text
-    and so are those of the source; the others count from the first frame that they see.
+    `least` to `most` of them (qwen-vl-utils), and where things are to be found in it `least_located`. `boxes`
+    is `None` where that is not known of a model: a wrong guess would be boxes in wrong places.
+    `source_times` says that the times of a video are told as text and so are those of the source; the others
+    count from the first frame that they see.
     """
 
     unit: int = 28
-    boxes: Boxes = "absolute"
+    boxes: Boxes | None = "absolute"
     source_times: bool = False
     least: int = 4
     most: int = 16_384
+    least_located: int = 4
+
+
+# A generation's number, and the minor one unless it counts parameters: "qwen2-7b", "qwen2_5_vl", "qwen25vl".
+_GENERATION = re.compile(r"qwen[-_ ]?(\d)(?:[-_. ]?(\d)(?![\d.]*b)(?!\d))?")
 
 
 def seeing(name: str) -> Seeing:
-    """What holds for a model by its type or name ("qwen2_5_vl", "Qwen3-VL-8B")."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    if "qwen25" in plain:
-        return Seeing()
-    return Seeing(boxes="tags") if "qwen2vl" in plain else Seeing(32, "thousand", source_times=True)
+    """What holds for a model by its type or name ("qwen2_5_vl", "Qwen3-VL-8B").
+
+    A GGUF's architecture cannot tell: llama.cpp calls Qwen2-VL and Qwen2.5-VL both "qwen2vl"; give the name
+    before it.
+    """
+    name = name.lower()
+    if "qvq" in name:  # QVQ-72B-Preview is built on Qwen2-VL-72B (its model card)
+        return Seeing(boxes="tags")
+    match = _GENERATION.search(name)
+    generation, minor = (int(match[1]), match[2]) if match else (0, None)
+    if generation >= 3:
+        return Seeing(32, "thousand", source_times=True)
+    if generation == 2:
+        return Seeing() if minor == "5" else Seeing(boxes="tags")
+    return Seeing(boxes=None)
 
 
 @dataclass(frozen=True)
@@ -207,11 +224,12 @@ class Engine(Protocol):
         """Tokens of a raw text, or of messages as the template renders them with the generation prompt."""
         ...
 
-    def lanes(self, n: int, *, going_on: bool = False) -> list[Engine]:
+    def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         """At most `n` views of this model that different threads may use at once, each with a KV cache of
         its own; this engine must not be used meanwhile. One where it computes one answer at a time.
 
-        `going_on`: to go on with texts that `sample` has made, each from the cache that it left behind.
+        `warm`: each begins with a copy of this engine's KV cache where it has one, to answer a prompt that
+        it holds without a second prefill.
         """
         ...
 

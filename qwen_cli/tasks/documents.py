@@ -64,13 +64,13 @@ _STYLES = {"text-align", "font-weight", "font-style", "text-decoration", "vertic
 _BOXES = {"data-bbox", "data-polygon"}
 
 
-def prompt(form: Form, convention: Convention) -> str:
+def prompt(form: Form, convention: Convention | None) -> str:
     """The words that ask the generation of `convention` for a document as `form`; `system` goes with them.
 
     Qwen3-VL and later have words for both formats ("qwenvl markdown", "qwenvl html":
     cookbooks/document_parsing.ipynb in QwenLM/Qwen3-VL and Model Studio's guide). Qwen2.5-VL has them for
     HTML ("QwenVL HTML", the same notebook of QwenLM/Qwen2.5-VL), of which `clean_markdown` makes Markdown.
-    Qwen2-VL has none.
+    Qwen2-VL, and what is not known (`None`), have none.
     """
     if form == "ocr":
         return _TEXT if convention == "thousand" else _LINES
@@ -81,7 +81,7 @@ def prompt(form: Form, convention: Convention) -> str:
     return _OWN.format(form="Markdown" if form == "markdown" else "HTML")
 
 
-def system(form: Form, convention: Convention) -> str | None:
+def system(form: Form, convention: Convention | None) -> str | None:
     """The system message that `prompt` needs before it; `None` where it needs none."""
     return _PARSER if convention == "absolute" and form != "ocr" else None
 

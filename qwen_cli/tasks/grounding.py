@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from qwen_cli.engines.protocol import Boxes
-from qwen_cli.errors import UsageError
 from qwen_cli.tasks import loose
 
 Convention: TypeAlias = Boxes
@@ -21,9 +20,6 @@ Qwen3-VL and later, the same JSON in thousandths (QwenLM/Qwen3-VL cookbooks/2d_g
 
 Size: TypeAlias = tuple[int, int]
 """(width, height) in pixels."""
-
-# A generation's number, and the minor one unless it counts parameters: "qwen2-7b", "qwen2_5_vl", "qwen25vl".
-_GENERATION = re.compile(r"qwen[-_ ]?(\d)(?:[-_. ]?(\d)(?![\d.]*b)(?!\d))?")
 
 # Nothing below may go back over a long run of blanks twice: small models end in such runs.
 _N = r"[-+]?\d+(?:\.\d+)?"
@@ -56,27 +52,6 @@ class Found:
     label: str
     box: tuple[int, int, int, int] | None = None
     point: tuple[int, int] | None = None
-
-
-def convention(architecture_or_model_name: str) -> Convention:
-    """How a model writes coordinates, by its name ("Qwen2.5-VL-7B") or its config's `model_type`.
-
-    A GGUF's architecture cannot tell: llama.cpp calls Qwen2-VL and Qwen2.5-VL both "qwen2vl"; give the name.
-    Raises `UsageError` for a model whose way is not known: a wrong guess would be boxes in wrong places.
-    """
-    name = architecture_or_model_name.lower()
-    if "qvq" in name:  # QVQ-72B-Preview is built on Qwen2-VL-72B (its model card)
-        return "tags"
-    if match := _GENERATION.search(name):
-        generation, minor = int(match[1]), match[2]
-        if generation >= 3:
-            return "thousand"
-        if generation == 2:
-            return "absolute" if minor == "5" else "tags"
-    raise UsageError(
-        f"how {architecture_or_model_name!r} writes coordinates is not known",
-        "use a Qwen2-VL, Qwen2.5-VL, Qwen3-VL or later model",
-    )
 
 
 def prompt(what: str, convention: Convention, *, points: bool = False) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from qwen_cli.engines.protocol import Engine, Sampling, Seeing, Stream
-from qwen_cli.errors import EngineError
+from qwen_cli.engines.protocol import Boxes, Engine, Sampling, Seeing, Stream
+from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.tasks import documents, grounding, video_events
 from qwen_cli.tasks import tables as csv
 from qwen_cli.tasks.grounding import Found
-from qwen_cli.tasks.vision import Look, message
+from qwen_cli.tasks.vision import Detail, Look, message
 
 Kind: TypeAlias = Literal["ask", "ocr", "markdown", "html", "tables", "extract", "locate", "count", "events"]
 
@@ -48,9 +48,16 @@ class Result:
     found: tuple[tuple[Found, ...], ...] = ()
 
 
-def question(job: Job, seeing: Seeing) -> str:
-    """The words that ask for it, in the way of the model's generation."""
+def question(job: Job, engine: Engine) -> str:
+    """The words that ask for it, in the way of the model's generation. Raises `UsageError` where places are
+    asked of a model whose way to write them is not known."""
+    seeing = engine.capabilities.seeing
     if job.kind in ("locate", "count"):
+        if seeing.boxes is None:
+            raise UsageError(
+                f"how {engine.model!r} writes coordinates is not known",
+                "use a Qwen2-VL, Qwen2.5-VL, Qwen3-VL or later model, and let its name say which",
+            )
         return grounding.prompt(job.asked, seeing.boxes, points=job.points)
     if job.kind == "extract":
         asked = documents.schema_prompt(job.schema or {})
@@ -61,13 +68,20 @@ def question(job: Job, seeing: Seeing) -> str:
     return documents.prompt(form, seeing.boxes) if form else job.asked
 
 
+def closely(job: Job, detail: Detail, seeing: Seeing) -> Detail:
+    """`detail`, and where things are to be found and nothing else is wished, as many tokens as that needs."""
+    least = seeing.least_located * seeing.unit**2
+    wished = detail.min_pixels or detail.resize or (detail.max_pixels or least) < least
+    return detail if wished or job.kind not in ("locate", "count") else replace(detail, min_pixels=least)
+
+
 def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> Stream:
     """The model's answer. Reading, finding and filling in are greedy: there is one right answer."""
     schema = {"extract": job.schema, "events": video_events.SCHEMA}.get(job.kind)
     if job.kind != "ask":
         sampling = sampling.over(Sampling(temperature=0.0))
     seeing = engine.capabilities.seeing
-    turns = [message(looks, question(job, seeing))]
+    turns = [message(looks, question(job, engine))]
     if form := _FORMS.get(job.kind):
         before = documents.system(form, seeing.boxes)
         turns = [*([{"role": "system", "content": before}] if before else []), *turns]
@@ -78,7 +92,7 @@ def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Resu
     """What `answer` means. Raises `EngineError` where it has not the form that was asked for."""
     if job.kind in ("locate", "count"):
         look = looks[0]
-        found = grounding.parse(answer, seeing.boxes, seen=look.seen, original=look.original)
+        found = grounding.parse(answer, _known(seeing), seen=look.seen, original=look.original)
         if job.kind == "count":
             counts = grounding.count(found)
             return Result(str(len(found)), {"count": len(found), "labels": counts}, (tuple(found),))
@@ -95,6 +109,11 @@ def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Resu
         rows = documents.tables(answer)
         return Result("\n".join(csv.to_csv(table) for table in rows), rows)
     return Result(answer.strip())
+
+
+def _known(seeing: Seeing) -> Boxes:
+    assert seeing.boxes, "`question` refuses the others"
+    return seeing.boxes
 
 
 def _satisfying(answer: str, schema: dict[str, Any]) -> Any:

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from qwen_cli.errors import UsageError
-from qwen_cli.tasks.grounding import Convention, Found, as_json, convention, count, parse, prompt
+from qwen_cli.engines.protocol import seeing
+from qwen_cli.tasks.grounding import Convention, Found, as_json, count, parse, prompt
 
 WHOLE = (1000, 1000)
 
@@ -36,13 +36,12 @@ def found(text: str, how: Convention = "thousand") -> list[Found]:
     ],
 )
 def test_a_name_says_how_coordinates_are_written(name: str, how: Convention) -> None:
-    assert convention(name) == how
+    assert seeing(name).boxes == how
 
 
 @pytest.mark.parametrize("name", ["llava-1.5", "qwen-vl-max", "Qwen1.5-7B", ""])
-def test_another_model_is_refused_rather_than_guessed(name: str) -> None:
-    with pytest.raises(UsageError, match="not known"):
-        convention(name)
+def test_of_another_model_it_is_not_known(name: str) -> None:
+    assert seeing(name).boxes is None
 
 
 @pytest.mark.parametrize(
