@@ -47,11 +47,20 @@ _KEY = re.compile(rb"[a-z0-9_.\-]{3,64}")
 
 
 @dataclass(frozen=True)
+class TensorEntry:
+    """One line of a tensor table. `shape` begins with the inputs, as ggml's `ne`; `size` is in bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    size: int
+
+
+@dataclass(frozen=True)
 class Header:
     """What a GGUF file says of itself. Arrays are left out of `metadata`; `arrays` has their lengths.
 
     `parameters` counts the weights of all shards, `size` is the bytes of all shards, `fim` says that the
-    vocabulary has fill-in-the-middle tokens.
+    vocabulary has fill-in-the-middle tokens. `tensors` are the tables' entries of all shards.
     """
 
     path: Path
@@ -61,6 +70,7 @@ class Header:
     size: int
     shards: tuple[Path, ...]
     fim: bool
+    tensors: tuple[TensorEntry, ...] = field(default=(), repr=False)
 
     @property
     def architecture(self) -> str:
@@ -78,12 +88,13 @@ def read(path: Path) -> Header:
     """
     parts = shards(path)
     first = _read_one(parts[0])
-    parameters, size = first.parameters, first.size
+    parameters, size, tensors = first.parameters, first.size, first.tensors
     for part in parts[1:]:
         other = _read_one(part)
         parameters += other.parameters
         size += other.size
-    return Header(parts[0], first.metadata, first.arrays, parameters, size, parts, first.fim)
+        tensors += other.tensors
+    return Header(parts[0], first.metadata, first.arrays, parameters, size, parts, first.fim, tensors)
 
 
 def shards(path: Path) -> tuple[Path, ...]:
@@ -168,8 +179,9 @@ def _walk(path: Path, data: mmap.mmap, size: int, *, jump: bool) -> tuple[Header
     )
 
     parameters = end = 0
+    tensors: list[TensorEntry] = []
     for _ in range(tensor_count):
-        _, position = _string(data, position)
+        name, position = _string(data, position)
         dimensions = _U32.unpack_from(data, position)[0]
         if dimensions > 8:
             raise KeyError(dimensions)
@@ -179,10 +191,11 @@ def _walk(path: Path, data: mmap.mmap, size: int, *, jump: bool) -> tuple[Header
         count = math.prod(shape)
         per_block, block_bytes = _BLOCKS.get(kind, (1, 0))  # a type newer than this table: size unknown
         parameters += count
-        end = max(end, offset + count // per_block * block_bytes)
+        tensors.append(TensorEntry(name, shape, count // per_block * block_bytes))
+        end = max(end, offset + tensors[-1].size)
     alignment = metadata.get("general.alignment", 32)
     start = (position + alignment - 1) // alignment * alignment
-    header = Header(path, metadata, arrays, parameters, size, (path,), fim)
+    header = Header(path, metadata, arrays, parameters, size, (path,), fim, tuple(tensors))
     return header, start + end if tensor_count else position
 
 
