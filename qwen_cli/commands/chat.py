@@ -76,6 +76,7 @@ def chat(
     ] = None,
     mcp: Annotated[Path | None, typer.Option("--mcp", help="MCP servers file (mcpServers).")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Run tools without asking.")] = False,
+    allow_local_urls: options.AllowLocalUrls = False,
     loading: options.Loading = options.Loading(),
     drawing: options.Drawing = options.Drawing(),
     penalties: options.Penalties = options.Penalties(),
@@ -125,8 +126,9 @@ def chat(
             chat_repl.run(
                 conversation,
                 session=saved,
-                load_engine=lambda name: open_engine({**settings, "model": name}),
+                load_engine=lambda name: open_engine({**settings, "model": name}, loading.for_another()),
                 raw=raw,
+                allow_local_urls=allow_local_urls,
             )
         else:
             _ask(conversation, question, saved, as_json=as_json, raw=raw)

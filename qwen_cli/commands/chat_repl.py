@@ -44,6 +44,7 @@ class Talk:
     attached: list[tuple[str, str]] = field(default_factory=list)
     images: list[dict[str, Any]] = field(default_factory=list)
     named: bool = False  # the person chose the session's name
+    allow_local_urls: bool = False  # of pictures
     leaving: bool = False
 
     def compose(self, text: str) -> Content:
@@ -73,8 +74,10 @@ def run(
     session: Session | None,
     load_engine: Callable[[str], Engine],
     raw: bool,
+    allow_local_urls: bool = False,
 ) -> None:
-    """Talk until the person leaves. `raw`: answers are not rendered.
+    """Talk until the person leaves. `raw`: answers are not rendered. `allow_local_urls`: pictures may be
+    fetched from private addresses.
 
     `session` is the one to go on with; `None` starts one with the first message. `load_engine` is for /model;
     engines from there are closed here.
@@ -89,7 +92,14 @@ def run(
         )
         shown_raw = raw or not sys.stdout.isatty()
         talk = Talk(
-            conversation, session, load_engine, shown_raw, editor, interrupts, named=session is not None
+            conversation,
+            session,
+            load_engine,
+            shown_raw,
+            editor,
+            interrupts,
+            named=session is not None,
+            allow_local_urls=allow_local_urls,
         )
         approval = _ask_here(talk)
         _greet(talk)

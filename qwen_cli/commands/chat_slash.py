@@ -65,7 +65,7 @@ COMMANDS: Mapping[str, Command] = {
     "undo": Command(slash_messages.undo),
     "clear": Command(slash_messages.clear),
     "file": Command(slash_messages.file, "[PATH | -]", complete_path),
-    "image": Command(slash_messages.image, "PATH", complete_path, slash_messages.sees_images),
+    "image": Command(slash_messages.image, "PATH | URL", complete_path, slash_messages.sees_images),
     "copy": Command(slash_messages.copy, "[code]", lambda typed: _starting(("code",), typed)),
     "system": Command(slash_settings.system, "[TEXT | -]"),
     "model": Command(slash_settings.model, "[NAME]", slash_settings.model_names),

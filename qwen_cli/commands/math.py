@@ -48,8 +48,8 @@ def math(
         typer.Option("--rm", help="Reward model that chooses among 8 samples (qwen2.5-math-prm:7b)."),
     ] = None,
     image: Annotated[
-        list[Path] | None,
-        typer.Option("--image", help="A picture of the problem, for a vision model (repeatable)."),
+        list[str] | None,
+        typer.Option("--image", help="A picture, PDF page or address, for a vision model (repeatable)."),
     ] = None,
     max_rounds: Annotated[
         int, typer.Option("--max-rounds", min=1, max=64, help="Most programs run for a solution.")
@@ -84,6 +84,7 @@ def math(
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Let the model think first, or not.")
     ] = None,
+    allow_local_urls: options.AllowLocalUrls = False,
     loading: options.Loading = options.Loading(),
     drawing: options.Drawing = options.Drawing(),
 ) -> None:
@@ -93,7 +94,6 @@ def math(
     """
     from qwen_cli.commands import math_asked
     from qwen_cli.sandbox import Limits
-    from qwen_cli.tasks import attachments
     from qwen_cli.tasks.math_solve import MODES, Way
 
     if mode not in MODES:
@@ -111,7 +111,7 @@ def math(
         raise UsageError("--out, --export and --limit are for many problems", "name a .jsonl with --file")
     if many and not out:
         raise UsageError("the results of many problems need a place", "add --out results.jsonl")
-    pictures = tuple(attachments.read_image(path) for path in image or ())
+    pictures = math_asked.pictures(image or [], allow_local_urls=allow_local_urls)
     asked = None if many else math_asked.problem(problem or [], file, pictured=bool(pictures))
     if asked is None and not many and (quiet or as_json):
         raise UsageError("there is no problem", 'write one: `qwen math "…"`')
@@ -149,7 +149,8 @@ def math(
         elif asked is None:
             _talk(loaded, way, save_plots)
         else:
-            _solve(loaded, asked, way, pictures, quiet=quiet, as_json=as_json, save_plots=save_plots)
+            shown = math_asked.shown(loaded, pictures)
+            _solve(loaded, asked, way, shown, quiet=quiet, as_json=as_json, save_plots=save_plots)
 
 
 def _solve(

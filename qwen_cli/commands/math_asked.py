@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from qwen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.engines import Engine
+    from qwen_cli.media.inputs import Picture
 
 _UNCONTAINED = (
     "Without the sandbox, programs that the model writes run as you: they can read, change and delete your"
@@ -45,6 +50,25 @@ def problem(words: list[str], file: Path | None, *, pictured: bool) -> str | Non
         if not typed and not pictured:
             raise UsageError("the problem is empty", 'write one: `qwen math "…"`')
     return typed if typed or pictured else None
+
+
+def pictures(words: Sequence[str], *, allow_local_urls: bool) -> list[Picture]:
+    """The pictures that --image names. Raises `UsageError`."""
+    if not words:
+        return []
+    from qwen_cli.media import inputs
+
+    return inputs.gather_pictures(words, allow_local_urls=allow_local_urls)
+
+
+def shown(engine: Engine, found: Sequence[Picture]) -> list[dict[str, Any]]:
+    """`found` as content parts that fit the context. Raises `UsageError`."""
+    if not found:
+        return []
+    from qwen_cli.commands.opening import say
+    from qwen_cli.tasks import vision
+
+    return [dict(look.part) for look in vision.look_at_all(found, engine, notice=say)]
 
 
 def choose_model(settings: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -51,9 +51,38 @@ Adapters = Annotated[
     list[Path] | None,
     typer.Option("--adapter", help="LoRA adapter (repeatable)."),
 ]
+Quant = Annotated[
+    str | None,
+    typer.Option("--quant", help="none, 8bit or 4bit (transformers), or a GGUF file type (q4_k_m, q8_0)."),
+]
+Dtype = Annotated[str, typer.Option("--dtype", help="auto, bf16, fp16 or fp32 (transformers).")]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(
+        "--device-map",
+        help="auto, balanced, balanced_low_0, sequential, cpu, cuda:N, mps or a .json (transformers).",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option("--max-memory", help="Most for weights, such as 0=10GiB,cpu=20GiB; the rest is on disk."),
+]
+OffloadDir = Annotated[
+    Path | None,
+    typer.Option("--offload-dir", help="Where weights on disk are rewritten; the cache if not given."),
+]
+Attention = Annotated[
+    str,
+    typer.Option(
+        "--attention", help="auto, eager, sdpa, flash_attention_2 or flash_attention_3 (transformers)."
+    ),
+]
 TrustRemoteCode = Annotated[
     bool,
     typer.Option("--trust-remote-code", help="Run Python code that comes with the weights."),
+]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Load weights that are pickles, not safetensors.")
 ]
 Temperature = Annotated[float | None, typer.Option("--temperature", "-t", help="0 is greedy.")]
 TopP = Annotated[float | None, typer.Option("--top-p")]
@@ -71,23 +100,33 @@ Stop = Annotated[
     list[str] | None,
     typer.Option("--stop", help="End the answer before this text (repeatable)."),
 ]
+AllowLocalUrls = Annotated[
+    bool, typer.Option("--allow-local-urls", help="Fetch pictures from private addresses too.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", hidden=True)]
 
 
 @dataclass(frozen=True)
 class Loading:
-    """Which model, and how it is loaded. Fields are called as the parameters of `engines.load`.
-
-    Those that are settings too (`config.SETTINGS`) hold for every model that is loaded, the others
-    only for the one that was named.
-    """
+    """Which model, and how it is loaded. Fields are called as the parameters of `engines.load`."""
 
     model: Model = None
     engine: Engine = None
     endpoint: Endpoint = None
     context: Context = None
+    quant: Quant = None
+    dtype: Dtype = "auto"
+    device_map: DeviceMap = None
+    max_memory: MaxMemory = None
+    offload_dir: OffloadDir = None
+    attention: Attention = "auto"
     adapters: Adapters = None
     trust_remote_code: TrustRemoteCode = False
+    allow_pickle: AllowPickle = False
+
+    def for_another(self) -> Loading:
+        """The same for another model: what was trusted or trained for this one is left out."""
+        return replace(self, adapters=None, trust_remote_code=False, allow_pickle=False)
 
 
 @dataclass(frozen=True)

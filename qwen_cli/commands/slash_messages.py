@@ -84,16 +84,21 @@ def sees_images(talk: Talk) -> bool:
 
 
 def image(talk: Talk, argument: str) -> None:
-    """Attach an image to the next message."""
+    """Attach pictures to the next message: files, pages of a PDF, addresses."""
     if not sees_images(talk):
         raise UsageError(
             f"{talk.conversation.engine.model} sees no images", "load a vision model with /model"
         )
     if not argument:
         raise UsageError("/image needs a file", "write /image PATH")
-    for path in _paths(argument):
-        talk.images.append(attachments.read_image(path))
-        say(f"attached: {clean_name(path.name)}")
+    from qwen_cli.media import inputs
+    from qwen_cli.tasks import vision
+
+    words = [argument] if inputs.is_input(argument) else [str(path) for path in _paths(argument)]
+    pictures = inputs.gather_pictures(words, allow_local_urls=talk.allow_local_urls)
+    for look in vision.look_at_all(pictures, talk.conversation.engine, notice=say):
+        talk.images += vision.kept(look)
+        say(f"attached: {look.words}")
 
 
 def copy(talk: Talk, argument: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -63,9 +64,16 @@ def vision(
         typer.Option("--video", help="Folders and animated pictures are videos.", rich_help_panel=DETAIL),
     ] = False,
     fps: Annotated[
-        float,
-        typer.Option("--fps", min=0.01, max=120, help="Frames to look at a second.", rich_help_panel=DETAIL),
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            "--fps",
+            min=0.01,
+            max=120,
+            help="Frames to look at a second.",
+            show_default="2",
+            rich_help_panel=DETAIL,
+        ),
+    ] = None,
     max_frames: Annotated[
         int,
         typer.Option("--max-frames", min=2, max=4096, help="Most frames of a video.", rich_help_panel=DETAIL),
@@ -77,11 +85,11 @@ def vision(
         float | None, typer.Option("--end", min=0, help="Second of a video.", rich_help_panel=DETAIL)
     ] = None,
     window: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--window", min=4, help="Seconds of a long video taken at once.", rich_help_panel=DETAIL
+            "--window", min=4, help="Seconds of a long video looked at at once.", rich_help_panel=DETAIL
         ),
-    ] = 120.0,
+    ] = None,
     min_pixels: Annotated[
         int | None, typer.Option("--min-pixels", min=1, help="Of a picture.", rich_help_panel=DETAIL)
     ] = None,
@@ -105,9 +113,7 @@ def vision(
     show: Annotated[
         bool | None, typer.Option("--show/--no-show", help="Show pictures where the terminal can.")
     ] = None,
-    allow_local_urls: Annotated[
-        bool, typer.Option("--allow-local-urls", help="Fetch from private addresses too.")
-    ] = False,
+    allow_local_urls: options.AllowLocalUrls = False,
     loading: options.Loading = options.Loading(),
     drawing: options.Drawing = options.Drawing(),
 ) -> None:
@@ -168,15 +174,19 @@ def vision(
                 return
             if show is not False and not quiet:
                 picture.show([item.image for item in items if isinstance(item, Picture)], forced=bool(show))
+            parts = vision_jobs.windows(loaded, items, detail, job, quiet=quiet)
+            if parts and job and not dry_run:
+                vision_output.in_windows(loaded, items[0], parts, job, detail, sampling, as_json=as_json)
+                return
+            if parts:  # they cost the same each
+                detail = replace(detail, start=parts[0][0], end=parts[0][1])
             looks = vision_jobs.prepared(loaded, items, detail, job, quiet=quiet)
             if dry_run:
-                vision_output.costs(looks, loaded, as_json=as_json)
+                vision_output.costs(looks, loaded, as_json=as_json, windows=len(parts) or 1)
             elif job is None:
                 vision_jobs.talk(loaded, looks, sampling)
             else:
-                vision_output.answered(
-                    loaded, items, looks, job, detail, sampling, draw=draw, as_json=as_json
-                )
+                vision_output.answered(loaded, items, looks, job, sampling, draw=draw, as_json=as_json)
 
 
 def _can_ask() -> bool:

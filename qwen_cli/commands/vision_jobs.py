@@ -48,7 +48,7 @@ def job(
     points: bool,
     draw: Path | None,
     events: bool,
-    window: float,
+    window: float | None,
 ) -> Job | None:
     """The one thing that the flags ask for; `None`: questions are asked for. Raises `UsageError`."""
     from qwen_cli.tasks.vision_job import Job, Kind
@@ -68,8 +68,10 @@ def job(
         raise UsageError(f"--{given[0]} and --{given[1]} exclude each other", "choose one")
     if (points or draw) and not {"locate", "count"} & set(given):
         raise UsageError("--points and --draw are for --locate and --count", "say what to locate")
+    if window is not None and given not in ([], ["events"]):
+        raise UsageError(f"--window is for questions and --events, not --{given[0]}", "leave it out")
     if not given:
-        return Job("ask", question) if question else None
+        return Job("ask", question, window=window) if question else None
     kind = given[0]
     things = locate if locate is not None else count
     if things is not None:
@@ -148,9 +150,36 @@ def prepared(
     if not quiet:
         for look in looks:
             say(look.words)
-        if any(look.frames for look in looks) and not engine.capabilities.video:
-            say(f"{engine.name} takes no videos: the frames are shown as pictures with their times")
+        if any(look.frames and not vision.is_shown_as_video(look, engine.capabilities) for look in looks):
+            say("the frames are shown as pictures with their times")
     return looks
+
+
+def windows(
+    engine: Engine, items: Sequence[Picture | Film], detail: Detail, asked: Job | None, *, quiet: bool
+) -> list[tuple[float, float]]:
+    """(start, end) in seconds of the parts of a long video that are asked about one after another; empty
+    where one look is enough. Raises `UsageError`."""
+    from qwen_cli.media.inputs import Film
+    from qwen_cli.tasks import vision_windows
+    from qwen_cli.tasks.video_events import clock
+
+    if asked is None or asked.kind not in ("ask", "events"):
+        return []
+    film = items[0]
+    if len(items) != 1 or not isinstance(film, Film):
+        if asked.kind == "events":
+            raise UsageError(
+                "--events looks at one video", "give a video, or --video with a folder of frames"
+            )
+        if asked.window is not None:
+            raise UsageError("--window looks at one video", "give a video")
+        return []
+    parts = vision_windows.windows(film, engine, detail, asked)
+    if not quiet and len(parts) > 1:
+        long, each = clock(parts[-1][1] - parts[0][0]), clock(parts[0][1] - parts[0][0])
+        say(f"{film.name}: {long} are looked at in {len(parts)} windows of {each} (--window SECONDS)")
+    return parts
 
 
 def talk(engine: Engine, looks: Sequence[Look], sampling: Sampling) -> None:

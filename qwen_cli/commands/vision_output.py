@@ -15,9 +15,11 @@ from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.engines import Engine, Sampling, Usage
+    from qwen_cli.engines.protocol import Stream
     from qwen_cli.media.inputs import Film, Picture
     from qwen_cli.tasks.vision import Detail, Look
     from qwen_cli.tasks.vision_job import Job, Result
+    from qwen_cli.tasks.vision_windows import Window
 
 
 def answered(
@@ -25,48 +27,84 @@ def answered(
     items: Sequence[Picture | Film],
     looks: Sequence[Look],
     job: Job,
-    detail: Detail,
     sampling: Sampling,
     *,
     draw: Path | None,
     as_json: bool,
 ) -> None:
     """Ask and print. A plain answer is shown while it comes; what has a form of its own once it is whole."""
-    from qwen_cli.commands.chat_turn import Answer
     from qwen_cli.tasks import vision_job
 
-    usage: Usage | None = None
-    if job.kind == "events":
-        result = _events(engine, items, job, detail, sampling)
-    else:
-        # A document is cleaned when it is whole.
-        live = job.kind in ("ask", "ocr") and not as_json
-        shower = Answer(raw=job.kind != "ask" or not sys.stdout.isatty(), fold=True) if live else None
-        text = ""
-        pieces = vision_job.ask(engine, looks, job, sampling)
-        try:
-            for piece in pieces:
-                usage = piece.usage or usage
-                text += piece.text if piece.kind == "answer" else ""
-                if shower:
-                    shower.show(piece)
-        finally:
-            pieces.close()
-            if shower:
-                shower.end()
-        result = vision_job.result(job, text, looks, engine.capabilities.seeing)
-        if live and not as_json:
-            return
+    # A document is cleaned when it is whole.
+    live = job.kind in ("ask", "ocr") and not as_json
+    text, usage = _streamed(vision_job.ask(engine, looks, job, sampling), live=live, raw=job.kind != "ask")
+    result = vision_job.result(job, text, looks, engine.capabilities.seeing)
     if draw:
         drawn(items, result, draw)
     if as_json:
         _object(engine, looks, result, usage)
-    else:
+    elif not live:
         _text(job, result)
 
 
-def costs(looks: Sequence[Look], engine: Engine, *, as_json: bool) -> None:
-    """What the inputs would cost, for --dry-run."""
+def in_windows(
+    engine: Engine,
+    film: Picture | Film,
+    parts: Sequence[Window],
+    job: Job,
+    detail: Detail,
+    sampling: Sampling,
+    *,
+    as_json: bool,
+) -> None:
+    """Ask about each part of a long video, and print what comes of it."""
+    from qwen_cli.media.inputs import Picture
+    from qwen_cli.tasks import vision_windows
+    from qwen_cli.tasks.vision_job import Result
+    from qwen_cli.ui.bar import Bar
+
+    assert not isinstance(film, Picture)
+    each = vision_windows.brief(engine, parts, sampling) if job.kind == "ask" else sampling
+    with Bar(len(parts)) as bar:
+        answers = list(
+            vision_windows.said(
+                engine, film, parts, job, detail, each, told=lambda done: bar.show(done, "windows")
+            )
+        )
+    usage: Usage | None = None
+    if job.kind == "events":
+        result = vision_windows.events(answers)
+    else:
+        text, usage = _streamed(vision_windows.merged(engine, answers, job, sampling), live=not as_json)
+        result = Result(text.strip())
+    if as_json:
+        rows = [{"start": one.window[0], "end": one.window[1], "answer": one.text} for one in answers]
+        _object(engine, [one.look for one in answers], result, usage, windows=rows)
+    elif job.kind == "events":
+        _text(job, result)
+
+
+def _streamed(pieces: Stream, *, live: bool, raw: bool = False) -> tuple[str, Usage | None]:
+    """The answer, shown while it comes if `live`, and what it cost."""
+    from qwen_cli.commands.chat_turn import Answer
+
+    shower = Answer(raw=raw or not sys.stdout.isatty(), fold=True) if live else None
+    text, usage = "", None
+    try:
+        for piece in pieces:
+            usage = piece.usage or usage
+            text += piece.text if piece.kind == "answer" else ""
+            if shower:
+                shower.show(piece)
+    finally:
+        pieces.close()
+        if shower:
+            shower.end()
+    return text, usage
+
+
+def costs(looks: Sequence[Look], engine: Engine, *, as_json: bool, windows: int = 1) -> None:
+    """What the inputs would cost, for --dry-run. `windows`: so many that are looked at one after another."""
     rows = [
         {
             "name": look.name,
@@ -80,9 +118,11 @@ def costs(looks: Sequence[Look], engine: Engine, *, as_json: bool) -> None:
     total = sum(look.tokens for look in looks)
     context = engine.capabilities.context
     if as_json:
-        typer.echo(json.dumps({"inputs": rows, "tokens": total, "context": context}))
+        more = {"windows": windows} if windows > 1 else {}
+        typer.echo(json.dumps({"inputs": rows, "tokens": total, "context": context, **more}))
         return
-    typer.echo(f"{total:,} visual tokens of a context of {context or 0:,}")
+    each = f", in each of {windows} windows" if windows > 1 else ""
+    typer.echo(f"{total:,} visual tokens of a context of {context or 0:,}{each}")
 
 
 def drawn(items: Sequence[Picture | Film], result: Result, target: Path) -> None:
@@ -99,22 +139,6 @@ def drawn(items: Sequence[Picture | Film], result: Result, target: Path) -> None
     except (OSError, ValueError) as fault:
         raise QwenError(f"{target} cannot be written: {fault}", "give a .png or .jpg") from fault
     say(f"saved {target}")
-
-
-def _events(
-    engine: Engine, items: Sequence[Picture | Film], job: Job, detail: Detail, sampling: Sampling
-) -> Result:
-    from qwen_cli.media.inputs import Picture
-    from qwen_cli.tasks import vision_events
-    from qwen_cli.ui.bar import Bar
-
-    if len(items) != 1 or isinstance(items[0], Picture):
-        raise UsageError("--events looks at one video", "give a video, or --video with a folder of frames")
-    pieces = vision_events.windows(items[0], detail, job.window)
-    with Bar(len(pieces)) as bar:
-        return vision_events.found(
-            engine, items[0], pieces, job, detail, sampling, told=lambda n: bar.show(n, "windows")
-        )
 
 
 def _text(job: Job, result: Result) -> None:
@@ -139,12 +163,19 @@ def _table(rows: Sequence[dict[str, Any]]) -> None:
     stdout_console().print(table)
 
 
-def _object(engine: Engine, looks: Sequence[Look], result: Result, usage: Usage | None) -> None:
+def _object(
+    engine: Engine,
+    looks: Sequence[Look],
+    result: Result,
+    usage: Usage | None,
+    windows: Sequence[dict[str, Any]] = (),
+) -> None:
     shown = {
         "answer": result.text if result.data is None else result.data,
         "inputs": [{"name": look.name, "seen": look.seen, "tokens": look.tokens} for look in looks],
         "model": engine.model,
         "engine": engine.name,
+        **({"windows": list(windows)} if windows else {}),
         **(
             {"usage": {"prompt_tokens": usage.prompt_tokens, "generated_tokens": usage.generated_tokens}}
             if usage

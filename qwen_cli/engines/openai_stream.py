@@ -24,15 +24,16 @@ def chat_fields(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return [{name: m[name] for name in _MESSAGE_FIELDS if name in m} for m in messages]
 
 
-def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """`messages` as they are sent: pictures and videos in the chat format's parts."""
-    return [{name: _wired(value) for name, value in m.items()} for m in chat_fields(messages)]
+def wire_messages(messages: Sequence[Message], *, files: bool = False) -> list[dict[str, Any]]:
+    """`messages` as they are sent: pictures and videos in the chat format's parts. `files`: the server takes
+    videos as such."""
+    return [{name: _wired(value, files) for name, value in m.items()} for m in chat_fields(messages)]
 
 
-def _wired(value: Any) -> Any:
+def _wired(value: Any, files: bool) -> Any:
     if not isinstance(value, list) or not any(p.get("type") in ("image", "video") for p in value):
         return value
-    return [sent for part in value for sent in wire(part)]
+    return [sent for part in value for sent in wire(part, files=files)]
 
 
 class ToolCalls:

@@ -58,6 +58,7 @@ class Usage:
     """What one generation cost. `cached_tokens` of `prompt_tokens` came from the KV cache.
 
     `prefill_seconds` runs from the request to the first token, `decode_seconds` from there to the end.
+    `accepted_tokens` of `drafted_tokens` that were guessed ahead were right.
     """
 
     prompt_tokens: int = 0
@@ -66,6 +67,8 @@ class Usage:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     stop_reason: StopReason = "stop"
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -152,7 +155,8 @@ class Capabilities:
     """What a loaded model can do. `context` is the usable window in tokens (`None`: the server does not say).
 
     `thinking` is `None` where the model never thinks, `"switch"` where it can be turned off, `"always"`
-    where it cannot. `vision` and `video` are what it can be shown, `seeing` says how.
+    where it cannot. `vision` and `video` are what it can be shown, `seeing` says how; with `video_files` it
+    takes a whole video as a file, and chosen frames as pictures with their times.
     """
 
     context: int | None
@@ -162,6 +166,7 @@ class Capabilities:
     fim: bool = False
     vision: bool = False
     video: bool = False
+    video_files: bool = False
     seeing: Seeing = Seeing()
     start: bool = False  # `Sampling.start` is heeded
     render: bool = False  # `Engine.render` tells what `chat` would send

@@ -12,6 +12,7 @@ from typing import Any
 from qwen_cli.engines import bare_calls
 from qwen_cli.engines.chat_template import thinking_mode
 from qwen_cli.engines.openai_stream import ThinkTags, ToolCalls, wire_messages
+from qwen_cli.engines.parts import clip_of, is_sent_as_file
 from qwen_cli.engines.protocol import (
     Capabilities,
     Completion,
@@ -145,14 +146,14 @@ class Remote:
             if kind.name != "llama.cpp":
                 del body["add_special"], body["parse_special"]
         else:
-            body |= {"messages": wire_messages(prompt)} | ({"tools": list(tools)} if tools else {})
+            body |= {"messages": self._wired(prompt)} | ({"tools": list(tools)} if tools else {})
         answer = self._native("POST", route, body)
         for name in ("count", "input_tokens"):
             if name in answer:
                 return int(answer[name])
         return len(answer["tokens"])
 
-    def lanes(self, n: int, *, going_on: bool = False) -> list[Engine]:
+    def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         return [self] * n  # a request holds no state here, and the client is made for several threads
 
     def save_state(self, path: Path) -> bool:
@@ -206,14 +207,17 @@ class Remote:
         if self._kind.name == "llama.cpp":
             props = self._native("GET", "/props")
         context = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx")
+        sees = bool((props.get("modalities") or {}).get("vision")) or (
+            known.vision if known else "vl" in self.model.lower()
+        )
         return Capabilities(
             context=int(context) if context else None,
             thinking=(thinking_mode(props["chat_template"]) if props else known.thinking if known else None),
             tools=True,
             fim=known.fim if known else False,
             render=self._kind.name == "llama.cpp",
-            vision=bool((props.get("modalities") or {}).get("vision"))
-            or (known.vision if known else "vl" in self.model.lower()),
+            vision=sees,
+            video_files=sees and self._kind.videos is not None,
             seeing=seeing(self.model),
         )
 
@@ -222,7 +226,9 @@ class Remote:
     ) -> dict[str, Any]:
         if not messages:
             raise UsageError("there is no message to answer", "say something first")
-        request = {"messages": wire_messages(messages), **self._settings(sampling)}
+        request = {"messages": self._wired(messages), **self._settings(sampling)}
+        if self._kind.videos and (frames := _frames(messages)):
+            request["extra_body"] |= self._kind.videos(frames)
         if thinking is None:
             return request
         budget = thinking if thinking is not True and thinking > 0 else None
@@ -237,6 +243,9 @@ class Remote:
                 )
             extra |= self._kind.budget(budget)
         return request
+
+    def _wired(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        return wire_messages(messages, files=self.capabilities.video_files)
 
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
         if not prompt:
@@ -363,6 +372,13 @@ class Remote:
 
 class _NoRoute(EndpointError):
     """The server does not know the address."""
+
+
+def _frames(messages: Sequence[Message]) -> int:
+    """The most frames that are to be seen of a video which is sent as a file; 0 without one."""
+    contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
+    parts = [part for content in contents for part in content if part.get("type") == "video"]
+    return max((len(clip_of(part).indices) for part in parts if is_sent_as_file(part)), default=0)
 
 
 def _names(model: str) -> set[str]:

@@ -25,7 +25,8 @@ class ServerKind:
 
     `tokenize` is the route that counts a text under the body field `text_field`, and `count_messages` the
     one that counts messages; `None` where the server has no such route. `unlimited` says that a completion
-    without `max_tokens` runs to the end of the context (elsewhere it stops at 16 tokens).
+    without `max_tokens` runs to the end of the context (elsewhere it stops at 16 tokens). `videos` says that
+    it takes `video_url`, and gives the fields that have it look at so many frames.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ServerKind:
     text_field: str = "prompt"
     count_messages: str | None = None
     unlimited: bool = False
+    videos: Callable[[int], dict[str, Any]] | None = None
 
 
 _USUAL = {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"}
@@ -49,6 +51,8 @@ KINDS = {
         budget=lambda tokens: {"thinking_token_budget": tokens},
         tokenize="/tokenize",
         count_messages="/tokenize",
+        # Without it 32, whatever its length (`vllm/multimodal/media/video.py`).
+        videos=lambda frames: {"media_io_kwargs": {"video": {"num_frames": frames}}},
     ),
     "sglang": ServerKind(
         "SGLang",
@@ -56,6 +60,7 @@ KINDS = {
         template_kwargs=True,
         budget=lambda tokens: {"custom_params": {"thinking_budget": tokens}},
         tokenize="/tokenize",
+        videos=lambda frames: {},  # it takes 2 a second, at most 768 (`multimodal/processors/qwen_vl.py`)
     ),
     "tensorrt_llm": ServerKind(
         "TensorRT-LLM",

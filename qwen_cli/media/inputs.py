@@ -43,12 +43,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Film:
-    """A video file (`path`), or its frames and when each begins (`times`, in seconds; () where unknown)."""
+    """A video file (`path`), or its frames and when each begins (`times`, in seconds; () where unknown).
+    `address` is where on the web the file is from."""
 
     name: str
     path: Path | None
     frames: tuple[Image, ...] = ()
     times: tuple[float, ...] = ()
+    address: str | None = None
 
 
 Item: TypeAlias = Picture | Film
@@ -56,12 +58,14 @@ Item: TypeAlias = Picture | Film
 
 @dataclass(frozen=True)
 class _Found:
-    """The bytes of an input, and what is known of them: `pages` of a PDF, a server's `content_type`."""
+    """The bytes of an input, and what is known of them: `pages` of a PDF, a server's `content_type`, the
+    web's `address`."""
 
     data: bytes
     name: str
     pages: str | None = None
     content_type: str = ""
+    address: str | None = None
 
 
 def is_input(word: str) -> bool:
@@ -116,6 +120,16 @@ def gather(
     return items
 
 
+def gather_pictures(words: Sequence[str], *, allow_local_urls: bool = False) -> list[Picture]:
+    """As `gather`, where only pictures will do. Raises `UsageError` also for a video or an animation."""
+    with tempfile.TemporaryDirectory(prefix="qwen-pictures-") as scratch:
+        items = gather(words, allow_local_urls=allow_local_urls, scratch=Path(scratch))
+    for item in items:
+        if isinstance(item, Film):
+            raise UsageError(f"{item.name!r} is a video, not a picture", "`qwen vision` looks at videos")
+    return [item for item in items if isinstance(item, Picture)]
+
+
 def _found(word: str, video: bool, allow_local_urls: bool) -> _Found | list[Item]:
     """The bytes that a word stands for; or, where they are not to be read as a whole, what they are."""
     if word == "-":
@@ -146,7 +160,7 @@ def _items(found: _Found, video: bool, scratch: Path) -> list[Item]:
     if found.pages is not None:
         raise UsageError(f"{found.name} is not a PDF, it has no pages to choose", "leave out what follows #")
     if kind == "video":
-        return [Film(found.name, _kept(found, scratch))]
+        return [Film(found.name, _kept(found, scratch), address=found.address)]
     if moving := pictures.frames(found.data, found.name):
         return [Film(found.name, None, tuple(moving[0]), tuple(moving[1]))]
     seen = pictures.pages(found.data, found.name)
@@ -178,7 +192,7 @@ def _fetched(url: str, allow_local_urls: bool) -> _Found:
             f"{fetch.shown(url)} is a web page, not a picture", "give the address of the picture itself"
         )
     chosen = _FRAGMENT.fullmatch(url.partition("#")[2]) if kind == "pdf" else None
-    return _Found(answer.data, clean_name(answer.name), chosen and chosen[1], answer.content_type)
+    return _Found(answer.data, clean_name(answer.name), chosen and chosen[1], answer.content_type, url)
 
 
 def _folder(path: Path, name: str) -> Film:

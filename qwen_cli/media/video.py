@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-__all__ = ["Clip", "Film", "choose", "clip", "clip_of", "frame_size", "probe", "read"]
+__all__ = ["Clip", "Film", "choose", "clip", "clip_of", "filled", "frame_size", "planned", "probe", "read"]
 
 # qwen_vl_utils.vision_process: FPS, FPS_MIN_FRAMES, FPS_MAX_FRAMES, FRAME_FACTOR.
 FPS = 2.0
@@ -43,7 +43,8 @@ class Clip:
 
     `frames` is a uint8 tensor of T × 3 × height × width, T even. Frame i is number `indices[i]` of a source
     of `fps` frames a second; `sampled_fps` is the rate of the frames chosen. `height` and `width` are the
-    source's, in pixels. `path` is None where the frames do not come from a video file.
+    source's, in pixels. `path` is None where the frames do not come from a video file; `frames` is None where
+    they are only `planned`.
     """
 
     name: str
@@ -149,7 +150,7 @@ def read(film: Film, indices: Sequence[int], *, size: tuple[int, int], told: Tol
     return frames
 
 
-def clip(
+def planned(
     path: Path,
     *,
     factor: int,
@@ -162,9 +163,8 @@ def clip(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     total_pixels: int | None = None,
-    told: Told = unheard,
-) -> Clip:
-    """A video file as a model is to see it: `probe`, `choose`, `frame_size` and `read` in one."""
+) -> tuple[Clip, tuple[int, int]]:
+    """A video file as a model is to see it, before its frames are read, and their (height, width)."""
     film = probe(path, name)
     indices = choose(film, fps=fps, min_frames=min_frames, max_frames=max_frames, start=start, end=end)
     size = frame_size(
@@ -176,10 +176,20 @@ def clip(
         max_pixels=max_pixels,
         total_pixels=total_pixels,
     )
-    frames = read(film, indices, size=size, told=told)
     first, last = _span(film, start, end)
     sampled = len(indices) / (last - first + 1) * film.fps
-    return Clip(film.name, frames, tuple(indices), film.fps, sampled, film.height, film.width, path)
+    return Clip(film.name, None, tuple(indices), film.fps, sampled, film.height, film.width, path), size
+
+
+def clip(path: Path, *, name: str | None = None, told: Told = unheard, **wished: Any) -> Clip:
+    """A video file as a model is to see it, with its frames; `wished` is what `planned` takes."""
+    return filled(*planned(path, name=name, **wished), told)
+
+
+def filled(plan: Clip, size: tuple[int, int], told: Told = unheard) -> Clip:
+    """What was `planned`, with its frames of `size` (height, width)."""
+    assert plan.path
+    return replace(plan, frames=read(probe(plan.path, plan.name), plan.indices, size=size, told=told))
 
 
 def clip_of(

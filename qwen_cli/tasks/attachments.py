@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import codecs
-import mimetypes
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from qwen_cli.errors import UsageError
 from qwen_cli.media import files
@@ -17,9 +15,6 @@ from qwen_cli.shown import clean_name
 
 LARGEST = 8 << 20
 """Bytes. More than the longest context of the family holds (1M tokens, about 4 bytes each)."""
-
-LARGEST_IMAGE = 64 << 20
-"""Bytes of a picture file. An uncompressed picture of 16 megapixels has 48 million."""
 
 # Byte order marks; UTF-32's little-endian one begins with UTF-16's, so it is looked at first.
 _MARKS = (
@@ -91,19 +86,6 @@ def read_text(path: Path | str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_image(path: Path) -> dict[str, Any]:
-    """A picture file as a content part (`image_url` with a `data:` address). Raises `UsageError`."""
-    shown = clean_name(str(path))
-    kind = mimetypes.guess_type(path.name)[0] or ""
-    if not kind.startswith("image/"):
-        raise UsageError(f"{shown!r} is not an image file by its name", "give a .png, .jpg or .webp")
-    data = _bytes(path, shown, LARGEST_IMAGE)
-    if len(data) > LARGEST_IMAGE:
-        raise UsageError(f"{shown} is larger than {LARGEST_IMAGE >> 20} MB", "make the picture smaller")
-    address = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    return {"type": "image_url", "image_url": {"url": address}}
-
-
 def as_prompt(files: Sequence[tuple[str, str]], question: str) -> str:
     """Each file as a named code block, then the question.
 
@@ -133,16 +115,16 @@ def _heading(name: str) -> str:
     return f"`{clean_name(name).replace('`', '?')}`:\n" if name else ""
 
 
-def _bytes(path: Path | str, shown: str, most: int = LARGEST) -> bytes:
+def _bytes(path: Path | str, shown: str) -> bytes:
     """At most one byte more than may be sent, so that an endless device ends too."""
     with files.faults(shown):
         if str(path) == "-":
             source: BinaryIO | None = getattr(sys.stdin, "buffer", None)
             if source is None:
                 raise UsageError("standard input is closed", "give a file name")
-            return source.read(most + 1)
+            return source.read(LARGEST + 1)
         with Path(path).open("rb") as file:
-            return file.read(most + 1)
+            return file.read(LARGEST + 1)
 
 
 def _binary(shown: str) -> UsageError:

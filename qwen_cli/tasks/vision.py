@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qwen_cli.engines.parts import Part
-from qwen_cli.engines.protocol import Engine, Seeing
+from qwen_cli.engines.parts import Part, is_sent_as_file, wire
+from qwen_cli.engines.protocol import Capabilities, Engine, Seeing
 from qwen_cli.errors import UsageError
 from qwen_cli.media import sizes
 from qwen_cli.media.inputs import Film, Picture
+
+FPS = 2.0
+"""Frames a second of a video, where nothing else is wished (qwen-vl-utils)."""
 
 # Of the context: the rest is for the question, the answer, and the questions after it.
 _SHARE = 0.75
@@ -22,16 +25,22 @@ _FRAME_TOKENS = 135
 @dataclass(frozen=True)
 class Detail:
     """How closely things are looked at. Budgets are in pixels of one picture or frame; `total_pixels` in
-    pixels of all frames of a video; `None` is the model's own. `resize` is a size asked for outright."""
+    pixels of all frames of a video; `None` is the model's own. `resize` is a size asked for outright. `fps`
+    frames a second are wished for, of which there will be fewer where `max_frames` does not hold them."""
 
     min_pixels: int | None = None
     max_pixels: int | None = None
     total_pixels: int | None = None
     resize: tuple[int, int] | None = None
-    fps: float = 2.0
+    fps: float | None = None
     max_frames: int = 768
     start: float | None = None
     end: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return self.fps or FPS
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,32 @@ class Look:
 
 def look(
     item: Picture | Film,
-    seeing: Seeing,
+    capabilities: Capabilities,
     detail: Detail = Detail(),
     told: Callable[[int, int], None] = lambda done, all_: None,
 ) -> Look:
     """Prepare one input. `told` hears of the frames that are read. Raises `UsageError`."""
-    return _picture(item, seeing, detail) if isinstance(item, Picture) else _film(item, seeing, detail, told)
+    if isinstance(item, Picture):
+        return _picture(item, capabilities.seeing, detail)
+    return _film(item, capabilities, detail, told)
+
+
+def is_shown_as_video(look: Look, capabilities: Capabilities) -> bool:
+    """Whether the model gets it as a video; else as pictures with their times."""
+    return capabilities.video or (capabilities.video_files and is_sent_as_file(look.part))
+
+
+def most_frames(engine: Engine) -> int:
+    """Frames of a video that the context holds, however small."""
+    context = engine.capabilities.context
+    if context is None:
+        return 1 << 20
+    return max(2, int(context * _SHARE * _joined(engine.capabilities.video) / _FRAME_TOKENS))
+
+
+def _joined(as_video: bool) -> int:
+    """Frames that share their tokens: two are one step in time (`temporal_patch_size` of the family)."""
+    return 2 if as_video else 1
 
 
 def look_at_all(
@@ -75,9 +104,12 @@ def look_at_all(
     told: Callable[[int, int], None] = lambda done, all_: None,
 ) -> list[Look]:
     """Prepare all inputs so that they fit the context together: where they do not, each gets its share of it,
-    and `notice` says so. Raises `UsageError` where even that is too much."""
-    seeing = engine.capabilities.seeing
-    looks = [look(item, seeing, detail, told) for item in items]
+    and `notice` says so. Raises `UsageError` where even that is too much, and for a model that sees nothing.
+    """
+    if not engine.capabilities.vision:
+        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b")
+    sees = engine.capabilities
+    looks = [look(item, sees, detail, told) for item in items]
     context = engine.capabilities.context
     if context is None:
         return looks
@@ -86,8 +118,8 @@ def look_at_all(
     if asked <= room:
         return looks
     for _ in range(4):  # sizes go in steps: the first try may miss by a little
-        detail = _smaller(detail, looks, room, seeing)
-        looks = [look(item, seeing, detail, told) for item in items]
+        detail = _smaller(detail, looks, room, sees)
+        looks = [look(item, sees, detail, told) for item in items]
         if sum(one.tokens for one in looks) <= room:
             now = sum(one.tokens for one in looks)
             notice(f"{asked:,} visual tokens do not fit a context of {context:,}: shown smaller, {now:,}")
@@ -96,6 +128,12 @@ def look_at_all(
         f"{len(items)} inputs need {asked:,} visual tokens, the context holds {context:,}",
         "give fewer, or --max-frames, or a larger --context",
     )
+
+
+def kept(look: Look) -> list[dict[str, Any]]:
+    """The parts of `look` as a session keeps them: as JSON, and without loss, so that going on finds the
+    picture in the KV cache."""
+    return wire(look.part)
 
 
 def message(looks: Sequence[Look], question: str) -> dict[str, Any]:
@@ -114,37 +152,37 @@ def _picture(item: Picture, seeing: Seeing, detail: Detail) -> Look:
     return Look(item.name, part, size, image.size, sizes.tokens(*size, seeing.unit))
 
 
-def _film(item: Film, seeing: Seeing, detail: Detail, told: Callable[[int, int], None]) -> Look:
+def _film(item: Film, sees: Capabilities, detail: Detail, told: Callable[[int, int], None]) -> Look:
     from qwen_cli.media import video
 
+    unit = sees.seeing.unit
     budget: dict[str, Any] = {
-        "factor": seeing.unit,
+        "factor": unit,
         "min_pixels": detail.min_pixels,
         "max_pixels": detail.max_pixels,
         "total_pixels": detail.total_pixels,
     }
-    if item.path is not None:
-        clip = video.clip(
-            item.path,
-            fps=detail.fps,
-            max_frames=detail.max_frames,
-            start=detail.start,
-            end=detail.end,
-            told=told,
-            **budget,
-        )
-    else:
+    part: dict[str, Any] = {"type": "video"}
+    if item.path is None:
         clip = video.clip_of(
             item.frames, item.times or None, item.name, max_frames=detail.max_frames, told=told, **budget
         )
-    count, _, height, width = clip.frames.shape
-    # Two frames are one step in time (temporal_patch_size of the family).
-    tokens = sizes.tokens(width, height, seeing.unit) * -(-count // 2)
-    part = {"type": "video", "video": clip}
-    return Look(item.name, part, (width, height), (clip.width, clip.height), tokens, count)
+        height, width = clip.frames.shape[2:]
+    else:
+        budget |= {"fps": detail.rate, "max_frames": detail.max_frames}
+        clip, (height, width) = video.planned(item.path, start=detail.start, end=detail.end, **budget)
+        if detail.start is None and detail.end is None:
+            part["file"] = item.address or item.path
+        if not (sees.video_files and is_sent_as_file(part)):
+            clip = video.filled(clip, (height, width), told)
+    part["video"] = clip
+    count = len(clip.indices)
+    look = Look(item.name, part, (width, height), (clip.width, clip.height), 0, count + count % 2)
+    joined = _joined(is_shown_as_video(look, sees))
+    return replace(look, tokens=sizes.tokens(width, height, unit) * (look.frames // joined))
 
 
-def _smaller(detail: Detail, looks: Sequence[Look], room: int, seeing: Seeing) -> Detail:
+def _smaller(detail: Detail, looks: Sequence[Look], room: int, sees: Capabilities) -> Detail:
     """The same share of the room for every input that wants more than that."""
     wanted = sorted(one.tokens for one in looks)
     share = room
@@ -153,13 +191,14 @@ def _smaller(detail: Detail, looks: Sequence[Look], room: int, seeing: Seeing) -
         if tokens > share:
             break
         room -= tokens
-    area = seeing.unit**2
-    frames = max(4, int(share * 2 / _FRAME_TOKENS) // 2 * 2)
+    area, least = sees.seeing.unit**2, sees.seeing.least
+    joined = min((_joined(is_shown_as_video(look, sees)) for look in looks if look.frames), default=2)
+    frames = max(4, int(share * joined / _FRAME_TOKENS) // 2 * 2)
     return replace(
         detail,
         resize=None,
-        min_pixels=min(detail.min_pixels or seeing.least * area, share * area),
+        min_pixels=min(detail.min_pixels or least * area, share * area),
         max_pixels=share * area,
-        total_pixels=share * area,
+        total_pixels=share * area * joined // 2,
         max_frames=min(detail.max_frames, frames),
     )

@@ -29,13 +29,13 @@ _FORMS: dict[Kind, documents.Form] = {
 @dataclass(frozen=True)
 class Job:
     """`asked` is a question, or the things to find; `schema` belongs to "extract", `points` to "locate",
-    `window` (seconds of a video taken at once) to "events"."""
+    `window` (seconds of a video taken at once; `None`: as is usual) to "events" and "ask"."""
 
     kind: Kind
     asked: str = ""
     schema: dict[str, Any] | None = None
     points: bool = False
-    window: float = 120.0
+    window: float | None = None
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,28 @@ The shapes are those of the servers' own protocol definitions, which `server_kin
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qwen_cli.engines import parts
 from qwen_cli.engines.openai_stream import BUDGET_MESSAGE, ThinkTags
 from qwen_cli.engines.protocol import Piece, Sampling
 from qwen_cli.engines.remote import Remote
 from qwen_cli.engines.server_kinds import base_url
 from qwen_cli.errors import ContextFull, EndpointError, EngineError, UsageError
+from qwen_cli.media import video
+from qwen_cli.media.inputs import Film
+from qwen_cli.tasks import vision
 from tests.engines.conftest import Served
+from tests.media import films
 
 HELLO = [{"role": "user", "content": "hello"}]
 KINDS = ["vllm", "sglang", "tensorrt_llm", "library", "openai"]
@@ -392,6 +399,63 @@ class TestWhatIsRead:
     def test_our_alias_finds_the_hub_id(self, stub: StubServer) -> None:
         stub.serve("vllm", model="Qwen/Qwen3-8B")
         assert Remote(stub.url, model="qwen3:8b").model == "Qwen/Qwen3-8B"
+
+
+class TestVideos:
+    """`video_url` as vLLM and SGLang document it; pictures with their times for the others."""
+
+    def asked(self, stub: StubServer, kind: str, part: dict[str, Any]) -> list[dict[str, Any]]:
+        stub.serve(kind, model="Qwen/Qwen2.5-VL-7B-Instruct")
+        content = [part, {"type": "text", "text": "What happens?"}]
+        list(Remote(stub.url).chat([{"role": "user", "content": content}]))
+        return stub.sent["messages"][0]["content"]
+
+    @pytest.fixture
+    def part(self, tmp_path: Path) -> dict[str, Any]:
+        """Half a second of video, all of it."""
+        path = films.make(tmp_path / "film.mp4", 16)
+        return {"type": "video", "video": video.clip(path, factor=28, fps=8), "file": path}
+
+    @pytest.mark.parametrize("kind", ["vllm", "sglang"])
+    def test_a_small_file_is_sent_as_it_is(self, stub: StubServer, part: dict[str, Any], kind: str) -> None:
+        shown, words = self.asked(stub, kind, part)
+        head, _, data = shown["video_url"]["url"].partition(",")
+        assert (shown["type"], head, words["type"]) == ("video_url", "data:video/mp4;base64", "text")
+        assert base64.b64decode(data) == part["file"].read_bytes()
+        frames = {"video": {"num_frames": len(part["video"].indices)}}
+        assert stub.sent.get("media_io_kwargs") == (frames if kind == "vllm" else None)
+
+    def test_an_address_stays_one(self, stub: StubServer, part: dict[str, Any]) -> None:
+        address = "https://example.org/film.mp4"
+        shown, _ = self.asked(stub, "vllm", part | {"file": address})
+        assert shown == {"type": "video_url", "video_url": {"url": address}}
+
+    def test_a_part_of_a_video_is_its_frames(self, stub: StubServer, part: dict[str, Any]) -> None:
+        del part["file"]
+        shown = self.asked(stub, "vllm", part)
+        assert [one["type"] for one in shown] == ["text", "image_url"] * 4 + ["text"]
+        assert shown[0]["text"] == "<0.0 seconds>"
+        assert "media_io_kwargs" not in stub.sent
+
+    @pytest.mark.parametrize("kind", ["tensorrt_llm", "library", "openai"])
+    def test_other_servers_get_frames(self, stub: StubServer, part: dict[str, Any], kind: str) -> None:
+        shown = self.asked(stub, kind, part)
+        assert {one["type"] for one in shown} == {"text", "image_url"}
+
+    def test_a_large_file_is_its_frames(
+        self, stub: StubServer, part: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(parts, "LARGEST_FILE", 100)
+        assert {one["type"] for one in self.asked(stub, "vllm", part)} == {"text", "image_url"}
+
+    def test_frames_that_the_server_reads_are_not_read_here(
+        self, stub: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(video, "read", lambda *a, **k: pytest.fail("read"))
+        stub.serve("vllm", model="Qwen/Qwen2.5-VL-7B-Instruct")
+        film = Film("film.mp4", films.make(tmp_path / "film.mp4", 60))
+        (look,) = vision.look_at_all([film], Remote(stub.url))
+        assert (look.frames, look.tokens > 0) == (4, True)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
