@@ -95,3 +95,10 @@ class Answer:
         for piece in pieces:
             found += [piece] if piece.kind == "thinking" else self._tools.feed(piece.text)
         return found
+
+
+def end_tokens(configured: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end an answer: the model's own, and those of ChatML in any case."""
+    own = configured if isinstance(configured, list) else [configured]
+    chatml = [tokenizer.get_vocab().get(token) for token in ("<|im_end|>", "<|endoftext|>")]
+    return frozenset(t for t in (*own, tokenizer.eos_token_id, *chatml) if t is not None)

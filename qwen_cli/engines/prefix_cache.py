@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli.engines.device_map import main_device
+
 if TYPE_CHECKING:
     import torch
 
@@ -27,7 +29,8 @@ class PrefixCache:
 
         self._model = model
         self._decoding = False
-        self._chunk = CHUNK_CPU if model.device.type == "cpu" else CHUNK_GPU
+        self._device = main_device(model)
+        self._chunk = CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU
         self.ids: list[int] = []
         self._cache: Any = new_cache(model.config)
         # Models that see give every token three positions, and text after a picture goes on elsewhere than
@@ -44,7 +47,7 @@ class PrefixCache:
         """
         common = _common(self.ids, prompt[:-1])  # the last token is computed for its logits
         if common < len(self.ids):
-            self._crop(common)
+            self.crop(common)
         cached = len(self.ids)
         self._delta = scene.delta if scene else 0
         self._experts(decoding=False)
@@ -53,8 +56,9 @@ class PrefixCache:
         self._experts(decoding=True)
         return logits, cached
 
-    def step(self, tokens: Sequence[int], scene: Scene | None = None) -> torch.Tensor:
-        """Compute `tokens`, which follow what is cached: the last logits (1 × vocabulary, float32)."""
+    def step(self, tokens: Sequence[int], scene: Scene | None = None, *, rows: int = 1) -> torch.Tensor:
+        """Compute `tokens`, which follow what is cached: the logits of the last `rows` of them
+        (rows × vocabulary, float32)."""
         import torch
 
         start = len(self.ids)
@@ -63,9 +67,9 @@ class PrefixCache:
                 logits = _see(self._model, scene.inputs(start, start + len(tokens)), self._cache)
             else:
                 at = start + self._delta if self._sees else None
-                logits = _forward(self._model, torch.tensor([tokens]), self._cache, at)
+                logits = _forward(self._model, torch.tensor([tokens]), self._cache, at, rows)[0]
         except BaseException:  # Ctrl-C may come between two layers
-            self._crop(start)
+            self.crop(start)
             raise
         self.ids += tokens
         return logits
@@ -129,7 +133,7 @@ class PrefixCache:
         self.ids = []
         self._cache = new_cache(self._model.config)
 
-    def _crop(self, length: int) -> None:
+    def crop(self, length: int) -> None:
         """Keep the first `length` tokens, in every layer, or nothing where layers cannot go back."""
         if not self.croppable or length == 0:
             self.clear()
@@ -142,7 +146,7 @@ class PrefixCache:
     def _experts(self, *, decoding: bool) -> None:
         """Mixtures of experts on accelerators: `generate` computes them another way for one token than for
         many, as this does. CPUs have one best way."""
-        if self._model.device.type == "cpu" or decoding == self._decoding:
+        if self._device.type == "cpu" or decoding == self._decoding:
             return
         with suppress(AttributeError, ValueError):  # releases and models without the choice
             old, new = ("grouped_mm", "batched_mm") if decoding else ("batched_mm", "grouped_mm")
@@ -163,7 +167,7 @@ class Branch:
         """Compute one token for each row; the logits after them (rows × vocabulary, float32)."""
         import torch
 
-        logits = _forward(self._model, torch.tensor(tokens)[:, None], self._cache, self._at)
+        logits = _forward(self._model, torch.tensor(tokens)[:, None], self._cache, self._at)[:, -1]
         self._at = None if self._at is None else self._at + 1
         return logits
 
@@ -175,19 +179,22 @@ class Branch:
             self._cache.batch_select_indices(torch.tensor(rows))
 
 
-def _forward(model: Any, tokens: torch.Tensor, cache: Any, at: int | None = None) -> torch.Tensor:
-    """Compute `tokens` (rows × tokens); `at` is the position of the first, where the model must be told."""
+def _forward(
+    model: Any, tokens: torch.Tensor, cache: Any, at: int | None = None, keep: int = 1
+) -> torch.Tensor:
+    """Compute `tokens` (rows × tokens): the logits of the last `keep` of each row (rows × keep × vocabulary).
+    `at` is the position of the first, where the model must be told."""
     import torch
 
     given: dict[str, Any] = {}
     if at is not None:
-        positions = torch.arange(at, at + tokens.shape[1], device=model.device)
+        positions = torch.arange(at, at + tokens.shape[1], device=main_device(model))
         given["position_ids"] = positions.expand(3, *tokens.shape)
     with torch.inference_mode():
-        given |= {_cache_name(model): cache, "use_cache": True, "logits_to_keep": 1}
-        output = model(input_ids=tokens.to(model.device), **given)
+        given |= {_cache_name(model): cache, "use_cache": True, "logits_to_keep": keep}
+        output = model(input_ids=tokens.to(main_device(model)), **given)
         # A copy in float32, as `generate` makes one: the choice of the token may write into it.
-        return output.logits[:, -1].to(copy=True, dtype=torch.float32)
+        return output.logits[:, -keep:].to(copy=True, dtype=torch.float32)
 
 
 def _see(model: Any, inputs: Mapping[str, Any], cache: Any) -> torch.Tensor:
@@ -220,11 +227,12 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _layer_devices(model: Any, layers: int) -> list[Any]:
-    """Where each layer is, with the model on one device or spread over several."""
+    """Where each layer computes, with the model on one device or spread over several: what is kept in memory
+    or on the disk is moved to the main one."""
     places = getattr(model, "hf_device_map", None) or {}
-    found: list[Any] = [model.device] * layers
+    found: list[Any] = [main_device(model)] * layers
     for name, device in places.items():
         number = name.rpartition("layers.")[2]
-        if number.isdigit() and int(number) < layers:
+        if device not in ("cpu", "disk") and number.isdigit() and int(number) < layers:
             found[int(number)] = device
     return found

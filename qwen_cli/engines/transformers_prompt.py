@@ -11,6 +11,8 @@ from qwen_cli.engines.parts import Part
 from qwen_cli.engines.protocol import Message
 from qwen_cli.engines.sight import without_placeholders
 from qwen_cli.engines.thinking import CLOSE, OPEN
+from qwen_cli.engines.transformers_load import one_line
+from qwen_cli.errors import EngineError, UsageError
 
 
 def visual_parts(messages: Sequence[Message]) -> list[Part]:
@@ -34,6 +36,41 @@ def turns(messages: Sequence[Message], *, sees: bool) -> list[dict[str, Any]]:
         if calls := turn.get("tool_calls"):
             turn["tool_calls"] = [_with_object(call) for call in calls]
     return turns
+
+
+def rendered(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    tools: Sequence[Mapping[str, Any]] | None,
+    *,
+    label: str,
+    sees: bool,
+    **variables: Any,
+) -> str:
+    """`messages` as the tokenizer's template writes them, up to where the answer begins.
+
+    Raises `UsageError` without a message, `EngineError` where `label` has no template or it refuses.
+    """
+    if not messages:
+        raise UsageError("there is no message to answer", "Say something first")
+    if not tokenizer.chat_template:
+        raise EngineError(f"{label} has no chat template", "It is a base model: use it to complete text")
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                turns(messages, sees=sees),
+                tools=list(tools) if tools else None,
+                add_generation_prompt=True,
+                tokenize=False,
+                **variables,
+            )
+        )
+    except Exception as error:
+        # Beside these there is jinja2's own tree: `raise_exception` of a template, undefined names.
+        jinja = type(error).__module__.startswith("jinja2")
+        if jinja or isinstance(error, (ValueError, TypeError, KeyError)):
+            raise EngineError(f"the chat template refused: {one_line(error)}") from error
+        raise
 
 
 def _with_object(call: Mapping[str, Any]) -> dict[str, Any]:

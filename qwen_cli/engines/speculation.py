@@ -1,0 +1,196 @@
+"""Speculative decoding: guess the next tokens, let the model check them in one pass (Leviathan et al. 2023,
+https://arxiv.org/abs/2211.17192).
+
+A guess is one token without a probability, so checking it is simple: at each place the model's own choice is
+made as ever, greedy or drawn, and the guess stands as long as it is the same. The choices, and what they are
+distributed like, are those of decoding without; only the rounding of a pass over several tokens may differ
+from that of a pass over one. Decisions depend on the text alone, never on the clock: the same seed makes the
+same text on a busy machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import torch
+
+    from qwen_cli.engines.prefix_cache import PrefixCache
+    from qwen_cli.models.reference import Weights
+
+Draft: TypeAlias = "Literal['auto', 'ngram'] | Weights | None"
+"""What guesses: "ngram" the text itself, weights a smaller model. "auto" is "ngram" where it can be had."""
+
+NGRAM = 3  # tokens in a row that must have come before; two are too often a coincidence in code
+REACH = 32  # how far back places are compared to find the one most like this one
+PLACES = 16  # as many of them, the latest
+NEARBY = 8  # tokens after a change among which the text that is copied may go on
+# The draft model stops where it is less sure than this (`assistant_confidence_threshold` of transformers).
+CONFIDENCE = 0.4
+
+FIRST, LEAST, MOST = 4, 2, 24  # tokens of a draft: to begin with, and the bounds
+PAUSE, LONGEST_PAUSE = 16, 256  # tokens without drafts after some that did not pay; doubled while they do not
+# What checking one token more takes, in steps of plain decoding. A step waits for the weights to be read;
+# more tokens are nearly free where that takes longest (accelerators), less so on a CPU.
+CPU_COST, GPU_COST = 0.15, 0.02
+_MEMORY = 0.75  # of the counts that acceptance is judged by is kept at each draft: about the last four count
+
+
+class Drafter(Protocol):
+    """What guesses. `cost` is what drafting and checking one token takes, in steps of plain decoding."""
+
+    cost: float
+
+    def draft(self, text: Sequence[int], limit: int) -> list[int]:
+        """At most `limit` tokens that may follow `text`: the whole of it, which only grows."""
+        ...
+
+
+class Lookup:
+    """Guesses from the text itself: where its last tokens have come before, what followed them there
+    (prompt lookup decoding, https://github.com/apoorvumang/prompt-lookup-decoding).
+
+    A text that is copied with changes is followed across them: a few tokens replaced, left out or put in.
+    """
+
+    def __init__(self, cost: float) -> None:
+        self.cost = cost
+        self._known = 0  # tokens of the text that were looked at
+        self._ends: dict[tuple[int, ...], list[int]] = {}  # n-gram → where it ended
+        self._source: int | None = None  # the token that is copied next
+        self._strange = 0  # tokens since the last that was a copy
+
+    def draft(self, text: Sequence[int], limit: int) -> list[int]:
+        follows = self._follow(text)
+        self._learn(text)
+        if (place := self._longest(text)) is not None:
+            self._source, follows = place, True
+        source = self._source
+        return list(text[source : source + limit]) if source is not None and follows else []
+
+    def _follow(self, text: Sequence[int]) -> bool:
+        """Move the source by what was added to `text`: whether the last token was a copy."""
+        for token in text[self._known :]:
+            if self._source is None:
+                return False
+            nearby = list(text[self._source : min(self._source + NEARBY, self._known)])
+            if token in nearby:
+                self._source, self._strange = self._source + nearby.index(token) + 1, 0
+            elif (strange := self._strange + 1) > NEARBY:
+                self._source, self._strange = None, 0
+            else:
+                self._strange = strange
+        return self._source is not None and not self._strange
+
+    def _learn(self, text: Sequence[int]) -> None:
+        for end in range(max(self._known, NGRAM), len(text)):
+            self._ends.setdefault(tuple(text[end - NGRAM : end]), []).append(end)
+        self._known = len(text)
+
+    def _longest(self, text: Sequence[int]) -> int | None:
+        """The latest of the places that have most in common with the end of `text`."""
+        ends = self._ends.get(tuple(text[-NGRAM:]), ())[-PLACES:]
+        return max(ends, key=lambda end: (_alike(text, end), end), default=None)
+
+
+class DraftModel:
+    """Guesses of a smaller model of the family, greedy, as far as it is sure."""
+
+    def __init__(self, cache: PrefixCache, vocabulary: int, cost: float) -> None:
+        self.cost = cost
+        self._cache, self._vocabulary = cache, vocabulary
+
+    def draft(self, text: Sequence[int], limit: int) -> list[int]:
+        if max(text[len(self._cache.ids) :], default=0) >= self._vocabulary:
+            return []  # a token that the smaller one does not have
+        logits, _ = self._cache.prefill(text)
+        found: list[int] = []
+        while True:
+            probability, token = logits.softmax(-1).max(-1)
+            if float(probability) < CONFIDENCE:
+                return found
+            found.append(int(token))
+            if len(found) == limit:
+                return found
+            logits = self._cache.step(found[-1:])
+
+
+class Pace:
+    """How much to draft: more where all was right, less where it was not, nothing for a while where the share
+    that is accepted does not pay for what drafting costs."""
+
+    def __init__(self, cost: float) -> None:
+        self._cost = cost
+        self._length, self._rest, self._pause = FIRST, 0, PAUSE
+        self._drafted = self._accepted = 0.0
+
+    def next(self) -> int:
+        """Tokens to draft now."""
+        if self._rest:
+            self._rest -= 1
+            return 0
+        return self._length
+
+    def judge(self, drafted: int, accepted: int) -> None:
+        """`accepted` of `drafted` tokens were right."""
+        self._length = max(LEAST, min(MOST, 2 * drafted if accepted == drafted else accepted + 1))
+        self._drafted = _MEMORY * self._drafted + drafted
+        self._accepted = _MEMORY * self._accepted + accepted
+        if self._accepted >= self._cost * self._drafted:
+            self._pause = PAUSE
+            return
+        self._rest, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        self._length, self._drafted, self._accepted = FIRST, 0.0, 0.0
+
+
+class Steps:
+    """The logits after each token, as `PrefixCache.step` gives them, several computed at once where there is
+    a guess. `limit` is the length at which the text will end at the latest."""
+
+    def __init__(self, cache: PrefixCache, drafter: Drafter | None, limit: int, vocabulary: int) -> None:
+        self._cache, self._drafter = cache, drafter
+        self._limit, self._vocabulary = limit, vocabulary
+        self._pace = Pace(drafter.cost) if drafter else None
+        self._guess: list[int] = []
+        self._right = 0  # of the guess
+        self._rows: Any = None
+        self.drafted = self.accepted = 0
+
+    def after(self, token: int) -> torch.Tensor:
+        """The logits after `token`, which follows the text (1 × vocabulary, float32)."""
+        if self._right < len(self._guess) and token == self._guess[self._right]:
+            self._right += 1
+            self.accepted += 1
+        else:
+            self.settle()
+            self._guess = self._drafted(token)
+            self.drafted += len(self._guess)
+            self._rows = self._cache.step([token, *self._guess], rows=1 + len(self._guess))
+        return self._rows[self._right : self._right + 1]
+
+    def settle(self) -> None:
+        """Take back what was guessed wrong."""
+        if self._guess:
+            wrong = len(self._guess) - self._right
+            if wrong:
+                self._cache.crop(len(self._cache.ids) - wrong)
+            if self._pace:
+                self._pace.judge(len(self._guess), self._right)
+        self._guess, self._right = [], 0
+
+    def _drafted(self, token: int) -> list[int]:
+        if not self._drafter or not self._pace:
+            return []
+        text = [*self._cache.ids, token]
+        if not (limit := min(self._pace.next(), self._limit - len(text) - 1)) > 0:
+            return []
+        guess = self._drafter.draft(text, limit)
+        known = next((i for i, t in enumerate(guess) if not 0 <= t < self._vocabulary), len(guess))
+        return guess[:known]  # pictures have numbers of their own
+
+
+def _alike(text: Sequence[int], end: int) -> int:
+    """How many tokens before `end` are those at the end of `text`."""
+    last = len(text)
+    return next((n for n in range(min(REACH, end)) if text[end - 1 - n] != text[last - 1 - n]), REACH)
