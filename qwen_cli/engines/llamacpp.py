@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 _UNKNOWN = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 
 _FIRST_SLOT = 0  # the conversation's: pinned, so that its prefix is found again and can be saved
-_ANY_SLOT = -1  # llama.cpp takes the one that holds most of the prompt
 
 # Fewest tokens in a row that are worth moving in the cache: llama.vim's recommendation (`--cache-reuse 256`).
 _SHIFTED = 256
@@ -182,12 +181,17 @@ class LlamaCpp:
         body = {"messages": _turns(prompt)} | ({"tools": list(tools)} if tools else {})
         return int(self._http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
 
-    def lanes(self, n: int, *, going_on: bool = False) -> list[Engine]:
+    def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         views: list[Engine] = []
+        # llama.cpp gives the samples of one request a copy of its prompt, and drops it with them.
+        copied = warm and n > 1 and self._slot_action("save")["n_saved"]
         for slot in range(min(n, self._parallel)):
             view = copy.copy(self)
-            view._slot = _ANY_SLOT if going_on else slot
+            view._slot = slot
             view._worker, view._cancelled = None, threading.Event()
+            if copied and slot != self._slot:
+                with suppress(EngineError):  # no room for so many: it begins with nothing
+                    view._slot_action("restore")
             views.append(view)
         return views
 

@@ -3,7 +3,7 @@ best (maj@k and RM@k of Qwen2.5-Math's report)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,81 +63,84 @@ def vote(
     thinking: bool | int | None = None,
     nudge: math_prompts.Nudge | None = None,
 ) -> Generator[Vote, None, Vote]:
-    """At most `k` solutions, sampled together after one prefill; yields the state after each of them.
+    """`k` solutions made at the same time, after one prefill; yields the state after each of them.
 
-    It ends as soon as the samples that are left cannot change which answer wins; with a `score` for the text
-    of a solution all are made.
+    It ends as soon as those that are not finished cannot change which answer wins: they are stopped. With a
+    `score` for the text of a solution all are finished.
     """
     spread = sampling.over(_SPREAD) if engine.defaults.temperature == 0 else sampling
 
-    def finish(lane: Engine, numbered: tuple[int, Completion], stopped: Stopped) -> tuple[int, tir.Solution]:
-        number, sample = numbered
+    def solve(lane: Engine, number: int, begun: Completion | None, stopped: Stopped) -> tir.Solution:
+        seed = None if sampling.seed is None else sampling.seed + number
+        chances = replace(spread, seed=seed)
         if mode == "cot":
-            said, usage = sample.text, sample.usage
-            return number, tir.Solution(said, boxed(said), stop=usage.stop_reason, usage=usage, mode="cot")
+            if begun:
+                said, usage = begun.text, begun.usage
+                return tir.Solution(said, boxed(said), stop=usage.stop_reason, usage=usage, mode="cot")
+            return tir.finished(tir.reason(lane, messages, sampling=chances, thinking=thinking), stopped)
         with Sandbox(limits, contained=contained) as sandbox:
             attempt = tir.solve(
                 lane,
                 messages,
                 sandbox,
-                begun=sample,
+                begun=begun,
                 max_rounds=max_rounds,
-                sampling=spread,
+                sampling=chances,
                 thinking=thinking,
                 nudge=nudge,
             )
-            return number, tir.finished(attempt, stopped)
+            return tir.finished(attempt, stopped)
 
     prompt: Any = (tir.rendered(engine, messages, thinking) if mode == "tir" else None) or messages
-    solutions: list[tir.Solution] = []
-    scores: list[float] = []
+    asked = tir.limited(spread)
+    if mode == "tir":
+        asked = replace(tir.beginning(engine, asked, nudge), stop=tir.stops(engine, nudge))
+    begun: Sequence[Completion | None]
+    if len(engine.lanes(k)) > 1:
+        begun = [None] * k
+        engine.sample(prompt, 1, sampling=replace(asked, max_tokens=1), thinking=thinking)  # the prefill
+    else:
+        # It goes on with one at a time, but decodes the beginnings of all of them together.
+        begun = engine.sample(prompt, k, sampling=asked, thinking=thinking)
+
+    done: dict[int, tir.Solution] = {}
+    scores: dict[int, float] = {}
     state = Vote((), (), k)
-    while len(solutions) < k and (wanted := k if score else _next(state, k - len(solutions))):
-        seed = None if sampling.seed is None else sampling.seed + len(solutions)
-        asked = replace(tir.limited(spread), seed=seed)
-        if mode == "tir":
-            asked = replace(tir.beginning(engine, asked, nudge), stop=tir.stops(engine, nudge))
-        made = engine.sample(prompt, wanted, sampling=asked, thinking=thinking)
-        for solution in _in_order(engine.lanes(wanted, going_on=True), made, finish):
-            solutions.append(solution)
+    solving = in_flight.each(
+        engine.lanes(k, warm=True),
+        list(enumerate(begun)),
+        lambda lane, one, stopped: (one[0], solve(lane, *one, stopped)),
+    )
+    try:
+        for number, solution in solving:
+            done[number] = solution
             if score:
-                scores.append(score(solution.text))
-            answered = [i for i, s in enumerate(solutions) if s.answer]
-            groups = judge.groups([str(solutions[i].answer) for i in answered])
-            shares = tuple(tuple(answered[i] for i in group) for group in groups)
-            state = Vote(tuple(solutions), shares, k, tuple(scores))
+                scores[number] = score(solution.text)
+            numbers = sorted(done)
+            answered = [n for n in numbers if done[n].answer]
+            groups = [[answered[i] for i in g] for g in judge.groups([str(done[n].answer) for n in answered])]
+            state = Vote(
+                tuple(done[n] for n in numbers),
+                tuple(tuple(numbers.index(n) for n in group) for group in groups),
+                k,
+                tuple(scores[n] for n in numbers if score),
+            )
             yield state
-            if not score and not _next(state, k - len(solutions)):
+            if not score and _decided(groups, [n for n in range(k) if n not in done]):
                 break
+    finally:
+        solving.close()
     return state
 
 
-def _in_order(
-    lanes: Sequence[Engine],
-    made: Sequence[Completion],
-    finish: Callable[[Engine, tuple[int, Completion], Stopped], tuple[int, tir.Solution]],
-) -> Iterator[tir.Solution]:
-    """What becomes of the samples, finished together, told in the order they were made in: with the same seed
-    the same vote stops at the same place."""
-    done: dict[int, tir.Solution] = {}
-    told = 0
-    finishing = in_flight.each(lanes, list(enumerate(made)), finish)
-    try:
-        for number, solution in finishing:
-            done[number] = solution
-            while told in done:
-                yield done[told]
-                told += 1
-    finally:
-        finishing.close()
-
-
-def _next(state: Vote, left: int) -> int:
-    """How many samples to make now: the fewest after which it could be decided. 0 where it is."""
-    sizes = [len(group) for group in state.groups] + [0, 0]
-    ahead = sizes[0] - sizes[1]
-    # A tie goes to the answer that came first.
-    first = not state.groups or not sizes[1] or state.groups[0][0] < state.groups[1][0]
-    if ahead > left or (ahead == left and first):
-        return 0
-    return max(1, -(-(left - ahead) // 2))
+def _decided(groups: Sequence[Sequence[int]], left: Sequence[int]) -> bool:
+    """Whether the samples that are `left` cannot change which answer wins. `groups` are numbers of samples
+    with equal answers, the largest first. A tie goes to the answer of the lowest number."""
+    if not left or not groups:
+        return not left
+    winner, *rivals = groups
+    for rival in [*rivals, ()]:
+        behind = len(winner) - len(rival) - len(left)
+        if behind < 0 or (behind == 0 and min(winner) > min([*rival, *left])):
+            return False
+    return True

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,17 @@ def test_a_prefill_is_cancelled_between_batches(llamacpp: LlamaCpp) -> None:
     assert took < 1.0
     assert pieces[-1].usage
     assert pieces[-1].usage.cached_tokens <= 2 * 128
+
+
+def test_warm_lanes_begin_with_the_cache_of_the_engine(llamacpp: LlamaCpp) -> None:
+    prompt = llamacpp.render([{"role": "user", "content": "Tell of a fox and a hen. " * 12}])
+    sampling = Sampling(temperature=0, max_tokens=4)
+    (alone,) = llamacpp.sample(prompt, 1, sampling=sampling)
+    lanes = llamacpp.lanes(3, warm=True)
+    with ThreadPoolExecutor(len(lanes)) as threads:
+        told = list(threads.map(lambda lane: lane.sample(prompt, 1, sampling=sampling)[0], lanes))
+    assert [one.text for one in told] == [alone.text] * 3
+    assert [one.usage.cached_tokens for one in told] == [alone.usage.prompt_tokens - 1] * 3
 
 
 class TestState:

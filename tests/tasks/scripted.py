@@ -62,7 +62,7 @@ class Scripted:
     def sample(self, prompt: Any, n: int, **settings: Any) -> list[Completion]:
         raise AssertionError("a conversation never samples")
 
-    def lanes(self, n: int, *, going_on: bool = False) -> list[Any]:
+    def lanes(self, n: int, *, warm: bool = False) -> list[Any]:
         return [self]
 
     def save_state(self, path: Path) -> bool:

@@ -28,7 +28,7 @@ class Busy(Scripted):
         self.capabilities = replace(self.capabilities, thinking=None)
         self._lanes, self._lock, self.now, self.most = lanes, threading.Lock(), 0, 0
 
-    def lanes(self, n: int, *, going_on: bool = False) -> list[Any]:
+    def lanes(self, n: int, *, warm: bool = False) -> list[Any]:
         return [self] * min(n, self._lanes)
 
     def chat(self, messages: Sequence[Message], *, sampling: Sampling = Sampling(), **_: Any) -> Stream:

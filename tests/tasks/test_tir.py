@@ -48,6 +48,25 @@ class Rendered(Scripted):
         return taken
 
 
+class Laned(Rendered):
+    """Goes on with as many samples at once as it is asked for."""
+
+    def __init__(self, *answers: list[Piece | BaseException]) -> None:
+        super().__init__(*answers)
+        self.asked: list[Sampling] = []
+
+    def lanes(self, n: int, *, warm: bool = False) -> list[Any]:
+        return [self] * n
+
+    def sample(self, prompt: Any, n: int, **settings: Any) -> list[Completion]:
+        self.asked.append(settings["sampling"])
+        return super().sample(prompt, n, **settings)
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        self.asked.append(sampling)
+        return super().complete(prompt, sampling=sampling)
+
+
 @pytest.fixture
 def box() -> Iterator[Sandbox]:
     with Sandbox(Limits(wall_seconds=1.0)) as opened:
@@ -295,6 +314,36 @@ class TestVoting:
             vote = _voted(model, 2, judge, mode="tir")
         assert [len(s.runs) for s in vote.solutions] == [1] * len(vote.solutions)
         assert vote.solution.answer == "42"
+
+    def test_all_are_made_at_once_where_the_engine_can(self) -> None:
+        model = Laned(*says("So \\boxed{42}.", "So \\boxed{42}.", "So \\boxed{42}."))
+        model.samples = [Completion("S", "", Usage())]
+        with Judge() as judge:
+            vote: Any = tir.finished(
+                math_vote.vote(model, ASKED, 3, "tir", judge, sampling=Sampling(seed=5))  # type: ignore[arg-type]
+            )
+        assert (vote.solution.text, vote.votes) == ("So \\boxed{42}.", len(vote.solutions))
+        assert model.asked[0].max_tokens == 1
+        assert {one.seed for one in model.asked[1:]} <= {5, 6, 7}
+        assert len({one.seed for one in model.asked[1:]}) == len(model.asked) - 1
+
+    @pytest.mark.parametrize(
+        ("groups", "left", "decided"),
+        [
+            ([[0, 1, 2], [3]], [4], True),
+            ([[0, 2], [1]], [3], True),  # an equal vote goes to sample 0
+            ([[1, 2], [3]], [0], False),  # sample 0 may agree with 3, and would then win
+            ([[0, 1], [2]], [3, 4], False),
+            ([[1]], [0], False),
+            ([[0]], [1], True),
+            ([], [0], False),
+            ([[0], [1]], [], True),
+        ],
+    )
+    def test_a_vote_is_decided_when_no_sample_can_change_it(
+        self, groups: list[list[int]], left: list[int], decided: bool
+    ) -> None:
+        assert math_vote._decided(groups, left) == decided
 
 
 def test_the_starter_solves_with_a_program_and_computes_nothing_twice(starter_gguf: Path) -> None:
