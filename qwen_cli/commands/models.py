@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from qwen_cli.commands import models_output as output
+from qwen_cli.commands import models_plan
 from qwen_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.models.catalog import Model
     from qwen_cli.models.reference import Weights
 
-app = typer.Typer(help="List, fetch, show, remove and convert models.", no_args_is_help=True)
+app = typer.Typer(help="List, plan, fetch, show, remove and convert models.", no_args_is_help=True)
+app.command("plan")(models_plan.plan)
 
 TASKS = ("chat", "code", "math", "vision", "thinking", "long", "reward", "base")
 

@@ -8,7 +8,7 @@ for both forms of weights.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qwen_cli.errors import ModelError
@@ -98,6 +98,12 @@ def count(config: Mapping[str, Any], where: str) -> Counted:
         raise ModelError(
             f"{where} has a field of the wrong kind ({error})", "compare it with the published one"
         ) from None
+
+
+def untied(counted: Counted) -> Counted:
+    """The same model with an output layer of its own."""
+    output = Tensor("output", counted.vocabulary, counted.hidden)
+    return replace(counted, tensors=(*counted.tensors, output), tied=False)
 
 
 def _whole(text: Mapping[str, Any], name: str, where: str) -> None:

@@ -191,22 +191,6 @@ def size_in_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
 
 
-def limits(text: str) -> dict[int | str, int]:
-    """What `--max-memory 0=10GiB,cpu=20GiB` says: bytes for each GPU number and "cpu". Raises `UsageError`."""
-    found: dict[int | str, int] = {}
-    for part in text.split(","):
-        name, _, size = (piece.strip() for piece in part.partition("="))
-        try:
-            if name != "cpu" and not name.isdecimal():
-                raise ValueError
-            found["cpu" if name == "cpu" else int(name)] = size_in_bytes(size)
-        except ValueError:
-            raise UsageError(
-                f"--max-memory has {part.strip()!r}", "write it as 0=10GiB,cpu=20GiB: GPU numbers or cpu"
-            ) from None
-    return found
-
-
 def limited(machine: Machine, most: Mapping[int | str, int]) -> Machine:
     """`machine` as if it had no more than `most`; a GPU that is not named takes nothing then.
 

@@ -28,14 +28,15 @@ class Cache:
         """Bytes that one more token takes while no window is full. `value_bytes` is 2 for f16 and bf16."""
         return int(2 * (self.full + self.sliding) * self.kv_heads * self.head_dim * value_bytes)
 
-    def bytes_at(self, tokens: int, value_bytes: float = 2, state_bytes: int = 4) -> int:
+    def bytes_at(self, tokens: int, value_bytes: float = 2, *, llamacpp: bool = False) -> int:
         """Bytes after `tokens` tokens of one conversation, with the constant states."""
         kept = self.full * tokens + self.sliding * min(tokens, self.window)
         grown = int(2 * kept * self.kv_heads * self.head_dim * value_bytes)
-        return grown + self.constant_bytes(value_bytes, state_bytes)
+        return grown + self.constant_bytes(value_bytes, llamacpp=llamacpp)
 
-    def constant_bytes(self, value_bytes: float = 2, state_bytes: int = 4) -> int:
+    def constant_bytes(self, value_bytes: float = 2, *, llamacpp: bool = False) -> int:
         """Bytes of the linear layers' states. transformers keeps convolutions in the model's dtype and
-        recurrent states in float32 (`cache_utils.LinearAttentionLayer`); llama.cpp both in float32."""
-        convolution = int(self.conv_channels * self.conv_kernel * value_bytes)
-        return self.linear * (convolution + self.state_values * state_bytes)
+        recurrent states in float32 (`cache_utils.LinearAttentionLayer`); llama.cpp both in float32, and one
+        input less (src/llama-hparams.cpp, `n_embd_r` and `n_embd_s`)."""
+        inputs = self.conv_channels * (self.conv_kernel - 1 if llamacpp else self.conv_kernel)
+        return self.linear * int(inputs * (4 if llamacpp else value_bytes) + 4 * self.state_values)

@@ -6,6 +6,7 @@ its src/llama-quant.cpp. They meet the sizes of the files that Qwen publishes wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -19,6 +20,7 @@ Engine: TypeAlias = Literal["llamacpp", "transformers"]
 # Formats of the transformers engine: bytes of a value that is not quantized.
 PLAIN = {"bf16": 2, "fp16": 2, "fp32": 4}
 BITSANDBYTES = ("8bit", "4bit")
+FOR_TRANSFORMERS = (*PLAIN, *BITSANDBYTES)
 
 # Bits of a weight in each of ggml's block types: `GGML_QUANT_SIZES` of the gguf package.
 _BITS = {
@@ -31,6 +33,7 @@ _USUAL = {
     "Q5_0": "Q5_0", "Q4_K_M": "Q4_K", "Q4_K_S": "Q4_K", "Q4_0": "Q4_0", "Q3_K_M": "Q3_K", "Q2_K": "Q2_K",
 }  # fmt: skip
 GGUF = tuple(_USUAL)
+OFFERED = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # those that are published most
 # Rows that are no multiple of 256 do not fit the K types: what is taken instead (llama-quant.cpp).
 _FALLBACK = {"Q2_K": "IQ4_NL", "Q3_K": "IQ4_NL", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 _KEPT = ("ffn_gate_inp", "ffn_gate_inp_shexp", "ssm_conv1d")  # routers and convolutions stay in float32
@@ -48,6 +51,14 @@ def parse(text: str) -> str:
         f"unknown quantization {text!r}",
         f"choose one of {', '.join((*PLAIN, *BITSANDBYTES))}, or of GGUF {', '.join(GGUF)}",
     )
+
+
+def nearest(form: str) -> str:
+    """`form`, or for one whose rules are not known here (AWQ, FP8, IQ4_XS) the one that is most like it."""
+    if form in PLAIN or form in BITSANDBYTES or form in _USUAL:
+        return form
+    bits = re.search(r"[2-8]", form)
+    return "8bit" if bits and bits[0] in "678" else "4bit"
 
 
 def engine_of(form: str) -> Engine:
@@ -74,15 +85,9 @@ def read_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:
     return round(sum(_bits(tensor, form, rest) * tensor.active for tensor in asked) / 8)
 
 
-def multiplied(counted: Counted) -> int:
-    """Weights that are multiplied with something for one token of text."""
-    return sum(tensor.active for tensor in _read_for_text(counted))
-
-
-def quantized_share(counted: Counted) -> float:
-    """The share of `multiplied` that bitsandbytes quantizes."""
-    linear = sum(tensor.active for tensor in counted.tensors if tensor.linear)
-    return linear / max(1, multiplied(counted))
+def left_alone(counted: Counted, rest: str) -> int:
+    """Of the bytes that are read for a token of text those that bitsandbytes does not quantize."""
+    return sum(PLAIN[rest] * tensor.active for tensor in _read_for_text(counted) if not tensor.linear)
 
 
 def _read_for_text(counted: Counted) -> Iterable[Tensor]:
