@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ from qwen_cli.config import SETTINGS
 if TYPE_CHECKING:
     from qwen_cli.engines import Engine
     from qwen_cli.engines.reward import Reward
+    from qwen_cli.ui.waiting import Waiting
 
 
 def say(text: str) -> None:
@@ -57,6 +59,15 @@ def open_engine(
         return load(
             **{name: value for name, value in given.items() if value is not None},
             draft=draft,
+            agree=lambda label, code: _trusted(label, code, waiting),
             notice=waiting.say,
             progress=waiting.progress,
         )
+
+
+def _trusted(label: str, code: Sequence[str], waiting: Waiting) -> bool:
+    """Whether the person who sits at the terminal wants `code`, which comes with weights, to run."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    waiting.say(f"{label} comes with Python code that would run as you: {', '.join(code)}")
+    return waiting.confirm("Run it?")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from qwen_cli.engines import quantization, remote_code
+from qwen_cli.engines.device_map import places
 from qwen_cli.engines.protocol import Engine
 from qwen_cli.errors import EngineError, UsageError
 
@@ -26,7 +28,13 @@ def load(
     adapters: Sequence[Path] = (),
     quant: str | None = None,
     dtype: str = "auto",
+    device_map: str | None = None,
+    max_memory: str | None = None,
+    offload_dir: Path | None = None,
+    attention: str = "auto",
     trust_remote_code: bool = False,
+    agree: Callable[[str, Sequence[str]], bool] = lambda label, code: False,
+    allow_pickle: bool = False,
     draft: Literal["ngram"] | None = None,
     notice: Callable[[str], None] = lambda text: None,
     progress: Progress | None = None,
@@ -35,11 +43,23 @@ def load(
 
     `engine` "auto" takes `remote` with an `endpoint`, `transformers` for a safetensors folder or where a GPU
     is present, else `llamacpp`. `context` is in tokens. `notice` receives one-line remarks.
+    `quant` is "none", "8bit" or "4bit" (transformers) or a GGUF file type ("q4_k_m"). `dtype`, `device_map`
+    ("auto", "cuda:1", a .json file), `max_memory` ("0=10GiB,cpu=20GiB"), `offload_dir` and `attention` are
+    for transformers, as is `allow_pickle`, without which weights must be safetensors. Weights with code of
+    their own load with `trust_remote_code`, or where `agree`, told their label and the files, says so.
     `draft` "ngram" speeds up text that repeats itself (llama.cpp only).
     Raises `UsageError`, `ModelError`, `DownloadError`, `EngineError`, `EndpointError`.
     """
     if engine not in get_args(EngineName):
         raise UsageError(f"unknown engine {engine!r}", f"choose one of {', '.join(get_args(EngineName))}")
+    ours = {
+        "--dtype": dtype != "auto",
+        "--device-map": device_map,
+        "--max-memory": max_memory,
+        "--offload-dir": offload_dir,
+        "--attention": attention != "auto",
+        "--allow-pickle": allow_pickle,
+    }
     if engine == "remote" or (engine == "auto" and endpoint):
         if not endpoint:
             raise UsageError("the remote engine needs an address", "give --endpoint URL")
@@ -47,6 +67,7 @@ def load(
             raise UsageError("drafts need a local engine", "let the server make them")
         if adapters:
             raise UsageError("--adapter needs a local engine", "load the adapter on the server")
+        _refuse({"--quant": quant, **ours}, "needs a local engine", "load the model so on the server")
         from qwen_cli.engines.remote import Remote
 
         return Remote(endpoint, model=model, api_key=api_key)
@@ -55,7 +76,9 @@ def load(
             f"--engine {engine} runs on this machine, --endpoint elsewhere", "drop one of the two"
         )
 
-    weights = _weights(model, engine, quant, notice, progress)
+    wanted = places(device_map, max_memory, offload_dir)
+    dtype = quantization.dtype(dtype)
+    weights = _weights(model, engine, quant, allow_pickle, notice, progress)
     if engine == "transformers" or (engine == "auto" and weights.format == "safetensors"):
         if weights.format != "safetensors":
             raise EngineError(
@@ -66,6 +89,13 @@ def load(
             raise UsageError(
                 f"drafts need llama.cpp, {weights.label} runs with transformers", "use --engine llamacpp"
             )
+        if not trust_remote_code and (code := remote_code.wanted(weights.path)):
+            trust_remote_code = agree(weights.label, code)
+            if not trust_remote_code:
+                raise EngineError(
+                    f"{weights.label} needs code of its own to run: {', '.join(code)}",
+                    "read it, then give --trust-remote-code",
+                )
         from qwen_cli.engines.transformers import Transformers
 
         return Transformers(
@@ -73,32 +103,71 @@ def load(
             context=context,
             adapters=adapters,
             dtype=dtype,
+            quant=quant.lower() if quant else "none",
+            places=wanted,
+            attention=attention,
             trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            notice=notice,
         )
     if weights.format != "gguf":
         raise EngineError(
             f"llama.cpp needs a GGUF file, {weights.label} is safetensors", "use --engine transformers"
         )
+    _refuse(ours, f"needs transformers, {weights.label} runs with llama.cpp", "add --engine transformers")
     from qwen_cli.engines.llamacpp import LlamaCpp
 
     return LlamaCpp(weights, context=context, adapters=adapters, draft=draft)
+
+
+def _refuse(given: Mapping[str, object], why: str, hint: str) -> None:
+    """Raises `UsageError` for the first flag that was given."""
+    for flag, value in given.items():
+        if value:
+            raise UsageError(f"{flag} {why}", hint)
 
 
 def _weights(
     model: str | None,
     engine: EngineName,
     quant: str | None,
+    allow_pickle: bool,
     notice: Callable[[str], None],
     progress: Progress | None,
 ) -> Weights:
     from qwen_cli.models import placement, reference
 
-    if engine == "llamacpp":
-        prefer: Literal["gguf", "safetensors"] = "gguf"
-    elif engine == "transformers":
-        prefer = "safetensors"
-    else:
-        prefer = placement.preferred_format()
+    form = _form(engine, quant)
+    prefer = form or placement.preferred_format()
+    file_type = quant if quant and quant.lower() not in quantization.BITS else None
     if model is None:
-        return placement.default_model(prefer=prefer, notice=notice, progress=progress)
-    return reference.resolve(model, prefer=prefer, strict=engine != "auto", quant=quant, progress=progress)
+        chosen = placement.default_model(prefer=prefer, notice=notice, progress=progress)
+        if chosen.format == (form or chosen.format) and file_type in (None, chosen.quant):
+            return chosen
+        model = chosen.model.name if chosen.model else chosen.label
+    return reference.resolve(
+        model,
+        prefer=prefer,
+        strict=form is not None,
+        quant=file_type,
+        pickle=allow_pickle,
+        progress=progress,
+    )
+
+
+def _form(engine: EngineName, quant: str | None) -> Literal["gguf", "safetensors"] | None:
+    """The form of weights that engine and quantization want; `None` where either will do."""
+    from qwen_cli.models import store
+
+    bits = quant is not None and quant.lower() in quantization.BITS
+    if quant and not bits and store.quant_of(f"model-{quant}.gguf") is None:
+        raise UsageError(
+            f"--quant must be none, 8bit, 4bit or a GGUF file type such as q4_k_m, got {quant!r}"
+        )
+    if engine == "llamacpp" and quant and bits and quant != "none":
+        raise UsageError(f"llama.cpp has no {quant}", "name a GGUF file type, such as --quant q4_k_m or q8_0")
+    if engine == "transformers" and quant and not bits:
+        raise UsageError(f"the transformers engine has no {quant}", "use --quant none, 8bit or 4bit")
+    if engine == "llamacpp" or (quant and not bits):
+        return "gguf"
+    return "safetensors" if engine == "transformers" or (quant and quant != "none") else None

@@ -39,9 +39,7 @@ class Reward:
         self._step = self._tokenizer.convert_tokens_to_ids(_STEP)
         if self.process and self._step is None:
             raise ModelError(f"the tokenizer of {self.model} has no {_STEP}", "fetch the model again")
-        self._model = transformers_load.model(
-            weights, dtype=dtype, device=None, adapters=(), trust_remote_code=False, kind=_kind(architecture)
-        )
+        self._model = transformers_load.model(weights, dtype=dtype, kind=_kind(architecture))
 
     def score(self, messages: Sequence[Message], solution: str) -> float:
         """How good `solution` is as the answer to `messages`; more is better.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from qwen_cli.engines import transformers_load
+from qwen_cli.engines.device_map import main_device
 from qwen_cli.engines.parts import Part, clip_of, picture_of
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.media import sizes
@@ -128,9 +129,8 @@ class Sight:
         import torch
 
         see = self._model.get_image_features if kind == "image" else self._model.get_video_features
-        seen = see(
-            pixels.to(self._model.device), torch.tensor([grid]).to(self._model.device), return_dict=True
-        )
+        device = main_device(self._model)
+        seen = see(pixels.to(device), torch.tensor([grid]).to(device), return_dict=True)
         deep = getattr(seen, "deepstack_features", None) or ()
         return Features(
             torch.cat(tuple(seen.pooler_output)), tuple(torch.cat(tuple(layer)) for layer in deep)
@@ -244,7 +244,7 @@ class Scene:
         """What the language model is given for tokens `start` to `stop`."""
         import torch
 
-        device = self._model.device
+        device = main_device(self._model)
         embeds = self._model.get_input_embeddings()(torch.tensor([self.ids[start:stop]]).to(device))
         mask = torch.zeros(1, stop - start, dtype=torch.bool, device=embeds.device)
         deep: list[list[torch.Tensor]] = []

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines import bare_calls, kv_file, sight, transformers_load
+from qwen_cli.engines import bare_calls, decoding, device_map, draft_model, kv_file, sight, transformers_load
 from qwen_cli.engines import transformers_prompt as prompts
-from qwen_cli.engines.answer import Answer
+from qwen_cli.engines.answer import Answer, end_tokens
 from qwen_cli.engines.chat_template import thinking_mode
+from qwen_cli.engines.device_map import Places
 from qwen_cli.engines.openai_stream import BUDGET_MESSAGE
 from qwen_cli.engines.prefix_cache import PrefixCache
 from qwen_cli.engines.protocol import (
@@ -19,21 +20,21 @@ from qwen_cli.engines.protocol import (
     Completion,
     Engine,
     Message,
-    Piece,
     Sampling,
     Stream,
-    Usage,
     seeing,
 )
 from qwen_cli.engines.sampling import effective, recommended
+from qwen_cli.engines.speculation import CPU_COST, GPU_COST, Drafter, Lookup, Steps
 from qwen_cli.engines.text_stream import TokenTable
 from qwen_cli.engines.thinking import CLOSE, OPEN
-from qwen_cli.engines.token_choice import Grammar, TokenChoice
+from qwen_cli.engines.token_choice import Grammar, TokenChoice, grammar_vocabulary
 from qwen_cli.errors import ContextFull, EngineError, UsageError
 from qwen_cli.models import architecture
 
 if TYPE_CHECKING:
     from qwen_cli.engines.sight import Scene, View
+    from qwen_cli.engines.speculation import Draft
     from qwen_cli.models.reference import Weights
 
 # For weights that recommend nothing and are in no catalog: Qwen2.5's (the model cards' most common values).
@@ -44,9 +45,10 @@ _TOGETHER = 16  # samples decoded at once; each needs a copy of the prompt's KV 
 class Transformers:
     """A model in safetensors, loaded. See `protocol.Engine` for what each method promises.
 
-    `context` is in tokens (`None`: `transformers_load.context`), `dtype` one of `transformers_load.DTYPES`,
-    `device` "cpu", "cuda", "mps" (`None`: the GPUs if there are any), `chat_template` replaces the model's
-    own. Raises `EngineError`, `ModelError`, `UsageError`.
+    `context` is in tokens (`None`: `transformers_load.context`); `dtype`, `quant`, `places`, `attention` and
+    `allow_pickle` are as in `transformers_load.model`; `chat_template` replaces the model's own, `draft` is
+    what guesses tokens ahead; `notice` receives one-line remarks. Raises `EngineError`, `ModelError`,
+    `UsageError`.
     """
 
     name = "transformers"
@@ -58,9 +60,14 @@ class Transformers:
         context: int | None = None,
         adapters: Sequence[Path] = (),
         dtype: str = "auto",
-        device: str | None = None,
+        quant: str = "none",
+        places: Places = Places(),
+        attention: str = "auto",
         trust_remote_code: bool = False,
+        allow_pickle: bool = False,
+        notice: Callable[[str], None] = lambda text: None,
         chat_template: str | None = None,
+        draft: Draft = "auto",
     ) -> None:
         shape = architecture.read(weights.path)
         catalogued = weights.model
@@ -70,14 +77,27 @@ class Transformers:
         if chat_template:
             self._tokenizer.chat_template = chat_template
         template = str(self._tokenizer.chat_template or "")
+        self._offload = device_map.offload_folder(places)
         self._model: Any = transformers_load.model(
-            weights, dtype=dtype, device=device, adapters=adapters, trust_remote_code=trust_remote_code
+            weights,
+            dtype=dtype,
+            quant=quant,
+            places=replace(places, offload=Path(self._offload.name) if self._offload else None),
+            attention=attention,
+            adapters=adapters,
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            notice=notice,
         )
+        self._device = device_map.main_device(self._model)
         self._sight: sight.Sight | None = None
         if shape.vision and sight.has_processor(weights.path):  # without one it is a model for text
             self._sight = sight.Sight(weights.path, self._model, trust_remote_code=trust_remote_code)
         self._context = transformers_load.context(weights, shape, self._model, context)
         self._cache = PrefixCache(self._model)
+        self._draft = draft_model.chosen(
+            draft, self._cache, self._model, self._tokenizer, label=self.model, dtype=dtype
+        )
         self.capabilities = Capabilities(
             context=self._context,
             thinking=thinking_mode(template) or (catalogued.thinking if catalogued else None),
@@ -89,8 +109,9 @@ class Transformers:
             render=bool(template),
             state=self._cache.croppable,
         )
+        self._vocabulary_size = self._model.get_input_embeddings().weight.shape[0]
         self._table = TokenTable(self._tokenizer)
-        self._ends = _end_tokens(self._model.generation_config.eos_token_id, self._tokenizer)
+        self._ends = end_tokens(self._model.generation_config.eos_token_id, self._tokenizer)
         self._vocabulary: Any = None  # xgrammar's view of the tokenizer: 1 s, made for the first schema
         self._files = _files(weights.path, adapters)
         self._settings = f"{self._model.dtype}"
@@ -151,7 +172,7 @@ class Transformers:
         views = self._views(prompt)
         return len(self._prompt(self._rendered(prompt, tools, None), views)[0])
 
-    def lanes(self, n: int, *, going_on: bool = False) -> list[Engine]:
+    def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         return [self]
 
     def save_state(self, path: Path) -> bool:
@@ -163,12 +184,14 @@ class Transformers:
     def close(self) -> None:
         if self._model is None:
             return
-        device = self._model.device.type
+        device = self._device.type
         self._model = self._cache = self._sight = None  # type: ignore[assignment]
         if device == "cuda":
             import torch
 
             torch.cuda.empty_cache()
+        if self._offload:
+            self._offload.cleanup()
 
     def __enter__(self) -> Transformers:
         return self
@@ -183,33 +206,11 @@ class Transformers:
         thinking: bool | int | None,
     ) -> str:
         """`messages` as the model's template writes them, up to where the answer begins."""
-        if not messages:
-            raise UsageError("there is no message to answer", "Say something first")
-        if not self._tokenizer.chat_template:
-            raise EngineError(
-                f"{self.model} has no chat template", "It is a base model: use it to complete text"
-            )
-        switch = {}
-        if thinking is not None and self.capabilities.thinking == "switch":
-            switch["enable_thinking"] = bool(thinking)
-        try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    prompts.turns(messages, sees=self._sight is not None),
-                    tools=list(tools) if tools else None,
-                    add_generation_prompt=True,
-                    tokenize=False,
-                    **switch,
-                )
-            )
-        except (ValueError, TypeError, KeyError) as error:
-            raise EngineError(f"the chat template refused: {transformers_load.one_line(error)}") from error
-        except Exception as error:  # jinja2's own tree: `raise_exception` of a template, undefined names
-            if type(error).__module__.startswith("jinja2"):
-                raise EngineError(
-                    f"the chat template refused: {transformers_load.one_line(error)}"
-                ) from error
-            raise
+        switches = thinking is not None and self.capabilities.thinking == "switch"
+        switch = {"enable_thinking": bool(thinking)} if switches else {}
+        return prompts.rendered(
+            self._tokenizer, messages, tools, label=self.model, sees=self._sight is not None, **switch
+        )
 
     def _views(self, messages: Sequence[Message]) -> list[View]:
         """The pictures and videos of `messages`, in their order."""
@@ -268,30 +269,13 @@ class Transformers:
         prompt, scene = self._prompt(text, views)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
         grammar = Grammar(schema, self._xgrammar()) if schema is not None else None
-        choice = TokenChoice(sampling, prompt, device=self._model.device, grammar=grammar)
+        choice = TokenChoice(sampling, prompt, device=self._device, grammar=grammar)
+        room = min(sampling.max_tokens or self._context, self._context - len(prompt))
+        steps = Steps(self._cache, self._drafter(scene), len(prompt) + room, self._vocabulary_size)
         try:
-            logits, cached = self._cache.prefill(prompt, scene)
-            first = 0.0
-            while True:
-                free = not answer.thinking  # the schema is for the answer
-                if answer.forced:
-                    token = answer.forced.popleft()
-                else:
-                    token = int(choice.choose(logits, constrained=free))
-                    if grammar and free:
-                        grammar.accept(token)
-                first = first or time.perf_counter()
-                choice.remember([token])
-                yield from answer.accept(token)
-                if answer.reason:
-                    break
-                logits = self._cache.step([token])
+            yield from decoding.one(self._cache, steps, prompt, scene, answer, choice, started)
         except RuntimeError as error:
             raise self._fault(error) from error
-        now = time.perf_counter()
-        yield Piece(
-            usage=Usage(len(prompt), cached, answer.tokens, first - started, now - first, answer.reason)
-        )
 
     def _together(
         self,
@@ -302,58 +286,26 @@ class Transformers:
         thinks: bool,
         budget: int | None,
     ) -> list[Completion]:
-        """`n` samples, a token of each at a time; those that have ended leave the batch."""
         started = time.perf_counter()
         sampling = effective(given, self.defaults)
         prompt, scene = self._prompt(text, views)
         answers = [self._answer(text, prompt, sampling, thinks, budget) for _ in range(n)]
-        choice = TokenChoice(sampling, prompt, device=self._model.device, rows=n)
-        said: list[list[Piece]] = [[] for _ in range(n)]
-        sums, ended, active = [0.0] * n, [0.0] * n, list(range(n))
+        choice = TokenChoice(sampling, prompt, device=self._device, rows=n)
         try:
-            logits, cached = self._cache.prefill(prompt, scene)
-            branch = self._cache.branch(n)
-            logits = logits.repeat(n, 1)
-            first = time.perf_counter()
-            while True:
-                logprobs = logits.log_softmax(-1)
-                tokens = choice.choose(logits).tolist()
-                for row, index in enumerate(active):
-                    answer = answers[index]
-                    if answer.forced:
-                        tokens[row] = answer.forced.popleft()
-                    sums[index] += float(logprobs[row, tokens[row]])
-                    said[index] += answer.accept(tokens[row])
-                    ended[index] = time.perf_counter()
-                choice.remember(tokens)
-                going = [row for row, index in enumerate(active) if not answers[index].reason]
-                if not going:
-                    break
-                if len(going) < len(active):
-                    active = [active[row] for row in going]
-                    tokens = [tokens[row] for row in going]
-                    choice.keep(going)
-                    branch.keep(going)
-                logits = branch.step(tokens)
+            return decoding.together(self._cache, prompt, scene, answers, choice, started)
         except RuntimeError as error:
             raise self._fault(error) from error
-        done = []
-        for i, answer in enumerate(answers):
-            usage = Usage(
-                len(prompt), cached, answer.tokens, first - started, ended[i] - first, answer.reason or "stop"
-            )
-            done.append(Completion(*_parts(said[i]), usage, sums[i] / answer.tokens))
-        return done
+
+    def _drafter(self, scene: Scene | None) -> Drafter | None:
+        """What guesses in one answer. A smaller model is not shown pictures."""
+        if self._draft == "ngram":
+            return Lookup(CPU_COST if self._device.type == "cpu" else GPU_COST)
+        return None if scene else self._draft
 
     def _xgrammar(self) -> Any:
         if self._vocabulary is None:
-            import xgrammar  # 0.5 s, only with a schema
-
-            self._vocabulary = xgrammar.TokenizerInfo.from_huggingface(
-                self._tokenizer,
-                vocab_size=self._model.get_output_embeddings().weight.shape[0],
-                stop_token_ids=sorted(self._ends),
-            )
+            size = self._model.get_output_embeddings().weight.shape[0]
+            self._vocabulary = grammar_vocabulary(self._tokenizer, size, self._ends)
         return self._vocabulary
 
     def _fingerprint(self) -> str:
@@ -370,22 +322,7 @@ def _budget(thinking: bool | int | None) -> int | None:
     return None if thinking is None or isinstance(thinking, bool) else thinking
 
 
-def _parts(pieces: Sequence[Piece]) -> tuple[str, str]:
-    """Answer and thinking. The answer begins after the last `</think>` (Qwen3-2507's model cards), which
-    only shows when it has ended."""
-    thought = "".join(piece.text for piece in pieces if piece.kind == "thinking")
-    more, tag, answer = "".join(p.text for p in pieces if p.kind == "answer").rpartition(CLOSE)
-    return (answer.lstrip("\n"), thought + more) if tag else (answer, thought)
-
-
-def _end_tokens(configured: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end an answer: the model's own, and those of ChatML in any case."""
-    own = configured if isinstance(configured, list) else [configured]
-    chatml = [tokenizer.get_vocab().get(token) for token in ("<|im_end|>", "<|endoftext|>")]
-    return frozenset(t for t in (*own, tokenizer.eos_token_id, *chatml) if t is not None)
-
-
 def _files(folder: Path, adapters: Sequence[Path]) -> tuple[Path, tuple[Path, ...]]:
     """What tells these weights from others, as `kv_file.fingerprint` wants it."""
-    parts = sorted(folder.glob("*.safetensors"))
+    parts = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     return folder / "config.json", (*parts, *(path / "adapter_model.safetensors" for path in adapters))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli.engines import device_map, quantization
+from qwen_cli.engines.device_map import Places
 from qwen_cli.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.models.architecture import Architecture
     from qwen_cli.models.reference import Weights
 
-DTYPES = ("auto", "bfloat16", "float16", "float32")
+ATTENTION = ("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3")
 MIN_CONTEXT = 4_096  # tokens; a default below this serves nobody, even where memory is short
 
 
@@ -36,37 +38,55 @@ def tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
 def model(
     weights: Weights,
     *,
-    dtype: str,
-    device: str | None,
-    adapters: Sequence[Path],
-    trust_remote_code: bool,
+    dtype: str = "auto",
+    quant: str = "none",
+    places: Places = Places(),
+    attention: str = "auto",
+    adapters: Sequence[Path] = (),
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    notice: Callable[[str], None] = lambda text: None,
     kind: Callable[[Any], Any] | None = None,
 ) -> Any:
     """The model in evaluation mode, adapters merged in. Raises `EngineError`, `UsageError`.
 
-    `device` is "cpu", "cuda", "cuda:1", "mps"; `None` takes all GPUs there are, else the CPU. `kind` gives
-    the class for a config where the weights are of none that the library knows.
+    `dtype` is a name of `quantization.DTYPES`, `quant` one of `quantization.BITS`, `attention` one of
+    `ATTENTION`. `allow_pickle` takes weights that are no safetensors too, read without running anything of
+    theirs (torch.load's weights_only). `notice` receives one-line remarks. `kind` gives the class for a
+    config where the weights are of none that the library knows.
     """
-    if dtype not in DTYPES:
-        raise UsageError(f"unknown dtype {dtype!r}", f"Choose one of {', '.join(DTYPES)}")
+    name = quantization.dtype(dtype)
     for adapter in adapters:
         _check_adapter(adapter)
     with quiet(), _one_line_faults(weights.label):
         import torch
         from transformers import AutoConfig
 
+        device_map.check(places, torch.cuda.device_count(), torch.backends.mps.is_available())
         config = AutoConfig.from_pretrained(
             weights.path, local_files_only=True, trust_remote_code=trust_remote_code
         )
-        place = device or _best_device(torch)
-        loaded, report = (kind or _auto_class)(config).from_pretrained(
+        auto = (kind or _auto_class)(config)
+        where = places.map or ("auto" if torch.cuda.is_available() else {"": _best_device(torch)})
+        if isinstance(where, dict):
+            _check_map(where, auto, config)
+        place = _computing(where, torch)
+        number = _dtype(torch, name, place, quantized=_published(config, weights.label, quant, place, torch))
+        if quant != "none" and place == "cpu":
+            notice(quantization.slow(quant, weights))
+        loaded, report = auto.from_pretrained(
             weights.path,
             config=config,
-            dtype=_dtype(torch, dtype, place, config),
-            device_map="auto" if device is None and place == "cuda" else {"": place},
-            attn_implementation="sdpa",
+            dtype=number,
+            device_map=where,
+            max_memory=places.memory,
+            offload_folder=places.offload,
+            quantization_config=quantization.in_bits(quant, number) if quant != "none" else None,
+            attn_implementation=_attention(attention, place, number, torch),
             local_files_only=True,
             trust_remote_code=trust_remote_code,
+            use_safetensors=None if allow_pickle else True,
+            weights_only=True,
             output_loading_info=True,
         )
         if missing := sorted(report["missing_keys"]):
@@ -74,6 +94,8 @@ def model(
             raise EngineError(
                 f"{weights.label} lacks {len(missing)} tensors, {missing[0]} among them", "Fetch it again"
             )
+        if spread := device_map.told(getattr(loaded, "hf_device_map", None) or {}):
+            notice(spread)
         for adapter in adapters:
             loaded = _adapted(loaded, adapter)
         return loaded.eval()
@@ -94,7 +116,7 @@ def context(weights: Weights, shape: Architecture, loaded: Any, wanted: int | No
             )
         return wanted
     window, per_token = trained, shape.kv_bytes_per_token(loaded.dtype.itemsize)
-    free = _free_memory(loaded.device)
+    free = _free_memory(device_map.main_device(loaded))
     while window > MIN_CONTEXT and window * per_token > free // 2:
         window //= 2
     return window
@@ -139,11 +161,8 @@ def _one_line_faults(label: str) -> Iterator[None]:
     except Exception as error:
         if out_of_memory(error):
             raise EngineError(
-                f"{label} does not fit into memory", "Choose a smaller model, or a GGUF quantisation"
-            ) from error
-        if "trust_remote_code" in str(error):
-            raise EngineError(
-                f"{label} needs code of its own to run", "Read that code, then give --trust-remote-code"
+                f"{label} does not fit into memory",
+                "Use --quant 4bit on a GPU, --max-memory cpu=… to leave layers on disk, or a GGUF",
             ) from error
         raise EngineError(f"{label} cannot be loaded: {one_line(error)}") from error
 
@@ -163,7 +182,43 @@ def _best_device(torch: Any) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _dtype(torch: Any, name: str, device: str, config: Any) -> Any:
+def _computing(where: str | Mapping[str, device_map.Device], torch: Any) -> str:
+    """The kind of device that computes: what is on the disk, or in memory beside a GPU, is moved to it."""
+    if isinstance(where, str):
+        return _best_device(torch)
+    kinds = {"cuda" if isinstance(device, int) else device for device in where.values()}
+    return next((kind for kind in ("cuda", "mps") if kind in kinds), "cpu")
+
+
+def _check_map(where: Mapping[str, device_map.Device], auto: Any, config: Any) -> None:
+    """Raises `UsageError` where a map and the model of `config` do not go together."""
+    if set(where) == {""}:
+        return
+    import torch
+
+    with torch.device("meta"):
+        empty = auto.from_config(config)
+    device_map.check_modules(
+        where, {name for name, _ in empty.named_modules()}, dict(empty.named_parameters())
+    )
+
+
+def _published(config: Any, label: str, quant: str, place: str, torch: Any) -> bool:
+    """Whether the weights are quantized already. Raises `EngineError` where they cannot be read, `UsageError`
+    where `quant` is asked for on top."""
+    if getattr(config, "quantization_config", None) is None:
+        return False
+    capability = torch.cuda.get_device_capability() if place == "cuda" else None
+    form = quantization.published(config.to_dict(), label, capability)
+    if quant != "none":
+        raise UsageError(
+            f"{label} is quantized already ({form.name if form else 'in a way of its own'})",
+            f"Leave --quant {quant} out",
+        )
+    return True
+
+
+def _dtype(torch: Any, name: str, device: str, *, quantized: bool) -> Any:
     """`name`, or what is fastest and right. Quantised checkpoints say themselves.
 
     On a CPU decoding waits for memory, so half the bytes are twice the speed (starter on two AVX2 cores:
@@ -171,11 +226,38 @@ def _dtype(torch: Any, name: str, device: str, config: Any) -> Any:
     """
     if name != "auto":
         return getattr(torch, name)
-    if getattr(config, "quantization_config", None) is not None:
+    if quantized:
         return "auto"
-    if device.startswith("cuda") and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return torch.bfloat16
+
+
+def _attention(name: str, device: str, dtype: Any, torch: Any) -> str:
+    """How attention is computed: `name`, or FlashAttention where its package is installed and can be used
+    (CUDA, 16 bits; version 3 on Hopper, for which it was written), else torch's own.
+
+    Only what is named may be fetched: with the package `kernels`, transformers takes FlashAttention from the
+    hub. Raises `UsageError`, `EngineError`.
+    """
+    from transformers.utils import import_utils
+
+    if name not in ATTENTION:
+        raise UsageError(f"--attention must be {', '.join(ATTENTION)}, got {name!r}")
+    able = device == "cuda" and dtype in (torch.float16, torch.bfloat16)
+    there = {
+        "flash_attention_2": import_utils.is_flash_attn_2_available,
+        "flash_attention_3": import_utils.is_flash_attn_3_available,
+    }
+    if name == "auto":
+        if able and torch.cuda.get_device_capability() == (9, 0) and there["flash_attention_3"]():
+            return "flash_attention_3"
+        return "flash_attention_2" if able and there["flash_attention_2"]() else "sdpa"
+    if name in there and not able:
+        raise UsageError(f"--attention {name} needs a CUDA device and 16 bits", "Use --attention sdpa")
+    if name in there and not there[name](kernels_fallback_ok=True):
+        raise EngineError(f"--attention {name} is not installed", "Run `pip install kernels`, or use sdpa")
+    return name
 
 
 def _free_memory(device: Any) -> int:

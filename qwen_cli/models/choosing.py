@@ -22,6 +22,11 @@ def safetensors(listing: Listing) -> list[RemoteFile]:
     if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
         if any(file.path.lower().endswith(".gguf") for file in listing.files):
             raise ModelError(f"{listing.repo} holds GGUF files only", "use --engine llamacpp")
+        if any(file.path.endswith(".bin") for file in listing.files):
+            raise ModelError(
+                f"{listing.repo} holds its weights as pickles, a format that can run code when it is read",
+                "give another repository, or fetch it yourself and name the folder with --allow-pickle",
+            )
         raise ModelError(f"{listing.repo} has no safetensors weights", "give another repository")
     return files
 

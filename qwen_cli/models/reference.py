@@ -52,6 +52,7 @@ def resolve(
     prefer: Format = "gguf",
     strict: bool = False,
     quant: str | None = None,
+    pickle: bool = False,
     download: bool = True,
     source: Source | None = None,
     progress: store.Progress | None = None,
@@ -60,13 +61,14 @@ def resolve(
 
     What is here already is taken before anything is fetched, in the form `prefer` if there is a choice; with
     `strict` only that form will do. `quant` is a GGUF file type ("Q8_0"). Nothing asks the network when the
-    weights are here. Raises `ModelError`, `DownloadError`.
+    weights are here. A folder with pickles instead of safetensors will do with `pickle` alone. Raises
+    `ModelError`, `DownloadError`.
     """
     reference = reference.strip()
     if not reference:
         raise UsageError("the model's name is empty", "give one, or leave --model out")
     if path := _as_path(reference):
-        return _from_path(path, prefer if strict else None)
+        return _from_path(path, prefer if strict else None, quant, pickle)
     if "/" in reference and ":" in reference:  # the hub's own way to name a quantisation: org/name:Q8_0
         reference, _, quant = reference.partition(":")
     model = catalog.find(reference)
@@ -156,7 +158,7 @@ def _as_path(reference: str) -> Path | None:
     return None
 
 
-def _from_path(path: Path, only: Format | None) -> Weights:
+def _from_path(path: Path, only: Format | None, quant: str | None, pickle: bool) -> Weights:
     from qwen_cli.models import architecture
 
     if not path.exists():
@@ -167,6 +169,8 @@ def _from_path(path: Path, only: Format | None) -> Weights:
             raise ModelError(
                 f"{path} has no config.json and no whole .gguf file", "give a model folder or a .gguf file"
             )
+        if quant and (chosen := store.pick_quant(set(models), quant)) is not None:
+            models = {chosen: models[chosen]}
         if len(models) > 1:
             names = ", ".join(sorted(found.name for found in models.values()))
             raise ModelError(f"{path} holds several models: {names}", "name one of the files")
@@ -177,12 +181,19 @@ def _from_path(path: Path, only: Format | None) -> Weights:
         raise ModelError(f"{path} is {form}, this engine needs {only}", f"give {wanted}, or another --engine")
     shape = architecture.read(path)  # refuses what is no model, truncated, or of another kind
     if form == "safetensors":
-        if shape.size is None:
+        if shape.size is None and not any(path.glob("*.bin")):
             raise ModelError(f"{path} has a config.json but no *.safetensors", "fetch the weights too")
+        if shape.size is None and not pickle:
+            raise ModelError(
+                f"{path} holds its weights as pickles, a format that can run code when it is read",
+                "give safetensors, or trust them with --allow-pickle",
+            )
         return Weights(str(path), path, form, catalog.related(path.resolve().name))
     from qwen_cli.models import gguf_header
 
     first = gguf_header.shards(path)[0]
+    if quant and (own := store.quant_of(first.name)) and own != quant.upper():
+        raise ModelError(f"{first.name} is {own}, not {quant}", "leave --quant out, or name another file")
     if first.resolve() == starter.path().resolve():
         return _starter(first)
     stem = re.sub(r"[-.][^-.]*$", "", first.stem) if store.quant_of(first.name) else first.stem

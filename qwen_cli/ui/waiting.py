@@ -41,6 +41,15 @@ class Waiting:
         typer.secho(strip_escapes(text), err=True, dim=True)
         self._show()
 
+    def confirm(self, question: str) -> bool:
+        """A yes from the person at the terminal."""
+        import typer
+
+        self._hide()
+        answer = typer.confirm(question, default=False, err=True)
+        self._show()
+        return answer
+
     def progress(self, label: str, done: int, total: int | None) -> None:
         """`done` of `total` bytes of `label` are there (`models.store.Progress`)."""
         if not self._terminal:

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import small_models
 
+from qwen_cli.engines.device_map import Places
 from qwen_cli.engines.protocol import Piece, Sampling, Usage
 from qwen_cli.engines.transformers import Transformers
 from qwen_cli.errors import EngineError, QwenError, UsageError
@@ -25,6 +26,9 @@ PROMPTS = [
 ]
 
 Small = Callable[..., Transformers]
+
+
+ON_CPU = Places({"": "cpu"})
 
 
 def text(pieces: Iterable[Piece], kind: str = "answer") -> str:
@@ -49,7 +53,7 @@ def small(starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory) -
         if (architecture, template) not in made:
             folder = tmp_path_factory.mktemp("small") / architecture
             small_models.make(architecture, folder, starter_safetensors, template)
-            made[architecture, template] = Transformers(weights(folder), device="cpu")
+            made[architecture, template] = Transformers(weights(folder), places=ON_CPU)
         return made[architecture, template]
 
     return load
@@ -154,12 +158,12 @@ class TestCache:
         folder = small_models.make("Qwen3", tmp_path / "model", starter_safetensors)
         greedy = Sampling(temperature=0, max_tokens=8)
         state = tmp_path / "deep" / "session.kv"
-        with Transformers(weights(folder), device="cpu") as before:
+        with Transformers(weights(folder), places=ON_CPU) as before:
             assert before.capabilities.state
             assert not before.save_state(state)  # there is nothing yet
             said = text(before.chat(QUESTION, sampling=greedy))
             assert before.save_state(state)
-        with Transformers(weights(folder), device="cpu") as after:
+        with Transformers(weights(folder), places=ON_CPU) as after:
             assert after.load_state(state)
             pieces = list(after.chat(QUESTION, sampling=greedy))
         assert text(pieces) == said
@@ -170,7 +174,7 @@ class TestCache:
         assert not other.load_state(tmp_path / "missing.kv")
         cut = tmp_path / "cut.kv"
         cut.write_bytes(state.read_bytes()[:-100])
-        with Transformers(weights(folder), device="cpu", dtype="float32") as another:
+        with Transformers(weights(folder), places=ON_CPU, dtype="float32") as another:
             assert not another.load_state(state)
             assert not another.load_state(cut)
 
@@ -316,7 +320,7 @@ class TestAdapter:
         base = Path(engine._model.config._name_or_path)
         adapter = self.make(base, tmp_path / "lora")
         greedy = Sampling(temperature=0, max_tokens=12)
-        with Transformers(weights(base), device="cpu", adapters=[adapter]) as adapted:
+        with Transformers(weights(base), places=ON_CPU, adapters=[adapter]) as adapted:
             changed = text(adapted.chat(QUESTION, sampling=greedy))
             assert changed == generated(adapted, str(QUESTION[0]["content"]), 12)
         assert changed != text(engine.chat(QUESTION, sampling=greedy))
@@ -327,7 +331,7 @@ class TestAdapter:
             Transformers(weights(base), adapters=[tmp_path])
         adapter = self.make(Path(small("Qwen2")._model.config._name_or_path), tmp_path / "lora")
         with pytest.raises(EngineError, match="does not fit this model"):
-            Transformers(weights(base), device="cpu", adapters=[adapter])
+            Transformers(weights(base), places=ON_CPU, adapters=[adapter])
         (adapter / "adapter_model.safetensors").unlink()
         with pytest.raises(UsageError, match=r"no adapter_model\.safetensors"):
             Transformers(weights(base), adapters=[adapter])
@@ -346,7 +350,7 @@ class TestBadInput:
         del tensors["model.layers.1.mlp.up_proj.weight"]
         save_file(tensors, file, {"format": "pt"})
         with pytest.raises(EngineError, match=r"lacks 1 tensors, .*up_proj"):
-            Transformers(weights(folder), device="cpu")
+            Transformers(weights(folder), places=ON_CPU)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -360,19 +364,19 @@ class TestBadInput:
         config.write_text(json.dumps(json.loads(config.read_text()) | change))
         (folder / "code.py").write_text("raise SystemExit('this code must not run')")
         with pytest.raises(QwenError, match=message) as refusal:
-            Transformers(weights(folder), device="cpu")
+            Transformers(weights(folder), places=ON_CPU)
         assert "\n" not in str(refusal.value)
 
     def test_broken_tokenizer(self, folder: Path) -> None:
         (folder / "tokenizer.json").write_text("{")
         with pytest.raises(EngineError, match="tokenizer"):
-            Transformers(weights(folder), device="cpu")
+            Transformers(weights(folder), places=ON_CPU)
 
     def test_context_and_dtype_out_of_range(self, folder: Path) -> None:
         with pytest.raises(UsageError, match="trained for 2,048 tokens"):
-            Transformers(weights(folder), device="cpu", context=100_000)
+            Transformers(weights(folder), places=ON_CPU, context=100_000)
         with pytest.raises(UsageError, match="unknown dtype 'int3'"):
-            Transformers(weights(folder), device="cpu", dtype="int3")
+            Transformers(weights(folder), places=ON_CPU, dtype="int3")
 
     def test_bad_schema_and_pictures(self, small: Small) -> None:
         engine = small("Qwen3")
@@ -383,7 +387,7 @@ class TestBadInput:
             list(engine.chat(picture))
 
     def test_loading_says_nothing(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        with Transformers(weights(folder), device="cpu") as engine:
+        with Transformers(weights(folder), places=ON_CPU) as engine:
             list(engine.chat(QUESTION, sampling=Sampling(temperature=0, max_tokens=2)))
         assert capfd.readouterr() == ("", "")
 
@@ -391,7 +395,7 @@ class TestBadInput:
         settings = folder / "tokenizer_config.json"
         kept = {k: v for k, v in json.loads(settings.read_text()).items() if k != "chat_template"}
         settings.write_text(json.dumps(kept))
-        with Transformers(weights(folder), device="cpu") as engine:
+        with Transformers(weights(folder), places=ON_CPU) as engine:
             with pytest.raises(EngineError, match="no chat template"):
                 list(engine.chat(QUESTION))
             assert text(engine.complete("Once", sampling=Sampling(temperature=0, max_tokens=3)))
