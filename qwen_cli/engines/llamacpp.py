@@ -14,9 +14,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines import bare_calls, kv_file, llamacpp_load
+from qwen_cli.engines import bare_calls, kv_file, llamacpp_load, rope
+from qwen_cli.engines import llamacpp_requests as requests
 from qwen_cli.engines.chat_template import thinking_mode
-from qwen_cli.engines.openai_stream import BUDGET_MESSAGE, ToolCalls, wire_messages
+from qwen_cli.engines.openai_stream import ToolCalls
 from qwen_cli.engines.protocol import (
     Capabilities,
     Completion,
@@ -24,16 +25,16 @@ from qwen_cli.engines.protocol import (
     Message,
     Piece,
     Sampling,
-    StopReason,
     Stream,
     Usage,
     seeing,
 )
 from qwen_cli.engines.sampling import effective, recommended
-from qwen_cli.errors import ContextFull, EngineError, QwenError, UsageError
+from qwen_cli.errors import EngineError
 from qwen_cli.models import architecture
 
 if TYPE_CHECKING:
+    from qwen_cli.engines.speculation import Draft
     from qwen_cli.models.reference import Weights
 
 # For weights that recommend nothing and are in no catalog: llama.cpp's own defaults (common/common.h).
@@ -54,8 +55,8 @@ class LlamaCpp:
     """A GGUF model, loaded. See `protocol.Engine` for what each method promises.
 
     `context` is in tokens (`None`: `llamacpp_load.default_context`), `parallel` is how many samples are
-    decoded together, `chat_template` replaces the model's own. `draft` "ngram" has text that
-    repeats itself proposed from what came before, and checked. Raises `EngineError`, `UsageError`.
+    decoded together, `chat_template` replaces the model's own. `draft` is what guesses tokens ahead,
+    `rope_scaling` as in `rope.extended`. Raises `EngineError`, `UsageError`.
 
     `shift_cache` may be set for `complete`: where text goes from the front of a prompt, what follows is not
     computed again but moved in the cache. The model then remembers having seen the text that went, so answers
@@ -73,9 +74,11 @@ class LlamaCpp:
         threads: int | None = None,
         parallel: int = 8,
         chat_template: str | None = None,
-        draft: llamacpp_load.Draft | None = None,
+        draft: Draft = "auto",
+        rope_scaling: rope.Scaling | None = None,
     ) -> None:
-        shape = architecture.read(weights.path)
+        trained = architecture.read(weights.path)
+        shape = rope.extended(trained, rope_scaling, context, weights.label)
         catalogued = weights.model
         self.model = weights.label
         self.defaults = recommended(shape.sampling, catalogued.sampling if catalogued else None, _UNKNOWN)
@@ -110,6 +113,7 @@ class LlamaCpp:
             key=self._key,
             chat_template=chat_template,
             draft=draft,
+            rope=shape.rope_scaling if rope_scaling else None,
         )
 
     def chat(
@@ -140,7 +144,7 @@ class LlamaCpp:
         return self._stream("handle_completions", request)
 
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
-        body: dict[str, Any] = {"messages": _turns(messages)}
+        body: dict[str, Any] = {"messages": requests.turns(messages)}
         if thinking is not None and self.capabilities.thinking is not None:
             body["chat_template_kwargs"] = {"enable_thinking": bool(thinking)}
         return str(self._http("POST", "/apply-template", body)["prompt"])
@@ -178,7 +182,7 @@ class LlamaCpp:
         if isinstance(prompt, str):
             body = {"content": prompt, "add_special": True, "parse_special": True}
             return len(self._http("POST", "/tokenize", body)["tokens"])
-        body = {"messages": _turns(prompt)} | ({"tools": list(tools)} if tools else {})
+        body = {"messages": requests.turns(prompt)} | ({"tools": list(tools)} if tools else {})
         return int(self._http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
@@ -239,45 +243,14 @@ class LlamaCpp:
     def _chat_request(
         self, messages: Sequence[Message], sampling: Sampling, thinking: bool | int | None
     ) -> dict[str, Any]:
-        request = {"messages": _turns(messages), **self._settings(sampling)}
-        if thinking is None or self.capabilities.thinking is None:
-            return request
-        request["chat_template_kwargs"] = {"enable_thinking": thinking is True or thinking > 0}
-        if thinking is not True and thinking > 0:
-            request |= {"thinking_budget_tokens": thinking, "reasoning_budget_message": BUDGET_MESSAGE}
-        return request
+        switch = thinking if self.capabilities.thinking is not None else None
+        return requests.chat(messages, self._settings(sampling), switch)
 
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
-        if not prompt:
-            raise UsageError("the prompt is empty", "give some text to continue")
-        # A stop string that is a special token is never written out unless it is asked for by name, and so
-        # would not be seen; those that are no special tokens are not touched by this.
-        request = {"prompt": prompt, "preserved_tokens": list(sampling.stop), **self._settings(sampling)}
-        if sampling.start:
-            # A JSON string is one of llama.cpp's grammars too (grammars/README.md); `.` is any character.
-            request["grammar"] = f"root ::= {json.dumps(sampling.start, ensure_ascii=False)} .*"
-        return request
+        return requests.completion(prompt, self._settings(sampling), sampling)
 
     def _settings(self, sampling: Sampling) -> dict[str, Any]:
-        s = effective(sampling, self.defaults)
-        names = {
-            "temperature": s.temperature,
-            "top_p": s.top_p,
-            "top_k": s.top_k,
-            "min_p": s.min_p,
-            "repeat_penalty": s.repetition_penalty,
-            "presence_penalty": s.presence_penalty,
-            "frequency_penalty": s.frequency_penalty,
-            "seed": s.seed,
-            "max_tokens": s.max_tokens,
-            "stop": list(s.stop) or None,
-        }
-        given = {name: value for name, value in names.items() if value is not None}
-        # Progress reports come once a prefill batch: they are where a prefill can be cancelled.
-        # What stays unset is off: llama.cpp would mix its own top_k, top_p and min_p into a recommendation.
-        # Penalties see the whole text, as in transformers, where the recommended values come from.
-        off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_last_n": self.capabilities.context}
-        return {"stream": True, "return_progress": True, **off, **given}
+        return requests.settings(effective(sampling, self.defaults), self.capabilities.context)
 
     def _stream(self, handler: str, request: dict[str, Any]) -> Stream:
         """Pieces of one answer. The last carries usage."""
@@ -298,7 +271,7 @@ class LlamaCpp:
             if choice["finish_reason"]:
                 for call in calls.finish():
                     yield Piece(kind="tool_call", call=call)
-                yield Piece(usage=_usage(choice, chunk, request, first - started, moment - first))
+                yield Piece(usage=requests.usage(choice, chunk, request, first - started, moment - first))
 
     def _samples(self, handler: str, request: dict[str, Any], n: int) -> list[Completion]:
         started = time.perf_counter()
@@ -317,7 +290,7 @@ class LlamaCpp:
             thoughts[index] += delta.get("reasoning_content") or ""
             logprobs[index] += [t["logprob"] for t in (choice.get("logprobs") or {}).get("content") or ()]
             if choice["finish_reason"]:
-                usages[index] = _usage(choice, chunk, request, first - started, moment - first)
+                usages[index] = requests.usage(choice, chunk, request, first - started, moment - first)
         means = [sum(values) / len(values) if values else None for values in logprobs]
         return [Completion(*parts) for parts in zip(texts, thoughts, usages, means, strict=True)]
 
@@ -353,7 +326,7 @@ class LlamaCpp:
                 if isinstance(item, Exception):
                     raise EngineError(f"llama.cpp refused the request: {item}") from item
                 if "error" in item[1]:
-                    raise _fault(item[1]["error"])
+                    raise requests.fault(item[1]["error"])
                 yield item
         finally:
             cancelled.set()
@@ -384,7 +357,7 @@ class LlamaCpp:
         finally:
             connection.close()
         if response.status != 200:
-            raise _fault(answer["error"])
+            raise requests.fault(answer["error"])
         return answer
 
 
@@ -392,40 +365,3 @@ def _named(weights: Weights, shape: architecture.Architecture) -> str:
     """All names there are: the GGUF architecture of Qwen2.5-VL is `qwen2vl` too."""
     known = weights.model.name if weights.model else ""
     return " ".join((known, shape.name or "", weights.label, shape.model_type))
-
-
-def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    if not messages:
-        raise UsageError("there is no message to answer", "say something first")
-    return wire_messages(messages)
-
-
-def _fault(error: Mapping[str, Any]) -> QwenError:
-    if error.get("type") == "exceed_context_size_error":
-        return ContextFull(error["n_prompt_tokens"], error["n_ctx"])
-    return EngineError(f"llama.cpp refused the request: {error.get('message', error)}")
-
-
-def _usage(
-    choice: Mapping[str, Any],
-    chunk: Mapping[str, Any],
-    request: Mapping[str, Any],
-    prefill: float,
-    decode: float,
-) -> Usage:
-    timings = chunk["timings"]
-    generated = timings["predicted_n"]
-    reason: StopReason = "stop"
-    if choice["finish_reason"] == "tool_calls":
-        reason = "tool_calls"
-    elif choice["finish_reason"] == "length":
-        # llama.cpp says "length" for both limits.
-        reason = "length" if generated >= request.get("max_tokens", float("inf")) else "context"
-    return Usage(
-        prompt_tokens=timings["cache_n"] + timings["prompt_n"],
-        cached_tokens=timings["cache_n"],
-        generated_tokens=generated,
-        prefill_seconds=prefill,
-        decode_seconds=decode,
-        stop_reason=reason,
-    )

@@ -11,14 +11,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from qwen_cli.engines import rope as positions
+from qwen_cli.engines.speculation import CONFIDENCE
 from qwen_cli.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
+    from qwen_cli.engines.speculation import Draft
     from qwen_cli.models.architecture import Architecture
     from qwen_cli.models.reference import Weights
 
@@ -35,6 +38,8 @@ _SMALL_CACHE = 512 * 2**20
 _BATCH_CPU = 128
 _BATCH_GPU = 512
 
+_DRAFTED = 8  # tokens that a draft model guesses at a time
+
 
 def context_size(weights: Weights, shape: Architecture, wanted: int | None) -> int:
     """Tokens of context to allocate: `wanted`, or the model's own window up to `DEFAULT_CONTEXT`, halved
@@ -47,7 +52,7 @@ def context_size(weights: Weights, shape: Architecture, wanted: int | None) -> i
     if window > trained:
         raise UsageError(
             f"{weights.label} was trained for {trained:,} tokens of context, {window:,} were asked for",
-            f"use --context {trained} or less",
+            positions.hint(trained),
         )
     per_token = shape.kv_bytes_per_token()
     if window * per_token > _SMALL_CACHE:
@@ -65,9 +70,6 @@ def context_size(weights: Weights, shape: Architecture, wanted: int | None) -> i
     return -(-window // _CONTEXT_STEP) * _CONTEXT_STEP
 
 
-Draft: TypeAlias = Literal["ngram"]
-
-
 def start(
     weights: Weights,
     *,
@@ -78,12 +80,13 @@ def start(
     slots: Path,
     key: str,
     chat_template: str | None = None,
-    draft: Draft | None = None,
+    draft: Draft = "auto",
+    rope: Mapping[str, Any] | None = None,
 ) -> Any:
     """A running `xllamacpp.Server` that listens on loopback, asks for `key`, and prints nothing.
 
-    `slots` is the folder that KV states are written to and read from. Raises `EngineError` with llama.cpp's
-    own reason.
+    `slots` is the folder that KV states are written to and read from, `rope` what positions are scaled by.
+    Raises `EngineError` with llama.cpp's own reason.
     """
     import xllamacpp  # 50 ms: a 100 MB extension module
 
@@ -125,8 +128,10 @@ def start(
         params.mmproj.path = str(weights.mmproj)
     if chat_template is not None:
         params.chat_template = chat_template
-    if draft == "ngram":
-        _draft_from_prompt(xllamacpp, params)
+    if draft is not None:
+        _speculate(xllamacpp, params, draft)
+    if rope:
+        _scale(xllamacpp, params, rope)
     if adapters:
         params.lora_adapters = [_adapter(xllamacpp, path) for path in adapters]
     with _interrupts_held() as interrupted:
@@ -163,12 +168,31 @@ def _interrupts_held() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
-def _draft_from_prompt(xllamacpp: Any, params: Any) -> None:
-    """Where the last tokens have come before, propose what followed them then; the model checks it all at
-    once, so the greedy answer stays what it would have been. benchmarks/fim_draft.py measures it: of the
-    library's four kinds this one gains most."""
+def _speculate(xllamacpp: Any, params: Any, draft: Draft) -> None:
+    """Tokens are guessed and the model checks them all at once, so the greedy answer stays what it would have
+    been. Of the library's four kinds of n-grams this one gains most (benchmarks/fim_draft.py), and it guesses
+    only where twelve tokens in a row have come before: it costs nothing where text does not repeat itself."""
     kinds = xllamacpp.common_speculative_type
-    params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K4V]
+    if draft == "auto" or draft == "ngram":
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K4V]
+        return
+    assert draft is not None
+    params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+    guesser = params.speculative.draft
+    guesser.mparams.path = str(draft.path)
+    guesser.n_max, guesser.p_min = _DRAFTED, CONFIDENCE
+    for own, common in (
+        (guesser.cpuparams, params.cpuparams),
+        (guesser.cpuparams_batch, params.cpuparams_batch),
+    ):
+        own.n_threads = common.n_threads
+
+
+def _scale(xllamacpp: Any, params: Any, rope: Mapping[str, Any]) -> None:
+    """YaRN: llama.cpp takes the inverse of the factor, and stretches the trained window by it."""
+    params.rope_scaling_type = xllamacpp.llama_rope_scaling_type.LLAMA_ROPE_SCALING_TYPE_YARN
+    params.rope_freq_scale = 1 / rope["factor"]
+    params.yarn_orig_ctx = rope["original_max_position_embeddings"]
 
 
 def new_key() -> str:
