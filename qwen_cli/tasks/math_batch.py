@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ def solve_all(
     """
     # Samples of one problem fill the slots by themselves.
     lanes = engine.lanes(at_once if way.samples == 1 else 1)
+    if len(lanes) > 1 and problems and engine.capabilities.state:
+        # What all prompts begin with, an example among it, is computed once.
+        with suppress(ContextFull, EngineError):  # told of that problem when its turn comes
+            math_solve.prefill(engine, problems[0].problem, way)
+        lanes = engine.lanes(at_once, warm=True)
 
     def one(lane: Engine, problem: Problem, stopped: in_flight.Stopped) -> dict[str, Any]:
         with Judge(contained=way.contained) as judge:

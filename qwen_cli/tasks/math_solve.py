@@ -74,6 +74,13 @@ class Checked:
 Solving: TypeAlias = "Generator[tir.Event | math_vote.Vote, None, Checked]"
 
 
+def prefill(engine: Engine, problem: str, way: Way = Way()) -> None:
+    """Have the KV cache hold the prompt of `problem`."""
+    asked = _Asked(problem, way.spoken or math_prompts.language(problem), (), specialist(engine))
+    messages = asked.messages("cot" if way.mode == "cot" else "tir")
+    engine.sample(messages, 1, sampling=Sampling(max_tokens=1), thinking=way.thinking)
+
+
 def solve(
     engine: Engine, problem: str, judge: Judge, way: Way = Way(), *, pictures: Sequence[Picture] = ()
 ) -> Solving:
