@@ -80,6 +80,7 @@ def examine() -> list[Finding]:
         *(_engine(name, probe) for name, probe in _ENGINES.items()),
         _hub(),
         _models(),
+        *_best(),
         *_sandbox(),
         _settings(),
     ]
@@ -152,6 +153,27 @@ def _models() -> Finding:
     if not here:
         return Finding("models", "note", "none yet", "`qwen chat` fetches one; `qwen models list` shows all")
     return Finding("models", "ok", ", ".join(here))
+
+
+def _best() -> list[Finding]:
+    """What the plan takes for each task (`qwen models plan`)."""
+    from qwen_cli.commands import models_plan_output as output
+    from qwen_cli.models import hardware, plan
+
+    machine = hardware.this_machine(measure=True)
+    best = plan.best(machine)
+    speed = f"{machine.bandwidth / 1e9:.0f} GB/s from memory with {_cores(machine.cores)}"
+    return [
+        Finding("best models", "ok" if best else "note", speed, "" if best else "none is fast enough here"),
+        *(
+            Finding(f"  {task}", "ok" if task.split()[-1] in best else "note", text)
+            for task, text in output.best_lines(best)
+        ),
+    ]
+
+
+def _cores(count: int) -> str:
+    return "one core" if count == 1 else f"{count} cores"
 
 
 def _sandbox() -> list[Finding]:

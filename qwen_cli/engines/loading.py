@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from qwen_cli.engines import quantization, remote_code
-from qwen_cli.engines.device_map import places
+from qwen_cli.engines.device_map import Places, places
 from qwen_cli.engines.protocol import Engine
 from qwen_cli.errors import EngineError, UsageError
 
@@ -32,6 +32,7 @@ def load(
     max_memory: str | None = None,
     offload_dir: Path | None = None,
     attention: str = "auto",
+    compiled: bool = False,
     trust_remote_code: bool = False,
     agree: Callable[[str, Sequence[str]], bool] = lambda label, code: False,
     allow_pickle: bool = False,
@@ -58,6 +59,7 @@ def load(
         "--max-memory": max_memory,
         "--offload-dir": offload_dir,
         "--attention": attention != "auto",
+        "--compile": compiled,
         "--allow-pickle": allow_pickle,
     }
     if engine == "remote" or (engine == "auto" and endpoint):
@@ -78,7 +80,7 @@ def load(
 
     wanted = places(device_map, max_memory, offload_dir)
     dtype = quantization.dtype(dtype)
-    weights = _weights(model, engine, quant, allow_pickle, notice, progress)
+    weights = _weights(model, engine, quant, allow_pickle, context, wanted, notice, progress)
     if engine == "transformers" or (engine == "auto" and weights.format == "safetensors"):
         if weights.format != "safetensors":
             raise EngineError(
@@ -96,6 +98,7 @@ def load(
                     f"{weights.label} needs code of its own to run: {', '.join(code)}",
                     "read it, then give --trust-remote-code",
                 )
+        _check_room(weights, quant, dtype, context, wanted, notice)
         from qwen_cli.engines.transformers import Transformers
 
         return Transformers(
@@ -106,6 +109,7 @@ def load(
             quant=quant.lower() if quant else "none",
             places=wanted,
             attention=attention,
+            compiled=compiled,
             trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle,
             notice=notice,
@@ -115,6 +119,7 @@ def load(
             f"llama.cpp needs a GGUF file, {weights.label} is safetensors", "use --engine transformers"
         )
     _refuse(ours, f"needs transformers, {weights.label} runs with llama.cpp", "add --engine transformers")
+    _check_room(weights, None, "auto", context, wanted, notice)
     from qwen_cli.engines.llamacpp import LlamaCpp
 
     return LlamaCpp(weights, context=context, adapters=adapters, draft=draft)
@@ -132,10 +137,12 @@ def _weights(
     engine: EngineName,
     quant: str | None,
     allow_pickle: bool,
+    context: int | None,
+    wanted: Places,
     notice: Callable[[str], None],
     progress: Progress | None,
 ) -> Weights:
-    from qwen_cli.models import placement, reference
+    from qwen_cli.models import placement, plan, reference
 
     form = _form(engine, quant)
     prefer = form or placement.preferred_format()
@@ -145,6 +152,8 @@ def _weights(
         if chosen.format == (form or chosen.format) and file_type in (None, chosen.quant):
             return chosen
         model = chosen.model.name if chosen.model else chosen.label
+    if not (wanted.map or wanted.memory):
+        plan.before_fetch(model, prefer=prefer, quant=quant, context=context)
     return reference.resolve(
         model,
         prefer=prefer,
@@ -153,6 +162,26 @@ def _weights(
         pickle=allow_pickle,
         progress=progress,
     )
+
+
+def _check_room(
+    weights: Weights,
+    quant: str | None,
+    dtype: str,
+    context: int | None,
+    wanted: Places,
+    notice: Callable[[str], None],
+) -> None:
+    """Says so where memory will be short. Raises `ModelError` where `weights` cannot fit; not where it was
+    said what goes where."""
+    if wanted.map or wanted.memory:
+        return
+    from qwen_cli.models import plan, weight_formats
+
+    number = None if dtype == "auto" else weight_formats.parse(dtype)
+    bits = quant.lower() if quant and quant.lower() != "none" else None
+    if remark := plan.before_load(weights, form=bits or number, rest=number or "bf16", context=context):
+        notice(remark)
 
 
 def _form(engine: EngineName, quant: str | None) -> Literal["gguf", "safetensors"] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models import gguf_header
+from qwen_cli.models import counting, gguf_header
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def _from_folder(folder: Path) -> Architecture:
             text["hidden_size"],
             text["num_hidden_layers"],
         )
-        kinds = text.get("layer_types") or ()
-        full = sum("full" in kind or "sliding" in kind for kind in kinds) or layers
+        kinds = counting.layer_kinds({**text, "model_type": model_type})
+        full = sum(kind != "linear_attention" for kind in kinds)
         generation = _json(folder / "generation_config.json")
         tokens = _json(folder / "tokenizer_config.json")
         parameters, size = _safetensors(folder)

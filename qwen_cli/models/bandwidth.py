@@ -1,9 +1,9 @@
 """How fast this machine reads its memory: what limits a model that writes one token at a time.
 
-Each core scans a buffer of its own with the C library's `memchr` for a byte that is not there. That reads with
-the widest loads the processor has, writes nothing, and runs outside Python's lock; it is reading weights
-without the multiplying. Time is that of each thread on the processor, so that other programs, which take turns
-on the cores, are not taken for slow memory.
+Each core scans a buffer of its own with the C library's `memchr` for a byte that is not there. That reads
+with the widest loads the processor has, writes nothing, and runs outside Python's lock; it is reading weights
+without the multiplying. Time is that of each thread on the processor, so that other programs, which take
+turns on the cores, are not taken for slow memory.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def remembered(cores: int) -> float | None:
 
 
 def measure_and_remember(cores: int) -> float:
-    """Measure, and keep the figure beside the models; the best of what was ever seen is what memory can do."""
+    """Measure, and keep the figure beside the models; the best of what was ever seen is what memory can
+    do."""
     value = measure(cores)
     file = _file()
     try:

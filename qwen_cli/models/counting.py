@@ -1,8 +1,8 @@
 """The tensors of a model from its config.json alone: what it has of parameters, and of those for each token.
 
-The shapes are those of transformers' model classes (`models/qwen*/modeling_*.py`); a test builds each class on
-the meta device and compares. Tensors have llama.cpp's names (`gguf.MODEL_TENSORS`), so that one list serves
-for both forms of weights.
+The shapes are those of transformers' model classes (`models/qwen*/modeling_*.py`); a test builds each class
+on the meta device and compares. Tensors have llama.cpp's names (`gguf.MODEL_TENSORS`), so that one list
+serves for both forms of weights.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Counted:
-    """A model taken apart. `vision` are the tensors of its eyes, `tied` says that the token table is the output
+    """A model taken apart. `vision` are the tensors of its eyes, `tied` says that the token table is the
+    output
     layer too. `context` is in tokens; `merged_patch` is the side in pixels of what one visual token covers.
     """
 
@@ -250,7 +251,7 @@ def _linear_attention(text: Mapping[str, Any], layer: int) -> Iterator[Tensor]:
 def _feed_forward(text: Mapping[str, Any], layer: int) -> Iterator[Tensor]:
     hidden = text["hidden_size"]
     if not _is_sparse(text, layer):
-        yield from _gated(hidden, text["intermediate_size"], layer, "")
+        yield from _gated(hidden, _positive(text["intermediate_size"]), layer, "")
         return
     experts, used = text["num_experts"], text["num_experts_per_tok"]
     width = text["moe_intermediate_size"]
@@ -268,6 +269,12 @@ def _gated(hidden: int, width: int, layer: int, suffix: str) -> Iterator[Tensor]
     yield Tensor(f"ffn_gate{suffix}", width, hidden, layer, linear=True)
     yield Tensor(f"ffn_up{suffix}", width, hidden, layer, linear=True)
     yield Tensor(f"ffn_down{suffix}", hidden, width, layer, linear=True)
+
+
+def _positive(value: Any) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise TypeError(f"{value!r} is no size")
+    return value
 
 
 def _side(patch: Any) -> int:

@@ -27,7 +27,8 @@ _UNTIED_GGUF = ("qwen2.5:", "qwen2.5-coder:", "qwen1.5:0.5b")
 
 @dataclass(frozen=True)
 class Described:
-    """A model taken apart, and the form its weights are in: `stored` as `weight_formats` calls it, or the name
+    """A model taken apart, and the form its weights are in: `stored` as `weight_formats` calls it, or the
+    name
     of a published quantization ("awq"). `size` and `read` are its bytes, whole and for one token, where files
     say them. `origin` tells where all this is from, `note` what a person should know of that.
     """
@@ -49,7 +50,8 @@ class Described:
         return self.engine if form == self.stored else weight_formats.engine_of(form)
 
     def bytes_in(self, form: str, rest: str = "bf16") -> tuple[int, int]:
-        """Bytes of all weights in `form`, and of those read for one token of text. `rest` is the dtype of what
+        """Bytes of all weights in `form`, and of those read for one token of text. `rest` is the dtype of
+        what
         bitsandbytes leaves alone."""
         counted = self.counted
         if self.engine_of(form) == "llamacpp" and counted.tied and self._untied_in_gguf():
@@ -264,7 +266,8 @@ def _with_config(folder: Path | None) -> Path | None:
 
 
 def _fetched(repo: str) -> Path:
-    """The snapshot of `repo` with its config.json and tensor index: some kilobytes. Raises `DownloadError`."""
+    """The snapshot of `repo` with its config.json and tensor index: some kilobytes. Raises
+    `DownloadError`."""
     from qwen_cli.models import download, sources
 
     source = sources.reachable()

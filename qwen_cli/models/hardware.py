@@ -26,8 +26,8 @@ from typing import Any
 
 from qwen_cli.errors import UsageError
 
-# Bytes a second that one core reads, and how many cores it takes until memory itself is the limit, where nothing
-# has been measured: dual-channel DDR4-3200 gives 51 GB/s (JEDEC JESD79-4), a core some 12 of it.
+# Bytes a second that one core reads, and how many cores it takes until memory itself is the limit, where
+# nothing has been measured: dual-channel DDR4-3200 gives 51 GB/s (JEDEC JESD79-4), a core some 12 of it.
 _CORE_BANDWIDTH, _USEFUL_CORES = 12e9, 4
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
           "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}  # fmt: skip
@@ -79,7 +79,7 @@ def this_machine(*, measure: bool = False) -> Machine:
     return Machine(
         name="this machine",
         memory=total,
-        free=min(total, _free()),
+        free=min(total, free_memory()),
         cores=cores,
         bandwidth=known or assumed_bandwidth(cores),
         gpus=gpus,
@@ -228,7 +228,7 @@ def _container() -> int | None:
     return None
 
 
-def _free() -> int:
+def free_memory() -> int:
     """Bytes that programs can have now without swapping."""
     try:
         for line in Path("/proc/meminfo").read_text("ascii").splitlines():

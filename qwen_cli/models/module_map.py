@@ -14,7 +14,8 @@ from qwen_cli.models.hardware import Machine
 
 @dataclass(frozen=True)
 class ModuleMap:
-    """`modules`: name → device ("cuda:0", "cpu", "disk"), in the model's order; `sizes`: bytes on each device."""
+    """`modules`: name → device ("cuda:0", "cpu", "disk"), in the model's order; `sizes`: bytes on each
+    device."""
 
     modules: Mapping[str, str]
     sizes: Mapping[str, int]
@@ -23,7 +24,8 @@ class ModuleMap:
 def infer(
     config: Mapping[str, Any], machine: Machine, most: Mapping[int | str, int] | None, form: str, rest: str
 ) -> ModuleMap:
-    """The device map of a model of `config` in `form` ("bf16", "8bit"), with at most `most` bytes for each device
+    """The device map of a model of `config` in `form` ("bf16", "8bit"), with at most `most` bytes for each
+    device
     (`None`: what `machine` has free). Takes seconds: it imports torch and builds the model's class.
 
     Raises `ModelError` where transformers has no such class.

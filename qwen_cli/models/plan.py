@@ -1,20 +1,24 @@
-"""What it takes to run a model on a machine, before anything is loaded or fetched: memory, where it goes, speed.
+"""What it takes to run a model on a machine, before anything is loaded or fetched: memory, where it goes,
+speed.
 
-`make` is the whole of it; `auto` (`models.placement`), `qwen models plan`, `qwen doctor` and the check before a
-load all ask it.
+`make` is the whole of it; `auto` (`models.placement`), `qwen models plan`, `qwen doctor` and the check before
+a load all ask it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from qwen_cli.errors import ModelError, UsageError
-from qwen_cli.models import catalog, speed, weight_formats
-from qwen_cli.models.described import Described, of_model
+from qwen_cli.models import catalog, hardware, reference, speed, weight_formats
+from qwen_cli.models.described import Described, of_model, of_weights
 from qwen_cli.models.hardware import Machine
 from qwen_cli.models.weight_formats import Engine
+
+if TYPE_CHECKING:
+    from qwen_cli.models.reference import Format, Weights
 
 Fit: TypeAlias = Literal["well", "tight", "spills", "no"]
 FITS: tuple[Fit, ...] = ("well", "tight", "spills", "no")
@@ -35,16 +39,17 @@ _CHUNK: dict[Engine, tuple[int, int]] = {"llamacpp": (128, 512), "transformers":
 _SPARE = (
     1.25  # transformers' cache is grown by half (engines/growing_layer.py): a quarter is spare on average
 )
-# Weights that stay in memory while a GPU computes are copied for each token: PCIe 3.0 × 16 by its specification.
+# Weights that stay in memory while a GPU computes are copied for each token: PCIe 3.0 × 16 by its
+# specification.
 _LINK = 15.75e9
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One model in one form on one machine. Everything is in bytes but `context` (tokens) and `speed` (tokens a
-    second; None where it cannot be told). `at_most` says that the speed is memory's limit and nothing measured.
-    `working` is for activations and buffers, `runtime` for the program itself. `on` tells how many bytes go
-    where: "cuda:0", "cpu", "disk".
+    """One model in one form on one machine. Everything is in bytes but `context` (tokens) and `speed` (tokens
+    a second; None where it cannot be told). `at_most` says that the speed is memory's limit and nothing
+    measured. `working` is for activations and buffers, `runtime` for the program itself. `on` tells how many
+    bytes go where: "cuda:0", "cpu", "disk".
     """
 
     name: str
@@ -155,7 +160,8 @@ def _window(described: Described, machine: Machine, wanted: int | None, weights:
 
 def _working(described: Described, engine: Engine, value: int, window: int, *, gpu: bool) -> int:
     """Bytes of activations while a prompt is read, the largest thing that is computed: a chunk of it through
-    one layer, with llama.cpp's logits for each of its tokens, and the eyes for one picture of 1,024 tokens."""
+    one layer, with llama.cpp's logits for each of its tokens, and the eyes for one picture of 1,024
+    tokens."""
     counted = described.counted
     chunk = min(_CHUNK[engine][gpu], window)
     if engine == "llamacpp":
@@ -218,18 +224,54 @@ def _speed(
     return 1 / (on_gpus + in_memory * read / _LINK)
 
 
-def check(described: Described, machine: Machine, plan: Plan) -> str | None:
-    """Before a load: None where it fits, a remark where memory will be short.
+def before_load(
+    weights: Weights, *, form: str | None = None, rest: str = "bf16", context: int | None = None
+) -> str | None:
+    """Asked before weights that are here are loaded: None where they fit, a remark where memory will be
+    short.
 
-    Raises `ModelError` where it cannot fit, with the nearest that does.
+    `form` as in `make`. A model that takes less than a quarter of the free memory is let through without
+    counting: it stands on the way to the first token. Raises `ModelError` where it cannot fit, with the
+    nearest that does.
     """
+    if weights.size * 4 < hardware.free_memory() and not hardware.has_gpu():
+        return None
+    described, machine = of_weights(weights), hardware.this_machine()
+    return check(described, machine, make(described, machine, form=form, context=context, rest=rest))
+
+
+def before_fetch(name: str, *, prefer: Format, quant: str | None = None, context: int | None = None) -> None:
+    """Asked before gigabytes are fetched: of models in the catalog that are not here. `prefer` is the form
+    that would be fetched, `quant` a GGUF file type, "8bit", "4bit" or "none".
+
+    Raises `ModelError` where the model cannot fit, with the nearest that does.
+    """
+    model = catalog.find(name)
+    if model is None or _is_here(model):
+        return
+    gguf = prefer == "gguf" and model.gguf_repo is not None
+    form = model.quant if gguf else "bf16"
+    if quant and quant.lower() != "none":
+        form = quant.lower() if quant.lower() in weight_formats.BITSANDBYTES else quant.upper()
+    described, machine = of_model(model), hardware.this_machine()
+    context = min(context, model.context) if context else None
+    check(described, machine, make(described, machine, form=form, context=context))
+
+
+def _is_here(model: catalog.Model) -> bool:
+    return bool(reference.find_local(model, "gguf") or reference.find_local(model, "safetensors"))
+
+
+def check(described: Described, machine: Machine, plan: Plan) -> str | None:
+    """None where a plan fits, a remark where memory will be short. Raises `ModelError` where it cannot
+    fit."""
     if plan.fit == "no":
         raise ModelError(
             f"{plan.name} as {plan.form} needs {gb(plan.memory)} with {plan.context:,} tokens of context, "
             f"{machine.name} has {_room(machine, plan)}",
             nearest(described, machine, plan),
         )
-    if plan.fit == "tight" and plan.memory > machine.free and not machine.gpus:
+    if plan.memory > machine.free and not machine.gpus:
         return f"{plan.name} needs {gb(plan.memory)}, {gb(machine.free)} are free now: close other programs"
     return None
 
@@ -243,7 +285,12 @@ def _room(machine: Machine, plan: Plan) -> str:
 
 def nearest(described: Described, machine: Machine, plan: Plan) -> str:
     """What to do instead of a plan that does not fit: another form, a shorter context, a smaller model."""
-    counted = described.counted
+    counted, model = described.counted, described.model
+    if plan.engine == "transformers" and not machine.gpus and model and model.gguf_repo:
+        # On a processor llama.cpp is several times as fast as bitsandbytes.
+        file = make(of_model(model), machine, form=model.quant)
+        if file.fit in ("well", "tight"):
+            return f"use --engine llamacpp, which needs {gb(file.memory)} as {file.form}"
     if plan.engine == "transformers":
         for form in weight_formats.BITSANDBYTES:
             smaller = make(described, machine, form=form, context=plan.context)
@@ -317,7 +364,8 @@ def best(machine: Machine) -> dict[str, Plan]:
 
 
 def table(machine: Machine, context: int | None = None) -> list[Plan]:
-    """Every model of the catalog that one talks with: what fits well and is fast enough first, then what fits,
+    """Every model of the catalog that one talks with: what fits well and is fast enough first, then what
+    fits,
     then the others; the larger before the smaller. `context` in tokens, or as much as each reads."""
     plans = [
         make(of_model(model), machine, context=min(context, model.context) if context else None)

@@ -1,7 +1,7 @@
 """The config.json of every model in the catalog, so that a plan needs no network.
 
-Values of https://huggingface.co/Qwen/<repository>/raw/main/config.json, of the fields that say how large a model
-is. One row holds
+Values of https://huggingface.co/Qwen/<repository>/raw/main/config.json, of the fields that say how large a
+model is. One row holds
 
     hidden  layers  heads  KV heads  intermediate  vocabulary  tied
 

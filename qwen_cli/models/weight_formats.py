@@ -24,13 +24,14 @@ FOR_TRANSFORMERS = (*PLAIN, *BITSANDBYTES)
 
 # Bits of a weight in each of ggml's block types: `GGML_QUANT_SIZES` of the gguf package.
 _BITS = {
-    "F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5, "Q6_K": 6.5625, "Q5_1": 6.0, "Q5_K": 5.5, "Q5_0": 5.5,
-    "Q4_K": 4.5, "Q4_0": 4.5, "IQ4_NL": 4.5, "Q3_K": 3.4375, "Q2_K": 2.625,
+    "F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5, "Q6_K": 6.5625, "Q5_1": 6.0, "Q5_K": 5.5,
+    "Q5_0": 5.5, "Q4_K": 4.5, "Q4_0": 4.5, "IQ4_NL": 4.5, "Q3_K": 3.4375, "Q2_K": 2.625,
 }  # fmt: skip
 # What most tensors of a file type have, before the exceptions below.
 _USUAL = {
-    "F32": "F32", "F16": "F16", "BF16": "BF16", "Q8_0": "Q8_0", "Q6_K": "Q6_K", "Q5_K_M": "Q5_K", "Q5_K_S": "Q5_K",
-    "Q5_0": "Q5_0", "Q4_K_M": "Q4_K", "Q4_K_S": "Q4_K", "Q4_0": "Q4_0", "Q3_K_M": "Q3_K", "Q2_K": "Q2_K",
+    "F32": "F32", "F16": "F16", "BF16": "BF16", "Q8_0": "Q8_0", "Q6_K": "Q6_K", "Q5_K_M": "Q5_K",
+    "Q5_K_S": "Q5_K", "Q5_0": "Q5_0", "Q4_K_M": "Q4_K", "Q4_K_S": "Q4_K", "Q4_0": "Q4_0", "Q3_K_M": "Q3_K",
+    "Q2_K": "Q2_K",
 }  # fmt: skip
 GGUF = tuple(_USUAL)
 OFFERED = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # those that are published most
@@ -62,8 +63,8 @@ def nearest(form: str) -> str:
 
 
 def engine_of(form: str) -> Engine:
-    """Which engine runs weights of a format."""
-    return "llamacpp" if form in _USUAL else "transformers"
+    """Which engine runs weights of a format; a file type whose rules are not known here is GGUF's."""
+    return "llamacpp" if form in _USUAL or re.match(r"(UD-)?(I?Q\d|MXFP4|TQ)", form) else "transformers"
 
 
 def total_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:
@@ -102,8 +103,8 @@ def _bits(tensor: Tensor, form: str, rest: str) -> float:
         return 8 * PLAIN[rest]
     if form == "8bit":  # one float32 scale for each row (bitsandbytes `Int8Params.SCB`)
         return 8 + 32 / tensor.columns
-    # NF4 with double quantization (QLoRA, arXiv:2305.14314, section 3): 4 bits, an 8-bit scale for 64 weights,
-    # a float32 one for 256 of those.
+    # NF4 with double quantization (QLoRA, arXiv:2305.14314, section 3): 4 bits, an 8-bit scale for 64
+    # weights, a float32 one for 256 of those.
     return 4 + 8 / 64 + 32 / (64 * 256)
 
 
