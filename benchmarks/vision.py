@@ -1,49 +1,103 @@
-"""A second question about the same picture against the first, and preparing a picture against the model card.
+"""Second questions against first ones; preparing against the model card's script; many pictures at once.
 
-    python benchmarks/vision.py MODEL_FOLDER [PICTURE]
+    python benchmarks/vision.py [--model FOLDER] [--rounds N] [--seconds N] [--pictures N]
 
-MODEL_FOLDER is a Qwen-VL model in safetensors; without a picture one of 1,600 × 1,200 is made. The peer is
-the script of the model's card: `process_vision_info`, then the processor. In turn, medians.
+The model is a small one (`vision_media`) unless a folder with a Qwen-VL model in safetensors is given.
+Preparing a picture, and `--seconds` of 720p video, is compared with the script of the model's card, each in a
+process of its own (`vision_prepare`); that script needs a reader for videos: `pip install decord`. Many pictures are
+pictures are asked about as by `qwen vision --out`, and one after another. In turn, medians.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import random
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import vision_media
 from PIL import Image
 from processes import median, report
 
+from qwen_cli.commands import vision_many
+from qwen_cli.commands.vision_jobs import Gathering
 from qwen_cli.engines.protocol import Sampling
 from qwen_cli.engines.transformers import Transformers
-from qwen_cli.media import pictures
 from qwen_cli.models import reference
+from qwen_cli.tasks.vision import Detail, look_at_all
+from qwen_cli.tasks.vision_job import Job, ask
 
-ROUNDS = 5
+PREPARE = Path(__file__).with_name("vision_prepare.py")
 ONE = Sampling(temperature=0.0, max_tokens=2)
+SHORT = Sampling(temperature=0.0, max_tokens=8)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("picture", nargs="?", type=Path)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--pictures", type=int, default=64)
     asked = parser.parse_args()
-    with Transformers(reference.resolve(asked.model), context=2048) as engine:
-        first, second, ours, card = [], [], [], []
-        for run in range(ROUNDS):
-            image = pictures.load(asked.picture) if asked.picture else noise(run)
-            turns = [{"role": "user", "content": [part(image), {"type": "text", "text": "What is this?"}]}]
-            first.append(prefill(engine, turns))
-            more = [{"role": "assistant", "content": "A picture."}, {"role": "user", "content": "Of what?"}]
-            second.append(prefill(engine, [*turns, *more]))
-            ours.append(prepared(engine, turns))
-            card.append(by_the_card(engine, turns))
-    print(f"model {asked.model}, picture {image.width} × {image.height}")
+    folder = asked.model or vision_media.model()
+    print(f"model {folder}")
+    with Transformers(reference.resolve(str(folder)), context=2048) as engine:
+        again(engine, asked.rounds)
+        many(engine, asked.pictures, asked.rounds)
+    film = vision_media.film(asked.seconds, (1280, 720), 25)
+    preparing("picture", folder, vision_media.picture(), asked.rounds)
+    preparing("video", folder, film, asked.rounds)
+
+
+def again(engine: Transformers, rounds: int) -> None:
+    """The first token of a second question about a picture, against that of the first question."""
+    first, second = [], []
+    for run in range(rounds):
+        turns = [{"role": "user", "content": [part(noise(run)), {"type": "text", "text": "What is this?"}]}]
+        first.append(prefill(engine, turns))
+        more = [{"role": "assistant", "content": "A picture."}, {"role": "user", "content": "Of what?"}]
+        second.append(prefill(engine, [*turns, *more]))
     report("first token, second question against first", median(second), median(first), "s", "≤ 0.3")
-    report("preparing a picture, against the card's script", median(ours), median(card), "s", "≤ 1.1")
+
+
+def many(engine: Transformers, count: int, rounds: int) -> None:
+    """Pictures a second with the next one prepared meanwhile, against one after another."""
+    names = [str(vision_media.picture(number, (4000, 3000))) for number in range(count)]
+    job, detail = Job("ask", "What is this?"), Detail(max_pixels=1000 * 28 * 28)
+    together, apart = [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as scratch:
+            gathering = Gathering(Path(scratch), video=False, allow_local_urls=False)
+            started = time.perf_counter()
+            with contextlib.redirect_stdout(None):
+                vision_many.run(engine, gathering, names, job, detail, SHORT, Path(scratch) / "out.jsonl")
+            together.append(count / (time.perf_counter() - started))
+            started = time.perf_counter()
+            for name in names:
+                list(ask(engine, look_at_all(gathering.gather([name]), engine, detail), job, SHORT))
+            apart.append(count / (time.perf_counter() - started))
+    report(f"{count} pictures, batch against one by one", median(together), median(apart), "/s", "≥ 1.2")
+
+
+def preparing(kind: str, folder: Path, file: Path, rounds: int) -> None:
+    """Seconds and memory until the pixels are what the encoder takes, against the card's script."""
+    sides: dict[str, list[dict[str, float]]] = {"ours": [], "card": []}
+    for _ in range(rounds):
+        for side, found in sides.items():
+            command = [sys.executable, str(PREPARE), side, kind, str(folder), str(file)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"{side}, {kind}: {done.stderr.strip().splitlines()[-1]}")
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+    for what, unit, scale, bar in (("seconds", "s", 1.0, "≤ 1.1"), ("bytes", "MB", 1e-6, "≤ 1")):
+        ours, card = (median([run[what] for run in sides[side]]) * scale for side in ("ours", "card"))
+        report(f"preparing a {kind}, {what}", ours, card, unit, bar)
 
 
 def part(image: Image.Image) -> dict[str, Any]:
@@ -60,29 +114,6 @@ def prefill(engine: Transformers, turns: list[dict[str, Any]]) -> float:
     usage = list(engine.chat(turns, sampling=ONE))[-1].usage
     assert usage
     return usage.prefill_seconds
-
-
-def prepared(engine: Transformers, turns: list[dict[str, Any]]) -> float:
-    """Seconds until the pixels are what the encoder takes, and the prompt is tokens."""
-    started = time.perf_counter()
-    views = engine._views(turns)
-    engine._prompt(engine._rendered(turns, None, None), views)
-    for view in views:
-        list(view.slices())
-    return time.perf_counter() - started
-
-
-def by_the_card(engine: Transformers, turns: list[dict[str, Any]]) -> float:
-    from qwen_vl_utils import process_vision_info
-
-    assert engine._sight
-    processor = engine._sight._processor
-    patch = engine.capabilities.seeing.unit // 2
-    started = time.perf_counter()
-    text = processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    images, _ = process_vision_info(turns, image_patch_size=patch)
-    processor(text=[text], images=images, return_tensors="pt", do_resize=False)
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

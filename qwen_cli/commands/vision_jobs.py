@@ -178,7 +178,7 @@ def windows(
     parts = vision_windows.windows(film, engine, detail, asked)
     if not quiet and len(parts) > 1:
         long, each = clock(parts[-1][1] - parts[0][0]), clock(parts[0][1] - parts[0][0])
-        say(f"{film.name}: {long} are looked at in {len(parts)} windows of {each} (--window SECONDS)")
+        say(f"{film.name}: {long} long, looked at in {len(parts)} windows of {each} (--window SECONDS)")
     return parts
 
 
