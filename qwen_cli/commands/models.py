@@ -237,29 +237,51 @@ def _folder_bytes(target: Path) -> int:
 @app.command()
 def convert(
     model: Reference,
-    to: Annotated[str, typer.Option("--to", help="The form to convert to: safetensors.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write.")] = None,
-    quant: Quant = None,
+    to: Annotated[str, typer.Option("--to", help="The form to convert to: safetensors or gguf.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder or file to write.")] = None,
+    quant: Annotated[
+        str | None, typer.Option("--quant", help="GGUF file type to read or write, such as q8_0.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Convert a GGUF model to a safetensors folder, for the transformers engine. Writes its path."""
-    if to != "safetensors":
-        raise UsageError(f"cannot convert to {to!r}", "use --to safetensors")
+    """Convert a GGUF model to a safetensors folder, for the transformers engine, or one of these to GGUF, for
+    llama.cpp. Writes its path."""
+    if to not in ("safetensors", "gguf"):
+        raise UsageError(f"cannot convert to {to!r}", "use --to safetensors or --to gguf")
     from qwen_cli.models import convert as conversion
-    from qwen_cli.models import reference, starter
+    from qwen_cli.models import gguf_export, reference, starter
     from qwen_cli.ui.waiting import Waiting
 
+    source: Literal["gguf", "safetensors"] = "gguf" if to == "safetensors" else "safetensors"
+    folder = starter.data_folder() / "models"
     with Waiting(f"converting {model} …") as waiting:
-        weights = reference.resolve(model, prefer="gguf", strict=True, quant=quant, progress=waiting.progress)
-        if out is None and weights.label == "starter":
-            out = starter.safetensors_path()
-        elif out is None:
-            out = starter.data_folder() / "models" / f"{weights.path.stem}-safetensors"
-        folder = conversion.to_safetensors(weights.path, out, progress=waiting.progress)
+        weights = reference.resolve(
+            model,
+            prefer=source,
+            strict=True,
+            quant=quant if source == "gguf" else None,
+            progress=waiting.progress,
+        )
+        if to == "gguf":
+            kind = (quant or "bf16").lower()
+            place = out or folder / f"{_base(weights)}-{kind}.gguf"
+            made = gguf_export.to_gguf(weights.path, place, quant=kind, progress=waiting.progress)
+        else:
+            own = weights.label == "starter"
+            place = out or (
+                starter.safetensors_path() if own else folder / f"{weights.path.stem}-safetensors"
+            )
+            made = conversion.to_safetensors(weights.path, place, progress=waiting.progress)
     if as_json:
-        output.write_json({"path": str(folder), "from": str(weights.path)})
+        output.write_json({"path": str(made), "from": str(weights.path)})
     else:
-        output.write(str(folder))
+        output.write(str(made))
+
+
+def _base(weights: Weights) -> str:
+    """What a file made of `weights` is called, as the official ones are: by the repository's name."""
+    known = weights.model.repo.rpartition("/")[2] if weights.model else weights.path.name
+    return known.lower()
 
 
 def _format(form: str | None) -> Literal["gguf", "safetensors"] | None:

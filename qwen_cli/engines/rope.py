@@ -7,7 +7,7 @@ when asked for, and no stronger than the length needs (model cards of Qwen2.5, Q
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from qwen_cli.errors import UsageError
 
@@ -25,6 +25,13 @@ _FURTHEST_FACTOR = {"qwen3vl": 3.0, "qwen3vlmoe": 3.0}
 _TRAINED = {40_960: 32_768, 128_000: 32_768}
 # "A significant impact on the performance of temporal and spatial localization tasks, not recommended."
 _HARMED = ("qwen2vl", "qwen25vl")
+
+
+def checked(name: str | None) -> Scaling | None:
+    """`name` if it is a way of scaling. Raises `UsageError`."""
+    if name not in (None, *get_args(Scaling)):
+        raise UsageError(f"unknown --rope-scaling {name!r}", f"choose {' or '.join(get_args(Scaling))}")
+    return cast("Scaling | None", name)
 
 
 def extended(shape: Architecture, scaling: Scaling | None, context: int | None, label: str) -> Architecture:

@@ -1,0 +1,74 @@
+"""LoRA adapters for the transformers engine, one or several at once (Hu et al. 2021,
+https://arxiv.org/abs/2106.09685; files as peft's `save_pretrained` writes them)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qwen_cli.errors import EngineError, UsageError
+
+
+def check(folder: Path) -> None:
+    """Raises `UsageError` where `folder` is no adapter."""
+    if not (folder / "adapter_config.json").is_file():
+        raise UsageError(
+            f"{folder} is not a LoRA adapter: it has no adapter_config.json",
+            "Give the folder that peft's save_pretrained wrote",
+        )
+    if not (folder / "adapter_model.safetensors").is_file():
+        # A .bin adapter is a pickle, which can run code when it is loaded.
+        raise UsageError(f"{folder} has no adapter_model.safetensors", "Save the adapter as safetensors")
+
+
+def attach(loaded: Any, folders: Sequence[Path], *, merge: bool | None = None) -> Any:
+    """`loaded` with what the adapters add, all of them.
+
+    With `merge` it is added to the weights, and costs nothing while decoding; without, it is computed beside
+    them, as quantized weights need it, which lose from being rounded again. `None` merges where nothing is
+    quantized. Raises `EngineError` where an adapter was made for another model.
+    """
+    if not folders:
+        return loaded
+    from peft import PeftModel  # 1 s
+
+    for folder in folders:
+        _check_places(loaded, folder)
+    quantized = getattr(loaded, "hf_quantizer", None) is not None
+    names = [str(number) for number in range(len(folders))]
+    adapted: Any = None
+    for name, folder in zip(names, folders, strict=True):
+        try:
+            if adapted is None:
+                adapted = PeftModel.from_pretrained(loaded, folder, adapter_name=name)
+            else:
+                adapted.load_adapter(folder, adapter_name=name)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise _other_base(folder, next(iter(str(error).splitlines()), "")) from error
+    adapted.base_model.set_adapter(names)
+    if merge or (merge is None and not quantized):
+        return adapted.merge_and_unload(adapter_names=names)
+    return adapted.get_base_model()  # its layers have been replaced; the wrapper only hides what it is
+
+
+def _check_places(loaded: Any, folder: Path) -> None:
+    """peft passes over what an adapter has for layers that a model does not have."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+            keys = list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise EngineError(f"the adapter {folder} cannot be read: {error}", "Fetch it again") from error
+    places = {key.removeprefix("base_model.model.").partition(".lora_")[0] for key in keys if ".lora_" in key}
+    missing = sorted(places - {name for name, _ in loaded.named_modules()})
+    if missing:
+        raise _other_base(folder, f"there is no {missing[0]}")
+
+
+def _other_base(folder: Path, why: str) -> EngineError:
+    return EngineError(
+        f"the adapter {folder} does not fit this model: {why.strip().rstrip(':.')}",
+        "Use the model that it was trained on",
+    )
