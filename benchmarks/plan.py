@@ -2,10 +2,10 @@
 
     python benchmarks/plan.py [llamacpp bf16 fp32 8bit 4bit] [--prompt TOKENS] [--tokens N]
 
-The starter model on llama.cpp, and its safetensors in each form on transformers. Each is loaded in a process of
-its own, reads a prompt and writes an answer of 2,000 tokens together, without guesses of what comes next; then
-the memory that the process holds and the speed of the last tokens are compared with the plan. Needs a machine
-that does nothing else.
+The starter model on llama.cpp, and its safetensors in each form on transformers. Each is loaded in a process
+of its own, reads a prompt and writes an answer of 2,000 tokens together, without guesses of what comes next;
+then the memory that the process holds and the speed of the last tokens are compared with the plan. Needs a
+machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def predict(form: str, context: int) -> dict[str, float]:
         context=context,
     )
     assert made.speed is not None
-    return {"memory": made.memory, "speed": made.speed}
+    return {"memory": made.resident, "speed": made.speed}
 
 
 def measure(form: str, prompt_tokens: int, tokens: int) -> dict[str, float]:

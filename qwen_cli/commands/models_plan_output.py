@@ -63,6 +63,7 @@ def form_facts(plan: Plan) -> dict[str, Any]:
         "activation_bytes": plan.working,
         "program_bytes": plan.runtime,
         "memory_bytes": plan.memory,
+        "mapped_bytes": plan.mapped,
         "fit": plan.fit,
         "on": dict(plan.on),
         "tokens_per_second": round(plan.speed, 2) if plan.speed else None,
@@ -112,6 +113,8 @@ def write_plan(
     ]
     if (visual := _visual_tokens(found)) and counted.merged_patch:
         rows.insert(8, ("a picture", f"{visual:,} tokens at {_PICTURE[0]} × {_PICTURE[1]}"))
+    if plan.mapped:
+        rows.insert(-1, ("mapped", f"{gb(plan.mapped)} more of the file, given back when memory is short"))
     for device, what in _devices(plan, mapped):
         rows.append((device, what))
     for name, value in rows:

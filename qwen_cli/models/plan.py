@@ -64,6 +64,7 @@ class Plan:
     cache: int
     working: int
     runtime: int
+    mapped: int
     fit: Fit
     on: Mapping[str, int]
     speed: float | None
@@ -75,6 +76,11 @@ class Plan:
     def memory(self) -> int:
         """Bytes in all."""
         return self.weights + self.cache + self.working + self.runtime
+
+    @property
+    def resident(self) -> int:
+        """Bytes that the system counts as the program's: with the files that it has mapped."""
+        return self.memory + self.mapped
 
     @property
     def bearable(self) -> bool:
@@ -126,6 +132,7 @@ def make(
         cache=cache,
         working=working,
         runtime=runtime,
+        mapped=_mapped(described, form, rest),
         fit=fit,
         on=on,
         speed=rate,
@@ -170,6 +177,17 @@ def _working(described: Described, engine: Engine, value: int, window: int, *, g
     layer = chunk * value * (8 * counted.hidden + 3 * counted.intermediate)
     eyes = 4096 * value * 12 * counted.hidden if counted.vision else 0
     return layer + eyes + chunk * window * value
+
+
+def _mapped(described: Described, form: str, rest: str) -> int:
+    """Bytes of a safetensors file beside those of its tensors that are used as they are: weights that are not
+    quantized keep the whole file mapped, unless they are stored in another dtype than is computed in."""
+    if form not in weight_formats.BITSANDBYTES or described.size is None or described.config is None:
+        return 0
+    stored = str(described.config.get("dtype") or described.config.get("torch_dtype"))
+    if stored not in ("bfloat16", "float16") or weight_formats.parse(stored) != rest:
+        return 0
+    return max(0, described.size - weight_formats.unquantized(described.counted, rest))
 
 
 def _place(

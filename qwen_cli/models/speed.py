@@ -32,8 +32,8 @@ _RATES = {
     "bf16": Rate(11.0e9, 0.5e-3),
     "fp16": Rate(2.0e9, 0.5e-3),
     "fp32": Rate(23.0e9, 0.5e-3),
-    "8bit": Rate(0.5e9, 0.3e-3),
-    "4bit": Rate(0.5e9, 0.3e-3),
+    "8bit": Rate(2.5e9, 0.5e-3),
+    "4bit": Rate(8.0e9, 0.5e-3),
 }
 
 

@@ -86,6 +86,12 @@ def read_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:
     return round(sum(_bits(tensor, form, rest) * tensor.active for tensor in asked) / 8)
 
 
+def unquantized(counted: Counted, rest: str) -> int:
+    """Bytes of all tensors that bitsandbytes leaves alone."""
+    every = (*counted.tensors, *counted.vision)
+    return sum(PLAIN[rest] * tensor.parameters for tensor in every if not tensor.linear)
+
+
 def left_alone(counted: Counted, rest: str) -> int:
     """Of the bytes that are read for a token of text those that bitsandbytes does not quantize."""
     return sum(PLAIN[rest] * tensor.active for tensor in _read_for_text(counted) if not tensor.linear)
