@@ -23,6 +23,14 @@ ALWAYS = (
     "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}"
 )
 
+# tokenizer_config.json of Qwen/Qwen1.5-7B-Chat.
+QWEN15 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
 _SIZES = {
     "vocab_size": 151_936,
     "hidden_size": 64,
@@ -70,6 +78,29 @@ _FIELDS["Qwen3VLMoe"] = {
     "text_config": _FIELDS["Qwen3VL"]["text_config"] | _EXPERTS,
     "vision_config": _FIELDS["Qwen3VL"]["vision_config"],
 }
+# Its multimodal rotary embedding turns a quarter of each head (Qwen/Qwen3.5-9B's config.json).
+_TURNING = {
+    "rope_type": "default",
+    "rope_theta": 10_000_000,
+    "partial_rotary_factor": 0.25,
+    "mrope_section": [2, 1, 1],
+}
+_THIRD_AND_A_HALF = {
+    "text_config": {
+        name: value
+        for name, value in (_FIELDS["Qwen3Next"] | {"rope_parameters": _TURNING}).items()
+        if "expert" not in name and name not in _EXPERTS
+    },
+    "vision_config": _VISION,
+    "image_token_id": 151_655,
+    "video_token_id": 151_656,
+    "vision_start_token_id": 151_652,
+    "vision_end_token_id": 151_653,
+}
+_FIELDS["Qwen3_5"] = _THIRD_AND_A_HALF
+_FIELDS["Qwen3_5Moe"] = _THIRD_AND_A_HALF | {
+    "text_config": _FIELDS["Qwen3Next"] | {"rope_parameters": _TURNING}
+}
 ARCHITECTURES = tuple(_FIELDS)
 
 
@@ -81,7 +112,7 @@ def make(architecture: str, folder: Path, starter: Path, template: str | None = 
     config = getattr(transformers, f"{architecture}Config")(**_FIELDS[architecture])
     auto = (
         transformers.AutoModelForImageTextToText
-        if "VL" in architecture
+        if hasattr(config, "vision_config")
         else transformers.AutoModelForCausalLM
     )
     torch.manual_seed(3)

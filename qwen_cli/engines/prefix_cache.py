@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,21 +24,25 @@ _CACHE_NAMES: dict[type, str] = {}
 class PrefixCache:
     """Token ids and the keys and values computed for them. `ids` always says what the cache holds."""
 
-    def __init__(self, model: Any) -> None:
-        from qwen_cli.engines.growing_layer import GrowingLayer, new_cache  # torch is here with the model
+    def __init__(self, model: Any, *, compiled: bool = False) -> None:
+        from qwen_cli.engines import compiled as graphs  # torch is here with the model
+        from qwen_cli.engines.growing_layer import GrowingLayer
 
+        if compiled:
+            graphs.check(model)
         self._model = model
+        self._one: Callable[..., Any] | None = graphs.call(model) if compiled else None
         self._decoding = False
         self._device = main_device(model)
         self._chunk = CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU
         self.ids: list[int] = []
-        self._cache: Any = new_cache(model.config)
+        self._cache: Any = self._empty()
         # Models that see give every token three positions, and text after a picture goes on elsewhere than
         # at its number in the prompt.
         self._sees = hasattr(model.config, "vision_config")
         self._delta = 0
         # Layers that keep a running state (linear attention, sliding windows) cannot go back.
-        self.croppable = all(isinstance(layer, GrowingLayer) for layer in self._cache.layers)
+        self.croppable = compiled or all(isinstance(layer, GrowingLayer) for layer in self._cache.layers)
 
     def prefill(self, prompt: Sequence[int], scene: Scene | None = None) -> tuple[torch.Tensor, int]:
         """Compute `prompt`: its last logits (1 × vocabulary), and how many tokens were there already.
@@ -62,12 +66,17 @@ class PrefixCache:
         import torch
 
         start = len(self.ids)
+        if self._one:
+            from qwen_cli.engines.compiled import widen
+
+            widen(self._cache, start + len(tokens))
         try:
             if scene:
                 logits = _see(self._model, scene.inputs(start, start + len(tokens)), self._cache)
             else:
                 at = start + self._delta if self._sees else None
-                logits = _forward(self._model, torch.tensor([tokens]), self._cache, at, rows)[0]
+                one = self._one if len(tokens) == 1 else None
+                logits = _forward(self._model, torch.tensor([tokens]), self._cache, at, rows, one)[0]
         except BaseException:  # Ctrl-C may come between two layers
             self.crop(start)
             raise
@@ -79,7 +88,12 @@ class PrefixCache:
         import torch
 
         with torch.inference_mode():
-            cache = copy.deepcopy(self._cache)
+            if self._one:
+                from qwen_cli.engines.compiled import growing
+
+                cache = growing(self._cache, self._model.config, len(self.ids))
+            else:
+                cache = copy.deepcopy(self._cache)
             cache.batch_repeat_interleave(rows)
         return Branch(self._model, cache, len(self.ids) + self._delta if self._sees else None)
 
@@ -94,7 +108,8 @@ class PrefixCache:
         tensors = {"ids": torch.tensor(self.ids)}
         for i, layer in enumerate(self._cache.layers):
             # Cloned: the tensors are windows into larger buffers, which safetensors refuses.
-            tensors[f"{i}.keys"], tensors[f"{i}.values"] = layer.keys.clone(), layer.values.clone()
+            keys, values = layer.keys[..., : len(self.ids), :], layer.values[..., : len(self.ids), :]
+            tensors[f"{i}.keys"], tensors[f"{i}.values"] = keys.clone(), values.clone()
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_name(path.name + ".part")
         save_file(tensors, half, {"owner": owner})
@@ -106,11 +121,8 @@ class PrefixCache:
         import torch
         from safetensors import SafetensorError, safe_open
 
-        from qwen_cli.engines.growing_layer import new_cache
-
         if not self.croppable:
             return False
-        cache = new_cache(self._model.config)
         try:
             with safe_open(path, "pt") as file, torch.inference_mode():
                 if (file.metadata() or {}).get("owner") != owner:
@@ -118,6 +130,7 @@ class PrefixCache:
                 ids = file.get_tensor("ids").tolist()
                 if not 0 < len(ids) < limit:
                     return False
+                cache = self._empty(len(ids))
                 for i, device in enumerate(_layer_devices(self._model, len(cache.layers))):
                     keys, values = file.get_tensor(f"{i}.keys"), file.get_tensor(f"{i}.values")
                     cache.update(keys.to(device), values.to(device), i)
@@ -128,19 +141,27 @@ class PrefixCache:
 
     def clear(self) -> None:
         """Forget everything."""
-        from qwen_cli.engines.growing_layer import new_cache
-
         self.ids = []
-        self._cache = new_cache(self._model.config)
+        self._cache = self._empty()
+
+    def _empty(self, tokens: int = 0) -> Any:
+        from qwen_cli.engines import compiled, growing_layer
+
+        if self._one:
+            return compiled.static_cache(self._model.config, tokens)
+        return growing_layer.new_cache(self._model.config)
 
     def crop(self, length: int) -> None:
         """Keep the first `length` tokens, in every layer, or nothing where layers cannot go back."""
         if not self.croppable or length == 0:
             self.clear()
             return
-        for layer in self._cache.layers:
-            if (excess := layer.get_seq_length() - length) > 0:
-                layer.crop(-excess)
+        import torch
+
+        with torch.inference_mode():  # where the layers were made
+            for layer in self._cache.layers:
+                if (excess := int(layer.get_seq_length()) - length) > 0:
+                    layer.crop(-excess)
         del self.ids[length:]
 
     def _experts(self, *, decoding: bool) -> None:
@@ -180,10 +201,15 @@ class Branch:
 
 
 def _forward(
-    model: Any, tokens: torch.Tensor, cache: Any, at: int | None = None, keep: int = 1
+    model: Any,
+    tokens: torch.Tensor,
+    cache: Any,
+    at: int | None = None,
+    keep: int = 1,
+    call: Callable[..., Any] | None = None,
 ) -> torch.Tensor:
     """Compute `tokens` (rows × tokens): the logits of the last `keep` of each row (rows × keep × vocabulary).
-    `at` is the position of the first, where the model must be told."""
+    `at` is the position of the first, where the model must be told; `call` computes in the model's place."""
     import torch
 
     given: dict[str, Any] = {}
@@ -192,7 +218,7 @@ def _forward(
         given["position_ids"] = positions.expand(3, *tokens.shape)
     with torch.inference_mode():
         given |= {_cache_name(model): cache, "use_cache": True, "logits_to_keep": keep}
-        output = model(input_ids=tokens.to(main_device(model)), **given)
+        output = (call or model)(input_ids=tokens.to(main_device(model)), **given)
         # A copy in float32, as `generate` makes one: the choice of the token may write into it.
         return output.logits[:, -keep:].to(copy=True, dtype=torch.float32)
 
