@@ -102,13 +102,6 @@ def code_fim(
     no_repo: Annotated[
         bool, typer.Option("--no-repo", help="Show this file alone.", rich_help_panel=CONTEXT)
     ] = False,
-    speculate: Annotated[
-        bool,
-        typer.Option(
-            "--speculate/--no-speculate",
-            help="Propose what came before where the text repeats itself, and check it: same code, sooner.",
-        ),
-    ] = False,
     show_prompt: Annotated[
         bool,
         typer.Option(
@@ -144,7 +137,7 @@ def code_fim(
         if any(value is not None for value in (*asdict(replace(drawing, max_tokens=None)).values(), stop)):
             raise UsageError("--lsp writes the likeliest text", "leave the sampling flags out")
         choose_model(settings)
-        with open_engine(settings, loading, draft="ngram" if speculate else None) as loaded:
+        with open_engine(settings, loading) as loaded:
             _serve(loaded, mode, repository=not no_repo, max_tokens=drawing.max_tokens)
         return
     source = _source(file, at, marker, prefix, suffix)
@@ -153,7 +146,7 @@ def code_fim(
     asked = _sampling(settings, drawing.temperature, stop)
     choose_model(settings)
     path = source.path or prefix or (Path(name) if name else None)
-    with open_engine(settings, loading, draft="ngram" if speculate else None) as loaded:
+    with open_engine(settings, loading) as loaded:
         root = _root(repo, no_repo, source.path or prefix)
         known_as = _known_as(path, root)
         fitted = fim.fitted(loaded, source.hole(known_as), _mode(mode), limit=asked.max_tokens)

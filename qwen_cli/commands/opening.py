@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -46,8 +46,6 @@ def open_reward(model: str | None) -> Iterator[Reward | None]:
 def open_engine(
     settings: dict[str, Any],
     loading: Loading | None = None,
-    *,
-    draft: Literal["ngram"] | None = None,
 ) -> Engine:
     """The engine that `settings` (flags that are settings already merged in) and `loading` describe."""
     from qwen_cli.engines.loading import load
@@ -58,7 +56,6 @@ def open_engine(
     with Waiting(f"loading {given['model'] or 'a model'} …") as waiting:
         return load(
             **{name: value for name, value in given.items() if value is not None},
-            draft=draft,
             agree=lambda label, code: _trusted(label, code, waiting),
             notice=waiting.say,
             progress=waiting.progress,

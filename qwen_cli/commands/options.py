@@ -51,6 +51,18 @@ Adapters = Annotated[
     list[Path] | None,
     typer.Option("--adapter", help="LoRA adapter (repeatable)."),
 ]
+Merge = Annotated[
+    bool | None,
+    typer.Option("--merge/--no-merge", help="Add adapters to the weights, or compute them beside."),
+]
+Draft = Annotated[
+    str,
+    typer.Option("--draft", help="What guesses tokens ahead: auto, off, ngram, or a smaller model's name."),
+]
+RopeScaling = Annotated[
+    str | None,
+    typer.Option("--rope-scaling", help="yarn for a --context beyond the trained one, or none."),
+]
 Quant = Annotated[
     str | None,
     typer.Option("--quant", help="none, 8bit or 4bit (transformers), or a GGUF file type (q4_k_m, q8_0)."),
@@ -76,6 +88,9 @@ Attention = Annotated[
     typer.Option(
         "--attention", help="auto, eager, sdpa, flash_attention_2 or flash_attention_3 (transformers)."
     ),
+]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="Compile decoding: minutes at first, then faster on a GPU.")
 ]
 TrustRemoteCode = Annotated[
     bool,
@@ -120,13 +135,25 @@ class Loading:
     max_memory: MaxMemory = None
     offload_dir: OffloadDir = None
     attention: Attention = "auto"
+    compiled: Compiled = False
     adapters: Adapters = None
+    merge: Merge = None
+    draft: Draft = "auto"
+    rope_scaling: RopeScaling = None
     trust_remote_code: TrustRemoteCode = False
     allow_pickle: AllowPickle = False
 
     def for_another(self) -> Loading:
         """The same for another model: what was trusted or trained for this one is left out."""
-        return replace(self, adapters=None, trust_remote_code=False, allow_pickle=False)
+        return replace(
+            self,
+            adapters=None,
+            merge=None,
+            draft="auto",
+            rope_scaling=None,
+            trust_remote_code=False,
+            allow_pickle=False,
+        )
 
 
 @dataclass(frozen=True)

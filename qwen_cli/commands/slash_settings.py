@@ -138,6 +138,9 @@ def stats(talk: Talk, argument: str) -> None:
         f"answer: {usage.generated_tokens:,} tokens in {usage.decode_seconds:.2f} s, "
         f"{usage.tokens_per_second:.1f} tokens/s; {_REASONS[usage.stop_reason]}"
     )
+    if usage.drafted_tokens:
+        share = usage.accepted_tokens / usage.drafted_tokens
+        say(f"guessed: {usage.drafted_tokens:,} tokens ahead, {share:.0%} of them right")
 
 
 def _parameter(name: str, value: str) -> Any:

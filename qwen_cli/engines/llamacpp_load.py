@@ -128,7 +128,8 @@ def start(
         params.mmproj.path = str(weights.mmproj)
     if chat_template is not None:
         params.chat_template = chat_template
-    if draft is not None:
+    # Pictures and guesses do not go together in llama.cpp; what was asked for by name is its to refuse.
+    if draft is not None and not (draft == "auto" and weights.mmproj):
         _speculate(xllamacpp, params, draft)
     if rope:
         _scale(xllamacpp, params, rope)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
-from qwen_cli.engines import quantization, remote_code
+from qwen_cli.engines import quantization, remote_code, rope
 from qwen_cli.engines.device_map import Places, places
 from qwen_cli.engines.protocol import Engine
 from qwen_cli.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.models.reference import Weights
+    from qwen_cli.engines.speculation import Draft
+    from qwen_cli.models.reference import Format, Weights
     from qwen_cli.models.store import Progress
 
 EngineName: TypeAlias = Literal["auto", "llamacpp", "transformers", "remote"]
@@ -36,7 +37,10 @@ def load(
     trust_remote_code: bool = False,
     agree: Callable[[str, Sequence[str]], bool] = lambda label, code: False,
     allow_pickle: bool = False,
-    draft: Literal["ngram"] | None = None,
+    merge: bool | None = None,
+    draft: str = "auto",
+    rope_scaling: str | None = None,
+    parallel: int = 8,
     notice: Callable[[str], None] = lambda text: None,
     progress: Progress | None = None,
 ) -> Engine:
@@ -48,7 +52,10 @@ def load(
     ("auto", "cuda:1", a .json file), `max_memory` ("0=10GiB,cpu=20GiB"), `offload_dir` and `attention` are
     for transformers, as is `allow_pickle`, without which weights must be safetensors. Weights with code of
     their own load with `trust_remote_code`, or where `agree`, told their label and the files, says so.
-    `draft` "ngram" speeds up text that repeats itself (llama.cpp only).
+    With `merge` adapters are added to the weights (`None`: unless these are quantized). What guesses tokens
+    ahead is `draft`: "ngram", the name of a smaller model, "off", or what costs nothing ("auto").
+    `rope_scaling` "yarn" stretches the window to `context`, "none" takes back what the files stretch it by.
+    llama.cpp decodes `parallel` samples together.
     Raises `UsageError`, `ModelError`, `DownloadError`, `EngineError`, `EndpointError`.
     """
     if engine not in get_args(EngineName):
@@ -65,8 +72,11 @@ def load(
     if engine == "remote" or (engine == "auto" and endpoint):
         if not endpoint:
             raise UsageError("the remote engine needs an address", "give --endpoint URL")
-        if draft:
-            raise UsageError("drafts need a local engine", "let the server make them")
+        _refuse(
+            {"--draft": draft not in ("auto", "off"), "--rope-scaling": rope_scaling},
+            "needs a local engine",
+            "start the server with it",
+        )
         if adapters:
             raise UsageError("--adapter needs a local engine", "load the adapter on the server")
         _refuse({"--quant": quant, **ours}, "needs a local engine", "load the model so on the server")
@@ -78,18 +88,20 @@ def load(
             f"--engine {engine} runs on this machine, --endpoint elsewhere", "drop one of the two"
         )
 
+    from qwen_cli.models import architecture
+
     wanted = places(device_map, max_memory, offload_dir)
     dtype = quantization.dtype(dtype)
     weights = _weights(model, engine, quant, allow_pickle, context, wanted, notice, progress)
+    scaling = rope.checked(rope_scaling)
+    if scaling and (harm := rope.notice(architecture.read(weights.path), scaling, weights.label)):
+        notice(harm)
+    guesser = _guesser(draft, weights.format, progress)
     if engine == "transformers" or (engine == "auto" and weights.format == "safetensors"):
         if weights.format != "safetensors":
             raise EngineError(
                 f"the transformers engine needs safetensors, {weights.label} is GGUF",
                 f"run `qwen models convert {weights.label} --to safetensors` once",
-            )
-        if draft:
-            raise UsageError(
-                f"drafts need llama.cpp, {weights.label} runs with transformers", "use --engine llamacpp"
             )
         if not trust_remote_code and (code := remote_code.wanted(weights.path)):
             trust_remote_code = agree(weights.label, code)
@@ -105,6 +117,9 @@ def load(
             weights,
             context=context,
             adapters=adapters,
+            merge=merge,
+            draft=guesser,
+            rope_scaling=scaling,
             dtype=dtype,
             quant=quant.lower() if quant else "none",
             places=wanted,
@@ -122,7 +137,58 @@ def load(
     _check_room(weights, None, "auto", context, wanted, notice)
     from qwen_cli.engines.llamacpp import LlamaCpp
 
-    return LlamaCpp(weights, context=context, adapters=adapters, draft=draft)
+    if merge is not None:
+        raise UsageError(
+            f"--merge and --no-merge are for transformers, {weights.label} runs with llama.cpp",
+            "leave them out: llama.cpp computes adapters beside the weights",
+        )
+    return LlamaCpp(
+        weights,
+        context=context,
+        adapters=adapters,
+        parallel=parallel,
+        draft=guesser,
+        rope_scaling=scaling,
+    )
+
+
+# What makes no difference to a model once it is loaded.
+_PASSING = ("agree", "allow_pickle", "api_key", "endpoint", "model", "notice", "parallel", "progress")
+
+
+def resolved(
+    settings: Mapping[str, Any], notice: Callable[[str], None] = lambda text: None
+) -> tuple[Weights, dict[str, Any]]:
+    """The weights that `settings` (parameters of `load`) name, and what of the others makes a difference:
+    two loads of the same weights with the same of it give the same engine. Raises as `load` does."""
+    given = {name: value for name, value in settings.items() if value not in (None, "auto", False, "", [], ())}
+    wanted = places(given.get("device_map"), given.get("max_memory"), given.get("offload_dir"))
+    weights = _weights(
+        given.get("model"),
+        given.get("engine", "auto"),
+        given.get("quant"),
+        bool(given.get("allow_pickle")),
+        given.get("context"),
+        wanted,
+        notice,
+        None,
+    )
+    lasting = {name: value for name, value in given.items() if name not in _PASSING}
+    lasting["engine"] = "llamacpp" if weights.format == "gguf" else "transformers"
+    if weights.format == "gguf":
+        lasting.pop("quant", None)  # that of the file
+    return weights, lasting
+
+
+def _guesser(name: str, form: Format, progress: Progress | None) -> Draft:
+    """What `name` has guess tokens ahead. A smaller model's weights are needed in the `form` of the large."""
+    if name == "off":
+        return None
+    if name in ("auto", "ngram"):
+        return cast('Literal["auto", "ngram"]', name)
+    from qwen_cli.models import reference
+
+    return reference.resolve(name, prefer=form, strict=True, progress=progress)
 
 
 def _refuse(given: Mapping[str, object], why: str, hint: str) -> None:

@@ -8,7 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines import bare_calls, decoding, device_map, draft_model, kv_file, sight, transformers_load
+from qwen_cli.engines import (
+    allocator,
+    bare_calls,
+    decoding,
+    device_map,
+    draft_model,
+    kv_file,
+    rope,
+    sight,
+    transformers_load,
+)
 from qwen_cli.engines import transformers_prompt as prompts
 from qwen_cli.engines.answer import Answer, end_tokens
 from qwen_cli.engines.chat_template import thinking_mode
@@ -46,9 +56,10 @@ class Transformers:
     """A model in safetensors, loaded. See `protocol.Engine` for what each method promises.
 
     `context` is in tokens (`None`: `transformers_load.context`); `dtype`, `quant`, `places`, `attention` and
-    `allow_pickle` are as in `transformers_load.model`; `chat_template` replaces the model's own, `draft` is
-    what guesses tokens ahead; `notice` receives one-line remarks. Raises `EngineError`, `ModelError`,
-    `UsageError`.
+    `allow_pickle`, `adapters` and `merge` are as in `transformers_load.model`, `rope_scaling` as in
+    `rope.extended`; `compiled` makes a graph of decoding; `chat_template`
+    replaces the model's own, `draft` is what guesses tokens ahead; `notice` receives one-line remarks. Raises
+    `EngineError`, `ModelError`, `UsageError`.
     """
 
     name = "transformers"
@@ -59,17 +70,20 @@ class Transformers:
         *,
         context: int | None = None,
         adapters: Sequence[Path] = (),
+        merge: bool | None = None,
         dtype: str = "auto",
         quant: str = "none",
         places: Places = Places(),
         attention: str = "auto",
+        compiled: bool = False,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
         notice: Callable[[str], None] = lambda text: None,
         chat_template: str | None = None,
         draft: Draft = "auto",
+        rope_scaling: rope.Scaling | None = None,
     ) -> None:
-        shape = architecture.read(weights.path)
+        shape = rope.extended(architecture.read(weights.path), rope_scaling, context, weights.label)
         catalogued = weights.model
         self.model = weights.label
         self.defaults = recommended(shape.sampling, catalogued.sampling if catalogued else None, _UNKNOWN)
@@ -85,6 +99,8 @@ class Transformers:
             places=replace(places, offload=Path(self._offload.name) if self._offload else None),
             attention=attention,
             adapters=adapters,
+            merge=merge,
+            rope=shape if rope_scaling else None,
             trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle,
             notice=notice,
@@ -94,7 +110,7 @@ class Transformers:
         if shape.vision and sight.has_processor(weights.path):  # without one it is a model for text
             self._sight = sight.Sight(weights.path, self._model, trust_remote_code=trust_remote_code)
         self._context = transformers_load.context(weights, shape, self._model, context)
-        self._cache = PrefixCache(self._model)
+        self._cache = PrefixCache(self._model, compiled=compiled)
         self._draft = draft_model.chosen(
             draft, self._cache, self._model, self._tokenizer, label=self.model, dtype=dtype
         )
@@ -114,7 +130,8 @@ class Transformers:
         self._ends = end_tokens(self._model.generation_config.eos_token_id, self._tokenizer)
         self._vocabulary: Any = None  # xgrammar's view of the tokenizer: 1 s, made for the first schema
         self._files = _files(weights.path, adapters)
-        self._settings = f"{self._model.dtype}"
+        scaled = sorted((shape.rope_scaling or {}).items(), key=str) if rope_scaling else ""
+        self._settings = f"{self._model.dtype}{scaled}"
 
     def chat(
         self,
@@ -274,8 +291,11 @@ class Transformers:
         steps = Steps(self._cache, self._drafter(scene), len(prompt) + room, self._vocabulary_size)
         try:
             yield from decoding.one(self._cache, steps, prompt, scene, answer, choice, started)
-        except RuntimeError as error:
-            raise self._fault(error) from error
+        except (RuntimeError, MemoryError) as error:
+            raise self._fault(error, len(prompt)) from error
+        finally:
+            if getattr(self._model, "quantization_method", None) and self._device.type == "cpu":
+                allocator.give_back()
 
     def _together(
         self,
@@ -293,8 +313,8 @@ class Transformers:
         choice = TokenChoice(sampling, prompt, device=self._device, rows=n)
         try:
             return decoding.together(self._cache, prompt, scene, answers, choice, started)
-        except RuntimeError as error:
-            raise self._fault(error) from error
+        except (RuntimeError, MemoryError) as error:
+            raise self._fault(error, len(prompt)) from error
 
     def _drafter(self, scene: Scene | None) -> Drafter | None:
         """What guesses in one answer. A smaller model is not shown pictures."""
@@ -311,10 +331,16 @@ class Transformers:
     def _fingerprint(self) -> str:
         return f"{kv_file.fingerprint(*self._files)}-{self._settings}"
 
-    def _fault(self, error: RuntimeError) -> EngineError:
+    def _fault(self, error: RuntimeError | MemoryError, prompt: int) -> EngineError:
         if transformers_load.out_of_memory(error):
             self._cache.clear()
-            return EngineError("there is not enough memory for this context", "Choose a smaller --context")
+            if self._sight:
+                self._sight.forget()
+            if self._device.type == "cuda":
+                import torch
+
+                torch.cuda.empty_cache()
+            return transformers_load.no_memory(self._model, self._device, prompt)
         return EngineError(f"the model failed: {transformers_load.one_line(error)}")
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines import device_map, quantization
+from qwen_cli.engines import adapters as lora
+from qwen_cli.engines import allocator, device_map, quantization
+from qwen_cli.engines import rope as positions
 from qwen_cli.engines.device_map import Places
 from qwen_cli.errors import EngineError, UsageError
 
@@ -43,12 +46,15 @@ def model(
     places: Places = Places(),
     attention: str = "auto",
     adapters: Sequence[Path] = (),
+    merge: bool | None = None,
+    rope: Architecture | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     notice: Callable[[str], None] = lambda text: None,
     kind: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """The model in evaluation mode, adapters merged in. Raises `EngineError`, `UsageError`.
+    """The model in evaluation mode, with its adapters (`merge` as in `adapters.attach`) and the positions of
+    `rope`. Raises `EngineError`, `UsageError`.
 
     `dtype` is a name of `quantization.DTYPES`, `quant` one of `quantization.BITS`, `attention` one of
     `ATTENTION`. `allow_pickle` takes weights that are no safetensors too, read without running anything of
@@ -57,7 +63,7 @@ def model(
     """
     name = quantization.dtype(dtype)
     for adapter in adapters:
-        _check_adapter(adapter)
+        lora.check(adapter)
     with quiet(), _one_line_faults(weights.label):
         import torch
         from transformers import AutoConfig
@@ -66,6 +72,8 @@ def model(
         config = AutoConfig.from_pretrained(
             weights.path, local_files_only=True, trust_remote_code=trust_remote_code
         )
+        if rope:
+            positions.scale(config, rope)
         auto = (kind or _auto_class)(config)
         where = places.map or ("auto" if torch.cuda.is_available() else {"": _best_device(torch)})
         if isinstance(where, dict):
@@ -94,11 +102,14 @@ def model(
             raise EngineError(
                 f"{weights.label} lacks {len(missing)} tensors, {missing[0]} among them", "Fetch it again"
             )
-        if spread := device_map.told(getattr(loaded, "hf_device_map", None) or {}):
+        mapped = getattr(loaded, "hf_device_map", None) or {}
+        if spread := device_map.told(mapped):
             notice(spread)
-        for adapter in adapters:
-            loaded = _adapted(loaded, adapter)
-        return loaded.eval()
+        if "disk" in mapped.values():
+            allocator.keep_no_blocks()
+        loaded = lora.attach(loaded, adapters, merge=merge).eval()
+    allocator.give_back()
+    return loaded
 
 
 def context(weights: Weights, shape: Architecture, loaded: Any, wanted: int | None) -> int:
@@ -112,7 +123,7 @@ def context(weights: Weights, shape: Architecture, loaded: Any, wanted: int | No
         if not 0 < wanted <= trained:
             raise UsageError(
                 f"{weights.label} was trained for {trained:,} tokens of context, {wanted:,} were asked for",
-                f"Use --context {trained} or less",
+                positions.hint(trained),
             )
         return wanted
     window, per_token = trained, shape.kv_bytes_per_token(loaded.dtype.itemsize)
@@ -131,6 +142,7 @@ def quiet() -> Iterator[None]:
 
         level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()
+        getLogger("accelerate").setLevel(ERROR)  # what was offloaded is said here
         logging.disable_progress_bar()
         try:
             yield
@@ -150,6 +162,19 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether a RAM or GPU allocation failed; torch has no common class for them."""
     text = str(error)
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def no_memory(loaded: Any, device: Any, prompt: int) -> EngineError:
+    """What is said when memory ran out in an answer to `prompt` tokens, with what would have helped."""
+    smaller = f"--context {max(prompt // 2, 256)}"
+    if device.type == "cuda" and getattr(loaded, "hf_quantizer", None) is None:
+        smaller = f"--quant 4bit or {smaller}"
+    elif device.type == "cpu" and loaded.dtype.itemsize > 2:
+        smaller = f"--dtype bf16 or {smaller}"
+    return EngineError(
+        f"{device} ran out of memory with a prompt of {prompt:,} tokens",
+        f"Ask for less, or load with {smaller}",
+    )
 
 
 @contextlib.contextmanager
@@ -268,27 +293,3 @@ def _free_memory(device: Any) -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
-
-
-def _check_adapter(folder: Path) -> None:
-    if not (folder / "adapter_config.json").is_file():
-        raise UsageError(
-            f"{folder} is not a LoRA adapter: it has no adapter_config.json",
-            "Give the folder that peft's save_pretrained wrote",
-        )
-    if not (folder / "adapter_model.safetensors").is_file():
-        # A .bin adapter is a pickle, which can run code when it is loaded.
-        raise UsageError(f"{folder} has no adapter_model.safetensors", "Save the adapter as safetensors")
-
-
-def _adapted(loaded: Any, folder: Path) -> Any:
-    """`loaded` with the adapter merged into its weights, so that it costs nothing while decoding."""
-    from peft import PeftModel
-
-    try:
-        return PeftModel.from_pretrained(loaded, folder).merge_and_unload()
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise EngineError(
-            f"the adapter {folder} does not fit this model: {one_line(error)}",
-            "Use the model that it was trained on",
-        ) from error

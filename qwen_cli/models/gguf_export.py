@@ -6,7 +6,6 @@ with. The weights are read from the mapped files and packed piece by piece: memo
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,6 +57,11 @@ def to_gguf(folder: Path, out: Path, *, quant: str = "bf16", progress: Progress 
         )
     if method := (config.get("quantization_config") or {}).get("quant_method"):
         raise ModelError(f"{folder} is quantized already ({method})", "convert the unquantized checkpoint")
+    if architecture.endswith("moe") and bool(config.get("norm_topk_prob")) != (architecture == "qwen3moe"):
+        # GGUF does not say how the experts' weights are summed; llama.cpp fixes it by architecture.
+        raise ModelError(
+            f"{folder} weighs its experts otherwise than llama.cpp does", "run it with transformers"
+        )
     stored = safetensors_reader.tensors(folder)
     try:
         tensors = list(_tensors(architecture, config, stored, recipe))
@@ -146,7 +150,6 @@ def _write(
     from gguf import GGMLQuantizationType, GGUFWriter
 
     writer = GGUFWriter(path, architecture)
-    _describe(writer, architecture, config, folder, recipe, sum(math.prod(t.shape) for t in tensors))
     gguf_vocabulary.write(writer, folder, config["vocab_size"])
     for t in tensors:
         kind = GGMLQuantizationType[t.kind]
@@ -157,6 +160,7 @@ def _write(
         else:
             size = gguf_quants.nbytes(t.kind, t.shape)
             writer.add_tensor_info(t.name, packed, np.dtype(np.uint8), size, raw_dtype=kind)
+    _describe(writer, architecture, config, folder, recipe)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -186,14 +190,13 @@ def _float(rows: np.ndarray) -> np.ndarray:
     return rows if rows.dtype == np.float32 else rows.astype(np.float32)
 
 
-def _describe(
-    writer: Any, architecture: str, config: dict[str, Any], folder: Path, recipe: Recipe, parameters: int
-) -> None:
-    """The metadata that llama.cpp builds the model by."""
+def _describe(writer: Any, architecture: str, config: dict[str, Any], folder: Path, recipe: Recipe) -> None:
+    """The metadata that llama.cpp builds the model by. `writer` has the tensors already."""
     from gguf import Metadata, RopeScalingType, size_label
 
-    described = Metadata.load(model_path=folder, total_params=parameters)
-    described.size_label = described.size_label or size_label(parameters, 0, 0, 0)
+    parameters = writer.get_total_parameter_count()
+    described = Metadata.load(model_path=folder, total_params=parameters[0])
+    described.size_label = described.size_label or size_label(*parameters)
     writer.add_type("model")
     described.set_gguf_meta_model(writer)
     writer.add_block_count(config["num_hidden_layers"])
