@@ -4,7 +4,7 @@
 
 The model is a small one (`vision_media`) unless a folder with a Qwen-VL model in safetensors is given.
 Preparing a picture, and `--seconds` of 720p video, is compared with the script of the model's card, each in a
-process of its own (`vision_prepare`); that script needs a reader for videos: `pip install decord`. Many pictures are
+process of its own (`vision_prepare`); that script needs a reader for videos: `pip install decord`. Many
 pictures are asked about as by `qwen vision --out`, and one after another. In turn, medians.
 """
 

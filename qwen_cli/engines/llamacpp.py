@@ -90,7 +90,7 @@ class LlamaCpp:
             fim=catalogued.fim if catalogued else shape.fim,
             vision=weights.mmproj is not None,
             # llama.cpp's own limits for Qwen's projectors (tools/mtmd/clip.cpp).
-            seeing=replace(seeing(_named(weights, shape)), least=8, most=4_096),
+            seeing=replace(seeing(_named(weights, shape)), least=8, most=4_096, least_located=1_024),
             start=True,
             render=True,
             state=True,
