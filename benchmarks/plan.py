@@ -79,7 +79,7 @@ def measure(form: str, prompt_tokens: int, tokens: int) -> dict[str, float]:
     quant = form if form.endswith("bit") else None
     dtype = form if form == "fp32" else "auto"
     engine = load(
-        "starter", engine="llamacpp" if llamacpp else "transformers", quant=quant, dtype=dtype, draft=None
+        "starter", engine="llamacpp" if llamacpp else "transformers", quant=quant, dtype=dtype, draft="off"
     )
     # Text that does not repeat itself: this project's own.
     files = sorted(Path(__file__).parent.parent.glob("qwen_cli/engines/*.py"))

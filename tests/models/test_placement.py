@@ -13,15 +13,25 @@ import gguf_files
 import pytest
 from hub_server import Hub
 
-from qwen_cli.models import placement, reference, starter
+from qwen_cli.models import hardware, placement, reference, starter
+from qwen_cli.models.hardware import Gpu, Machine
+from qwen_cli.models.reference import Format
 
 GB = 10**9
+
+
+def some_machine(kind: str, memory: int, cores: int) -> Machine:
+    """A machine with so many GB, those of the GPU where it has one."""
+    if kind == "cpu":
+        return Machine("m", memory * GB, memory * GB * 9 // 10, cores, hardware.assumed_bandwidth(cores))
+    gpu = Gpu("GPU", memory * GB, memory * GB * 95 // 100, 1e12)
+    return Machine("m", 64 * GB, 58 * GB, cores, hardware.assumed_bandwidth(cores), (gpu,))
 
 
 @pytest.fixture
 def processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with 24 GB, two cores and no GPU."""
-    monkeypatch.setattr(placement, "machine", lambda: ("cpu", 24 * GB, 2))
+    monkeypatch.setattr(placement, "machine", lambda: some_machine("cpu", 24, 2))
 
 
 @pytest.fixture
@@ -111,10 +121,10 @@ def test_a_hub_that_refuses_costs_nothing(fresh: Path, processor: None, starter_
 @pytest.mark.parametrize(
     ("kind", "memory", "cores", "form", "name"),
     [
-        ("cpu", 4, 2, "gguf", "qwen3:1.7b"),
+        ("cpu", 4, 2, "gguf", "qwen3:0.6b"),
         ("cpu", 24, 2, "gguf", "qwen3:4b"),
         ("cpu", 16, 8, "gguf", "qwen3:8b"),
-        ("cpu", 32, 8, "gguf", "qwen3:8b"),
+        ("cpu", 32, 8, "gguf", "qwen3:30b-a3b"),
         ("cpu", 64, 16, "gguf", "qwen3:30b-a3b"),
         ("gpu", 8, 8, "safetensors", "qwen3:1.7b"),
         ("gpu", 24, 8, "safetensors", "qwen3:8b"),
@@ -123,28 +133,24 @@ def test_a_hub_that_refuses_costs_nothing(fresh: Path, processor: None, starter_
         ("gpu", 48, 8, "gguf", "qwen3:32b"),
     ],
 )
-def test_what_suits_a_machine(
-    monkeypatch: pytest.MonkeyPatch, kind: str, memory: int, cores: int, form: str, name: str
-) -> None:
-    monkeypatch.setattr(placement, "machine", lambda: (kind, memory * GB, cores))
-    assert placement.suited_models(form)[0].name == name  # type: ignore[arg-type]
+def test_what_suits_a_machine(kind: str, memory: int, cores: int, form: Format, name: str) -> None:
+    assert next(placement.suited_models(form, some_machine(kind, memory, cores))).name == name
 
 
 def test_a_tiny_machine_gets_the_starter(
     hub: Hub, starter_wheels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placement, "machine", lambda: ("cpu", GB, 1))
-    assert placement.suited_models("gguf") == []
+    monkeypatch.setattr(placement, "machine", lambda: some_machine("cpu", 1, 1))
+    assert not list(placement.suited_models("gguf"))
     assert placement.default_model().label == "starter"
 
 
 def test_this_machine_is_told_truly() -> None:
-    kind, memory, cores = placement.machine()
-    assert kind in ("cpu", "gpu")
-    assert memory > GB
-    assert cores == os.cpu_count()
+    found = placement.machine()
+    assert found.memory > GB and 0 < found.free <= found.memory
+    assert 1 <= found.cores <= (os.cpu_count() or 1)
     if not Path("/proc/driver/nvidia/version").exists() and sys.platform == "linux":
-        assert (kind, placement.preferred_format()) == ("cpu", "gguf")
+        assert (found.gpus, placement.preferred_format()) == ((), "gguf")
 
 
 def test_choosing_costs_under_twenty_milliseconds_and_imports_nothing_heavy(starter_gguf: Path) -> None:
