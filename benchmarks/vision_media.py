@@ -31,7 +31,7 @@ def model(context: int = 32_768) -> Path:
     text = starter.safetensors_path()
     if not (text / "config.json").is_file():
         convert.to_safetensors(starter.fetch(), text)
-    small_models._SIZES["max_position_embeddings"] = context
+    small_models._FIELDS["Qwen2_5_VL"]["text_config"]["max_position_embeddings"] = context
     return small_models.make_seeing("Qwen2_5_VL", folder, text)
 
 
