@@ -117,6 +117,7 @@ def _one(
     mapped = None
     if one.engine == "transformers" and found.config and (machine.gpus or most is not None):
         mapped = _mapped(found, machine, most, one, rest)
+    instead = planning.nearest(found, machine, one) if one.fit == "no" else None
     others = _others(found, machine, one, context, rest, asked=form is not None)
     if as_json:
         output.write_json(
@@ -125,11 +126,12 @@ def _one(
                 "machine": output.machine_facts(machine),
                 "device_map": dict(mapped.modules) if mapped else None,
                 "forms": [output.form_facts(other) for other in others],
+                "instead": instead,
                 "note": found.note,
             }
         )
         return
-    output.write_plan(one, found, machine, mapped, others)
+    output.write_plan(one, found, machine, mapped, others, instead)
 
 
 def _form(quant: str | None, dtype: str | None) -> tuple[str | None, str]:
@@ -167,7 +169,8 @@ def _mapped(
 def _others(
     found: Described, machine: Machine, one: Plan, context: int | None, rest: str, *, asked: bool
 ) -> list[Plan]:
-    """The same model in every other form it can be had in, the larger first; only the one that was asked for."""
+    """The same model in every other form it can be had in, the larger first; only the one that was asked
+    for."""
     from qwen_cli.models import plan as planning
     from qwen_cli.models import weight_formats
 

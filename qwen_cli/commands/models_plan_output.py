@@ -93,7 +93,12 @@ def remark(text: str) -> None:
 
 
 def write_plan(
-    plan: Plan, found: Described, machine: Machine, mapped: ModuleMap | None, others: Sequence[Plan]
+    plan: Plan,
+    found: Described,
+    machine: Machine,
+    mapped: ModuleMap | None,
+    others: Sequence[Plan],
+    instead: str | None,
 ) -> None:
     """What one model takes, then the same model in its other forms."""
     from qwen_cli.models.plan import gb
@@ -113,6 +118,8 @@ def write_plan(
     ]
     if (visual := _visual_tokens(found)) and counted.merged_patch:
         rows.insert(8, ("a picture", f"{visual:,} tokens at {_PICTURE[0]} × {_PICTURE[1]}"))
+    if instead:
+        rows[-1] = ("instead", instead)
     if plan.mapped:
         rows.insert(-1, ("mapped", f"{gb(plan.mapped)} more of the file, given back when memory is short"))
     for device, what in _devices(plan, mapped):
@@ -226,7 +233,7 @@ def _visual_tokens(found: Described) -> int | None:
 
 def _speed(plan: Plan) -> str:
     if plan.speed is None:
-        return "not told: it does not fit" if plan.fit == "no" else "not told: the disk limits it"
+        return "not told: the disk limits it" if "disk" in plan.on else "not told: the GPU's is not known"
     return f"{'at most' if plan.at_most else 'about'} {_number(plan.speed)} tokens/s"
 
 

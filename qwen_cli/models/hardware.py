@@ -64,16 +64,15 @@ class Machine:
 
 
 def this_machine(*, measure: bool = False) -> Machine:
-    """This machine. `measure` spends half a second on its memory bandwidth where that is not known yet.
+    """This machine. `measure` spends half a second on its memory bandwidth; else it is what was measured
+    before, or assumed.
 
     Costs some milliseconds otherwise and imports nothing heavy: `auto` asks before every start.
     """
     from qwen_cli.models import bandwidth
 
     cores = usable_cores()
-    known = bandwidth.remembered(cores)
-    if known is None and measure:
-        known = bandwidth.measure_and_remember(cores)
+    known = bandwidth.measure_and_remember(cores) if measure else bandwidth.remembered(cores)
     total = memory()
     gpus = _apple(total) if _is_apple() else _nvidia()
     return Machine(

@@ -37,7 +37,7 @@ def infer(
     numbers = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
     plain = numbers[rest if form in ("8bit", "4bit") else form]
     with init_empty_weights(), _quiet():
-        model = _empty(config)
+        model = _empty(config, plain)
     model.tie_weights()
     dtype = {"8bit": torch.int8, "4bit": CustomDtype.INT4}.get(form, plain)
     special = {}
@@ -51,13 +51,14 @@ def infer(
     room: dict[int | str, int] = dict(most or {})
     if not most:
         room = {index: gpu.free for index, gpu in enumerate(machine.gpus)} | {"cpu": machine.free}
-    found = infer_auto_device_map(
-        model,
-        max_memory=room,
-        no_split_module_classes=list(model._no_split_modules or ()),
-        dtype=dtype,
-        special_dtypes=special or None,
-    )
+    with _quiet():
+        found = infer_auto_device_map(
+            model,
+            max_memory=room,
+            no_split_module_classes=list(model._no_split_modules or ()),
+            dtype=dtype,
+            special_dtypes=special or None,
+        )
     sizes = compute_module_sizes(model, dtype=dtype, special_dtypes=special or None)
     on: dict[str, int] = {}
     for name, device in found.items():
@@ -84,7 +85,7 @@ def _named(device: Any) -> str:
     return f"cuda:{device}" if isinstance(device, int) else str(device)
 
 
-def _empty(config: Mapping[str, Any]) -> Any:
+def _empty(config: Mapping[str, Any], dtype: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     fields = {name: value for name, value in config.items() if name != "model_type"}
@@ -93,7 +94,8 @@ def _empty(config: Mapping[str, Any]) -> Any:
     try:
         made = AutoConfig.for_model(kind, **fields)
         sees = config.get("vision_config") is not None
-        return (AutoModelForImageTextToText if sees else AutoModelForCausalLM).from_config(made)
+        auto = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        return auto.from_config(made, dtype=dtype)
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise ModelError(
@@ -103,15 +105,20 @@ def _empty(config: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
+    """No remarks of the libraries: a GPU that is planned for need not be here."""
+    import logging
     import warnings
 
-    from transformers.utils import logging
+    from transformers.utils import logging as their_logging
 
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
+    level, accelerate = their_logging.get_verbosity(), logging.getLogger("accelerate")
+    before = accelerate.level
+    their_logging.set_verbosity_error()
+    accelerate.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.set_verbosity(level)
+        their_logging.set_verbosity(level)
+        accelerate.setLevel(before)

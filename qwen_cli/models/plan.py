@@ -329,14 +329,17 @@ def nearest(described: Described, machine: Machine, plan: Plan) -> str:
 
 
 def _smaller(described: Described, machine: Machine, plan: Plan) -> Plan | None:
-    """The largest model for the same tasks that fits and is smaller; of the same family if there is one."""
+    """The largest model for the same tasks that fits and is smaller; of the same family if there is one, and
+    as
+    GGUF if this one is."""
     model = described.model
     tasks = set(model.tasks if model else ("chat",))
     family = model.family if model else ""
     fitting = []
     for other in catalog.MODELS:
         if other.parameters < plan.parameters and tasks <= set(other.tasks):
-            found = make(of_model(other), machine)
+            form = other.quant if plan.engine == "llamacpp" and other.gguf_repo else None
+            found = make(of_model(other), machine, form=form)
             if found.fit == "well":
                 fitting.append(found)
     return max(

@@ -71,6 +71,14 @@ def test_as_json(fresh: Path) -> None:
     assert {form["form"] for form in found["forms"]} >= {"bf16", "8bit", "4bit", "Q4_K_M", "Q8_0"}  # type: ignore[attr-defined]
 
 
+def test_what_does_not_fit_names_what_does(fresh: Path) -> None:
+    done = run("qwen3:235b-a22b", "--machine", str(fresh / "desktop.toml"))
+    assert "does not fit" in done.stdout
+    assert "instead      use qwen3:30b-a3b, which needs " in done.stdout
+    found = facts("qwen3:235b-a22b", "--machine", str(fresh / "desktop.toml"))
+    assert found["tokens_per_second"] is None and "qwen3:30b-a3b" in str(found["instead"])
+
+
 def test_the_note_is_no_part_of_the_answer(fresh: Path) -> None:
     done = run("qwen3:8b", "--machine", str(fresh / "desktop.toml"))
     assert "no model hub" in done.stderr and "no model hub" not in done.stdout
@@ -129,7 +137,8 @@ def test_bad_input_is_one_line(fresh: Path, arguments: tuple[str, ...], says: st
 def test_in_a_terminal_it_is_a_table(fresh: Path) -> None:
     child = pexpect.spawn(
         sys.executable,
-        ["-m", "qwen_cli", "models", "plan", "qwen3:8b", "--machine", str(fresh / "gaming.toml"), "--quant", "Q4_K_M"],
+        ["-m", "qwen_cli", "models", "plan", "qwen3:8b", "--machine", str(fresh / "gaming.toml"),
+         "--quant", "Q4_K_M"],
         dimensions=(40, 160), encoding="utf-8", env={**os.environ, "COLUMNS": "160"}, timeout=60,
     )  # fmt: skip
     shown = child.read()

@@ -385,7 +385,7 @@ def test_a_machine_file_that_is_not_there() -> None:
         hardware.read(Path("nowhere.toml"))
 
 
-def test_this_machine_is_measured_once(fresh: Path) -> None:
+def test_this_machine_is_measured_and_remembered(fresh: Path) -> None:
     cores = hardware.usable_cores()
     assert bandwidth.remembered(cores) is None
     assert hardware.this_machine().measured is False
@@ -404,6 +404,8 @@ def test_accelerates_map_on_a_model_without_weights() -> None:
     whole = module_map.infer(config, laptop(), {"cpu": 8 * GB}, "bf16", "bf16")
     assert whole.sizes == {"cpu": 2 * 494_032_768 + 4 * 32}  # and the frequencies of the positions
     assert module_map.told(whole) == {"cpu": "all of it"}
+    double = module_map.infer(config, laptop(), {"cpu": 8 * GB}, "fp32", "fp32")
+    assert double.sizes == {"cpu": 4 * 494_032_768 + 4 * 32}
     part = module_map.infer(config, with_gpu(24), {0: GB // 2, "cpu": GB // 4}, "bf16", "bf16")
     assert list(part.sizes) == ["cuda:0", "cpu", "disk"]
     assert part.sizes["cuda:0"] <= GB // 2 and part.sizes["cpu"] <= GB // 4
