@@ -158,10 +158,10 @@ def _models() -> Finding:
 def _best() -> list[Finding]:
     """What the plan takes for each task (`qwen models plan`)."""
     from qwen_cli.commands import models_plan_output as output
-    from qwen_cli.models import hardware, plan
+    from qwen_cli.models import hardware, ranking
 
     machine = hardware.this_machine(measure=True)
-    best = plan.best(machine)
+    best = ranking.best(machine)
     speed = f"{machine.bandwidth / 1e9:.0f} GB/s from memory with {_cores(machine.cores)}"
     return [
         Finding("best models", "ok" if best else "note", speed, "" if best else "none is fast enough here"),

@@ -69,9 +69,9 @@ def _machine(file: Path | None) -> Machine:
 
 
 def _catalog(machine: Machine, context: int | None, as_json: bool) -> None:
-    from qwen_cli.models import plan as planning
+    from qwen_cli.models import ranking
 
-    plans, best = planning.table(machine, context), planning.best(machine)
+    plans, best = ranking.table(machine, context), ranking.best(machine)
     if as_json:
         output.write_json(
             {
@@ -95,7 +95,7 @@ def _one(
 ) -> None:
     from qwen_cli.engines import device_map
     from qwen_cli.models import described as knowing
-    from qwen_cli.models import hardware, weight_formats
+    from qwen_cli.models import fitting, hardware, weight_formats
     from qwen_cli.models import plan as planning
     from qwen_cli.ui.waiting import Waiting
 
@@ -117,7 +117,7 @@ def _one(
     mapped = None
     if one.engine == "transformers" and found.config and (machine.gpus or most is not None):
         mapped = _mapped(found, machine, most, one, rest)
-    instead = planning.nearest(found, machine, one) if one.fit == "no" else None
+    instead = fitting.nearest(found, machine, one) if one.fit == "no" else None
     others = _others(found, machine, one, context, rest, asked=form is not None)
     if as_json:
         output.write_json(

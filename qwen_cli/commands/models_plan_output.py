@@ -157,7 +157,8 @@ def write_catalog(machine: Machine, plans: Sequence[Plan], best: Mapping[str, Pl
 
 def best_lines(best: Mapping[str, Plan]) -> list[tuple[str, str]]:
     """ "best for chat" → "qwen3:4b (2.5 GB, 7 tokens/s)" for each task."""
-    from qwen_cli.models.plan import RANKED, gb
+    from qwen_cli.models.plan import gb
+    from qwen_cli.models.ranking import RANKED
 
     return [
         (

@@ -208,7 +208,7 @@ def _weights(
     notice: Callable[[str], None],
     progress: Progress | None,
 ) -> Weights:
-    from qwen_cli.models import placement, plan, reference
+    from qwen_cli.models import fitting, placement, reference
 
     form = _form(engine, quant)
     prefer = form or placement.preferred_format()
@@ -219,7 +219,7 @@ def _weights(
             return chosen
         model = chosen.model.name if chosen.model else chosen.label
     if not (wanted.map or wanted.memory):
-        plan.before_fetch(model, prefer=prefer, quant=quant, context=context)
+        fitting.before_fetch(model, prefer=prefer, quant=quant, context=context)
     return reference.resolve(
         model,
         prefer=prefer,
@@ -242,11 +242,11 @@ def _check_room(
     said what goes where."""
     if wanted.map or wanted.memory:
         return
-    from qwen_cli.models import plan, weight_formats
+    from qwen_cli.models import fitting, weight_formats
 
     number = None if dtype == "auto" else weight_formats.parse(dtype)
     bits = quant.lower() if quant and quant.lower() != "none" else None
-    if remark := plan.before_load(weights, form=bits or number, rest=number or "bf16", context=context):
+    if remark := fitting.before_load(weights, form=bits or number, rest=number or "bf16", context=context):
         notice(remark)
 
 

@@ -41,10 +41,10 @@ def default_model(
 def suited_models(form: Format, there: Machine | None = None) -> Iterator[catalog.Model]:
     """Chat models that Qwen publishes in this form and that fit this machine well at a bearable speed, best
     first. `there` is another machine."""
-    from qwen_cli.models import described, plan
+    from qwen_cli.models import described, plan, ranking
 
     there = there or machine()
-    for name in plan.RANKED["chat"]:
+    for name in ranking.RANKED["chat"]:
         model = catalog.find(name)
         if model and (form == "safetensors" or model.gguf_repo):
             made = plan.make(described.of_model(model), there, form=model.quant if form == "gguf" else "bf16")

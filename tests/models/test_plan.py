@@ -16,10 +16,12 @@ from qwen_cli.models import (
     bandwidth,
     catalog,
     described,
+    fitting,
     hardware,
     module_map,
     plan,
     published,
+    ranking,
     starter,
     weight_formats,
 )
@@ -188,7 +190,7 @@ def test_before_a_load_that_cannot_fit_the_nearest_that_does_is_named() -> None:
     def says(name: str, form: str, machine: Machine, **more: Any) -> str:
         found = known(name)
         with pytest.raises(ModelError) as fault:
-            plan.check(found, machine, plan.make(found, machine, form=form, **more))
+            fitting.check(found, machine, plan.make(found, machine, form=form, **more))
         assert "\n" not in str(fault.value)
         return str(fault.value)
 
@@ -204,9 +206,9 @@ def test_before_a_load_that_cannot_fit_the_nearest_that_does_is_named() -> None:
 
 def test_what_fits_is_let_through_and_shortness_is_remarked() -> None:
     found = known("qwen3:8b")
-    assert plan.check(found, laptop(), plan.make(found, laptop())) is None
+    assert fitting.check(found, laptop(), plan.make(found, laptop())) is None
     busy = replace(laptop(), free=5 * GB)
-    remark = plan.check(found, busy, plan.make(found, busy))
+    remark = fitting.check(found, busy, plan.make(found, busy))
     assert remark and "5.0 GB are free now" in remark
 
 
@@ -234,21 +236,21 @@ def test_a_load_that_cannot_fit_is_refused(
 
 
 def test_the_best_for_each_task() -> None:
-    best = plan.best(laptop(24, 2))
+    best = ranking.best(laptop(24, 2))
     assert {task: found.name for task, found in best.items()} == {
         "chat": "qwen3:4b",
         "code": "qwen2.5-coder:3b",
         "math": "qwen3:4b",
         "vision": "qwen3-vl:4b-instruct",
     }
-    assert plan.best(laptop(1, 1)) == {}
-    on_gpu = plan.best(with_gpu(80))
+    assert ranking.best(laptop(1, 1)) == {}
+    on_gpu = ranking.best(with_gpu(80))
     assert on_gpu["chat"].name == "qwen3:30b-a3b-instruct-2507"
-    assert all(catalog.find(name) for names in plan.RANKED.values() for name in names)
+    assert all(catalog.find(name) for names in ranking.RANKED.values() for name in names)
 
 
 def test_the_table_begins_with_what_fits_well() -> None:
-    plans = plan.table(laptop())
+    plans = ranking.table(laptop())
     order = [(plan.FITS.index(p.fit), p.fit == "well" and not p.bearable) for p in plans]
     assert order == sorted(order)
     first = [p.parameters for p in plans if p.fit == "well" and p.bearable]
