@@ -191,7 +191,7 @@ def size_in_bytes(text: str) -> int:
 
 
 def limited(machine: Machine, most: Mapping[int | str, int]) -> Machine:
-    """`machine` as if it had no more than `most`; a GPU that is not named takes nothing then.
+    """`machine` as if it had no more than `most`; a device that is not named takes nothing then.
 
     Raises `UsageError` for a GPU that it does not have.
     """
@@ -202,7 +202,7 @@ def limited(machine: Machine, most: Mapping[int | str, int]) -> Machine:
     gpus = tuple(
         replace(gpu, free=min(gpu.free, most.get(index, 0))) for index, gpu in enumerate(machine.gpus)
     )
-    free = min(machine.free, most.get("cpu", machine.free))
+    free = min(machine.free, most.get("cpu", 0))
     return replace(machine, free=free, gpus=gpus)
 
 

@@ -29,7 +29,8 @@ BEARABLE = 5.0  # tokens a second: about as fast as one reads
 _CPU_SHARE, _GPU_SHARE = 0.65, 0.9
 # Resident before any weights, measured on Linux x86_64: the interpreter with xllamacpp, and with torch,
 # transformers and what they import.
-_RUNTIME: dict[Engine, int] = {"llamacpp": 65_000_000, "transformers": 660_000_000}
+_RUNTIME: dict[Engine, int] = {"llamacpp": 65_000_000, "transformers": 915_000_000}
+_BITSANDBYTES = 50_000_000  # bytes that importing it and its buffers add
 _CUDA_CONTEXT = 500_000_000  # bytes that CUDA and its kernels take of each GPU (an allowance, not measured)
 # Tokens of a prompt that are computed at once: llamacpp_load.py, prefix_cache.py.
 _CHUNK: dict[Engine, tuple[int, int]] = {"llamacpp": (128, 512), "transformers": (512, 2048)}
@@ -45,8 +46,10 @@ _LINK = 15.75e9
 class Plan:
     """One model in one form on one machine. Everything is in bytes but `context` (tokens) and `speed` (tokens
     a second; None where it cannot be told). `at_most` says that the speed is memory's limit and nothing
-    measured. `working` is for activations and buffers, `runtime` for the program itself. `on` tells how many
-    bytes go where: "cuda:0", "cpu", "disk".
+    measured. `working` is for activations and buffers, `runtime` for the program itself. `mapped` is what
+    more of its file the system counts as the program's, and takes back when memory is short; `untouched` what
+    of it is never read, a token table but for a few rows. `on` tells how many bytes go where: "cuda:0",
+    "cpu", "disk".
     """
 
     name: str
@@ -62,6 +65,7 @@ class Plan:
     working: int
     runtime: int
     mapped: int
+    untouched: int
     fit: Fit
     on: Mapping[str, int]
     speed: float | None
@@ -76,8 +80,8 @@ class Plan:
 
     @property
     def resident(self) -> int:
-        """Bytes that the system counts as the program's: with the files that it has mapped."""
-        return self.memory + self.mapped
+        """Bytes that the system counts as the program's on a processor (its resident set)."""
+        return self.memory + self.mapped - self.untouched
 
     @property
     def bearable(self) -> bool:
@@ -110,7 +114,8 @@ def make(
     gpu = bool(machine.gpus)
     working = _working(described, engine, value, window, gpu=gpu)
     cache = kept if llamacpp else int(kept * _SPARE)
-    runtime = _RUNTIME[engine]
+    runtime = _RUNTIME[engine] + (_BITSANDBYTES if form in weight_formats.BITSANDBYTES else 0)
+    mapped, untouched = _mapped(described, form, rest)
     on, fit = _place(machine, engine, weights, cache + working, runtime, offload=offload)
     if context is None and fit == "well" and window < min(counted.context or window, GOOD_CONTEXT):
         fit = "tight"
@@ -129,7 +134,8 @@ def make(
         cache=cache,
         working=working,
         runtime=runtime,
-        mapped=_mapped(described, form, rest),
+        mapped=mapped,
+        untouched=untouched,
         fit=fit,
         on=on,
         speed=rate,
@@ -176,15 +182,21 @@ def _working(described: Described, engine: Engine, value: int, window: int, *, g
     return layer + eyes + chunk * window * value
 
 
-def _mapped(described: Described, form: str, rest: str) -> int:
-    """Bytes of a safetensors file beside those of its tensors that are used as they are: weights that are not
-    quantized keep the whole file mapped, unless they are stored in another dtype than is computed in."""
-    if form not in weight_formats.BITSANDBYTES or described.size is None or described.config is None:
-        return 0
-    stored = str(described.config.get("dtype") or described.config.get("torch_dtype"))
-    if stored not in ("bfloat16", "float16") or weight_formats.parse(stored) != rest:
-        return 0
-    return max(0, described.size - weight_formats.unquantized(described.counted, rest))
+def _mapped(described: Described, form: str, rest: str) -> tuple[int, int]:
+    """`Plan.mapped` and `Plan.untouched`. Weights that are not quantized and keep their dtype are used where
+    they are, in the mapped safetensors file; the whole file stays mapped then, quantized weights too.
+    llama.cpp has all of its file read ahead."""
+    config, counted = described.config, described.counted
+    if described.engine_of(form) == "llamacpp" or described.size is None or config is None:
+        return 0, 0
+    stored = str(config.get("dtype") or config.get("torch_dtype"))
+    computed = form if form in weight_formats.PLAIN else rest
+    if {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(stored) != computed:
+        return 0, 0
+    table = 0 if counted.tied else counted.vocabulary * counted.hidden * weight_formats.PLAIN[computed]
+    if form not in weight_formats.BITSANDBYTES:
+        return 0, table
+    return max(0, described.size - weight_formats.unquantized(counted, rest)), table
 
 
 def _place(
@@ -203,7 +215,8 @@ def _place(
     # llama.cpp maps its file: what other programs hold now can make way for it.
     most = machine.memory * 19 // 20 if engine == "llamacpp" else machine.free
     most = min(most, machine.free) if offload else most
-    in_memory = min(left, max(0, most - runtime))
+    # Limits that were given are for weights alone, as accelerate takes them.
+    in_memory = min(left, most if offload else max(0, most - runtime))
     on["mps" if machine.unified else "cpu"] = in_memory
     if left > in_memory:
         on["disk"] = left - in_memory

@@ -74,9 +74,9 @@ def test_as_json(fresh: Path) -> None:
 def test_what_does_not_fit_names_what_does(fresh: Path) -> None:
     done = run("qwen3:235b-a22b", "--machine", str(fresh / "desktop.toml"))
     assert "does not fit" in done.stdout
-    assert "instead      use qwen3:30b-a3b, which needs " in done.stdout
+    assert "instead      use qwen3:32b, which needs " in done.stdout
     found = facts("qwen3:235b-a22b", "--machine", str(fresh / "desktop.toml"))
-    assert found["tokens_per_second"] is None and "qwen3:30b-a3b" in str(found["instead"])
+    assert found["tokens_per_second"] is None and "qwen3:32b" in str(found["instead"])
 
 
 def test_the_note_is_no_part_of_the_answer(fresh: Path) -> None:
