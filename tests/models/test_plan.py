@@ -195,7 +195,7 @@ def test_before_a_load_that_cannot_fit_the_nearest_that_does_is_named() -> None:
         return str(fault.value)
 
     assert says("qwen3:8b", "fp32", laptop(24)).startswith(
-        "qwen3:8b as fp32 needs 35.4 GB with 4,096 tokens of context, laptop has 21.6 GB free. "
+        "qwen3:8b as fp32 needs 35.3 GB with 4,096 tokens of context, laptop has 21.6 GB free. "
         "Use --engine llamacpp, which needs "
     )
     assert "use --quant 8bit" in says("qwen2.5-math:7b", "bf16", laptop(16)).replace("Use", "use")
