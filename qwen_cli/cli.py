@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from qwen_cli import __version__
-from qwen_cli.commands import chat, code_fim, config, doctor, math, models, sandbox, vision
+from qwen_cli.commands import chat, code_fim, config, doctor, math, models, sandbox, serve, vision
 from qwen_cli.commands import eval as evaluation
 from qwen_cli.errors import QwenError
 
@@ -28,6 +28,9 @@ app.command("chat")(chat.chat)
 app.command("code-fim")(code_fim.code_fim)
 app.command("math")(math.math)
 app.command("vision")(vision.vision)
+app.command("serve")(serve.serve)
+app.command("ps")(serve.ps)
+app.command("stop")(serve.stop)
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)

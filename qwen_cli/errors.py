@@ -50,6 +50,10 @@ class ContextFull(EngineError):
         self.limit = limit
 
 
+class RequestRefused(EngineError):
+    """An engine cannot do what is asked of it, such as keep to a schema that it cannot compile."""
+
+
 class EndpointError(EngineError):
     """A remote server could not be reached, refused the key, or refused the request."""
 

@@ -47,19 +47,42 @@ def open_engine(
     settings: dict[str, Any],
     loading: Loading | None = None,
 ) -> Engine:
-    """The engine that `settings` (flags that are settings already merged in) and `loading` describe."""
-    from qwen_cli.engines.loading import load
+    """The engine that `settings` (flags that are settings already merged in) and `loading` describe: on the
+    server of this user, where one runs and has the model or can load it, else in this process."""
     from qwen_cli.ui.waiting import Waiting
 
-    given = asdict(loading or Loading()) | {"api_key": None}
-    given |= {name: settings.get(name) for name in given if name in SETTINGS}
-    with Waiting(f"loading {given['model'] or 'a model'} …") as waiting:
+    wanted = given(settings, loading)
+    with Waiting(f"loading {wanted.get('model') or 'a model'} …") as waiting:
+        if not (loading and loading.no_server) and (engine := _warm(wanted, waiting)):
+            return engine
+        from qwen_cli.engines.loading import load
+
         return load(
-            **{name: value for name, value in given.items() if value is not None},
+            **wanted,
             agree=lambda label, code: _trusted(label, code, waiting),
             notice=waiting.say,
             progress=waiting.progress,
         )
+
+
+def given(settings: dict[str, Any], loading: Loading | None) -> dict[str, Any]:
+    """Parameters of `engines.load`, those that say anything."""
+    flags = asdict(loading or Loading()) | {"api_key": None}
+    flags |= {name: settings.get(name) for name in flags if name in SETTINGS}
+    return {name: value for name, value in flags.items() if value is not None and name != "no_server"}
+
+
+def _warm(wanted: dict[str, Any], waiting: Waiting) -> Engine | None:
+    """The model on the server of this user; `None` where it is to be loaded here."""
+    if wanted.get("endpoint") or wanted.get("engine") == "remote":
+        return None
+    from qwen_cli.engines import runtime
+
+    if not runtime.socket_path().exists():  # without a server nothing more is imported
+        return None
+    from qwen_cli.engines import warm
+
+    return warm.open_warm(wanted, notice=waiting.say)
 
 
 def _trusted(label: str, code: Sequence[str], waiting: Waiting) -> bool:

@@ -118,12 +118,16 @@ Stop = Annotated[
 AllowLocalUrls = Annotated[
     bool, typer.Option("--allow-local-urls", help="Fetch pictures from private addresses too.")
 ]
+NoServer = Annotated[
+    bool, typer.Option("--no-server", help="Load the model here, whether `qwen serve` has it or not.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", hidden=True)]
 
 
 @dataclass(frozen=True)
 class Loading:
-    """Which model, and how it is loaded. Fields are called as the parameters of `engines.load`."""
+    """Which model, and how it is loaded. Fields are called as the parameters of `engines.load`, but for
+    `no_server`."""
 
     model: Model = None
     engine: Engine = None
@@ -142,6 +146,7 @@ class Loading:
     rope_scaling: RopeScaling = None
     trust_remote_code: TrustRemoteCode = False
     allow_pickle: AllowPickle = False
+    no_server: NoServer = False
 
     def for_another(self) -> Loading:
         """The same for another model: what was trusted or trained for this one is left out."""

@@ -33,6 +33,7 @@ class Answer:
         closing: Sequence[int] = (),
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
+        self.table = table
         self._text = TextStream(table, sampling.stop)
         self._ends = ends
         self._room = room

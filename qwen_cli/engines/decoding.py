@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qwen_cli.engines.protocol import Completion, Piece, Stream, Usage
+from qwen_cli.engines import token_logprobs
+from qwen_cli.engines.protocol import Completion, Piece, Stream, TokenLogprob, Usage
 from qwen_cli.engines.thinking import CLOSE
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ def one(
 ) -> Stream:
     """Pieces of one answer. The last carries usage; `started` is when it was asked for (`perf_counter`)."""
     grammar = choice.grammar
+    known: list[TokenLogprob] = []
     logits, cached = cache.prefill(prompt, scene)
     first = 0.0
     try:
         while True:
             free = not answer.thinking  # the schema is for the answer
+            before = logits[0].clone() if choice.logprobs is not None else None
             if answer.forced:
                 token = answer.forced.popleft()
             else:
@@ -41,7 +44,9 @@ def one(
                     grammar.accept(token)
             first = first or time.perf_counter()
             choice.remember([token])
-            yield from answer.accept(token)
+            if before is not None and choice.logprobs is not None:
+                known.append(token_logprobs.likely(before, token, choice.logprobs, answer.table))
+            yield from token_logprobs.told(answer.accept(token), known)
             if answer.reason:
                 break
             logits = steps.after(token)
@@ -103,11 +108,11 @@ def together(
         usage = Usage(
             len(prompt), cached, answer.tokens, first - started, ended[i] - first, answer.reason or "stop"
         )
-        done.append(Completion(*_parts(said[i]), usage, sums[i] / answer.tokens))
+        done.append(Completion(*parts(said[i]), usage, sums[i] / answer.tokens))
     return done
 
 
-def _parts(pieces: Sequence[Piece]) -> tuple[str, str]:
+def parts(pieces: Sequence[Piece]) -> tuple[str, str]:
     """Answer and thinking. The answer begins after the last `</think>` (Qwen3-2507's model cards), which
     only shows when it has ended."""
     thought = "".join(piece.text for piece in pieces if piece.kind == "thinking")

@@ -30,7 +30,7 @@ from qwen_cli.engines.protocol import (
     seeing,
 )
 from qwen_cli.engines.sampling import effective, recommended
-from qwen_cli.errors import EngineError
+from qwen_cli.errors import EngineError, RequestRefused
 from qwen_cli.models import architecture
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class LlamaCpp:
             start=True,
             render=True,
             state=True,
+            logprobs=True,
         )
         self._parallel = parallel
         self._slot = _FIRST_SLOT
@@ -199,6 +200,12 @@ class LlamaCpp:
             views.append(view)
         return views
 
+    def copy_state(self, other: LlamaCpp) -> None:
+        """Begin with a copy of the KV cache of `other`, a lane of the same model. Neither may run; of all
+        lanes only one at a time may do this, save or load. Raises `EngineError` where there is no room."""
+        if other._slot_action("save")["n_saved"]:
+            self._slot_action("restore")
+
     def save_state(self, path: Path) -> bool:
         saved = self._slot_action("save")
         if not saved["n_saved"]:
@@ -266,7 +273,7 @@ class LlamaCpp:
             if text := delta.get("reasoning_content"):
                 yield Piece(text, "thinking")
             if text := delta.get("content"):
-                yield Piece(text)
+                yield Piece(text, logprobs=requests.logprobs(choice, request))
             calls.feed(delta.get("tool_calls") or ())
             if choice["finish_reason"]:
                 for call in calls.finish():
@@ -324,7 +331,7 @@ class LlamaCpp:
         try:
             while (item := chunks.get()) is not None:
                 if isinstance(item, Exception):
-                    raise EngineError(f"llama.cpp refused the request: {item}") from item
+                    raise RequestRefused(f"llama.cpp refused the request: {item}") from item
                 if "error" in item[1]:
                     raise requests.fault(item[1]["error"])
                 yield item

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qwen_cli.engines.openai_stream import BUDGET_MESSAGE, wire_messages
-from qwen_cli.engines.protocol import Message, Sampling, StopReason, Usage
-from qwen_cli.errors import ContextFull, EngineError, QwenError, UsageError
+from qwen_cli.engines.protocol import Message, Sampling, StopReason, TokenLogprob, Usage
+from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused, UsageError
 
 
 def chat(
@@ -50,6 +50,8 @@ def settings(s: Sampling, context: int | None) -> dict[str, Any]:
         "seed": s.seed,
         "max_tokens": s.max_tokens,
         "stop": list(s.stop) or None,
+        # The token itself is one of them.
+        "n_probs": None if s.logprobs is None else s.logprobs + 1,
     }
     given = {name: value for name, value in names.items() if value is not None}
     # Progress reports come once a prefill batch: they are where a prefill can be cancelled.
@@ -70,7 +72,26 @@ def fault(error: Mapping[str, Any]) -> QwenError:
     """The error that the server's answer tells of."""
     if error.get("type") == "exceed_context_size_error":
         return ContextFull(error["n_prompt_tokens"], error["n_ctx"])
-    return EngineError(f"llama.cpp refused the request: {error.get('message', error)}")
+    kind = RequestRefused if error.get("type") == "invalid_request_error" else EngineError
+    return kind(f"llama.cpp refused the request: {error.get('message', error)}")
+
+
+def logprobs(choice: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
+    """How likely the tokens of a chunk were, where that was asked for."""
+    if "n_probs" not in request:
+        return ()
+    said = (choice.get("logprobs") or {}).get("content") or ()
+    most = request["n_probs"] - 1
+    return tuple(
+        TokenLogprob(
+            *_likely(one), tuple(TokenLogprob(*_likely(other)) for other in one["top_logprobs"][:most])
+        )
+        for one in said
+    )
+
+
+def _likely(one: Mapping[str, Any]) -> tuple[str, tuple[int, ...], float]:
+    return one["token"], tuple(one.get("bytes") or ()), one["logprob"]
 
 
 def usage(

@@ -161,7 +161,8 @@ def resolved(
 ) -> tuple[Weights, dict[str, Any]]:
     """The weights that `settings` (parameters of `load`) name, and what of the others makes a difference:
     two loads of the same weights with the same of it give the same engine. Raises as `load` does."""
-    given = {name: value for name, value in settings.items() if value not in (None, "auto", False, "", [], ())}
+    nothing: tuple[object, ...] = (None, "auto", False, "", [], ())
+    given = {name: value for name, value in settings.items() if value not in nothing}
     wanted = places(given.get("device_map"), given.get("max_memory"), given.get("offload_dir"))
     weights = _weights(
         given.get("model"),

@@ -23,7 +23,8 @@ class Sampling:
 
     `temperature` 0 is greedy. `max_tokens` `None` is no limit but the context. `stop` holds strings that
     end the generation; they are not part of the text. `start` is what a raw completion has to begin with,
-    in whatever tokens the model likes best, where the engine can (`Capabilities.start`).
+    in whatever tokens the model likes best, where the engine can (`Capabilities.start`). With `logprobs`
+    pieces tell how likely their tokens were, and so many others in their place (`Capabilities.logprobs`).
     """
 
     temperature: float | None = None
@@ -37,6 +38,7 @@ class Sampling:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     start: str = ""
+    logprobs: int | None = None
 
     def over(self, defaults: Sampling) -> Sampling:
         """These settings where they are given, `defaults` elsewhere."""
@@ -77,17 +79,30 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """A token, its bytes, and how likely it was before anything was drawn: `logprob` is in nats. `others` are
+    the likeliest in its place, itself among them if it is."""
+
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+    others: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
 class Piece:
     """A part of the answer as it is generated: whole characters, never half of one.
 
     A `tool_call` piece carries `call` and no text. The last piece of a stream has `usage` (and may have
-    no text); a stream that was closed early has none.
+    no text); a stream that was closed early has none. `logprobs` are of the tokens that were decided with
+    this text, where they were asked for.
     """
 
     text: str = ""
     kind: Kind = "answer"
     call: ToolCall | None = None
     usage: Usage | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 Stream: TypeAlias = Generator[Piece, None, None]
@@ -171,6 +186,7 @@ class Capabilities:
     start: bool = False  # `Sampling.start` is heeded
     render: bool = False  # `Engine.render` tells what `chat` would send
     state: bool = False  # the KV cache can be saved to and restored from a file
+    logprobs: bool = False  # `Sampling.logprobs` is heeded
 
 
 class Engine(Protocol):

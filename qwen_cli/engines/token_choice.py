@@ -37,6 +37,7 @@ class TokenChoice:
         )
 
         self.grammar = grammar
+        self.logprobs = sampling.logprobs
         self._greedy = sampling.temperature == 0 or sampling.top_k == 1
         self._top_k = sampling.top_k or 0
         self._presence = sampling.presence_penalty or 0.0

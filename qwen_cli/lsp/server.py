@@ -28,7 +28,6 @@ def serve(engine: Engine, *, settings: Settings = DEFAULTS) -> None:
     from pygls.protocol.language_server import lsp_method
 
     from qwen_cli import __version__
-    from qwen_cli.engines.llamacpp import LlamaCpp
     from qwen_cli.tasks.fim import tokens_of
 
     tokens_of(engine)
@@ -45,10 +44,9 @@ def serve(engine: Engine, *, settings: Settings = DEFAULTS) -> None:
         line = f"qwen: {message}"
         server.window_show_message(lsp.ShowMessageParams(type=lsp.MessageType.Warning, message=line))
 
-    interrupt = None
-    if isinstance(engine, LlamaCpp):
+    if hasattr(engine, "shift_cache"):  # llama.cpp, here or on the server
         engine.shift_cache = True
-        interrupt = engine.interrupt
+    interrupt = getattr(engine, "interrupt", None)
     session = Session(engine, tell, settings, interrupt)
     _connect(server, session)
     try:

@@ -1,0 +1,71 @@
+"""Where a server of this user is found by the commands of this user, and by nobody else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from qwen_cli.errors import EngineError
+
+HAS_SOCKETS = hasattr(os, "getuid")
+"""Whether there are sockets in the file system that belong to a user (not on Windows)."""
+
+
+def folder() -> Path:
+    """`qwen` in `$XDG_RUNTIME_DIR`, else one of this user's in the folder for temporary files.
+
+    Who has a home of its own for models (`$QWEN_HOME`) has a server of its own for them. The name is short:
+    the path of a socket holds about a hundred characters.
+    """
+    home = os.environ.get("QWEN_HOME")
+    mark = f"-{hashlib.sha256(str(Path(home).resolve()).encode()).hexdigest()[:8]}" if home else ""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base and Path(base).is_dir():
+        return Path(base) / f"qwen{mark}"
+    return Path(tempfile.gettempdir()) / f"qwen-{os.getuid() if HAS_SOCKETS else 0}{mark}"
+
+
+def socket_path() -> Path:
+    """Where the server listens for commands."""
+    return folder() / "serve.sock"
+
+
+def key_path() -> Path:
+    """Where the server keeps the key that it made up for its address."""
+    return folder() / "serve.key"
+
+
+def log_path() -> Path:
+    """Where a server in the background writes what it has to say."""
+    return folder() / "serve.log"
+
+
+def lock_path() -> Path:
+    """Held while a server runs."""
+    return folder() / "serve.lock"
+
+
+def is_private(path: Path) -> bool:
+    """Whether `path` is a folder that only this user enters: in a shared one anybody could have made it."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    if not HAS_SOCKETS:
+        return stat.S_ISDIR(found.st_mode)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def made() -> Path:
+    """The folder, made if it is not there. Raises `EngineError` where it is open to others."""
+    where = folder()
+    try:
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as fault:
+        raise EngineError(f"cannot make {where}: {fault.strerror}", "set XDG_RUNTIME_DIR") from fault
+    if not is_private(where):
+        raise EngineError(f"{where} is not a folder of yours alone", "remove it, or set XDG_RUNTIME_DIR")
+    return where

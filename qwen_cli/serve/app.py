@@ -1,0 +1,86 @@
+"""The routes: one app for the address, with its guard, and one for the socket, with the engine protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from qwen_cli import __version__
+from qwen_cli.serve import (
+    chat,
+    completions,
+    embeddings,
+    engine_api,
+    faults,
+    infill,
+    listing,
+    solving,
+)
+from qwen_cli.serve.guard import Guard, Rules
+from qwen_cli.serve.service import Service
+
+Route: TypeAlias = Callable[[Request, Service], Awaitable[Response]]
+
+_ROUTES: tuple[tuple[str, str, Route], ...] = (
+    ("POST", "/v1/chat/completions", chat.complete),
+    ("POST", "/v1/completions", completions.complete),
+    ("POST", "/v1/embeddings", embeddings.embed),
+    ("POST", "/v1/math", solving.solve),
+    ("POST", "/infill", infill.infill),
+    ("GET", "/v1/models", listing.models),
+    ("GET", "/v1/models/{name:path}", listing.model),
+    ("GET", "/health", listing.health),
+    ("GET", "/metrics", listing.metrics),
+)
+_ENGINE_ROUTES: tuple[tuple[str, str, Route], ...] = (
+    ("POST", "/engine/open", engine_api.open_model),
+    ("POST", "/engine/status", engine_api.status),
+    ("POST", "/engine/{id}/chat", engine_api.stream),
+    ("POST", "/engine/{id}/complete", engine_api.stream),
+    ("POST", "/engine/{id}/{what}", engine_api.ask),
+)
+
+
+def public(service: Service, rules: Rules) -> ASGIApp:
+    """What is served at the address."""
+    return Guard(_app(service, _ROUTES), rules)
+
+
+def private(service: Service) -> ASGIApp:
+    """What is served on the socket, which only its user opens."""
+    return _app(service, _ENGINE_ROUTES)
+
+
+def _app(service: Service, routes: tuple[tuple[str, str, Route], ...]) -> FastAPI:
+    app = FastAPI(title="qwen", version=__version__, openapi_url=None)
+    for method, path, route in routes:
+        app.add_api_route(path, _bound(route, service, path), methods=[method], name=route.__name__)
+    app.add_exception_handler(HTTPException, _unknown)
+    return app
+
+
+def _bound(route: Route, service: Service, path: str) -> Callable[[Request], Awaitable[Response]]:
+    """`route` as FastAPI calls it; its errors become answers here, and are counted."""
+
+    async def handle(request: Request) -> Response:
+        request.path_params.setdefault("what", path.rpartition("/")[2])
+        try:
+            answer = await route(request, service)
+        except Exception as fault:
+            answer = faults.response(fault)
+        service.metrics.requests.labels(path, str(answer.status_code)).inc()
+        return answer
+
+    return handle
+
+
+async def _unknown(request: Request, fault: Any) -> Response:
+    """A route or method that there is none of."""
+    where = f"{request.method} {request.url.path[:80]}"
+    message = "this route takes another method" if fault.status_code == 405 else f"there is no {where}"
+    return faults.response(faults.Refused(fault.status_code, message))

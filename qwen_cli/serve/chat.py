@@ -1,0 +1,99 @@
+"""`/v1/chat/completions`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qwen_cli.engines.protocol import Engine, Piece, Stream
+from qwen_cli.serve import bodies, chat_request, choices, faults, running
+from qwen_cli.serve.chat_answer import Answering
+from qwen_cli.serve.chat_request import ChatRequest
+from qwen_cli.serve.lanes import Gone
+from qwen_cli.serve.queued import Queued
+from qwen_cli.serve.running import Running, Streamed, event
+from qwen_cli.serve.service import Service
+
+
+async def complete(request: Request, service: Service) -> Response:
+    """The next turn of a conversation."""
+    sent = await bodies.read(request, service.max_body)
+    engine = await service.engine(request, sent)
+    asked = chat_request.read(sent, engine.capabilities)
+    answering = Answering(asked, engine.model)
+    plain = not (asked.stream or asked.tools or asked.schema) and asked.sampling.logprobs is None
+    if asked.n > 1 and plain:
+
+        def together() -> Response:
+            with _shown(asked, engine, service) as messages:
+                done = engine.sample(messages, asked.n, sampling=asked.sampling, thinking=asked.thinking)
+            return _whole(answering.of_samples(done).model_dump_json())
+
+        answer = await running.one(request, together, engine.interrupt)
+    else:
+        pieces = Running(request, lambda: _pieces(asked, engine, service), engine.interrupt)
+        await pieces.first()
+        if asked.stream:
+            return Streamed(_events(answering, pieces, service, engine.model), pieces, "text/event-stream")
+        answer = _whole(answering.whole(await pieces.all()).model_dump_json())
+    for usage in answering.usages:
+        service.metrics.spent(engine.model, usage)
+    return answer
+
+
+@contextmanager
+def _shown(asked: ChatRequest, engine: Engine, service: Service) -> Iterator[list[dict[str, Any]]]:
+    """The messages of `asked` with what they show; files that this takes are gone afterwards."""
+    if not any(isinstance(message.get("content"), list) for message in asked.messages):
+        yield asked.messages
+        return
+    with tempfile.TemporaryDirectory(prefix="qwen-serve-") as scratch:
+        local = service.allow_local_urls
+        yield chat_request.shown(asked.messages, engine, allow_local_urls=local, scratch=Path(scratch))
+
+
+def _pieces(asked: ChatRequest, engine: Queued, service: Service) -> Iterator[tuple[int, Piece]]:
+    with _shown(asked, engine, service) as messages:
+
+        def ask(view: Engine, index: int) -> Stream:
+            return view.chat(
+                messages,
+                tools=asked.tools,
+                schema=asked.schema,
+                sampling=choices.seeded(asked.sampling, index),
+                thinking=asked.thinking,
+            )
+
+        yield from choices.each(engine, asked.n, ask)
+
+
+async def _events(
+    answering: Answering, pieces: Running[tuple[int, Piece]], service: Service, model: str
+) -> AsyncIterator[bytes]:
+    try:
+        async for index, piece in pieces:
+            if piece.usage:
+                service.metrics.spent(model, piece.usage)
+            chunks = [event(chunk) for chunk in answering.chunks(index, piece)]
+            if chunks:
+                yield b"".join(chunks)
+    except Gone:
+        raise
+    except Exception as fault:  # the status has been sent; the client is told all the same
+        refused = faults.of(fault)
+        yield event(json.dumps(faults.body(refused.status, refused.message, code=refused.code)))
+        return
+    if answering.includes_usage:
+        yield event(answering.usage_chunk())
+    yield event("[DONE]")
+
+
+def _whole(body: str) -> Response:
+    return Response(body, media_type="application/json")

@@ -1,0 +1,207 @@
+"""The running server: where it listens, how it begins, and how it ends without tearing an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from qwen_cli.engines import runtime
+from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.serve import app, guard, running
+from qwen_cli.serve.guard import Rules
+from qwen_cli.serve.metrics import Metrics
+from qwen_cli.serve.residents import Residents
+from qwen_cli.serve.service import Service
+
+_TICK = 1.0  # seconds between two looks for idle models
+_BACKLOG = 128
+_KEEP_ALIVE = 75  # seconds of an idle connection: longer than the pools of clients keep theirs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to serve. `loading` are parameters of `engines.load` for the first model; `keys` are taken at the
+    address, () for one that is made up, `None` for none at all; `keep` is in seconds, 0 for ever."""
+
+    loading: Mapping[str, Any]
+    host: str = "127.0.0.1"
+    port: int = 8080
+    keys: Sequence[str] | None = ()
+    parallel: int = 8
+    max_queue: int = 64
+    max_body: int = 32 << 20
+    keep: float = 1800.0
+    origins: Sequence[str] = ()
+    allow_local_urls: bool = False
+
+
+def serve(plan: Plan, *, notice: Callable[[str], None], ready: Callable[[str], None]) -> None:
+    """Serve until a signal ends it; `ready` is told the address once the first model is loaded.
+
+    The first signal lets running answers end, the second ends at once. Raises `UsageError` for an address
+    that cannot be had, `EngineError` where a server of this user runs already, and what loading raises.
+    """
+    with _alone(), _listening(plan) as listener, _keyed(plan) as keys:
+        address = _address(plan.host, listener)
+        residents = Residents(
+            plan.loading,
+            parallel=plan.parallel,
+            max_queue=plan.max_queue,
+            keep=plan.keep,
+            notice=notice,
+        )
+        service = Service(
+            residents, Metrics(residents), plan.max_body, plan.allow_local_urls, address=address
+        )
+        rules = Rules(keys, guard.hosts(plan.host), plan.origins)
+        try:
+            residents.get(residents.first)
+            asyncio.run(_run(service, rules, listener, lambda: ready(address)))
+        finally:
+            running.THREADS.shutdown(wait=False, cancel_futures=True)
+            residents.close()
+
+
+async def _run(service: Service, rules: Rules, listener: socket.socket, ready: Callable[[], None]) -> None:
+    servers = [_server(app.public(service, rules))]
+    sockets = [listener]
+    if runtime.HAS_SOCKETS:
+        servers.append(_server(app.private(service)))
+        sockets.append(_private_socket())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _end, service, servers)
+    tasks = [asyncio.create_task(server.serve([sock])) for server, sock in zip(servers, sockets, strict=True)]
+    while not all(server.started for server in servers):
+        await asyncio.sleep(0.01)
+    ready()
+    try:
+        while not any(task.done() for task in tasks):
+            await asyncio.wait(tasks, timeout=_TICK)
+            await asyncio.to_thread(service.residents.drop_idle)
+        await asyncio.gather(*tasks)
+    finally:
+        if runtime.HAS_SOCKETS:
+            runtime.socket_path().unlink(missing_ok=True)
+
+
+def _end(service: Service, servers: Sequence[uvicorn.Server]) -> None:
+    """What a signal does: the second time, everything stops where it is."""
+    if servers[0].should_exit:
+        for path in (runtime.socket_path(), runtime.key_path()):
+            path.unlink(missing_ok=True)
+        os._exit(130)
+    service.residents.stop()
+    for server in servers:
+        server.should_exit = True
+
+
+def _server(application: Any) -> uvicorn.Server:
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        ws="none",
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]  # they have one owner
+    return server
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One server of a user at a time: commands would not know which to ask."""
+    from filelock import FileLock, Timeout
+
+    runtime.made()
+    lock = FileLock(runtime.lock_path())
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise EngineError(
+            "a server of yours runs already", "`qwen ps` shows it, `qwen stop` ends it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _listening(plan: Plan) -> Iterator[socket.socket]:
+    """The socket at the address. Raises `UsageError` where it cannot be had, or needs a key."""
+    if not guard.is_loopback(plan.host) and not plan.keys:
+        raise UsageError(
+            f"{plan.host} can be reached by others, so a key is needed",
+            "give --api-key, or set QWEN_SERVE_KEY",
+        )
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            plan.host, plan.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as fault:
+        raise UsageError(f"--host {plan.host} is no address: {fault.strerror}") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as fault:
+        listener.close()
+        raise UsageError(
+            f"cannot listen at {plan.host}, port {plan.port}: {fault.strerror}", "choose another --port"
+        ) from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _keyed(plan: Plan) -> Iterator[Sequence[str]]:
+    """The keys that are taken. One that is made up lies where only this user can read it."""
+    if plan.keys is None:
+        yield ()
+        return
+    if plan.keys:
+        yield plan.keys
+        return
+    key = secrets.token_urlsafe(24)
+    path = runtime.key_path()
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{key}\n")
+    try:
+        yield (key,)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _private_socket() -> socket.socket:
+    path = runtime.socket_path()
+    path.unlink(missing_ok=True)  # whoever made it is gone: the lock is ours
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)  # mode 0600, from the first moment
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,208 @@
+"""Models in memory: loaded when somebody asks for them, dropped when nobody has for a while."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.engines.protocol import Engine
+from qwen_cli.errors import EngineError, ModelError
+from qwen_cli.serve.lanes import Lanes
+
+if TYPE_CHECKING:
+    from qwen_cli.models.reference import Weights
+
+_CLOSE_SECONDS = 30.0
+_HEADROOM = 1.3  # of the weights: a KV cache and what is computed with comes to them
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which weights, and how they are to be loaded. `settings` are parameters of `engines.load`, `lasting`
+    what of them makes a difference, with the path of the weights; `size` is in bytes."""
+
+    id: str
+    label: str
+    settings: Mapping[str, Any] = field(compare=False)
+    lasting: frozenset[tuple[str, str]] = frozenset()
+    size: int = 0
+
+
+@dataclass(eq=False)
+class Resident:
+    """A loaded model. `since` and `used` are times of the clock (seconds since 1970)."""
+
+    wanted: Wanted
+    engine: Engine
+    lanes: Lanes
+    close: Callable[[], None]
+    since: float = field(default_factory=time.time)
+    used: float = field(default_factory=time.time)
+    requests: int = 0
+    state: threading.Lock = field(default_factory=threading.Lock)  # one KV cache at a time goes to a file
+
+    def touch(self) -> None:
+        """Somebody has just used it."""
+        self.used = time.time()
+
+    @property
+    def idle_seconds(self) -> float:
+        """For how long nobody has asked; 0 while something runs or waits."""
+        return 0.0 if self.lanes.running or self.lanes.waiting else time.time() - self.used
+
+
+class Residents:
+    """The models of a server. `first` is the one it was started for; `parallel` requests of each are computed
+    at the same time, `max_queue` wait; after `keep` idle seconds a model is dropped (0: never)."""
+
+    def __init__(
+        self,
+        first: Mapping[str, Any],
+        *,
+        parallel: int,
+        max_queue: int,
+        keep: float,
+        notice: Callable[[str], None],
+    ) -> None:
+        self._parallel, self._max_queue, self._keep = parallel, max_queue, keep
+        self._notice = notice
+        self._loaded: dict[str, Resident] = {}
+        self._known: dict[str, Wanted] = {}
+        self._lock = threading.RLock()  # of the two above
+        self._loading = threading.Lock()  # one model loads at a time: two might not fit
+        self._stopping = False
+        self._listed: tuple[float, list[Weights]] = (float("-inf"), [])
+        self.first = self.wanted(first)
+
+    def wanted(self, settings: Mapping[str, Any], notice: Callable[[str], None] | None = None) -> Wanted:
+        """What `settings` ask for. Raises `UsageError`, `ModelError`, `DownloadError`."""
+        from qwen_cli.engines.loading import resolved
+
+        weights, differing = resolved(settings, notice or self._notice)
+        lasting = frozenset((name, _hashable(value)) for name, value in differing.items())
+        lasting |= {("path", str(weights.path.resolve()))}
+        mark = hashlib.sha256(repr(sorted(lasting)).encode()).hexdigest()[:16]
+        settings = {**settings, "model": settings.get("model") or weights.label}
+        found = Wanted(mark, weights.label, settings, lasting, weights.size)
+        with self._lock:
+            return self._known.setdefault(mark, found)
+
+    def like(self, wanted: Wanted) -> Wanted:
+        """A loaded model that will do as well: the same but for a context that was left open."""
+        if wanted.settings.get("context") is not None:
+            return wanted
+        bare = {pair for pair in wanted.lasting if pair[0] != "context"}
+        with self._lock:
+            for resident in self._loaded.values():
+                if bare == {pair for pair in resident.wanted.lasting if pair[0] != "context"}:
+                    return resident.wanted
+            first = getattr(self, "first", wanted)
+        return first if bare == {pair for pair in first.lasting if pair[0] != "context"} else wanted
+
+    def known(self, id: str) -> Wanted:
+        """What was asked for under this id. Raises `ModelError`."""
+        with self._lock:
+            if id not in self._known:
+                raise ModelError(f"no model was opened as {id!r}", "open it first")
+            return self._known[id]
+
+    def named(self, name: str | None) -> Wanted:
+        """What a request calls `name`: the first model, or one that is on this machine. Nothing is fetched
+        because a request says so. Raises `ModelError`."""
+        if not name or name in (self.first.label, "default"):
+            return self.first
+        with self._lock:
+            for resident in self._loaded.values():
+                if name == resident.wanted.label:
+                    return resident.wanted
+        if name not in self.names():
+            raise ModelError(f"there is no model {name!r} here", f"there are {', '.join(self.names())}")
+        kept = ("parallel", "api_key")
+        return self.wanted({"model": name, **{k: v for k, v in self.first.settings.items() if k in kept}})
+
+    def names(self) -> list[str]:
+        """What can be asked for, the first model first."""
+        from qwen_cli.models import reference
+
+        with self._lock:
+            when, listed = self._listed
+            if time.monotonic() - when > 10:
+                listed = reference.local()
+                self._listed = time.monotonic(), listed
+        return list(dict.fromkeys([self.first.label, *(weights.label for weights in listed)]))
+
+    def get(self, wanted: Wanted, notice: Callable[[str], None] | None = None) -> Resident:
+        """The model, loaded if it is not. Raises `EngineError` and what loading raises."""
+        with self._lock:
+            if found := self._loaded.get(wanted.id):
+                found.used = time.time()
+                return found
+        with self._loading:
+            with self._lock:
+                if found := self._loaded.get(wanted.id):
+                    found.used = time.time()
+                    return found
+                if self._stopping:
+                    raise EngineError("the server is stopping", "start it again")
+            loaded = self._load(wanted, notice or self._notice)
+            with self._lock:
+                self._loaded[wanted.id] = loaded
+            return loaded
+
+    def all(self) -> list[Resident]:
+        with self._lock:
+            return list(self._loaded.values())
+
+    def drop_idle(self) -> None:
+        """Drop what nobody has asked for since `keep`."""
+        if self._keep:
+            for resident in self.all():
+                if resident.idle_seconds > self._keep:
+                    self._drop(resident)
+
+    def stop(self) -> None:
+        """Turn away who waits; what runs goes on."""
+        with self._lock:
+            self._stopping = True
+        for resident in self.all():
+            resident.lanes.stop()
+
+    def close(self) -> None:
+        """Free everything."""
+        self.stop()
+        for resident in self.all():
+            resident.lanes.settle(_CLOSE_SECONDS)
+            self._drop(resident)
+
+    def _drop(self, resident: Resident) -> None:
+        with self._lock:
+            self._loaded.pop(resident.wanted.id, None)
+        resident.lanes.stop()
+        resident.close()
+
+    def _load(self, wanted: Wanted, notice: Callable[[str], None]) -> Resident:
+        from qwen_cli.engines.loading import load
+        from qwen_cli.serve import batching
+
+        self._make_room(wanted)
+        engine = load(**{"parallel": self._parallel, **wanted.settings}, notice=notice)
+        return batching.resident(wanted, engine, self._parallel, self._max_queue)
+
+    def _make_room(self, wanted: Wanted) -> None:
+        """Drop idle models, the longest idle first, until the weights have room."""
+        import psutil
+
+        for resident in sorted(self.all(), key=lambda one: one.used):
+            if psutil.virtual_memory().available > wanted.size * _HEADROOM:
+                return
+            if resident.idle_seconds:
+                self._notice(f"dropping {resident.wanted.label} to make room for {wanted.label}")
+                self._drop(resident)
+
+
+def _hashable(value: Any) -> str:
+    return "\n".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
