@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qwen_cli.models.sources import Listing, RemoteFile
     from qwen_cli.models.weight_formats import Engine
 
+_UNREACHED = "no model hub can be reached"
 _INDEX = "model.safetensors.index.json"
 # The published GGUF files of these have an output layer of their own, which their safetensors do not.
 _UNTIED_GGUF = ("qwen2.5:", "qwen2.5-coder:", "qwen1.5:0.5b")
@@ -254,11 +255,24 @@ def _elsewhere(name: str, repo: str | None, model: catalog.Model | None, quant: 
         found = of_folder(folder, model.name if model else name, model)
         as_published = of_model(model) if model else None
         if as_published and as_published.stored != "bf16" and found.stored == "bf16":
-            return replace(as_published, counted=found.counted, config=found.config, origin=found.origin)
-        return found
+            found = replace(as_published, counted=found.counted, config=found.config, origin=found.origin)
+        return _as_form(found, None, quant)
     if model is None:
         raise why or ModelError(f"{name} is not known", "run `qwen models list`")
-    return of_model(model, note=f"no model hub can be reached: {model.name} is planned as it was published")
+    reason = _UNREACHED if why is None or _UNREACHED in why.message else why.message
+    return _as_form(of_model(model, f"{reason}: {model.name} is planned as it was published"), repo, quant)
+
+
+def _as_form(found: Described, repo: str | None, quant: str | None) -> Described:
+    """`found` in the form that a file type or a repository's name gives ("…-AWQ", "…-GPTQ-Int4")."""
+    if quant and quant.upper() != found.stored:
+        return replace(found, stored=quant.upper(), engine="llamacpp", size=None)
+    if repo and (packed := re.search(r"awq|gptq|fp8|int[48]|[48]bit", repo, re.IGNORECASE)):
+        bits = re.search(r"int8|8bit|fp8", repo, re.IGNORECASE)
+        return replace(
+            found, stored=f"{packed[0].lower()}{'' if bits else ' 4 bits'}", engine="transformers", size=None
+        )
+    return found
 
 
 def _with_config(folder: Path | None) -> Path | None:
@@ -273,7 +287,7 @@ def _fetched(repo: str) -> Path:
     source = sources.reachable()
     if source is None:
         raise DownloadError(
-            f"{repo} is not on this machine and no model hub can be reached",
+            f"{repo} is not on this machine and {_UNREACHED}",
             "check the network and proxy, or name a model of `qwen models list`",
         )
     return download.pull(repo, _small, source=source)

@@ -335,6 +335,12 @@ def test_without_a_hub_the_published_files_are_used_and_said(fresh: Path) -> Non
     assert found.note == "no model hub can be reached: qwen3:8b is planned as it was published"
     with pytest.raises(ModelError, match="no model hub can be reached"):
         described.describe("someone/else")
+    community = described.describe("unsloth/Qwen3-8B-GGUF:Q5_K_M")
+    assert (community.stored, community.engine) == ("Q5_K_M", "llamacpp")
+    assert community.bytes_in("Q5_K_M")[0] == known("qwen3:8b").bytes_in("Q5_K_M")[0]
+    packed = described.describe("Qwen/Qwen2.5-7B-Instruct-AWQ")
+    assert (packed.stored, packed.engine) == ("awq 4 bits", "transformers")
+    assert 5 * GB < packed.bytes_in(packed.stored)[0] < 6.5 * GB
     with pytest.raises(ModelError, match="there is no model 'qwen9'"):
         described.describe("qwen9")
 
