@@ -104,12 +104,13 @@ _FIELDS["Qwen3_5Moe"] = _THIRD_AND_A_HALF | {
 ARCHITECTURES = tuple(_FIELDS)
 
 
-def make(architecture: str, folder: Path, starter: Path, template: str | None = None) -> Path:
-    """Save such a model into `folder` and return it. `template` replaces the starter's chat template."""
+def make(architecture: str, folder: Path, starter: Path, template: str | None = None, **fields: Any) -> Path:
+    """Save such a model into `folder` and return it. `template` replaces the starter's chat template,
+    `fields` go over those of the config."""
     import torch
     import transformers
 
-    config = getattr(transformers, f"{architecture}Config")(**_FIELDS[architecture])
+    config = getattr(transformers, f"{architecture}Config")(**_FIELDS[architecture] | fields)
     auto = (
         transformers.AutoModelForImageTextToText
         if hasattr(config, "vision_config")

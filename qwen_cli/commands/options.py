@@ -185,7 +185,7 @@ class Penalties:
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """`command` as Typer wants it: each parameter that is a dataclass of flags spread into single options."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     spread: list[tuple[str, Any, Any]] = []
     for name, parameter in inspect.signature(command).parameters.items():
         if kind := groups.get(name):

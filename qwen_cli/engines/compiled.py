@@ -32,6 +32,8 @@ def check(model: Any) -> None:
         why = "its layers are on several devices"
     elif quantizer is not None and not quantizer.is_compileable:
         why = "its quantized layers cannot be part of a graph"
+    elif model.config._attn_implementation.startswith("flash"):
+        why = "FlashAttention takes all of the cache for text, also where it is empty"
     if why:
         raise UsageError(f"this model cannot be compiled: {why}", "leave --compile out")
 
@@ -39,12 +41,21 @@ def check(model: Any) -> None:
 def call(model: Any) -> Callable[..., Any]:
     """`model` for one token at a time. The first call, and the first after the cache has grown, compile."""
     mode = "reduce-overhead" if model.device.type == "cuda" else None  # CUDA graphs
-    return torch.compile(model.forward, mode=mode, dynamic=False)  # type: ignore[no-any-return]
+    return torch.compile(model.forward, mode=mode, dynamic=False)
 
 
 def static_cache(config: Any, tokens: int = 0) -> StaticCache:
     """An empty cache with room for `tokens`."""
     return StaticCache(config=config, max_cache_len=_size(tokens))
+
+
+def emptied(cache: StaticCache, tokens: int) -> StaticCache:
+    """The same cache with nothing in it and room for `tokens`: a graph is bound to where its tensors are."""
+    with torch.inference_mode():
+        for layer in cache.layers:
+            layer.reset()
+    widen(cache, tokens)
+    return cache
 
 
 def widen(cache: StaticCache, tokens: int) -> None:

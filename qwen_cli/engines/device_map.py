@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,6 +83,24 @@ def check_modules(mapped: Mapping[str, Device], modules: Collection[str], tensor
             raise UsageError(f"the device map does not say where {tensor} goes", 'add it, or "" for the rest')
 
 
+def apart(mapped: Mapping[str, Device], model: Any) -> dict[str, Device]:
+    """The same map with no entry inside another: accelerate knows no exceptions from an entry."""
+    found: dict[str, Device] = {}
+
+    def walk(name: str, module: Any) -> None:
+        inside = f"{name}." if name else ""
+        if any(entry != name and entry.startswith(inside) for entry in mapped):
+            for below, child in module.named_children():
+                walk(inside + below, child)
+            for below, _ in module.named_parameters(recurse=False):
+                found[inside + below] = _place(inside + below, mapped)
+        elif any(True for _ in module.parameters()) or name in mapped:
+            found[name] = _place(name, mapped)
+
+    walk("", model)
+    return found
+
+
 def main_device(model: Any) -> Any:
     """The torch device that takes a model's inputs: offloaded weights are on none."""
     import torch
@@ -111,14 +129,26 @@ def offload_folder(wanted: Places) -> TemporaryDirectory[str] | None:
         raise UsageError(f"cannot write to {above}: {fault.strerror}", "give another --offload-dir") from None
 
 
-def told(mapped: Mapping[str, Device]) -> str | None:
-    """What a person should know of a finished map: how much is where; `None` where it is all in one place."""
-    counts = Counter(_written(d) for name, d in mapped.items() if re.search(r"layers\.\d+$", name))
-    if len(counts) < 2 and "disk" not in map(_written, mapped.values()):
+def told(mapped: Mapping[str, Device], modules: Iterable[str]) -> str | None:
+    """What a person should know of a finished map: how many layers are where; `None` where all of the model
+    is in one place. `modules` are the names of the model's modules."""
+    if len({_written(device) for device in mapped.values()}) < 2 and "disk" not in mapped.values():
         return None
-    parts = [f"{count} on {device}" for device, count in counts.items()]
-    slow = ": slow, the disk is read for every token" if "disk" in counts else ""
-    return f"layers: {', '.join(parts) or 'all on disk'}{slow}"
+    layers = [name for name in modules if re.search(r"(?:^|\.)layers\.\d+$", name)]
+    counts = Counter(_written(_place(layer, mapped)) for layer in layers)
+    slow = ", which is read for every token" if "disk" in counts else ""
+    return f"layers: {', '.join(f'{count} on {device}' for device, count in counts.items())}{slow}"
+
+
+def _place(module: str, mapped: Mapping[str, Device]) -> Device:
+    """Where `module` is; one that is spread counts for its slowest part."""
+    inside = [device for name, device in mapped.items() if name.startswith(f"{module}.")]
+    if inside:
+        return max(
+            inside, key=lambda device: ("cpu", "disk").index(device) if device in ("cpu", "disk") else -1
+        )
+    above = [name for name in mapped if name in ("", module) or module.startswith(f"{name}.")]
+    return mapped[max(above, key=len)]
 
 
 def _written(device: Any) -> str:

@@ -36,7 +36,8 @@ class PrefixCache:
         self._device = main_device(model)
         self._chunk = CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU
         self.ids: list[int] = []
-        self._cache: Any = self._empty()
+        self._cache: Any = None
+        self._cache = self._empty()
         # Models that see give every token three positions, and text after a picture goes on elsewhere than
         # at its number in the prompt.
         self._sees = hasattr(model.config, "vision_config")
@@ -135,6 +136,8 @@ class PrefixCache:
                     keys, values = file.get_tensor(f"{i}.keys"), file.get_tensor(f"{i}.values")
                     cache.update(keys.to(device), values.to(device), i)
         except (OSError, SafetensorError, RuntimeError, ValueError):
+            if self._one:  # the cache that was begun on is the one there is
+                self.clear()
             return False
         self.ids, self._cache = ids, cache
         return True
@@ -147,9 +150,12 @@ class PrefixCache:
     def _empty(self, tokens: int = 0) -> Any:
         from qwen_cli.engines import compiled, growing_layer
 
-        if self._one:
+        if not self._one:
+            return growing_layer.new_cache(self._model.config)
+        if self._cache is None:
             return compiled.static_cache(self._model.config, tokens)
-        return growing_layer.new_cache(self._model.config)
+        self.ids = []
+        return compiled.emptied(self._cache, tokens)
 
     def crop(self, length: int) -> None:
         """Keep the first `length` tokens, in every layer, or nothing where layers cannot go back."""

@@ -97,7 +97,7 @@ class Transformers:
             dtype=dtype,
             quant=quant,
             places=replace(places, offload=Path(self._offload.name) if self._offload else None),
-            attention=attention,
+            attention="sdpa" if compiled and attention == "auto" else attention,
             adapters=adapters,
             merge=merge,
             rope=shape if rope_scaling else None,
@@ -106,6 +106,8 @@ class Transformers:
             notice=notice,
         )
         self._device = device_map.main_device(self._model)
+        if compiled and self._device.type == "cpu":
+            notice("--compile does not pay on a CPU: leave it out")
         self._sight: sight.Sight | None = None
         if shape.vision and sight.has_processor(weights.path):  # without one it is a model for text
             self._sight = sight.Sight(weights.path, self._model, trust_remote_code=trust_remote_code)
@@ -124,6 +126,7 @@ class Transformers:
             seeing=seeing(shape.model_type),
             render=bool(template),
             state=self._cache.croppable,
+            logprobs=True,
         )
         self._vocabulary_size = self._model.get_input_embeddings().weight.shape[0]
         self._table = TokenTable(self._tokenizer)

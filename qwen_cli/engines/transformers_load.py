@@ -77,7 +77,7 @@ def model(
         auto = (kind or _auto_class)(config)
         where = places.map or ("auto" if torch.cuda.is_available() else {"": _best_device(torch)})
         if isinstance(where, dict):
-            _check_map(where, auto, config)
+            where = _checked(where, auto, config)
         place = _computing(where, torch)
         number = _dtype(torch, name, place, quantized=_published(config, weights.label, quant, place, torch))
         if quant != "none" and place == "cpu":
@@ -103,7 +103,7 @@ def model(
                 f"{weights.label} lacks {len(missing)} tensors, {missing[0]} among them", "Fetch it again"
             )
         mapped = getattr(loaded, "hf_device_map", None) or {}
-        if spread := device_map.told(mapped):
+        if spread := device_map.told(mapped, (name for name, _ in loaded.named_modules())):
             notice(spread)
         if "disk" in mapped.values():
             allocator.keep_no_blocks()
@@ -160,8 +160,9 @@ def one_line(error: BaseException) -> str:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether a RAM or GPU allocation failed; torch has no common class for them."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+    # The last is oneDNN's, which tells no reason.
+    said = ("out of memory", "can't allocate memory", "could not create a primitive")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 def no_memory(loaded: Any, device: Any, prompt: int) -> EngineError:
@@ -189,6 +190,11 @@ def _one_line_faults(label: str) -> Iterator[None]:
                 f"{label} does not fit into memory",
                 "Use --quant 4bit on a GPU, --max-memory cpu=… to leave layers on disk, or a GGUF",
             ) from error
+        if "modules are dispatched on the CPU or the disk" in str(error):
+            raise EngineError(
+                f"{label} does not fit, and what bitsandbytes quantizes cannot be left in memory or on disk",
+                "Give more with --max-memory, use --quant 4bit for 8bit, or leave --quant out",
+            ) from error
         raise EngineError(f"{label} cannot be loaded: {one_line(error)}") from error
 
 
@@ -215,17 +221,16 @@ def _computing(where: str | Mapping[str, device_map.Device], torch: Any) -> str:
     return next((kind for kind in ("cuda", "mps") if kind in kinds), "cpu")
 
 
-def _check_map(where: Mapping[str, device_map.Device], auto: Any, config: Any) -> None:
-    """Raises `UsageError` where a map and the model of `config` do not go together."""
+def _checked(where: dict[str, device_map.Device], auto: Any, config: Any) -> dict[str, device_map.Device]:
+    """`where` as accelerate takes it. Raises `UsageError` where it does not go with the model of `config`."""
     if set(where) == {""}:
-        return
+        return where
     import torch
 
     with torch.device("meta"):
         empty = auto.from_config(config)
-    device_map.check_modules(
-        where, {name for name, _ in empty.named_modules()}, dict(empty.named_parameters())
-    )
+    device_map.check_modules(where, dict(empty.named_modules()), dict(empty.named_parameters()))
+    return device_map.apart(where, empty)
 
 
 def _published(config: Any, label: str, quant: str, place: str, torch: Any) -> bool:
@@ -269,7 +274,7 @@ def _attention(name: str, device: str, dtype: Any, torch: Any) -> str:
 
     if name not in ATTENTION:
         raise UsageError(f"--attention must be {', '.join(ATTENTION)}, got {name!r}")
-    able = device == "cuda" and dtype in (torch.float16, torch.bfloat16)
+    able = device == "cuda" and dtype != torch.float32
     there = {
         "flash_attention_2": import_utils.is_flash_attn_2_available,
         "flash_attention_3": import_utils.is_flash_attn_3_available,
