@@ -49,7 +49,7 @@ def run(
         say(f"{len(names) - len(left):,} of {len(names):,} are there already: {out}")
     with Bar(len(names)) as bar:
         bar.show(len(names) - len(left), "")
-        for name, looks in _prepared(engine, gathering, left, detail):
+        for name, looks in _prepared(engine, gathering, left, job, detail):
             row = {"input": name, "question": asked, **_row(engine, looks, job, sampling)}
             journal.add(out, row)
             rows[name] = row
@@ -64,13 +64,17 @@ def run(
 
 
 def _prepared(
-    engine: Engine, gathering: Gathering, names: Sequence[str], detail: Detail
+    engine: Engine, gathering: Gathering, names: Sequence[str], job: Job, detail: Detail
 ) -> Iterator[tuple[str, list[Look] | QwenError]]:
-    """Every input as the model will see it; while one is asked about, the next is read and resized."""
+    """Every input as the model will see it; while one is asked about, the next is read, resized, cut into
+    patches, and its prompt made tokens."""
+    from qwen_cli.engines import sight
 
     def prepare(name: str) -> list[Look] | QwenError:
         try:
-            return vision.look_at_all(gathering.gather([name]), engine, detail)
+            looks = vision.look_at_all(gathering.gather([name]), engine, detail)
+            sight.prepare(engine, vision_job.turns(engine, looks, job))
+            return looks
         except QwenError as fault:
             return fault
 

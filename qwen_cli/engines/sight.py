@@ -7,42 +7,31 @@ that neither an hour of video nor a second question about it is ever prepared as
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import operator
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines import transformers_load
+from qwen_cli.engines import transformers_load, views
 from qwen_cli.engines.device_map import main_device
-from qwen_cli.engines.parts import Part, clip_of, picture_of
+from qwen_cli.engines.parts import Part, clip_of
+from qwen_cli.engines.protocol import Engine, Message
+from qwen_cli.engines.views import View
 from qwen_cli.errors import EngineError, UsageError
-from qwen_cli.media import sizes
 
 if TYPE_CHECKING:
     import torch
 
-    from qwen_cli.media.video import Clip
+__all__ = ["Features", "Scene", "Sight", "View", "has_processor", "prepare", "without_placeholders"]
 
-# Patches encoded at once. A picture of the largest size has 65,536; a video's frames are independent of each
-# other in the encoder, so cutting between them changes nothing.
-_PATCHES = 8_192
 _KEPT = 32  # encoded inputs that are kept for prompts which come back to them
+_AHEAD = 65_536  # patches of one prompt that are made ahead: a picture of the largest size, 308 MB
 _PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>")
-
-
-@dataclass(frozen=True)
-class View:
-    """One picture or video of a prompt. `grid` is (frame pairs, rows, columns) of patches, `text` stands for
-    it in the prompt, `key` tells it from any other, `seconds` lie between two frame pairs."""
-
-    kind: Literal["image", "video"]
-    grid: tuple[int, int, int]
-    text: str
-    key: int
-    slices: Callable[[], Iterator[tuple[Any, tuple[int, int, int]]]] = field(repr=False)
-    seconds: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,35 +58,55 @@ class Sight:
                 self._processor = AutoProcessor.from_pretrained(
                     folder, local_files_only=True, trust_remote_code=trust_remote_code
                 )
-                self._images, self._videos = self._processor.image_processor, self._processor.video_processor
+                images = self._processor.image_processor
             except Exception as error:  # the library raises all sorts
                 raise EngineError(
                     f"the image processor in {folder} cannot be loaded: {transformers_load.one_line(error)}",
                     "Fetch the model again",
                 ) from error
         self._model = model
-        self._merge = self._images.merge_size
-        self.unit: int = self._images.patch_size * self._merge
+        self._merge: int = images.merge_size
+        self.unit: int = images.patch_size * self._merge
         self._kept: OrderedDict[int, Features] = OrderedDict()
+        self._ahead: deque[_Ahead] = deque(maxlen=2)
+        self._tokenizing = threading.Lock()  # tokenizers of the Rust library are for one thread at a time
 
     def views(self, parts: Sequence[Part]) -> list[View]:
         """The pictures and videos among content parts. Nothing is encoded yet. Raises `UsageError`."""
+        for one in tuple(self._ahead):
+            if len(one.parts) == len(parts) and all(map(operator.is_, one.parts, parts)):
+                return one.views
         found = []
         for part in parts:
             if part["type"] in ("image", "image_url"):
-                found.append(self._picture(part))
+                found.append(views.of_picture(part, self._processor))
             elif part["type"] == "video":
-                found.append(self._clip(clip_of(part)))
+                found.append(views.of_clip(clip_of(part), self._processor))
             elif part["type"] != "text":
                 raise UsageError(f"this engine takes no {part['type']!r}", "give pictures, videos and text")
         return found
 
     def scene(self, text: str, views: Sequence[View]) -> Scene:
         """A rendered prompt with a placeholder for each of `views`, as tokens."""
+        for one in tuple(self._ahead):
+            if one.views is views and one.text == text:
+                with suppress(ValueError):  # another thread's took its place meanwhile
+                    self._ahead.remove(one)
+                return one.scene
         shown = {kind: [view.text for view in views if view.kind == kind] for kind in ("image", "video")}
         (whole,), _ = self._processor.get_text_with_replacements([text], shown["image"], shown["video"])
-        ids = list(self._processor.tokenizer(whole, add_special_tokens=False)["input_ids"])
+        with self._tokenizing:
+            ids = list(self._processor.tokenizer(whole, add_special_tokens=False)["input_ids"])
         return Scene(self, self._model, ids, list(views))
+
+    def prepare(self, text: str, parts: Sequence[Part]) -> None:
+        """Do now, in whichever thread, what `views` and `scene` do for the same parts and text, and make what
+        the encoder takes. Raises `UsageError`."""
+        room, found = _AHEAD, []
+        for view in self.views(parts):
+            room -= view.patches
+            found.append(view if room < 0 or view.key in self._kept else views.made(view))
+        self._ahead.append(_Ahead(tuple(parts), text, found, self.scene(text, found)))
 
     def types(self, ids: Sequence[int]) -> list[int]:
         """0 for text, 1 for a picture's token, 2 for a video's."""
@@ -122,8 +131,9 @@ class Sight:
         return whole
 
     def forget(self) -> None:
-        """Drop what was encoded."""
+        """Drop what was encoded, and what was prepared."""
         self._kept.clear()
+        self._ahead.clear()
 
     def _encoded(self, kind: str, pixels: Any, grid: tuple[int, int, int]) -> Features:
         import torch
@@ -136,53 +146,15 @@ class Sight:
             torch.cat(tuple(seen.pooler_output)), tuple(torch.cat(tuple(layer)) for layer in deep)
         )
 
-    def _picture(self, part: Part) -> View:
-        image = picture_of(part)
-        budget = {name: part[name] for name in ("min_pixels", "max_pixels") if part.get(name)}
-        width, height = sizes.fitted(*image.size, self.unit, **budget)
-        patch = self._images.patch_size
-        grid = (1, height // patch, width // patch)
 
-        def slices() -> Iterator[tuple[Any, tuple[int, int, int]]]:
-            resized = image if image.size == (width, height) else image.resize((width, height))
-            yield self._images(images=[resized], do_resize=False, return_tensors="pt")["pixel_values"], grid
+@dataclass(frozen=True, eq=False)
+class _Ahead:
+    """A prompt that was prepared before it is asked for."""
 
-        import torch
-
-        text = self._processor.replace_image_token({"image_grid_thw": torch.tensor([grid])}, 0)
-        return View("image", grid, text, _key(image.tobytes(), image.size, grid), slices)
-
-    def _clip(self, clip: Clip) -> View:
-        import torch
-        from transformers.video_utils import VideoMetadata
-
-        pair, patch = self._videos.temporal_patch_size, self._videos.patch_size
-        frames = clip.frames
-        if len(frames) % pair:
-            frames = torch.cat([frames, frames[-1:].expand(pair - len(frames) % pair, -1, -1, -1)])
-        grid = (len(frames) // pair, frames.shape[2] // patch, frames.shape[3] // patch)
-        pairs_at_once = max(1, _PATCHES // (grid[1] * grid[2]))
-
-        def slices() -> Iterator[tuple[Any, tuple[int, int, int]]]:
-            for start in range(0, grid[0], pairs_at_once):
-                part = frames[start * pair : (start + pairs_at_once) * pair]
-                pixels = self._videos(
-                    videos=[part],
-                    do_resize=False,
-                    do_sample_frames=False,
-                    cap_pixels_per_frame=False,
-                    return_tensors="pt",
-                )["pixel_values_videos"]
-                yield pixels, (len(part) // pair, grid[1], grid[2])
-
-        told = VideoMetadata(
-            total_num_frames=len(clip.indices), fps=clip.fps, frames_indices=list(clip.indices)
-        )
-        text = self._processor.replace_video_token(
-            {"video_grid_thw": torch.tensor([grid]), "video_metadata": [told]}, 0
-        )
-        key = _key(frames.numpy().tobytes(), clip.indices, clip.fps)
-        return View("video", grid, text, key, slices, pair / clip.sampled_fps)
+    parts: tuple[Part, ...]
+    text: str
+    views: list[View]
+    scene: Scene
 
 
 @dataclass
@@ -204,30 +176,23 @@ class Scene:
 
         self._sight, self._model, self.ids = sight, model, ids
         types = sight.types(ids)
-        order = {
-            1: iter([v for v in views if v.kind == "image"]),
-            2: iter([v for v in views if v.kind == "video"]),
-        }
+        order = {1: (v for v in views if v.kind == "image"), 2: (v for v in views if v.kind == "video")}
+        begun: dict[int, tuple[View, int]] = {}  # what goes on in the next run of its kind, and where
         self.keys = list(ids)
         self._runs: list[_Run] = []
-        left = {1: 0, 2: 0}
-        current: dict[int, tuple[View, int]] = {}
-        for at, kind in enumerate(types):
-            if not kind:
-                continue
-            if not left[kind]:
-                view = next(order[kind])
-                current[kind] = view, 0
-                left[kind] = view.grid[0] * view.grid[1] * view.grid[2] // sight._merge**2
-            view, number = current[kind]
-            last = self._runs[-1] if self._runs else None
-            if last and last.stop == at and last.view is view:
-                last.stop = at + 1
-            else:
-                self._runs.append(_Run(at, at + 1, view, number))
-            self.keys[at] = -view.key - number
-            current[kind] = view, number + 1
-            left[kind] -= 1
+        stop = 0
+        for kind, run in groupby(types):
+            at, stop = stop, stop + len(list(run))
+            while kind and at < stop:
+                view, number = begun.pop(kind) if kind in begun else (next(order[kind]), 0)
+                whole = view.patches // sight._merge**2
+                count = min(stop - at, whole - number)
+                self._runs.append(_Run(at, at + count, view, number))
+                first = -view.key - number
+                self.keys[at : at + count] = range(first, first - count, -1)
+                at, number = at + count, number + count
+                if number < whole:
+                    begun[kind] = view, number
         grids = {kind: [v.grid for v in views if v.kind == kind] for kind in ("image", "video")}
         positions, delta = model.model.get_rope_index(
             torch.tensor([ids]),
@@ -268,15 +233,18 @@ class Scene:
         return given
 
 
+def prepare(engine: Engine, messages: Sequence[Message]) -> None:
+    """Get `messages` ready in this thread, while `engine` answers others in its own: when it is asked them,
+    it encodes at once. Engines whose pictures are prepared elsewhere do nothing. Raises `UsageError`."""
+    from qwen_cli.engines.transformers_prompt import visual_parts  # which imports this module
+
+    sight = getattr(engine, "_sight", None)
+    if isinstance(sight, Sight):
+        sight.prepare(engine.render(messages), visual_parts(messages))
+
+
 def without_placeholders(text: str) -> str:
     """Text that a person wrote, in which no token can be taken for a picture's place."""
     for token in _PLACEHOLDERS:
         text = text.replace(token, token.replace("|", " "))
     return text
-
-
-def _key(data: bytes, *more: object) -> int:
-    digest = hashlib.blake2b(data, digest_size=7)
-    digest.update(repr(more).encode())
-    # Room below each for as many tokens as a video can have.
-    return (int.from_bytes(digest.digest(), "big") >> 14 << 20) + 1

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-__all__ = ["Clip", "Film", "choose", "clip", "clip_of", "filled", "frame_size", "planned", "probe", "read"]
+__all__ = ["Clip", "Film", "choose", "clip", "clip_of", "filled", "frame_size", "planned", "planned_of"]
+__all__ += ["probe", "read", "stacked"]
 
 # qwen_vl_utils.vision_process: FPS, FPS_MIN_FRAMES, FPS_MAX_FRAMES, FRAME_FACTOR.
 FPS = 2.0
@@ -192,7 +193,7 @@ def filled(plan: Clip, size: tuple[int, int], told: Told = unheard) -> Clip:
     return replace(plan, frames=read(probe(plan.path, plan.name), plan.indices, size=size, told=told))
 
 
-def clip_of(
+def planned_of(
     images: Sequence[Image],
     times: Sequence[float] | None,
     name: str,
@@ -203,9 +204,9 @@ def clip_of(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     total_pixels: int | None = None,
-    told: Told = unheard,
-) -> Clip:
-    """Pictures as the frames of a video, shown at `times` (ascending seconds).
+) -> tuple[Clip, tuple[int, int], list[Image]]:
+    """Pictures as the frames of a video, shown at `times` (ascending seconds): the clip without its frames,
+    their (height, width), and the pictures that they are made of.
 
     Without times they are `sampled_fps` a second, 2 by default; with times that rate is their own. Pictures
     of other sizes are brought to the first one's; more than `max_frames` are thinned out evenly; an odd last
@@ -227,9 +228,10 @@ def clip_of(
         passed = seconds[-1] - seconds[0]
         sampled_fps = (count - 1) / passed if passed > 0 else sampled_fps or FPS
     width, height = images[0].size
-    even = count + count % PAIR
+    if count % PAIR:
+        seconds.append(seconds[-1])
     size = frame_size(
-        even,
+        len(seconds),
         height,
         width,
         factor=factor,
@@ -237,24 +239,35 @@ def clip_of(
         max_pixels=max_pixels,
         total_pixels=total_pixels,
     )
-    frames = _stacked([images[place] for place in places], even, size, told)
-    if even > count:
-        seconds.append(seconds[-1])
     indices = tuple(round(second * TICKS) for second in seconds)
-    return Clip(shown, frames, indices, TICKS, sampled_fps, height, width)
+    clip = Clip(shown, None, indices, TICKS, sampled_fps, height, width)
+    return clip, size, [images[place] for place in places]
 
 
-def _stacked(images: Sequence[Image], count: int, size: tuple[int, int], told: Told) -> torch.Tensor:
-    """`count` frames of `size` from as many pictures or one fewer, the last one repeated."""
+def clip_of(
+    images: Sequence[Image],
+    times: Sequence[float] | None,
+    name: str,
+    *,
+    told: Told = unheard,
+    **wished: Any,
+) -> Clip:
+    """Pictures as a video with its frames; `wished` is what `planned_of` takes."""
+    clip, size, chosen = planned_of(images, times, name, **wished)
+    return stacked(clip, chosen, size, told)
+
+
+def stacked(plan: Clip, images: Sequence[Image], size: tuple[int, int], told: Told = unheard) -> Clip:
+    """What was `planned_of` these pictures, with its frames of `size` (height, width)."""
     import numpy as np
     import torch
 
-    frames = torch.empty((count, 3, *size), dtype=torch.uint8)
+    frames = torch.empty((len(plan.indices), 3, *size), dtype=torch.uint8)
     for place, image in enumerate(images):
         pixels = torch.from_numpy(np.array(_library().to_rgb(image)))
         frames[place:] = _resized(pixels.permute(2, 0, 1), size)
         told(place + 1, len(images))
-    return frames
+    return replace(plan, frames=frames)
 
 
 def _resized(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from qwen_cli.engines.parts import Part, is_sent_as_file, wire
 from qwen_cli.engines.protocol import Capabilities, Engine, Seeing
 from qwen_cli.errors import UsageError
 from qwen_cli.media import sizes
 from qwen_cli.media.inputs import Film, Picture
+
+Told: TypeAlias = Callable[[int, int], None]
+"""Called with the number of frames read and of all."""
 
 FPS = 2.0
 """Frames a second of a video, where nothing else is wished (qwen-vl-utils)."""
@@ -64,16 +67,19 @@ class Look:
         return f"{self.name}: {shown}{was}, {self.tokens:,} tokens"
 
 
-def look(
-    item: Picture | Film,
-    capabilities: Capabilities,
-    detail: Detail = Detail(),
-    told: Callable[[int, int], None] = lambda done, all_: None,
-) -> Look:
-    """Prepare one input. `told` hears of the frames that are read. Raises `UsageError`."""
+@dataclass(frozen=True)
+class Plan:
+    """What an input costs, before its pixels are read or resized. `shown` does that, and tells of frames."""
+
+    look: Look
+    shown: Callable[[Told], Look]
+
+
+def plan(item: Picture | Film, capabilities: Capabilities, detail: Detail = Detail()) -> Plan:
+    """How one input is going to be shown. Raises `UsageError`."""
     if isinstance(item, Picture):
         return _picture(item, capabilities.seeing, detail)
-    return _film(item, capabilities, detail, told)
+    return _film(item, capabilities, detail)
 
 
 def is_shown_as_video(look: Look, capabilities: Capabilities) -> bool:
@@ -101,29 +107,42 @@ def look_at_all(
     *,
     question: str = "",
     notice: Callable[[str], None] = lambda text: None,
-    told: Callable[[int, int], None] = lambda done, all_: None,
+    told: Told = lambda done, all_: None,
 ) -> list[Look]:
     """Prepare all inputs so that they fit the context together: where they do not, each gets its share of it,
-    and `notice` says so. Raises `UsageError` where even that is too much, and for a model that sees nothing.
+    and `notice` says so; `told` hears of the frames that are read. Raises `UsageError` where even that is too
+    much, and for a model that sees nothing.
     """
+    return [one.shown(told) for one in plan_all(items, engine, detail, question=question, notice=notice)]
+
+
+def plan_all(
+    items: Sequence[Picture | Film],
+    engine: Engine,
+    detail: Detail = Detail(),
+    *,
+    question: str = "",
+    notice: Callable[[str], None] = lambda text: None,
+) -> list[Plan]:
+    """As `look_at_all`, but nothing is read yet."""
     if not engine.capabilities.vision:
         raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b")
     sees = engine.capabilities
-    looks = [look(item, sees, detail, told) for item in items]
+    plans = [plan(item, sees, detail) for item in items]
+    asked = now = sum(one.look.tokens for one in plans)
     context = engine.capabilities.context
     if context is None:
-        return looks
+        return plans
     room = int(context * _SHARE) - len(question) // 3  # a token has three characters or more in most texts
-    asked = sum(one.tokens for one in looks)
     if asked <= room:
-        return looks
+        return plans
     for _ in range(4):  # sizes go in steps: the first try may miss by a little
-        detail = _smaller(detail, looks, room, sees)
-        looks = [look(item, sees, detail, told) for item in items]
-        if sum(one.tokens for one in looks) <= room:
-            now = sum(one.tokens for one in looks)
+        detail = _smaller(detail, [one.look for one in plans], room, sees)
+        plans = [plan(item, sees, detail) for item in items]
+        now = sum(one.look.tokens for one in plans)
+        if now <= room:
             notice(f"{asked:,} visual tokens do not fit a context of {context:,}: shown smaller, {now:,}")
-            return looks
+            return plans
     raise UsageError(
         f"{len(items)} inputs need {asked:,} visual tokens, the context holds {context:,}",
         "give fewer, or --max-frames, or a larger --context",
@@ -141,45 +160,54 @@ def message(looks: Sequence[Look], question: str) -> dict[str, Any]:
     return {"role": "user", "content": [*(one.part for one in looks), {"type": "text", "text": question}]}
 
 
-def _picture(item: Picture, seeing: Seeing, detail: Detail) -> Look:
+def _picture(item: Picture, seeing: Seeing, detail: Detail) -> Plan:
     image = item.image
     least = detail.min_pixels or seeing.least * seeing.unit**2
     most = detail.max_pixels or max(least, seeing.most * seeing.unit**2)
     wide, high = detail.resize or image.size
     size = sizes.fitted(wide, high, seeing.unit, min_pixels=least, max_pixels=most)
-    shown = image if image.size == size else image.resize(size)
-    part = {"type": "image", "image": shown, "min_pixels": least, "max_pixels": most}
-    return Look(item.name, part, size, image.size, sizes.tokens(*size, seeing.unit))
+    part = {"type": "image", "min_pixels": least, "max_pixels": most}
+    look = Look(item.name, part, size, image.size, sizes.tokens(*size, seeing.unit))
+
+    def shown(told: Told) -> Look:
+        return replace(look, part={**part, "image": image if image.size == size else image.resize(size)})
+
+    return Plan(look, shown)
 
 
-def _film(item: Film, sees: Capabilities, detail: Detail, told: Callable[[int, int], None]) -> Look:
+def _film(item: Film, sees: Capabilities, detail: Detail) -> Plan:
     from qwen_cli.media import video
 
-    unit = sees.seeing.unit
     budget: dict[str, Any] = {
-        "factor": unit,
+        "factor": sees.seeing.unit,
         "min_pixels": detail.min_pixels,
         "max_pixels": detail.max_pixels,
         "total_pixels": detail.total_pixels,
+        "max_frames": detail.max_frames,
     }
     part: dict[str, Any] = {"type": "video"}
     if item.path is None:
-        clip = video.clip_of(
-            item.frames, item.times or None, item.name, max_frames=detail.max_frames, told=told, **budget
-        )
-        height, width = clip.frames.shape[2:]
+        clip, size, images = video.planned_of(item.frames, item.times or None, item.name, **budget)
     else:
-        budget |= {"fps": detail.rate, "max_frames": detail.max_frames}
-        clip, (height, width) = video.planned(item.path, start=detail.start, end=detail.end, **budget)
+        clip, size = video.planned(item.path, fps=detail.rate, start=detail.start, end=detail.end, **budget)
         if detail.start is None and detail.end is None:
             part["file"] = item.address or item.path
-        if not (sees.video_files and is_sent_as_file(part)):
-            clip = video.filled(clip, (height, width), told)
-    part["video"] = clip
-    count = len(clip.indices)
-    look = Look(item.name, part, (width, height), (clip.width, clip.height), 0, count + count % 2)
+    height, width = size
+    count = len(clip.indices) + len(clip.indices) % 2
+    look = Look(item.name, part, (width, height), (clip.width, clip.height), 0, count)
     joined = _joined(is_shown_as_video(look, sees))
-    return replace(look, tokens=sizes.tokens(width, height, unit) * (look.frames // joined))
+    look = replace(look, tokens=sizes.tokens(width, height, sees.seeing.unit) * (count // joined))
+
+    def shown(told: Told) -> Look:
+        if item.path is None:
+            filled = video.stacked(clip, images, size, told)
+        elif sees.video_files and is_sent_as_file(part):
+            filled = clip
+        else:
+            filled = video.filled(clip, size, told)
+        return replace(look, part={**part, "video": filled})
+
+    return Plan(look, shown)
 
 
 def _smaller(detail: Detail, looks: Sequence[Look], room: int, sees: Capabilities) -> Detail:

@@ -75,17 +75,20 @@ def closely(job: Job, detail: Detail, seeing: Seeing) -> Detail:
     return detail if wished or job.kind not in ("locate", "count") else replace(detail, min_pixels=least)
 
 
+def turns(engine: Engine, looks: Sequence[Look], job: Job) -> list[dict[str, Any]]:
+    """The messages that ask for it. Raises `UsageError` as `question` does."""
+    asked = message(looks, question(job, engine))
+    form = _FORMS.get(job.kind)
+    before = documents.system(form, engine.capabilities.seeing.boxes) if form else None
+    return [{"role": "system", "content": before}, asked] if before else [asked]
+
+
 def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> Stream:
     """The model's answer. Reading, finding and filling in are greedy: there is one right answer."""
     schema = {"extract": job.schema, "events": video_events.SCHEMA}.get(job.kind)
     if job.kind != "ask":
         sampling = sampling.over(Sampling(temperature=0.0))
-    seeing = engine.capabilities.seeing
-    turns = [message(looks, question(job, engine))]
-    if form := _FORMS.get(job.kind):
-        before = documents.system(form, seeing.boxes)
-        turns = [*([{"role": "system", "content": before}] if before else []), *turns]
-    return engine.chat(turns, schema=schema, sampling=sampling)
+    return engine.chat(turns(engine, looks, job), schema=schema, sampling=sampling)
 
 
 def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Result:
