@@ -40,7 +40,8 @@ def cheapest(prices):
 """
 CASES = {
     "an edit": (
-        f"Add a docstring to `total` in this code. Answer with the whole code only.\n\n```python\n{CODE}```",
+        "Rename `cheapest` to `lowest` in this code and change nothing else. "
+        f"Answer with the whole code only.\n\n```python\n{CODE}```",
         "≥ 1.4",
     ),
     "an explanation": ("Explain in detail how a hash table works.", "≥ 0.95"),
