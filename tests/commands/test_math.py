@@ -12,6 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 import small_models
+from PIL import Image
 
 STARTER = ("--model", "starter", "--context", "2048")
 
@@ -68,6 +69,19 @@ def test_a_model_without_eyes_says_so(qwen, tmp_path: Path) -> None:
     done = qwen("math", "--image", str(picture), *STARTER)
     assert (done.returncode, done.stdout) == (2, "")
     assert "sees no pictures" in done.stderr
+
+
+def test_a_problem_may_be_a_picture(qwen, tmp_path: Path, starter_safetensors: Path) -> None:
+    model = small_models.make_seeing("Qwen2_5_VL", tmp_path / "vl", starter_safetensors)
+    Image.effect_noise((320, 240), 60).convert("RGB").save(tmp_path / "sheet.png")
+    asked = ("--image", str(tmp_path / "sheet.png"), "--mode", "cot", "--json", "--max-tokens", "4")
+    seeing = ("--model", str(model), "--engine", "transformers")
+    done = qwen("math", "Solve it.", *asked, *seeing)
+    trace = json.loads(done.stdout)
+    # The weights are random: what matters is that the picture's 99 tokens were in the prompt.
+    assert (done.returncode, trace["stop"]) == (1, "length"), done.stderr
+    assert trace["usage"]["prompt_tokens"] > 99
+    assert trace["solution"]
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])

@@ -15,6 +15,8 @@ from typing import Any
 
 import pexpect
 import pytest
+import small_models
+from PIL import Image
 from screen import Screen
 
 ENTER, ALT_ENTER, CTRL_C, CTRL_D, CTRL_R, UP = "\r", "\x1b\r", "\x03", "\x04", "\x12", "\x1b[A"
@@ -232,6 +234,47 @@ def test_slash_commands_answer_in_a_line_and_change_what_they_say(
     assert "/image" not in it.text.partition("> /help")[2], "this model sees no images"
     it.type(CTRL_D)
     assert it.wait_for_end() == 0
+
+
+def test_an_image_is_looked_at_once_also_when_the_session_goes_on(
+    chat: Callable[..., Terminal], home: Path, tmp_path: Path, starter_safetensors: Path
+) -> None:
+    model = small_models.make_seeing("Qwen2_5_VL", tmp_path / "vl", starter_safetensors)
+    Image.effect_noise((320, 240), 60).convert("RGB").save(tmp_path / "photo.png")
+    seeing = ("--model", str(model), "--engine", "transformers", "--max-tokens", "6")
+
+    def computed(terminal: Terminal) -> int:
+        """Tokens of the last prompt that were not in the cache."""
+        told = re.compile(r"prompt: (\d+) tokens(?:, (\d+) of them from the cache)?")
+        before = len(told.findall(terminal.text))
+        terminal.say("/stats")
+        terminal.wait(lambda: terminal._read() and len(told.findall(terminal.text)) > before)
+        terminal.wait("^>$")
+        prompt, cached = told.findall(terminal.text)[-1]
+        return int(prompt) - int(cached or 0)
+
+    it = chat(*seeing)
+    it.say("/image photo.png")
+    it.wait(r"attached: .*photo\.png: 308 × 252 \(from 320 × 240\), 99 tokens")
+    it.say("What is this?")
+    it.wait_for_prompt("What is this?")
+    assert computed(it) > 99
+    it.say("And its colour?")
+    it.wait_for_prompt("And its colour?")
+    assert computed(it) < 40, "the picture was in the cache"
+    picture, words = session(home)["messages"][0]["content"]
+    assert picture["image_url"]["url"].startswith("data:image/png;base64,")
+    assert words == {"type": "text", "text": "What is this?"}
+    assert isinstance(session(home)["messages"][2]["content"], str), "it is attached to one message"
+    it.say("/quit")
+    assert it.wait_for_end() == 0
+
+    again = chat("--continue", *seeing)
+    again.say("And its shape?")
+    again.wait_for_prompt("And its shape?")
+    assert computed(again) < 40, "the saved KV state knows the picture"
+    again.type(CTRL_D)
+    assert again.wait_for_end() == 0
 
 
 def test_nothing_that_is_typed_gets_lost(chat: Callable[..., Terminal], home: Path) -> None:

@@ -6,6 +6,7 @@ Small models of the real classes with random weights, real processors, the real 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import small_models
 import torch
 from PIL import Image, ImageDraw
 
+from qwen_cli.engines import sight, views
 from qwen_cli.engines.protocol import Sampling
 from qwen_cli.engines.transformers import Transformers
 from qwen_cli.errors import ContextFull, UsageError
@@ -175,6 +177,34 @@ def test_a_second_question_encodes_nothing(
     assert usage.cached_tokens > 0.8 * (usage.prompt_tokens - 20)
     theirs = by_the_card(card, turns, engine.capabilities.seeing.unit)
     assert "".join(piece.text for piece in pieces) == theirs[2]
+
+
+def test_what_was_prepared_ahead_is_only_encoded(
+    engine: Transformers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = asked(picture((210, 150)), "What?"), asked(picture((150, 210), "blue"), "And this?")
+    expected = [text(engine, messages) for messages in (first, second)]
+    assert engine._sight
+    engine._sight.forget()
+    with ThreadPoolExecutor(1) as another:
+        for messages in (first, second):
+            another.submit(sight.prepare, engine, messages).result()
+    monkeypatch.setattr(views, "of_picture", lambda *_: pytest.fail("prepared again"))
+    monkeypatch.setattr(
+        engine._sight._processor.image_processor, "preprocess", lambda *_, **__: pytest.fail("cut again")
+    )
+    monkeypatch.setattr(engine._sight, "types", lambda *_: pytest.fail("made tokens again"))
+    assert [text(engine, messages) for messages in (first, second)] == expected
+    assert not engine._sight._ahead, "nothing is held on to"
+
+
+def test_a_view_that_was_made_is_encoded_whole_each_time(engine: Transformers) -> None:
+    assert engine._sight
+    (view,) = engine._sight.views([{"type": "image", "image": picture((210, 150))}])
+    ready = views.made(view)
+    for _ in range(2):  # what was held is gone after the first
+        ((mine, grid),), ((other, same),) = ready.slices(), view.slices()
+        assert torch.equal(mine, other) and grid == same
 
 
 def test_another_picture_of_the_same_size_is_another(engine: Transformers) -> None:

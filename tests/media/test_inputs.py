@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image
 
 from qwen_cli.errors import UsageError
-from qwen_cli.media import kinds, room
+from qwen_cli.media import inputs, kinds, room
 from qwen_cli.media.inputs import Film, Picture, expand, gather, is_input
 
 MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomavc1" + bytes(200)
@@ -401,6 +402,7 @@ PAGES = {
     "/stream": ("video/mp2t", b"who knows"),
     "/report": ("application/pdf", document(3)),
     "/File:cat.jpg": ("text/html; charset=utf-8", b"<!DOCTYPE html><html>a cat</html>"),
+    "/slow.jpg": ("image/jpeg", picture(form="JPEG")),
 }
 
 
@@ -409,6 +411,8 @@ def web() -> Iterator[str]:
     class Web(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content_type, data = PAGES[self.path]
+            if "slow" in self.path:
+                time.sleep(1)
             self.send_response(200)
             self.send_header("Content-Type", content_type)
             self.end_headers()
@@ -452,3 +456,11 @@ def test_a_video_from_the_web_becomes_a_file(web: str, look: Look, path: str, su
 def test_a_web_page_is_not_a_picture(web: str, look: Look) -> None:
     with pytest.raises(UsageError, match="is a web page, not a picture"):
         look(f"{web}/File:cat.jpg", allow_local_urls=True)
+
+
+def test_a_slow_address_is_given_up_on(web: str, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "PATIENCE", 0.2)
+    started = time.monotonic()
+    with pytest.raises(UsageError, match=r"took longer than 0\.2 seconds|did not answer in time"):
+        look(f"{web}/slow.jpg", allow_local_urls=True)
+    assert time.monotonic() - started < 0.9
