@@ -103,6 +103,7 @@ class LlamaCpp:
         self._worker: threading.Thread | None = None
         self._cancelled = threading.Event()
         self.shift_cache = False
+        self.found = 0  # tokens of the latest prompt that were in the KV cache, told as soon as it is read
         self._slots = tempfile.TemporaryDirectory(prefix="qwen-kv-")
         self._server = llamacpp_load.start(
             weights,
@@ -265,6 +266,8 @@ class LlamaCpp:
         first: float | None = None
         calls = ToolCalls()
         for moment, chunk in self._run(handler, request):
+            if "prompt_progress" in chunk:
+                self.found = chunk["prompt_progress"]["cache"]
             if "prompt_progress" in chunk or not chunk["choices"]:
                 continue
             first = first or moment

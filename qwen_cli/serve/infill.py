@@ -193,6 +193,7 @@ def _answer(asked_for: _Asked, said: _Said, engine: Queued, service: Service) ->
     spent = said.usage or Usage(
         # Ended before the engine reports: the prompt is counted, the rest was measured here.
         prompt_tokens=engine.count_tokens(asked_for.prompt.text),
+        cached_tokens=engine.found,
         generated_tokens=said.tokens,
         prefill_seconds=first - said.started,
         decode_seconds=now - first,

@@ -34,6 +34,7 @@ class Queued:
         self.capabilities = resident.engine.capabilities
         self.defaults = resident.engine.defaults
         self.shift_cache = False
+        self.found = 0  # tokens of the prompt that were in the KV cache, where the engine tells before the end
 
     def chat(
         self,
@@ -133,6 +134,7 @@ class Queued:
                     if self._cancelled:
                         return
                     answer.append(piece.text)
+                    self.found = getattr(lane.engine, "found", 0)
                     if piece.usage:
                         # Who reads the last piece may ask again at once: the lane is free by then.
                         pieces.close()
