@@ -180,7 +180,7 @@ def vision(
                 return
             if parts:  # they cost the same each
                 detail = replace(detail, start=parts[0][0], end=parts[0][1])
-            looks = vision_jobs.prepared(loaded, items, detail, job, quiet=quiet)
+            looks = vision_jobs.prepared(loaded, items, detail, job, quiet=quiet, only_costs=dry_run)
             if dry_run:
                 vision_output.costs(looks, loaded, as_json=as_json, windows=len(parts) or 1)
             elif job is None:

@@ -133,9 +133,11 @@ def prepared(
     asked: Job | None,
     *,
     quiet: bool,
+    only_costs: bool = False,
     notice: Callable[[str], None] = say,
 ) -> list[Look]:
-    """The inputs as the model will see them, with a line about what each costs."""
+    """The inputs as the model will see them, with a line about what each costs; where `only_costs` are wanted
+    without their pixels, so that no video is read."""
     from qwen_cli.tasks import vision, vision_job
     from qwen_cli.ui.waiting import Waiting
 
@@ -146,7 +148,8 @@ def prepared(
     if asked and asked.kind in ("locate", "count") and len(items) > 1:
         raise UsageError(f"--{asked.kind} looks at one picture, got {len(items)}", "use --out for many")
     with Waiting("looking …"):
-        looks = vision.look_at_all(items, engine, detail, question=question, notice=notice)
+        plans = vision.plan_all(items, engine, detail, question=question, notice=notice)
+        looks = [one.look if only_costs else one.shown(vision.unheard) for one in plans]
     if not quiet:
         for look in looks:
             say(look.words)

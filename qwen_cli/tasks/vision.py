@@ -67,6 +67,10 @@ class Look:
         return f"{self.name}: {shown}{was}, {self.tokens:,} tokens"
 
 
+def unheard(done: int, total: int) -> None:
+    """A `Told` that tells nobody."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What an input costs, before its pixels are read or resized. `shown` does that, and tells of frames."""
@@ -107,7 +111,7 @@ def look_at_all(
     *,
     question: str = "",
     notice: Callable[[str], None] = lambda text: None,
-    told: Told = lambda done, all_: None,
+    told: Told = unheard,
 ) -> list[Look]:
     """Prepare all inputs so that they fit the context together: where they do not, each gets its share of it,
     and `notice` says so; `told` hears of the frames that are read. Raises `UsageError` where even that is too
