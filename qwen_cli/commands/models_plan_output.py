@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["facts", "form_facts", "machine_facts", "remark", "write_catalog", "write_json", "write_plan"]
 
 _FITS = {"well": "fits well", "tight": "fits, little is left", "spills": "in parts", "no": "does not fit"}
+_FITS_SHORT = {"well": "well", "tight": "tight", "spills": "parts", "no": "no"}
 _PICTURE = (1280, 960)  # pixels of the picture whose tokens are told
 
 
@@ -143,11 +144,12 @@ def write_catalog(machine: Machine, plans: Sequence[Plan], best: Mapping[str, Pl
         ("model", "size", "form", "memory", "context", "tokens/s", "fits", "licence"),
         [
             (
-                p.name, count(p.parameters, p.active if p.active != p.parameters else None), p.form,
-                gb(p.memory), tokens(p.context), _rate(p), _FITS[p.fit], p.licence or "?",
+                p.name, _size(p), p.form, gb(p.memory), tokens(p.context), _rate(p), _FITS_SHORT[p.fit],
+                p.licence or "?",
             )
             for p in plans
         ],
+        narrow=7,
     )  # fmt: skip
     typer.echo()
     write(f"{'machine':<13}{_machine(machine)}")
@@ -169,6 +171,12 @@ def best_lines(best: Mapping[str, Plan]) -> list[tuple[str, str]]:
         )
         for task in RANKED
     ]
+
+
+def _size(plan: Plan) -> str:
+    """Parameters as the names of the models give them: 30.5B-A3.35B."""
+    whole = count(plan.parameters, None)
+    return whole if plan.active == plan.parameters else f"{whole}-A{count(plan.active, None)}"
 
 
 def _active(plan: Plan, found: Described) -> str:
@@ -246,8 +254,14 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], marked: str | None = None) -> None:
-    """A table where a person looks, lines with tabs where a program reads. `marked` names the row in bold."""
+def _table(
+    head: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    marked: str | None = None,
+    narrow: int | None = None,
+) -> None:
+    """A table where a person looks, lines with tabs where a program reads. `marked` names the row in bold,
+    `narrow` is how many of the columns a window gets that is too narrow for all."""
     if not sys.stdout.isatty():
         for row in rows:
             write("\t".join(row))
@@ -256,10 +270,16 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], marked: str |
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
+    console, gap = Console(), 2
+    if (
+        narrow
+        and sum(max(map(len, column)) + gap for column in zip(head, *rows, strict=True)) > console.width
+    ):
+        head, rows, gap = head[:narrow], [row[:narrow] for row in rows], 1
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     for name in head:
         right = name in ("size", "weights", "in all", "memory", "context", "tokens/s")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row), style="bold" if row[0] == marked else "")
-    Console().print(table)
+    console.print(table)

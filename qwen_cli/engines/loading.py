@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 from qwen_cli.engines import quantization, remote_code, rope
 from qwen_cli.engines.device_map import Places, places
 from qwen_cli.engines.protocol import Engine
-from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.errors import EngineError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.engines.speculation import Draft
@@ -182,14 +182,18 @@ def resolved(
 
 
 def _guesser(name: str, form: Format, progress: Progress | None) -> Draft:
-    """What `name` has guess tokens ahead. A smaller model's weights are needed in the `form` of the large."""
+    """What `name` has guess tokens ahead. A smaller model's weights are needed in the `form` of the large.
+    Raises `ModelError`."""
     if name == "off":
         return None
     if name in ("auto", "ngram"):
         return cast('Literal["auto", "ngram"]', name)
     from qwen_cli.models import reference
 
-    return reference.resolve(name, prefer=form, strict=True, progress=progress)
+    try:
+        return reference.resolve(name, prefer=form, strict=True, progress=progress)
+    except ModelError as fault:
+        raise ModelError(f"--draft {name}: {fault.message}", "Name a model that is here, or ngram") from None
 
 
 def _refuse(given: Mapping[str, object], why: str, hint: str) -> None:

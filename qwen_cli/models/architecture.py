@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models import counting, gguf_header
+from qwen_cli.models import config_fields, counting, gguf_header
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _from_folder(folder: Path) -> Architecture:
     config = _json(folder / "config.json", required=True)
     model_type = config.get("model_type", "")
     check_supported(model_type, folder)
-    text = {**config, **(config.get("text_config") or {})}
+    text = config_fields.text(config)
     try:
         heads, hidden, layers = (
             text["num_attention_heads"],
@@ -158,8 +158,9 @@ def _from_folder(folder: Path) -> Architecture:
         generation = _json(folder / "generation_config.json")
         tokens = _json(folder / "tokenizer_config.json")
         parameters, size = _safetensors(folder)
-        quantized = config.get("quantization_config") or {}
-        rope = text.get("rope_parameters") or text.get("rope_scaling")
+        quantized = text.get("quantization_config") or {}
+        rope = config_fields.rope(text)
+        experts = config_fields.experts(text)
         template = folder / "chat_template.jinja"
         return Architecture(
             model_type=model_type,
@@ -170,25 +171,31 @@ def _from_folder(folder: Path) -> Architecture:
             head_dim=text.get("head_dim") or hidden // heads,
             vocabulary=text.get("vocab_size"),
             context=text.get("max_position_embeddings"),
-            experts=text.get("num_experts") or 0,
-            active_experts=(text.get("num_experts_per_tok") or 0) if text.get("num_experts") else 0,
+            experts=experts,
+            active_experts=(text.get("num_experts_per_tok") or 0) if experts else 0,
             attention_layers=full,
             # Packed integers hide several weights in one value: the count would be wrong.
             parameters=None if quantized else parameters,
-            quantization=quantized.get("quant_method") or text.get("dtype") or text.get("torch_dtype"),
+            quantization=quantized.get("quant_method") or config_fields.dtype(text),
             size=size,
             name=config.get("_name_or_path") or folder.name,
             chat_template=template.read_text("utf-8") if template.is_file() else tokens.get("chat_template"),
-            rope_base=(rope or {}).get("rope_theta") or text.get("rope_theta"),
-            rope_scaling=rope if (rope or {}).get("rope_type", "default") != "default" else None,
+            rope_base=rope.get("rope_theta"),
+            rope_scaling=_stretching(rope),
             sampling=_config_sampling(generation),
             fim="fim_prefix" in json.dumps(tokens.get("added_tokens_decoder", {})) or _mentions_fim(folder),
             vision="vl" in model_type,
         )
-    except (KeyError, TypeError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(
             f"{folder / 'config.json'} does not give {error}", "it is not a complete language model"
         ) from None
+
+
+def _stretching(rope: dict[str, Any]) -> dict[str, Any] | None:
+    if rope["rope_type"] == "default":
+        return None
+    return {name: value for name, value in rope.items() if name != "rope_theta"}
 
 
 def _config_sampling(generation: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qwen_cli.errors import ModelError
+from qwen_cli.models import config_fields
 from qwen_cli.models.memory import Cache
 
 # The fields without which nothing can be counted.
@@ -46,8 +47,8 @@ class Tensor:
 @dataclass(frozen=True)
 class Counted:
     """A model taken apart. `vision` are the tensors of its eyes, `tied` says that the token table is the
-    output
-    layer too. `context` is in tokens; `merged_patch` is the side in pixels of what one visual token covers.
+    output layer too. `context` is in tokens; `merged_patch` is the side in pixels of what one visual token
+    covers.
     """
 
     tensors: tuple[Tensor, ...]
@@ -84,13 +85,12 @@ def count(config: Mapping[str, Any], where: str) -> Counted:
 
     Raises `ModelError` naming `where` and the field that is missing or is no number.
     """
-    text = {**config, **(config.get("text_config") or {})}
+    text = config_fields.text(config)
     text["model_type"] = config.get("model_type", "")
-    # transformers writes Qwen3's mixtures with the second name, the published files have the first.
-    text["num_experts"] = text.get("num_experts") or text.get("num_local_experts") or 0
     for name in _NEEDED:
         _whole(text, name, where)
     try:
+        text["num_experts"] = config_fields.experts(text)
         vision = tuple(_vision(config)) if config.get("vision_config") is not None else ()
         return _counted(config, text, vision)
     except KeyError as missing:

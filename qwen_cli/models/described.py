@@ -29,9 +29,8 @@ _UNTIED_GGUF = ("qwen2.5:", "qwen2.5-coder:", "qwen1.5:0.5b")
 @dataclass(frozen=True)
 class Described:
     """A model taken apart, and the form its weights are in: `stored` as `weight_formats` calls it, or the
-    name
-    of a published quantization ("awq"). `size` and `read` are its bytes, whole and for one token, where files
-    say them. `origin` tells where all this is from, `note` what a person should know of that.
+    name of a published quantization ("awq"). `size` and `read` are its bytes, whole and for one token, where
+    files say them. `origin` tells where all this is from, `note` what a person should know of that.
     """
 
     name: str
@@ -52,8 +51,7 @@ class Described:
 
     def bytes_in(self, form: str, rest: str = "bf16") -> tuple[int, int]:
         """Bytes of all weights in `form`, and of those read for one token of text. `rest` is the dtype of
-        what
-        bitsandbytes leaves alone."""
+        what bitsandbytes leaves alone."""
         counted = self.counted
         if self.engine_of(form) == "llamacpp" and counted.tied and self._untied_in_gguf():
             counted = counting.untied(counted)

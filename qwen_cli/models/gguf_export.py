@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.errors import ModelError, UsageError
-from qwen_cli.models import gguf_quants, gguf_vocabulary, safetensors_reader
+from qwen_cli.models import config_fields, gguf_quants, gguf_vocabulary, safetensors_reader
 from qwen_cli.models.convert import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _tensors(
         for part_name, part in _halves(whole, tensor):
             yield _placed(names, part_name, (part,), part.shape, layers, tied, recipe)
     for name, parts in experts.items():
-        every = tuple(parts[i] for i in range(_experts(config)))
+        every = tuple(parts[i] for i in range(config_fields.experts(config)))
         yield _placed(names, name, every, (len(every), *every[0].shape), layers, tied, recipe)
 
 
@@ -205,26 +205,21 @@ def _describe(writer: Any, architecture: str, config: dict[str, Any], folder: Pa
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config.get("num_key_value_heads") or config["num_attention_heads"])
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    writer.add_rope_freq_base(float(rope.get("rope_theta") or config["rope_theta"]))
+    rope = config_fields.rope(config)
+    writer.add_rope_freq_base(float(rope["rope_theta"]))
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     if head := config.get("head_dim"):
         writer.add_key_length(head)
         writer.add_value_length(head)
-    if (rope.get("rope_type") or rope.get("type")) == "yarn":
+    if rope["rope_type"] == "yarn":
         writer.add_rope_scaling_type(RopeScalingType.YARN)
         writer.add_rope_scaling_factor(rope["factor"])
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     if architecture.endswith("moe"):
-        writer.add_expert_count(_experts(config))
+        writer.add_expert_count(config_fields.experts(config))
         writer.add_expert_used_count(config["num_experts_per_tok"])
         writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
         if shared := config.get("shared_expert_intermediate_size"):
             writer.add_expert_shared_feed_forward_length(shared)
     writer.add_file_type(recipe.file_type)
     writer.add_quantization_version(2)  # GGML_QNT_VERSION of ggml.h
-
-
-def _experts(config: dict[str, Any]) -> int:
-    """Newer releases of transformers write the second name."""
-    return int(config["num_experts"] if "num_experts" in config else config["num_local_experts"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from qwen_cli.errors import UsageError
-from qwen_cli.models import catalog, speed, weight_formats
+from qwen_cli.models import catalog, config_fields, speed, weight_formats
 from qwen_cli.models.described import Described
 from qwen_cli.models.hardware import Machine
 from qwen_cli.models.weight_formats import Engine
@@ -189,7 +189,7 @@ def _mapped(described: Described, form: str, rest: str) -> tuple[int, int]:
     config, counted = described.config, described.counted
     if described.engine_of(form) == "llamacpp" or described.size is None or config is None:
         return 0, 0
-    stored = str(config.get("dtype") or config.get("torch_dtype"))
+    stored = config_fields.dtype(config_fields.text(config)) or ""
     computed = form if form in weight_formats.PLAIN else rest
     if {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(stored) != computed:
         return 0, 0

@@ -108,7 +108,7 @@ def test_what_goes_to_the_disk(fresh: Path) -> None:
 def test_the_catalog(fresh: Path) -> None:
     done = run("--machine", str(fresh / "desktop.toml"))
     first = done.stdout.splitlines()[0].split("\t")
-    assert first[6] == "fits well" and first[7]
+    assert first[6] == "well" and first[7]
     assert "for code" in done.stdout and "for vision" in done.stdout
     found = facts("--machine", str(fresh / "desktop.toml"))
     assert set(found["best"]) == {"chat", "code", "math", "vision"}  # type: ignore[call-overload]
@@ -132,6 +132,18 @@ def test_bad_input_is_one_line(fresh: Path, arguments: tuple[str, ...], says: st
     done = run(*arguments)
     assert isinstance(done.exception, UsageError) and says in str(done.exception)
     assert "\n" not in str(done.exception) and not done.stdout
+
+
+def test_in_a_narrow_terminal_the_licence_makes_way(fresh: Path) -> None:
+    child = pexpect.spawn(
+        sys.executable, ["-m", "qwen_cli", "models", "plan", "--machine", str(fresh / "desktop.toml")],
+        dimensions=(40, 80), encoding="utf-8", env={**os.environ, "COLUMNS": "80"}, timeout=60,
+    )  # fmt: skip
+    rows = child.read().split("\r\n\r\n")[0].splitlines()
+    child.close()
+    assert child.exitstatus == 0 and len(rows) > 50
+    assert all(len(row) <= 80 for row in rows)
+    assert not any("…" in row or "Apache" in row for row in rows), rows
 
 
 def test_in_a_terminal_it_is_a_table(fresh: Path) -> None:

@@ -128,9 +128,32 @@ def test_packed_weights_are_not_counted(tmp_path: Path) -> None:
 def test_yarn_in_a_config_is_reported(tmp_path: Path) -> None:
     scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
     assert architecture.read(folder(tmp_path / "a", {"rope_scaling": scaling})).rope_scaling == scaling
+    # As the cards of Qwen2.5 write it, and as transformers 5 saves it.
+    older = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    assert architecture.read(folder(tmp_path / "c", {"rope_scaling": older})).rope_scaling == scaling
+    saved = architecture.read(folder(tmp_path / "d", {"rope_parameters": scaling | {"rope_theta": 5e6}}))
+    assert (saved.rope_scaling, saved.rope_base) == (scaling, 5e6)
     plain = {"rope_type": "default", "rope_theta": 5e6}
     newer = architecture.read(folder(tmp_path / "b", {"rope_parameters": plain}))
     assert (newer.rope_scaling, newer.rope_base) == (None, 5e6)
+
+
+def test_pictures_share_positions_out_and_stretch_nothing(tmp_path: Path) -> None:
+    shared = {"type": "mrope", "mrope_section": [16, 24, 24]}  # Qwen/Qwen2.5-VL-7B-Instruct
+    assert architecture.read(folder(tmp_path / "m", {"rope_scaling": shared})).rope_scaling is None
+
+
+@pytest.mark.parametrize("name", ["num_experts", "num_local_experts"])
+def test_experts_under_the_published_name_and_that_of_transformers(tmp_path: Path, name: str) -> None:
+    mixture = {"model_type": "qwen3_moe", name: 128, "num_experts_per_tok": 8}
+    shape = architecture.read(folder(tmp_path / "m", mixture))
+    assert (shape.experts, shape.active_experts) == (128, 8)
+
+
+@pytest.mark.parametrize("fields", [{"rope_scaling": "yarn"}, {"num_experts": "many"}])
+def test_fields_of_another_kind_are_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="does not give"):
+        architecture.read(folder(tmp_path / "m", fields))
 
 
 def test_a_truncated_safetensors_file_is_refused(tmp_path: Path) -> None:

@@ -67,6 +67,29 @@ def test_both_engines_say_the_same(architecture: str, starter_safetensors: Path,
         assert said(engine) == expected
 
 
+def greedy(engine: Engine) -> list[tuple[str, float]]:
+    """Text and log probability of each token of a short answer."""
+    question = [{"role": "user", "content": "Name the planets of the solar system in order."}]
+    sampling = Sampling(temperature=0.0, repetition_penalty=1.0, max_tokens=24, logprobs=1)
+    pieces = engine.chat(question, sampling=sampling)
+    return [(entry.token, entry.logprob) for piece in pieces for entry in piece.logprobs or ()]
+
+
+def test_the_starter_says_the_same_on_both_engines(starter_safetensors: Path, tmp_path: Path) -> None:
+    file = gguf_export.to_gguf(starter_safetensors, tmp_path / "starter-f16.gguf", quant="f16")
+    with Transformers(
+        Weights("starter", starter_safetensors, "safetensors", None), dtype="fp32", context=256, draft="off"
+    ) as engine:
+        expected = greedy(engine)
+    with LlamaCpp(Weights("starter", file, "gguf", None), context=256, parallel=1, draft="off") as engine:
+        found = greedy(engine)
+    file.unlink()
+    assert len(expected) == 24
+    assert [token for token, _ in found] == [token for token, _ in expected]
+    # f16 keeps 11 bits of a weight; llama.cpp's cache and what it multiplies with are rounded to as many.
+    assert [value for _, value in found] == pytest.approx([value for _, value in expected], abs=0.05)
+
+
 def test_there_and_back_again(starter_safetensors: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
