@@ -42,13 +42,13 @@ class Server:
 
 
 @contextmanager
-def serving(*flags: str) -> Iterator[Server]:
-    """A server of the starter model, ready."""
+def serving(*flags: str, model: str = "starter") -> Iterator[Server]:
+    """A server of `model`, ready."""
     runtime = Path(tempfile.mkdtemp(prefix="qs-"))  # short: the path of a socket holds a hundred characters
     log = runtime / "log"
     with log.open("wb") as written:
         process = subprocess.Popen(
-            [sys.executable, "-m", "qwen_cli", "serve", "starter", "--port", "0", *flags],
+            [sys.executable, "-m", "qwen_cli", "serve", model, "--port", "0", *flags],
             env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
             stdin=subprocess.DEVNULL,
             stdout=written,

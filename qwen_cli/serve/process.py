@@ -64,7 +64,7 @@ def serve(plan: Plan, *, notice: Callable[[str], None], ready: Callable[[str], N
         )
         rules = Rules(keys, guard.hosts(plan.host), plan.origins)
         try:
-            residents.get(residents.first)
+            residents.begin()
             asyncio.run(_run(service, rules, listener, lambda: ready(address)))
         finally:
             running.THREADS.shutdown(wait=False, cancel_futures=True)
@@ -79,7 +79,7 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
         sockets.append(_private_socket())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _end, service, servers)
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(_end, service, servers))
     tasks = [asyncio.create_task(server.serve([sock])) for server, sock in zip(servers, sockets, strict=True)]
     while not all(server.started for server in servers):
         await asyncio.sleep(0.01)

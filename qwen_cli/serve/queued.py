@@ -34,7 +34,7 @@ class Queued:
         self.capabilities = resident.engine.capabilities
         self.defaults = resident.engine.defaults
         self.shift_cache = False
-        self.found = 0  # tokens of the prompt that were in the KV cache, where the engine tells before the end
+        self.found = 0  # tokens of the prompt that were in the KV cache, where the engine tells that early
 
     def chat(
         self,

@@ -7,13 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines.protocol import Engine
-from qwen_cli.errors import EngineError, ModelError
+from qwen_cli.errors import EngineError, ModelError, UsageError
 from qwen_cli.serve.lanes import Lanes
 
 if TYPE_CHECKING:
+    from qwen_cli.engines.embedding import Embedder
     from qwen_cli.models.reference import Weights
 
 _CLOSE_SECONDS = 30.0
@@ -71,6 +73,7 @@ class Residents:
         self._parallel, self._max_queue, self._keep = parallel, max_queue, keep
         self._notice = notice
         self._loaded: dict[str, Resident] = {}
+        self._embedders: dict[str, tuple[Embedder, float]] = {}  # with the time of their last use
         self._known: dict[str, Wanted] = {}
         self._lock = threading.RLock()  # of the two above
         self._loading = threading.Lock()  # one model loads at a time: two might not fit
@@ -153,16 +156,42 @@ class Residents:
                 self._loaded[wanted.id] = loaded
             return loaded
 
+    def begin(self) -> None:
+        """Load the first model."""
+        if self._embeds(self.first):
+            self.embedder(self.first)
+        else:
+            self.get(self.first)
+
+    def embedder(self, wanted: Wanted) -> Embedder:
+        """The embedding model, loaded if it is not. Raises `UsageError` for one that was trained to write."""
+        from qwen_cli.engines.embedding import Embedder
+        from qwen_cli.engines.loading import resolved
+
+        with self._loading:
+            found, _ = self._embedders.get(wanted.id, (None, 0.0))
+            if found is None:
+                weights = resolved(wanted.settings, self._notice)[0]
+                if self._embeds(wanted):
+                    self._make_room(wanted)
+                found = Embedder(weights)
+            self._embedders[wanted.id] = found, time.time()
+            return found
+
     def all(self) -> list[Resident]:
         with self._lock:
             return list(self._loaded.values())
 
     def drop_idle(self) -> None:
         """Drop what nobody has asked for since `keep`."""
-        if self._keep:
-            for resident in self.all():
-                if resident.idle_seconds > self._keep:
-                    self._drop(resident)
+        if not self._keep:
+            return
+        for resident in self.all():
+            if resident.idle_seconds > self._keep:
+                self._drop(resident)
+        for id, (_, used) in list(self._embedders.items()):
+            if time.time() - used > self._keep:
+                self._embedders.pop(id)[0].close()
 
     def stop(self) -> None:
         """Turn away who waits; what runs goes on."""
@@ -177,6 +206,8 @@ class Residents:
         for resident in self.all():
             resident.lanes.settle(_CLOSE_SECONDS)
             self._drop(resident)
+        while self._embedders:
+            self._embedders.popitem()[1][0].close()
 
     def _drop(self, resident: Resident) -> None:
         with self._lock:
@@ -188,9 +219,16 @@ class Residents:
         from qwen_cli.engines.loading import load
         from qwen_cli.serve import batching
 
+        if self._embeds(wanted):
+            raise UsageError(f"{wanted.label} gives embeddings, it does not write", "name another model")
         self._make_room(wanted)
         engine = load(**{"parallel": self._parallel, **wanted.settings}, notice=notice)
         return batching.resident(wanted, engine, self._parallel, self._max_queue)
+
+    def _embeds(self, wanted: Wanted) -> bool:
+        from qwen_cli.engines import embedding
+
+        return embedding.is_for(Path(dict(wanted.lasting)["path"]))
 
     def _make_room(self, wanted: Wanted) -> None:
         """Drop idle models, the longest idle first, until the weights have room."""

@@ -162,13 +162,16 @@ class TestLoad:
 
     @pytest.mark.parametrize("stream", [True, False])
     def test_nothing_is_computed_for_a_client_that_has_left(self, narrow: Server, stream: bool) -> None:
-        with pytest.raises(httpx.ReadTimeout), httpx.stream(
-            "POST",
-            f"{narrow.url}/v1/completions",
-            json={**LONG, "stream": stream, "max_tokens": 1500},
-            headers=narrow.headers,
-            timeout=httpx.Timeout(20, read=1.5 if not stream else 20),
-        ) as answer:
+        with (
+            pytest.raises(httpx.ReadTimeout),
+            httpx.stream(
+                "POST",
+                f"{narrow.url}/v1/completions",
+                json={**LONG, "stream": stream, "max_tokens": 1500},
+                headers=narrow.headers,
+                timeout=httpx.Timeout(20, read=1.5 if not stream else 20),
+            ) as answer,
+        ):
             for _, _line in zip(range(3), answer.iter_lines(), strict=False):
                 pass
             raise httpx.ReadTimeout("enough")

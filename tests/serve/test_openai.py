@@ -323,7 +323,7 @@ class TestRefusals:
         with pytest.raises(openai.BadRequestError) as refused:
             client.embeddings.create(model="starter", input="hello")
 
-        assert refused.value.code == "model_not_supported"
+        assert "gives no embeddings" in refused.value.message
 
     @pytest.mark.parametrize(
         ("method", "path", "status"), [("GET", "/v1/nothing", 404), ("GET", "/infill", 405)]
