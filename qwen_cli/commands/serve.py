@@ -8,17 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from qwen_cli import config
-from qwen_cli.commands import options
+from qwen_cli.commands import options, serve_engine
 from qwen_cli.commands.opening import say
 from qwen_cli.errors import EngineError, QwenError, UsageError
 
 ADDRESS = "Where, and for whom"
 LOAD = "How much"
+OTHERS = "vLLM and SGLang"
 
 _POLL = 0.1  # seconds
 _KEY = "QWEN_SERVE_KEY"
@@ -28,6 +30,10 @@ _KEY = "QWEN_SERVE_KEY"
 def serve(
     name: Annotated[
         str | None, typer.Argument(help="The model; others are loaded when they are asked for.")
+    ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- FLAGS]", help="With --engine vllm or sglang: more flags for it."),
     ] = None,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen at.", rich_help_panel=ADDRESS)
@@ -77,12 +83,29 @@ def serve(
     daemon: Annotated[
         bool, typer.Option("--daemon", help="Run in the background; `qwen stop` ends it.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the command and stop.", rich_help_panel=OTHERS)
+    ] = False,
+    machine: Annotated[
+        Path | None,
+        typer.Option("--machine", help="Describes the machine (.toml or .json).", rich_help_panel=OTHERS),
+    ] = None,
+    nodes: Annotated[
+        str | None,
+        typer.Option(
+            "--nodes", help="Print commands for so many machines, or host1,host2.", rich_help_panel=OTHERS
+        ),
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="With --nodes: run them, by ssh.", rich_help_panel=OTHERS)
+    ] = False,
     allow_local_urls: options.AllowLocalUrls = False,
     loading: options.Loading = options.Loading(),
 ) -> None:
     """Serve models to programs (OpenAI's API, llama.vim's /infill) and to the other commands.
 
     While it runs, `qwen chat`, `code-fim`, `math` and `vision` use its models and load none of their own.
+    With --engine vllm or sglang that engine is started, with what it needs to be told.
     """
     if name and loading.model:
         raise UsageError("the model is named twice", "leave one out")
@@ -95,6 +118,25 @@ def serve(
         raise UsageError("--no-key and a key exclude each other", "choose one")
     if any(not key.strip() for key in keys):
         raise UsageError("--api-key is empty", "give a key, or leave it out to have one made up")
+    if loading.engine in serve_engine.ENGINES:
+        ours = {"--cors": cors, "--parallel": parallel != 8, "--max-queue": max_queue != 64,
+                "--max-body": max_body != 32, "--keep": keep != 30.0, "--daemon": daemon,
+                "--allow-local-urls": allow_local_urls}  # fmt: skip
+        if wrong := next((flag for flag, given in ours.items() if given), None):
+            raise UsageError(f"{wrong} is not for --engine {loading.engine}", "leave it out")
+        if len(keys) > 1:
+            raise UsageError(f"{loading.engine} takes one key, {len(keys)} were given", "give one")
+        key = None if no_key else "".join(keys)
+        where = serve_engine.Where(
+            host, port, key, machine, nodes, run=run, dry_run=dry_run, extra=tuple(extra or ())
+        )
+        serve_engine.serve(str(loading.engine), name, loading, where)
+        return
+    if extra or dry_run or machine or nodes or run:
+        raise UsageError(
+            "--dry-run, --machine, --nodes, --run and flags after -- are for other engines",
+            "add --engine vllm or --engine sglang",
+        )
     if daemon:
         _in_background()
         return

@@ -1,0 +1,65 @@
+"""Where an engine is on this machine, and whether it is a release that can do what is asked of it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from qwen_cli.errors import EngineError
+from qwen_cli.launch.target import NAMES, EngineName, Target
+
+# Each release that still had dual chunk attention, and its file: gone since vLLM 0.11 (with its older engine)
+# and SGLang 0.5.20.
+LAST_DUAL_CHUNK: dict[EngineName, tuple[str, str]] = {
+    "vllm": ("0.10.2", "attention/backends/dual_chunk_flash_attn.py"),
+    "sglang": ("0.5.19", "srt/layers/attention/dual_chunk_flashattention_backend.py"),
+}
+
+
+@dataclass(frozen=True)
+class Installed:
+    """`program` starts it; `package` is its code, `None` where that was not found."""
+
+    program: Path
+    package: Path | None
+
+
+def find(engine: EngineName) -> Installed | None:
+    """The engine that `$PATH` has, or that stands in this environment."""
+    import sys
+
+    beside = Path(sys.executable).parent
+    found = shutil.which(engine) or shutil.which(engine, path=str(beside))
+    if found is None:
+        return None
+    program = Path(found)
+    places = program.resolve().parent.parent.glob(f"lib*/python3*/site-packages/{engine}")
+    return Installed(program, next(places, None))
+
+
+def required(engine: EngineName) -> Installed:
+    """The same. Raises `EngineError` where it is not installed."""
+    found = find(engine)
+    if found is None:
+        raise EngineError(
+            f"{NAMES[engine]} is not installed",
+            f"run `pip install {engine}` in an environment of its own and put its bin folder on PATH",
+        )
+    return found
+
+
+def check(target: Target, engine: EngineName, found: Installed | None) -> str | None:
+    """A remark on what `target` needs of the engine, where it is not here to be looked at. Raises
+    `EngineError` where it is and has not got it."""
+    if not target.dual_chunk:
+        return None
+    release, file = LAST_DUAL_CHUNK[engine]
+    said = f"{target.name} needs dual chunk attention, which {NAMES[engine]} has up to {release}"
+    if found is None:
+        return said
+    if found.package and not (found.package / file).is_file():
+        raise EngineError(
+            f"{said}, and {found.program} is newer", f"install it apart: pip install '{engine}<={release}'"
+        )
+    return None

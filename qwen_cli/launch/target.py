@@ -1,0 +1,97 @@
+"""What is to be served, as another engine is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from qwen_cli.engines import rope
+from qwen_cli.errors import ModelError, UsageError
+from qwen_cli.models import catalog, described, reference
+from qwen_cli.models.architecture import Architecture
+from qwen_cli.models.described import Described
+
+EngineName: TypeAlias = Literal["vllm", "sglang"]
+NAMES: dict[EngineName, str] = {"vllm": "vLLM", "sglang": "SGLang"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """`place` is what the engine loads: a folder, or a hub id, which it fetches by itself. `name` is what it
+    was asked for by."""
+
+    place: str
+    name: str
+    described: Described
+
+    @property
+    def model(self) -> catalog.Model | None:
+        return self.described.model
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The language model's part of config.json."""
+        config = dict(self.described.config or {})
+        return {**config, **(config.get("text_config") or {})}
+
+    @property
+    def sees(self) -> bool:
+        return bool(self.described.counted.vision)
+
+    @property
+    def dual_chunk(self) -> bool:
+        """Whether it is one of the models that read a million tokens by dual chunk attention (Qwen2.5-1M,
+        arXiv:2501.15383): their config.json says so, as does their family."""
+        family = self.model.family if self.model else ""
+        return "dual_chunk_attention_config" in self.config or family == "qwen2.5-1m"
+
+
+def find(name: str | None, engine: EngineName) -> Target:
+    """The safetensors weights that `name` means, here or at the hub. Raises `UsageError`, `ModelError`."""
+    if not name:
+        raise UsageError(
+            f"{NAMES[engine]} serves one model", f"name it: `qwen serve --engine {engine} qwen3:8b`"
+        )
+    if name.lower().endswith(".gguf"):
+        raise UsageError(
+            f"{NAMES[engine]} is given safetensors here, {name} is GGUF", "name the model or its folder"
+        )
+    try:
+        weights = reference.resolve(name, prefer="safetensors", strict=True, download=False)
+    except ModelError:
+        model = catalog.find(name)
+        repo = model.repo if model else name
+        found = described.describe(repo, prefer="safetensors")
+        if found.engine == "llamacpp":  # only its GGUF is here: that is as published, not what is served
+            found = described.of_model(model) if model else found
+            found = replace(found, stored="bf16", engine="transformers", size=None)
+        return Target(repo, name, found)
+    return Target(str(weights.path), name, described.of_weights(weights))
+
+
+def scaling(target: Target, given: str | None, context: int | None) -> tuple[dict[str, Any] | None, int]:
+    """(rope parameters, longest window) for `--rope-scaling` and `--context`; no parameters where the model's
+    own stand. Raises `UsageError` as `engines.rope.extended` does, and for a context that is too long."""
+    wanted = rope.checked(given)
+    counted, config = target.described.counted, target.config
+    own = config.get("rope_parameters") or config.get("rope_scaling")
+    shape = Architecture(
+        model_type=str((target.described.config or {}).get("model_type", "")),
+        layers=counted.layers,
+        hidden=counted.hidden,
+        query_heads=counted.query_heads,
+        kv_heads=counted.cache.kv_heads,
+        head_dim=counted.cache.head_dim,
+        context=counted.context,
+        rope_scaling=own if own and own.get("rope_type", own.get("type", "default")) != "default" else None,
+    )
+    stretched = rope.extended(shape, wanted, context, target.name)
+    longest = stretched.context or counted.context or 0
+    if context and longest and context > longest:
+        raise UsageError(
+            f"{target.name} was trained for {longest:,} tokens of context, {context:,} were asked for",
+            rope.hint(longest),
+        )
+    if wanted == "none" and own:
+        return {"rope_type": "default"}, longest
+    return (stretched.rope_scaling if wanted == "yarn" and stretched is not shape else None), longest
