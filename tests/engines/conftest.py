@@ -1,4 +1,4 @@
-"""The three engines on the starter's weights, loaded once per test run."""
+"""The engines on the starter's weights, loaded once per test run."""
 
 from __future__ import annotations
 
@@ -80,12 +80,25 @@ def remote(served: Served) -> Iterator[Remote]:
         yield engine
 
 
-@pytest.fixture(params=["llamacpp", "remote", "transformers"])
+@pytest.fixture(params=["llamacpp", "remote", "transformers", "warm"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn."""
     if request.param == "transformers":
         return request.getfixturevalue("transformers_engine")
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def warm(starter_gguf: Path) -> Iterator[Engine]:
+    """The model of a running `qwen serve`, as commands of the same user have it."""
+    from qwen_cli.engines.warm import open_warm
+    from tests.served import serving
+
+    with serving("--context", str(CONTEXT)) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(server.runtime))
+        engine = open_warm({"model": "starter"})
+        assert engine
+        yield engine
 
 
 @pytest.fixture(scope="session")
