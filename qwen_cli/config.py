@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ class Setting:
     secret: bool = False
 
 
+ENDPOINTS = "endpoints"
+"""The one table of the file, which `qwen_cli.endpoints` reads."""
+
 SETTINGS: dict[str, Setting] = {
     s.name: s
     for s in (
@@ -35,8 +38,8 @@ SETTINGS: dict[str, Setting] = {
             "what runs the model",
             choices=("auto", "llamacpp", "transformers", "remote"),
         ),
-        Setting("endpoint", str, "address of an OpenAI-compatible server"),
-        Setting("api_key", str, "key for the endpoint", secret=True),
+        Setting("endpoint", str, "an OpenAI-compatible server: its address, or a name given to it"),
+        Setting("api_key", str, "key for an endpoint that is an address", secret=True),
         Setting("context", int, "context window in tokens", low=256),
         Setting("system", str, "system prompt for chat"),
         Setting(
@@ -94,7 +97,9 @@ def load(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """
     file = path()
     values: dict[str, Any] = {}
-    for name, value in _read(file).items():
+    for name, value in read().items():
+        if name == ENDPOINTS:
+            continue
         try:
             values[name] = check(name, value)
         except UsageError as fault:
@@ -110,17 +115,29 @@ def load(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
 
 def store(name: str, text: str | None) -> Path:
     """Write one setting (`None` removes it), keeping comments and order. Returns the file."""
-    import tomlkit
 
-    file = path()
-    _read(file)  # refuse to touch a file that does not parse
-    try:
-        document = tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()
+    def write(document: Any) -> None:
         if text is None:
             setting(name)
             document.pop(name, None)
         else:
             document[name] = parse(name, text)
+
+    return change(write)
+
+
+def change(edit: Callable[[Any], None]) -> Path:
+    """Have `edit` change the file as a tomlkit document, keeping comments and order. Returns the file.
+
+    It is replaced whole or not at all. Raises `UsageError` for one that does not parse, and what `edit` does.
+    """
+    import tomlkit
+
+    file = path()
+    read()  # refuse to touch a file that does not parse
+    try:
+        document = tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()
+        edit(document)
         file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_name(f"{file.name}.{os.getpid()}.new")
         # The file may hold a key: nobody else may read it, not even for a moment.
@@ -132,7 +149,9 @@ def store(name: str, text: str | None) -> Path:
     return file
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read() -> dict[str, Any]:
+    """The file as it stands; nothing where it is not there. Raises `UsageError`, `QwenError`."""
+    file = path()
     if sys.version_info >= (3, 11):
         import tomllib
     else:

@@ -79,7 +79,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch
 
 
 def test_the_command_hides_the_key(qwen) -> None:
-    assert qwen("config", "set", "api_key", "sesame").returncode == 0
+    refused = qwen("config", "set", "api_key", "sesame")
+    assert refused.returncode == 2
+    assert "in clear" in refused.stderr
+    assert "sesame" not in refused.stderr
+    assert qwen("config", "set", "api_key", "sesame", "--in-clear").returncode == 0
     listed = qwen("config", "list")
     assert "sesame" not in listed.stdout + listed.stderr
     assert "sesame" not in qwen("config", "list", "--json").stdout

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from qwen_cli import config
-from qwen_cli.errors import QwenError
+from qwen_cli.commands import config_endpoint
+from qwen_cli.errors import QwenError, UsageError
 
 app = typer.Typer(help="Read and write settings.", no_args_is_help=True)
+app.add_typer(config_endpoint.app, name="endpoint")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -48,8 +50,20 @@ def get(name: Name, as_json: Json = False) -> None:
 
 
 @app.command("set")
-def set_(name: Name, value: Annotated[str, typer.Argument(help="Its new value.")]) -> None:
+def set_(
+    name: Name,
+    value: Annotated[str, typer.Argument(help="Its new value.")],
+    in_clear: Annotated[
+        bool, typer.Option("--in-clear", help="Write a key into the file, where programs can read it.")
+    ] = False,
+) -> None:
     """Write one setting."""
+    if config.setting(name).secret and not in_clear:
+        raise UsageError(
+            f"{name} would stand in the file in clear",
+            "set QWEN_API_KEY, or name the endpoint: `qwen config endpoint add NAME URL --key-env VARIABLE`;"
+            " --in-clear insists",
+        )
     file = config.store(name, value)
     typer.echo(f"{name} = {_shown(name, value)}  ({file})", err=True)
 

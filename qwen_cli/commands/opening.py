@@ -52,7 +52,11 @@ def open_engine(
     from qwen_cli.ui.waiting import Waiting
 
     wanted = given(settings, loading)
-    with Waiting(f"loading {wanted.get('model') or 'a model'} …") as waiting:
+    doing = f"loading {wanted.get('model') or 'a model'} …"
+    if wanted.get("endpoint"):
+        doing = f"asking {wanted['endpoint']} …"
+        wanted |= _elsewhere(wanted["endpoint"], loading)
+    with Waiting(doing) as waiting:
         if not (loading and loading.no_server) and (engine := _warm(wanted, waiting)):
             return engine
         from qwen_cli.engines.loading import load
@@ -60,9 +64,21 @@ def open_engine(
         return load(
             **wanted,
             agree=lambda label, code: _trusted(label, code, waiting),
-            notice=waiting.say,
+            notice=say if wanted.get("endpoint") else waiting.say,  # a server is waited for later, too
             progress=waiting.progress,
         )
+
+
+def _elsewhere(endpoint: str, loading: Loading | None) -> dict[str, Any]:
+    """What `load` is to be told of the server that `endpoint` means. One with a name has a key of its own and
+    is never sent one that is kept for another."""
+    from qwen_cli import endpoints
+
+    found = endpoints.find(endpoint)
+    if found.name is None:
+        return {}
+    model = (loading.model if loading else None) or found.model
+    return {"endpoint": found.url, "api_key": found.key(), "headers": found.sent(), "model": model}
 
 
 def given(settings: dict[str, Any], loading: Loading | None) -> dict[str, Any]:

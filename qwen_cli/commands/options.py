@@ -23,6 +23,12 @@ def _models(incomplete: str) -> list[str]:
     return [m.name for m in catalog.MODELS if m.name.startswith(incomplete.lower())]
 
 
+def _endpoints(incomplete: str) -> list[str]:
+    from qwen_cli import endpoints
+
+    return [name for name in endpoints.named() if name.startswith(incomplete)]
+
+
 Model = Annotated[
     str | None,
     typer.Option(
@@ -40,7 +46,8 @@ Endpoint = Annotated[
     str | None,
     typer.Option(
         "--endpoint",
-        help="An OpenAI-compatible server; its key comes from QWEN_API_KEY.",
+        help="An OpenAI-compatible server: its address (key from QWEN_API_KEY), or a name of yours.",
+        autocompletion=_endpoints,
     ),
 ]
 Context = Annotated[

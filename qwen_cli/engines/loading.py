@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
-from qwen_cli.engines import quantization, remote_code, rope
+from qwen_cli.engines import computing, quantization, remote_code, rope
 from qwen_cli.engines.device_map import Places, places
 from qwen_cli.engines.protocol import Engine
 from qwen_cli.errors import EngineError, ModelError, UsageError
@@ -25,6 +25,7 @@ def load(
     engine: EngineName = "auto",
     endpoint: str | None = None,
     api_key: str | None = None,
+    headers: Mapping[str, str] | None = None,
     context: int | None = None,
     adapters: Sequence[Path] = (),
     quant: str | None = None,
@@ -47,7 +48,8 @@ def load(
     """Load `model` (an alias, hub id, folder or .gguf file; `None` picks one for this machine).
 
     `engine` "auto" takes `remote` with an `endpoint`, `transformers` for a safetensors folder or where a GPU
-    is present, else `llamacpp`. `context` is in tokens. `notice` receives one-line remarks.
+    is present, else `llamacpp`. `headers` are sent to the endpoint with each request. `context` is in
+    tokens. `notice` receives one-line remarks.
     `quant` is "none", "8bit" or "4bit" (transformers) or a GGUF file type ("q4_k_m"). `dtype`, `device_map`
     ("auto", "cuda:1", a .json file), `max_memory` ("0=10GiB,cpu=20GiB"), `offload_dir` and `attention` are
     for transformers, as is `allow_pickle`, without which weights must be safetensors. Weights with code of
@@ -82,7 +84,7 @@ def load(
         _refuse({"--quant": quant, **ours}, "needs a local engine", "load the model so on the server")
         from qwen_cli.engines.remote import Remote
 
-        return Remote(endpoint, model=model, api_key=api_key)
+        return Remote(endpoint, model=model, api_key=api_key, headers=headers, notice=notice)
     if endpoint:
         raise UsageError(
             f"--engine {engine} runs on this machine, --endpoint elsewhere", "drop one of the two"
@@ -92,6 +94,7 @@ def load(
 
     wanted = places(device_map, max_memory, offload_dir)
     dtype = quantization.dtype(dtype)
+    computing.check_attention(attention)
     weights = _weights(model, engine, quant, allow_pickle, context, wanted, notice, progress)
     scaling = rope.checked(rope_scaling)
     if scaling and (harm := rope.notice(architecture.read(weights.path), scaling, weights.label)):
@@ -153,7 +156,17 @@ def load(
 
 
 # What makes no difference to a model once it is loaded.
-_PASSING = ("agree", "allow_pickle", "api_key", "endpoint", "model", "notice", "parallel", "progress")
+_PASSING = (
+    "agree",
+    "allow_pickle",
+    "api_key",
+    "endpoint",
+    "headers",
+    "model",
+    "notice",
+    "parallel",
+    "progress",
+)
 
 
 def resolved(

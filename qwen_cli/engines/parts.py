@@ -3,7 +3,8 @@
 OpenAI's own are `{"type": "text", "text": …}` and `{"type": "image_url", "image_url": {"url": "data:…"}}`.
 Beside them stand two that hold what is loaded already: `{"type": "image", "image": <PIL image>}` (with
 `min_pixels` and `max_pixels` where they are not the model's own) and `{"type": "video", "video": <Clip>}`,
-with `file` (a path, or an address on the web) where the clip is all of it.
+with `file` (a path, or an address on the web) where the clip is all of it, and `pixels`, those of each frame
+as it is to be seen.
 """
 
 from __future__ import annotations

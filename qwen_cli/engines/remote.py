@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qwen_cli.engines import bare_calls
-from qwen_cli.engines.chat_template import thinking_mode
 from qwen_cli.engines.openai_stream import ThinkTags, ToolCalls, wire_messages
 from qwen_cli.engines.parts import clip_of, is_sent_as_file
 from qwen_cli.engines.protocol import (
-    Capabilities,
     Completion,
     Engine,
     Message,
     Piece,
     Sampling,
     Stream,
-    seeing,
 )
 from qwen_cli.engines.remote_answers import delta, infilled, logprobs
 from qwen_cli.engines.remote_answers import usage as read_usage
-from qwen_cli.engines.server_kinds import KINDS, OTHER, base_url, context_overflow
-from qwen_cli.errors import ContextFull, EndpointError, EngineError, UsageError
+from qwen_cli.engines.remote_faults import NoRoute, faults, message
+from qwen_cli.engines.remote_look import look, names
+from qwen_cli.engines.remote_refusals import refused, remedy
+from qwen_cli.engines.remote_retries import PATIENT, Retries
+from qwen_cli.engines.server_kinds import KINDS, OTHER, base_url
+from qwen_cli.errors import EndpointError, EngineError, UsageError
 
 _STANDARD = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "max_tokens")
 
@@ -39,12 +39,24 @@ class Remote:
     """A model on a server. See `protocol.Engine` for what each method promises.
 
     `endpoint` is the server's address (with or without `/v1`), `model` one that it serves (`None`: its
-    first). Sampling defaults are the server's own. Raises `EndpointError`, `UsageError`.
+    first). `headers` go with each request. `notice` is told of requests that are made again, and of what the
+    server does not take. `patience` is how many seconds it may be silent. Sampling defaults are the server's
+    own. Raises `EndpointError`, `UsageError`.
     """
 
     name = "remote"
 
-    def __init__(self, endpoint: str, *, model: str | None = None, api_key: str | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        notice: Callable[[str], None] = lambda text: None,
+        retries: Retries = PATIENT,
+        patience: float = _READ_SECONDS,
+    ) -> None:
         import openai  # 1 to 2 s of imports that the local engines do not need
 
         self.endpoint = base_url(endpoint)
@@ -52,14 +64,18 @@ class Remote:
         self._client = openai.OpenAI(
             base_url=self.endpoint,
             api_key=api_key or "none",
-            # A prompt sent twice may be computed twice: only look-ups, which change nothing, are repeated.
+            default_headers=dict(headers or {}),
+            # The client's own repeat what failed in the middle of computing, and say nothing.
             max_retries=0,
-            timeout=openai.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
+            timeout=openai.Timeout(patience, connect=min(patience, _CONNECT_SECONDS)),
         )
+        self._notice, self._retries = notice, retries
+        self._refused: list[str] = []  # fields that this server does not take
+        self.served: list[str] = []
         card = self._choose(model)
         self.model = str(card["id"])
         self._kind = KINDS.get(str(card.get("owned_by")), OTHER)
-        self.capabilities = self._look(card)
+        self.capabilities = look(self._kind, card, self.model, self._native)
 
     def chat(
         self,
@@ -162,6 +178,16 @@ class Remote:
     def load_state(self, path: Path) -> bool:
         return False
 
+    @property
+    def server(self) -> str:
+        """What kind of server it is ("vLLM")."""
+        return self._kind.name
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts the tokens of a text."""
+        return self._kind.tokenize is not None
+
     def close(self) -> None:
         self._client.close()
 
@@ -176,9 +202,9 @@ class Remote:
         import openai
 
         try:
-            with self._faults():
-                listed = self._client.with_options(max_retries=2).models.list().data
-        except _NoRoute:
+            with faults(self.endpoint):
+                listed = self._again(lambda: self._client.models.list()).data
+        except NoRoute:
             if wanted is None:
                 raise EndpointError(
                     f"{self.endpoint} lists no models", "name one with --model, or correct --endpoint"
@@ -191,35 +217,14 @@ class Remote:
         cards = [model.model_dump() for model in listed or ()]
         if not cards:
             raise EndpointError(f"{self.endpoint} serves no model", "load one there first")
+        self.served = [str(card["id"]) for card in cards]
         if wanted is None:
             return cards[0]
         for card in cards:
-            if _names(card["id"]) & _names(wanted):
+            if names(card["id"]) & names(wanted):
                 return card
-        served = ", ".join(str(card["id"]) for card in cards[:8]) + (", …" if len(cards) > 8 else "")
+        served = ", ".join(self.served[:8]) + (", …" if len(cards) > 8 else "")
         raise EndpointError(f"{self.endpoint} does not serve {wanted!r}", f"it serves {served}")
-
-    def _look(self, card: Mapping[str, Any]) -> Capabilities:
-        from qwen_cli.models import catalog
-
-        known = catalog.find(self.model)
-        props: Mapping[str, Any] = {}
-        if self._kind.name == "llama.cpp":
-            props = self._native("GET", "/props")
-        context = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx")
-        sees = bool((props.get("modalities") or {}).get("vision")) or (
-            known.vision if known else "vl" in self.model.lower()
-        )
-        return Capabilities(
-            context=int(context) if context else None,
-            thinking=(thinking_mode(props["chat_template"]) if props else known.thinking if known else None),
-            tools=True,
-            fim=known.fim if known else False,
-            render=self._kind.name == "llama.cpp",
-            vision=sees,
-            video_files=sees and self._kind.videos is not None,
-            seeing=seeing(self.model),
-        )
 
     def _chat_request(
         self, messages: Sequence[Message], sampling: Sampling, thinking: bool | int | None
@@ -229,6 +234,11 @@ class Remote:
         request = {"messages": self._wired(messages), **self._settings(sampling)}
         if self._kind.videos and (frames := _frames(messages)):
             request["extra_body"] |= self._kind.videos(frames)
+            if pixels := _pixels(messages):
+                # Qwen3-VL's processor takes all frames together, those before it each (transformers).
+                most = pixels * (frames if self.capabilities.seeing.source_times else 1)
+                size = {"shortest_edge": min(most, pixels), "longest_edge": most}
+                request["extra_body"]["mm_processor_kwargs"] = {"videos_kwargs": {"size": size}}
         if thinking is None:
             return request
         budget = thinking if thinking is not True and thinking > 0 else None
@@ -279,8 +289,10 @@ class Remote:
         usage: Any = None
         generated = 0
         calls, tags = ToolCalls(), ThinkTags()
-        with self._faults():
-            stream = route.create(**request, stream=True, stream_options={"include_usage": True})
+        with faults(self.endpoint):
+            stream = self._create(
+                route, {**request, "stream": True, "stream_options": {"include_usage": True}}
+            )
             try:
                 for chunk in stream:
                     usage = chunk.usage or usage
@@ -311,8 +323,8 @@ class Remote:
 
     def _samples(self, route: Any, request: dict[str, Any]) -> list[Completion]:
         started = time.perf_counter()
-        with self._faults():
-            answer = route.create(**request)
+        with faults(self.endpoint):
+            answer = self._create(route, request)
         seconds = time.perf_counter() - started
         done = []
         for choice in sorted(answer.choices, key=lambda choice: choice.index):
@@ -331,67 +343,55 @@ class Remote:
     def _native(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A route of the server's own, beside `/v1`."""
         root = self.endpoint.removesuffix("/v1")
-        with self._faults():
+        with faults(self.endpoint):
             try:
                 if method == "GET":
-                    return self._client.get(f"{root}{path}", cast_to=dict)
-                return self._client.post(f"{root}{path}", cast_to=dict, body=body)
-            except _NoRoute:
+                    answer = self._again(lambda: self._client.get(f"{root}{path}", cast_to=dict))
+                else:
+                    answer = self._again(lambda: self._client.post(f"{root}{path}", cast_to=dict, body=body))
+                if not isinstance(answer, dict):
+                    raise EngineError(f"{self.endpoint} does not answer {path} in JSON", "update the server")
+                return answer
+            except NoRoute:
                 raise EngineError(f"{self.endpoint} has no {path}", "update the server") from None
         raise AssertionError("unreachable")
 
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """The client's exceptions as ours."""
-        import httpx
+    def _again(self, ask: Callable[[], Any]) -> Any:
+        return self._retries.run(ask, lambda why: self._notice(f"{self.endpoint} {why}"))
+
+    def _create(self, route: Any, request: dict[str, Any]) -> Any:
+        """The answer, or the stream before its first piece. A field that the server does not take is left
+        out, or put as it takes it, and that is told once."""
         import openai
 
-        try:
-            yield
-        except (openai.APIConnectionError, httpx.TransportError) as error:
-            cause = error.__cause__ or error
-            raise EndpointError(
-                f"cannot reach {self.endpoint}: {cause}", "check that the server runs and --endpoint"
-            ) from error
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise EndpointError(
-                f"{self.endpoint} refuses the API key", "set QWEN_API_KEY, or api_key with `qwen config`"
-            ) from error
-        except openai.NotFoundError as error:
-            raise _NoRoute(f"{self.endpoint} answers: {_message(error)}", "check --endpoint") from error
-        except openai.APIStatusError as error:
-            message = _message(error)
-            if overflow := context_overflow(message, error.body):
-                raise ContextFull(*overflow) from error
-            raise EndpointError(f"{self.endpoint} answers {error.status_code}: {message}") from error
-        except openai.APIError as error:
-            raise EndpointError(f"{self.endpoint} answers: {error.message}") from error
-        except json.JSONDecodeError as error:
-            raise EndpointError(f"{self.endpoint} does not answer in JSON", "check --endpoint") from error
-
-
-class _NoRoute(EndpointError):
-    """The server does not know the address."""
+        field: str | None
+        for field in self._refused:
+            request = refused(field, request)[0]
+        while True:
+            try:
+                return self._again(partial(route.create, **request))
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                field = remedy(message(error), request)
+                if field is None:
+                    raise
+                request, told = refused(field, request)
+                if field not in self._refused:
+                    self._refused.append(field)
+                    self._notice(f"{self.endpoint} {told}")
 
 
 def _frames(messages: Sequence[Message]) -> int:
     """The most frames that are to be seen of a video which is sent as a file; 0 without one."""
+    return max((len(clip_of(part).indices) for part in _files(messages)), default=0)
+
+
+def _pixels(messages: Sequence[Message]) -> int:
+    """The most pixels that are to be seen of a frame of one; 0 where that is the server's to choose."""
+    return max((part.get("pixels", 0) for part in _files(messages)), default=0)
+
+
+def _files(messages: Sequence[Message]) -> list[Mapping[str, Any]]:
+    """Videos that are sent as files."""
     contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
     parts = [part for content in contents for part in content if part.get("type") == "video"]
-    return max((len(clip_of(part).indices) for part in parts if is_sent_as_file(part)), default=0)
-
-
-def _names(model: str) -> set[str]:
-    """What a served model may be called: its id, its hub id by our alias, the name of its file."""
-    from qwen_cli.models import catalog
-
-    known = catalog.find(model)
-    names = {model, Path(model).name, Path(model).name.removesuffix(".gguf")}
-    return {name.lower() for name in names | ({known.repo} if known else set())}
-
-
-def _message(error: Any) -> str:
-    """The server's own words, on one line."""
-    body = error.body
-    text = body.get("message") if isinstance(body, Mapping) else None
-    return " ".join(str(text or error.message).split())[:500]
+    return [part for part in parts if is_sent_as_file(part)]

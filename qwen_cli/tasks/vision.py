@@ -195,7 +195,7 @@ def _film(item: Film, sees: Capabilities, detail: Detail) -> Plan:
     else:
         clip, size = video.planned(item.path, fps=detail.rate, start=detail.start, end=detail.end, **budget)
         if detail.start is None and detail.end is None:
-            part["file"] = item.address or item.path
+            part |= {"file": item.address or item.path, "pixels": size[0] * size[1]}
     height, width = size
     count = len(clip.indices) + len(clip.indices) % 2
     look = Look(item.name, part, (width, height), (clip.width, clip.height), 0, count)

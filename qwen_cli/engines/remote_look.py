@@ -1,0 +1,77 @@
+"""What a server can do, found by asking it; what it does not tell is known of the model, or is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from qwen_cli.engines.chat_template import thinking_mode
+from qwen_cli.engines.protocol import Capabilities, seeing
+from qwen_cli.engines.remote_faults import KeyRefused
+from qwen_cli.engines.server_kinds import ServerKind
+from qwen_cli.errors import EngineError
+
+Ask: TypeAlias = Callable[[str, str, Mapping[str, Any] | None], dict[str, Any]]
+"""(method, path, body) of a route beside `/v1`."""
+
+
+def look(kind: ServerKind, card: Mapping[str, Any], model: str, ask: Ask) -> Capabilities:
+    """What `model` can do, whose entry in the list of models is `card`."""
+    from qwen_cli.models import catalog
+
+    known = catalog.find(model)
+    told = _told(kind, model, ask)
+    context = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx")
+    thinking: Literal["switch", "always"] | None = known.thinking if known else None
+    if "chat_template" in told:
+        thinking = thinking_mode(told["chat_template"])
+    elif told.get("thinking") is not None and known is None:
+        thinking = "switch" if told["thinking"] else None
+    sees = told.get("vision")
+    if sees is None:
+        sees = known.vision if known else "vl" in model.lower()
+    return Capabilities(
+        context=int(context) if context else None,
+        thinking=thinking,
+        tools=told.get("tools") is not False,
+        fim=known.fim if known else False,
+        render=kind.name == "llama.cpp",
+        vision=sees,
+        video_files=sees and kind.videos is not None,
+        seeing=seeing(model),
+    )
+
+
+def _told(kind: ServerKind, model: str, ask: Ask) -> dict[str, Any]:
+    """`vision`, `tools`, `thinking`, `chat_template`, those of them that the server tells."""
+    try:
+        if kind.name == "llama.cpp":  # tools/server/README.md
+            props = ask("GET", "/props", None)
+            # A text model may be a vision model that was started without its projector.
+            sees = (props.get("modalities") or {}).get("vision")
+            return {"vision": sees, "chat_template": props["chat_template"]}
+        if kind.name == "SGLang":  # srt/entrypoints/http_server.py; older releases have the second alone
+            try:
+                info = ask("GET", "/model_info", None)
+            except EngineError:
+                info = ask("GET", "/get_model_info", None)
+            return {"vision": info.get("has_image_understanding")}
+        if kind.name == "Ollama":  # docs/api.md, "Show Model Information"
+            can = ask("POST", "/api/show", {"model": model}).get("capabilities")
+            if can is not None:
+                return {"vision": "vision" in can, "tools": "tools" in can, "thinking": "thinking" in can}
+    except KeyRefused:
+        raise
+    except EngineError:  # an older release, or a proxy that lets /v1 pass alone
+        pass
+    return {}
+
+
+def names(model: str) -> set[str]:
+    """What a served model may be called: its id, its hub id by our alias, the name of its file."""
+    from qwen_cli.models import catalog
+
+    known = catalog.find(model)
+    found = {model, Path(model).name, Path(model).name.removesuffix(".gguf")}
+    return {name.lower() for name in found | ({known.repo} if known else set())}
