@@ -84,6 +84,9 @@ COMMANDS: Mapping[str, Command] = {
     "quit": Command(quit_),
 }
 
+# What other programs call them.
+_ALSO = {"exit": "quit", "bye": "quit", "?": "help"}
+
 
 def is_command(line: str) -> bool:
     """Whether `line` is for us. "/usr/bin is full" and a pasted "// comment" are for the model."""
@@ -106,7 +109,7 @@ def words(talk: Talk) -> dict[str, Word]:
 
 
 def _find(name: str) -> Command:
-    lower = name.lower()
+    lower = _ALSO.get(name.lower(), name.lower())
     if lower in COMMANDS:
         return COMMANDS[lower]
     near = difflib.get_close_matches(lower, COMMANDS, n=1, cutoff=0.4)

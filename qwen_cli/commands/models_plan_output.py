@@ -174,9 +174,9 @@ def best_lines(best: Mapping[str, Plan]) -> list[tuple[str, str]]:
 
 
 def _size(plan: Plan) -> str:
-    """Parameters as the names of the models give them: 30.5B-A3.35B."""
+    """Parameters as the names of the models give them: 30.5B-A3.4B."""
     whole = count(plan.parameters, None)
-    return whole if plan.active == plan.parameters else f"{whole}-A{count(plan.active, None)}"
+    return whole if plan.active == plan.parameters else f"{whole}-A{plan.active / 1e9:.2g}B"
 
 
 def _active(plan: Plan, found: Described) -> str:

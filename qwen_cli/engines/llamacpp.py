@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-import json
 import tempfile
-import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines import bare_calls, kv_file, llamacpp_load, rope
 from qwen_cli.engines import llamacpp_requests as requests
 from qwen_cli.engines.chat_template import thinking_mode
+from qwen_cli.engines.llamacpp_slot import Slot
 from qwen_cli.engines.openai_stream import ToolCalls
 from qwen_cli.engines.protocol import (
     Capabilities,
@@ -30,7 +28,7 @@ from qwen_cli.engines.protocol import (
     seeing,
 )
 from qwen_cli.engines.sampling import effective, recommended
-from qwen_cli.errors import EngineError, RequestRefused
+from qwen_cli.errors import EngineError
 from qwen_cli.models import architecture
 
 if TYPE_CHECKING:
@@ -45,9 +43,6 @@ _FIRST_SLOT = 0  # the conversation's: pinned, so that its prefix is found again
 # Fewest tokens in a row that are worth moving in the cache: llama.vim's recommendation (`--cache-reuse 256`).
 _SHIFTED = 256
 
-# How long a cancelled stream waits for llama.cpp to stop. A decode step takes less; a prefill batch may take
-# longer, and then it ends in the background and the next request waits for it.
-_CANCEL_SECONDS = 0.5
 _CLOSE_SECONDS = 10.0  # a step on a machine that is busy with other things
 
 
@@ -97,26 +92,24 @@ class LlamaCpp:
             logprobs=True,
         )
         self._parallel = parallel
-        self._slot = _FIRST_SLOT
         self._files = (weights.path, tuple(adapters))
-        self._key = llamacpp_load.new_key()
-        self._worker: threading.Thread | None = None
-        self._cancelled = threading.Event()
         self.shift_cache = False
         self.found = 0  # tokens of the latest prompt that were in the KV cache, told as soon as it is read
         self._slots = tempfile.TemporaryDirectory(prefix="qwen-kv-")
-        self._server = llamacpp_load.start(
+        key = llamacpp_load.new_key()
+        server = llamacpp_load.start(
             weights,
             context=self.capabilities.context or 0,
             adapters=adapters,
             threads=threads,
             parallel=parallel,
             slots=Path(self._slots.name),
-            key=self._key,
+            key=key,
             chat_template=chat_template,
             draft=draft,
             rope=shape.rope_scaling if rope_scaling else None,
         )
+        self._slot = Slot(server, key, _FIRST_SLOT)
 
     def chat(
         self,
@@ -129,7 +122,6 @@ class LlamaCpp:
     ) -> Stream:
         request = {
             **self._chat_request(messages, sampling, thinking),
-            "id_slot": self._slot,
             **({"tools": list(tools), "parallel_tool_calls": True} if tools else {}),
         }
         if schema is not None:
@@ -140,7 +132,7 @@ class LlamaCpp:
         return bare_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
 
     def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
-        request = {**self._completion_request(prompt, sampling), "id_slot": self._slot}
+        request = self._completion_request(prompt, sampling)
         if self.shift_cache:
             request["n_cache_reuse"] = _SHIFTED
         return self._stream("handle_completions", request)
@@ -149,12 +141,12 @@ class LlamaCpp:
         body: dict[str, Any] = {"messages": requests.turns(messages)}
         if thinking is not None and self.capabilities.thinking is not None:
             body["chat_template_kwargs"] = {"enable_thinking": bool(thinking)}
-        return str(self._http("POST", "/apply-template", body)["prompt"])
+        return str(self._slot.http("POST", "/apply-template", body)["prompt"])
 
     def interrupt(self) -> None:
         """End the running stream from another thread, also while it reads the prompt: closing a generator
         is up to the thread that waits in it. Without a running stream nothing happens."""
-        self._cancelled.set()
+        self._slot.cancel()
 
     def sample(
         self,
@@ -175,7 +167,7 @@ class LlamaCpp:
             batch = min(n - len(done), self._parallel)
             # llama.cpp gives the i-th sample of a request the seed plus i: the next request goes on there.
             seed = {"seed": sampling.seed + len(done)} if sampling.seed is not None else {}
-            done += self._samples(handler, {**request, **seed, "id_slot": self._slot, "n": batch}, batch)
+            done += self._samples(handler, {**request, **seed, "n": batch}, batch)
         return done
 
     def count_tokens(
@@ -183,32 +175,31 @@ class LlamaCpp:
     ) -> int:
         if isinstance(prompt, str):
             body = {"content": prompt, "add_special": True, "parse_special": True}
-            return len(self._http("POST", "/tokenize", body)["tokens"])
+            return len(self._slot.http("POST", "/tokenize", body)["tokens"])
         body = {"messages": requests.turns(prompt)} | ({"tools": list(tools)} if tools else {})
-        return int(self._http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
+        return int(self._slot.http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         views: list[Engine] = []
         # llama.cpp gives the samples of one request a copy of its prompt, and drops it with them.
-        copied = warm and n > 1 and self._slot_action("save")["n_saved"]
+        copied = warm and n > 1 and self._slot.act("save")["n_saved"]
         for slot in range(min(n, self._parallel)):
             view = copy.copy(self)
-            view._slot = slot
-            view._worker, view._cancelled = None, threading.Event()
-            if copied and slot != self._slot:
+            view._slot = self._slot.another(slot)
+            if copied and slot != self._slot.number:
                 with suppress(EngineError):  # no room for so many: it begins with nothing
-                    view._slot_action("restore")
+                    view._slot.act("restore")
             views.append(view)
         return views
 
     def copy_state(self, other: LlamaCpp) -> None:
         """Begin with a copy of the KV cache of `other`, a lane of the same model. Neither may run; of all
         lanes only one at a time may do this, save or load. Raises `EngineError` where there is no room."""
-        if other._slot_action("save")["n_saved"]:
-            self._slot_action("restore")
+        if other._slot.act("save")["n_saved"]:
+            self._slot.act("restore")
 
     def save_state(self, path: Path) -> bool:
-        saved = self._slot_action("save")
+        saved = self._slot.act("save")
         if not saved["n_saved"]:
             return False
         kv_file.seal(Path(self._slots.name) / "state", path, kv_file.fingerprint(*self._files))
@@ -221,25 +212,26 @@ class LlamaCpp:
         link.unlink(missing_ok=True)
         link.symlink_to(path.resolve())
         try:
-            return bool(self._slot_action("restore")["n_restored"])
+            return bool(self._slot.act("restore")["n_restored"])
         except EngineError:  # longer than this context
             return False
         finally:
             link.unlink(missing_ok=True)
 
     def close(self) -> None:
-        self._cancelled.set()
+        slot = self._slot
+        slot.cancel()
         try:
-            if self._worker is not None:
-                self._worker.join(_CLOSE_SECONDS)
-            elif self._server is not None:
+            if slot.used:
+                slot.wait(_CLOSE_SECONDS)
+            elif slot.server is not None:
                 # The destructor waits for ever for a loop that has not begun: an answer says that it has.
                 with suppress(EngineError):
-                    self._slot_action("erase")
+                    slot.act("erase")
         finally:  # also after a second Ctrl-C
-            if self._worker is not None and self._worker.is_alive():
-                llamacpp_load.abandon(self._server)
-            self._server = None  # its destructor stops the loop and frees the weights
+            if slot.busy:
+                llamacpp_load.abandon(slot.server)
+            slot.server = None  # its destructor stops the loop and frees the weights
             self._slots.cleanup()
 
     def __enter__(self) -> LlamaCpp:
@@ -265,7 +257,7 @@ class LlamaCpp:
         started = time.perf_counter()
         first: float | None = None
         calls = ToolCalls()
-        for moment, chunk in self._run(handler, request):
+        for moment, chunk in self._slot.stream(handler, request):
             if "prompt_progress" in chunk:
                 self.found = chunk["prompt_progress"]["cache"]
             if "prompt_progress" in chunk or not chunk["choices"]:
@@ -289,7 +281,7 @@ class LlamaCpp:
         texts, thoughts = [""] * n, [""] * n
         logprobs: list[list[float]] = [[] for _ in range(n)]
         usages = [Usage()] * n
-        for moment, chunk in self._run(handler, request):
+        for moment, chunk in self._slot.stream(handler, request):
             if "prompt_progress" in chunk or not chunk["choices"]:
                 continue
             first = first or moment
@@ -303,72 +295,6 @@ class LlamaCpp:
                 usages[index] = requests.usage(choice, chunk, request, first - started, moment - first)
         means = [sum(values) / len(values) if values else None for values in logprobs]
         return [Completion(*parts) for parts in zip(texts, thoughts, usages, means, strict=True)]
-
-    def _run(
-        self, handler: str, request: dict[str, Any]
-    ) -> Generator[tuple[float, dict[str, Any]], None, None]:
-        """Chunks of llama.cpp's answer with the moment each came; closing it cancels the computation.
-
-        The call into llama.cpp blocks, so it has a thread of its own. Its callback stops the computation by
-        returning True: after the running decode step, or the running prefill batch.
-        """
-        self._settle()
-        chunks: SimpleQueue[tuple[float, dict[str, Any]] | Exception | None] = SimpleQueue()
-        cancelled = self._cancelled = threading.Event()
-
-        def on_chunk(chunk: dict[str, Any]) -> bool:
-            chunks.put((time.perf_counter(), chunk))
-            return cancelled.is_set()
-
-        server = self._server
-
-        def work() -> None:
-            try:
-                getattr(server, handler)(request, on_chunk)
-            except Exception as error:  # carried to the caller's thread
-                chunks.put(error)
-            chunks.put(None)
-
-        self._worker = threading.Thread(target=work, name="llama.cpp", daemon=True)
-        self._worker.start()
-        try:
-            while (item := chunks.get()) is not None:
-                if isinstance(item, Exception):
-                    raise RequestRefused(f"llama.cpp refused the request: {item}") from item
-                if "error" in item[1]:
-                    raise requests.fault(item[1]["error"])
-                yield item
-        finally:
-            cancelled.set()
-            self._worker.join(_CANCEL_SECONDS)
-
-    def _settle(self) -> None:
-        """Wait for the end of a cancelled computation: one stream at a time uses the slots."""
-        if self._worker is not None:
-            self._worker.join()
-
-    def _slot_action(self, action: str) -> dict[str, Any]:
-        self._settle()
-        return self._http("POST", f"/slots/{self._slot}?action={action}", {"filename": "state"})
-
-    def _http(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What only llama.cpp's listener offers: tokenizing, properties, slots."""
-        import http.client  # 15 ms, not needed for a first token
-
-        host, port = self._server.listening_address.removeprefix("http://").split(":")
-        connection = http.client.HTTPConnection(host, int(port))
-        try:
-            headers = {"Authorization": f"Bearer {self._key}"}
-            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-            response = connection.getresponse()
-            answer: dict[str, Any] = json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise EngineError(f"llama.cpp did not answer {path}: {error}") from error
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise requests.fault(answer["error"])
-        return answer
 
 
 def _named(weights: Weights, shape: architecture.Architecture) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines import adapters as lora
-from qwen_cli.engines import allocator, device_map, quantization
+from qwen_cli.engines import allocator, computing, device_map, quantization
 from qwen_cli.engines import rope as positions
 from qwen_cli.engines.device_map import Places
 from qwen_cli.errors import EngineError, UsageError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from qwen_cli.models.architecture import Architecture
     from qwen_cli.models.reference import Weights
 
-ATTENTION = ("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3")
 MIN_CONTEXT = 4_096  # tokens; a default below this serves nobody, even where memory is short
 
 
@@ -57,11 +56,12 @@ def model(
     `rope`. Raises `EngineError`, `UsageError`.
 
     `dtype` is a name of `quantization.DTYPES`, `quant` one of `quantization.BITS`, `attention` one of
-    `ATTENTION`. `allow_pickle` takes weights that are no safetensors too, read without running anything of
-    theirs (torch.load's weights_only). `notice` receives one-line remarks. `kind` gives the class for a
-    config where the weights are of none that the library knows.
+    `computing.ATTENTION`. `allow_pickle` takes weights that are no safetensors too, read without running
+    anything of theirs (torch.load's weights_only). `notice` receives one-line remarks. `kind` gives the class
+    for a config where the weights are of none that the library knows.
     """
     name = quantization.dtype(dtype)
+    computing.check_attention(attention)
     for adapter in adapters:
         lora.check(adapter)
     with quiet(), _one_line_faults(weights.label):
@@ -75,11 +75,13 @@ def model(
         if rope:
             positions.scale(config, rope)
         auto = (kind or _auto_class)(config)
-        where = places.map or ("auto" if torch.cuda.is_available() else {"": _best_device(torch)})
+        where = places.map or ("auto" if torch.cuda.is_available() else {"": computing.best_device(torch)})
         if isinstance(where, dict):
             where = _checked(where, auto, config)
-        place = _computing(where, torch)
-        number = _dtype(torch, name, place, quantized=_published(config, weights.label, quant, place, torch))
+        place = computing.kind_of_device(where, torch)
+        number = computing.dtype_for(
+            torch, name, place, quantized=_published(config, weights.label, quant, place, torch)
+        )
         if quant != "none" and place == "cpu":
             notice(quantization.slow(quant, weights))
         loaded, report = auto.from_pretrained(
@@ -90,7 +92,7 @@ def model(
             max_memory=places.memory,
             offload_folder=places.offload,
             quantization_config=quantization.in_bits(quant, number) if quant != "none" else None,
-            attn_implementation=_attention(attention, place, number, torch),
+            attn_implementation=computing.attention(attention, place, number, torch),
             local_files_only=True,
             trust_remote_code=trust_remote_code,
             use_safetensors=None if allow_pickle else True,
@@ -207,20 +209,6 @@ def _auto_class(config: Any) -> Any:
     return AutoModelForCausalLM
 
 
-def _best_device(torch: Any) -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _computing(where: str | Mapping[str, device_map.Device], torch: Any) -> str:
-    """The kind of device that computes: what is on the disk, or in memory beside a GPU, is moved to it."""
-    if isinstance(where, str):
-        return _best_device(torch)
-    kinds = {"cuda" if isinstance(device, int) else device for device in where.values()}
-    return next((kind for kind in ("cuda", "mps") if kind in kinds), "cpu")
-
-
 def _checked(where: dict[str, device_map.Device], auto: Any, config: Any) -> dict[str, device_map.Device]:
     """`where` as accelerate takes it. Raises `UsageError` where it does not go with the model of `config`."""
     if set(where) == {""}:
@@ -246,48 +234,6 @@ def _published(config: Any, label: str, quant: str, place: str, torch: Any) -> b
             f"Leave --quant {quant} out",
         )
     return True
-
-
-def _dtype(torch: Any, name: str, device: str, *, quantized: bool) -> Any:
-    """`name`, or what is fastest and right. Quantised checkpoints say themselves.
-
-    On a CPU decoding waits for memory, so half the bytes are twice the speed (starter on two AVX2 cores:
-    bfloat16 9.6 tok/s, float32 4.3); float16 has no fast kernels there. GPUs before Ampere have no bfloat16.
-    """
-    if name != "auto":
-        return getattr(torch, name)
-    if quantized:
-        return "auto"
-    if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.float16
-    return torch.bfloat16
-
-
-def _attention(name: str, device: str, dtype: Any, torch: Any) -> str:
-    """How attention is computed: `name`, or FlashAttention where its package is installed and can be used
-    (CUDA, 16 bits; version 3 on Hopper, for which it was written), else torch's own.
-
-    Only what is named may be fetched: with the package `kernels`, transformers takes FlashAttention from the
-    hub. Raises `UsageError`, `EngineError`.
-    """
-    from transformers.utils import import_utils
-
-    if name not in ATTENTION:
-        raise UsageError(f"--attention must be {', '.join(ATTENTION)}, got {name!r}")
-    able = device == "cuda" and dtype != torch.float32
-    there = {
-        "flash_attention_2": import_utils.is_flash_attn_2_available,
-        "flash_attention_3": import_utils.is_flash_attn_3_available,
-    }
-    if name == "auto":
-        if able and torch.cuda.get_device_capability() == (9, 0) and there["flash_attention_3"]():
-            return "flash_attention_3"
-        return "flash_attention_2" if able and there["flash_attention_2"]() else "sdpa"
-    if name in there and not able:
-        raise UsageError(f"--attention {name} needs a CUDA device and 16 bits", "Use --attention sdpa")
-    if name in there and not there[name](kernels_fallback_ok=True):
-        raise EngineError(f"--attention {name} is not installed", "Run `pip install kernels`, or use sdpa")
-    return name
 
 
 def _free_memory(device: Any) -> int:

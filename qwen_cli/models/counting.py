@@ -1,47 +1,18 @@
-"""The tensors of a model from its config.json alone: what it has of parameters, and of those for each token.
-
-The shapes are those of transformers' model classes (`models/qwen*/modeling_*.py`); a test builds each class
-on the meta device and compares. Tensors have llama.cpp's names (`gguf.MODEL_TENSORS`), so that one list
-serves for both forms of weights.
-"""
+"""A model taken apart from its config.json alone: its parameters, those that a token uses, what it keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models import config_fields
+from qwen_cli.models import config_fields, tensors
 from qwen_cli.models.memory import Cache
+from qwen_cli.models.tensors import Tensor
 
 # The fields without which nothing can be counted.
 _NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """`copies` matrices of `rows` outputs × `columns` inputs (a vector has one row).
-
-    `used` of the copies take part in a token: fewer than `copies` for routed experts only. `linear` says that
-    transformers has it in an `nn.Linear`, which is what bitsandbytes quantizes. `layer` is the block.
-    """
-
-    name: str
-    rows: int
-    columns: int
-    layer: int = -1
-    copies: int = 1
-    used: int = 1
-    linear: bool = False
-
-    @property
-    def parameters(self) -> int:
-        return self.rows * self.columns * self.copies
-
-    @property
-    def active(self) -> int:
-        return self.rows * self.columns * self.used
 
 
 @dataclass(frozen=True)
@@ -91,7 +62,7 @@ def count(config: Mapping[str, Any], where: str) -> Counted:
         _whole(text, name, where)
     try:
         text["num_experts"] = config_fields.experts(text)
-        vision = tuple(_vision(config)) if config.get("vision_config") is not None else ()
+        vision = tuple(tensors.of_vision(config)) if config.get("vision_config") is not None else ()
         return _counted(config, text, vision)
     except KeyError as missing:
         raise ModelError(f"{where} lacks {missing.args[0]!r}", "it is not a complete configuration") from None
@@ -122,10 +93,10 @@ def _counted(config: Mapping[str, Any], text: Mapping[str, Any], vision: tuple[T
     kinds = layer_kinds(text)
     # Vision models: the whole says whether the table is shared; older files only say it of the text.
     tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
-    sparse = [i for i in range(layers) if _is_sparse(text, i)]
+    sparse = [i for i in range(layers) if tensors.is_sparse(text, i)]
     sees = config.get("vision_config") or {}
     return Counted(
-        tensors=tuple(_text(text, kinds, tied, head_dim, kv_heads)),
+        tensors=tuple(tensors.of_text(text, kinds, tied, head_dim, kv_heads)),
         vision=vision,
         tied=tied,
         cache=Cache(
@@ -145,7 +116,7 @@ def _counted(config: Mapping[str, Any], text: Mapping[str, Any], vision: tuple[T
         experts=text["num_experts"] if sparse else 0,
         active_experts=text["num_experts_per_tok"] if sparse else 0,
         context=text.get("max_position_embeddings"),
-        merged_patch=_side(sees["patch_size"]) * sees["spatial_merge_size"] if vision else None,
+        merged_patch=tensors.side(sees["patch_size"]) * sees["spatial_merge_size"] if vision else None,
     )
 
 
@@ -155,7 +126,7 @@ def layer_kinds(text: Mapping[str, Any]) -> list[str]:
     layers: int = text["num_hidden_layers"]
     if kinds := text.get("layer_types"):
         return list(kinds)
-    if _is_hybrid(text):
+    if tensors.is_hybrid(text):
         every = text.get("full_attention_interval") or 4
         return ["full_attention" if (i + 1) % every == 0 else "linear_attention" for i in range(layers)]
     if not text.get("use_sliding_window") or not text.get("sliding_window"):
@@ -166,18 +137,8 @@ def layer_kinds(text: Mapping[str, Any]) -> list[str]:
     return ["sliding_attention" if i >= first else "full_attention" for i in range(layers)]
 
 
-def _is_hybrid(text: Mapping[str, Any]) -> bool:
-    return text.get("linear_num_value_heads") is not None
-
-
-def _is_sparse(text: Mapping[str, Any], layer: int) -> bool:
-    if not text.get("num_experts") or layer in (text.get("mlp_only_layers") or ()):
-        return False
-    return (layer + 1) % (text.get("decoder_sparse_step") or 1) == 0
-
-
 def _linear_state(text: Mapping[str, Any]) -> dict[str, int]:
-    if not _is_hybrid(text):
+    if not tensors.is_hybrid(text):
         return {}
     key = text["linear_num_key_heads"] * text["linear_key_head_dim"]
     value = text["linear_num_value_heads"] * text["linear_value_head_dim"]
@@ -188,132 +149,3 @@ def _linear_state(text: Mapping[str, Any]) -> dict[str, int]:
         * text["linear_key_head_dim"]
         * text["linear_value_head_dim"],
     }
-
-
-def _text(
-    text: Mapping[str, Any], kinds: list[str], tied: bool, head_dim: int, kv_heads: int
-) -> Iterator[Tensor]:
-    hidden, vocabulary = text["hidden_size"], text["vocab_size"]
-    yield Tensor("token_embd", vocabulary, hidden)
-    for layer, kind in enumerate(kinds):
-        yield Tensor("attn_norm", 1, hidden, layer)
-        yield Tensor("ffn_norm", 1, hidden, layer)
-        if kind == "linear_attention":
-            yield from _linear_attention(text, layer)
-        else:
-            yield from _attention(text, layer, head_dim, kv_heads)
-        yield from _feed_forward(text, layer)
-    yield Tensor("output_norm", 1, hidden)
-    reward = next((name for name in text.get("architectures") or () if name.endswith("RewardModel")), None)
-    if reward:  # modeling_qwen2_rm.py of Qwen2.5-Math-RM and -PRM: two linear layers instead of the output
-        labels = 2 if "Process" in reward else 1
-        for rows, name in ((hidden, "cls"), (labels, "cls_out")):
-            yield Tensor(name, rows, hidden, linear=True)
-            yield Tensor(f"{name}_bias", 1, rows)
-    elif not tied:
-        yield Tensor("output", vocabulary, hidden)
-
-
-def _attention(text: Mapping[str, Any], layer: int, head_dim: int, kv_heads: int) -> Iterator[Tensor]:
-    hidden, kind = text["hidden_size"], text["model_type"]
-    query, key = text["num_attention_heads"] * head_dim, kv_heads * head_dim
-    second = kind.startswith("qwen2")  # biases on queries, keys and values; later ones normalise them instead
-    bias = text.get("qkv_bias", True) if second else text.get("attention_bias", False)
-    # Qwen3-Next and 3.5 gate what attention gives: queries come with as many gates.
-    rows = {"attn_q": query * (2 if _is_hybrid(text) else 1), "attn_k": key, "attn_v": key}
-    for name, count in rows.items():
-        yield Tensor(name, count, hidden, layer, linear=True)
-        if bias:
-            yield Tensor(f"{name}_bias", 1, count, layer)
-    yield Tensor("attn_output", hidden, query, layer, linear=True)
-    if bias and not second:
-        yield Tensor("attn_output_bias", 1, hidden, layer)
-    if not second:
-        yield Tensor("attn_q_norm", 1, head_dim, layer)
-        yield Tensor("attn_k_norm", 1, head_dim, layer)
-
-
-def _linear_attention(text: Mapping[str, Any], layer: int) -> Iterator[Tensor]:
-    """Gated DeltaNet, one token mixer of Qwen3-Next and Qwen3.5."""
-    hidden, heads = text["hidden_size"], text["linear_num_value_heads"]
-    key = text["linear_num_key_heads"] * text["linear_key_head_dim"]
-    value = heads * text["linear_value_head_dim"]
-    yield Tensor("attn_qkv", 2 * key + value, hidden, layer, linear=True)
-    yield Tensor("attn_gate", value, hidden, layer, linear=True)
-    yield Tensor("ssm_ba", 2 * heads, hidden, layer, linear=True)
-    yield Tensor("ssm_out", hidden, value, layer, linear=True)
-    yield Tensor("ssm_conv1d", 2 * key + value, text["linear_conv_kernel_dim"], layer)
-    yield Tensor("ssm_dt_bias", 1, heads, layer)
-    yield Tensor("ssm_a", 1, heads, layer)
-    yield Tensor("ssm_norm", 1, text["linear_value_head_dim"], layer)
-
-
-def _feed_forward(text: Mapping[str, Any], layer: int) -> Iterator[Tensor]:
-    hidden = text["hidden_size"]
-    if not _is_sparse(text, layer):
-        yield from _gated(hidden, _positive(text["intermediate_size"]), layer, "")
-        return
-    experts, used = text["num_experts"], text["num_experts_per_tok"]
-    width = text["moe_intermediate_size"]
-    yield Tensor("ffn_gate_inp", experts, hidden, layer)
-    # transformers stacks experts in one parameter, which is no nn.Linear.
-    yield Tensor("ffn_gate_exps", width, hidden, layer, experts, used)
-    yield Tensor("ffn_up_exps", width, hidden, layer, experts, used)
-    yield Tensor("ffn_down_exps", hidden, width, layer, experts, used)
-    if shared := text.get("shared_expert_intermediate_size"):
-        yield from _gated(hidden, shared, layer, "_shexp")
-        yield Tensor("ffn_gate_inp_shexp", 1, hidden, layer, linear=True)
-
-
-def _gated(hidden: int, width: int, layer: int, suffix: str) -> Iterator[Tensor]:
-    yield Tensor(f"ffn_gate{suffix}", width, hidden, layer, linear=True)
-    yield Tensor(f"ffn_up{suffix}", width, hidden, layer, linear=True)
-    yield Tensor(f"ffn_down{suffix}", hidden, width, layer, linear=True)
-
-
-def _positive(value: Any) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise TypeError(f"{value!r} is no size")
-    return value
-
-
-def _side(patch: Any) -> int:
-    return int(patch[0] if isinstance(patch, (list, tuple)) else patch)
-
-
-def _vision(config: Mapping[str, Any]) -> Iterator[Tensor]:
-    """The vision transformer of Qwen2-VL, 2.5-VL, 3-VL and 3.5 with what joins it to the text model."""
-    eyes, kind = config["vision_config"], config.get("model_type", "")
-    second, plain = kind == "qwen2_vl", kind in ("qwen2_vl", "qwen2_5_vl")
-    width = eyes["embed_dim"] if second else eyes["hidden_size"]
-    out = eyes["hidden_size"] if second else eyes["out_hidden_size"]
-    inner = int(width * eyes.get("mlp_ratio", 4)) if second else eyes["intermediate_size"]
-    merge = eyes["spatial_merge_size"] ** 2
-    pixels = eyes.get("in_channels", eyes.get("in_chans", 3)) * _side(eyes["patch_size"]) ** 2
-    norm = 1 if kind == "qwen2_5_vl" else 2  # RMSNorm has a weight, LayerNorm a bias too
-    yield Tensor("v.patch_embd", width, pixels * _side(eyes.get("temporal_patch_size", 2)))
-    if not plain:
-        yield Tensor("v.patch_embd_bias", 1, width)
-        yield Tensor("v.position_embd", eyes["num_position_embeddings"], width)
-    for layer in range(eyes["depth"]):
-        yield Tensor("v.norms", 2 * norm, width, layer)
-        yield from _biased("v.attn_qkv", 3 * width, width, layer)
-        yield from _biased("v.attn_out", width, width, layer)
-        yield from _biased("v.ffn_up", inner, width, layer)
-        if kind == "qwen2_5_vl":
-            yield from _biased("v.ffn_gate", inner, width, layer)
-        yield from _biased("v.ffn_down", width, inner, layer)
-    stacked = len(eyes.get("deepstack_visual_indexes") or ())
-    # Deep-stack mergers normalise after the patches are merged, so over more values.
-    for merger, normed in (
-        ("v.merger", width),
-        *((f"v.deepstack.{i}", width * merge) for i in range(stacked)),
-    ):
-        yield Tensor(f"{merger}.norm", norm, normed)
-        yield from _biased(f"{merger}.0", width * merge, width * merge)
-        yield from _biased(f"{merger}.2", out, width * merge)
-
-
-def _biased(name: str, rows: int, columns: int, layer: int = -1) -> Iterator[Tensor]:
-    yield Tensor(name, rows, columns, layer, linear=True)
-    yield Tensor(f"{name}_bias", 1, rows, layer)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_cli.errors import DownloadError, ModelError
 from qwen_cli.models import catalog, counting, gguf_header, published, reference, store, weight_formats
-from qwen_cli.models.counting import Counted, Tensor
+from qwen_cli.models.counting import Counted
 from qwen_cli.models.memory import Cache
+from qwen_cli.models.tensors import Tensor
 
 if TYPE_CHECKING:
     from qwen_cli.models.reference import Format, Weights

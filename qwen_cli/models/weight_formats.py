@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.models.counting import Counted, Tensor
+    from qwen_cli.models.counting import Counted
+    from qwen_cli.models.tensors import Tensor
 
 Engine: TypeAlias = Literal["llamacpp", "transformers"]
 

@@ -122,7 +122,7 @@ def test_llamacpp_opens_the_longer_window(starter_gguf: Path) -> None:
         LlamaCpp(weights, context=40_000)
     assert "--rope-scaling yarn" in str(fault.value)
     with LlamaCpp(weights, context=40_960, parallel=1, rope_scaling="yarn") as engine:
-        settings = engine._http("GET", "/props")["default_generation_settings"]
+        settings = engine._slot.http("GET", "/props")["default_generation_settings"]
         assert settings["n_ctx"] == engine.capabilities.context == 40_960
         text = "".join(p.text for p in engine.complete("1, 2, 3, 4,", sampling=Sampling(0.0, max_tokens=6)))
         assert text.startswith(" 5, 6")

@@ -72,23 +72,24 @@ def generated(engine: Transformers, prompt: str, tokens: int, **settings: Any) -
     )
     with torch.inference_mode():
         output = model.generate(**inputs, max_new_tokens=tokens, do_sample=False, **settings)
-    return str(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+    answer = str(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+    return answer.rstrip("�")  # the beginning of a character, which ours holds back
 
 
 class TestGreedyIsGenerate:
     @pytest.mark.parametrize("prompt", PROMPTS)
     def test_of_the_starter(self, transformers_engine: Transformers, prompt: str) -> None:
         turns = [{"role": "user", "content": prompt}]
-        pieces = list(transformers_engine.chat(turns, sampling=Sampling(temperature=0, max_tokens=24)))
-        assert text(pieces) == generated(transformers_engine, prompt, 24, repetition_penalty=1.0)
+        pieces = list(transformers_engine.chat(turns, sampling=Sampling(temperature=0, max_tokens=16)))
+        assert text(pieces) == generated(transformers_engine, prompt, 16, repetition_penalty=1.0)
 
     def test_with_the_penalty_of_its_generation_config(self, transformers_engine: Transformers) -> None:
         turns = [{"role": "user", "content": PROMPTS[1]}]
         penalty = transformers_engine.defaults.repetition_penalty
         assert penalty == 1.1
-        greedy = Sampling(temperature=0, repetition_penalty=penalty, max_tokens=24)
+        greedy = Sampling(temperature=0, repetition_penalty=penalty, max_tokens=16)
         assert text(transformers_engine.chat(turns, sampling=greedy)) == generated(
-            transformers_engine, PROMPTS[1], 24
+            transformers_engine, PROMPTS[1], 16
         )
 
     @pytest.mark.parametrize("architecture", small_models.ARCHITECTURES)
@@ -356,7 +357,7 @@ class TestBadInput:
         ("change", "message"),
         [
             ({"model_type": "qwen99"}, "qwen99"),
-            ({"model_type": "qwen99", "auto_map": {"AutoConfig": "code.Config"}}, "code of its own"),
+            ({"model_type": "qwen99", "auto_map": {"AutoConfig": "code.Config"}}, "contains custom code"),
         ],
     )
     def test_unknown_architecture(self, folder: Path, change: dict[str, Any], message: str) -> None:
@@ -375,7 +376,7 @@ class TestBadInput:
     def test_context_and_dtype_out_of_range(self, folder: Path) -> None:
         with pytest.raises(UsageError, match="trained for 2,048 tokens"):
             Transformers(weights(folder), places=ON_CPU, context=100_000)
-        with pytest.raises(UsageError, match="unknown dtype 'int3'"):
+        with pytest.raises(UsageError, match="--dtype must be auto, bf16, fp16 or fp32, got 'int3'"):
             Transformers(weights(folder), places=ON_CPU, dtype="int3")
 
     def test_bad_schema_and_pictures(self, small: Small) -> None:

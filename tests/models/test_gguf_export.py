@@ -78,10 +78,10 @@ def greedy(engine: Engine) -> list[tuple[str, float]]:
 def test_the_starter_says_the_same_on_both_engines(starter_safetensors: Path, tmp_path: Path) -> None:
     file = gguf_export.to_gguf(starter_safetensors, tmp_path / "starter-f16.gguf", quant="f16")
     with Transformers(
-        Weights("starter", starter_safetensors, "safetensors", None), dtype="fp32", context=256, draft="off"
+        Weights("starter", starter_safetensors, "safetensors", None), dtype="fp32", context=256, draft=None
     ) as engine:
         expected = greedy(engine)
-    with LlamaCpp(Weights("starter", file, "gguf", None), context=256, parallel=1, draft="off") as engine:
+    with LlamaCpp(Weights("starter", file, "gguf", None), context=256, parallel=1, draft=None) as engine:
         found = greedy(engine)
     file.unlink()
     assert len(expected) == 24
