@@ -13,7 +13,7 @@ import typer
 from qwen_cli import config
 from qwen_cli.commands import options
 from qwen_cli.commands.opening import open_engine, say
-from qwen_cli.errors import UsageError
+from qwen_cli.errors import EngineError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Measure a model on tasks with known answers.")
 
@@ -32,6 +32,12 @@ def fim(
     results: Annotated[
         Path | None,
         typer.Option("--results", help="Where results are kept; a run that was stopped goes on from them."),
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            "--parallel", min=1, max=256, help="Tasks in flight at once.", show_default="1, 4 on a server"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one object.")] = False,
     loading: options.Loading = options.Loading(),
@@ -52,13 +58,25 @@ def fim(
         )
         if journal.done:
             say(f"{len(journal.done):,} results are there already: {journal.path}")
-        passed = 0
+        passed, unanswered = 0, []
+        lanes = at_once or (4 if loaded.name == "remote" else 1)
         with Bar(len(tasks)) as bar:
-            for count, result in enumerate(evaluation.evaluate(loaded, tasks, journal.done, mode), 1):  # type: ignore[arg-type]  # checked above
-                if result.id not in journal.done:
+            for count, result in enumerate(
+                evaluation.evaluate(loaded, tasks, journal.done, mode, at_once=lanes),  # type: ignore[arg-type]  # checked above
+                1,
+            ):
+                if result.stop == evaluation.UNANSWERED:
+                    unanswered.append(result)
+                elif result.id not in journal.done:
                     journal.add(result)
                 passed += result.passed
                 bar.show(count, f"{passed} passed")
+    if unanswered:
+        raise EngineError(
+            f"{len(unanswered):,} of {len(tasks):,} tasks got no answer, {unanswered[0].id} first:"
+            f" {unanswered[0].error}",
+            f"run it again, the others are kept in {journal.path}",
+        )
     low, high = evaluation.interval(passed, len(tasks))
     if as_json:
         figures = {

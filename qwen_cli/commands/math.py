@@ -79,7 +79,13 @@ def math(
     ] = None,
     at_once: Annotated[
         int,
-        typer.Option("--parallel", min=1, max=8, help="Problems in flight at once.", rich_help_panel=BATCH),
+        typer.Option(
+            "--parallel",
+            min=1,
+            max=256,
+            help="Problems in flight at once; a server takes many.",
+            rich_help_panel=BATCH,
+        ),
     ] = _AT_ONCE,
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Let the model think first, or not.")

@@ -108,6 +108,17 @@ def vision(
             "--out", help="A line (JSONL) for each input; goes on where it was.", rich_help_panel=BATCH
         ),
     ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            "--parallel",
+            min=1,
+            max=256,
+            help="Inputs asked about at once with --out.",
+            show_default="1, 4 on a server",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The answer and nothing else.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One object with answer and cost.")] = False,
     show: Annotated[
@@ -130,6 +141,8 @@ def vision(
         raise UsageError("--quiet and --json exclude each other", "choose one")
     if start is not None and end is not None and end <= start:
         raise UsageError(f"--end {end:g} is not after --start {start:g}", "change one of them")
+    if at_once and not out:
+        raise UsageError("--parallel is for many inputs", "add --out results.jsonl")
     sources, question = vision_jobs.divided(words or [])
     job = vision_jobs.job(
         question,
@@ -170,7 +183,8 @@ def vision(
                 )
             if out:
                 assert job
-                vision_many.run(loaded, gathering, sources, job, detail, sampling, out)
+                lanes = at_once or (4 if loaded.name == "remote" else 1)
+                vision_many.run(loaded, gathering, sources, job, detail, sampling, out, at_once=lanes)
                 return
             if show is not False and not quiet:
                 picture.show([item.image for item in items if isinstance(item, Picture)], forced=bool(show))

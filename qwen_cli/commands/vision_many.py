@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from qwen_cli.commands.opening import say
 from qwen_cli.errors import EngineError, QwenError, UsageError
-from qwen_cli.tasks import journal, vision, vision_job
+from qwen_cli.tasks import in_flight, journal, vision, vision_job
 from qwen_cli.ui.bar import Bar
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ def run(
     detail: Detail,
     sampling: Sampling,
     out: Path,
+    *,
+    at_once: int = 1,
 ) -> None:
-    """Ask the same of every input that `out` does not have yet. An input that fails is a row with `error`,
-    is tried again the next time, and makes the exit code 1."""
+    """Ask the same of every input that `out` does not have yet, `at_once` of them on engines that can. An
+    input that fails is a row with `error`, is tried again the next time, and makes the exit code 1."""
     from qwen_cli.media import inputs
 
     if job.kind == "events":
@@ -49,8 +52,8 @@ def run(
         say(f"{len(names) - len(left):,} of {len(names):,} are there already: {out}")
     with Bar(len(names)) as bar:
         bar.show(len(names) - len(left), "")
-        for name, looks in _prepared(engine, gathering, left, job, detail):
-            row = {"input": name, "question": asked, **_row(engine, looks, job, sampling)}
+        for name, found in _answers(engine, gathering, left, job, detail, sampling, at_once):
+            row = {"input": name, "question": asked, **found}
             journal.add(out, row)
             rows[name] = row
             bar.show(len([n for n in names if n in rows]), name)
@@ -61,6 +64,31 @@ def run(
     typer.echo(f"{len(names) - len(failed):,} of {len(names):,} answered, in {out}")
     if failed:
         raise typer.Exit(1)
+
+
+def _answers(
+    engine: Engine,
+    gathering: Gathering,
+    names: Sequence[str],
+    job: Job,
+    detail: Detail,
+    sampling: Sampling,
+    at_once: int,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each name with what was answered, as it comes. They are prepared one after another, in order."""
+    prepared = _prepared(engine, gathering, names, job, detail)
+    lanes = engine.lanes(at_once) if at_once > 1 else [engine]
+    if len(lanes) == 1:
+        yield from ((name, _row(engine, looks, job, sampling)) for name, looks in prepared)
+        return
+    turn = threading.Lock()
+
+    def one(lane: Engine, _: str, stopped: in_flight.Stopped) -> tuple[str, dict[str, Any]]:
+        with turn:
+            name, looks = next(prepared)
+        return name, _row(lane, looks, job, sampling)
+
+    yield from in_flight.each(lanes, names, one)
 
 
 def _prepared(

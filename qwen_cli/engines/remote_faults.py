@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from qwen_cli.engines.server_kinds import context_overflow
@@ -19,15 +21,24 @@ class KeyRefused(EndpointError):
     """The server wants another key."""
 
 
+@functools.cache  # and imported once, before there are threads that would do it at the same time
+def transport_errors() -> tuple[type[Exception], ...]:
+    """What a connection fails with: newer releases of the client have httpx2 under them, older ones httpx."""
+    found = []
+    for name in ("httpx", "httpx2"):
+        with suppress(ImportError):
+            found.append(importlib.import_module(name).TransportError)
+    return tuple(found)
+
+
 @contextmanager
 def faults(endpoint: str) -> Iterator[None]:
     """The client's exceptions as ours: `EndpointError`, `NoRoute` for a 404, `ContextFull`."""
-    import httpx
     import openai
 
     try:
         yield
-    except (openai.APIConnectionError, httpx.TransportError) as error:
+    except (openai.APIConnectionError, *transport_errors()) as error:
         cause = error.__cause__ or error
         raise EndpointError(
             f"cannot reach {endpoint}: {cause}", "check that the server runs and --endpoint"

@@ -7,7 +7,9 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from qwen_cli.engines.remote_faults import transport_errors
 
 Answer = TypeVar("Answer")
 
@@ -30,13 +32,13 @@ class Retries:
     def run(self, ask: Callable[[], Answer], tell: Callable[[str], None]) -> Answer:
         """What `ask` returns, asked again where that is safe; `tell` is told of it before each wait. Raises
         what `ask` raised last."""
-        import httpx
         import openai
 
+        transport = transport_errors()
         for attempt in range(self.times + 1):
             try:
                 return ask()
-            except (openai.APIError, httpx.TransportError) as error:
+            except (openai.APIError, *transport) as error:
                 wished = _wished(error)
                 if attempt == self.times or not is_safe(error) or (wished or 0) > self.longest:
                     raise
@@ -57,15 +59,15 @@ def is_safe(error: Exception) -> bool:
     """Whether the same request may be made again: the server was not reached, closed the connection before it
     answered, or said that it could not take the request now. One that was silent for too long may still be
     computing it."""
-    import httpx
     import openai
 
     if isinstance(error, openai.APIStatusError):
         return error.status_code in _STATUSES
-    cause: Any = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
-    if isinstance(cause, httpx.TimeoutException):
-        return isinstance(cause, (httpx.ConnectTimeout, httpx.PoolTimeout))
-    return isinstance(cause, (httpx.NetworkError, httpx.RemoteProtocolError))
+    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+    kinds = {kind.__name__ for kind in type(cause).__mro__}  # httpx and httpx2 call them the same
+    if "TimeoutException" in kinds:
+        return bool(kinds & {"ConnectTimeout", "PoolTimeout"})
+    return bool(kinds & {"NetworkError", "RemoteProtocolError"})
 
 
 def _wished(error: Exception) -> float | None:

@@ -11,11 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from qwen_cli.engines.protocol import Engine
-from qwen_cli.errors import QwenError, UsageError
-from qwen_cli.tasks import fim, journal
+from qwen_cli.errors import EngineError, QwenError, UsageError
+from qwen_cli.tasks import fim, in_flight, journal
 
 # OpenAI's human-eval-infilling gives each program three seconds.
 _WALL_SECONDS = 3.0
+
+UNANSWERED = "unanswered"
+"""How a task ends that the engine failed on: it is not a result of the model."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,16 @@ def load(path: Path) -> list[Task]:
 
 
 def evaluate(
-    engine: Engine, tasks: Sequence[Task], done: Mapping[str, Result], mode: fim.Mode = "auto"
+    engine: Engine,
+    tasks: Sequence[Task],
+    done: Mapping[str, Result],
+    mode: fim.Mode = "auto",
+    *,
+    at_once: int = 1,
 ) -> Iterator[Result]:
-    """Each task's result in order, greedy; those in `done` are not computed again.
+    """A result for each task as it comes, greedy; those in `done` are not computed again and come first.
 
+    `at_once` tasks are in flight on engines that can. One that the engine failed on ends as `UNANSWERED`.
     Raises `SandboxError` on a machine that cannot contain programs.
     """
     import time
@@ -79,15 +88,20 @@ def evaluate(
     from qwen_cli.sandbox import Sandbox
 
     Sandbox().open().close()  # a machine that cannot contain programs says so before the work
-    for task in tasks:
-        if task.id in done:
-            yield done[task.id]
-            continue
+    yield from (done[task.id] for task in tasks if task.id in done)
+
+    def one(lane: Engine, task: Task, stopped: in_flight.Stopped) -> Result:
         started = time.perf_counter()
-        middle = fim.complete(engine, task.hole, mode=mode)
+        try:
+            middle = fim.complete(lane, task.hole, mode=mode)
+        except EngineError as fault:
+            return Result(task.id, "", False, UNANSWERED, str(fault))
         seconds = time.perf_counter() - started
         error = failure(task, middle.text)
-        yield Result(task.id, middle.text, error is None, middle.stop, error, round(seconds, 3))
+        return Result(task.id, middle.text, error is None, middle.stop, error, round(seconds, 3))
+
+    left = [task for task in tasks if task.id not in done]
+    yield from in_flight.each(engine.lanes(at_once) if at_once > 1 else [engine], left, one)
 
 
 def failure(task: Task, middle: str) -> str | None:

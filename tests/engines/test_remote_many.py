@@ -1,0 +1,220 @@
+"""A thousand requests at once on a server that fails one in twenty: nothing is lost, nothing is done twice.
+
+The server is in this process; its latencies are those of a busy one (first words after a log-normal wait,
+then a piece at a time), scaled to a tenth. What a client sees of a failing server is real: requests that are
+refused by status, connections closed without an answer or in the middle of one, silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qwen_cli.engines.remote import Remote
+from qwen_cli.engines.remote_retries import Retries
+from qwen_cli.tasks import journal, math_batch, math_solve
+
+resource = pytest.importorskip("resource")
+
+WAY = math_solve.Way(mode="cot")
+QUICK = Retries(times=4, first=0.05, most=0.4)
+FAULTS = ("503", "429", "dropped", "broken off", "silent")
+
+
+class Busy:
+    """Answers "What is N?" with N, the first once `crowd` requests are there, as from a queue. `faulty` of
+    them fail, each in the way that chance has for it."""
+
+    def __init__(self, faulty: float, crowd: int) -> None:
+        self.faulty, self.crowd = faulty, crowd
+        self._crowded = asyncio.Event()
+        self.seen: Counter[str] = Counter()  # requests of each question
+        self.answered: Counter[str] = Counter()  # those that were answered to the end
+        self.failed: Counter[str] = Counter()
+        self.now = self.most = 0
+        self._chance = random.Random(7)
+        self._loop = asyncio.new_event_loop()
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread.start()
+        ready.wait()
+
+    def close(self) -> None:
+        def end() -> None:
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.call_later(0.1, self._loop.stop)
+
+        self._loop.call_soon_threadsafe(end)
+        self._thread.join()
+
+    def _run(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(
+            asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=2048)
+        )
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        ready.set()
+        self._loop.run_forever()
+        server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lines = head.decode().split("\r\n")
+                lengths = [
+                    line.partition(":")[2] for line in lines if line.lower().startswith("content-length")
+                ]
+                body = await reader.readexactly(int(lengths[0])) if lengths else b""
+                if lines[0].startswith("GET"):
+                    card = {"id": "m", "object": "model", "created": 1, "owned_by": "vllm"}
+                    self._write(writer, "200 OK", {"object": "list", "data": [card]})
+                elif not await self._answer(json.loads(body), writer):
+                    break
+                await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def _write(self, writer: asyncio.StreamWriter, status: str, body: Any, more: str = "") -> None:
+        data = json.dumps(body).encode()
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{more}Content-Length: {len(data)}"
+        writer.write(f"{head}\r\n\r\n".encode() + data)
+
+    async def _answer(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection goes on."""
+        question = body["messages"][-1]["content"].split()[-1].strip("?")
+        self.seen[question] += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        if self.now >= self.crowd:
+            self._crowded.set()
+        try:
+            fault = self._chance.choice(FAULTS) if self._chance.random() < self.faulty else None
+            if fault == "silent" and self.seen[question] > 1:
+                fault = "dropped"  # or it would take as long again
+            if fault:
+                self.failed[fault] += 1
+            if fault in ("503", "429"):
+                status = {"503": "503 Service Unavailable", "429": "429 Too Many Requests"}[fault]
+                self._write(writer, status, {"error": {"message": "busy"}}, "Retry-After: 0.1\r\n")
+                return True
+            if fault == "dropped":
+                return False
+            if fault == "silent":
+                await asyncio.sleep(600)
+                return False
+            await self._crowded.wait()
+            await asyncio.sleep(min(0.5, self._chance.lognormvariate(-2.3, 0.6)))  # a tenth of a second or so
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+            words = ["It ", "is ", f"\\boxed{{{question}}}", "."]
+            for place, word in enumerate(words):
+                self._piece(writer, {"index": 0, "delta": {"content": word}})
+                await writer.drain()
+                await asyncio.sleep(0.01)
+                if fault and place == 1:
+                    return False
+            self._piece(writer, {"index": 0, "delta": {}, "finish_reason": "stop"})
+            self._chunk(writer, b"data: [DONE]\n\n")
+            self._chunk(writer, b"")
+            await writer.drain()
+            self.answered[question] += 1
+            return True
+        finally:
+            self.now -= 1
+
+    def _piece(self, writer: asyncio.StreamWriter, choice: dict[str, Any]) -> None:
+        chunk = {
+            "id": "x",
+            "created": 1,
+            "model": "m",
+            "object": "chat.completion.chunk",
+            "choices": [choice],
+        }
+        self._chunk(writer, f"data: {json.dumps(chunk)}\n\n".encode())
+
+    def _chunk(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+
+@pytest.fixture
+def busy(request: pytest.FixtureRequest) -> Iterator[Busy]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Both ends of a thousand connections are in this process.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    server = Busy(*request.param)
+    yield server
+    server.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def run(
+    server: Busy,
+    out: Path,
+    problems: list[math_batch.Problem],
+    at_once: int,
+    said: list[str],
+    patience: float = 60.0,
+) -> None:
+    """One run of a batch, as of `qwen math --file`: what `out` has without a fault is not asked again."""
+    known = {row["id"]: row for row in journal.read(out)}
+    left = [p for p in problems if "error" in known.get(p.id, {"error": ""})]
+    with Remote(server.url, notice=said.append, retries=QUICK, patience=patience) as engine:
+        for row in math_batch.solve_all(engine, left, WAY, at_once=at_once):
+            journal.add(out, row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("busy", [(0.05, 900)], indirect=True)
+def test_a_thousand_at_once_with_one_in_twenty_failing(busy: Busy, tmp_path: Path) -> None:
+    problems = [math_batch.Problem(str(n), f"What is {n}?", str(n)) for n in range(1000)]
+    out, said = tmp_path / "out.jsonl", []
+    # A thousand requests take the client some seconds of one core, which is no silence of the server's.
+    calm = Busy(0.0, 1)
+    run(calm, tmp_path / "first.jsonl", problems[:5], 5, [])  # and its imports some more
+    started = time.perf_counter()
+    run(calm, tmp_path / "calm.jsonl", problems[:100], 100, [])
+    calm.close()
+    patience = max(3.0, 1000 * (time.perf_counter() - started) / 100)
+    run(busy, out, problems, 1000, said, patience)
+    rows = journal.read(out)
+
+    assert sorted(int(row["id"]) for row in rows) == list(range(1000))  # each once, whatever became of it
+    assert busy.most >= 900
+    assert set(busy.failed) == set(FAULTS)
+    again = busy.failed["503"] + busy.failed["429"] + busy.failed["dropped"]
+    assert len(said) == again  # each is told, and asked again
+    # What has begun to answer, or is silent, may be computed: it is a failure, and is left to the next run.
+    broken = [row for row in rows if "error" in row]
+    assert len(broken) == busy.failed["broken off"] + busy.failed["silent"]
+    assert sum(busy.seen.values()) == 1000 + again
+
+    for _ in range(5):
+        run(busy, out, problems, 1000, said, patience)
+        latest = {row["id"]: row for row in journal.read(out)}
+        if not any("error" in row for row in latest.values()):
+            break
+    assert len(latest) == 1000
+    assert all(row["correct"] for row in latest.values())
+    assert set(busy.answered.values()) == {1}  # nothing that was answered was asked again
+    assert len(busy.answered) == 1000
+
+
+@pytest.mark.parametrize("busy", [(0.0, 12)], indirect=True)
+def test_no_more_are_in_flight_than_was_said(busy: Busy, tmp_path: Path) -> None:
+    problems = [math_batch.Problem(str(n), f"What is {n}?", str(n)) for n in range(60)]
+    run(busy, tmp_path / "out.jsonl", problems, 12, [])
+    assert busy.most == 12
+    assert len(busy.answered) == 60
