@@ -9,9 +9,11 @@ import base64
 import json
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from qwen_cli.engines import parts
 from qwen_cli.engines.openai_stream import BUDGET_MESSAGE, ThinkTags
 from qwen_cli.engines.protocol import Piece, Sampling
 from qwen_cli.engines.remote import Remote
+from qwen_cli.engines.remote_retries import Retries
 from qwen_cli.engines.server_kinds import base_url
 from qwen_cli.errors import ContextFull, EndpointError, EngineError, UsageError
 from qwen_cli.media import video
@@ -41,6 +44,9 @@ class StubServer:
         self.answers: dict[str, tuple[int, dict[str, Any]]] = {}
         self.page: tuple[str, bytes] | None = None  # sent whatever is got
         self.finish = "stop"
+        self.info: dict[str, dict[str, Any]] = {}  # what is got from routes of its own
+        self.first: list[tuple[int, dict[str, Any], dict[str, str]]] = []  # answered before the others
+        self.headers: list[Any] = []
         self.requests: list[tuple[str, dict[str, Any]]] = []
         stub = self
 
@@ -51,22 +57,39 @@ class StubServer:
                 found = self.path == "/v1/models"
                 if stub.page:
                     self.write(200, *stub.page)
+                elif self.path in stub.info:
+                    self.reply(200, stub.info[self.path])
                 else:
                     self.reply(200 if found else 404, {"object": "list", "data": stub.cards} if found else {})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 stub.requests.append((self.path, body))
-                if self.path in stub.answers:
+                stub.headers.append(self.headers)
+                if self.path in stub.info:
+                    self.reply(200, stub.info[self.path])
+                elif stub.first:
+                    status, answer, headers = stub.first.pop(0)
+                    if status:
+                        self.reply(status, answer, headers)
+                    else:
+                        self.close_connection = True
+                elif self.path in stub.answers:
                     self.reply(*stub.answers[self.path])
                 else:
                     self.stream(body)
 
-            def reply(self, status: int, body: dict[str, Any]) -> None:
-                self.write(status, "application/json", json.dumps(body).encode())
+            def reply(
+                self, status: int, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({})
+            ) -> None:
+                self.write(status, "application/json", json.dumps(body).encode(), headers)
 
-            def write(self, status: int, kind: str, data: bytes) -> None:
+            def write(
+                self, status: int, kind: str, data: bytes, headers: Mapping[str, str] = MappingProxyType({})
+            ) -> None:
                 self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -215,6 +238,177 @@ class TestRefusals:
 
         with pytest.raises(EndpointError, match="broke the answer off"):
             list(Remote(stub.url).chat(HELLO))
+
+
+QUICK = Retries(times=3, first=0.01, most=0.02, longest=0.5)
+
+
+def fault(message: str, status: int = 400) -> tuple[int, dict[str, Any], dict[str, str]]:
+    return status, {"error": {"message": message, "type": "invalid_request_error"}}, {}
+
+
+class TestAskingAgain:
+    @pytest.mark.parametrize("status", [0, 408, 409, 429, 502, 503, 504])
+    def test_what_was_not_answered_is_asked_again_and_that_is_told(
+        self, stub: StubServer, status: int
+    ) -> None:
+        """0 is a connection that the server closes."""
+        stub.serve("vllm")
+        said: list[str] = []
+        engine = Remote(stub.url, notice=said.append, retries=QUICK)
+        stub.first = [(status, {}, {})] * 2
+        assert "".join(piece.text for piece in engine.chat(HELLO)) == "Hi"
+        assert len(stub.requests) == 3
+        assert ["asking again in" in line for line in said] == [True, True]
+        assert said[1].endswith("(2 of 3)")
+
+    @pytest.mark.parametrize("status", [400, 404, 413, 500])
+    def test_what_would_fail_again_is_not(self, stub: StubServer, status: int) -> None:
+        stub.serve("vllm")
+        stub.first = [fault("no", status)]
+        with pytest.raises(EndpointError):
+            list(Remote(stub.url, retries=QUICK).chat(HELLO))
+        assert len(stub.requests) == 1
+
+    def test_it_is_given_up(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        stub.first = [fault("busy", 503)] * 9
+        with pytest.raises(EndpointError, match="503: busy"):
+            list(Remote(stub.url, retries=QUICK).chat(HELLO))
+        assert len(stub.requests) == 4
+
+    def test_an_answer_that_has_begun_is_not_asked_for_again(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        stub.finish = None  # type: ignore[assignment]
+        with pytest.raises(EndpointError, match="broke the answer off"):
+            list(Remote(stub.url, retries=QUICK).chat(HELLO))
+        assert len(stub.requests) == 1
+
+    def test_silence_is_not_asked_again(self) -> None:
+        """What is silent may be computing."""
+        with socket.socket() as deaf:
+            deaf.bind(("127.0.0.1", 0))
+            deaf.listen()
+            with pytest.raises(EndpointError, match="timed out"):
+                Remote(f"http://127.0.0.1:{deaf.getsockname()[1]}", patience=0.2, retries=QUICK)
+
+    def test_the_server_says_when(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        said: list[str] = []
+        engine = Remote(stub.url, notice=said.append, retries=QUICK)
+        stub.first = [(429, {}, {"Retry-After": "0.3"})]
+        started = time.perf_counter()
+        list(engine.chat(HELLO))
+        assert time.perf_counter() - started >= 0.3
+        assert "answers 429; asking again in 0.3 s" in said[0]
+        stub.first = [(503, {}, {"Retry-After": "3600"})]
+        with pytest.raises(EndpointError, match="503"):  # an hour is not waited for
+            list(engine.chat(HELLO))
+
+    def test_a_date_is_understood(self) -> None:
+        import email.utils
+
+        import openai
+
+        from qwen_cli.engines.remote_faults import transport_errors
+        from qwen_cli.engines.remote_retries import _wished
+
+        module = __import__(transport_errors()[-1].__module__.partition(".")[0])
+        when = email.utils.formatdate(time.time() + 30, usegmt=True)
+        response = module.Response(
+            503, headers={"Retry-After": when}, request=module.Request("POST", "http://a")
+        )
+        wished = _wished(openai.APIStatusError("no", response=response, body=None))
+        assert wished
+        assert 25 < wished <= 30
+
+
+class TestRefusedFields:
+    @pytest.mark.parametrize(
+        "message",
+        [
+            # TensorRT-LLM, SGLang and others behind pydantic; gateways.
+            "[{'type': 'extra_forbidden', 'loc': ('body', 'top_k'), 'msg': 'Extra inputs'}]",
+            "top_k is not supported by this model",
+            "Unrecognized request argument supplied: top_k",
+        ],
+    )
+    def test_a_field_that_can_be_spared_is_left_out_once_for_all(
+        self, stub: StubServer, message: str
+    ) -> None:
+        stub.serve("vllm")
+        said: list[str] = []
+        engine = Remote(stub.url, notice=said.append)
+        stub.first = [fault(message)]
+        for _ in range(2):
+            list(engine.chat(HELLO, sampling=Sampling(top_k=5, top_p=0.5)))
+        assert ["top_k" in body for _, body in stub.requests] == [True, False, False]
+        assert stub.sent["top_p"] == 0.5
+        assert said == [f"{stub.url}/v1 takes no top_k: draws without it"]
+
+    def test_a_wrong_value_is_the_servers_to_say(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        stub.first = [fault("top_k must be -1 (disable), or at least 1, got -3.")]
+        with pytest.raises(EndpointError, match="top_k must be"):
+            list(Remote(stub.url).chat(HELLO, sampling=Sampling(top_k=5)))
+        assert len(stub.requests) == 1
+
+    def test_a_thinking_budget_is_not_dropped(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        stub.first = [fault("thinking_token_budget is not supported")]
+        with pytest.raises(EndpointError, match="thinking_token_budget"):
+            list(Remote(stub.url).chat(HELLO, thinking=100))
+
+    def test_a_schema_goes_where_the_server_has_it(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        schema = {"type": "object"}
+        said: list[str] = []
+        engine = Remote(stub.url, notice=said.append)
+        stub.first = [
+            fault("response_format of type json_schema is not supported"),
+            fault("structured_outputs: Extra inputs are not permitted"),
+        ]
+        list(engine.chat(HELLO, schema=schema))
+        assert stub.requests[0][1]["response_format"]["json_schema"]["schema"] == schema
+        assert stub.requests[1][1]["structured_outputs"] == {"json": schema}
+        assert (stub.sent["guided_json"], "response_format" in stub.sent) == (schema, False)
+        assert len(said) == 2
+
+    def test_tools_that_the_server_was_not_started_for(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        message = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+        stub.first = [fault(message)]
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+        with pytest.raises(EndpointError, match="tool-call-parser") as told:
+            list(Remote(stub.url).chat(HELLO, tools=[tool]))
+        assert "qwen serve --engine vllm" in str(told.value.hint)
+
+
+class TestWhatIsAsked:
+    """Capabilities that servers tell (their own sources, which `remote_look` names)."""
+
+    @pytest.mark.parametrize("route", ["/model_info", "/get_model_info"])
+    @pytest.mark.parametrize("sees", [True, False])
+    def test_sglang_tells_whether_it_sees(self, stub: StubServer, route: str, sees: bool) -> None:
+        stub.serve("sglang", model="mine")
+        stub.info[route] = {"has_image_understanding": sees, "tool_call_parser": None}
+        can = Remote(stub.url).capabilities
+        assert (can.vision, can.video_files) == (sees, sees)
+
+    def test_ollama_tells_what_the_model_can(self, stub: StubServer) -> None:
+        stub.serve("library", model="mine:8b")
+        stub.info["/api/show"] = {"capabilities": ["completion", "thinking"]}
+        can = Remote(stub.url).capabilities
+        assert (can.vision, can.tools, can.thinking) == (False, False, "switch")
+        stub.info["/api/show"] = {"capabilities": ["completion", "vision", "tools"]}
+        can = Remote(stub.url).capabilities
+        assert (can.vision, can.tools, can.thinking) == (True, True, None)
+
+    def test_headers_and_key_go_with_every_request(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        list(Remote(stub.url, api_key="sesame", headers={"X-Team": "nlp"}).chat(HELLO))
+        assert stub.headers[-1]["X-Team"] == "nlp"
+        assert stub.headers[-1]["Authorization"] == "Bearer sesame"
 
 
 class TestWhatIsSent:
@@ -424,6 +618,27 @@ class TestVideos:
         assert base64.b64decode(data) == part["file"].read_bytes()
         frames = {"video": {"num_frames": len(part["video"].indices)}}
         assert stub.sent.get("media_io_kwargs") == (frames if kind == "vllm" else None)
+
+    def test_the_budget_of_a_frame_is_sent(self, stub: StubServer, part: dict[str, Any]) -> None:
+        self.asked(stub, "vllm", part | {"pixels": 28 * 28 * 64})
+        size = {"shortest_edge": 50_176, "longest_edge": 50_176}
+        assert stub.sent["mm_processor_kwargs"] == {"videos_kwargs": {"size": size}}
+
+    def test_a_server_that_trusts_nobody_looks_as_it_does(
+        self, stub: StubServer, part: dict[str, Any]
+    ) -> None:
+        stub.serve("vllm", model="Qwen/Qwen2.5-VL-7B-Instruct")
+        said: list[str] = []
+        engine = Remote(stub.url, notice=said.append)
+        told = "Per-request {} are disabled by default because they can change … resource usage."
+        stub.first = [fault(told.format("mm_processor_kwargs")), fault(told.format("media_io_kwargs"))]
+        content = [part | {"pixels": 50_176}, {"type": "text", "text": "What happens?"}]
+        list(engine.chat([{"role": "user", "content": content}]))
+        assert not {"mm_processor_kwargs", "media_io_kwargs"} & set(stub.sent)
+        assert [line.partition(": ")[2].split(" by")[0] for line in said] == [
+            "it chooses the size of pictures",
+            "it chooses the frames of a video",
+        ]
 
     def test_an_address_stays_one(self, stub: StubServer, part: dict[str, Any]) -> None:
         address = "https://example.org/film.mp4"

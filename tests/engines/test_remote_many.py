@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from qwen_cli.engines.protocol import Sampling
 from qwen_cli.engines.remote import Remote
 from qwen_cli.engines.remote_retries import Retries
-from qwen_cli.tasks import journal, math_batch, math_solve
+from qwen_cli.tasks import evaluation, fim, journal, math_batch, math_solve
 
 resource = pytest.importorskip("resource")
 
@@ -36,6 +38,8 @@ class Busy:
 
     def __init__(self, faulty: float, crowd: int) -> None:
         self.faulty, self.crowd = faulty, crowd
+        self.model = "m"
+        self.words: list[str] | None = None  # in place of the number
         self._crowded = asyncio.Event()
         self.seen: Counter[str] = Counter()  # requests of each question
         self.answered: Counter[str] = Counter()  # those that were answered to the end
@@ -76,7 +80,7 @@ class Busy:
                 ]
                 body = await reader.readexactly(int(lengths[0])) if lengths else b""
                 if lines[0].startswith("GET"):
-                    card = {"id": "m", "object": "model", "created": 1, "owned_by": "vllm"}
+                    card = {"id": self.model, "object": "model", "created": 1, "owned_by": "somebody"}
                     self._write(writer, "200 OK", {"object": "list", "data": [card]})
                 elif not await self._answer(json.loads(body), writer):
                     break
@@ -93,7 +97,8 @@ class Busy:
 
     async def _answer(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         """Whether the connection goes on."""
-        question = body["messages"][-1]["content"].split()[-1].strip("?")
+        asked = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
+        question = asked.split()[-1].strip("?") if isinstance(asked, str) else str(asked)
         self.seen[question] += 1
         self.now += 1
         self.most = max(self.most, self.now)
@@ -119,14 +124,15 @@ class Busy:
             writer.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
             )
-            words = ["It ", "is ", f"\\boxed{{{question}}}", "."]
+            words = self.words or ["It ", "is ", f"\\boxed{{{question}}}", "."]
+            form: Any = (lambda t: {"text": t}) if "prompt" in body else (lambda t: {"delta": {"content": t}})
             for place, word in enumerate(words):
-                self._piece(writer, {"index": 0, "delta": {"content": word}})
+                self._piece(writer, {"index": 0, **form(word)})
                 await writer.drain()
                 await asyncio.sleep(0.01)
                 if fault and place == 1:
                     return False
-            self._piece(writer, {"index": 0, "delta": {}, "finish_reason": "stop"})
+            self._piece(writer, {"index": 0, **form(""), "finish_reason": "stop"})
             self._chunk(writer, b"data: [DONE]\n\n")
             self._chunk(writer, b"")
             await writer.drain()
@@ -218,3 +224,64 @@ def test_no_more_are_in_flight_than_was_said(busy: Busy, tmp_path: Path) -> None
     run(busy, tmp_path / "out.jsonl", problems, 12, [])
     assert busy.most == 12
     assert len(busy.answered) == 60
+
+
+@pytest.mark.parametrize("busy", [(0.1, 8)], indirect=True)
+def test_pictures_are_asked_about_at_once(
+    busy: Busy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    from qwen_cli.commands import vision_many
+    from qwen_cli.commands.vision_jobs import Gathering
+    from qwen_cli.tasks.vision import Detail
+    from qwen_cli.tasks.vision_job import Job
+
+    busy.model = "Qwen/Qwen2.5-VL-7B-Instruct"
+    busy.words = ["A ", "square."]
+    names = []
+    for number in range(24):
+        names.append(str(tmp_path / f"{number}.png"))
+        Image.new("RGB", (56 + number, 56), (number * 10, 0, 0)).save(names[-1])
+    gathering = Gathering(tmp_path, video=False, allow_local_urls=False)
+    out = tmp_path / "out.jsonl"
+    with Remote(busy.url, retries=QUICK, patience=10.0) as engine:
+        for _ in range(6):  # until what broke off has been asked again
+            try:
+                vision_many.run(
+                    engine, gathering, names, Job("ask", "What?"), Detail(), Sampling(), out, at_once=8
+                )
+                break
+            except typer.Exit:
+                pass
+    rows = journal.read(out)
+    assert [row["input"] for row in rows] == names  # in order
+    assert {row["answer"] for row in rows} == {"A square."}
+    assert busy.most == 8
+    assert set(busy.answered.values()) == {1}
+
+
+@pytest.mark.parametrize("busy", [(0.0, 6)], indirect=True)
+def test_tasks_are_evaluated_at_once(busy: Busy) -> None:
+    busy.model = "Qwen/Qwen2.5-Coder-7B"
+    busy.words = ["    return ", "a + b"]
+    test = "def check(candidate):\n    assert candidate(1, 2) == 3\n"
+    tasks = [
+        evaluation.Task(str(n), fim.Hole(f"# number {n}\ndef add(a, b):\n", "\n", "a.py"), test, "add")
+        for n in range(12)
+    ]
+    with Remote(busy.url, retries=QUICK) as engine:
+        results = list(evaluation.evaluate(engine, tasks, {}, "block", at_once=6))
+    assert sorted(result.id for result in results) == sorted(task.id for task in tasks)
+    assert all(result.passed for result in results), results[0]
+    assert busy.most >= 6  # a completion that a rule has ended is counted a moment longer
+
+
+@pytest.mark.parametrize("busy", [(1.0, 1)], indirect=True)
+def test_a_task_without_an_answer_is_no_result(busy: Busy) -> None:
+    busy.model = "Qwen/Qwen2.5-Coder-7B"
+    task = evaluation.Task("1", fim.Hole("def add(a, b):\n", "\n", "a.py"), "", "add")
+    with Remote(busy.url, retries=Retries(times=0), patience=1.0) as engine:
+        (result,) = evaluation.evaluate(engine, [task], {}, "block", at_once=2)
+    assert result.stop == evaluation.UNANSWERED
+    assert result.error
