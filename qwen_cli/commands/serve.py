@@ -144,11 +144,16 @@ def serve(
     if name:
         settings["model"] = name
     from qwen_cli.commands.opening import given
-    from qwen_cli.serve.process import Plan, serve
+    from qwen_cli.engines.loading import resolved
+    from qwen_cli.ui.waiting import Waiting
 
     wanted = {name: value for name, value in given(settings, loading).items() if name != "endpoint"}
     if wanted.get("engine") == "remote":  # a setting that is for the other commands
         del wanted["engine"]
+    with Waiting(f"looking for {wanted.get('model') or 'a model'} …") as waiting:
+        resolved(wanted, waiting.say, waiting.progress)  # fetched here, where a person sees it
+    from qwen_cli.serve.process import Plan, serve  # 1 s of FastAPI and OpenAI's types
+
     plan = Plan(
         wanted,
         host=host,

@@ -170,7 +170,9 @@ _PASSING = (
 
 
 def resolved(
-    settings: Mapping[str, Any], notice: Callable[[str], None] = lambda text: None
+    settings: Mapping[str, Any],
+    notice: Callable[[str], None] = lambda text: None,
+    progress: Progress | None = None,
 ) -> tuple[Weights, dict[str, Any]]:
     """The weights that `settings` (parameters of `load`) name, and what of the others makes a difference:
     two loads of the same weights with the same of it give the same engine. Raises as `load` does."""
@@ -185,7 +187,7 @@ def resolved(
         given.get("context"),
         wanted,
         notice,
-        None,
+        progress,
     )
     lasting = {name: value for name, value in given.items() if name not in _PASSING}
     lasting["engine"] = "llamacpp" if weights.format == "gguf" else "transformers"

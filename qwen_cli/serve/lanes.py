@@ -198,7 +198,8 @@ class Lanes:
         shared = common(best.said, ticket.prompt)
         if _is_worth_it(shared, ticket.prompt):
             others = [lane for lane in free if lane is not best]
-            if not (self._copy and others and self._is_anothers(best, shared)):
+            again = shared == len(ticket.prompt)  # the same once more: only the old answer goes
+            if again or not (self._copy and others and self._is_anothers(best, shared)):
                 return best if best in free else None
             free = others
         elif mine := [lane for lane in free if ticket.owner and lane.owner == ticket.owner and not lane.said]:

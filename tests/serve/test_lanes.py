@@ -68,6 +68,16 @@ def test_a_conversation_is_gone_on_with_where_it_was() -> None:
     assert lane.engine == 1
 
 
+def test_the_same_prompt_once_more_stays_where_it_was_however_long_its_answer() -> None:
+    copied: list[object] = []
+    queue = lanes(3, copy=lambda source, target: copied.append(target))
+    first = queue.take(Ticket("a", "one question"))
+    queue.give_back(first, "a long answer " * 100)
+
+    assert queue.take(Ticket("a", "one question")) is first
+    assert not copied
+
+
 def test_an_unknown_prompt_takes_the_lane_that_was_idle_longest() -> None:
     queue = lanes(2)
     first = queue.take(Ticket("a", "one " * 100))
