@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def test_in_a_narrow_terminal_the_licence_makes_way(fresh: Path) -> None:
         sys.executable, ["-m", "qwen_cli", "models", "plan", "--machine", str(fresh / "desktop.toml")],
         dimensions=(40, 80), encoding="utf-8", env={**os.environ, "COLUMNS": "80"}, timeout=60,
     )  # fmt: skip
-    rows = child.read().split("\r\n\r\n")[0].splitlines()
+    rows = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", child.read()).split("\r\n\r\n")[0].splitlines()
     child.close()
     assert child.exitstatus == 0 and len(rows) > 50
     assert all(len(row) <= 80 for row in rows)

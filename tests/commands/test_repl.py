@@ -11,13 +11,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pexpect
 import pytest
 import small_models
 from PIL import Image
 from screen import Screen
+
+from qwen_cli.commands import slash_settings
+from qwen_cli.engines.protocol import Usage
 
 ENTER, ALT_ENTER, CTRL_C, CTRL_D, CTRL_R, UP = "\r", "\x1b\r", "\x03", "\x04", "\x12", "\x1b[A"
 STORY = "Write a very long story about a ship, at least 2000 words."
@@ -380,3 +384,11 @@ def test_tools_run_after_asking_and_what_was_typed_before_is_no_consent(
     it.wait("secret_number returned 7421")
     assert (tmp_path / "calls.txt").read_text() == "looked up Ada\n"
     it.wait(r"(?s)returned 7421.*(\[a\]lways|^> y)$")  # the small model may well ask for it once more
+
+
+def test_stats_tell_how_many_guesses_were_right(capsys: pytest.CaptureFixture[str]) -> None:
+    usage = Usage(63, 40, 35, 0.5, 2.0, drafted_tokens=24, accepted_tokens=18)
+    slash_settings.stats(cast("Any", SimpleNamespace(conversation=SimpleNamespace(usage=usage))), "")
+    told = capsys.readouterr().err.splitlines()
+    assert told[1] == "answer: 35 tokens in 2.00 s, 17.0 tokens/s; the model ended it"
+    assert told[2] == "guessed: 24 tokens ahead, 75% of them right"
