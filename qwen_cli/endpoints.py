@@ -91,11 +91,13 @@ def find(given: str) -> Endpoint:
     import difflib
 
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}" if known else ""
+    if near:
+        raise UsageError(f"no endpoint is called {name!r}", f"did you mean {near[0]!r}?")
+    there = f"there are {', '.join(known)}; " if known else ""
     raise UsageError(
         f"no endpoint is called {name!r}",
-        f"{hint + '; ' if hint else ''}an address is written as http://{name}:8000,"
-        f" a name is given by `qwen config endpoint add {name} URL`",
+        f"{there}write an address as http://{name}:8000, or name it with"
+        f" `qwen config endpoint add {name} URL`",
     )
 
 

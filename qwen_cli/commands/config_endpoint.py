@@ -126,7 +126,7 @@ def _told(engine: Any) -> dict[str, Any]:
         "model": engine.model,
         "others": [name for name in engine.served if name != engine.model],
         "context": can.context,
-        "thinking": can.thinking,
+        "thinking": can.thinking or False,
         "tools": can.tools,
         "vision": can.vision,
         "videos": can.video_files,

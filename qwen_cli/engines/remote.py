@@ -203,7 +203,7 @@ class Remote:
 
         try:
             with faults(self.endpoint):
-                listed = self._again(lambda: self._client.models.list()).data
+                listed = self._again(self._client.models.list, reached=False).data
         except NoRoute:
             if wanted is None:
                 raise EndpointError(
@@ -356,8 +356,8 @@ class Remote:
                 raise EngineError(f"{self.endpoint} has no {path}", "update the server") from None
         raise AssertionError("unreachable")
 
-    def _again(self, ask: Callable[[], Any]) -> Any:
-        return self._retries.run(ask, lambda why: self._notice(f"{self.endpoint} {why}"))
+    def _again(self, ask: Callable[[], Any], *, reached: bool = True) -> Any:
+        return self._retries.run(ask, lambda why: self._notice(f"{self.endpoint} {why}"), reached=reached)
 
     def _create(self, route: Any, request: dict[str, Any]) -> Any:
         """The answer, or the stream before its first piece. A field that the server does not take is left

@@ -46,7 +46,7 @@ def faults(endpoint: str) -> Iterator[None]:
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         raise KeyRefused(
             f"{endpoint} refuses the API key",
-            "set QWEN_API_KEY, or give the server a name with its key: `qwen config endpoint add`",
+            "check QWEN_API_KEY, or for a name the key that `qwen config endpoint list` shows",
         ) from error
     except openai.NotFoundError as error:
         raise NoRoute(f"{endpoint} answers: {message(error)}", "check --endpoint") from error

@@ -29,9 +29,10 @@ class Retries:
     most: float = 8.0
     longest: float = 60.0
 
-    def run(self, ask: Callable[[], Answer], tell: Callable[[str], None]) -> Answer:
-        """What `ask` returns, asked again where that is safe; `tell` is told of it before each wait. Raises
-        what `ask` raised last."""
+    def run(self, ask: Callable[[], Answer], tell: Callable[[str], None], *, reached: bool = True) -> Answer:
+        """What `ask` returns, asked again where that is safe; `tell` is told of it before each wait. Unless
+        the server was `reached` before, a connection that cannot be made is a wrong address. Raises what
+        `ask` raised last."""
         import openai
 
         transport = transport_errors()
@@ -40,7 +41,13 @@ class Retries:
                 return ask()
             except (openai.APIError, *transport) as error:
                 wished = _wished(error)
-                if attempt == self.times or not is_safe(error) or (wished or 0) > self.longest:
+                lost = not isinstance(error, openai.APIStatusError)
+                if (
+                    attempt == self.times
+                    or not is_safe(error)
+                    or (lost and not reached)
+                    or (wished or 0) > self.longest
+                ):
                     raise
                 wait = wished if wished is not None else self._wait(attempt)
                 told = f"{_reason(error)}; asking again in {wait:.1f} s ({attempt + 1} of {self.times})"

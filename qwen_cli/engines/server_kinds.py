@@ -82,6 +82,14 @@ KINDS = {
         count_messages="/v1/chat/completions/input_tokens",
         unlimited=True,
     ),
+    # `qwen serve` on another machine (`qwen_cli/serve/asked.py`).
+    "qwen": ServerKind(
+        "qwen serve",
+        _USUAL,
+        template_kwargs=True,
+        budget=lambda tokens: {"thinking_token_budget": tokens},
+        videos=lambda frames: {},
+    ),
     # Ollama: its OpenAI route takes the standard fields alone and ignores the rest.
     "library": ServerKind("Ollama", {}, unlimited=True),
 }

@@ -74,7 +74,8 @@ def work_out(
             # Fewer KV heads than GPUs: each GPU keeps a whole one.
             shared = min(tensor, counted.cache.kv_heads) * pipeline
             held = _window(target, left * shared)
-            window = context or min(held, longest or held) // _ROUND * _ROUND
+            there = held // _ROUND * _ROUND
+            window = context or min(there, longest or there)
             if left > 0 and min(MIN_CONTEXT, longest or MIN_CONTEXT) <= window <= held:
                 return Split(tensor, pipeline, experts, len(gpus) - tensor * groups, window)
     needed = weights + counted.cache.bytes_at(context or MIN_CONTEXT)

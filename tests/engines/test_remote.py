@@ -32,7 +32,7 @@ from tests.engines.conftest import Served
 from tests.media import films
 
 HELLO = [{"role": "user", "content": "hello"}]
-KINDS = ["vllm", "sglang", "tensorrt_llm", "library", "openai"]
+KINDS = ["vllm", "sglang", "tensorrt_llm", "qwen", "library", "openai"]
 
 
 class StubServer:
@@ -429,7 +429,7 @@ class TestWhatIsSent:
             "repetition_penalty": 1.1,
             "chat_template_kwargs": {"enable_thinking": False},
         }
-        knows = kind in ("vllm", "sglang", "tensorrt_llm")
+        knows = kind in ("vllm", "sglang", "tensorrt_llm", "qwen")
         assert {name: sent[name] for name in extras if name in sent} == (extras if knows else {})
 
     @pytest.mark.parametrize(
