@@ -1,6 +1,6 @@
 """`qwen vision` as a person runs it, with a tiny model that was trained to know coloured shapes.
 
-The model (tests/assets) is a real Qwen2.5-VL of a few megabytes. On pictures that it has not seen it is
+The model (made by tests/assets/train_tiny_vl.py) is a real Qwen2.5-VL of a few megabytes. On pictures that it has not seen it is
 right nearly always, so a swapped channel, a wrong order of patches, a lost frame or a wrong convention of
 coordinates shows here, where no model of random weights would notice.
 """
@@ -22,9 +22,6 @@ import tiny_world as world
 
 TINY = Path(__file__).parents[1] / "assets" / "tiny-qwen2.5-vl"
 MODEL = ("--model", str(TINY), "--engine", "transformers", "--temperature", "0")
-pytestmark = pytest.mark.skipif(
-    not TINY.is_dir(), reason="the model is made by tests/assets/train_tiny_vl.py, which takes a while"
-)
 BUDGET = ("--max-pixels", str(world.SIDE**2), "--min-pixels", str(world.SIDE**2))
 FRAME = ("--max-pixels", str(world.FRAME_SIDE**2), "--min-pixels", str(world.FRAME_SIDE**2))
 COUNT = 40
