@@ -1,8 +1,8 @@
 """`qwen vision` as a person runs it, with a tiny model that was trained to know coloured shapes.
 
-The model (made by tests/assets/train_tiny_vl.py) is a real Qwen2.5-VL of a few megabytes. On pictures that it has not seen it is
-right nearly always, so a swapped channel, a wrong order of patches, a lost frame or a wrong convention of
-coordinates shows here, where no model of random weights would notice.
+The model (made by tests/assets/train_tiny_vl.py) is a real Qwen2.5-VL of a few megabytes. On pictures that
+it has not seen it is right nearly always, so a swapped channel, a wrong order of patches, a lost frame or a
+wrong convention of coordinates shows here, where no model of random weights would notice.
 """
 
 from __future__ import annotations
