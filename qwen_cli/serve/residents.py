@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qwen_cli.models.reference import Weights
 
 _CLOSE_SECONDS = 30.0
+_SETTLED = 5.0  # idle seconds after which nobody is just about to ask
 _HEADROOM = 1.3  # of the weights: a KV cache and what is computed with comes to them
 
 
@@ -124,8 +125,7 @@ class Residents:
                     return resident.wanted
         if name not in self.names():
             raise ModelError(f"there is no model {name!r} here", f"there are {', '.join(self.names())}")
-        kept = ("parallel", "api_key")
-        return self.wanted({"model": name, **{k: v for k, v in self.first.settings.items() if k in kept}})
+        return self.wanted({"model": name})
 
     def names(self) -> list[str]:
         """What can be asked for, the first model first."""
@@ -187,8 +187,7 @@ class Residents:
         if not self._keep:
             return
         for resident in self.all():
-            if resident.idle_seconds > self._keep:
-                self._drop(resident)
+            self._drop_after(resident, self._keep)
         for id, (_, used) in list(self._embedders.items()):
             if time.time() - used > self._keep:
                 self._embedders.pop(id)[0].close()
@@ -208,6 +207,16 @@ class Residents:
             self._drop(resident)
         while self._embedders:
             self._embedders.popitem()[1][0].close()
+
+    def _drop_after(self, resident: Resident, seconds: float) -> bool:
+        """Drop a model that has been idle for so long. Who asks for it at this moment gets it: `get` says so
+        under the same lock."""
+        with self._lock:
+            if resident.idle_seconds <= seconds:
+                return False
+            self._loaded.pop(resident.wanted.id, None)
+        self._drop(resident)
+        return True
 
     def _drop(self, resident: Resident) -> None:
         with self._lock:
@@ -237,9 +246,8 @@ class Residents:
         for resident in sorted(self.all(), key=lambda one: one.used):
             if psutil.virtual_memory().available > wanted.size * _HEADROOM:
                 return
-            if resident.idle_seconds:
-                self._notice(f"dropping {resident.wanted.label} to make room for {wanted.label}")
-                self._drop(resident)
+            if self._drop_after(resident, _SETTLED):
+                self._notice(f"dropped {resident.wanted.label} to make room for {wanted.label}")
 
 
 def _hashable(value: Any) -> str:

@@ -106,16 +106,33 @@ class Streamed(Response):
         self._running = running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop, me, late = asyncio.get_running_loop(), asyncio.current_task(), False
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            if me:
+                me.cancel()
+
         async def within(message: Message) -> None:
-            await asyncio.wait_for(send(message), PATIENCE)
+            # `wait_for` would make a task of every token.
+            timer = loop.call_later(PATIENCE, give_up)
+            try:
+                await send(message)
+            finally:
+                timer.cancel()
 
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for chunk in self._chunks:
                 await within({"type": "http.response.body", "body": chunk, "more_body": True})
             await within({"type": "http.response.body", "body": b"", "more_body": False})
-        except (OSError, asyncio.TimeoutError, Gone):
-            return  # it has left, or never reads: without an end to the body the connection is closed
+        except (OSError, Gone):
+            return  # it has left
+        except asyncio.CancelledError:
+            if not late:
+                raise
+            return  # it never reads: without an end to its body the connection is closed
         finally:
             self._running.end()
 
