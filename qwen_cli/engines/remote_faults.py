@@ -36,9 +36,10 @@ def faults(endpoint: str) -> Iterator[None]:
     """The client's exceptions as ours: `EndpointError`, `NoRoute` for a 404, `ContextFull`."""
     import openai
 
+    unreached: tuple[type[Exception], ...] = (openai.APIConnectionError, *transport_errors())
     try:
         yield
-    except (openai.APIConnectionError, *transport_errors()) as error:
+    except unreached as error:
         cause = error.__cause__ or error
         raise EndpointError(
             f"cannot reach {endpoint}: {cause}", "check that the server runs and --endpoint"

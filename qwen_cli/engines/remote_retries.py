@@ -35,11 +35,11 @@ class Retries:
         `ask` raised last."""
         import openai
 
-        transport = transport_errors()
+        failures: tuple[type[Exception], ...] = (openai.APIError, *transport_errors())
         for attempt in range(self.times + 1):
             try:
                 return ask()
-            except (openai.APIError, *transport) as error:
+            except failures as error:
                 wished = _wished(error)
                 lost = not isinstance(error, openai.APIStatusError)
                 if (
