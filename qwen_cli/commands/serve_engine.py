@@ -60,6 +60,8 @@ def serve(engine: str, name: str | None, loading: Loading, where: Where) -> None
             f"{hosts[0]} is not this machine, and the first of --nodes serves",
             "run it there, or name it first",
         )
+    if where.key is None and not _is_loopback(where.host):
+        raise UsageError(f"{where.host} can be reached by others, so a key is needed", "leave out --no-key")
     target = find(name or loading.model, chosen)
     engine_here = installed.find(chosen) if printing else installed.required(chosen)
     asked, split = _worked_out(chosen, target, loading, where, count)
@@ -71,6 +73,15 @@ def serve(engine: str, name: str | None, loading: Loading, where: Where) -> None
         return
     assert engine_here
     raise typer.Exit(_run(chosen, asked, hosts if where.run else (), where, engine_here))
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _refuse_what_is_ours(loading: Loading, engine: EngineName) -> None:

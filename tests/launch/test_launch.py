@@ -367,6 +367,7 @@ class TestRunning:
             (["--engine", "vllm", "qwen3:8b", "--nodes", "2", "--run"], "needs to know the machines"),
             (["--engine", "vllm", "qwen3:8b", "--dry-run"], "has none"),
             (["qwen3:8b", "--dry-run"], "are for other engines"),
+            (["--engine", "vllm", "qwen3:8b", "--no-key", "--host", "0.0.0.0"], "so a key is needed"),
         ],
     )
     def test_bad_input_is_one_line(self, qwen: Any, words: list[str], says: str) -> None:
