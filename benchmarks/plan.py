@@ -24,7 +24,7 @@ MEMORY_BAR, SPEED_BAR = 0.10, 0.25  # of what was measured
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("forms", nargs="*", default=FORMS, choices=[*FORMS, []])
+    asked.add_argument("forms", nargs="*", metavar="FORM", help=f"of {', '.join(FORMS)}; all if not given")
     asked.add_argument("--prompt", type=int, default=0, help="tokens of the prompt (0: all but the answer)")
     asked.add_argument("--tokens", type=int, default=0, help="tokens to write (0: 64, bitsandbytes 16)")
     asked.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -35,7 +35,7 @@ def main() -> None:
     print(f"{'form':<9}{'memory: planned':>16}{'measured':>10}{'ratio':>7}"
           f"{'tokens/s: planned':>19}{'measured':>10}{'ratio':>7}")  # fmt: skip
     missed = []
-    for form in given.forms:
+    for form in given.forms or FORMS:
         tokens = given.tokens or (16 if form.endswith("bit") else 64)
         found = _in_a_process(form, given.prompt or TOTAL - tokens, tokens)
         planned = predict(form, found["context"])

@@ -1,4 +1,4 @@
-"""The `qwen` program: its commands, and the one place where faults become a line on stderr."""
+"""The `qwen` program, and the one place where faults become a line on stderr."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from qwen_cli import __version__
-from qwen_cli.commands import chat, code_fim, config, doctor, math, models, sandbox, serve, vision
-from qwen_cli.commands import eval as evaluation
 from qwen_cli.errors import QwenError
+from qwen_cli.verbs import Verbs
 
 app = typer.Typer(
     name="qwen",
+    cls=Verbs,
     help="Your own machine, good at what the Qwen models are good at.",
     no_args_is_help=True,
     # Plain help: rich would take as long to import as everything else together.
@@ -24,18 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("chat")(chat.chat)
-app.command("code-fim")(code_fim.code_fim)
-app.command("math")(math.math)
-app.command("vision")(vision.vision)
-app.command("serve")(serve.serve)
-app.command("ps")(serve.ps)
-app.command("stop")(serve.stop)
-app.add_typer(evaluation.app, name="eval")
-app.add_typer(models.app, name="models")
-app.command("doctor")(doctor.doctor)
-app.add_typer(config.app, name="config")
-app.add_typer(sandbox.app, name="sandbox")
 
 # Typer carries click inside itself in newer releases; its public BadParameter leads to the base either way.
 _ClickError: type = typer.BadParameter.__mro__[2]
@@ -117,6 +105,9 @@ def _run(argv: list[str], debug: bool) -> int:
         _complain(str(fault))
         return fault.exit_code
     except Exception as fault:
+        if type(fault).__name__ == "NoArgsIsHelpError":  # a group alone: its message is its help
+            typer.echo(fault.format_message(), err=True)  # type: ignore[attr-defined]
+            return 2
         if isinstance(fault, _ClickError):
             _complain(_usage_line(fault, argv))
             return int(getattr(fault, "exit_code", 2))
@@ -134,12 +125,12 @@ def _usage_line(fault: Exception, argv: list[str]) -> str:
     seen = _value_of(getattr(getattr(fault, "param", None), "opts", []), argv)
     if seen is not None and seen not in message:
         message += f", got {seen!r}"
-    return f"{message}. See `{command} --help`"
+    return f"{message}{'' if message.endswith('?') else '.'} See `{command} --help`"
 
 
 def _value_of(options: list[str], argv: list[str]) -> str | None:
     """What was given for the first of `options` that stands in `argv`."""
-    for word, following in zip(argv, [*argv[1:], None], strict=True):
+    for word, following in zip(argv, [*argv[1:], None], strict=False):
         name, equals, value = word.partition("=")
         if name in options:
             return value if equals else following

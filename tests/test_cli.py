@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from qwen_cli.verbs import VERBS
+
 HEAVY = ("torch", "transformers", "xllamacpp", "huggingface_hub", "openai", "rich", "prompt_toolkit", "mcp")
 
 
@@ -25,6 +27,19 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("group", [[], ["models"], ["sandbox"], ["config"]])
+def test_a_group_alone_shows_its_help(qwen, group: list[str]) -> None:
+    done = qwen(*group)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Usage: {' '.join(['qwen', *group])} ")
+    assert "Commands:" in done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_there(qwen, verb: str) -> None:
+    assert qwen(verb, "--help").stdout.startswith(f"Usage: qwen {verb} ")
 
 
 def test_version(qwen) -> None:
