@@ -72,7 +72,7 @@ def opened(name: str, *, guesses: bool) -> Engine:
     if not (folder / "config.json").is_file():
         convert.to_safetensors(starter.fetch(), folder)
     weights = Weights("starter", folder, "safetensors", model)
-    return Transformers(weights, context=2048, draft="auto" if guesses else None)
+    return Transformers(weights, context=2048, draft="auto" if guesses else None, dtype="float32")
 
 
 def compare(
