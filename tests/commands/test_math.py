@@ -48,7 +48,7 @@ def test_samples_vote(qwen) -> None:
         (["x", "--sandbox", "maybe"], "'maybe'"),
         (["x", "--sandbox", "off"], "a yes from a terminal"),
         (["x", "--image", "no-such.png"], "no-such.png"),
-        (["x", "--image", "text.txt"], "not an image"),
+        (["x", "--image", __file__], "is not a whole picture of a known format"),
         (["x", "--quiet", "--json"], "exclude each other"),
         (["x", "--out", "y.jsonl"], "many problems"),
         (["-f", "no-such.tex"], "no-such.tex"),
@@ -65,7 +65,7 @@ def test_bad_input_is_one_line(qwen, arguments: list[str], said: str) -> None:
 
 def test_a_model_without_eyes_says_so(qwen, tmp_path: Path) -> None:
     picture = tmp_path / "problem.png"
-    picture.write_bytes(b"not looked at")
+    Image.new("RGB", (32, 32)).save(picture)
     done = qwen("math", "--image", str(picture), *STARTER)
     assert (done.returncode, done.stdout) == (2, "")
     assert "sees no pictures" in done.stderr
