@@ -1,7 +1,8 @@
 """How many tokens a second weights can be read, or multiplied, at.
 
 One token of text needs every active weight once. Where memory is slower than the processor that is the whole
-story; on a CPU some formats are slower than memory: `benchmarks/plan.py` compares their rates with what is measured.
+story; on a CPU some formats are slower than memory: `benchmarks/plan.py` compares what follows from their rates
+with what is measured.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class Rate:
 
 
 # With the starter model (494 million weights a token, 24 layers) on Zen 4 cores (AVX-512, 2.6 GHz): xllamacpp
-# 2026.10.11549; torch 2.14, transformers 5.24, bitsandbytes 0.50. llamacpp and bf16 are set by measured decoding;
-# the others are estimates from the processor time of one core.
+# 2026.10.11549; torch 2.14, transformers 5.24, bitsandbytes 0.50. llamacpp and bf16 are set by measured
+# decoding; the others are estimates from the processor time of one core.
 _RATES = {
     "llamacpp": Rate(9.6e9),
     "bf16": Rate(11.0e9, 0.5e-3),
