@@ -1,8 +1,8 @@
 """How many tokens a second weights can be read, or multiplied, at.
 
 One token of text needs every active weight once. Where memory is slower than the processor that is the whole
-story; on a CPU some formats are slower than memory: `benchmarks/plan.py` compares what follows from their rates
-with what is measured.
+story; on a CPU some formats are slower than memory: `benchmarks/plan.py` compares what follows from their
+rates with what is measured.
 """
 
 from __future__ import annotations
