@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qwen_cli.engines.protocol import Engine, Piece, Stream
-from qwen_cli.serve import bodies, chat_request, choices, faults, running
+from qwen_cli.serve import bodies, chat_request, choices, chunks, running
 from qwen_cli.serve.chat_answer import Answering
 from qwen_cli.serve.chat_request import ChatRequest
-from qwen_cli.serve.lanes import Gone
 from qwen_cli.serve.queued import Queued
-from qwen_cli.serve.running import Running, Streamed, event
+from qwen_cli.serve.running import Running, Streamed
 from qwen_cli.serve.service import Service
 
 
@@ -41,7 +39,9 @@ async def complete(request: Request, service: Service) -> Response:
         pieces = Running(request, lambda: _pieces(asked, engine, service), engine.interrupt)
         await pieces.first()
         if asked.stream:
-            return Streamed(_events(answering, pieces, service, engine.model), pieces, "text/event-stream")
+            return Streamed(
+                chunks.events(answering, pieces, service, engine.model), pieces, "text/event-stream"
+            )
         answer = _whole(answering.whole(await pieces.all()).model_dump_json())
     for usage in answering.usages:
         service.metrics.spent(engine.model, usage)
@@ -72,27 +72,6 @@ def _pieces(asked: ChatRequest, engine: Queued, service: Service) -> Iterator[tu
             )
 
         yield from choices.each(engine, asked.n, ask)
-
-
-async def _events(
-    answering: Answering, pieces: Running[tuple[int, Piece]], service: Service, model: str
-) -> AsyncIterator[bytes]:
-    try:
-        async for index, piece in pieces:
-            if piece.usage:
-                service.metrics.spent(model, piece.usage)
-            chunks = [event(chunk) for chunk in answering.chunks(index, piece)]
-            if chunks:
-                yield b"".join(chunks)
-    except Gone:
-        raise
-    except Exception as fault:  # the status has been sent; the client is told all the same
-        refused = faults.of(fault)
-        yield event(json.dumps(faults.body(refused.status, refused.message, code=refused.code)))
-        return
-    if answering.includes_usage:
-        yield event(answering.usage_chunk())
-    yield event("[DONE]")
 
 
 def _whole(body: str) -> Response:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -20,11 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qwen_cli.engines.protocol import Completion, Engine, Piece, Sampling, Stream, TokenLogprob, Usage
-from qwen_cli.serve import asked, bodies, chat_answer, choices, faults, infilling, running
+from qwen_cli.serve import asked, bodies, chat_answer, choices, chunks, infilling, running
 from qwen_cli.serve.faults import Refused
-from qwen_cli.serve.lanes import Gone
 from qwen_cli.serve.queued import Queued
-from qwen_cli.serve.running import Running, Streamed, event
+from qwen_cli.serve.running import Running, Streamed
 from qwen_cli.serve.service import Service
 
 _SHORT = 16  # tokens, where a request names no limit: OpenAI's own default; null is no limit
@@ -63,7 +61,9 @@ async def complete(request: Request, service: Service) -> Response:
         pieces = Running(request, lambda: _pieces(asked_for, engine), engine.interrupt)
         await pieces.first()
         if asked_for.stream:
-            return Streamed(_events(answering, pieces, service, engine.model), pieces, "text/event-stream")
+            return Streamed(
+                chunks.events(answering, pieces, service, engine.model), pieces, "text/event-stream"
+            )
         answer = answering.whole(await pieces.all())
     for usage in answering.usages:
         service.metrics.spent(engine.model, usage)
@@ -132,26 +132,6 @@ def _sampled(asked_for: _Asked, engine: Engine, answering: _Answering) -> Comple
         answering.usages += [done.usage for done in made]
         best += sorted(made, key=lambda done: -(done.mean_logprob or 0.0))[: asked_for.n]
     return answering.of([(done.text, done.usage, ()) for done in best])
-
-
-async def _events(
-    answering: _Answering, pieces: Running[tuple[int, Piece]], service: Service, model: str
-) -> AsyncIterator[bytes]:
-    try:
-        async for index, piece in pieces:
-            if piece.usage:
-                service.metrics.spent(model, piece.usage)
-            for chunk in answering.chunks(index, piece):
-                yield event(chunk)
-    except Gone:
-        raise
-    except Exception as fault:  # the status has been sent; the client is told all the same
-        refused = faults.of(fault)
-        yield event(json.dumps(faults.body(refused.status, refused.message, code=refused.code)))
-        return
-    if answering.includes_usage:
-        yield event(answering.usage_chunk())
-    yield event("[DONE]")
 
 
 class _Answering:
