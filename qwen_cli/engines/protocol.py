@@ -45,6 +45,10 @@ class Sampling:
         given = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (None, ())}
         return replace(defaults, **given)
 
+    def nth(self, index: int) -> Sampling:
+        """These settings for one of several answers: a seed becomes its own, or all would be the same."""
+        return self if self.seed is None else replace(self, seed=self.seed + index)
+
 
 @dataclass(frozen=True)
 class ToolCall:

@@ -180,7 +180,7 @@ class Transformers:
         done: list[Completion] = []
         while len(done) < n:
             rows = min(n - len(done), _TOGETHER)
-            seeded = sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + len(done))
+            seeded = sampling.nth(len(done))
             done += self._together(text, views, rows, seeded, thinks, _budget(thinking))
         return done
 

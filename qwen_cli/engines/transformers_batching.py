@@ -301,7 +301,7 @@ class _Lane(Transformers):
         done: list[Completion] = []
         try:
             for index in range(n):
-                seeded = sampling if sampling.seed is None else _reseeded(sampling, index)
+                seeded = sampling.nth(index)
                 answer = self._answer(text, prompt, sampling, thinks, budget)
                 row = _Row(answer, TokenChoice(seeded, prompt, device=self._device))
                 row.adds_up = True
@@ -318,12 +318,6 @@ class _Lane(Transformers):
             for name in rows:
                 self._batch.drop(name)
         return done
-
-
-def _reseeded(sampling: Sampling, index: int) -> Sampling:
-    from dataclasses import replace
-
-    return replace(sampling, seed=(sampling.seed or 0) + index)
 
 
 def _usage(row: _Row, prompt: int, started: float) -> Usage:

@@ -67,7 +67,7 @@ def _pieces(asked: ChatRequest, engine: Queued, service: Service) -> Iterator[tu
                 messages,
                 tools=asked.tools,
                 schema=asked.schema,
-                sampling=choices.seeded(asked.sampling, index),
+                sampling=asked.sampling.nth(index),
                 thinking=asked.thinking,
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
-from qwen_cli.engines.protocol import Engine, Piece, Sampling, Stream
+from qwen_cli.engines.protocol import Engine, Piece, Stream
 from qwen_cli.serve.queued import Queued
 from qwen_cli.serve.running import THREADS
 
@@ -41,10 +41,3 @@ def each(engine: Queued, n: int, ask: Callable[[Engine, int], Stream]) -> Iterat
     finally:
         if left:
             engine.interrupt()
-
-
-def seeded(sampling: Sampling, index: int) -> Sampling:
-    """The sampling of one choice: with a seed each has its own, or they would all be the same."""
-    from dataclasses import replace
-
-    return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)

@@ -118,7 +118,7 @@ def _prompts(given: Any) -> list[str]:
 
 def _pieces(asked_for: _Asked, engine: Queued) -> Iterator[tuple[int, Piece]]:
     def ask(view: Engine, index: int) -> Stream:
-        sampling = choices.seeded(asked_for.sampling, index % asked_for.n)
+        sampling = asked_for.sampling.nth(index % asked_for.n)
         return view.complete(asked_for.text(index), sampling=sampling)
 
     yield from choices.each(engine, asked_for.answers, ask)

@@ -71,8 +71,7 @@ def vote(
     spread = sampling.over(_SPREAD) if engine.defaults.temperature == 0 else sampling
 
     def solve(lane: Engine, number: int, begun: Completion | None, stopped: Stopped) -> tir.Solution:
-        seed = None if sampling.seed is None else sampling.seed + number
-        chances = replace(spread, seed=seed)
+        chances = spread.nth(number)
         if mode == "cot":
             if begun:
                 said, usage = begun.text, begun.usage
