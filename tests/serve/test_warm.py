@@ -157,11 +157,17 @@ class TestEngine:
         lanes = engine.lanes(8)
         assert len(lanes) == 4  # as many as the server has
 
-        def said(lane: object) -> str:
-            return "".join(piece.text for piece in lane.chat(STORY, sampling=GREEDY))  # type: ignore[attr-defined]
+        # Not one question for all: sums of a batch are rounded otherwise than alone, and near ties turn.
+        words = ["apple", "river", "stone", "tiger"]
+
+        def said(lane: Warm, word: str) -> str:
+            messages = [{"role": "user", "content": f"Say only this word: {word}"}]
+            return "".join(piece.text for piece in lane.chat(messages, sampling=GREEDY)).lower()
 
         with ThreadPoolExecutor(4) as threads:
-            assert len(set(threads.map(said, lanes))) == 1
+            answers = list(threads.map(said, lanes, words))
+
+        assert [[word for word in words if word in answer] for answer in answers] == [[w] for w in words]
 
     def test_without_a_server_there_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
