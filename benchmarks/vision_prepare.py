@@ -44,6 +44,7 @@ def ours(kind: str, folder: str, file: str) -> Callable[[], Any]:
         item = Picture("p", pictures.load(Path(file))) if kind == "picture" else Film("v", Path(file))
         detail = vision.Detail(max_pixels=MOST if kind == "picture" else None)
         turns = [vision.message(vision.look_at_all([item], engine, detail), "What is this?")]
+        del item  # as the command does
         views = engine._views(turns)
         engine._prompt(engine._rendered(turns, None, None), views)
         for view in views:

@@ -195,12 +195,14 @@ def vision(
             if parts:  # they cost the same each
                 detail = replace(detail, start=parts[0][0], end=parts[0][1])
             looks = vision_jobs.prepared(loaded, items, detail, job, quiet=quiet, only_costs=dry_run)
+            drawn_on = items[0] if draw else None
+            items.clear()  # what the model is shown is in `looks`, smaller than the file's own
             if dry_run:
                 vision_output.costs(looks, loaded, as_json=as_json, windows=len(parts) or 1)
             elif job is None:
                 vision_jobs.talk(loaded, looks, sampling)
             else:
-                vision_output.answered(loaded, items, looks, job, sampling, draw=draw, as_json=as_json)
+                vision_output.answered(loaded, looks, job, sampling, drawn_on, target=draw, as_json=as_json)
 
 
 def _can_ask() -> bool:

@@ -24,23 +24,24 @@ if TYPE_CHECKING:
 
 def answered(
     engine: Engine,
-    items: Sequence[Picture | Film],
     looks: Sequence[Look],
     job: Job,
     sampling: Sampling,
+    drawn_on: Picture | Film | None,
     *,
-    draw: Path | None,
+    target: Path | None,
     as_json: bool,
 ) -> None:
-    """Ask and print. A plain answer is shown while it comes; what has a form of its own once it is whole."""
+    """Ask and print. A plain answer is shown while it comes; what has a form of its own once it is whole.
+    Where a picture to be drawn on is given, what was found is drawn there and saved as `target`."""
     from qwen_cli.tasks import vision_job
 
     # A document is cleaned when it is whole.
     live = job.kind in ("ask", "ocr") and not as_json
     text, usage = _streamed(vision_job.ask(engine, looks, job, sampling), live=live, raw=job.kind != "ask")
     result = vision_job.result(job, text, looks, engine.capabilities.seeing)
-    if draw:
-        drawn(items, result, draw)
+    if drawn_on and target:
+        drawn(drawn_on, result, target)
     if as_json:
         _object(engine, looks, result, usage)
     elif not live:
@@ -125,17 +126,17 @@ def costs(looks: Sequence[Look], engine: Engine, *, as_json: bool, windows: int 
     typer.echo(f"{total:,} visual tokens of a context of {context or 0:,}{each}")
 
 
-def drawn(items: Sequence[Picture | Film], result: Result, target: Path) -> None:
+def drawn(item: Picture | Film, result: Result, target: Path) -> None:
     """Save the picture with what was found in it."""
     from qwen_cli.media import drawing
     from qwen_cli.media.inputs import Picture
 
-    if not isinstance(items[0], Picture):
+    if not isinstance(item, Picture):
         raise UsageError("--draw is for pictures, got a video", "locate in a frame of it")
     found = [(thing.label, thing.box or thing.point or ()) for thing in result.found[0]]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        drawing.draw(items[0].image, found).save(target)
+        drawing.draw(item.image, found).save(target)
     except (OSError, ValueError) as fault:
         raise QwenError(f"{target} cannot be written: {fault}", "give a .png or .jpg") from fault
     say(f"saved {target}")
