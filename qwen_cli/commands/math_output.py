@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen_cli.commands.opening import say
-from qwen_cli.tasks import tir
+from qwen_cli.tasks import tir, tir_text
 from qwen_cli.tasks.math_vote import Vote
 from qwen_cli.ui.terminal import strip_escapes
 
@@ -70,7 +70,7 @@ class _Shower:
         if isinstance(event, Vote):
             made = f"{len(event.solutions)} of {event.wanted} solutions"
             say(f"{made}, {event.votes} agree on {event.solution.answer}" if event.votes else made)
-        elif isinstance(event, tir.Run):
+        elif isinstance(event, tir_text.Run):
             self._run(event)
         elif isinstance(event, tir.Restart):
             self.end()
@@ -109,7 +109,7 @@ class _Shower:
     def _write(self, text: str) -> None:
         self._markdown.feed(self._formulas.feed(text) if self._terminal else text)
 
-    def _run(self, run: tir.Run) -> None:
+    def _run(self, run: tir_text.Run) -> None:
         """The fence that the stop string took, and what the program printed."""
         lines = run.said.splitlines()
         if len(lines) > _LINES:

@@ -71,7 +71,7 @@ def _events(
     engine: Queued, fields: dict[str, Any], sampling: Any, thinking: bool | int | None, service: Service
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     from qwen_cli.sandbox import Limits
-    from qwen_cli.tasks import math_solve, tir
+    from qwen_cli.tasks import math_solve, tir, tir_text
     from qwen_cli.tasks.math_answer import Judge
     from qwen_cli.tasks.math_vote import Vote
 
@@ -93,7 +93,7 @@ def _events(
                 if isinstance(said, Piece):
                     if said.text:
                         yield "piece", {"kind": said.kind, "text": said.text}
-                elif isinstance(said, tir.Run):
+                elif isinstance(said, tir_text.Run):
                     yield "run", _run(said)
                 elif isinstance(said, Vote):
                     groups = [

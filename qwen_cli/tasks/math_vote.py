@@ -9,7 +9,7 @@ from typing import Any
 
 from qwen_cli.engines.protocol import Completion, Engine, Sampling
 from qwen_cli.sandbox import Limits, Sandbox
-from qwen_cli.tasks import in_flight, math_prompts, tir
+from qwen_cli.tasks import in_flight, math_prompts, tir, tir_text
 from qwen_cli.tasks.in_flight import Stopped
 from qwen_cli.tasks.math_answer import Judge, boxed
 from qwen_cli.tasks.math_prompts import Mode
@@ -90,7 +90,7 @@ def vote(
             )
             return tir.finished(attempt, stopped)
 
-    prompt: Any = (tir.rendered(engine, messages, thinking) if mode == "tir" else None) or messages
+    prompt: Any = (tir_text.rendered(engine, messages, thinking) if mode == "tir" else None) or messages
     asked = tir.limited(spread)
     if mode == "tir":
         asked = replace(tir.beginning(engine, asked, nudge), stop=tir.stops(engine, nudge))
