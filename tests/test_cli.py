@@ -148,3 +148,24 @@ def test_closed_input_and_errors_are_not_taken_for_files(home) -> None:
     command = f"{sys.executable} -m qwen_cli models rm starter <&- 2>&-"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ)
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("qwen ch", ["chat"]),
+        ("qwen chat --engine l", ["llamacpp"]),
+        ("qwen chat --overflow s", ["slide", "summarise", "stop"]),
+        ("qwen code-fim --dtype fp", ["fp16", "fp32"]),
+        ("qwen vision --device-map b", ["balanced", "balanced_low_0"]),
+    ],
+)
+def test_the_shell_completes(typed: str, offered: list[str]) -> None:
+    asked = {"_QWEN_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv = ['qwen']; from qwen_cli import cli; cli.main()"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **asked},
+    )
+    assert done.stdout.split() == offered

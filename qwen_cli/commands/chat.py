@@ -68,6 +68,7 @@ def chat(
         typer.Option(
             "--overflow",
             help="When the context is full: slide (drop the oldest turns), summarise them, or stop.",
+            autocompletion=options.among("slide", "summarise", "stop"),
         ),
     ] = None,
     tools: Annotated[

@@ -29,6 +29,15 @@ def _endpoints(incomplete: str) -> list[str]:
     return [name for name in endpoints.named() if name.startswith(incomplete)]
 
 
+def among(*words: str) -> Callable[[str], list[str]]:
+    """What the shell offers for an option whose usual values are `words`."""
+
+    def begun(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return begun
+
+
 Model = Annotated[
     str | None,
     typer.Option(
@@ -40,7 +49,11 @@ Model = Annotated[
 ]
 Engine = Annotated[
     str | None,
-    typer.Option("--engine", help="auto, llamacpp, transformers or remote."),
+    typer.Option(
+        "--engine",
+        help="auto, llamacpp, transformers or remote.",
+        autocompletion=among("auto", "llamacpp", "transformers", "remote"),
+    ),
 ]
 Endpoint = Annotated[
     str | None,
@@ -64,22 +77,42 @@ Merge = Annotated[
 ]
 Draft = Annotated[
     str,
-    typer.Option("--draft", help="What guesses tokens ahead: auto, off, ngram, or a smaller model's name."),
+    typer.Option(
+        "--draft",
+        help="What guesses tokens ahead: auto, off, ngram, or a smaller model's name.",
+        autocompletion=among("auto", "off", "ngram"),
+    ),
 ]
 RopeScaling = Annotated[
     str | None,
-    typer.Option("--rope-scaling", help="yarn for a --context beyond the trained one, or none."),
+    typer.Option(
+        "--rope-scaling",
+        help="yarn for a --context beyond the trained one, or none.",
+        autocompletion=among("yarn", "none"),
+    ),
 ]
 Quant = Annotated[
     str | None,
-    typer.Option("--quant", help="none, 8bit or 4bit (transformers), or a GGUF file type (q4_k_m, q8_0)."),
+    typer.Option(
+        "--quant",
+        help="none, 8bit or 4bit (transformers), or a GGUF file type (q4_k_m, q8_0).",
+        autocompletion=among("none", "8bit", "4bit", "q4_k_m", "q8_0"),
+    ),
 ]
-Dtype = Annotated[str, typer.Option("--dtype", help="auto, bf16, fp16 or fp32 (transformers).")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="auto, bf16, fp16 or fp32 (transformers).",
+        autocompletion=among("auto", "bf16", "fp16", "fp32"),
+    ),
+]
 DeviceMap = Annotated[
     str | None,
     typer.Option(
         "--device-map",
         help="auto, balanced, balanced_low_0, sequential, cpu, cuda:N, mps or a .json (transformers).",
+        autocompletion=among("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda:0", "mps"),
     ),
 ]
 MaxMemory = Annotated[
@@ -93,7 +126,9 @@ OffloadDir = Annotated[
 Attention = Annotated[
     str,
     typer.Option(
-        "--attention", help="auto, eager, sdpa, flash_attention_2 or flash_attention_3 (transformers)."
+        "--attention",
+        help="auto, eager, sdpa, flash_attention_2 or flash_attention_3 (transformers).",
+        autocompletion=among("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"),
     ),
 ]
 Compiled = Annotated[
