@@ -68,7 +68,7 @@ class Span:
         self.rest, _, _ = hole.suffix.partition("\n")
         self.before: Nesting = nesting(hole.prefix, self.style)
         self.after: Nesting = nesting(hole.suffix, self.style)
-        self.unit = unit(hole.prefix + hole.suffix)
+        self.unit = unit(hole.prefix + hole.suffix, self.style.step)
         self.code = code_lines(hole.prefix[self.before.statement :])
         # White space before the cursor is the indentation of the line that follows it.
         following = hole.suffix if self.line.strip() else self.line + hole.suffix

@@ -29,11 +29,13 @@ _TRIPLE = r'"""(?:\\.|[^\\])*?(?:"""|\Z)|\'\'\'(?:\\.|[^\\])*?(?:\'\'\'|\Z)'
 
 @dataclass(frozen=True)
 class Style:
-    """The plain rules of a language. `colon`: a line that ends with a colon opens an indented block."""
+    """The plain rules of a language. `colon`: a line that ends with a colon opens an indented block; `step`:
+    one step of indentation where a file shows none."""
 
     scanner: re.Pattern[str] | None
     colon: bool = False
     grammar: str | None = None
+    step: str = "    "
 
     @property
     def prose(self) -> bool:
@@ -52,7 +54,12 @@ def style_of(path: str) -> Style:
     elif kind == "slashes":
         parts.insert(2, r"`(?:\\.|[^`\\])*(?:`|\Z)")
     scanner = re.compile("|".join(parts), re.DOTALL)
-    return Style(scanner, colon=ending in _COLON, grammar=syntax.language_of(path) if path else None)
+    return Style(
+        scanner,
+        colon=ending in _COLON,
+        grammar=syntax.language_of(path) if path else None,
+        step="\t" if ending == ".go" else "    ",  # gofmt
+    )
 
 
 @dataclass(frozen=True)
@@ -139,9 +146,9 @@ def width(line: str) -> int:
     return len(indent(line).expandtabs(8))
 
 
-def unit(text: str) -> str:
+def unit(text: str, usual: str = "    ") -> str:
     """One step of indentation as `text` has it, after lines that open a block: a tab, or the most frequent
-    step in spaces (4 if there is none)."""
+    step in spaces (`usual` if there is none)."""
     steps: dict[str, int] = {}
     opener: str | None = None
     for line in text.split("\n"):
@@ -151,7 +158,7 @@ def unit(text: str) -> str:
             step = "\t" if step.startswith("\t") else step
             steps[step] = steps.get(step, 0) + 1
         opener = indent(line) if line.rstrip().endswith((":", "{")) else None
-    return max(steps, key=lambda step: steps[step]) if steps else "    "
+    return max(steps, key=lambda step: steps[step]) if steps else usual
 
 
 # Braces in which many style guides do not indent, and what may stand at the depth of its brace anywhere.
