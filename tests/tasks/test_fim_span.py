@@ -96,8 +96,9 @@ def test_after_a_brace_the_block_stands_deeper() -> None:
     assert misplaced(total, "  let sum", "\n  }\n}\n") == "    "
     assert misplaced(total, "    let sum", "\n  }\n}\n") is None
     assert misplaced("func Sum() int {\n\ta := 0\n\tfor {\n", "\tif ", "\t}\n}\n", "a.go") == "\t\t"
-    assert misplaced("func Sum() int {\n", "return", "}\n", "a.go") == "\t"  # gofmt's, nothing shows another
-    assert misplaced("int sum() {\n", "return", "}\n", "a.c") == "    "
+    # Where nothing shows another: gofmt's, and four spaces.
+    assert misplaced("func Sum() int {\n", "return 1", "\n}\n", "a.go") == "\t"
+    assert misplaced("int sum() {\n", "return 1", "\n}\n", "a.c") == "    "
     assert misplaced("switch (n) {\n", "case 1:\n") is None
     assert misplaced("namespace a {\n", "int b;\n", path="a.cpp") is None
     assert misplaced("class A {\n", "public:\n", path="a.cpp") is None
