@@ -58,6 +58,8 @@ def settings(s: Sampling, context: int | None) -> dict[str, Any]:
     # What stays unset is off: llama.cpp would mix its own top_k, top_p and min_p into a recommendation.
     # Penalties see the whole text, as in transformers, where the recommended values come from.
     off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_last_n": context}
+    if s.temperature == 0:
+        off["top_k"] = 1  # the same token, without weighing the whole vocabulary: 1 % with eight slots
     return {"stream": True, "return_progress": True, **off, **given}
 
 

@@ -27,6 +27,7 @@ from openai.types.completion_usage import PromptTokensDetails
 
 from qwen_cli.engines.protocol import Completion, Piece, TokenLogprob, ToolCall, Usage
 from qwen_cli.serve.chat_request import ChatRequest
+from qwen_cli.serve.chunks import HOLE, Stencil
 
 Finish = Literal["stop", "length", "tool_calls"]
 
@@ -42,6 +43,7 @@ class Answering:
         self._begun: set[int] = set()
         self._called: dict[int, int] = {}
         self._held: dict[int, str] = {}
+        self._stencils: dict[int, Stencil] = {}
         self.usages: list[Usage] = []
 
     def chunks(self, index: int, piece: Piece) -> Iterator[str]:
@@ -53,7 +55,9 @@ class Answering:
             self._held[index] = self._held.get(index, "") + piece.text
         elif piece.kind == "thinking" and piece.text:
             yield self._chunk(index, ChoiceDelta.model_construct(reasoning_content=piece.text))
-        elif piece.text or piece.logprobs:
+        elif piece.text and not piece.logprobs:
+            yield self._text(index, piece.text)
+        elif piece.logprobs:
             yield self._chunk(index, ChoiceDelta.model_construct(content=piece.text), piece.logprobs)
         if piece.call:
             yield from self._call(index, piece.call)
@@ -132,6 +136,13 @@ class Answering:
         function = ChoiceDeltaToolCallFunction(name=call.name, arguments=_arguments(call))
         part = ChoiceDeltaToolCall(index=number, id=call.id, type="function", function=function)
         yield self._chunk(index, ChoiceDelta(tool_calls=[part]))
+
+    def _text(self, index: int, text: str) -> str:
+        """Most chunks of an answer."""
+        if (stencil := self._stencils.get(index)) is None:
+            written = self._chunk(index, ChoiceDelta.model_construct(content=HOLE))
+            stencil = self._stencils[index] = Stencil(written)
+        return stencil.around(text)
 
     def _chunk(
         self,

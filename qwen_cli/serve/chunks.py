@@ -24,15 +24,32 @@ class Answering(Protocol):
     def usage_chunk(self) -> str: ...
 
 
+HOLE = "\x00"
+"""Stands for the text in what a `Stencil` is made of."""
+
+
+class Stencil:
+    """A chunk that was written once, by OpenAI's types, for a text to be put in: they take a tenth of a
+    millisecond, while the next step of the model waits for the processor."""
+
+    def __init__(self, written: str) -> None:
+        self._before, self._after = written.split(json.dumps(HOLE))
+
+    def around(self, text: str) -> str:
+        return self._before + json.dumps(text, ensure_ascii=False) + self._after
+
+
 async def events(
     answering: Answering, pieces: Running[tuple[int, Piece]], service: Service, model: str
 ) -> AsyncIterator[bytes]:
     """The events of all `pieces`; a fault on the way is one too."""
     try:
-        async for index, piece in pieces:
-            if piece.usage:
-                service.metrics.spent(model, piece.usage)
-            made = [event(chunk) for chunk in answering.chunks(index, piece)]
+        async for came in pieces.batches():
+            made: list[bytes] = []
+            for index, piece in came:
+                if piece.usage:
+                    service.metrics.spent(model, piece.usage)
+                made += [event(chunk) for chunk in answering.chunks(index, piece)]
             if made:
                 yield b"".join(made)
     except Gone:

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from qwen_cli.engines.protocol import Completion, Engine, Piece, Sampling, Stream, TokenLogprob, Usage
 from qwen_cli.serve import asked, bodies, chat_answer, choices, chunks, infilling, running
+from qwen_cli.serve.chunks import HOLE, Stencil
 from qwen_cli.serve.faults import Refused
 from qwen_cli.serve.queued import Queued
 from qwen_cli.serve.running import Running, Streamed
@@ -147,6 +148,7 @@ class _Answering:
         }
         self._begun: set[int] = set()
         self._length: dict[int, int] = {}  # of the text so far
+        self._stencils: dict[int, Stencil] = {}
         self.usages: list[Usage] = []
 
     @property
@@ -165,7 +167,9 @@ class _Answering:
             self.usages.append(piece.usage)
             finish = _finish(piece.usage)
             more["timings"] = chat_answer.timings([piece.usage])
-        if text or finish:
+        if text and not finish and self._asked.sampling.logprobs is None:
+            yield self._text(index, text)
+        elif text or finish:
             yield self._object([self._choice(index, text, finish, piece.logprobs)], **more)
 
     def usage_chunk(self) -> str:
@@ -189,6 +193,12 @@ class _Answering:
         ]
         more = {"usage": self._usage(), "timings": chat_answer.timings(self.usages)}
         return CompletionObject.model_construct(choices=made, **self._fields, **more)
+
+    def _text(self, index: int, text: str) -> str:
+        """Most chunks of an answer."""
+        if (stencil := self._stencils.get(index)) is None:
+            stencil = self._stencils[index] = Stencil(self._object([self._choice(index, HOLE, None, ())]))
+        return stencil.around(text)
 
     def _object(self, made: list[CompletionChoice], **more: Any) -> str:
         if self._asked.include_usage:

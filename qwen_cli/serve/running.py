@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
@@ -30,7 +31,9 @@ class Running(Generic[T]):
     ) -> None:
         self._interrupt = interrupt
         self._loop = asyncio.get_running_loop()
-        self._came: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self._came: deque[tuple[str, Any]] = deque()
+        self._arrived = asyncio.Event()
+        self._told = False  # the loop knows that something came, and has not looked yet
         self._held: list[T] = []
         self.done = False
         THREADS.submit(self._run, work)
@@ -44,22 +47,32 @@ class Running(Generic[T]):
         return [value async for value in self]
 
     async def __aiter__(self) -> AsyncIterator[T]:
+        async for values in self.batches():
+            for value in values:
+                yield value
+
+    async def batches(self) -> AsyncIterator[list[T]]:
+        """All that has come whenever something has: more than one where the client or this loop is slow."""
         while found := (self._held or await self._next()):
             self._held = []
-            yield found[0]
+            yield found
 
     async def _next(self) -> list[T]:
-        """The next value, or none at the end."""
-        if self.done:
-            return []
-        what, value = await self._came.get()
-        if what == "value":
-            return [value]
-        self.done = True
-        self._watch.cancel()
-        if what == "fault":
-            raise value
-        return []
+        """What has come, or none at the end."""
+        while not (self._came or self.done):
+            await self._arrived.wait()
+            self._arrived.clear()
+            self._told = False
+        values: list[T] = []
+        while self._came and self._came[0][0] == "value":
+            values.append(self._came.popleft()[1])
+        if not values and not self.done:
+            what, fault = self._came.popleft()
+            self.done = True
+            self._watch.cancel()
+            if what == "fault":
+                raise fault
+        return [] if self.done else values
 
     def end(self) -> None:
         """Nobody wants more of it."""
@@ -76,8 +89,12 @@ class Running(Generic[T]):
             self._put("fault", fault)
 
     def _put(self, what: str, value: Any) -> None:
+        self._came.append((what, value))
+        if self._told:
+            return
+        self._told = True
         try:
-            self._loop.call_soon_threadsafe(self._came.put_nowait, (what, value))
+            self._loop.call_soon_threadsafe(self._arrived.set)
         except RuntimeError:  # the loop is closed: the server was told to end at once
             self._interrupt()
 
@@ -85,7 +102,7 @@ class Running(Generic[T]):
         while (await receive())["type"] != "http.disconnect":
             continue
         self._interrupt()
-        self._came.put_nowait(("fault", Gone()))
+        self._put("fault", Gone())
 
 
 async def one(request: Request, work: Callable[[], T], interrupt: Callable[[], None]) -> T:
@@ -107,21 +124,26 @@ class Streamed(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop, me, late = asyncio.get_running_loop(), asyncio.current_task(), False
+        since: float | None = None  # when the message was sent that is not taken yet
+        timer: asyncio.TimerHandle
 
-        def give_up() -> None:
-            nonlocal late
+        def look() -> None:  # one timer for all: `wait_for` would make a task of every token
+            nonlocal late, timer
+            waited = 0.0 if since is None else loop.time() - since
+            if waited < PATIENCE:
+                timer = loop.call_later(PATIENCE - waited, look)
+                return
             late = True
             if me:
                 me.cancel()
 
         async def within(message: Message) -> None:
-            # `wait_for` would make a task of every token.
-            timer = loop.call_later(PATIENCE, give_up)
-            try:
-                await send(message)
-            finally:
-                timer.cancel()
+            nonlocal since
+            since = loop.time()
+            await send(message)
+            since = None
 
+        timer = loop.call_later(PATIENCE, look)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for chunk in self._chunks:
@@ -134,6 +156,7 @@ class Streamed(Response):
                 raise
             return  # it never reads: without an end to its body the connection is closed
         finally:
+            timer.cancel()
             self._running.end()
 
 
