@@ -218,13 +218,17 @@ def _forward(
     `at` is the position of the first, where the model must be told; `call` computes in the model's place."""
     import torch
 
+    from qwen_cli.engines import one_token
+
     given: dict[str, Any] = {}
     if at is not None:
         positions = torch.arange(at, at + tokens.shape[1], device=main_device(model))
         given["position_ids"] = positions.expand(3, *tokens.shape)
     with torch.inference_mode():
         given |= {_cache_name(model): cache, "use_cache": True, "logits_to_keep": keep}
-        output = (call or model)(input_ids=tokens.to(main_device(model)), **given)
+        tokens = tokens.to(main_device(model))
+        with one_token.products(model, tokens):
+            output = (call or model)(input_ids=tokens, **given)
         # A copy in float32, as `generate` makes one: the choice of the token may write into it.
         return output.logits[:, -keep:].to(copy=True, dtype=torch.float32)
 

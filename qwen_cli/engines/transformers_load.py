@@ -68,6 +68,8 @@ def model(
         import torch
         from transformers import AutoConfig
 
+        from qwen_cli.engines import one_token
+
         device_map.check(places, torch.cuda.device_count(), torch.backends.mps.is_available())
         config = AutoConfig.from_pretrained(
             weights.path, local_files_only=True, trust_remote_code=trust_remote_code
@@ -82,6 +84,8 @@ def model(
         number = computing.dtype_for(
             torch, name, place, quantized=_published(config, weights.label, quant, place, torch)
         )
+        if place == "cpu":
+            one_token.register()
         if quant != "none" and place == "cpu":
             notice(quantization.slow(quant, weights))
         loaded, report = auto.from_pretrained(

@@ -1,0 +1,74 @@
+"""Computing one token at a time on a processor: two things that torch does slowly there, done otherwise.
+
+On a Zen 4 core with the starter in bfloat16 and 2,000 tokens of context (torch 2.14, transformers 5.24,
+`benchmarks/plan.py`) a token took 197 ms, of which products with weights were 110 and attention 72. It takes
+70 so.
+
+Imports torch at the top as `growing_layer` does: only the transformers engine may import this, late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+
+def register() -> None:
+    """Have models of the library whose attention is "sdpa" compute it with `attention`."""
+    AttentionInterface.register("sdpa", attention)
+
+
+def attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    **given: Any,
+) -> tuple[torch.Tensor, None]:
+    """The library's own, but for one token on a processor (rows × heads × 1 × size).
+
+    There torch goes through keys and values once for each head, and turns bfloat16 into float32 each time.
+    With the heads that share keys as if they were places in the text it does so once for all of them.
+    """
+    rows, heads, places, size = query.shape
+    groups = heads // key.shape[1]
+    plain = attention_mask is None and not given.get("softcap") and given.get("position_bias") is None
+    if not plain or places > 1 or groups == 1 or query.device.type != "cpu" or torch.compiler.is_compiling():
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **given)
+    together = query.reshape(rows, key.shape[1], groups, size)
+    found = torch.nn.functional.scaled_dot_product_attention(together, key, value, scale=scaling)
+    return found.reshape(rows, 1, heads, value.shape[-1]), None
+
+
+@contextmanager
+def products(model: Any, tokens: torch.Tensor) -> Iterator[None]:
+    """While it lasts, weights are multiplied with the `tokens` (rows × tokens) of a step in the quickest way.
+
+    oneDNN, which torch takes for bfloat16 on processors with AVX-512, has no product of a matrix and a
+    vector, torch has: twice as fast (20 GB/s of weights against 9 on that core). From two tokens on, and for
+    integers, oneDNN is the faster one.
+    """
+    alone = tokens.numel() == 1 and tokens.device.type == "cpu" and model.dtype == torch.bfloat16
+    if not alone or not torch.backends.mkldnn.is_available() or _integers(model):
+        yield
+        return
+    before = torch.backends.mkldnn.set_flags(_enabled=False, _fp32_precision=None)[0]
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=before, _fp32_precision=None)
+
+
+def _integers(model: Any) -> bool:
+    """Whether the weights are quantized, but for the four bits of bitsandbytes, which has a product of its
+    own for those."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    return quantizer is not None and not getattr(quantizer.quantization_config, "load_in_4bit", False)
