@@ -80,6 +80,7 @@ def machine_facts(machine: Machine) -> dict[str, Any]:
         "cores": machine.cores,
         "bandwidth": round(machine.bandwidth),
         "bandwidth_measured": machine.measured,
+        "multiply_adds_per_core": round(machine.multiplying),
         "gpus": [
             {"name": g.name, "memory_bytes": g.memory, "free_bytes": g.free, "bandwidth": round(g.bandwidth)}
             for g in machine.gpus

@@ -29,6 +29,8 @@ from qwen_cli.errors import UsageError
 # Bytes a second that one core reads, and how many cores it takes until memory itself is the limit, where
 # nothing has been measured: dual-channel DDR4-3200 gives 51 GB/s (JEDEC JESD79-4), a core some 12 of it.
 _CORE_BANDWIDTH, _USEFUL_CORES = 12e9, 4
+# Multiply-adds a second of one core, where nothing has been measured: two 256-bit units (8 float32) at 3 GHz.
+_CORE_MULTIPLYING = 48e9
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
           "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}  # fmt: skip
 
@@ -46,8 +48,8 @@ class Gpu:
 @dataclass(frozen=True)
 class Machine:
     """`memory` and `free` are bytes, `cores` those this process may use, `bandwidth` bytes a second that all
-    of them read together. `measured` says that the bandwidth was measured and not assumed; `unified` that GPU
-    and processor share the memory."""
+    of them read together, `multiplying` float32 multiply-adds a second of one. `measured` says that the
+    bandwidth was measured and not assumed; `unified` that GPU and processor share the memory."""
 
     name: str
     memory: int
@@ -57,6 +59,7 @@ class Machine:
     gpus: tuple[Gpu, ...] = ()
     measured: bool = False
     unified: bool = False
+    multiplying: float = _CORE_MULTIPLYING
 
     @property
     def here(self) -> bool:
@@ -64,15 +67,15 @@ class Machine:
 
 
 def this_machine(*, measure: bool = False) -> Machine:
-    """This machine. `measure` spends half a second on its memory bandwidth; else it is what was measured
-    before, or assumed.
+    """This machine. `measure` spends half a second on how fast it reads memory and multiplies; else it is
+    what was measured before, or assumed.
 
     Costs some milliseconds otherwise and imports nothing heavy: `auto` asks before every start.
     """
-    from qwen_cli.models import bandwidth
+    from qwen_cli.models import measured
 
     cores = usable_cores()
-    known = bandwidth.measure_and_remember(cores) if measure else bandwidth.remembered(cores)
+    known = measured.measure_and_remember(cores) if measure else measured.remembered(cores)
     total = memory()
     gpus = _apple(total) if _is_apple() else _nvidia()
     return Machine(
@@ -80,10 +83,11 @@ def this_machine(*, measure: bool = False) -> Machine:
         memory=total,
         free=min(total, free_memory()),
         cores=cores,
-        bandwidth=known or assumed_bandwidth(cores),
+        bandwidth=known.bandwidth if known else assumed_bandwidth(cores),
         gpus=gpus,
         measured=known is not None,
         unified=_is_apple(),
+        multiplying=known.multiplying if known else _CORE_MULTIPLYING,
     )
 
 

@@ -13,11 +13,11 @@ from hub_server import Hub
 
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models import (
-    bandwidth,
     catalog,
     described,
     fitting,
     hardware,
+    measured,
     module_map,
     plan,
     published,
@@ -239,7 +239,7 @@ def test_the_best_for_each_task() -> None:
     best = ranking.best(laptop(24, 2))
     assert {task: found.name for task, found in best.items()} == {
         "chat": "qwen3:4b",
-        "code": "qwen2.5-coder:3b",
+        "code": "qwen2.5-coder:7b",
         "math": "qwen3:4b",
         "vision": "qwen3-vl:4b-instruct",
     }
@@ -395,14 +395,26 @@ def test_a_machine_file_that_is_not_there() -> None:
 
 def test_this_machine_is_measured_and_remembered(fresh: Path) -> None:
     cores = hardware.usable_cores()
-    assert bandwidth.remembered(cores) is None
+    assert measured.remembered(cores) is None
     assert hardware.this_machine().measured is False
     found = hardware.this_machine(measure=True)
     assert found.measured and 1 * GB < found.bandwidth < 2000 * GB
-    assert bandwidth.remembered(cores) == pytest.approx(found.bandwidth)
+    assert 1e9 < found.multiplying < 1e12
+    assert measured.remembered(cores) == measured.Measured(found.bandwidth, found.multiplying)
+    assert measured.remembered(cores + 1) is None
     assert hardware.this_machine() == replace(found, free=hardware.this_machine().free)
-    (starter.data_folder() / "machine.json").write_text("{")
-    assert bandwidth.remembered(cores) is None
+    kept = starter.data_folder() / "machine.json"
+    for broken in ("{", "[]", '{"bandwidth": {"1": 2e10}}', f'{{"{cores}": [[0, 1]]}}', f'{{"{cores}": 3}}'):
+        kept.write_text(broken)
+        assert measured.remembered(cores) is None
+    assert hardware.this_machine(measure=True).measured
+
+
+def test_one_slow_moment_does_not_count(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in (40e9, 41e9, 9e9, 42e9, 43e9, 44e9):
+        monkeypatch.setattr(measured, "measure", lambda cores, value=value: measured.Measured(value, 5e10))
+        found = measured.measure_and_remember(2)
+    assert found == measured.remembered(2) == measured.Measured(42e9, 5e10)  # of the last five
 
 
 def test_accelerates_map_on_a_model_without_weights() -> None:
