@@ -9,26 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.engines import bare_calls
+from qwen_cli.engines import remote_requests as requests
 from qwen_cli.engines.openai_stream import ThinkTags, ToolCalls, wire_messages
-from qwen_cli.engines.parts import clip_of, is_sent_as_file
-from qwen_cli.engines.protocol import (
-    Completion,
-    Engine,
-    Message,
-    Piece,
-    Sampling,
-    Stream,
-)
-from qwen_cli.engines.remote_answers import delta, infilled, logprobs
+from qwen_cli.engines.protocol import Completion, Engine, Message, Piece, Sampling, Stream
+from qwen_cli.engines.remote_answers import delta, infilled, samples
 from qwen_cli.engines.remote_answers import usage as read_usage
 from qwen_cli.engines.remote_faults import NoRoute, faults, message
-from qwen_cli.engines.remote_look import look, names
+from qwen_cli.engines.remote_look import chosen, listed, look
 from qwen_cli.engines.remote_refusals import refused, remedy
 from qwen_cli.engines.remote_retries import PATIENT, Retries
 from qwen_cli.engines.server_kinds import KINDS, OTHER, base_url
 from qwen_cli.errors import EndpointError, EngineError, UsageError
-
-_STANDARD = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "max_tokens")
 
 # A server that is up accepts at once; a long prompt on a slow machine may take minutes to its first token.
 _CONNECT_SECONDS = 5.0
@@ -71,8 +62,9 @@ class Remote:
         )
         self._notice, self._retries = notice, retries
         self._refused: list[str] = []  # fields that this server does not take
-        self.served: list[str] = []
-        card = self._choose(model)
+        cards = listed(lambda: self._again(self._client.models.list, reached=False), model, self.endpoint)
+        self.served = [str(card["id"]) for card in cards]
+        card = chosen(cards, model, self.endpoint)
         self.model = str(card["id"])
         self._kind = KINDS.get(str(card.get("owned_by")), OTHER)
         self.capabilities = look(self._kind, card, self.model, self._native)
@@ -106,7 +98,7 @@ class Remote:
         llama.cpp's `/infill`, elsewhere `suffix` of `/v1/completions`. Raises `EndpointError` where the
         server or its model has neither.
         """
-        settings = self._settings(sampling)
+        settings = requests.settings(self.model, sampling, self._kind)
         if self._kind.name != "llama.cpp":
             return self._stream(self._client.completions, {"prompt": prefix, "suffix": suffix, **settings})
         extra = settings.pop("extra_body")
@@ -162,7 +154,8 @@ class Remote:
             if kind.name != "llama.cpp":
                 del body["add_special"], body["parse_special"]
         else:
-            body |= {"messages": self._wired(prompt)} | ({"tools": list(tools)} if tools else {})
+            body["messages"] = wire_messages(prompt, files=self.capabilities.video_files)
+            body |= {"tools": list(tools)} if tools else {}
         answer = self._native("POST", route, body)
         for name in ("count", "input_tokens"):
             if name in answer:
@@ -197,88 +190,23 @@ class Remote:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _choose(self, wanted: str | None) -> dict[str, Any]:
-        """The listing of the wanted model, or of the first. Raises `EndpointError` naming those served."""
-        import openai
-
-        try:
-            with faults(self.endpoint):
-                listed = self._again(self._client.models.list, reached=False).data
-        except NoRoute:
-            if wanted is None:
-                raise EndpointError(
-                    f"{self.endpoint} lists no models", "name one with --model, or correct --endpoint"
-                ) from None
-            return {"id": wanted}
-        except (openai.OpenAIError, AttributeError) as error:  # a listing of another shape, a web page
-            raise EndpointError(
-                f"{self.endpoint} is not an OpenAI-compatible server", "check --endpoint"
-            ) from error
-        cards = [model.model_dump() for model in listed or ()]
-        if not cards:
-            raise EndpointError(f"{self.endpoint} serves no model", "load one there first")
-        self.served = [str(card["id"]) for card in cards]
-        if wanted is None:
-            return cards[0]
-        for card in cards:
-            if names(card["id"]) & names(wanted):
-                return card
-        served = ", ".join(self.served[:8]) + (", …" if len(cards) > 8 else "")
-        raise EndpointError(f"{self.endpoint} does not serve {wanted!r}", f"it serves {served}")
-
     def _chat_request(
         self, messages: Sequence[Message], sampling: Sampling, thinking: bool | int | None
     ) -> dict[str, Any]:
-        if not messages:
-            raise UsageError("there is no message to answer", "say something first")
-        request = {"messages": self._wired(messages), **self._settings(sampling)}
-        if self._kind.videos and (frames := _frames(messages)):
-            request["extra_body"] |= self._kind.videos(frames)
-            if pixels := _pixels(messages):
-                # Qwen3-VL's processor takes all frames together, those before it each (transformers).
-                most = pixels * (frames if self.capabilities.seeing.source_times else 1)
-                size = {"shortest_edge": min(most, pixels), "longest_edge": most}
-                request["extra_body"]["mm_processor_kwargs"] = {"videos_kwargs": {"size": size}}
-        if thinking is None:
-            return request
-        budget = thinking if thinking is not True and thinking > 0 else None
-        extra: dict[str, Any] = request["extra_body"]
-        if self._kind.template_kwargs:
-            extra["chat_template_kwargs"] = {"enable_thinking": bool(thinking)}
-        if budget is not None:
-            if self._kind.budget is None:
-                raise EndpointError(
-                    f"{self._kind.name} at {self.endpoint} takes no thinking budget",
-                    "turn thinking on or off instead",
-                )
-            extra |= self._kind.budget(budget)
-        return request
-
-    def _wired(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        return wire_messages(messages, files=self.capabilities.video_files)
+        settings = requests.settings(self.model, sampling, self._kind)
+        request = requests.chat(messages, settings, self._kind, self.capabilities)
+        return requests.thinking(request, thinking, self._kind, self.endpoint)
 
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
         if not prompt:
             raise UsageError("the prompt is empty", "give some text to continue")
-        request = {"prompt": prompt, **self._settings(sampling)}
+        request = {"prompt": prompt, **requests.settings(self.model, sampling, self._kind)}
         if sampling.max_tokens is None and not self._kind.unlimited:
             try:
                 request["max_tokens"] = (self.capabilities.context or 0) - self.count_tokens(prompt)
             except EngineError:
                 # An explicit null is "no limit" where leaving it out is 16 tokens.
                 request["extra_body"]["max_tokens"] = None
-        return request
-
-    def _settings(self, sampling: Sampling) -> dict[str, Any]:
-        request: dict[str, Any] = {"model": self.model}
-        request |= {name: v for name in _STANDARD if (v := getattr(sampling, name)) is not None}
-        if sampling.stop:
-            request["stop"] = list(sampling.stop)
-        request["extra_body"] = {
-            field: v
-            for name, field in self._kind.extras.items()
-            if (v := getattr(sampling, name)) is not None
-        }
         return request
 
     def _stream(self, route: Any, request: dict[str, Any]) -> Stream:
@@ -325,20 +253,7 @@ class Remote:
         started = time.perf_counter()
         with faults(self.endpoint):
             answer = self._create(route, request)
-        seconds = time.perf_counter() - started
-        done = []
-        for choice in sorted(answer.choices, key=lambda choice: choice.index):
-            values = logprobs(choice)
-            if hasattr(choice, "message"):
-                extra = choice.message.model_extra or {}
-                thought = extra.get("reasoning") or extra.get("reasoning_content") or ""
-                text = choice.message.content or ""
-            else:
-                thought, text = "", choice.text
-            generated = len(values) or (answer.usage.completion_tokens if len(answer.choices) == 1 else 0)
-            usage = read_usage(answer.usage, generated, choice.finish_reason, request, 0.0, seconds, own=True)
-            done.append(Completion(text, thought, usage, sum(values) / len(values) if values else None))
-        return done
+        return samples(answer, request, time.perf_counter() - started)
 
     def _native(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A route of the server's own, beside `/v1`."""
@@ -378,20 +293,3 @@ class Remote:
                 if field not in self._refused:
                     self._refused.append(field)
                     self._notice(f"{self.endpoint} {told}")
-
-
-def _frames(messages: Sequence[Message]) -> int:
-    """The most frames that are to be seen of a video which is sent as a file; 0 without one."""
-    return max((len(clip_of(part).indices) for part in _files(messages)), default=0)
-
-
-def _pixels(messages: Sequence[Message]) -> int:
-    """The most pixels that are to be seen of a frame of one; 0 where that is the server's to choose."""
-    return max((part.get("pixels", 0) for part in _files(messages)), default=0)
-
-
-def _files(messages: Sequence[Message]) -> list[Mapping[str, Any]]:
-    """Videos that are sent as files."""
-    contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
-    parts = [part for content in contents for part in content if part.get("type") == "video"]
-    return [part for part in parts if is_sent_as_file(part)]

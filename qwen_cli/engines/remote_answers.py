@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from qwen_cli.engines.protocol import Piece, StopReason, Stream, Usage
+from qwen_cli.engines.protocol import Completion, Piece, StopReason, Stream, Usage
 
 
 def delta(choice: Any) -> tuple[str | None, str | None, list[dict[str, Any]]]:
@@ -28,6 +28,23 @@ def logprobs(choice: Any) -> list[float]:
     if content:
         return [t["logprob"] if isinstance(t, dict) else t.logprob for t in content]
     return [value for value in getattr(found, "token_logprobs", None) or () if value is not None]
+
+
+def samples(answer: Any, request: Mapping[str, Any], seconds: float) -> list[Completion]:
+    """All choices of one answer, which took so long."""
+    done = []
+    for choice in sorted(answer.choices, key=lambda choice: choice.index):
+        values = logprobs(choice)
+        if hasattr(choice, "message"):
+            extra = choice.message.model_extra or {}
+            thought = extra.get("reasoning") or extra.get("reasoning_content") or ""
+            text = choice.message.content or ""
+        else:
+            thought, text = "", choice.text
+        generated = len(values) or (answer.usage.completion_tokens if len(answer.choices) == 1 else 0)
+        spent = usage(answer.usage, generated, choice.finish_reason, request, 0.0, seconds, own=True)
+        done.append(Completion(text, thought, spent, sum(values) / len(values) if values else None))
+    return done
 
 
 def infilled(ask: Callable[[], Mapping[str, Any]]) -> Stream:

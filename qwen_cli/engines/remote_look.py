@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from qwen_cli.engines.chat_template import thinking_mode
 from qwen_cli.engines.protocol import Capabilities, seeing
-from qwen_cli.engines.remote_faults import KeyRefused
+from qwen_cli.engines.remote_faults import KeyRefused, NoRoute, faults
 from qwen_cli.engines.server_kinds import ServerKind
-from qwen_cli.errors import EngineError
+from qwen_cli.errors import EndpointError, EngineError
 
 Ask: TypeAlias = Callable[[str, str, Mapping[str, Any] | None], dict[str, Any]]
 """(method, path, body) of a route beside `/v1`."""
@@ -66,6 +66,39 @@ def _told(kind: ServerKind, model: str, ask: Ask) -> dict[str, Any]:
     except EngineError:  # an older release, or a proxy that lets /v1 pass alone
         pass
     return {}
+
+
+def listed(ask: Callable[[], Any], wanted: str | None, endpoint: str) -> list[dict[str, Any]]:
+    """The list of models that `ask` gets with the official client, `wanted` alone where a server has none.
+
+    Raises `EndpointError` for what is no such server.
+    """
+    import openai
+
+    try:
+        with faults(endpoint):
+            return [model.model_dump() for model in ask().data or ()]
+    except NoRoute:
+        if wanted is None:
+            raise EndpointError(
+                f"{endpoint} lists no models", "name one with --model, or correct --endpoint"
+            ) from None
+        return [{"id": wanted}]
+    except (openai.OpenAIError, AttributeError) as error:  # a listing of another shape, a web page
+        raise EndpointError(f"{endpoint} is not an OpenAI-compatible server", "check --endpoint") from error
+
+
+def chosen(cards: Sequence[Mapping[str, Any]], wanted: str | None, endpoint: str) -> dict[str, Any]:
+    """The wanted one of a server's models, or its first. Raises `EndpointError` naming those served."""
+    if not cards:
+        raise EndpointError(f"{endpoint} serves no model", "load one there first")
+    if wanted is None:
+        return dict(cards[0])
+    for card in cards:
+        if names(card["id"]) & names(wanted):
+            return dict(card)
+    served = ", ".join(str(card["id"]) for card in cards[:8]) + (", …" if len(cards) > 8 else "")
+    raise EndpointError(f"{endpoint} does not serve {wanted!r}", f"it serves {served}")
 
 
 def names(model: str) -> set[str]:

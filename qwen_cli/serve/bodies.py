@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
 from qwen_cli.serve.faults import Refused
@@ -103,16 +104,42 @@ def _said(fault: ValidationError, path: _Path) -> tuple[str, str]:
     """The field and the fault that matter most: of a union all members complain, and the one that got
     furthest was meant."""
     errors = fault.errors(include_url=False, include_context=False, include_input=False)
-    # The wrong `role` or `type` says that another member of the union was meant.
-    meant = [error for error in errors if error["type"] != "literal_error"] or errors
-    best = max(meant, key=lambda error: (len(error["loc"]), error["type"] == "missing"))
-    # Between the fields stand the members of unions.
-    fields = [
-        part
-        for part in (*path, *best["loc"])
-        if isinstance(part, int) or (re.fullmatch("[a-z_]+", part) and part not in _TYPE_NAMES)
+    # A member whose `role` or `type` is another was not meant, whatever else is wrong with it.
+    others = {error["loc"][:-1] for error in errors if _tells_apart(error)}
+    meant = [
+        error
+        for error in errors
+        if not any(
+            error["loc"][: len(other)] == other and not (_tells_apart(error) and error["loc"][:-1] == other)
+            for other in others
+        )
     ]
-    return ".".join(map(str, fields)), best["msg"][0].lower() + best["msg"][1:]
+    best = max(
+        meant, key=lambda error: (len(error["loc"]), not _tells_apart(error), error["type"] == "missing")
+    )
+    message = best["msg"][0].lower() + best["msg"][1:]
+    field = _field((*path, *best["loc"]))
+    if _tells_apart(best):
+        values = [error["msg"] for error in meant if _field((*path, *error["loc"])) == field]
+        known = dict.fromkeys(value.removeprefix("Input should be ") for value in values)
+        message = f"input should be {' or '.join(known)}"
+    elif best["type"] == "iterable_type":
+        message = "input should be a list"
+    return field, message
+
+
+def _tells_apart(error: ErrorDetails) -> bool:
+    """Whether it says that another member of a union may be meant."""
+    return error["type"] == "literal_error" and error["loc"][-1:] in (("role",), ("type",))
+
+
+def _field(path: _Path) -> str:
+    """`path` as a client knows it: between the fields stand the members of unions."""
+    return ".".join(
+        str(part)
+        for part in path
+        if isinstance(part, int) or (re.fullmatch("[a-z_]+", part) and part not in _TYPE_NAMES)
+    )
 
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
