@@ -132,7 +132,7 @@ def _watched(seen: dict[str, int]) -> Iterator[None]:
 
 def ours(folder: Path, given: dict[str, str]) -> dict[str, Any]:
     import torch  # noqa: F401
-    import transformers  # noqa: F401
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401  (both sides start with these)
 
     from qwen_cli import Sampling, load
 
