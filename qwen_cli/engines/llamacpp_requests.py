@@ -75,7 +75,12 @@ def fault(error: Mapping[str, Any]) -> QwenError:
     if error.get("type") == "exceed_context_size_error":
         return ContextFull(error["n_prompt_tokens"], error["n_ctx"])
     kind = RequestRefused if error.get("type") == "invalid_request_error" else EngineError
-    return kind(f"llama.cpp refused the request: {error.get('message', error)}")
+    return kind(refusal(str(error.get("message", error))))
+
+
+def refusal(said: str) -> str:
+    """llama.cpp's reason. A schema that it cannot compile it blames on the template (common/chat.cpp)."""
+    return f"llama.cpp refused the request: {said.rpartition('Automatic parser generation failed: ')[2]}"
 
 
 def logprobs(choice: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:

@@ -72,7 +72,7 @@ class Slot:
         try:
             while (item := chunks.get()) is not None:
                 if isinstance(item, Exception):
-                    raise RequestRefused(f"llama.cpp refused the request: {item}") from item
+                    raise RequestRefused(requests.refusal(str(item))) from item
                 if "error" in item[1]:
                     raise requests.fault(item[1]["error"])
                 yield item

@@ -62,7 +62,7 @@ def of(fault: Exception) -> Refused:
     if isinstance(fault, Gone):
         return Refused(499, str(fault))  # nginx's number for a client that has left; nobody reads it
     if isinstance(fault, (UsageError, RequestRefused)):
-        return Refused(400, str(fault))
+        return Refused(400, str(fault), param="response_format" if "JSON schema" in str(fault) else None)
     if isinstance(fault, QwenError):
         return Refused(500, str(fault))
     traceback.print_exception(fault, file=sys.stderr)

@@ -276,7 +276,7 @@ class TestRefusals:
                     }
                 },
                 400,
-                None,
+                "response_format",
                 None,
             ),
             (
