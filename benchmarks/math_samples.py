@@ -1,10 +1,11 @@
 """`qwen math --samples 8` against eight single solutions, and what stopping early saves.
 
-    python benchmarks/math_samples.py PROBLEMS.jsonl [MODEL.gguf] [--limit N] [--mode tir|cot]
+    python benchmarks/math_samples.py PROBLEMS.jsonl [MODEL.gguf] [--limit N] [--single N] [--mode tir|cot]
 
-Starter model unless another is named; the first problems of the file, each solved three times in the same
-process, in turn: eight single solutions with eight seeds, all eight samples together, and a vote that stops
-when it is decided. Temperature 0.7 in all. Both votes begin with the same seed.
+Starter model unless another is named, temperature 0.7. The first problems of the file are solved by all eight
+samples together, and the first few of them also by eight single solutions with eight seeds, in the same
+process. When a vote would have ended is read off the same eight samples: two runs of them differ by what is
+drawn, more than by when they end.
 """
 
 from __future__ import annotations
@@ -29,42 +30,40 @@ def main() -> None:
     parser.add_argument("problems", type=Path)
     parser.add_argument("model", nargs="?", default="starter")
     parser.add_argument("--limit", type=int, default=10)
+    parser.add_argument("--single", type=int, default=3, help="problems that are also solved singly")
     parser.add_argument("--mode", default="tir", choices=("tir", "cot"))
     asked = parser.parse_args()
     weights = reference.resolve(asked.model)
     problems = math_batch.load(asked.problems, print)[: asked.limit]
     way = math_solve.Way(mode=asked.mode, sampling=SPREAD)
-    seconds = {"eight single": 0.0, "eight together": 0.0, "until decided": 0.0}
-    made = same = 0
+    singly, together, early = 0.0, [], []
+    needed = same = 0
     with LlamaCpp(weights, context=16_384) as engine, Judge() as judge:
         solve(engine, problems[0].problem, judge, way)  # the prompt's example is in the cache for all
-        for problem in problems:
+        for index, problem in enumerate(problems):
             started = time.perf_counter()
-            for seed in range(SAMPLES):
-                one = replace(way, sampling=replace(SPREAD, seed=seed + 1))
-                solve(engine, problem.problem, judge, one)
-            seconds["eight single"] += time.perf_counter() - started
-
-            several = replace(way, samples=SAMPLES)
-            started = time.perf_counter()
-            whole = vote(engine, problem.problem, judge, several, early=False)
-            seconds["eight together"] += time.perf_counter() - started
-
-            started = time.perf_counter()
-            decided = vote(engine, problem.problem, judge, several, early=True)
-            seconds["until decided"] += time.perf_counter() - started
-            made += len(decided.solutions)
-            answers = whole.solution.answer, decided.solution.answer
-            same += answers[0] == answers[1] or bool(
-                answers[0] and answers[1] and judge.same(*map(str, answers))
+            if index < asked.single:
+                for seed in range(SAMPLES):
+                    one = replace(way, sampling=replace(SPREAD, seed=seed + 1))
+                    solve(engine, problem.problem, judge, one)
+                singly += time.perf_counter() - started
+            states = votes(engine, problem.problem, judge, replace(way, samples=SAMPLES))
+            whole, decided = (
+                states[-1],
+                next(state for state in states if is_decided(state[1], states[-1][1])),
             )
-            print(f"{problem.id}: {', '.join(f'{k} {v:.0f} s' for k, v in seconds.items())}", flush=True)
-    single, together, early = seconds.values()
+            together.append(whole[0])
+            early.append(decided[0])
+            needed += len(decided[1].solutions)
+            answers = [state.solution.answer for _, state in (decided, whole)]
+            same += answers[0] == answers[1] or bool(all(answers) and judge.same(*map(str, answers)))
+            print(f"{problem.id}: together {whole[0]:.0f} s, decided after {decided[0]:.0f} s", flush=True)
     print(f"model {weights.path.name}, {len(problems)} problems, mode {asked.mode}")
-    print(f"eight together / eight single: {together / single:.2f} (bar ≤ 0.85)")
+    if asked.single:
+        print(f"eight together / eight single: {sum(together[: asked.single]) / singly:.2f} (bar ≤ 0.85)")
     print(
-        f"until decided / eight together: {early / together:.2f} (bar ≤ 0.75),"
-        f" {made / len(problems):.1f} samples"
+        f"until decided / eight together: {sum(early) / sum(together):.2f} (bar ≤ 0.75),"
+        f" {needed / len(problems):.1f} samples"
     )
     print(f"the same answer in {same} of {len(problems)}")
 
@@ -74,15 +73,25 @@ def solve(engine: LlamaCpp, problem: str, judge: Judge, way: math_solve.Way) -> 
     tir.finished(math_solve.solve(engine, problem, judge, way))  # type: ignore[arg-type]
 
 
-def vote(engine: LlamaCpp, problem: str, judge: Judge, way: math_solve.Way, *, early: bool) -> math_vote.Vote:
-    """The last state of a vote; a score that never says anything has all samples made."""
-    state = None
-    for event in math_solve.solve(
-        engine, problem, judge, replace(way, reward=None if early else _Indifferent())
-    ):
-        state = event if isinstance(event, math_vote.Vote) else state
-    assert state
-    return replace(state, scores=())
+def votes(
+    engine: LlamaCpp, problem: str, judge: Judge, way: math_solve.Way
+) -> list[tuple[float, math_vote.Vote]]:
+    """The vote after each of all samples, and the seconds until then. A score that never says anything has
+    all of them made."""
+    started = time.perf_counter()
+    states = []
+    for event in math_solve.solve(engine, problem, judge, replace(way, reward=_Indifferent())):
+        if isinstance(event, math_vote.Vote):
+            states.append((time.perf_counter() - started, replace(event, scores=())))
+    return states
+
+
+def is_decided(state: math_vote.Vote, whole: math_vote.Vote) -> bool:
+    """Whether the vote would have ended at `state` of what became `whole`."""
+    order = [id(solution) for solution in whole.solutions]
+    numbers = [order.index(id(solution)) for solution in state.solutions]
+    groups = [[numbers[place] for place in group] for group in state.groups]
+    return math_vote._decided(groups, [n for n in range(SAMPLES) if n not in numbers])
 
 
 class _Indifferent:
