@@ -52,7 +52,7 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         help="auto, llamacpp, transformers or remote.",
-        autocompletion=among("auto", "llamacpp", "transformers", "remote"),
+        autocompletion=among(*config.SETTINGS["engine"].choices),
     ),
 ]
 Endpoint = Annotated[

@@ -27,6 +27,9 @@ _COMMENT = {
 _TRIPLE = r'"""(?:\\.|[^\\])*?(?:"""|\Z)|\'\'\'(?:\\.|[^\\])*?(?:\'\'\'|\Z)'
 
 
+_SPACES = "    "
+
+
 @dataclass(frozen=True)
 class Style:
     """The plain rules of a language. `colon`: a line that ends with a colon opens an indented block; `step`:
@@ -35,7 +38,7 @@ class Style:
     scanner: re.Pattern[str] | None
     colon: bool = False
     grammar: str | None = None
-    step: str = "    "
+    step: str = _SPACES
 
     @property
     def prose(self) -> bool:
@@ -58,7 +61,7 @@ def style_of(path: str) -> Style:
         scanner,
         colon=ending in _COLON,
         grammar=syntax.language_of(path) if path else None,
-        step="\t" if ending == ".go" else "    ",  # gofmt
+        step="\t" if ending == ".go" else _SPACES,  # gofmt
     )
 
 
@@ -146,7 +149,7 @@ def width(line: str) -> int:
     return len(indent(line).expandtabs(8))
 
 
-def unit(text: str, usual: str = "    ") -> str:
+def unit(text: str, usual: str) -> str:
     """One step of indentation as `text` has it, after lines that open a block: a tab, or the most frequent
     step in spaces (`usual` if there is none)."""
     steps: dict[str, int] = {}
