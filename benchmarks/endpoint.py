@@ -23,7 +23,8 @@ import openai
 from qwen_cli.engines.protocol import Sampling
 from qwen_cli.engines.remote import Remote
 from qwen_cli.models import starter
-from qwen_cli.tasks import journal, math_batch, math_prompts, math_solve
+from qwen_cli.tasks import math_batch, math_prompts, math_solve
+from qwen_cli.tasks.journal import Journal
 
 SLOTS, ROUNDS, TOKENS, KEY = 8, 3, 32, "benchmark-key"
 SERVER = """
@@ -40,13 +41,18 @@ sys.stdin.read()
 def ours(url: str, problems: list[math_batch.Problem], at_once: int) -> float:
     """Seconds of a batch as `qwen math --file --mode cot` does it, journal and all."""
     way = math_solve.Way(mode="cot", sampling=Sampling(temperature=0, max_tokens=TOKENS))
-    with tempfile.TemporaryDirectory() as folder, Remote(url, api_key=KEY) as engine:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Journal(Path(folder) / "out.jsonl", "qwen math") as book,
+        Remote(url, api_key=KEY) as engine,
+    ):
+        book.begin({"model": engine.model})
         started = time.perf_counter()
         for row in math_batch.solve_all(engine, problems, way, at_once=at_once):
             assert "error" not in row, row
-            journal.add(Path(folder) / "out.jsonl", row)
+            book.add(row)
         seconds = time.perf_counter() - started
-        assert len(journal.read(Path(folder) / "out.jsonl")) == len(problems)
+        assert len(book.rows) == len(problems)
     return seconds
 
 

@@ -12,7 +12,7 @@ import typer
 
 from qwen_cli import config
 from qwen_cli.commands import options
-from qwen_cli.commands.opening import open_engine, say
+from qwen_cli.commands.opening import changing, open_engine, say
 from qwen_cli.errors import EngineError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Measure a model on tasks with known answers.")
@@ -50,12 +50,20 @@ def fim(
     if mode not in ("line", "block", "auto"):
         raise UsageError(f"--mode must be line, block or auto, got {mode!r}")
     tasks = evaluation.load(file)[:limit]
+    if results:
+        evaluation.check(results)  # before the model loads
     settings = options.merged(config.load(), loading)
     choose_model(settings)
-    with open_engine(settings, loading) as loaded:
-        journal = evaluation.Journal(
-            results or _place(file, loaded.model, mode), model=loaded.model, mode=mode, tasks=file
-        )
+    with (
+        open_engine(settings, loading) as loaded,
+        evaluation.Journal(
+            results or _place(file, loaded.model, mode),
+            model=loaded.model,
+            mode=mode,
+            tasks=file,
+            settings=changing(settings, loading),
+        ) as journal,
+    ):
         if journal.done:
             say(f"{len(journal.done):,} results are there already: {journal.path}")
         passed, unanswered = 0, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -10,10 +11,11 @@ import typer
 
 from qwen_cli import config
 from qwen_cli.commands import options
-from qwen_cli.commands.opening import open_engine, open_reward, say
+from qwen_cli.commands.opening import changing, open_engine, open_reward, say
 from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
+    from qwen_cli.commands.math_many import Batch
     from qwen_cli.engines import Engine
     from qwen_cli.tasks.math_solve import Picture, Way
 
@@ -117,6 +119,10 @@ def math(
         raise UsageError("--out, --export and --limit are for many problems", "name a .jsonl with --file")
     if many and not out:
         raise UsageError("the results of many problems need a place", "add --out results.jsonl")
+    if many and (save_plots or as_json):
+        raise UsageError(
+            "--save-plots and --json are for one problem", "leave them out: --out keeps the traces"
+        )
     pictures = math_asked.pictures(image or [], allow_local_urls=allow_local_urls)
     asked = None if many else math_asked.problem(problem or [], file, pictured=bool(pictures))
     if asked is None and not many and (quiet or as_json):
@@ -132,6 +138,7 @@ def math(
         warm()  # imports what programs need while the model loads
     math_asked.choose_model(settings)
     with (
+        _batch(file, out, export) if many else nullcontext() as batch,
         open_reward(rm) as reward,
         open_engine(settings, loading) as loaded,
     ):
@@ -146,17 +153,24 @@ def math(
             sampling=asked_sampling,
             thinking=think,
         )
-        if many:
+        if batch:
             from qwen_cli.commands import math_many
 
-            assert file
-            assert out
-            math_many.run(loaded, file, out, way, export=export, limit=limit, at_once=at_once)
+            flags = changing(settings, loading, asked_sampling)
+            math_many.run(loaded, batch, way, flags, limit=limit, at_once=at_once)
         elif asked is None:
             _talk(loaded, way, save_plots)
         else:
             shown = math_asked.shown(loaded, pictures)
             _solve(loaded, asked, way, shown, quiet=quiet, as_json=as_json, save_plots=save_plots)
+
+
+def _batch(file: Path | None, out: Path | None, export: Path | None) -> AbstractContextManager[Batch]:
+    from qwen_cli.commands import math_many
+
+    assert file
+    assert out
+    return math_many.opened(file, out, export)
 
 
 def _solve(
@@ -177,12 +191,12 @@ def _solve(
     with Judge(contained=way.contained) as judge:
         solving = math_solve.solve(engine, problem, judge, way, pictures=pictures)
         checked = math_output.watched(solving) if quiet or as_json else math_output.shown(solving)
-    if save_plots:
-        math_output.save_plots(checked, save_plots)
     if as_json:
         math_output.as_json(checked, engine)
     elif quiet:
         math_output.answer(checked)
+    if save_plots:  # the answer is out, whatever becomes of these
+        math_output.save_plots(checked, save_plots)
     if checked.answer is None:
         say(math_output.why_none(checked))
         raise typer.Exit(1)

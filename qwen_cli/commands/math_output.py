@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qwen_cli.commands import plots
 from qwen_cli.commands.opening import say
 from qwen_cli.tasks import tir, tir_text
 from qwen_cli.tasks.math_vote import Vote
@@ -172,10 +173,5 @@ def as_json(checked: Checked, engine: Engine) -> None:
 
 def save_plots(checked: Checked, folder: Path) -> None:
     """Write the figures that its programs drew as PNG files, and name them."""
-    plots = [plot for run in checked.solution.runs for plot in run.outcome.plots]
-    if plots:
-        folder.mkdir(parents=True, exist_ok=True)
-    for number, plot in enumerate(plots, 1):
-        target = folder / f"plot-{number}.png"
-        target.write_bytes(plot)
+    for target in plots.save([plot for run in checked.solution.runs for plot in run.outcome.plots], folder):
         say(f"saved {target}")

@@ -12,6 +12,7 @@ import typer
 
 from qwen_cli.commands.options import Loading
 from qwen_cli.config import SETTINGS
+from qwen_cli.engines.protocol import Sampling
 
 if TYPE_CHECKING:
     from qwen_cli.engines import Engine
@@ -86,6 +87,29 @@ def given(settings: dict[str, Any], loading: Loading | None) -> dict[str, Any]:
     flags = asdict(loading or Loading()) | {"api_key": None}
     flags |= {name: settings.get(name) for name in flags if name in SETTINGS}
     return {name: value for name, value in flags.items() if value is not None and name != "no_server"}
+
+
+def changing(
+    settings: dict[str, Any], loading: Loading | None, sampling: Sampling | None = None
+) -> dict[str, Any]:
+    """What of these flags and settings makes answers others than the model gives by itself: a journal of
+    results is of one such set. A GGUF's quantization is in the model's name."""
+    from qwen_cli.engines.quantization import BITS
+
+    wanted = given(settings, loading)
+    adapters = [str(path) for path in wanted.get("adapters") or ()]
+    quant = str(wanted.get("quant") or "").lower()
+    return {
+        "adapters": adapters or None,
+        "quant": quant if quant in BITS and quant != "none" else None,
+        "dtype": wanted["dtype"] if wanted.get("dtype") not in (None, "auto") else None,
+        "rope_scaling": wanted.get("rope_scaling"),
+        **{
+            name: value
+            for name, value in asdict(sampling or Sampling()).items()
+            if value not in (None, "", ())
+        },
+    }
 
 
 def _warm(wanted: dict[str, Any], waiting: Waiting) -> Engine | None:

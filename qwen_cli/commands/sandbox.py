@@ -79,11 +79,10 @@ def run(
         outcome = box.run(source, on_output=_write)
     if outcome.error and not outcome.error.startswith("SystemExit"):
         sys.stderr.write(_clean(outcome.traceback or f"{outcome.error}\n"))
-    if save_plots and outcome.plots:
-        save_plots.mkdir(parents=True, exist_ok=True)
-        for number, plot in enumerate(outcome.plots, 1):
-            target = save_plots / f"{file.stem if str(file) != '-' else 'plot'}-{number}.png"
-            target.write_bytes(plot)
+    if save_plots:
+        from qwen_cli.commands import plots
+
+        for target in plots.save(outcome.plots, save_plots, "plot" if str(file) == "-" else file.stem):
             sys.stderr.write(f"saved {target}\n")
     if outcome.status == "refused":
         raise SandboxError(outcome.error or "the program was refused")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ import typer
 
 from qwen_cli import config
 from qwen_cli.commands import options
-from qwen_cli.commands.opening import open_engine
+from qwen_cli.commands.opening import changing, open_engine
 from qwen_cli.errors import UsageError
 
 TASKS = "What to get"
@@ -143,6 +144,9 @@ def vision(
         raise UsageError(f"--end {end:g} is not after --start {start:g}", "change one of them")
     if at_once and not out:
         raise UsageError("--parallel is for many inputs", "add --out results.jsonl")
+    if out and (dry_run or draw or events):
+        flag = "--dry-run" if dry_run else "--draw" if draw else "--events"
+        raise UsageError(f"{flag} and --out exclude each other", "run it for each input")
     sources, question = vision_jobs.divided(words or [])
     job = vision_jobs.job(
         question,
@@ -176,15 +180,19 @@ def vision(
         gathering = vision_jobs.Gathering(Path(scratch), video=video, allow_local_urls=allow_local_urls)
         if not out:
             items = gathering.gather(sources)  # a name that is wrong is told before a model loads
-        with open_engine(settings, loading) as loaded:
+        with (
+            vision_many.opened(out) if out else nullcontext() as book,
+            open_engine(settings, loading) as loaded,
+        ):
             if not loaded.capabilities.vision:
                 raise UsageError(
                     f"{loaded.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b"
                 )
-            if out:
+            if book:
                 assert job
                 lanes = at_once or (4 if loaded.name == "remote" else 1)
-                vision_many.run(loaded, gathering, sources, job, detail, sampling, out, at_once=lanes)
+                flags = changing(settings, loading, sampling)
+                vision_many.run(loaded, gathering, sources, job, detail, sampling, book, flags, at_once=lanes)
                 return
             if show is not False and not quiet:
                 picture.show([item.image for item in items if isinstance(item, Picture)], forced=bool(show))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from qwen_cli.tasks.vision_job import Job
 
 
+def opened(out: Path) -> journal.Journal:
+    """The journal of answers, held from here on. Raises `UsageError` where `out` holds something else."""
+    return journal.Journal(out, "qwen vision")
+
+
 def run(
     engine: Engine,
     gathering: Gathering,
@@ -29,41 +35,57 @@ def run(
     job: Job,
     detail: Detail,
     sampling: Sampling,
-    out: Path,
+    book: journal.Journal,
+    flags: Mapping[str, Any] | None = None,
     *,
     at_once: int = 1,
 ) -> None:
-    """Ask the same of every input that `out` does not have yet, `at_once` of them on engines that can. An
-    input that fails is a row with `error`, is tried again the next time, and makes the exit code 1."""
+    """Ask the same of every input that `book` does not have yet, `at_once` of them on engines that can. An
+    input that fails, or whose answer is cut, is a row with `error`, is tried again the next time, and makes
+    the exit code 1. `flags` are what else the answers depend on."""
     from qwen_cli.media import inputs
 
     if job.kind == "events":
         raise UsageError("--events and --out exclude each other", "run it for each video")
-    names = inputs.expand(words)
-    rows = {str(row.get("input")): row for row in journal.read(out)}
+    names = list(dict.fromkeys(inputs.expand(words)))
     asked = vision_job.question(job, engine)
-    detail = vision_job.closely(job, detail, engine.capabilities.seeing)
+    rows = {str(row.get("input")): row for row in book.rows}
     if strange := next((n for n, row in rows.items() if row.get("question") != asked), None):
         raise UsageError(
-            f"{out} holds an answer to another question, about {strange!r}", "give another --out"
+            f"{book.path} holds an answer to another question, about {strange!r}", "give another --out"
         )
+    book.begin(_made(engine, job, detail, gathering, flags or {}))
+    detail = vision_job.closely(job, detail, engine.capabilities.seeing)
     left = [name for name in names if name not in rows or "error" in rows[name]]
     if len(left) < len(names):
-        say(f"{len(names) - len(left):,} of {len(names):,} are there already: {out}")
+        say(f"{len(names) - len(left):,} of {len(names):,} are there already: {book.path}")
     with Bar(len(names)) as bar:
         bar.show(len(names) - len(left), "")
         for name, found in _answers(engine, gathering, left, job, detail, sampling, at_once):
-            row = {"input": name, "question": asked, **found}
-            journal.add(out, row)
-            rows[name] = row
+            rows[name] = book.add({"input": name, "question": asked, **found})
             bar.show(len([n for n in names if n in rows]), name)
-    journal.rewrite(out, [rows[name] for name in dict.fromkeys(names)])
+    book.arrange("input", names)
     failed = [name for name in names if "error" in rows[name]]
     for name in failed:
         say(f"{name}: {rows[name]['error']}")
-    typer.echo(f"{len(names) - len(failed):,} of {len(names):,} answered, in {out}")
+    typer.echo(f"{len(names) - len(failed):,} of {len(names):,} answered, in {book.path}")
     if failed:
         raise typer.Exit(1)
+
+
+def _made(
+    engine: Engine, job: Job, detail: Detail, gathering: Gathering, flags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the answers depend on, as the rows tell it. How long they may be is not among it: a cut one is
+    asked for again, and the others are as they are."""
+    usual = asdict(vision.Detail())
+    return {
+        "model": engine.model,
+        "task": job.kind,
+        **{name: value for name, value in asdict(detail).items() if value != usual[name]},
+        "video": gathering.video or None,
+        **{name: value for name, value in flags.items() if name != "max_tokens"},
+    }
 
 
 def _answers(
@@ -120,10 +142,15 @@ def _row(engine: Engine, looks: list[Look] | QwenError, job: Job, sampling: Samp
     try:
         if job.kind in ("locate", "count") and len(looks) > 1:
             raise UsageError(f"--{job.kind} looks at one picture, this has {len(looks)}", "name one page")
-        pieces = vision_job.ask(engine, looks, job, sampling)
-        text = "".join(piece.text for piece in pieces if piece.kind == "answer")
+        text, usage = "", None
+        for piece in vision_job.ask(engine, looks, job, sampling):
+            usage = piece.usage or usage
+            text += piece.text if piece.kind == "answer" else ""
+        said: dict[str, Any] = {"stop_reason": usage.stop_reason} if usage else {}
+        if cut := vision_job.cut(usage):
+            return {"answer": text, **said, "error": cut}
         result = vision_job.result(job, text, looks, engine.capabilities.seeing)
     except (EngineError, UsageError) as fault:
         return {"error": str(fault)}
     tokens = sum(look.tokens for look in looks)
-    return {"answer": result.text if result.data is None else result.data, "visual_tokens": tokens}
+    return {"answer": result.text if result.data is None else result.data, **said, "visual_tokens": tokens}

@@ -39,6 +39,8 @@ def answered(
     # A document is cleaned when it is whole.
     live = job.kind in ("ask", "ocr") and not as_json
     text, usage = _streamed(vision_job.ask(engine, looks, job, sampling), live=live, raw=job.kind != "ask")
+    if why := vision_job.cut(usage):
+        say(why)
     result = vision_job.result(job, text, looks, engine.capabilities.seeing)
     if drawn_on and target:
         drawn(drawn_on, result, target)
@@ -176,6 +178,7 @@ def _object(
         "inputs": [{"name": look.name, "seen": look.seen, "tokens": look.tokens} for look in looks],
         "model": engine.model,
         "engine": engine.name,
+        **({"stop_reason": usage.stop_reason} if usage else {}),
         **({"windows": list(windows)} if windows else {}),
         **(
             {"usage": {"prompt_tokens": usage.prompt_tokens, "generated_tokens": usage.generated_tokens}}

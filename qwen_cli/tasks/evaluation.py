@@ -9,11 +9,14 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from qwen_cli.engines.protocol import Engine
-from qwen_cli.errors import EngineError, QwenError, UsageError
+from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.tasks import fim, in_flight, journal
 
+_BY, _FLAG = "qwen eval fim", "--results"
 # OpenAI's human-eval-infilling gives each program three seconds.
 _WALL_SECONDS = 3.0
 
@@ -129,39 +132,52 @@ def interval(passed: int, total: int) -> tuple[float, float]:
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
+def check(path: Path) -> None:
+    """Raises `UsageError` where `path` cannot be a `Journal`."""
+    journal.Journal(path, _BY, flag=_FLAG).close()
+
+
 class Journal:
     """Results on disk, one line each, so that an evaluation that was stopped goes on where it was.
 
-    The first line says what was evaluated; another model, mode or task file needs another journal.
+    They are of one model, mode and task file, and `settings` that change answers (an adapter); others need
+    another journal. The file is held until `close`. Raises `UsageError` where it holds anything else.
     """
 
-    def __init__(self, path: Path, *, model: str, mode: str, tasks: Path) -> None:
+    def __init__(
+        self, path: Path, *, model: str, mode: str, tasks: Path, settings: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = path
-        digest = hashlib.sha256(tasks.read_bytes()).hexdigest()
-        self._head = {"model": model, "mode": mode, "tasks": tasks.name, "sha256": digest}
-        self.done = self._read()
+        self._rows = journal.Journal(path, _BY, flag=_FLAG)
+        try:
+            digest = hashlib.sha256(tasks.read_bytes()).hexdigest()
+            self._rows.begin(
+                {"model": model, "mode": mode, "tasks": tasks.name, "sha256": digest, **(settings or {})}
+            )
+            self.done = {result.id: result for result in map(self._result, self._rows.rows)}
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, result: Result) -> None:
         """Keep one more result, on the disk before this returns."""
-        if not self.path.exists():
-            journal.add(self.path, self._head)
-        journal.add(self.path, asdict(result))
+        self._rows.add(asdict(result))
         self.done[result.id] = result
 
-    def _read(self) -> dict[str, Result]:
-        rows = journal.read(self.path)
-        if not rows:
-            self.path.unlink(missing_ok=True)  # stopped while its first line was written
-            return {}
-        if rows[0] != self._head:
-            raise UsageError(
-                f"{self.path} holds results of another model, mode or task file",
-                "give another --results, or remove it",
-            )
+    def close(self) -> None:
+        """Let go of the file."""
+        self._rows.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _result(self, row: Mapping[str, Any]) -> Result:
         try:
-            found = [Result(**row) for row in rows[1:]]
+            return Result(**{name: value for name, value in row.items() if name != "run"})
         except TypeError as fault:
-            raise QwenError(
-                f"{self.path} is no journal of results: {fault}", "give another --results"
-            ) from None
-        return {result.id: result for result in found}
+            raise UsageError(f"{self.path} cannot hold results: {fault}", f"give another {_FLAG}") from None

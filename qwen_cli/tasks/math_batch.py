@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from qwen_cli.engines.protocol import Engine
 from qwen_cli.errors import ContextFull, EngineError, UsageError
 from qwen_cli.tasks import attachments, in_flight, math_prompts, math_solve
-from qwen_cli.tasks.math_answer import Judge
+from qwen_cli.tasks.math_answer import Judge, boxed
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Problem:
 
 
 def load(path: Path, complain: Callable[[str], None]) -> list[Problem]:
-    """The problems of a JSONL file (`problem`, optional `answer` and `id`).
+    """The problems of a JSONL file, in the fields of the usual collections: see `problem`.
 
     A line that is none is told to `complain` by its number and left out. Raises `UsageError` where the file
-    cannot be read, names a problem twice, or has none.
+    cannot be read, names a problem twice, holds results of ours, or has no problem.
     """
     problems: dict[str, Problem] = {}
     for number, line in enumerate(attachments.read_text(path).split("\n"), 1):
@@ -36,21 +37,89 @@ def load(path: Path, complain: Callable[[str], None]) -> list[Problem]:
             continue
         try:
             row = json.loads(line)
-            text = row["problem"]
-            if not isinstance(text, str) or not text.strip():
-                raise ValueError("its problem is empty")
-        except (ValueError, KeyError, TypeError) as fault:
-            what = "it has no field `problem`" if isinstance(fault, KeyError) else str(fault)
-            complain(f"line {number:,} of {path} is left out: {what}")
+            found = problem(row, str(number))
+        except RecursionError:
+            complain(f"line {number:,} of {path} is left out: it is nested too deeply")
             continue
-        answer = row.get("answer")
-        found = Problem(str(row.get("id", number)), text, None if answer is None else str(answer))
+        except (ValueError, TypeError) as fault:
+            complain(f"line {number:,} of {path} is left out: {fault}")
+            continue
+        if isinstance(row.get("run"), dict) and "by" in row["run"]:
+            # Its `answer` is the model's own, which would be right every time.
+            raise UsageError(f"{path} holds results, no problems", "name the file they came from")
         if found.id in problems:
             raise UsageError(f"line {number:,} of {path} has the id {found.id!r} again", "give each its own")
         problems[found.id] = found
     if not problems:
         raise UsageError(f"{path} has no problems", 'each line is an object with a field "problem"')
     return list(problems.values())
+
+
+# Names of fields in the order in which they are taken, whatever their case: ours and MATH's, GSM8K's,
+# MetaMath's, those of chats for training; CMATH calls its answers "golden".
+_ASKED = ("problem", "question", "query", "input", "prompt", "instruction")
+_ANSWERED = ("answer", "final_answer", "golden", "expected", "target")
+_WORKED = ("solution", "output", "response", "completion")
+# What stands before the problem: SVAMP's and ASDiv's questions and Alpaca's inputs say nothing alone.
+_BEFORE = ("body", "instruction")
+_CHOICES = ("choices", "options")
+_MARKED = re.compile(r"^####[ \t]*(\S.*)\Z", re.MULTILINE)
+
+
+def problem(row: Any, id: str) -> Problem:
+    """The problem in one row of a collection. Its answer may be the end of a solution: what stands after
+    GSM8K's `####`, or in the last box of MATH's. `id` is for a row that has none.
+
+    Raises `ValueError` where it has no problem, or holds what would be lost: choices, an answer that cannot
+    be told from its solution.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"it is no object, but {type(row).__name__}")
+    fields = {
+        str(name).lower(): value for name, value in reversed(row.items()) if value not in (None, "", [])
+    }
+    named = next((name for name in _ASKED if name in fields), None)
+    if named is None:
+        raise ValueError("it has no field `problem`")
+    asked = fields[named]
+    if not isinstance(asked, str) or not asked.strip():
+        raise ValueError("its problem is no text, or empty")
+    if lost := next((name for name in _CHOICES if name in fields), None):
+        raise ValueError(f"its `{lost}` would not be seen: write them into its problem")
+    before = [text.strip() for name in _BEFORE if name != named and isinstance(text := fields.get(name), str)]
+    known = next((fields[name] for name in ("id", "unique_id") if name in fields), id)
+    return Problem(str(known), "\n".join([*before, asked]), _answer(fields))
+
+
+def _answer(fields: Mapping[str, Any]) -> str | None:
+    """The known answer, `None` where there is none. Raises `ValueError` where it cannot be told."""
+    for name in (*_ANSWERED, *_WORKED):
+        value = fields.get(name)
+        if value is None:
+            continue
+        if isinstance(value, list) and len(value) == 1:  # OlympiadBench's
+            (value,) = value
+        if isinstance(value, (list, dict)):
+            raise ValueError(f"its `{name}` is no single answer")
+        text = str(value).strip()
+        found = _last(text)
+        if found is None and name in _WORKED and not _is_bare(text):
+            raise ValueError(f"its `{name}` has no answer: no box, no `####`")
+        return found or text or None
+    return None
+
+
+def _last(solution: str) -> str | None:
+    """What a solution comes to: after `####` (GSM8K), in its last box (MATH), after MetaMath's last words."""
+    if marked := _MARKED.search(solution.strip()):
+        return marked[1]
+    said = solution.rpartition("The answer is: ")[2] if "The answer is: " in solution else ""
+    return boxed(solution) or (said.strip() or None)
+
+
+def _is_bare(text: str) -> bool:
+    """Whether it can be an answer by itself: one line without sentences."""
+    return "\n" not in text and len(text.split()) <= 8 and ". " not in text
 
 
 def solve_all(
@@ -88,7 +157,7 @@ def _row(
     except StopIteration as done:
         checked: math_solve.Checked = done.value
     except (ContextFull, EngineError) as fault:
-        return {**row, "answer": None, "correct": False if problem.answer else None, "error": str(fault)}
+        return {**row, "answer": None, "correct": None, "error": str(fault)}
     solution = checked.solution
     correct = None
     if problem.answer is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from qwen_cli.engines.protocol import Boxes, Engine, Sampling, Seeing, Stream
+from qwen_cli.engines.protocol import Boxes, Engine, Sampling, Seeing, Stream, Usage
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.tasks import documents, grounding, video_events
 from qwen_cli.tasks import tables as csv
@@ -89,6 +89,15 @@ def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> 
     if job.kind != "ask":
         sampling = sampling.over(Sampling(temperature=0.0))
     return engine.chat(turns(engine, looks, job), schema=schema, sampling=sampling)
+
+
+def cut(usage: Usage | None) -> str | None:
+    """Why an answer is not whole, in one line; `None` where the model ended it."""
+    if usage is None or usage.stop_reason not in ("length", "context"):
+        return None
+    if usage.stop_reason == "length":
+        return f"the answer was cut after {usage.generated_tokens:,} tokens. Raise --max-tokens"
+    return f"the answer was cut after {usage.generated_tokens:,} tokens: the context is full. Raise --context"
 
 
 def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Result:

@@ -53,6 +53,7 @@ def test_samples_vote(qwen) -> None:
         (["x", "--out", "y.jsonl"], "many problems"),
         (["-f", "no-such.tex"], "no-such.tex"),
         (["-f", "problems.jsonl"], "--out"),
+        (["-f", "problems.jsonl", "--out", "o.jsonl", "--save-plots", "plots"], "--save-plots"),
     ],
 )
 def test_bad_input_is_one_line(qwen, arguments: list[str], said: str) -> None:
@@ -127,6 +128,21 @@ def test_a_model_that_never_boxes_leaves_with_1(qwen) -> None:
     done = qwen("math", "What is 2 + 3?", "--mode", "cot", "--max-tokens", "2", *STARTER)
     assert done.returncode == 1
     assert "no answer: it was cut at --max-tokens" in done.stderr
+
+
+@pytest.mark.parametrize("given", ["notes.txt", "problems.jsonl", "."])
+def test_an_out_that_is_something_else_is_named_before_a_model_is_looked_for(
+    qwen, tmp_path: Path, given: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("buy milk")
+    (tmp_path / "problems.jsonl").write_text('{"problem": "1 + 1"}\n{"problem": "1 + 2"}')
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    asked = ("-f", str(tmp_path / "problems.jsonl"), "--out", str(tmp_path / given))
+    done = qwen("math", *asked, "--model", "no-such-model")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot hold results" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_a_batch_that_was_killed_goes_on_to_the_same_file(qwen, tmp_path: Path, home: Path) -> None:

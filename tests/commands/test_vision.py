@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -30,7 +31,10 @@ def test_a_question_is_answered_on_stdout_and_its_cost_told_on_stderr(qwen, mode
     done = qwen("vision", photo, "What", "is", "this?", *model)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-    assert done.stderr == f"{photo}: 308 × 252 (from 320 × 240), 99 tokens\n"
+    assert done.stderr.splitlines() == [
+        f"{photo}: 308 × 252 (from 320 × 240), 99 tokens",
+        "the answer was cut after 8 tokens. Raise --max-tokens",
+    ]
     trace = json.loads(qwen("vision", photo, "What is this?", "--json", *model).stdout)
     assert trace["answer"] == done.stdout.strip()
     assert trace["inputs"] == [{"name": photo, "seen": [308, 252], "tokens": 99}]
@@ -49,26 +53,74 @@ def test_what_does_not_fit_is_shown_smaller_and_that_is_said(qwen, model, tmp_pa
     assert "do not fit a context of 2,048: shown smaller" in done.stderr
 
 
-def test_many_inputs_are_a_line_each_and_go_on_where_they_were(
-    qwen, model, photo: str, tmp_path: Path
-) -> None:
+ASSETS = Path(__file__).parents[1] / "assets"
+ENDS = ("--model", str(ASSETS / "tiny-qwen2.5-vl"), "--engine", "transformers", "--temperature", "0")
+"""A model that ends its answers by itself; it wants pictures of 112 pixels."""
+SMALL = ("--min-pixels", "12544", "--max-pixels", "12544")
+
+
+def read(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def test_many_inputs_are_a_line_each_and_go_on_where_they_were(qwen, photo: str, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    other, broken = str(tmp_path / "other.jpg"), str(tmp_path / "broken.png")
+    other, broken, late = (str(tmp_path / name) for name in ("other.jpg", "broken.png", "late.png"))
     Image.open(photo).convert("RGB").save(other)
     Path(broken).write_bytes(Path(photo).read_bytes()[:200])
-    done = qwen("vision", photo, broken, other, "What?", "--out", str(out), *model)
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert done.returncode == 1
-    assert [row["input"] for row in rows] == [photo, broken, other]
-    assert ["error" in row for row in rows] == [False, True, False]
+    asked = ("What is in the picture?", "--out", str(out), *SMALL, *ENDS)
+    done = qwen("vision", photo, broken, other, *asked)
+    assert done.returncode == 1, done.stderr
+    assert [row["input"] for row in read(out)] == [photo, broken, other]
+    assert ["error" in row for row in read(out)] == [False, True, False]
+    assert read(out)[0]["stop_reason"] == "stop"
     assert "2 of 3 answered" in done.stdout
     Path(broken).write_bytes(Path(photo).read_bytes())
-    again = qwen("vision", photo, broken, other, "What?", "--out", str(out), *model)
+    again = qwen("vision", photo, broken, other, *asked)
     assert again.returncode == 0, again.stderr
     assert "2 of 3 are there already" in again.stderr
-    assert all("answer" in json.loads(line) for line in out.read_text().splitlines())
-    refused = qwen("vision", photo, "Another question?", "--out", str(out), *model)
-    assert refused.returncode == 2
+    assert all("answer" in row for row in read(out))
+    # Other inputs come to those that are there.
+    Path(late).write_bytes(Path(photo).read_bytes())
+    more = qwen("vision", late, *asked)
+    assert (more.returncode, more.stdout) == (0, f"1 of 1 answered, in {out}\n"), more.stderr
+    assert [row["input"] for row in read(out)] == [photo, broken, other, late]
+    kept = out.read_bytes()
+    for another in (("Another question?",), ("What is in the picture?", "--fps", "1")):
+        refused = qwen("vision", photo, *another, "--out", str(out), *SMALL, *ENDS)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "another" in refused.stderr
+        assert out.read_bytes() == kept
+
+
+def test_a_cut_answer_is_told_and_is_a_failed_row(qwen, photo: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    asked = ("vision", photo, "What is in the picture?", *SMALL, *ENDS)
+    cut = qwen(*asked, "--max-tokens", "2", "--out", str(out))
+    (row,) = read(out)
+    assert (cut.returncode, cut.stdout) == (1, f"0 of 1 answered, in {out}\n")
+    assert row["stop_reason"] == "length"
+    assert row["error"] == "the answer was cut after 2 tokens. Raise --max-tokens"
+    whole = qwen(*asked, "--out", str(out))  # more tokens are no other question
+    assert whole.returncode == 0, whole.stderr
+    (found,) = read(out)
+    assert found["answer"].startswith(row["answer"])
+    assert found["stop_reason"] == "stop"
+    assert "error" not in found
+    one = qwen(*asked, "--max-tokens", "2", "--json")
+    assert json.loads(one.stdout)["stop_reason"] == "length"
+    assert "cut after 2 tokens" in one.stderr
+
+
+def test_a_file_of_something_else_is_named_before_a_model_is_looked_for(
+    qwen, photo: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "notes.txt"
+    out.write_text("buy milk")
+    done = qwen("vision", photo, "What?", "--out", str(out), "--model", "no-such-model")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (f"qwen: {out} cannot hold results: it is something else. Give another --out\n")
+    assert out.read_text() == "buy milk"
 
 
 def test_questions_are_asked_for_and_the_picture_is_looked_at_once(home, model, photo: str) -> None:
@@ -100,6 +152,9 @@ def test_questions_are_asked_for_and_the_picture_is_looked_at_once(home, model, 
         (["{picture}", "x", "--resize", "big"], "'big'"),
         (["{picture}", "x", "--quiet", "--json"], "exclude each other"),
         (["{picture}", "x", "--start", "5", "--end", "2"], "--end 2"),
+        (["{picture}", "x", "--out", "o.jsonl", "--dry-run"], "--dry-run and --out"),
+        (["{picture}", "--locate", "x", "--out", "o.jsonl", "--draw", "d.png"], "--draw and --out"),
+        (["{picture}", "--events", "--out", "o.jsonl"], "--events and --out"),
         (["{picture}", "--extract", "no-such.json"], "no-such.json"),
         (["{text}", "What?"], "text.png"),
         (["{long}", "What?"], "200 times"),

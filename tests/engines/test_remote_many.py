@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ import typer
 from qwen_cli.engines.protocol import Sampling
 from qwen_cli.engines.remote import Remote
 from qwen_cli.engines.remote_retries import Retries
-from qwen_cli.tasks import evaluation, fim, journal, math_batch, math_solve
+from qwen_cli.tasks import evaluation, fim, math_batch, math_solve
+from qwen_cli.tasks.journal import Journal
 
 resource = pytest.importorskip("resource")
 
@@ -175,11 +177,19 @@ def run(
     patience: float = 60.0,
 ) -> None:
     """One run of a batch, as of `qwen math --file`: what `out` has without a fault is not asked again."""
-    known = {row["id"]: row for row in journal.read(out)}
-    left = [p for p in problems if "error" in known.get(p.id, {"error": ""})]
-    with Remote(server.url, notice=said.append, retries=QUICK, patience=patience) as engine:
+    with (
+        Journal(out, "qwen math") as book,
+        Remote(server.url, notice=said.append, retries=QUICK, patience=patience) as engine,
+    ):
+        book.begin({"model": engine.model})
+        known = {row["id"]: row for row in book.rows}
+        left = [p for p in problems if "error" in known.get(p.id, {"error": ""})]
         for row in math_batch.solve_all(engine, left, WAY, at_once=at_once):
-            journal.add(out, row)
+            book.add(row)
+
+
+def read(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.read_text().splitlines()]
 
 
 @pytest.mark.slow
@@ -195,7 +205,7 @@ def test_a_thousand_at_once_with_one_in_twenty_failing(busy: Busy, tmp_path: Pat
     calm.close()
     patience = max(3.0, 1000 * (time.perf_counter() - started) / 100)
     run(busy, out, problems, 1000, said, patience)
-    rows = journal.read(out)
+    rows = read(out)
 
     assert sorted(int(row["id"]) for row in rows) == list(range(1000))  # each once, whatever became of it
     assert busy.most >= 900
@@ -209,7 +219,7 @@ def test_a_thousand_at_once_with_one_in_twenty_failing(busy: Busy, tmp_path: Pat
 
     for _ in range(5):
         run(busy, out, problems, 1000, said, patience)
-        latest = {row["id"]: row for row in journal.read(out)}
+        latest = {row["id"]: row for row in read(out)}
         if not any("error" in row for row in latest.values()):
             break
     assert len(latest) == 1000
@@ -245,16 +255,13 @@ def test_pictures_are_asked_about_at_once(
         Image.new("RGB", (56 + number, 56), (number * 10, 0, 0)).save(names[-1])
     gathering = Gathering(tmp_path, video=False, allow_local_urls=False)
     out = tmp_path / "out.jsonl"
+    job = Job("ask", "What?")
     with Remote(busy.url, retries=QUICK, patience=10.0) as engine:
         for _ in range(6):  # until what broke off has been asked again
-            try:
-                vision_many.run(
-                    engine, gathering, names, Job("ask", "What?"), Detail(), Sampling(), out, at_once=8
-                )
+            with suppress(typer.Exit), vision_many.opened(out) as book:
+                vision_many.run(engine, gathering, names, job, Detail(), Sampling(), book, at_once=8)
                 break
-            except typer.Exit:
-                pass
-    rows = journal.read(out)
+    rows = read(out)
     assert [row["input"] for row in rows] == names  # in order
     assert {row["answer"] for row in rows} == {"A square."}
     assert busy.most == 8

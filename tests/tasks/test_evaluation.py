@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.errors import UsageError
 from qwen_cli.tasks import evaluation
 from qwen_cli.tasks.evaluation import Journal, Result
 
@@ -56,27 +56,43 @@ def test_a_line_that_is_no_task_is_named(tmp_path: Path) -> None:
 
 def test_a_stopped_run_goes_on_from_its_journal(tasks: Path, tmp_path: Path) -> None:
     path = tmp_path / "kept" / "results.jsonl"
-    journal = Journal(path, model="starter", mode="auto", tasks=tasks)
-    journal.add(Result("Add/1", "    return a + b", True, "model"))
+    with Journal(path, model="starter", mode="auto", tasks=tasks) as journal:
+        journal.add(Result("Add/1", "    return a + b", True, "model"))
     with path.open("a") as file:
-        file.write('{"id": "Add/2", "mid')  # stopped here
-    again = Journal(path, model="starter", mode="auto", tasks=tasks)
-    assert list(again.done) == ["Add/1"]
-    again.add(Result("Add/2", "", False, "model", "boom"))
-    assert list(Journal(path, model="starter", mode="auto", tasks=tasks).done) == ["Add/1", "Add/2"]
+        file.write('{"run": {"by": "qwen eval fim", "mod')  # stopped here
+    with Journal(path, model="starter", mode="auto", tasks=tasks) as again:
+        assert list(again.done) == ["Add/1"]
+        again.add(Result("Add/2", "", False, "model", "boom"))
+    with Journal(path, model="starter", mode="auto", tasks=tasks) as whole:
+        assert list(whole.done) == ["Add/1", "Add/2"]
 
 
 def test_results_of_another_model_or_file_are_not_mixed_in(tasks: Path, tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    Journal(path, model="starter", mode="auto", tasks=tasks).add(Result("Add/1", "", True, "model"))
-    with pytest.raises(UsageError, match="another model"):
+    with Journal(path, model="starter", mode="auto", tasks=tasks) as journal:
+        journal.add(Result("Add/1", "", True, "model"))
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"model was 'starter', here it is 'qwen2\.5-coder:7b'"):
         Journal(path, model="qwen2.5-coder:7b", mode="auto", tasks=tasks)
+    with pytest.raises(UsageError, match="mode was 'auto', here it is 'line'"):
+        Journal(path, model="starter", mode="line", tasks=tasks)
+    with pytest.raises(UsageError, match="adapters was not given"):
+        Journal(path, model="starter", mode="auto", tasks=tasks, settings={"adapters": ["mine"]})
     tasks.write_text(tasks.read_text() + "\n")
-    with pytest.raises(UsageError, match="another model, mode or task file"):
+    with pytest.raises(UsageError, match="sha256"):
         Journal(path, model="starter", mode="auto", tasks=tasks)
-    path.write_text("no json\n")
-    with pytest.raises(QwenError, match="is no journal"):
-        Journal(path, model="starter", mode="auto", tasks=tasks)
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_something_else_is_left_as_it_is(tasks: Path, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    for text in ("no json\n", "no newline", '{"id": "Add/1", "middle": "", "passed": true, "stop": "eos"}\n'):
+        path.write_text(text)
+        with pytest.raises(UsageError, match="cannot hold results"):
+            Journal(path, model="starter", mode="auto", tasks=tasks)
+        with pytest.raises(UsageError, match="give another --results".capitalize()):
+            evaluation.check(path)
+        assert path.read_text() == text
 
 
 def test_the_interval_is_wilsons() -> None:

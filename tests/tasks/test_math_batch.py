@@ -14,8 +14,8 @@ import pytest
 from scripted import Scripted, end
 
 from qwen_cli.engines.protocol import Message, Piece, Sampling, Stream
-from qwen_cli.errors import EngineError, QwenError, UsageError
-from qwen_cli.tasks import journal, math_batch, math_solve
+from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.tasks import math_batch, math_solve
 
 WAY = math_solve.Way(mode="cot")
 
@@ -71,6 +71,75 @@ def test_a_file_without_problems_is_refused(tmp_path: Path) -> None:
         math_batch.load(problems(tmp_path / "p.jsonl", ""), print)
 
 
+@pytest.mark.parametrize(
+    ("row", "problem", "answer"),
+    [
+        ({"question": "How many?", "answer": "He has 8 * 9 = <<8*9=72>>72.\n#### 72"}, "How many?", "72"),
+        ({"question": "q", "answer": "#### 1,234"}, "q", "1,234"),
+        ({"input": "q", "output": "72"}, "q", "72"),
+        ({"Question": "q", "Answer": "5/7"}, "q", "5/7"),
+        ({"PROBLEM": "q", "Answer": 72}, "q", "72"),
+        ({"problem": "q", "solution": "It is $x$, so \\boxed{\\frac{1}{2}}."}, "q", "\\frac{1}{2}"),
+        ({"problem": "q", "solution": "so \\boxed{1} and \\boxed{2}", "answer": "3"}, "q", "3"),
+        ({"problem": "q", "solution": "#### Step 1\nAdd.\n#### Step 2\nSo \\boxed{9}."}, "q", "9"),
+        ({"query": "q", "response": "6 and 7 are 13.\nThe answer is: 13"}, "q", "13"),
+        ({"question": "q", "final_answer": ["10"]}, "q", "10"),
+        ({"question": "q", "golden": 0}, "q", "0"),
+        (
+            {"Body": "Ann has 3 pens.", "Question": "How many?", "Answer": 3.0},
+            "Ann has 3 pens.\nHow many?",
+            "3.0",
+        ),
+        ({"instruction": "Add.", "input": "1 + 2", "output": "3"}, "Add.\n1 + 2", "3"),
+        ({"instruction": "Add 1 and 2.", "input": "", "output": "3"}, "Add 1 and 2.", "3"),
+        ({"problem": "q", "answer": None}, "q", None),
+        ({"problem": "q", "answer": ""}, "q", None),
+    ],
+)
+def test_fields_of_the_usual_collections_are_taken(row: Any, problem: str, answer: str | None) -> None:
+    found = math_batch.problem(row, "7")
+    assert (found.id, found.problem, found.answer) == ("7", problem, answer)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"question": "q", "choices": ["1", "2"], "answer": 1}, "`choices`"),
+        ({"question": "q", "options": ["A)1"], "correct": "A"}, "`options`"),
+        ({"problem": "q", "solution": "First one adds. Then one is done."}, "`solution` has no answer"),
+        ({"problem": "q", "answer": ["1", "2"]}, "`answer` is no single"),
+        ({"problem": "q", "answer": {"x": 1}}, "`answer` is no single"),
+        ({"prompt": [{"role": "user", "content": "q"}]}, "no text"),
+        (["problem"], "no object"),
+        ("problem", "no object"),
+    ],
+)
+def test_what_would_be_lost_of_a_line_is_told(row: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        math_batch.problem(row, "1")
+
+
+def test_names_that_collections_give_are_kept() -> None:
+    assert (
+        math_batch.problem({"unique_id": "test/algebra/1.json", "problem": "q"}, "1").id
+        == "test/algebra/1.json"
+    )
+    assert math_batch.problem({"id": None, "problem": "q"}, "9").id == "9"
+    assert math_batch.problem({"id": 0, "problem": "q"}, "9").id == "0"
+
+
+def test_results_are_no_problems(tmp_path: Path) -> None:
+    row = {
+        "run": {"by": "qwen math", "model": "m"},
+        "id": "1",
+        "problem": "q",
+        "expected": "2",
+        "answer": "3",
+    }
+    with pytest.raises(UsageError, match="holds results, no problems"):
+        math_batch.load(problems(tmp_path / "out.jsonl", row), print)
+
+
 def test_lanes_are_never_idle_while_problems_wait() -> None:
     asked = [math_batch.Problem(str(n), f"say {n}", str(n)) for n in range(9)]
     engine = Busy(lanes=3)
@@ -84,6 +153,7 @@ def test_a_failure_of_the_engine_is_one_row(tmp_path: Path) -> None:
     asked = [math_batch.Problem("1", "this fails", "1"), math_batch.Problem("2", "say 2", "3")]
     rows = {row["id"]: row for row in math_batch.solve_all(Busy(lanes=1), asked, WAY, at_once=1)}
     assert rows["1"]["error"] == "the model failed"
+    assert rows["1"]["correct"] is None  # not a wrong answer
     assert (rows["2"]["answer"], rows["2"]["correct"]) == ("2", False)
 
 
@@ -93,31 +163,3 @@ def test_correct_solutions_become_chats() -> None:
     (chat,) = math_batch.training(rows)
     assert [m["role"] for m in chat["messages"]] == ["system", "user", "assistant"]
     assert chat["messages"][2]["content"] == "It is \\boxed{1}."
-
-
-def test_half_a_row_is_cut_off_and_a_whole_file_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    journal.add(path, {"id": "1"})
-    with path.open("a") as file:
-        file.write('{"id": "2", "ans')
-    assert journal.read(path) == [{"id": "1"}]
-    journal.add(path, {"id": "2"})
-    assert journal.read(path) == [{"id": "1"}, {"id": "2"}]
-    journal.rewrite(path, [{"id": "3"}])
-    assert journal.read(path) == [{"id": "3"}]
-    assert [p.name for p in tmp_path.iterdir()] == ["out.jsonl"]
-
-
-def test_a_row_keeps_the_line_separators_of_its_text(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    row = {"id": "1", "solution": "a\u2028b\x85c\x0bd"}
-    journal.add(path, row)
-    assert journal.read(path) == [row]
-
-
-def test_another_file_is_no_journal(tmp_path: Path) -> None:
-    path = tmp_path / "notes.txt"
-    path.write_text("shopping\n")
-    with pytest.raises(QwenError, match="no journal"):
-        journal.read(path)
-    assert path.read_text() == "shopping\n"
