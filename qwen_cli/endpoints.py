@@ -202,8 +202,11 @@ def _keyring() -> Any:
     try:
         import keyring
     except ImportError:
+        from qwen_cli import install_hint
+
         raise QwenError(
-            "keys in the keyring need the package `keyring`", "run `pip install keyring`, or use --key-env"
+            "keys in the keyring need the package `keyring`",
+            f"run `{install_hint.command('keyring')}`, or use --key-env",
         ) from None
     return keyring
 

@@ -73,6 +73,7 @@ def examine() -> list[Finding]:
     """Every finding, in the order it is shown."""
     return [
         _python(),
+        _command(),
         _processor(),
         _gpu(),
         _memory(),
@@ -91,6 +92,32 @@ def _python() -> Finding:
 
     return Finding(
         "qwen", "ok", f"{__version__} on Python {platform.python_version()}, {platform.platform()}"
+    )
+
+
+def _command() -> Finding:
+    """What a shell starts for `qwen`."""
+    from qwen_cli import install_hint
+    from qwen_cli.commands import which
+
+    found = which.which()
+    ours = next((one.path for one in found if one.kind == "this"), None)
+    own = next((one.path.name for one in which.which(install_hint.NAME) if one.kind == "this"), None)
+    # On Windows a command is called without its suffix.
+    call = own.removesuffix(".exe") if own else f"{sys.executable} -m qwen_cli"
+    if not found:
+        return Finding("command", "note", "a shell finds no `qwen`", f"call this one with `{call}`")
+    first = found[0]
+    if first.kind == "this":
+        return Finding("command", "ok", f"`qwen` is {first.path}")
+    what = {
+        "elsewhere": "this program in another environment",
+        "qwen-code": "Qwen Code, the coding agent",
+        "other": "another program",
+    }[first.kind]
+    behind = f"; this one is {ours}, later on PATH" if ours else ""
+    return Finding(
+        "command", "note", f"`qwen` is {first.path}, {what}{behind}", f"call this one with `{call}`"
     )
 
 
@@ -134,7 +161,9 @@ def _disk() -> Finding:
 def _engine(name: str, probe: str) -> Finding:
     out = _child(probe)
     if out is None:
-        return Finding(f"engine {name}", "bad", "cannot be imported", "run `pip install -U qwen-cli`")
+        from qwen_cli import install_hint
+
+        return Finding(f"engine {name}", "bad", "cannot be imported", f"run `{install_hint.command()}`")
     return Finding(f"engine {name}", "ok", out)
 
 

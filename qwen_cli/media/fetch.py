@@ -163,10 +163,11 @@ def _ask(
     import httpx
 
     from qwen_cli import __version__
+    from qwen_cli.install_hint import NAME
 
     headers = {
         "Host": place.netloc.decode("ascii"),
-        "User-Agent": f"qwen-cli/{__version__}",
+        "User-Agent": f"{NAME}/{__version__}",
         "Accept": "image/*, video/*, application/pdf, */*;q=0.1",
         "Accept-Encoding": "identity",  # so that a few bytes do not become many
     }

@@ -161,8 +161,11 @@ def _heif(shown: str) -> str:
     try:
         import pillow_heif  # an extra: its wheels hold an H.265 decoder, which has a licence of its own
     except ImportError:
+        from qwen_cli import install_hint
+
         raise UsageError(
-            f"{shown} is a HEIC picture, which needs a package more", "`pip install 'qwen-cli[heif]'`"
+            f"{shown} is a HEIC picture, which needs a package more",
+            f"run `{install_hint.command('heif')}`",
         ) from None
     pillow_heif.register_heif_opener()
     return "HEIF"

@@ -98,8 +98,9 @@ def _answers(source: Source, timeout: float) -> bool:
 def headers(source: Source) -> dict[str, str]:
     """What every request carries: who asks, and the hub token of this machine if there is one."""
     from qwen_cli import __version__
+    from qwen_cli.install_hint import NAME
 
-    sent = {"User-Agent": f"qwen-cli/{__version__}", "Accept-Encoding": "identity"}
+    sent = {"User-Agent": f"{NAME}/{__version__}", "Accept-Encoding": "identity"}
     if source == "hub":
         from huggingface_hub import get_token  # the one place that knows where tokens are kept
 

@@ -150,9 +150,11 @@ def load(name: str) -> Session:
     if fault:
         raise SessionError(f"session {name!r} is damaged: {fault}", f"look at {file}")
     if content["version"] > VERSION:
+        from qwen_cli import install_hint
+
         raise SessionError(
             f"session {name!r} is of format {content['version']}, this qwen reads up to {VERSION}",
-            "upgrade qwen-cli",
+            install_hint.upgrade(),
         )
     known = {f.name for f in fields(Session)} - {"name", "stamp"}
     return Session(name=name, stamp=stamp, **{k: v for k, v in content.items() if k in known})

@@ -140,7 +140,7 @@ def test_a_picture_comes_with_its_type_and_name(web: Served) -> None:
         PICTURE, "image/png", "a cat.png"
     )
     assert web.seen[0][0] == "/picture/a%20cat.png?size=2"
-    assert web.seen[0][1]["User-Agent"].startswith("qwen-cli/")
+    assert web.seen[0][1]["User-Agent"].startswith("qwen-local/")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image, features
 
+from qwen_cli import install_hint
 from qwen_cli.errors import UsageError
 from qwen_cli.media import pictures, room
 from qwen_cli.media.pictures import decode, frames, load, pages
@@ -273,7 +274,7 @@ def test_heic_is_read_where_its_package_is() -> None:
 def test_heic_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
 
-    with pytest.raises(UsageError, match=r"pip install 'qwen-cli\[heif\]'"):
+    with pytest.raises(UsageError, match=re.escape(f"Run `{install_hint.command('heif')}`")):
         decode(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(99), "phone.heic")
 
 
