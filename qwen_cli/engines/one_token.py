@@ -60,11 +60,12 @@ def products(model: Any, tokens: torch.Tensor) -> Iterator[None]:
     if not alone or not torch.backends.mkldnn.is_available() or _integers(model):
         yield
         return
-    before = torch.backends.mkldnn.set_flags(_enabled=False, _fp32_precision=None)[0]
+    onednn = torch.backends.mkldnn
+    before, onednn.enabled = onednn.enabled, False
     try:
         yield
     finally:
-        torch.backends.mkldnn.set_flags(_enabled=before, _fp32_precision=None)
+        onednn.enabled = before
 
 
 def _integers(model: Any) -> bool:
