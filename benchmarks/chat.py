@@ -7,7 +7,7 @@ Starter model, greedy, the same prompt, runs taken in turn, medians.
 
 from processes import BARE, QWEN, Run, alternate, median, report
 
-from qwen_cli.models import starter
+from qwen_cli.models.hub import starter
 
 PROMPT = "Explain in detail how a hash table works."
 TOKENS = 128

@@ -13,9 +13,11 @@ from processes import median, report
 from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
 
 from qwen_cli import Sampling
-from qwen_cli.engines.transformers import Transformers
-from qwen_cli.models import catalog, convert, starter
-from qwen_cli.models.reference import Weights
+from qwen_cli.engines.transformers.engine import Transformers
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.formats import gguf_import
+from qwen_cli.models.hub import starter
+from qwen_cli.models.hub.resolve import Weights
 
 PROMPT = "Explain in detail how a hash table works."
 TOKENS = 48
@@ -25,8 +27,8 @@ ROUNDS = 11
 def main() -> None:
     folder = starter.safetensors_path()
     if not (folder / "config.json").is_file():
-        convert.to_safetensors(starter.fetch(), folder)
-    engine = Transformers(Weights("starter", folder, "safetensors", catalog.find("starter")))
+        gguf_import.to_safetensors(starter.fetch(), folder)
+    engine = Transformers(Weights("starter", folder, "safetensors", lookup.find("starter")))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
     ours: list[float] = []

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import openai
 
-from qwen_cli.engines.protocol import Sampling
-from qwen_cli.engines.remote import Remote
-from qwen_cli.models import starter
-from qwen_cli.tasks import math_batch, math_prompts, math_solve
-from qwen_cli.tasks.journal import Journal
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.remote.engine import Remote
+from qwen_cli.models.hub import starter
+from qwen_cli.tasks.common.jsonl import Journal
+from qwen_cli.tasks.math import batch, prompts, solve
 
 SLOTS, ROUNDS, TOKENS, KEY = 8, 3, 32, "benchmark-key"
 SERVER = """
@@ -38,9 +38,9 @@ sys.stdin.read()
 """
 
 
-def ours(url: str, problems: list[math_batch.Problem], at_once: int) -> float:
+def ours(url: str, problems: list[batch.Problem], at_once: int) -> float:
     """Seconds of a batch as `qwen math --file --mode cot` does it, journal and all."""
-    way = math_solve.Way(mode="cot", sampling=Sampling(temperature=0, max_tokens=TOKENS))
+    way = solve.Way(mode="cot", sampling=Sampling(temperature=0, max_tokens=TOKENS))
     with (
         tempfile.TemporaryDirectory() as folder,
         Journal(Path(folder) / "out.jsonl", "qwen math") as book,
@@ -48,7 +48,7 @@ def ours(url: str, problems: list[math_batch.Problem], at_once: int) -> float:
     ):
         book.begin({"model": engine.model})
         started = time.perf_counter()
-        for row in math_batch.solve_all(engine, problems, way, at_once=at_once):
+        for row in batch.solve_all(engine, problems, way, at_once=at_once):
             assert "error" not in row, row
             book.add(row)
         seconds = time.perf_counter() - started
@@ -56,12 +56,12 @@ def ours(url: str, problems: list[math_batch.Problem], at_once: int) -> float:
     return seconds
 
 
-def plain(url: str, problems: list[math_batch.Problem]) -> float:
+def plain(url: str, problems: list[batch.Problem]) -> float:
     """Seconds of the same requests by the official client on eight threads."""
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY)
 
-    def ask(problem: math_batch.Problem) -> str:
-        messages = math_prompts.messages(problem.problem, "cot", "en", specialist=False)
+    def ask(problem: batch.Problem) -> str:
+        messages = prompts.messages(problem.problem, "cot", "en", specialist=False)
         stream = client.chat.completions.create(
             model="m", messages=messages, temperature=0, max_tokens=TOKENS, stream=True
         )
@@ -86,7 +86,7 @@ def main() -> None:
     assert process.stdin
     assert process.stdout
     url = json.loads(process.stdout.readline())
-    problems = [math_batch.Problem(str(n), f"What is {n} plus {3 * n}? Explain.", None) for n in range(count)]
+    problems = [batch.Problem(str(n), f"What is {n} plus {3 * n}? Explain.", None) for n in range(count)]
     plain(url, problems[:SLOTS])  # what all prompts begin with is in every slot
     taken: dict[str, list[float]] = {
         "one at a time": [],

@@ -12,10 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from qwen_cli.engines.llamacpp import LlamaCpp
-from qwen_cli.engines.protocol import Sampling
-from qwen_cli.models import reference
-from qwen_cli.tasks import fim
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.models.hub import resolve
+from qwen_cli.tasks.fim import complete
 
 ROUNDS = 3
 TOKENS = 96
@@ -43,7 +43,7 @@ SETTER = '''    def set_{0}(self, value: float) -> None:
 
 '''
 CASES = {
-    "a body that repeats one nearby (bar ≥ 1.4)": fim.Hole(
+    "a body that repeats one nearby (bar ≥ 1.4)": complete.Hole(
         "class Loader:\n"
         + LOADER.format("prices")
         + LOADER.format("customers")
@@ -52,7 +52,7 @@ CASES = {
         "        return {row[0]: row for row in rows}\n",
         "loader.py",
     ),
-    "another name in every line (no bar)": fim.Hole(
+    "another name in every line (no bar)": complete.Hole(
         "class Box:\n" + SETTER.format("width") + SETTER.format("height") + "    def set_depth(self",
         "\n    def area(self) -> float:\n        return self._width * self._height\n",
         "box.py",
@@ -62,7 +62,7 @@ CASES = {
 
 def main() -> None:
     path = sys.argv[1] if len(sys.argv) > 1 else "starter"
-    weights = reference.resolve(path)
+    weights = resolve.resolve(path)
     engines = {
         "plain": LlamaCpp(weights, context=2048, parallel=1),
         "draft": LlamaCpp(weights, context=2048, parallel=1, draft="ngram"),
@@ -73,7 +73,7 @@ def main() -> None:
         texts = {}
         for _ in range(ROUNDS + 1):
             for name, engine in engines.items():
-                texts[name], speed = decode(engine, fim.prompt(hole))
+                texts[name], speed = decode(engine, complete.prompt(hole))
                 speeds.setdefault(name, []).append(speed)
         plain, draft = (statistics.median(speeds[name][1:]) for name in ("plain", "draft"))
         print(

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.engines.llamacpp import LlamaCpp
-from qwen_cli.models import reference
-from qwen_cli.tasks import evaluation, fim
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.models.hub import resolve
+from qwen_cli.tasks.fim import complete, evaluate
 
 BARE_TOKENS = 128
 
@@ -31,8 +31,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--lines", type=int, default=1)
     asked = parser.parse_args()
-    weights = reference.resolve(asked.model)
-    tasks = evaluation.load(asked.tasks)
+    weights = resolve.resolve(asked.model)
+    tasks = evaluate.load(asked.tasks)
     if asked.lines > 1:
         tasks = [longer for task in tasks if (longer := lengthened(task, asked.lines))]
     tasks = tasks[: asked.limit]
@@ -44,17 +44,17 @@ def main() -> None:
         started = time.perf_counter()
         middle = peer.fill(task.hole)
         seconds["bare"] += time.perf_counter() - started
-        passed["bare"] += evaluation.failure(task, middle) is None
+        passed["bare"] += evaluate.failure(task, middle) is None
         started = time.perf_counter()
-        middle = fim.complete(engine, task.hole).text
+        middle = complete.complete(engine, task.hole).text
         seconds["ours"] += time.perf_counter() - started
-        passed["ours"] += evaluation.failure(task, middle) is None
+        passed["ours"] += evaluate.failure(task, middle) is None
         print(f"\r{number}/{len(tasks)} bare {passed['bare']} ours {passed['ours']}", end="", file=sys.stderr)
     print(file=sys.stderr)
     engine.close()
     print(f"model {weights.path.name}, {len(tasks)} holes of {asked.lines} line(s)")
     for name, count in passed.items():
-        low, high = evaluation.interval(count, len(tasks))
+        low, high = evaluate.interval(count, len(tasks))
         print(
             f"{name}: pass@1 {count / len(tasks):.1%} ({count}, 95 % interval {low:.1%} to {high:.1%}), "
             f"{seconds[name] / len(tasks):.2f} s a hole"
@@ -63,7 +63,7 @@ def main() -> None:
     print(f"difference {gain:+.1f} points (bar {'≥ 5' if asked.lines == 1 else '≥ 0'})")
 
 
-def lengthened(task: evaluation.Task, lines: int) -> evaluation.Task | None:
+def lengthened(task: evaluate.Task, lines: int) -> evaluate.Task | None:
     """The task with a hole that takes in the next lines too; `None` where there are not enough of them."""
     rest = task.hole.suffix.split("\n")
     if sum(bool(line.strip()) for line in rest[: lines - 1]) < lines - 1:
@@ -84,7 +84,7 @@ class Bare:
         self._server: Any = xllamacpp.Server(params)
         self._newline = newline
 
-    def fill(self, hole: fim.Hole) -> str:
+    def fill(self, hole: complete.Hole) -> str:
         request = {
             "prompt": f"<|fim_prefix|>{hole.prefix}<|fim_suffix|>{hole.suffix}<|fim_middle|>",
             "max_tokens": BARE_TOKENS,

@@ -21,12 +21,12 @@ from typing import Any
 
 from lsprotocol import types as lsp
 
-from qwen_cli.engines.llamacpp import LlamaCpp
-from qwen_cli.engines.protocol import Sampling, Stream
+from qwen_cli.engines.core.base import Sampling, Stream
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.lsp.cache import Suggestions
 from qwen_cli.lsp.session import Session
 from qwen_cli.lsp.settings import Settings
-from qwen_cli.lsp.suggestions import Suggestions
-from qwen_cli.models import reference
+from qwen_cli.models.hub import resolve
 
 TOKENS = 8
 TYPED = "max(compute_7(3), "
@@ -56,7 +56,7 @@ class Counting(LlamaCpp):
 
 
 def main() -> None:
-    weights = reference.resolve(sys.argv[1] if len(sys.argv) > 1 else "starter")
+    weights = resolve.resolve(sys.argv[1] if len(sys.argv) > 1 else "starter")
     engine = Counting(weights, context=4096, parallel=1)
     prefix = prefix_of(1_500, engine)
     peer = Infill(str(weights.path))

@@ -14,9 +14,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from qwen_cli.engines.llamacpp import LlamaCpp
-from qwen_cli.models import reference
-from qwen_cli.tasks import evaluation, fim
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.models.hub import resolve
+from qwen_cli.tasks.fim import complete, evaluate
 
 SEED = 3
 
@@ -29,18 +29,18 @@ def main() -> None:
     asked = parser.parse_args()
     holes = list(cut(asked.tasks))[: asked.limit]
     right = {True: 0, False: 0}
-    with LlamaCpp(reference.resolve(asked.model), context=2048, parallel=1) as engine:
+    with LlamaCpp(resolve.resolve(asked.model), context=2048, parallel=1) as engine:
         for hole, rest in holes:
             for heal in right:
                 engine.capabilities = replace(engine.capabilities, start=heal)
-                right[heal] += fim.complete(engine, hole, mode="line").text.strip() == rest.strip()
+                right[heal] += complete.complete(engine, hole, mode="line").text.strip() == rest.strip()
     for heal, count in right.items():
-        low, high = evaluation.interval(count, len(holes))
+        low, high = evaluate.interval(count, len(holes))
         how = "written again" if heal else "left as it is"
         print(f"word {how}: {count / len(holes):.1%} of {len(holes)} ({low:.1%} to {high:.1%})")
 
 
-def cut(path: Path) -> list[tuple[fim.Hole, str]]:
+def cut(path: Path) -> list[tuple[complete.Hole, str]]:
     """Holes that begin in the middle of a word, and the rest of their line."""
     import json
 
@@ -54,7 +54,7 @@ def cut(path: Path) -> list[tuple[fim.Hole, str]]:
             continue
         word = choose.choice(words)
         at = choose.randrange(word.start() + 1, word.end())
-        hole = fim.Hole(row["prompt"] + whole[:at], "\n" + row["suffix"], "solution.py")
+        hole = complete.Hole(row["prompt"] + whole[:at], "\n" + row["suffix"], "solution.py")
         found.append((hole, whole[at:]))
     return found
 

@@ -25,7 +25,8 @@ from typing import Any
 import psutil
 from processes import median, report
 
-from qwen_cli.models import convert, starter
+from qwen_cli.models.formats import gguf_import
+from qwen_cli.models.hub import starter
 
 PROMPT = "What is the capital of France?"
 ROUNDS = 5
@@ -46,7 +47,7 @@ SHAPE = {
 def main() -> None:
     folder = starter.safetensors_path()
     if not (folder / "config.json").is_file():
-        convert.to_safetensors(starter.fetch(), folder)
+        gguf_import.to_safetensors(starter.fetch(), folder)
     wanted = sys.argv[1:] or ["load", "disk", "4bit"]
     if "load" in wanted:
         _load(folder)

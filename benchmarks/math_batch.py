@@ -11,9 +11,9 @@ import argparse
 import time
 from pathlib import Path
 
-from qwen_cli.engines.llamacpp import LlamaCpp
-from qwen_cli.models import reference
-from qwen_cli.tasks import math_batch, math_solve
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.models.hub import resolve
+from qwen_cli.tasks.math import batch, solve
 
 
 def main() -> None:
@@ -24,15 +24,15 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--mode", default="tir", choices=("auto", "tir", "cot"))
     asked = parser.parse_args()
-    weights = reference.resolve(asked.model)
-    problems = math_batch.load(asked.problems, print)[: asked.limit]
-    way = math_solve.Way(mode=asked.mode)
+    weights = resolve.resolve(asked.model)
+    problems = batch.load(asked.problems, print)[: asked.limit]
+    way = solve.Way(mode=asked.mode)
     with LlamaCpp(weights, context=16_384) as engine:
-        list(math_batch.solve_all(engine, problems[:4], way, at_once=4))  # each slot has the prompt's example
+        list(batch.solve_all(engine, problems[:4], way, at_once=4))  # each slot has the prompt's example
         rates = []
         for at_once in (1, asked.parallel):
             started = time.perf_counter()
-            rows = list(math_batch.solve_all(engine, problems, way, at_once=at_once))
+            rows = list(batch.solve_all(engine, problems, way, at_once=at_once))
             seconds = time.perf_counter() - started
             tokens = sum(row["tokens"] for row in rows)
             rates.append(len(rows) / seconds)

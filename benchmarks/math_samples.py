@@ -15,11 +15,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from qwen_cli.engines.llamacpp import LlamaCpp
-from qwen_cli.engines.protocol import Sampling
-from qwen_cli.models import reference
-from qwen_cli.tasks import math_batch, math_solve, math_vote, tir
-from qwen_cli.tasks.math_answer import Judge
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.models.hub import resolve
+from qwen_cli.tasks.math import batch, tir, vote
+from qwen_cli.tasks.math import solve as math_solve
+from qwen_cli.tasks.math.answer import Judge
 
 SAMPLES = 8
 SPREAD = Sampling(temperature=0.7, top_p=0.8, seed=1)
@@ -33,8 +34,8 @@ def main() -> None:
     parser.add_argument("--single", type=int, default=3, help="problems that are also solved singly")
     parser.add_argument("--mode", default="tir", choices=("tir", "cot"))
     asked = parser.parse_args()
-    weights = reference.resolve(asked.model)
-    problems = math_batch.load(asked.problems, print)[: asked.limit]
+    weights = resolve.resolve(asked.model)
+    problems = batch.load(asked.problems, print)[: asked.limit]
     way = math_solve.Way(mode=asked.mode, sampling=SPREAD)
     singly, together, early = 0.0, [], []
     needed = same = 0
@@ -73,25 +74,23 @@ def solve(engine: LlamaCpp, problem: str, judge: Judge, way: math_solve.Way) -> 
     tir.finished(math_solve.solve(engine, problem, judge, way))  # type: ignore[arg-type]
 
 
-def votes(
-    engine: LlamaCpp, problem: str, judge: Judge, way: math_solve.Way
-) -> list[tuple[float, math_vote.Vote]]:
+def votes(engine: LlamaCpp, problem: str, judge: Judge, way: math_solve.Way) -> list[tuple[float, vote.Vote]]:
     """The vote after each of all samples, and the seconds until then. A score that never says anything has
     all of them made."""
     started = time.perf_counter()
     states = []
     for event in math_solve.solve(engine, problem, judge, replace(way, reward=_Indifferent())):
-        if isinstance(event, math_vote.Vote):
+        if isinstance(event, vote.Vote):
             states.append((time.perf_counter() - started, replace(event, scores=())))
     return states
 
 
-def is_decided(state: math_vote.Vote, whole: math_vote.Vote) -> bool:
+def is_decided(state: vote.Vote, whole: vote.Vote) -> bool:
     """Whether the vote would have ended at `state` of what became `whole`."""
     order = [id(solution) for solution in whole.solutions]
     numbers = [order.index(id(solution)) for solution in state.solutions]
     groups = [[numbers[place] for place in group] for group in state.groups]
-    return math_vote._decided(groups, [n for n in range(SAMPLES) if n not in numbers])
+    return vote._decided(groups, [n for n in range(SAMPLES) if n not in numbers])
 
 
 class _Indifferent:

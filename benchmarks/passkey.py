@@ -18,10 +18,12 @@ import time
 import torch
 
 from qwen_cli import Sampling
-from qwen_cli.engines.llamacpp import LlamaCpp
-from qwen_cli.engines.transformers import Transformers
-from qwen_cli.models import catalog, convert, starter
-from qwen_cli.models.reference import Weights
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.engines.transformers.engine import Transformers
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.formats import gguf_import
+from qwen_cli.models.hub import starter
+from qwen_cli.models.hub.resolve import Weights
 
 FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
 QUESTION = "\nWhat is the pass key? The pass key is"
@@ -49,8 +51,8 @@ def stretched(length: int, tokens: int, depths: int, *, yarn: bool) -> int:
     """How many of `depths` keys the starter finds, its positions stretched to `length`."""
     folder = starter.safetensors_path()
     if not (folder / "config.json").is_file():
-        convert.to_safetensors(starter.fetch(), folder)
-    weights = Weights("starter", folder, "safetensors", catalog.find("starter"))
+        gguf_import.to_safetensors(starter.fetch(), folder)
+    weights = Weights("starter", folder, "safetensors", lookup.find("starter"))
     long = yarn and length > 32_768
     with Transformers(
         weights, context=length if long else None, rope_scaling="yarn" if long else None
@@ -95,7 +97,7 @@ def prompt(count: object, tokens: int, depth: float, key: str) -> tuple[str, int
 
 def real(length: int) -> None:
     """One prompt of `length` tokens, the key in its first tenth, on llama.cpp."""
-    weights = Weights("starter", starter.fetch(), "gguf", catalog.find("starter"))
+    weights = Weights("starter", starter.fetch(), "gguf", lookup.find("starter"))
     with LlamaCpp(weights, context=length + 1024, parallel=1, rope_scaling="yarn") as engine:
         text, _ = prompt(lambda part: [0] * engine.count_tokens(part), length, 0.1, "71432")
         started = time.perf_counter()

@@ -50,10 +50,10 @@ def main() -> None:
 
 def predict(form: str, context: int) -> dict[str, float]:
     """What the plan says for the starter in `form` with `context` tokens of cache."""
-    from qwen_cli.models import described, hardware, plan
+    from qwen_cli.models.planning import describe, hardware, plan
 
     prefer: Any = "gguf" if form == "llamacpp" else "safetensors"
-    found = described.describe("starter", prefer=prefer)
+    found = describe.describe("starter", prefer=prefer)
     made = plan.make(
         found,
         hardware.this_machine(measure=True),
@@ -72,8 +72,8 @@ def measure(form: str, prompt_tokens: int, tokens: int) -> dict[str, float]:
     """
     import time
 
-    from qwen_cli.engines.loading import load
-    from qwen_cli.engines.protocol import Sampling
+    from qwen_cli.engines.core.base import Sampling
+    from qwen_cli.engines.load import load
 
     llamacpp = form == "llamacpp"
     quant = form if form.endswith("bit") else None

@@ -51,8 +51,8 @@ def throughput() -> None:
 
 def first_token() -> None:
     """Each alone: another model in memory would disturb the caches of the processor."""
-    from qwen_cli.engines.loading import load
-    from qwen_cli.engines.protocol import Sampling
+    from qwen_cli.engines.core.base import Sampling
+    from qwen_cli.engines.load import load
 
     question = [{"role": "user", "content": QUESTIONS[0]}]
     with load("starter", context=CONTEXT) as engine:

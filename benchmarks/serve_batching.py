@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from processes import median, report
 from serve import QUESTIONS
 
-from qwen_cli.engines.loading import load
-from qwen_cli.engines.protocol import Engine, Sampling
-from qwen_cli.engines.transformers_batching import batch
-from qwen_cli.models import convert, starter
+from qwen_cli.engines.core.base import Engine, Sampling
+from qwen_cli.engines.load import load
+from qwen_cli.engines.transformers.batching import batch
+from qwen_cli.models.formats import gguf_import
+from qwen_cli.models.hub import starter
 
 TOKENS = 32
 ROUNDS = 3
@@ -25,7 +26,7 @@ ROUNDS = 3
 def main() -> None:
     folder = starter.safetensors_path()
     if not (folder / "config.json").is_file():
-        convert.to_safetensors(starter.fetch(), folder)
+        gguf_import.to_safetensors(starter.fetch(), folder)
     with load(str(folder), engine="transformers", context=4096) as engine:
         shared = batch(engine, len(QUESTIONS))  # type: ignore[arg-type]
         assert shared

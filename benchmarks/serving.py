@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from qwen_cli.models import starter
+from qwen_cli.models.hub import starter
 
 CONTEXT = 16_384
 

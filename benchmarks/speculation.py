@@ -15,11 +15,13 @@ import gc
 from processes import median, report
 
 from qwen_cli import Sampling
-from qwen_cli.engines.llamacpp import LlamaCpp
-from qwen_cli.engines.protocol import Engine, Usage
-from qwen_cli.engines.transformers import Transformers
-from qwen_cli.models import catalog, convert, starter
-from qwen_cli.models.reference import Weights
+from qwen_cli.engines.core.base import Engine, Usage
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.engines.transformers.engine import Transformers
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.formats import gguf_import
+from qwen_cli.models.hub import starter
+from qwen_cli.models.hub.resolve import Weights
 
 CODE = """def load_prices(path):
     rows = []
@@ -64,13 +66,13 @@ def main() -> None:
 
 
 def opened(name: str, *, guesses: bool) -> Engine:
-    model = catalog.find("starter")
+    model = lookup.find("starter")
     if name == "llamacpp":
         weights = Weights("starter", starter.fetch(), "gguf", model)
         return LlamaCpp(weights, context=2048, parallel=1, draft="auto" if guesses else None)
     folder = starter.safetensors_path()
     if not (folder / "config.json").is_file():
-        convert.to_safetensors(starter.fetch(), folder)
+        gguf_import.to_safetensors(starter.fetch(), folder)
     weights = Weights("starter", folder, "safetensors", model)
     return Transformers(weights, context=2048, draft="auto" if guesses else None, dtype="float32")
 

@@ -25,13 +25,13 @@ import vision_media
 from PIL import Image
 from processes import median, report
 
-from qwen_cli.commands import vision_many
-from qwen_cli.commands.vision_jobs import Gathering
-from qwen_cli.engines.protocol import Sampling
-from qwen_cli.engines.transformers import Transformers
-from qwen_cli.models import reference
-from qwen_cli.tasks.vision import Detail, look_at_all
-from qwen_cli.tasks.vision_job import Job, ask
+from qwen_cli.commands.vision import batch
+from qwen_cli.commands.vision.inputs import Gathering
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.transformers.engine import Transformers
+from qwen_cli.models.hub import resolve
+from qwen_cli.tasks.vision.prepare import Detail, look_at_all
+from qwen_cli.tasks.vision.task import Job, ask
 
 PREPARE = Path(__file__).with_name("vision_prepare.py")
 ONE = Sampling(temperature=0.0, max_tokens=2)
@@ -47,7 +47,7 @@ def main() -> None:
     asked = parser.parse_args()
     folder = asked.model or vision_media.model()
     print(f"model {folder}")
-    with Transformers(reference.resolve(str(folder)), context=2048) as engine:
+    with Transformers(resolve.resolve(str(folder)), context=2048) as engine:
         again(engine, asked.rounds)
         many(engine, asked.pictures, asked.rounds)
     film = vision_media.film(asked.seconds, (1280, 720), 25)
@@ -76,7 +76,7 @@ def many(engine: Transformers, count: int, rounds: int) -> None:
             gathering = Gathering(Path(scratch), video=False, allow_local_urls=False)
             started = time.perf_counter()
             with contextlib.redirect_stdout(None):
-                vision_many.run(engine, gathering, names, job, detail, SHORT, Path(scratch) / "out.jsonl")
+                batch.run(engine, gathering, names, job, detail, SHORT, Path(scratch) / "out.jsonl")
             together.append(count / (time.perf_counter() - started))
             started = time.perf_counter()
             for name in names:

@@ -14,12 +14,13 @@ import time
 import vision_media
 from vision_prepare import _peak
 
-from qwen_cli.engines.protocol import Sampling
-from qwen_cli.engines.transformers import Transformers
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.transformers.engine import Transformers
 from qwen_cli.media.inputs import Film
-from qwen_cli.models import reference
-from qwen_cli.tasks import vision, vision_windows
-from qwen_cli.tasks.vision_job import Job, ask
+from qwen_cli.models.hub import resolve
+from qwen_cli.tasks.vision import prepare
+from qwen_cli.tasks.vision import windows as vision_windows
+from qwen_cli.tasks.vision.task import Job, ask
 
 BAR = 1.5e9  # bytes above the model
 
@@ -28,15 +29,15 @@ def main() -> None:
     minutes, frames = (*map(int, sys.argv[1:]), *(60, 768)[len(sys.argv) - 1 :])
     path = vision_media.film(minutes * 60, (1920, 1080), 2)
     film = Film("hour.mp4", path)
-    with Transformers(reference.resolve(str(vision_media.model(131_072))), context=131_072) as engine:
+    with Transformers(resolve.resolve(str(vision_media.model(131_072))), context=131_072) as engine:
         # What a first question needs is there already: the libraries, the encoder's workspace.
-        short = vision.look_at_all([film], engine, vision.Detail(end=4.0))
-        job, sampling, detail = Job("ask", "What?"), Sampling(max_tokens=4), vision.Detail(max_frames=frames)
+        short = prepare.look_at_all([film], engine, prepare.Detail(end=4.0))
+        job, sampling, detail = Job("ask", "What?"), Sampling(max_tokens=4), prepare.Detail(max_frames=frames)
         list(ask(engine, short, job, sampling))
         windows = vision_windows.windows(film, engine, detail, job)
         begun = _peak(reset=True)
         started = time.perf_counter()
-        looks = vision.look_at_all([film], engine, detail)
+        looks = prepare.look_at_all([film], engine, detail)
         read = time.perf_counter() - started
         list(ask(engine, looks, job, sampling))
         grown = _peak() - begun

@@ -19,7 +19,8 @@ HERE = Path(tempfile.gettempdir()) / "qwen-vision-benchmarks"
 
 def model(context: int = 32_768) -> Path:
     """The folder of the model; `context` tokens are what it says that it was trained for."""
-    from qwen_cli.models import convert, starter
+    from qwen_cli.models.formats import gguf_import
+    from qwen_cli.models.hub import starter
 
     folder = HERE / f"model-{context}"
     if (folder / "preprocessor_config.json").exists() or (folder / "processor_config.json").exists():
@@ -30,7 +31,7 @@ def model(context: int = 32_768) -> Path:
 
     text = starter.safetensors_path()
     if not (text / "config.json").is_file():
-        convert.to_safetensors(starter.fetch(), text)
+        gguf_import.to_safetensors(starter.fetch(), text)
     small_models._FIELDS["Qwen2_5_VL"]["text_config"]["max_position_embeddings"] = context
     return small_models.make_seeing("Qwen2_5_VL", folder, text)
 

@@ -32,18 +32,18 @@ def main() -> None:
 
 def ours(kind: str, folder: str, file: str) -> Callable[[], Any]:
     """Everything until pixels are what the encoder takes, and the prompt is tokens."""
-    from qwen_cli.engines.transformers import Transformers
-    from qwen_cli.media import pictures
+    from qwen_cli.engines.transformers.engine import Transformers
+    from qwen_cli.media import images as media_images
     from qwen_cli.media.inputs import Film, Picture
-    from qwen_cli.models import reference
-    from qwen_cli.tasks import vision
+    from qwen_cli.models.hub import resolve
+    from qwen_cli.tasks.vision import prepare
 
-    engine = Transformers(reference.resolve(folder))
+    engine = Transformers(resolve.resolve(folder))
 
     def once() -> None:
-        item = Picture("p", pictures.load(Path(file))) if kind == "picture" else Film("v", Path(file))
-        detail = vision.Detail(max_pixels=MOST if kind == "picture" else None)
-        turns = [vision.message(vision.look_at_all([item], engine, detail), "What is this?")]
+        item = Picture("p", media_images.load(Path(file))) if kind == "picture" else Film("v", Path(file))
+        detail = prepare.Detail(max_pixels=MOST if kind == "picture" else None)
+        turns = [prepare.message(prepare.look_at_all([item], engine, detail), "What is this?")]
         del item  # as the command does
         views = engine._views(turns)
         engine._prompt(engine._rendered(turns, None, None), views)

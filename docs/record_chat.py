@@ -24,7 +24,7 @@ CHAT = "qwen chat --model starter --temperature 0"
 
 
 def main() -> None:
-    from qwen_cli.models import starter
+    from qwen_cli.models.hub import starter
 
     model = starter.fetch()
     with tempfile.TemporaryDirectory() as folder:

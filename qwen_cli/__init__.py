@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from qwen_cli.errors import QwenError
 
 if TYPE_CHECKING:
-    from qwen_cli.engines import Engine, Piece, Sampling, Usage, load
+    from qwen_cli.engines.core.base import Engine, Piece, Sampling, Usage
+    from qwen_cli.engines.load import load
 
 __version__ = "0.1.0"
 __all__ = ["Engine", "Piece", "QwenError", "Sampling", "Usage", "__version__", "load"]
@@ -25,7 +26,8 @@ __all__ = ["Engine", "Piece", "QwenError", "Sampling", "Usage", "__version__", "
 def __getattr__(name: str) -> Any:
     # Engines are resolved on first use, so that `qwen --help` never pays for them.
     if name in {"Engine", "Piece", "Sampling", "Usage", "load"}:
-        from qwen_cli import engines
+        from qwen_cli.engines import load
+        from qwen_cli.engines.core import base
 
-        return getattr(engines, name)
+        return load.load if name == "load" else getattr(base, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """`python -m qwen_cli` is `qwen`."""
 
-from qwen_cli.cli import main
+from qwen_cli.commands.main import main
 
 if __name__ == "__main__":
     main()

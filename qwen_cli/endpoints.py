@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qwen_cli import config
+from qwen_cli import settings
 from qwen_cli.errors import QwenError, UsageError
 
 _SERVICE = "qwen"  # what the keyring calls this program
@@ -74,8 +74,8 @@ class Endpoint:
 
 def named() -> dict[str, Endpoint]:
     """Every endpoint of the settings file. Raises `UsageError` naming the field that cannot be read."""
-    file = config.path()
-    found = config.read().get(config.ENDPOINTS, {})
+    file = settings.path()
+    found = settings.read().get(settings.ENDPOINTS, {})
     if not isinstance(found, dict):
         raise UsageError(f"{file}: endpoints must be tables, got {found!r}", "write [endpoints.NAME]")
     return {name: _read(name, table, file) for name, table in found.items()}
@@ -103,7 +103,7 @@ def find(given: str) -> Endpoint:
 
 def add(endpoint: Endpoint, key: str | None = None) -> Path:
     """Keep `endpoint` under its name, `key` in the keyring; returns the file. Raises `UsageError`."""
-    from qwen_cli.engines.server_kinds import base_url
+    from qwen_cli.engines.remote.servers import base_url
 
     name = _checked_name(endpoint.name or "")
     table = {
@@ -114,18 +114,18 @@ def add(endpoint: Endpoint, key: str | None = None) -> Path:
         "headers": dict(endpoint.headers) or None,
     }
     kept = {what: value for what, value in table.items() if value is not None}
-    _read(name, kept, config.path())
+    _read(name, kept, settings.path())
     if key is not None:
         _keyring().set_password(_SERVICE, name, key)
 
     def change(document: Any) -> None:
         import tomlkit
 
-        if config.ENDPOINTS not in document:
-            document[config.ENDPOINTS] = tomlkit.table(is_super_table=True)
-        document[config.ENDPOINTS][name] = kept
+        if settings.ENDPOINTS not in document:
+            document[settings.ENDPOINTS] = tomlkit.table(is_super_table=True)
+        document[settings.ENDPOINTS][name] = kept
 
-    return config.change(change)
+    return settings.change(change)
 
 
 def remove(name: str) -> Path:
@@ -135,11 +135,11 @@ def remove(name: str) -> Path:
         raise UsageError(f"{name!r} is an address, not a name", "`qwen config endpoint list` has the names")
 
     def change(document: Any) -> None:
-        del document[config.ENDPOINTS][name]
-        if not document[config.ENDPOINTS]:
-            del document[config.ENDPOINTS]
+        del document[settings.ENDPOINTS][name]
+        if not document[settings.ENDPOINTS]:
+            del document[settings.ENDPOINTS]
 
-    file = config.change(change)
+    file = settings.change(change)
     if gone.keyring:
         _forget(name)
     return file

@@ -1,4 +1,4 @@
-"""The one exception tree. Raised where a fault is known, shown in one place (`qwen_cli.cli.main`)."""
+"""The one exception tree. Raised where a fault is known, shown in one place (`commands/main.py`)."""
 
 from __future__ import annotations
 

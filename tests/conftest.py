@@ -20,7 +20,7 @@ Qwen = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="session")
 def starter_gguf() -> Path:
     """The starter model as a GGUF file; fetched (and its hash checked) if this machine does not have it."""
-    from qwen_cli.models import starter
+    from qwen_cli.models.hub import starter
 
     return starter.fetch()
 
@@ -28,10 +28,11 @@ def starter_gguf() -> Path:
 @pytest.fixture(scope="session")
 def starter_safetensors(starter_gguf: Path) -> Path:
     """The starter's weights as a safetensors folder, converted once and kept beside the GGUF."""
-    from qwen_cli.models import convert, starter
+    from qwen_cli.models.formats import gguf_import
+    from qwen_cli.models.hub import starter
 
     folder = starter.safetensors_path()
-    return folder if (folder / "config.json").is_file() else convert.to_safetensors(starter_gguf, folder)
+    return folder if (folder / "config.json").is_file() else gguf_import.to_safetensors(starter_gguf, folder)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import keyring
 import keyring.backend
 import pytest
 
-from qwen_cli import config, endpoints
+from qwen_cli import endpoints, settings
 from qwen_cli.endpoints import Endpoint
 from qwen_cli.errors import QwenError, UsageError
 from tests.engines.conftest import Served, served  # noqa: F401  # a real llama.cpp server
@@ -65,7 +65,7 @@ def test_what_is_added_is_found(file: Path) -> None:
         "http://gpu1:8000/v1", "lab", "LAB_KEY", False, "qwen3:32b", {"X-Team": "nlp"}
     )
     assert list(endpoints.named()) == ["lab", "cloud"]
-    assert config.load(environ={}) == {"top_k": 5}
+    assert settings.load(environ={}) == {"top_k": 5}
     assert file.read_text().startswith("# mine\ntop_k = 5\n")
     endpoints.add(Endpoint("gpu2:8000", "lab"))
     assert endpoints.find("lab") == Endpoint("http://gpu2:8000/v1", "lab")

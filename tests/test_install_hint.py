@@ -124,7 +124,7 @@ def test_the_real_metadata_names_what_pyproject_does() -> None:
     found = install_hint.distribution()
     assert found is not None, "pip install -e ."
     commands = {entry.name: entry.value for entry in found.entry_points if entry.group == "console_scripts"}
-    assert commands == {"qwen": "qwen_cli.cli:main", "qwen-local": "qwen_cli.cli:main"}
+    assert commands == {"qwen": "qwen_cli.commands.main:main", "qwen-local": "qwen_cli.commands.main:main"}
 
 
 def test_both_commands_are_this_program() -> None:
@@ -156,5 +156,5 @@ def test_no_hint_and_no_page_installs_a_package_of_our_old_name() -> None:
 
 
 def test_looking_is_not_paid_for_at_start() -> None:
-    script = "import sys, qwen_cli.cli; assert 'qwen_cli.install_hint' not in sys.modules"
+    script = "import sys, qwen_cli.commands.main; assert 'qwen_cli.install_hint' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qwen_cli.errors import UsageError
 from qwen_cli.launch import sglang, vllm
-from qwen_cli.launch.asked import Asked, Command
+from qwen_cli.launch.command import Asked, Command
 from qwen_cli.launch.target import EngineName
 
 _RAY_PORT = 6379  # Ray's own

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from qwen_cli.launch import parsers
-from qwen_cli.launch.asked import DTYPES, Asked, Command, method, rank
+from qwen_cli.launch import command as launch_command
+from qwen_cli.launch.command import DTYPES, Asked, Command, method, rank
 
 # Qwen3-2507's cards ("Processing Ultra-Long Texts"); SGLang 0.5.19 is the last release with the backend.
 _DUAL_CHUNK = ("--attention-backend", "dual_chunk_flash_attn", "--chunked-prefill-size", "131072")
@@ -43,9 +43,9 @@ def command(
         words += ["--json-model-override-args", json.dumps(overrides)]
     if target.dual_chunk:
         words += _DUAL_CHUNK
-    if parser := parsers.reasoning(model, "sglang"):
+    if parser := launch_command.reasoning(model, "sglang"):
         words += ["--reasoning-parser", parser]
-    if parser := parsers.tools(model, "sglang"):
+    if parser := launch_command.tools(model, "sglang"):
         words += ["--tool-call-parser", parser]
     if asked.adapters:
         words += ["--enable-lora", "--max-lora-rank", str(max(rank(path) for path in asked.adapters))]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from qwen_cli.engines import rope
+from qwen_cli.engines.core import rope
 from qwen_cli.errors import ModelError, UsageError
-from qwen_cli.models import catalog, described, reference
-from qwen_cli.models.architecture import Architecture
-from qwen_cli.models.described import Described
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.formats.architecture import Architecture
+from qwen_cli.models.hub import resolve
+from qwen_cli.models.planning import describe as described
+from qwen_cli.models.planning.describe import Described
 
 EngineName: TypeAlias = Literal["vllm", "sglang"]
 NAMES: dict[EngineName, str] = {"vllm": "vLLM", "sglang": "SGLang"}
@@ -25,7 +27,7 @@ class Target:
     described: Described
 
     @property
-    def model(self) -> catalog.Model | None:
+    def model(self) -> lookup.Model | None:
         return self.described.model
 
     @property
@@ -57,9 +59,9 @@ def find(name: str | None, engine: EngineName) -> Target:
             f"{NAMES[engine]} is given safetensors here, {name} is GGUF", "name the model or its folder"
         )
     try:
-        weights = reference.resolve(name, prefer="safetensors", strict=True, download=False)
+        weights = resolve.resolve(name, prefer="safetensors", strict=True, download=False)
     except ModelError:
-        model = catalog.find(name)
+        model = lookup.find(name)
         repo = model.repo if model else name
         found = described.describe(repo, prefer="safetensors")
         if found.engine == "llamacpp":  # only its GGUF is here: that is as published, not what is served

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 
-from qwen_cli.launch import parsers
-from qwen_cli.launch.asked import DTYPES, Asked, Command, method, rank
+from qwen_cli.launch import command as launch_command
+from qwen_cli.launch.command import DTYPES, Asked, Command, method, rank
 
 # The ranks that vLLM has kernels for (`config/lora.py`).
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -36,9 +36,9 @@ def command(asked: Asked, *, ray: bool = False) -> Command:
         words += ["--hf-overrides", json.dumps(overrides)]
     if target.dual_chunk:
         words += _DUAL_CHUNK_FLAGS
-    if parser := parsers.reasoning(model, "vllm"):
+    if parser := launch_command.reasoning(model, "vllm"):
         words += ["--reasoning-parser", parser]
-    if parser := parsers.tools(model, "vllm"):
+    if parser := launch_command.tools(model, "vllm"):
         words += ["--enable-auto-tool-choice", "--tool-call-parser", parser]
     if target.sees:
         # Without it vLLM refuses requests that say how many frames of a video to look at.

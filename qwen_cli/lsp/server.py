@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from qwen_cli.engines.protocol import Engine
+from qwen_cli.engines.core.base import Engine
 from qwen_cli.lsp.session import Session
 from qwen_cli.lsp.settings import DEFAULTS, Settings
 
@@ -28,7 +28,7 @@ def serve(engine: Engine, *, settings: Settings = DEFAULTS) -> None:
     from pygls.protocol.language_server import lsp_method
 
     from qwen_cli import __version__
-    from qwen_cli.tasks.fim import tokens_of
+    from qwen_cli.tasks.fim.complete import tokens_of
 
     tokens_of(engine)
 

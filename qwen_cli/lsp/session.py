@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines.protocol import Engine
+from qwen_cli.engines.core.base import Engine
 from qwen_cli.errors import QwenError
-from qwen_cli.lsp.completing import Completing, Place, place
+from qwen_cli.lsp.cache import Suggestions
+from qwen_cli.lsp.completer import Completing, Place, place
+from qwen_cli.lsp.document import Document, offset, units
 from qwen_cli.lsp.settings import DEFAULTS, Settings, read
-from qwen_cli.lsp.suggestions import Suggestions
-from qwen_cli.lsp.text import Document, offset, units
 from qwen_cli.lsp.worker import Worker
 
 if TYPE_CHECKING:

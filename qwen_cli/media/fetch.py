@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_to_bytes
 
 from qwen_cli.errors import UsageError
-from qwen_cli.shown import clean_name
+from qwen_cli.sanitize import clean_name
 
 if TYPE_CHECKING:
     import ssl

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from qwen_cli.errors import UsageError
-from qwen_cli.media import fetch, files, kinds, pdf, pictures, room
-from qwen_cli.shown import clean_name
+from qwen_cli.media import fetch, file_types, io, limits, pdf
+from qwen_cli.media import images as media_images
+from qwen_cli.sanitize import clean_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,7 +78,11 @@ def is_input(word: str) -> bool:
     if word == "-" or _ADDRESS.fullmatch(word):
         return True
     base, _ = _divided(word)
-    named = kinds.PICTURE_NAME.search(base) or kinds.VIDEO_NAME.search(base) or base.lower().endswith(".pdf")
+    named = (
+        file_types.PICTURE_NAME.search(base)
+        or file_types.VIDEO_NAME.search(base)
+        or base.lower().endswith(".pdf")
+    )
     if named and not re.search(r"\s", word):
         return True
     return _exists(word) or _exists(base) or bool(_matches(base))
@@ -112,7 +117,7 @@ def gather(
     """
     names = expand(words)
     if names.count("-") > 1:
-        raise UsageError(f"{files.STDIN} is named {names.count('-')} times", "name it once")
+        raise UsageError(f"{io.STDIN} is named {names.count('-')} times", "name it once")
     items: list[Item] = []
     for name in names:
         found = _found(name, video, allow_local_urls)
@@ -133,8 +138,8 @@ def gather_pictures(words: Sequence[str], *, allow_local_urls: bool = False) -> 
 def _found(word: str, video: bool, allow_local_urls: bool) -> _Found | list[Item]:
     """The bytes that a word stands for; or, where they are not to be read as a whole, what they are."""
     if word == "-":
-        with files.standard_input() as source:
-            return _Found(files.rest(source, files.STDIN), files.STDIN)
+        with io.standard_input() as source:
+            return _Found(io.rest(source, io.STDIN), io.STDIN)
     if _ADDRESS.fullmatch(word):
         return _fetched(word, allow_local_urls)
     base, pages = _divided(word)
@@ -143,36 +148,36 @@ def _found(word: str, video: bool, allow_local_urls: bool) -> _Found | list[Item
     path, name = Path(base), clean_name(base)
     if path.is_dir():
         return [_folder(path, name)]
-    with files.opened(path) as source:
-        head = source.read(kinds.HEAD)
+    with io.opened(path) as source:
+        head = source.read(file_types.HEAD)
         kind = _kind(head, name, video)
         if kind == "video" and path.is_file():
             return [Film(name, path)]
         if kind == "pdf" and path.is_file():
             return _pages(path, pages[1:] if pages else None, name)
-        return _Found(files.rest(source, name, head), name, pages[1:] if pages else None)
+        return _Found(io.rest(source, name, head), name, pages[1:] if pages else None)
 
 
 def _items(found: _Found, video: bool, scratch: Path) -> list[Item]:
-    kind = _kind(found.data[: kinds.HEAD], found.name, video, found.content_type)
+    kind = _kind(found.data[: file_types.HEAD], found.name, video, found.content_type)
     if kind == "pdf":
         return _pages(found.data, found.pages, found.name)
     if found.pages is not None:
         raise UsageError(f"{found.name} is not a PDF, it has no pages to choose", "leave out what follows #")
     if kind == "video":
         return [Film(found.name, _kept(found, scratch), address=found.address)]
-    if moving := pictures.frames(found.data, found.name):
+    if moving := media_images.frames(found.data, found.name):
         return [Film(found.name, None, tuple(moving[0]), tuple(moving[1]))]
-    seen = pictures.pages(found.data, found.name)
+    seen = media_images.pages(found.data, found.name)
     if len(seen) == 1:
         return [Picture(found.name, seen[0])]
     return [Picture(f"{found.name}#{number}", image) for number, image in enumerate(seen, 1)]
 
 
-def _kind(head: bytes, name: str, video: bool, content_type: str = "") -> kinds.Kind | None:
+def _kind(head: bytes, name: str, video: bool, content_type: str = "") -> file_types.Kind | None:
     if not head:
         raise UsageError(f"{name} is empty (0 bytes)", "give another file")
-    return kinds.kind_of(head, name, content_type) or ("video" if video else None)
+    return file_types.kind_of(head, name, content_type) or ("video" if video else None)
 
 
 def _pages(source: bytes | Path, chosen: str | None, name: str) -> list[Item]:
@@ -186,7 +191,7 @@ def _fetched(url: str, allow_local_urls: bool) -> _Found:
     if url[:5].lower() == "file:":
         raise UsageError(f"{fetch.shown(url)!r} is the address of a file", "give its path")
     answer = fetch.fetch(url, allow_local=allow_local_urls, most_bytes=LARGEST_DOWNLOAD, seconds=PATIENCE)
-    kind = kinds.kind_of(answer.data[: kinds.HEAD])
+    kind = file_types.kind_of(answer.data[: file_types.HEAD])
     if kind is None and "html" in answer.content_type:
         raise UsageError(
             f"{fetch.shown(url)} is a web page, not a picture", "give the address of the picture itself"
@@ -198,7 +203,7 @@ def _fetched(url: str, allow_local_urls: bool) -> _Found:
 def _folder(path: Path, name: str) -> Film:
     """The pictures of a folder as the frames of one film. Raises `UsageError` where they cannot be that."""
     try:
-        frames = [file for file in path.iterdir() if kinds.PICTURE_NAME.search(file.name)]
+        frames = [file for file in path.iterdir() if file_types.PICTURE_NAME.search(file.name)]
     except OSError as error:
         raise UsageError(f"{name!r} cannot be read: {error.strerror}", "check its permissions") from error
     frames = sorted(
@@ -207,10 +212,10 @@ def _folder(path: Path, name: str) -> Film:
     if len(frames) < 2:
         held = "1 picture" if frames else "no pictures"
         raise UsageError(f"the folder {name!r} holds {held}, a film needs 2", "name a picture or a video")
-    most = room.for_frames(len(frames), map(pictures.size, frames), name)
+    most = limits.for_frames(len(frames), map(media_images.size, frames), name)
     images: list[Image] = []
     for file in frames:
-        image = room.shrunk(pictures.load(file), most)
+        image = limits.shrunk(media_images.load(file), most)
         if images and image.size != images[0].size:
             raise UsageError(
                 f"{clean_name(str(file))} is {image.width} × {image.height}, the frames before it are"
@@ -223,7 +228,7 @@ def _folder(path: Path, name: str) -> Film:
 
 def _kept(found: _Found, scratch: Path) -> Path:
     """A file of the bytes of a video: what reads videos seeks in them."""
-    suffix = kinds.VIDEO_NAME.search(found.name)
+    suffix = file_types.VIDEO_NAME.search(found.name)
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(

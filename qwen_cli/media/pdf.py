@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from qwen_cli.errors import UsageError
-from qwen_cli.media import files, room
-from qwen_cli.media.sizes import MAX_RATIO, MAX_TOKENS
-from qwen_cli.shown import clean_name
+from qwen_cli.media import io, limits
+from qwen_cli.media.smart_resize import MAX_RATIO, MAX_TOKENS
+from qwen_cli.sanitize import clean_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,7 +39,7 @@ def pages(source: bytes | Path, selection: str | None, name: str) -> list[tuple[
     from pypdfium2 import PdfDocument, PdfiumError
 
     shown = clean_name(name)
-    opened = nullcontext(BytesIO(source)) if isinstance(source, bytes) else files.opened(source)
+    opened = nullcontext(BytesIO(source)) if isinstance(source, bytes) else io.opened(source)
     with opened as file, _ONE:
         _not_empty(file, shown)
         try:
@@ -64,8 +64,8 @@ def _rendered(document: Any, selection: str | None, shown: str) -> list[tuple[in
         for number in numbers:
             wide, high = document.get_page_size(number - 1)
             scales.append(_scale(wide, high, f"page {number} of {shown}"))
-        room.for_pages(
-            [size for _, size in scales], shown, f"choose some, as in `{shown}#1-{room.MOST_PAGES}`"
+        limits.for_pages(
+            [size for _, size in scales], shown, f"choose some, as in `{shown}#1-{limits.MOST_PAGES}`"
         )
         document.init_forms()  # or what was filled in does not show
         found = []

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from qwen_cli.errors import UsageError
-from qwen_cli.media import sizes, video_readers
-from qwen_cli.media.film import Film, probe
-from qwen_cli.shown import clean_name
+from qwen_cli.media import smart_resize, video_backends
+from qwen_cli.media.video_probe import Film, probe
+from qwen_cli.sanitize import clean_name
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +124,7 @@ def frame_size(
     limit = max(min(library.VIDEO_MAX_TOKEN_NUM * token, total / frames * PAIR), int(least * 1.05))
     most = limit if max_pixels is None else min(max_pixels, limit)
     # A fraction of a pixel, which the division may leave, counts in the library too.
-    wide, high = sizes.fitted(width, height, factor, min_pixels=least, max_pixels=cast(int, most))
+    wide, high = smart_resize.fitted(width, height, factor, min_pixels=least, max_pixels=cast(int, most))
     return high, wide
 
 
@@ -144,7 +144,7 @@ def read(film: Film, indices: Sequence[int], *, size: tuple[int, int], told: Tol
     # The middle of the time that a frame of an even rate is shown, so that rounding cannot reach another.
     times = [(index + 0.5) / film.fps for index in wanted]
     done = 0
-    for index, picture in zip(wanted, video_readers.pictures(film, times), strict=True):
+    for index, picture in zip(wanted, video_backends.pictures(film, times), strict=True):
         frames[places[index]] = _resized(picture, size)
         done += len(places[index])
         told(done, len(indices))

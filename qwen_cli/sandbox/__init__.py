@@ -11,8 +11,8 @@ time, so that nobody waits for it. What is promised and what is not: docs/sandbo
 from __future__ import annotations
 
 from qwen_cli.errors import SandboxError
-from qwen_cli.sandbox.box import Sandbox
-from qwen_cli.sandbox.outcome import Limits, Outcome, Status
-from qwen_cli.sandbox.template import warm
+from qwen_cli.sandbox.forkserver_client import warm
+from qwen_cli.sandbox.result import Limits, Outcome, Status
+from qwen_cli.sandbox.sandbox import Sandbox
 
 __all__ = ["Limits", "Outcome", "Sandbox", "SandboxError", "Status", "warm"]

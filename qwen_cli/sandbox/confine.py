@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qwen_cli.sandbox import landlock, namespaces, privileges, seccomp
-from qwen_cli.sandbox.outcome import Limits
+from qwen_cli.sandbox.result import Limits
 
 # Where shared libraries are found, and what the loader and time zones need.
 _SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo")

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from qwen_cli.sandbox.kernel import LIBC, syscall
+from qwen_cli.sandbox.libc import LIBC, syscall
 
 # include/uapi/asm-generic/unistd.h: the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446

@@ -9,8 +9,8 @@ import signal
 import struct
 from pathlib import Path
 
-from qwen_cli.sandbox.kernel import LIBC, MACHINE, check, prctl, syscall
-from qwen_cli.sandbox.outcome import Limits
+from qwen_cli.sandbox.libc import LIBC, MACHINE, check, prctl, syscall
+from qwen_cli.sandbox.result import Limits
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _CLEAR_ALL = 24, 47, 4

@@ -11,13 +11,15 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 import types
 import warnings
+from pathlib import Path
 from typing import Any
 
 from qwen_cli.sandbox import channel
-from qwen_cli.sandbox.output import cut
+from qwen_cli.sandbox.truncate import cut
 
 _TEXT = 100_000  # characters of one value or traceback that leave the process
 _PLOTS, _PLOT_BYTES = 16, 4 << 20  # a run's figures and the size of each
@@ -132,3 +134,22 @@ def _collect(plots: list[bytes]) -> None:
         if picture.tell() <= _PLOT_BYTES:
             plots.append(picture.getvalue())
     pyplot.close("all")
+
+
+def become_home(path: Path) -> None:
+    """Make `path` the home of this process and leave it nothing else of the caller's: no environment, no
+    arguments, no seed."""
+    for name in list(os.environ):
+        del os.environ[name]
+    os.environ.update(
+        HOME=str(path), TMPDIR=str(path), MPLCONFIGDIR=str(path), MPLBACKEND="Agg", LANG="C.UTF-8"
+    )
+    tempfile.tempdir = None
+    sys.argv = [""]
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()  # or every sandbox would draw the numbers its parent was seeded for
+
+
+def sizes(path: Path) -> list[int]:
+    """Bytes on disk of each file below `path`."""
+    return [(Path(top) / name).lstat().st_blocks * 512 for top, _, names in os.walk(path) for name in names]

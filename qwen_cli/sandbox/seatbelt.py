@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from qwen_cli.sandbox import confine, template
+from qwen_cli.sandbox import confine, forkserver_client
 
 _PROGRAM = "sandbox-exec"
 _TRIAL_SECONDS = 30
@@ -57,7 +57,11 @@ def wrap(command: Sequence[str], scratch: Path) -> list[str]:
 def profile(scratch: Path) -> str:
     """The profile: the interpreter and its libraries to read, `scratch` to write, nothing else."""
     programs = {Path(sys.executable), Path(sys.executable).resolve()}
-    readable = {*confine.readable_paths(template.search_path()), Path(sys.base_prefix).resolve(), _root()}
+    readable = {
+        *confine.readable_paths(forkserver_client.search_path()),
+        Path(sys.base_prefix).resolve(),
+        _root(),
+    }
     named = {*programs, Path(sys.prefix) / "pyvenv.cfg"}
     above = {parent for path in (*readable, *named, scratch) for parent in path.parents}
     base = _filters("subpath", {Path(sys.base_prefix).resolve()})

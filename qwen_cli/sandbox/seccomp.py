@@ -8,7 +8,7 @@ import os
 import struct
 
 from qwen_cli.sandbox import syscalls
-from qwen_cli.sandbox.kernel import MACHINE, prctl
+from qwen_cli.sandbox.libc import MACHINE, prctl
 
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # AUDIT_ARCH_*, column of the table
 _X32 = 0x40000000  # __X32_SYSCALL_BIT: the 32-bit-pointer twin of every x86_64 call

@@ -22,8 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from qwen_cli.sandbox import channel, folder, template
-from qwen_cli.sandbox.outcome import MIB, Limits
+from qwen_cli.sandbox import channel, forkserver_client
+from qwen_cli.sandbox import runner as sandbox_runner
+from qwen_cli.sandbox.result import MIB, Limits
 
 Wrapped: TypeAlias = Callable[[Sequence[str], Path], Sequence[str]]
 """From a command and its scratch folder to the command that runs it contained."""
@@ -54,7 +55,7 @@ def start(
     scratch = Path(tempfile.mkdtemp(prefix="qwen-plain-")).resolve()
     errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
     root = str(Path(__file__).resolve().parents[2])
-    told = json.dumps([asdict(limits), template.search_path(), str(scratch)])
+    told = json.dumps([asdict(limits), forkserver_client.search_path(), str(scratch)])
     command = [sys.executable, "-I", "-S", "-c", _COMMAND, root, str(channel_fd), told]
     try:
         process = subprocess.Popen(
@@ -63,7 +64,7 @@ def start(
             stdout=output_fd,
             stderr=errors,
             pass_fds=[channel_fd],
-            env=template.environment(),
+            env=forkserver_client.environment(),
             cwd=scratch,
             start_new_session=True,
         )
@@ -74,7 +75,7 @@ def start(
     finally:
         os.close(output_fd)
     threading.Thread(target=_attend, args=(process, control, limits, scratch), daemon=True).start()
-    return lambda: template.last_line(errors)
+    return lambda: forkserver_client.last_line(errors)
 
 
 def main(channel_fd: int, limits: dict, search_path: list[str], scratch: str) -> None:
@@ -85,7 +86,7 @@ def main(channel_fd: int, limits: dict, search_path: list[str], scratch: str) ->
     sys.path[:] = search_path
     os.dup2(1, 2)  # what was an error of ours so far is from here on output of the code
     _limit(Limits(**limits))
-    folder.become_home(Path(scratch))
+    sandbox_runner.become_home(Path(scratch))
     token = bytes(channel.TOKEN_BYTES)
     channel.send(channel_fd, token, channel.READY, b"{}", stream=True)
     runner.serve(channel_fd, stream=True)
@@ -132,7 +133,7 @@ def _excess(pid: int, limits: Limits, scratch: Path) -> str | None:
         return "memory"
     if threads > limits.processes:
         return "processes"
-    return "files" if sum(folder.sizes(scratch)) > limits.file_bytes else None
+    return "files" if sum(sandbox_runner.sizes(scratch)) > limits.file_bytes else None
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

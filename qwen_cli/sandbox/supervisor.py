@@ -18,9 +18,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.sandbox import channel, confine, folder, namespaces, privileges, runner
-from qwen_cli.sandbox.kernel import syscall
-from qwen_cli.sandbox.outcome import MIB, Limits
+from qwen_cli.sandbox import channel, confine, namespaces, privileges, runner
+from qwen_cli.sandbox import runner as sandbox_runner
+from qwen_cli.sandbox.libc import syscall
+from qwen_cli.sandbox.result import MIB, Limits
 
 _TICK_MS = 50  # between two looks at memory, processes and files
 _CHANNEL_FD = 3
@@ -85,7 +86,7 @@ def _become_contained(
         if not applied.enough:
             channel.send(_CHANNEL_FD, _NO_TOKEN, channel.REFUSED, b"")
             return
-        folder.become_home(scratch or namespaces.scratch_folder(readable))
+        sandbox_runner.become_home(scratch or namespaces.scratch_folder(readable))
         channel.send(_CHANNEL_FD, _NO_TOKEN, channel.READY, json.dumps(asdict(applied)).encode())
         runner.serve(_CHANNEL_FD)
     except BaseException:
@@ -130,7 +131,7 @@ def _excess(child: int, inherited: int, limits: Limits, scratch: Path | None) ->
         return "memory"
     if sum(_threads(pid) for pid in family) > limits.processes:
         return "processes"
-    if scratch and sum(folder.sizes(scratch)) > limits.file_bytes:
+    if scratch and sum(sandbox_runner.sizes(scratch)) > limits.file_bytes:
         return "files"
     return None
 

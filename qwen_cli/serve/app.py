@@ -11,18 +11,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from qwen_cli import __version__
-from qwen_cli.serve import (
-    chat,
-    completions,
-    embeddings,
-    engine_api,
-    faults,
-    infill,
-    listing,
-    solving,
-)
-from qwen_cli.serve.guard import Guard, Rules
-from qwen_cli.serve.service import Service
+from qwen_cli.serve.api import chat, completions, embeddings, engine, errors, infill, math, models
+from qwen_cli.serve.api.auth import Guard, Rules
+from qwen_cli.serve.scheduling.service import Service
 
 Route: TypeAlias = Callable[[Request, Service], Awaitable[Response]]
 
@@ -30,19 +21,19 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/v1/chat/completions", chat.complete),
     ("POST", "/v1/completions", completions.complete),
     ("POST", "/v1/embeddings", embeddings.embed),
-    ("POST", "/v1/math", solving.solve),
+    ("POST", "/v1/math", math.solve),
     ("POST", "/infill", infill.infill),
-    ("GET", "/v1/models", listing.models),
-    ("GET", "/v1/models/{name:path}", listing.model),
-    ("GET", "/health", listing.health),
-    ("GET", "/metrics", listing.metrics),
+    ("GET", "/v1/models", models.models),
+    ("GET", "/v1/models/{name:path}", models.model),
+    ("GET", "/health", models.health),
+    ("GET", "/metrics", models.metrics),
 )
 _ENGINE_ROUTES: tuple[tuple[str, str, Route], ...] = (
-    ("POST", "/engine/open", engine_api.open_model),
-    ("POST", "/engine/status", engine_api.status),
-    ("POST", "/engine/{id}/chat", engine_api.stream),
-    ("POST", "/engine/{id}/complete", engine_api.stream),
-    ("POST", "/engine/{id}/{what}", engine_api.ask),
+    ("POST", "/engine/open", engine.open_model),
+    ("POST", "/engine/status", engine.status),
+    ("POST", "/engine/{id}/chat", engine.stream),
+    ("POST", "/engine/{id}/complete", engine.stream),
+    ("POST", "/engine/{id}/{what}", engine.ask),
 )
 
 
@@ -72,7 +63,7 @@ def _bound(route: Route, service: Service, path: str) -> Callable[[Request], Awa
         try:
             answer = await route(request, service)
         except Exception as fault:
-            answer = faults.response(fault)
+            answer = errors.response(fault)
         service.metrics.requests.labels(path, str(answer.status_code)).inc()
         return answer
 
@@ -83,4 +74,4 @@ async def _unknown(request: Request, fault: Any) -> Response:
     """A route or method that there is none of."""
     where = f"{request.method} {request.url.path[:80]}"
     message = "this route takes another method" if fault.status_code == 405 else f"there is no {where}"
-    return faults.response(faults.Refused(fault.status_code, message))
+    return errors.response(errors.Refused(fault.status_code, message))

@@ -14,13 +14,15 @@ from typing import Any
 
 import uvicorn
 
-from qwen_cli.engines import runtime
+from qwen_cli.engines.daemon import paths
 from qwen_cli.errors import EngineError, UsageError
-from qwen_cli.serve import app, guard, running
-from qwen_cli.serve.guard import Rules
-from qwen_cli.serve.metrics import Metrics
-from qwen_cli.serve.residents import Residents
-from qwen_cli.serve.service import Service
+from qwen_cli.serve import app
+from qwen_cli.serve.api import auth
+from qwen_cli.serve.api.auth import Rules
+from qwen_cli.serve.scheduling import threads
+from qwen_cli.serve.scheduling.metrics import Metrics
+from qwen_cli.serve.scheduling.pool import Residents
+from qwen_cli.serve.scheduling.service import Service
 
 _TICK = 1.0  # seconds between two looks for idle models
 _BACKLOG = 128
@@ -62,19 +64,19 @@ def serve(plan: Plan, *, notice: Callable[[str], None], ready: Callable[[str], N
         service = Service(
             residents, Metrics(residents), plan.max_body, plan.allow_local_urls, address=address
         )
-        rules = Rules(keys, guard.hosts(plan.host), plan.origins)
+        rules = Rules(keys, auth.hosts(plan.host), plan.origins)
         try:
             residents.begin()
             asyncio.run(_run(service, rules, listener, lambda: ready(address)))
         finally:
-            running.THREADS.shutdown(wait=False, cancel_futures=True)
+            threads.THREADS.shutdown(wait=False, cancel_futures=True)
             residents.close()
 
 
 async def _run(service: Service, rules: Rules, listener: socket.socket, ready: Callable[[], None]) -> None:
     servers = [_server(app.public(service, rules))]
     sockets = [listener]
-    if runtime.HAS_SOCKETS:
+    if paths.HAS_SOCKETS:
         servers.append(_server(app.private(service)))
         sockets.append(_private_socket())
     loop = asyncio.get_running_loop()
@@ -90,14 +92,14 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
             await asyncio.to_thread(service.residents.drop_idle)
         await asyncio.gather(*tasks)
     finally:
-        if runtime.HAS_SOCKETS:
-            runtime.socket_path().unlink(missing_ok=True)
+        if paths.HAS_SOCKETS:
+            paths.socket_path().unlink(missing_ok=True)
 
 
 def _end(service: Service, servers: Sequence[uvicorn.Server]) -> None:
     """What a signal does: the second time, everything stops where it is."""
     if servers[0].should_exit:
-        for path in (runtime.socket_path(), runtime.key_path()):
+        for path in (paths.socket_path(), paths.key_path()):
             path.unlink(missing_ok=True)
         os._exit(130)
     service.residents.stop()
@@ -125,8 +127,8 @@ def _alone() -> Iterator[None]:
     """One server of a user at a time: commands would not know which to ask."""
     from filelock import FileLock, Timeout
 
-    runtime.made()
-    lock = FileLock(runtime.lock_path())
+    paths.made()
+    lock = FileLock(paths.lock_path())
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -142,7 +144,7 @@ def _alone() -> Iterator[None]:
 @contextmanager
 def _listening(plan: Plan) -> Iterator[socket.socket]:
     """The socket at the address. Raises `UsageError` where it cannot be had, or needs a key."""
-    if not guard.is_loopback(plan.host) and not plan.keys:
+    if not auth.is_loopback(plan.host) and not plan.keys:
         raise UsageError(
             f"{plan.host} can be reached by others, so a key is needed",
             "give --api-key, or set QWEN_SERVE_KEY",
@@ -178,7 +180,7 @@ def _keyed(plan: Plan) -> Iterator[Sequence[str]]:
         yield plan.keys
         return
     key = secrets.token_urlsafe(24)
-    path = runtime.key_path()
+    path = paths.key_path()
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(f"{key}\n")
@@ -189,7 +191,7 @@ def _keyed(plan: Plan) -> Iterator[Sequence[str]]:
 
 
 def _private_socket() -> socket.socket:
-    path = runtime.socket_path()
+    path = paths.socket_path()
     path.unlink(missing_ok=True)  # whoever made it is gone: the lock is ours
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)  # mode 0600, from the first moment

@@ -19,7 +19,7 @@ from rich import markdown
 from rich.segment import Segment
 from rich.text import Text
 
-from qwen_cli.ui import code
+from qwen_cli.ui import highlight
 from qwen_cli.ui.live import Row, rendered
 from qwen_cli.ui.terminal import strip_escapes
 
@@ -82,8 +82,8 @@ def rows(console: Console, block: Block, width: int) -> list[Row]:
 
 def code_rows(content: str, info: str, markup: str) -> list[Row]:
     """A code block: its lines, between its fences if it has any."""
-    found = list(code.lines(content, language(info)))
-    return [code.fence(markup + info), *found, code.fence(markup)] if markup else found
+    found = list(highlight.lines(content, language(info)))
+    return [highlight.fence(markup + info), *found, highlight.fence(markup)] if markup else found
 
 
 def language(info: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.style import Style
 from rich.text import Text
 
-from qwen_cli.ui import blocks, code
+from qwen_cli.ui import blocks, highlight
 from qwen_cli.ui.live import Region, Row, plain, rendered
 from qwen_cli.ui.terminal import EscapeFilter
 
@@ -49,7 +49,7 @@ class MarkdownStream:
         self._open = ""  # source that is not written for good
         self._started = False  # something is written: the next block is set off by a blank row
         self._number: int | None = None  # the open source goes on with a list; its next number, -1: bullets
-        self._code: code.Highlighter | None = None  # the open source is inside a code block
+        self._code: highlight.Highlighter | None = None  # the open source is inside a code block
         self._fence = ("", 0)  # what opened it, and how far it is indented
 
         self._thought = ""  # not written for good
@@ -143,7 +143,7 @@ class MarkdownStream:
             line, _, self._open = self._open.partition("\n")
             if blocks.ends_fence(line, markup):
                 self._code = None
-                return [*settled, code.fence(markup)]
+                return [*settled, highlight.fence(markup)]
             settled.append(self._code.line(_unindented(line, indent)))
         return settled
 
@@ -173,9 +173,9 @@ class MarkdownStream:
         token = block.tokens[0]
         gap: list[Row] = [()] if self._started else []
         self._started, self._number = True, None
-        self._code = code.Highlighter(blocks.language(token.info))
+        self._code = highlight.Highlighter(blocks.language(token.info))
         self._fence = token.markup, len(opening) - len(opening.lstrip(" "))
-        return [*gap, code.fence(token.markup + token.info)]
+        return [*gap, highlight.fence(token.markup + token.info)]
 
     def _placed(self, items: list[blocks.Block]) -> list[Row]:
         """The rows of blocks and list items: a blank row before each, but not inside a list."""

@@ -23,11 +23,11 @@ import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
 import small_models  # noqa: E402
 import tiny_world as world  # noqa: E402
 
-from qwen_cli.tasks import grounding, video_events  # noqa: E402
+from qwen_cli.tasks.vision import events, grounding  # noqa: E402
 
 FOLDER = HERE / "tiny-qwen2.5-vl"
 BATCH = 16
@@ -96,7 +96,7 @@ def sample(chance: random.Random, kind: str) -> tuple[list[Any], str, str]:
     one = world.thing(chance)
     start = chance.randrange(0, 7)
     end = chance.randrange(start + 1, 9)
-    return world.film(one, start, end), video_events.PROMPT, world.event(one, start, end)
+    return world.film(one, start, end), events.PROMPT, world.event(one, start, end)
 
 
 def batch(processor: Any, chance: random.Random, kind: str, size: int = BATCH) -> tuple[dict[str, Any], Any]:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from qwen_cli.engines.llamacpp import LlamaCpp
-from qwen_cli.engines.protocol import Engine
-from qwen_cli.engines.remote import Remote
-from qwen_cli.models import catalog
-from qwen_cli.models.reference import Weights
+from qwen_cli.engines.core.base import Engine
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.engines.remote.engine import Remote
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.hub.resolve import Weights
 
 CONTEXT = 2048
 
@@ -47,7 +47,7 @@ def weights(path: Path) -> Weights:
         label="starter",
         path=path,
         format="gguf" if path.suffix == ".gguf" else "safetensors",
-        model=catalog.find("qwen2.5-coder:0.5b"),
+        model=lookup.find("qwen2.5-coder:0.5b"),
     )
 
 
@@ -91,8 +91,9 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture(scope="session")
 def warm(starter_gguf: Path) -> Iterator[Engine]:
     """The model of a running `qwen serve`, as commands of the same user have it."""
-    from qwen_cli.engines.warm import open_warm
-    from tests.served import serving
+    from served import serving
+
+    from qwen_cli.engines.daemon.client import open_warm
 
     with serving("--context", str(CONTEXT)) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(server.runtime))
@@ -103,7 +104,7 @@ def warm(starter_gguf: Path) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def transformers_engine(starter_safetensors: Path) -> Iterator[Engine]:
-    from qwen_cli.engines.transformers import Transformers  # torch: only for the tests that need it
+    from qwen_cli.engines.transformers.engine import Transformers  # torch: only for the tests that need it
 
     with Transformers(weights(starter_safetensors), context=CONTEXT) as engine:
         yield engine

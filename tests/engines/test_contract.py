@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import jsonschema
 import pytest
 
-from qwen_cli.engines.protocol import Engine, Piece, Sampling, Usage
+from qwen_cli.engines.core.base import Engine, Piece, Sampling, Usage
 from qwen_cli.errors import ContextFull, QwenError
 
 GREEDY = Sampling(temperature=0, max_tokens=12)

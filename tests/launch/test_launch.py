@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from qwen_cli.errors import EngineError, ModelError, UsageError
-from qwen_cli.launch import installed, nodes, parsers, sglang, vllm
-from qwen_cli.launch.asked import Asked, method
-from qwen_cli.launch.split import Split, divides, work_out
+from qwen_cli.launch import command as launch_command
+from qwen_cli.launch import locate, nodes, sglang, vllm
+from qwen_cli.launch.command import Asked, method
+from qwen_cli.launch.parallelism import Split, divides, work_out
 from qwen_cli.launch.target import EngineName, Target, find, scaling
-from qwen_cli.models import catalog, described
-from qwen_cli.models.hardware import Gpu
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.planning import describe
+from qwen_cli.models.planning.hardware import Gpu
 
 RECORDED = Path(__file__).parents[1] / "engines" / "recorded"
 H100 = Gpu("H100", 80 * 10**9, 79 * 10**9)
@@ -35,11 +37,11 @@ def recorded(release: str) -> dict[str, list[str]]:
 
 
 def target(name: str, **config: Any) -> Target:
-    model = catalog.find(name)
+    model = lookup.find(name)
     assert model
-    found = described.of_model(model)
+    found = describe.of_model(model)
     full = {"rope_theta": 1_000_000.0, **(found.config or {}), **config}
-    return Target(model.repo, name, described.replace(found, config=full, stored="bf16", size=None))
+    return Target(model.repo, name, describe.replace(found, config=full, stored="bf16", size=None))
 
 
 def asked(name: str, gpus: int = 8, **more: Any) -> Asked:
@@ -56,7 +58,7 @@ def values(words: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-SERVED = [model.name for model in catalog.MODELS if "reward" not in model.tasks]
+SERVED = [model.name for model in lookup.MODELS if "reward" not in model.tasks]
 
 
 class TestFlags:
@@ -92,7 +94,7 @@ class TestFlags:
 
     @pytest.mark.parametrize("engine", ["vllm", "sglang"])
     def test_what_they_quantize_to(self, engine: EngineName) -> None:
-        from qwen_cli.launch.asked import ONLINE
+        from qwen_cli.launch.command import ONLINE
 
         release = {"vllm": "vllm-0.33.0", "sglang": "sglang-0.5.23"}[engine]
         assert set(ONLINE[engine]) <= set(recorded(release)["--quantization"])
@@ -112,8 +114,8 @@ class TestFlags:
 
     def test_the_parsers_of_each_generation(self) -> None:
         def both(name: str, engine: EngineName) -> tuple[str | None, str | None]:
-            model = catalog.find(name)
-            return parsers.reasoning(model, engine), parsers.tools(model, engine)
+            model = lookup.find(name)
+            return launch_command.reasoning(model, engine), launch_command.tools(model, engine)
 
         assert both("qwen3:8b", "vllm") == ("qwen3", "hermes")
         assert both("qwen3:8b", "sglang") == ("qwen3", "qwen")
@@ -198,7 +200,7 @@ class TestLongContext:
 
     def test_a_base_that_is_not_known_is_not_guessed(self) -> None:
         one = asked("qwen3:8b", context=65_536, rope="yarn")
-        unknown = described.replace(one.target.described, config={"model_type": "qwen3"})
+        unknown = describe.replace(one.target.described, config={"model_type": "qwen3"})
         with pytest.raises(ModelError, match="rope_theta"):
             Asked(Target("x", "x", unknown), one.split, scaling=one.scaling).overrides
 
@@ -210,17 +212,17 @@ class TestLongContext:
 
     def test_a_million_tokens_need_a_release_that_has_the_kernels(self, tmp_path: Path) -> None:
         one = target("qwen2.5-1m:7b")
-        said = installed.check(one, "sglang", None)
+        said = locate.check(one, "sglang", None)
         assert said
         assert "0.5.19" in said
         package = tmp_path / "sglang"
-        here = installed.Installed(tmp_path / "bin" / "sglang", package)
+        here = locate.Installed(tmp_path / "bin" / "sglang", package)
         with pytest.raises(EngineError, match="is newer"):
-            installed.check(one, "sglang", here)
-        kernels = package / installed.LAST_DUAL_CHUNK["sglang"][1]
+            locate.check(one, "sglang", here)
+        kernels = package / locate.LAST_DUAL_CHUNK["sglang"][1]
         kernels.parent.mkdir(parents=True)
         kernels.touch()
-        assert installed.check(one, "sglang", here) is None
+        assert locate.check(one, "sglang", here) is None
         words = sglang.command(asked("qwen2.5-1m:7b")).words
         assert values(words)["--attention-backend"] == "dual_chunk_flash_attn"
         assert vllm.command(asked("qwen2.5-1m:7b")).environment["VLLM_USE_V1"] == "0"
@@ -280,11 +282,11 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # The machine has GPUs, as far as the program is told.
 _WITH_GPUS = """
 import sys
-from qwen_cli.models import hardware
+from qwen_cli.models.planning import hardware
 from dataclasses import replace
 real = hardware.this_machine
 hardware.this_machine = lambda **k: replace(real(**k), gpus=(hardware.Gpu("H100", 80*10**9, 79*10**9),) * 2)
-from qwen_cli.cli import main
+from qwen_cli.commands.main import main
 sys.argv[0] = "qwen"
 main()
 """

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from recorded import Recorded
 
-from qwen_cli.models import catalog
-from qwen_cli.models.reference import Weights
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.hub.resolve import Weights
 
 
 @pytest.fixture(scope="module")
 def loaded(starter_gguf: Path) -> Iterator[Recorded]:
-    weights = Weights("starter", starter_gguf, "gguf", catalog.find("qwen2.5-coder:0.5b"))
+    weights = Weights("starter", starter_gguf, "gguf", lookup.find("qwen2.5-coder:0.5b"))
     with Recorded(weights, context=4096, parallel=1) as engine:
         yield engine
 

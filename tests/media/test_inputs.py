@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from qwen_cli.errors import UsageError
-from qwen_cli.media import inputs, kinds, room
+from qwen_cli.media import file_types, inputs, limits
 from qwen_cli.media.inputs import Film, Picture, expand, gather, is_input
 
 MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomavc1" + bytes(200)
@@ -130,7 +130,7 @@ def test_a_file_is_what_its_bytes_say(here: Path, look: Look, name: str, data: b
 
 @pytest.mark.parametrize("brand", [b"qt  ", b"M4V ", b"3gp5", b"iso6"])
 def test_the_brands_of_videos_are_known(brand: bytes) -> None:
-    assert kinds.kind_of(b"\0\0\0\x10ftyp" + brand + bytes(4)) == "video"
+    assert file_types.kind_of(b"\0\0\0\x10ftyp" + brand + bytes(4)) == "video"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_the_brands_of_videos_are_known(brand: bytes) -> None:
     [b"", b"import x\n", b"BMW is a car", b"<html>", b"\0\0\0\x10ftypM4A \0\0\0\0", b"Gone. " * 130, b"P5"],
 )
 def test_other_files_are_of_no_known_kind(head: bytes) -> None:
-    assert kinds.kind_of(head, "file.ts") is None
+    assert file_types.kind_of(head, "file.ts") is None
 
 
 def test_an_animation_is_a_film_with_times(here: Path, look: Look) -> None:
@@ -193,7 +193,7 @@ def test_a_folder_of_photographs_is_no_film(here: Path, look: Look) -> None:
 
 def test_a_folder_of_too_many_pictures_is_refused_unread(here: Path, look: Look) -> None:
     (here / "shots").mkdir()
-    for number in range(room.MOST_FRAMES + 1):
+    for number in range(limits.MOST_FRAMES + 1):
         (here / "shots" / f"{number}.png").touch()
 
     with pytest.raises(UsageError, match="shots has 4,097 frames, more than 4,096"):

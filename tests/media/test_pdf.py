@@ -10,7 +10,7 @@ import pypdfium2
 import pytest
 
 from qwen_cli.errors import UsageError
-from qwen_cli.media import room
+from qwen_cli.media import limits
 from qwen_cli.media.pdf import LARGEST, chosen, pages
 
 INCH = 72
@@ -142,7 +142,7 @@ def test_a_poster_gets_fewer_dots_and_not_more_pixels() -> None:
 
 
 def test_too_many_pages_are_refused_with_a_way_to_choose() -> None:
-    long = blank(*[(INCH, INCH)] * (room.MOST_PAGES + 1))
+    long = blank(*[(INCH, INCH)] * (limits.MOST_PAGES + 1))
 
     with pytest.raises(UsageError, match=r"65 pages of long\.pdf are more than 64 at once.*`long\.pdf#1-64`"):
         pages(long, None, "long.pdf")

@@ -18,9 +18,9 @@ from PIL import Image
 from qwen_vl_utils import vision_process
 
 from qwen_cli.errors import UsageError
-from qwen_cli.media import video_readers
-from qwen_cli.media.film import Film
+from qwen_cli.media import video_backends
 from qwen_cli.media.video import choose, clip, clip_of, frame_size, probe, read
+from qwen_cli.media.video_probe import Film
 
 Reference = Callable[..., tuple[torch.Tensor, dict[str, Any], float]]
 
@@ -28,7 +28,7 @@ Reference = Callable[..., tuple[torch.Tensor, dict[str, Any], float]]
 @pytest.fixture(autouse=True)
 def by_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader that every machine has, whatever else is installed."""
-    monkeypatch.setenv(video_readers.FORCED, "pyav")
+    monkeypatch.setenv(video_backends.FORCED, "pyav")
 
 
 @pytest.fixture

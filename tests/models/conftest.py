@@ -30,7 +30,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("QWEN_HOME", str(tmp_path / "qwen"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("MODELSCOPE_DOMAIN", "http://127.0.0.1:9")
-    monkeypatch.setattr("qwen_cli.models.download._PAUSE", 0.01)
+    monkeypatch.setattr("qwen_cli.models.hub.download._PAUSE", 0.01)
     return tmp_path
 
 

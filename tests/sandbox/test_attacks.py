@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from qwen_cli.sandbox import drill, layers
+from qwen_cli.sandbox import attack_suite, probe
 
 HERE = Path(__file__).parent
 DRILL = """
 import dataclasses, json, sys
-from qwen_cli.sandbox import drill
+from qwen_cli.sandbox import attack_suite as drill
 found = drill.run(without=sys.argv[2:], only=sys.argv[1].split(","))
 print(json.dumps([dataclasses.asdict(v) for v in found]))
 """
@@ -57,7 +57,7 @@ def verdicts(identity: str, only: str, *without: str) -> dict[str, dict[str, Any
 
 
 @identities
-@pytest.mark.parametrize("name", drill.names())
+@pytest.mark.parametrize("name", attack_suite.names())
 def test_attack_is_blocked(name: str, identity: str) -> None:
     assert verdicts(identity, "")[name]["fault"] == ""
 
@@ -95,7 +95,7 @@ def test_namespaces_that_the_system_forbids_are_noticed() -> None:
 
 
 def test_this_machine_offers_enough() -> None:
-    assert layers.probe().level != "none"
+    assert probe.probe().level != "none"
 
 
 def test_a_drill_notices_an_escape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +103,8 @@ def test_a_drill_notices_an_escape(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "hanging.py").write_text("# escape: hangs\nwhile True: pass\n")
     (tmp_path / "forging.py").write_text("# escape: forged\n'FORGED'\n")
     (tmp_path / "calm.py").write_text("# escape: none\nprint('contained')\n")
-    monkeypatch.setattr(drill, "ATTACKS", tmp_path)
-    found = {verdict.name: verdict.fault for verdict in drill.run()}
+    monkeypatch.setattr(attack_suite, "ATTACKS", tmp_path)
+    found = {verdict.name: verdict.fault for verdict in attack_suite.run()}
     assert found["escaping"] == "ESCAPED: yes"
     assert found["hanging"].startswith("ended as timeout")
     assert "forged result" in found["forging"]
@@ -112,9 +112,9 @@ def test_a_drill_notices_an_escape(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_drill_notices_what_is_left_outside() -> None:
-    with drill.bait() as bait:
+    with attack_suite.bait() as bait:
         folder = Path(bait["SECRET"]).parent
-        assert drill.left_behind(bait) == ""
+        assert attack_suite.left_behind(bait) == ""
         (folder / "qwen_escape").touch()
         Path(bait["SECRET"]).write_text("changed")
         name = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'qwen-canary', 0, 0, 0); print(flush=True)"
@@ -122,7 +122,7 @@ def test_a_drill_notices_what_is_left_outside() -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            found = drill.left_behind(bait)
+            found = attack_suite.left_behind(bait)
             process.kill()
     assert "qwen_escape" in found
     assert "changed the secret" in found

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qwen_cli.errors import SandboxError
-from qwen_cli.sandbox import Limits, Sandbox, channel, layers, seatbelt
+from qwen_cli.sandbox import Limits, Sandbox, channel, probe, seatbelt
 
 LIMITS = Limits(wall_seconds=2.0)
 
@@ -93,7 +93,7 @@ class TestProfile:
     @pytest.fixture(autouse=True)
     def fresh(self) -> None:
         seatbelt.why_not.cache_clear()
-        layers.probe.cache_clear()
+        probe.probe.cache_clear()
 
     def test_only_the_scratch_folder_is_writable(self, tmp_path: Path) -> None:
         rules = seatbelt.profile(tmp_path / 'with "quotes"').splitlines()
@@ -127,8 +127,8 @@ class TestProfile:
         assert said in (seatbelt.why_not() or "")
         with Sandbox() as box, pytest.raises(SandboxError, match="does not contain code here"):
             box.run("print('must not run')")
-        assert next((layer.name, layer.active) for layer in layers.check()) == ("sandbox-exec", False)
-        assert layers.probe().level == "none"
+        assert next((layer.name, layer.active) for layer in probe.check()) == ("sandbox-exec", False)
+        assert probe.probe().level == "none"
 
     def test_a_mac_without_the_program_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.platform", "darwin")

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import openai
 import pytest
-
-from tests.served import Server, serving
+from served import Server, serving
 
 
 @pytest.fixture(scope="session")

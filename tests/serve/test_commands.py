@@ -19,8 +19,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-
-from tests.served import Server, serving
+from served import Server, serving
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen_cli.engines import Engine
+from qwen_cli.engines.core.base import Engine
 
 CONTEXT = 256
 
@@ -15,10 +15,10 @@ CONTEXT = 256
 @pytest.fixture(scope="session")
 def small_engine(starter_gguf: Path) -> Iterator[Engine]:
     """llama.cpp with 256 tokens of context. One conversation at a time, as everywhere."""
-    from qwen_cli.engines.llamacpp import LlamaCpp
-    from qwen_cli.models import reference
+    from qwen_cli.engines.llamacpp.engine import LlamaCpp
+    from qwen_cli.models.hub import resolve
 
-    with LlamaCpp(reference.resolve(str(starter_gguf)), context=CONTEXT) as engine:
+    with LlamaCpp(resolve.resolve(str(starter_gguf)), context=CONTEXT) as engine:
         yield engine
 
 

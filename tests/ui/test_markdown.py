@@ -188,7 +188,7 @@ def test_finished_code_is_highlighted_line_by_line_as_at_once() -> None:
     _, streamed = stream(f"```python\n{code}```\n", size=3)
     _, once = stream(f"```python\n{code}```\n", size=None)
     whole = list(blocks.code_rows(code, "python", "```"))
-    from qwen_cli.ui import code as code_module
+    from qwen_cli.ui import highlight as code_module
 
     line_by_line = code_module.Highlighter("python")
     assert whole[1:-1] == [line_by_line.line(line) for line in code.splitlines()]

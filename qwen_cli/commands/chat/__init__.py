@@ -1,0 +1,1 @@
+"""`qwen chat`: one-shot questions and the interactive conversation."""

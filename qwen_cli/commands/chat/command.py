@@ -1,0 +1,261 @@
+"""`qwen chat`: ask once, or talk."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qwen_cli import settings as user_settings
+from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared.engine import open_engine, say
+from qwen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.engines.core.base import Engine
+    from qwen_cli.tasks.chat.conversation import Conversation
+    from qwen_cli.tasks.chat.sessions import Session
+    from qwen_cli.tasks.tools.toolbox import Toolbox
+
+
+def _sessions(incomplete: str) -> list[str]:
+    from qwen_cli.tasks.chat import sessions
+
+    return [name for name in sessions.names() if name.startswith(incomplete)]
+
+
+@options.grouped
+def chat(
+    message: Annotated[
+        list[str] | None,
+        typer.Argument(help="The question. Without one, on a terminal, a conversation starts."),
+    ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", "-f", help="Put a text file before the question (repeatable; - is stdin)."),
+    ] = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")] = None,
+    schema: Annotated[
+        str | None, typer.Option("--schema", help="JSON schema (file or text) the answer must satisfy.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one object: text, thinking, usage, timings.")
+    ] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the text as it comes, not rendered.")] = False,
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Let the model think first, or not.")
+    ] = None,
+    thinking_budget: Annotated[
+        int | None, typer.Option("--thinking-budget", help="Most tokens to think for before answering.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--continue", "-c", help="Go on with the latest session."),
+    ] = False,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            "--session",
+            help="Go on with, or start, the session of this name.",
+            autocompletion=_sessions,
+        ),
+    ] = None,
+    overflow: Annotated[
+        str | None,
+        typer.Option(
+            "--overflow",
+            help="When the context is full: slide (drop the oldest turns), summarise them, or stop.",
+            autocompletion=options.among("slide", "summarise", "stop"),
+        ),
+    ] = None,
+    tools: Annotated[
+        list[Path] | None,
+        typer.Option("--tools", help="Python file whose typed functions the model may call."),
+    ] = None,
+    mcp: Annotated[Path | None, typer.Option("--mcp", help="MCP servers file (mcpServers).")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Run tools without asking.")] = False,
+    allow_local_urls: options.AllowLocalUrls = False,
+    loading: options.Loading = options.Loading(),
+    drawing: options.Drawing = options.Drawing(),
+    penalties: options.Penalties = options.Penalties(),
+    stop: options.Stop = None,
+) -> None:
+    """Talk with a Qwen model.
+
+    `qwen chat "question"` answers once; `cat FILE | qwen chat "summarise"` reads standard input;
+    bare `qwen chat` starts a conversation.
+    """
+    settings = options.merged(
+        user_settings.load(),
+        loading,
+        drawing,
+        penalties,
+        system=system,
+        overflow=overflow,
+        thinking_budget=thinking_budget,
+    )
+    if raw and as_json:
+        raise UsageError("--raw and --json exclude each other", "choose one")
+    if resume and session is not None:
+        raise UsageError("--continue and --session exclude each other", "choose one")
+    question = _question(message or [], file or [])
+    if question is None and as_json:
+        raise UsageError("--json needs a question", 'run `qwen chat --json "…"`')
+    wanted = options.schema(schema, "--schema") if schema else None
+    saved = _session(resume, session)
+    if saved and saved.model and saved.engine != "remote":
+        settings.setdefault("model", saved.model)
+
+    with (
+        _toolbox(tools or [], mcp or settings.get("mcp"), yes=yes, asks=question is None) as toolbox,
+        open_engine(settings, loading) as loaded,
+    ):
+        conversation = _conversation(loaded, saved, settings)
+        asked = options.sampling(settings, stop=stop)
+        conversation.sampling = asked.over(conversation.sampling)
+        conversation.thinking = _thinking(
+            loaded, think, thinking_budget, settings.get("thinking_budget"), conversation.thinking
+        )
+        conversation.schema = wanted or conversation.schema
+        conversation.toolbox = toolbox
+        if question is None:
+            from qwen_cli.commands.chat import repl
+
+            repl.run(
+                conversation,
+                session=saved,
+                load_engine=lambda name: open_engine({**settings, "model": name}, loading.for_another()),
+                raw=raw,
+                allow_local_urls=allow_local_urls,
+            )
+        else:
+            _ask(conversation, question, saved, as_json=as_json, raw=raw)
+
+
+def _ask(
+    conversation: Conversation, question: str, saved: Session | None, *, as_json: bool, raw: bool
+) -> None:
+    """Answer `question` on standard output; with a session, keep both, also when the answer is cut short."""
+    from qwen_cli.commands.chat import output
+
+    started = len(conversation.messages)
+    try:
+        if as_json:
+            output.as_json(conversation, question)
+        elif raw or not sys.stdout.isatty():
+            output.plain(conversation, question)
+        else:
+            output.rendered(conversation, question)
+    finally:
+        if saved and len(conversation.messages) > started:
+            from qwen_cli.tasks.chat import sessions
+
+            saved.record(conversation)
+            if remark := sessions.save(saved):
+                say(remark)
+            if conversation.engine.capabilities.state:
+                conversation.engine.save_state(sessions.kv_path(saved.name))
+
+
+def _question(words: list[str], files: list[Path]) -> str | None:
+    """What is asked: files, then standard input, then the words. `None` where a person is to type."""
+    from qwen_cli.tasks.chat import attachments
+
+    texts = [("stdin" if str(path) == "-" else str(path), attachments.read_text(path)) for path in files]
+    piped = sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty()
+    typed = " ".join(words).strip()
+    if words and not typed:
+        raise UsageError("the question is empty", "write one, or run bare `qwen chat` to talk")
+    if piped and Path("-") not in files:
+        text = attachments.read_text("-")
+        if text.strip() and typed:
+            texts.append(("stdin", text))
+        elif text.strip():
+            typed = text
+    if typed or texts:
+        return attachments.as_prompt(texts, typed) if texts else typed
+    if piped or sys.stdin is None or sys.stdin.closed:
+        raise UsageError("the question is empty", 'write one: `qwen chat "…"`, or pipe it in')
+    return None
+
+
+def _session(resume: bool, name: str | None) -> Session | None:
+    """The session to go on with (or to start, by name); `None` where nothing is kept until /save."""
+    if not resume and name is None:
+        return None
+    from qwen_cli.errors import SessionError
+    from qwen_cli.tasks.chat import sessions
+
+    if resume:
+        name = sessions.latest()
+        if name is None:
+            raise SessionError("there is no session to go on with", "start one with `qwen chat`")
+    assert name is not None
+    return sessions.load(name) if sessions.path(name).exists() else sessions.new(name=name)
+
+
+def _conversation(engine: Engine, saved: Session | None, settings: dict[str, Any]) -> Conversation:
+    from qwen_cli.tasks.chat.conversation import Conversation
+
+    if saved and saved.messages:
+        conversation = saved.resume(engine)
+        from qwen_cli.tasks.chat import sessions
+
+        state = sessions.kv_path(saved.name)
+        if engine.capabilities.state and state.exists():
+            engine.load_state(state)
+    else:
+        conversation = Conversation(engine)
+    conversation.system = settings.get("system", conversation.system)
+    conversation.overflow = settings.get("overflow", conversation.overflow)
+    return conversation
+
+
+def _thinking(
+    engine: Engine, think: bool | None, asked: int | None, budget: int | None, before: bool | int | None
+) -> bool | int | None:
+    """What the flags ask for, if this model can do it. Raises `UsageError`.
+
+    `asked` is --thinking-budget, `budget` that or the kept setting, which is for the models that think.
+    """
+    can = engine.capabilities.thinking
+    if think is False and asked is not None:
+        raise UsageError("--no-think and --thinking-budget exclude each other", "choose one")
+    if (think or asked is not None) and can is None and engine.name != "remote":
+        raise UsageError(f"{engine.model} does not think", "choose a thinking model, such as qwen3:8b")
+    if think is False and can == "always":
+        raise UsageError(f"{engine.model} always thinks", "choose its instruct sibling")
+    if think is False:
+        return False
+    if budget is not None and (can or engine.name == "remote"):
+        return budget
+    return think if think is not None else before
+
+
+def _toolbox(
+    paths: list[Path], mcp: Path | str | None, *, yes: bool, asks: bool
+) -> AbstractContextManager[Toolbox | None]:
+    """The tools the model may call. `asks`: whoever holds the conversation sets `approve` itself."""
+    if not paths and not mcp:
+        return nullcontext()
+    from qwen_cli.tasks.tools.toolbox import Toolbox
+
+    if not yes and not asks and not sys.stderr.isatty():
+        raise UsageError("tools run only after asking, and there is no terminal to ask on", "add --yes")
+    boxes: list[Toolbox] = []
+    try:
+        boxes += [Toolbox.from_python(path) for path in paths]
+        if mcp:
+            boxes.append(Toolbox.from_mcp(Path(mcp).expanduser()))
+    except BaseException:
+        for box in boxes:
+            box.close()
+        raise
+    if yes:
+        return Toolbox.joined(boxes, approve=lambda call: True)
+    from qwen_cli.commands.shared.approval import ask
+
+    return Toolbox.joined(boxes, approve=ask)

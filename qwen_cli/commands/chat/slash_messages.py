@@ -1,0 +1,151 @@
+"""Slash commands about messages: what was said, and what the next message carries."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qwen_cli.commands.shared.engine import say
+from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.sanitize import clean_name
+from qwen_cli.tasks.chat import attachments
+from qwen_cli.tasks.chat.conversation import Content, Events
+from qwen_cli.ui import clipboard
+
+if TYPE_CHECKING:
+    from qwen_cli.commands.chat.repl import Talk
+
+_CODE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.DOTALL | re.MULTILINE)
+
+
+def retry(talk: Talk, argument: str) -> Events:
+    """Answer the last message again."""
+    return talk.conversation.retry()
+
+
+def edit(talk: Talk, argument: str) -> Events | None:
+    """Change the last message, in $EDITOR or here, and have it answered."""
+    last = next((m for m in reversed(talk.conversation.messages) if m["role"] == "user"), None)
+    if last is None:
+        raise UsageError("nothing to edit", "say something first")
+    content: Content = last["content"]
+    before = _words(content)
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    try:
+        after = _in_editor(editor, before) if editor else talk.editor.read(before)
+    except EOFError:
+        after = ""
+    if not after.strip() or after == before:
+        say("the message stays as it was")
+        return None
+    if isinstance(content, str):
+        talk.conversation.replace_last_user(after)
+    else:
+        images = [part for part in content if part.get("type") != "text"]
+        talk.conversation.replace_last_user([*images, {"type": "text", "text": after}])
+    return talk.conversation.retry()
+
+
+def undo(talk: Talk, argument: str) -> None:
+    """Take back the last message and its answer."""
+    if not talk.conversation.undo():
+        raise UsageError("nothing to take back", "say something first")
+    talk.save()
+    say("took back the last message and its answer")
+
+
+def clear(talk: Talk, argument: str) -> None:
+    """Start afresh; the session so far stays saved."""
+    if talk.session is not None and talk.conversation.messages:
+        talk.save()
+        say(f"a new conversation; the one before is saved as {talk.session.name}")
+    talk.conversation.clear()
+    talk.session, talk.named = None, False
+
+
+def file(talk: Talk, argument: str) -> None:
+    """Attach text files to the next message; - detaches them."""
+    if argument == "-":
+        talk.attached, talk.images = [], []
+    for path in _paths(argument) if argument not in ("", "-") else ():
+        talk.attached.append((str(path), attachments.read_text(path)))
+    attached = [f"{clean_name(name)} ({len(text):,} characters)" for name, text in talk.attached]
+    say(f"attached: {', '.join(attached)}" if attached else "no files are attached")
+
+
+def sees_images(talk: Talk) -> bool:
+    """Whether /image is of use here."""
+    return talk.conversation.engine.capabilities.vision
+
+
+def image(talk: Talk, argument: str) -> None:
+    """Attach pictures to the next message: files, pages of a PDF, addresses."""
+    if not sees_images(talk):
+        raise UsageError(
+            f"{talk.conversation.engine.model} sees no images", "load a vision model with /model"
+        )
+    if not argument:
+        raise UsageError("/image needs a file", "write /image PATH")
+    from qwen_cli.media import inputs
+    from qwen_cli.tasks.vision import prepare
+
+    words = [argument] if inputs.is_input(argument) else [str(path) for path in _paths(argument)]
+    pictures = inputs.gather_pictures(words, allow_local_urls=talk.allow_local_urls)
+    for look in prepare.look_at_all(pictures, talk.conversation.engine, notice=say):
+        talk.images += prepare.kept(look)
+        say(f"attached: {look.words}")
+
+
+def copy(talk: Talk, argument: str) -> None:
+    """Copy the last answer, or its last code block, to the clipboard."""
+    answers = [m["content"] for m in talk.conversation.messages if m["role"] == "assistant" and m["content"]]
+    if not answers:
+        raise UsageError("there is no answer to copy", "ask something first")
+    text = answers[-1]
+    if argument == "code":
+        blocks = _CODE.findall(text)
+        if not blocks:
+            raise UsageError("the last answer has no code block", "/copy takes all of it")
+        text = blocks[-1][1]
+    elif argument:
+        raise UsageError(f"/copy takes nothing or `code`, got {argument!r}")
+    say(f"copied {len(text):,} characters to {clipboard.copy(text)}")
+
+
+def _words(content: Content) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part.get("type") == "text")
+
+
+def _paths(argument: str) -> list[Path]:
+    """One path that may hold spaces, or several as a shell splits them."""
+    whole = Path(argument).expanduser()
+    if whole.exists():
+        return [whole]
+    try:
+        return [Path(word).expanduser() for word in shlex.split(argument)]
+    except ValueError:  # a lone quote
+        return [whole]
+
+
+def _in_editor(editor: str, text: str) -> str:
+    """`text` after the person has changed it in their editor. Raises `QwenError` if that does not run."""
+    with tempfile.TemporaryDirectory(prefix="qwen-edit-") as folder:
+        draft = Path(folder) / "message.md"
+        draft.write_text(text, encoding="utf-8")
+        try:
+            done = subprocess.run([*shlex.split(editor), str(draft)], check=False)
+        except (OSError, ValueError) as fault:
+            raise QwenError(f"the editor {editor!r} does not run: {fault}", "set EDITOR to another") from None
+        if done.returncode:
+            raise QwenError(
+                f"the editor {editor!r} ended with status {done.returncode}", "nothing was changed"
+            )
+        # editors end a file with a newline
+        return draft.read_text(encoding="utf-8", errors="replace").removesuffix("\n")

@@ -1,0 +1,108 @@
+"""Slash commands about saved conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qwen_cli.commands.shared.engine import say
+from qwen_cli.errors import SessionError, UsageError
+from qwen_cli.tasks.chat import sessions
+from qwen_cli.tasks.chat.sessions import Session
+from qwen_cli.ui.line_editor import complete_path
+
+if TYPE_CHECKING:
+    from qwen_cli.commands.chat.repl import Talk
+
+_LISTED = 20
+
+
+def save(talk: Talk, argument: str) -> None:
+    """Save the session under a name of your own."""
+    if not argument:
+        raise UsageError("/save needs a name", "write /save NAME")
+    if talk.session is not None and talk.session.name == argument:
+        talk.save()
+    else:
+        fresh = sessions.new(name=argument)
+        before, was_named = talk.session, talk.named
+        fresh.created = before.created if before else fresh.created
+        talk.session, talk.named = fresh, True
+        talk.save()
+        if before is not None and not was_named and sessions.path(before.name).exists():
+            sessions.delete(before.name)  # it had this conversation under a name nobody chose
+    say(f"saved as {talk.session.name}; every turn from here on is kept there")
+
+
+def load(talk: Talk, argument: str) -> None:
+    """Go on with a saved session."""
+    from qwen_cli.commands.chat.repl import recap  # it imports the table that holds this function
+
+    if not argument:
+        raise UsageError("/load needs a name", "write /load NAME, /sessions lists them")
+    talk.save()  # first: the session to load may be this one
+    loaded = sessions.load(argument)
+    engine, toolbox = talk.conversation.engine, talk.conversation.toolbox
+    talk.conversation = loaded.resume(engine)
+    talk.conversation.toolbox = toolbox
+    talk.session, talk.named = loaded, True
+    state = sessions.kv_path(loaded.name)
+    if engine.capabilities.state and state.exists():
+        engine.load_state(state)
+    say(recap(loaded.name, talk.conversation))
+    if loaded.model and loaded.model != engine.model:
+        say(f"it was held with {loaded.model}; /model {loaded.model} goes on with that")
+
+
+def names(typed: str) -> Iterator[str]:
+    """What /load may be given."""
+    return (name for name in sessions.names() if name.startswith(typed))
+
+
+def list_(talk: Talk, argument: str) -> None:
+    """List the saved sessions, the latest first."""
+    found = sessions.names()
+    if not found:
+        say("no session is saved yet")
+    for name in found[:_LISTED]:
+        changed = datetime.fromtimestamp(sessions.path(name).stat().st_mtime)
+        here = "  (this one)" if talk.session and talk.session.name == name else ""
+        say(f"{changed:%Y-%m-%d %H:%M}  {name}{here}")
+    if len(found) > _LISTED:
+        say(f"and {len(found) - _LISTED} more in {sessions.folder()}")
+
+
+def export(talk: Talk, argument: str) -> None:
+    """Write the conversation to a file, as Markdown or JSON."""
+    from qwen_cli.tasks.chat import export as exporting
+
+    form, _, name = argument.partition(" ")
+    forms = {"md": exporting.to_markdown, "json": exporting.to_json}
+    if form not in forms:
+        raise UsageError(f"/export writes md or json, got {form!r}", "write /export md [FILE]")
+    if not talk.conversation.messages:
+        raise UsageError("there is nothing to export", "say something first")
+    talk.save()
+    session = talk.session or Session("conversation")
+    session.record(talk.conversation)
+    target = Path(name.strip() or f"{session.name}.{form}").expanduser()
+    try:
+        with target.open("x", encoding="utf-8", errors="replace") as out:
+            out.write(forms[form](session))
+    except FileExistsError:
+        raise UsageError(f"{str(target)!r} exists", "give another name") from None
+    except OSError as fault:
+        raise SessionError(
+            f"{str(target)!r} cannot be written: {fault.strerror}", "give another name"
+        ) from None
+    say(f"written to {target}")
+
+
+def export_values(typed: str) -> Iterator[str]:
+    """What /export may be given."""
+    form, space, name = typed.partition(" ")
+    if space:
+        return (f"{form} {path}" for path in complete_path(name))
+    return (word for word in ("md", "json") if word.startswith(typed))

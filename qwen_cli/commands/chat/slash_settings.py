@@ -1,0 +1,159 @@
+"""Slash commands about the model and how it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli import settings
+from qwen_cli.commands.shared.engine import say
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.commands.chat.repl import Talk
+
+# `start` belongs to raw completions, not to answers.
+PARAMETERS = tuple(field.name for field in fields(Sampling) if field.name != "start")
+THINK_WORDS = ("on", "off", "show", "hide")
+_REASONS = {
+    "stop": "the model ended it",
+    "length": "it reached max_tokens",
+    "context": "the context was full",
+    "tool_calls": "it called tools",
+    "cancelled": "it was stopped",
+}
+
+
+def system(talk: Talk, argument: str) -> None:
+    """Show or set the system prompt; - removes it."""
+    if argument:
+        talk.conversation.system = None if argument == "-" else argument
+        talk.save()
+    say(f"system prompt: {talk.conversation.system or 'none'}")
+
+
+def model(talk: Talk, argument: str) -> None:
+    """Show the model, or go on with another one."""
+    conversation = talk.conversation
+    if argument:
+        talk.interrupts.pressed = False
+        try:
+            # The old one stays until the new one is there, so that a wrong name costs nothing.
+            with talk.interrupts.stoppable():
+                loaded = talk.load_engine(argument)
+        except KeyboardInterrupt:
+            say(f"stopped; {conversation.engine.model} stays")
+            return
+        conversation.engine.close()
+        conversation.engine, conversation.usage = loaded, None
+        if loaded.capabilities.thinking is None and loaded.name != "remote":
+            conversation.thinking = None
+    engine = conversation.engine
+    size = engine.capabilities.context
+    say(f"{engine.model} on {engine.name}" + (f", {size:,} tokens of context" if size else ""))
+
+
+def model_names(typed: str) -> Iterator[str]:
+    """What /model may be given: the models on this machine, then those of the catalog."""
+    from qwen_cli.models.catalog import lookup
+    from qwen_cli.models.hub import resolve
+
+    known = [weights.label for weights in resolve.local()] + [m.name for m in lookup.MODELS]
+    return (name for name in dict.fromkeys(known) if name.startswith(typed.lower()))
+
+
+def set_(talk: Talk, argument: str) -> None:
+    """Show or set a sampling parameter."""
+    name, _, value = argument.partition(" ")
+    value = value.strip()
+    sampling = talk.conversation.sampling
+    if name and name not in PARAMETERS:
+        raise UsageError(f"no parameter is called {name!r}", f"they are {', '.join(PARAMETERS)}")
+    if value:
+        talk.conversation.sampling = sampling = replace(sampling, **{name: _parameter(name, value)})
+    defaults = talk.conversation.engine.defaults
+    for shown in [name] if name else PARAMETERS:
+        own, usual = getattr(sampling, shown), getattr(defaults, shown)
+        if own not in (None, ()):
+            say(f"{shown} {_text(own)}")
+        else:
+            say(
+                f"{shown} {_text(usual)} (the model's default)"
+                if usual not in (None, ())
+                else f"{shown} not set"
+            )
+
+
+def parameter_names(typed: str) -> list[str]:
+    """What /set may be given first."""
+    return [name for name in PARAMETERS if name.startswith(typed)]
+
+
+def think(talk: Talk, argument: str) -> None:
+    """Think before answering: on, off, at most N tokens; show thoughts or fold them."""
+    conversation = talk.conversation
+    can = conversation.engine.capabilities.thinking
+    if argument in ("show", "hide"):
+        talk.fold = argument == "hide"
+    elif argument:
+        wanted: bool | int
+        named = {"on": True, "off": False}
+        wanted = named[argument] if argument in named else settings.parse("thinking_budget", argument)
+        if can is None and wanted is not False and conversation.engine.name != "remote":
+            raise UsageError(
+                f"{conversation.engine.model} does not think", "load a thinking model with /model"
+            )
+        if can == "always" and wanted is False:
+            raise UsageError(f"{conversation.engine.model} always thinks", "load its instruct sibling")
+        conversation.thinking = wanted
+    says = {None: "as the model does by itself", True: "on", False: "off"}
+    now = conversation.thinking
+    # bool is an int: a budget of 1 must not read as "on"
+    shown = says[now] if now is None or isinstance(now, bool) else f"at most {now:,} tokens"
+    say(f"thinking: {shown}; thoughts are {'folded' if talk.fold else 'shown'}")
+
+
+def tokens(talk: Talk, argument: str) -> None:
+    """Show how much of the context is used."""
+    conversation = talk.conversation
+    used, total = conversation.tokens()
+    turns = sum(m["role"] == "user" for m in conversation.messages)
+    gone = sum(m["role"] == "user" for m in conversation.messages[: conversation.first_sent])
+    room = f" of {total:,} ({used / total:.0%})" if total else ""
+    left = f", the {gone} oldest are no longer in the context" if gone else ""
+    say(f"{used:,}{room} tokens in {turns} turn{'' if turns == 1 else 's'}{left}")
+
+
+def stats(talk: Talk, argument: str) -> None:
+    """Show what the last answer cost."""
+    usage = talk.conversation.usage
+    if usage is None:
+        raise UsageError("nothing has been answered yet", "ask something first")
+    say(
+        f"prompt: {usage.prompt_tokens:,} tokens, {usage.cached_tokens:,} of them from the cache, "
+        f"{usage.prefill_seconds:.2f} s to the first token"
+    )
+    say(
+        f"answer: {usage.generated_tokens:,} tokens in {usage.decode_seconds:.2f} s, "
+        f"{usage.tokens_per_second:.1f} tokens/s; {_REASONS[usage.stop_reason]}"
+    )
+    if usage.drafted_tokens:
+        share = usage.accepted_tokens / usage.drafted_tokens
+        say(f"guessed: {usage.drafted_tokens:,} tokens ahead, {share:.0%} of them right")
+
+
+def _parameter(name: str, value: str) -> Any:
+    """`value` as the sampling parameter `name`, checked. Raises `UsageError`."""
+    if value == "default":
+        return () if name == "stop" else None
+    if name == "stop":
+        return (value.replace("\\n", "\n"),)
+    return settings.parse(name, value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(repr, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

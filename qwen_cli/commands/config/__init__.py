@@ -1,0 +1,1 @@
+"""`qwen config`: settings and endpoints."""

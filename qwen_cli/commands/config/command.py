@@ -1,0 +1,85 @@
+"""`qwen config`: read and write the settings file."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from qwen_cli import settings
+from qwen_cli.commands.config import endpoint
+from qwen_cli.errors import QwenError, UsageError
+
+app = typer.Typer(help="Read and write settings.", no_args_is_help=True)
+app.add_typer(endpoint.app, name="endpoint")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _names(incomplete: str) -> list[str]:
+    return [name for name in settings.SETTINGS if name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(help="A setting; `qwen config list` names them.", autocompletion=_names)]
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Every setting with its value and meaning."""
+    values = settings.load()
+    if as_json:
+        typer.echo(json.dumps({n: _shown(n, values.get(n)) for n in settings.SETTINGS}, indent=2))
+        return
+    for setting in settings.SETTINGS.values():
+        value = _shown(setting.name, values.get(setting.name))
+        typer.echo(f"{setting.name:<20}{'—' if value is None else value!s:<24}  {setting.help}")
+
+
+@app.command()
+def get(name: Name, as_json: Json = False) -> None:
+    """Print one setting; exit 1 where it is not set."""
+    settings.setting(name)
+    value = settings.load().get(name)
+    if as_json:
+        typer.echo(json.dumps({name: value}))
+    elif value is not None:
+        typer.echo(value)
+    if value is None:
+        raise QwenError(f"{name} is not set", f"set it with `qwen config set {name} VALUE`")
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    value: Annotated[str, typer.Argument(help="Its new value.")],
+    in_clear: Annotated[
+        bool, typer.Option("--in-clear", help="Write a key into the file, where programs can read it.")
+    ] = False,
+) -> None:
+    """Write one setting."""
+    if settings.setting(name).secret and not in_clear:
+        raise UsageError(
+            f"{name} would stand in the file in clear",
+            "set QWEN_API_KEY, or name the endpoint: `qwen config endpoint add NAME URL --key-env VARIABLE`;"
+            " --in-clear insists",
+        )
+    file = settings.store(name, value)
+    typer.echo(f"{name} = {_shown(name, value)}  ({file})", err=True)
+
+
+@app.command()
+def unset(name: Name) -> None:
+    """Remove one setting."""
+    file = settings.store(name, None)
+    typer.echo(f"{name} removed  ({file})", err=True)
+
+
+@app.command()
+def path() -> None:
+    """Print where the settings file is (it need not exist)."""
+    typer.echo(settings.path())
+
+
+def _shown(name: str, value: object) -> object:
+    return "********" if value is not None and settings.SETTINGS[name].secret else value

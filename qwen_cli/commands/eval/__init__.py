@@ -1,0 +1,1 @@
+"""`qwen eval`: measure a model on tasks with known answers."""

@@ -1,0 +1,110 @@
+"""`qwen eval`: measure a model on tasks with known answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qwen_cli import settings as user_settings
+from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared.engine import changing, open_engine, say
+from qwen_cli.errors import EngineError, UsageError
+
+app = typer.Typer(no_args_is_help=True, help="Measure a model on tasks with known answers.")
+
+
+@app.callback()
+def root() -> None:
+    """Measure a model on tasks with known answers."""
+
+
+@app.command("fim")
+@options.grouped
+def fim(
+    file: Annotated[Path, typer.Argument(help="Infilling tasks with unit tests (JSONL, as HumanEval's).")],
+    mode: Annotated[str, typer.Option("--mode", help="line, block or auto, as for code-fim.")] = "auto",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option("--results", help="Where results are kept; a run that was stopped goes on from them."),
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            "--parallel", min=1, max=256, help="Tasks in flight at once.", show_default="1, 4 on a server"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one object.")] = False,
+    loading: options.Loading = options.Loading(),
+) -> None:
+    """Fill in each task greedily, run it with its tests in the sandbox, and count what passes."""
+    from qwen_cli.commands.fim.command import choose_model
+    from qwen_cli.tasks.fim import evaluate
+    from qwen_cli.ui.progress import Bar
+
+    if mode not in ("line", "block", "auto"):
+        raise UsageError(f"--mode must be line, block or auto, got {mode!r}")
+    tasks = evaluate.load(file)[:limit]
+    if results:
+        evaluate.check(results)  # before the model loads
+    settings = options.merged(user_settings.load(), loading)
+    choose_model(settings)
+    with (
+        open_engine(settings, loading) as loaded,
+        evaluate.Journal(
+            results or _place(file, loaded.model, mode),
+            model=loaded.model,
+            mode=mode,
+            tasks=file,
+            settings=changing(settings, loading),
+        ) as journal,
+    ):
+        if journal.done:
+            say(f"{len(journal.done):,} results are there already: {journal.path}")
+        passed, unanswered = 0, []
+        lanes = at_once or (4 if loaded.name == "remote" else 1)
+        with Bar(len(tasks)) as bar:
+            for count, result in enumerate(
+                evaluate.evaluate(loaded, tasks, journal.done, mode, at_once=lanes),  # type: ignore[arg-type]  # checked above
+                1,
+            ):
+                if result.stop == evaluate.UNANSWERED:
+                    unanswered.append(result)
+                elif result.id not in journal.done:
+                    journal.add(result)
+                passed += result.passed
+                bar.show(count, f"{passed} passed")
+    if unanswered:
+        raise EngineError(
+            f"{len(unanswered):,} of {len(tasks):,} tasks got no answer, {unanswered[0].id} first:"
+            f" {unanswered[0].error}",
+            f"run it again, the others are kept in {journal.path}",
+        )
+    low, high = evaluate.interval(passed, len(tasks))
+    if as_json:
+        figures = {
+            "model": loaded.model,
+            "mode": mode,
+            "tasks": len(tasks),
+            "passed": passed,
+            "pass@1": round(passed / len(tasks), 4),
+            "interval": [round(low, 4), round(high, 4)],
+            "results": str(journal.path),
+        }
+        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+        return
+    typer.echo(
+        f"pass@1 {passed / len(tasks):.1%} ({passed} of {len(tasks)}, 95 % interval {low:.1%} to {high:.1%})"
+    )
+
+
+def _place(file: Path, model: str, mode: str) -> Path:
+    from qwen_cli.models.hub import starter
+
+    name = re.sub(r"[^\w.-]+", "_", f"{file.stem}-{model}-{mode}")
+    return starter.data_folder() / "evaluations" / f"{name}.jsonl"

@@ -1,0 +1,1 @@
+"""`qwen code-fim`: fill in code, in the shell and in editors."""

@@ -1,0 +1,305 @@
+"""`qwen code-fim`: write what is missing between two pieces of code."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qwen_cli import settings as user_settings
+from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared.engine import open_engine, say
+from qwen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.engines.core.base import Engine
+    from qwen_cli.tasks.fim.complete import Middle, Mode
+    from qwen_cli.tasks.fim.source import Source
+    from qwen_cli.tasks.repository.context import Taken
+
+WHERE = "Where to fill"
+OUTPUT = "What comes out (the middle alone by default)"
+CONTEXT = "What the model sees"
+
+MARKER = "<|fim|>"
+# Tokens of other files where --context does not say how much there may be: on two CPU cores a thousand
+# tokens of prompt take ten seconds.
+_REPOSITORY_TOKENS = 1024
+# What is picked by itself without a GPU: beyond 4 billion parameters a line takes too long to wait for.
+_QUICK_PARAMETERS = 4_000_000_000
+
+
+@options.grouped
+def code_fim(
+    file: Annotated[
+        Path | None, typer.Argument(help="The file with the hole; - or nothing is standard input.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            help="LINE or LINE:COL, counted from 1; without COL the end of the line.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
+    marker: Annotated[
+        str | None,
+        typer.Option(
+            "--marker", help=f"Text that marks the hole; {MARKER} if not given.", rich_help_panel=WHERE
+        ),
+    ] = None,
+    prefix: Annotated[
+        Path | None,
+        typer.Option("--prefix", help="File with what stands before the hole.", rich_help_panel=WHERE),
+    ] = None,
+    suffix: Annotated[
+        Path | None, typer.Option("--suffix", help="File with what stands after it.", rich_help_panel=WHERE)
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="File name that tells the language of standard input.", rich_help_panel=WHERE
+        ),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="The whole file.", rich_help_panel=OUTPUT)] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="A unified diff.", rich_help_panel=OUTPUT)] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Nothing; the file is filled in place.", rich_help_panel=OUTPUT)
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="One object: middle, candidates, usage, timings.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    n: Annotated[
+        int,
+        typer.Option(
+            "-n",
+            min=1,
+            max=64,
+            help="Candidates; on a terminal you choose, else the likeliest.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 1,
+    mode: Annotated[
+        str,
+        typer.Option(
+            "--mode", help="How much: line, block, or auto (as the model ends).", rich_help_panel=OUTPUT
+        ),
+    ] = "auto",
+    repo: Annotated[
+        Path | None,
+        typer.Option(
+            "--repo",
+            help="Folder whose other files are shown; the git work tree if not given.",
+            rich_help_panel=CONTEXT,
+        ),
+    ] = None,
+    no_repo: Annotated[
+        bool, typer.Option("--no-repo", help="Show this file alone.", rich_help_panel=CONTEXT)
+    ] = False,
+    show_prompt: Annotated[
+        bool,
+        typer.Option(
+            "--show-prompt", help="Print what the model would see, and stop.", rich_help_panel=CONTEXT
+        ),
+    ] = False,
+    lsp: Annotated[
+        bool,
+        typer.Option("--lsp", help="Be a language server on stdin and stdout: completions in an editor."),
+    ] = False,
+    loading: options.Loading = options.Loading(),
+    drawing: options.Drawing = options.Drawing(),
+    stop: options.Stop = None,
+) -> None:
+    """Fill in code between what stands before and after a place in a file.
+
+    `qwen code-fim main.py --at 12` completes line 12; `qwen code-fim < draft.c` fills the marker in it.
+    """
+    from qwen_cli.commands.fim import output
+    from qwen_cli.tasks.fim import complete
+
+    if mode not in ("line", "block", "auto"):
+        raise UsageError(f"--mode must be line, block or auto, got {mode!r}")
+    if [full, diff, write, as_json].count(True) > 1:
+        raise UsageError("--full, --diff, --write and --json exclude each other", "choose one")
+    if repo is not None and no_repo:
+        raise UsageError("--repo and --no-repo exclude each other", "choose one")
+    settings = options.merged(user_settings.load(), loading, drawing)
+    if lsp:
+        where = (file, at, marker, prefix, suffix, name, repo)
+        if any((*where, full, diff, write, as_json, n > 1, show_prompt)):
+            raise UsageError("--lsp takes files and places from the editor", "leave them out")
+        if any(value is not None for value in (*asdict(replace(drawing, max_tokens=None)).values(), stop)):
+            raise UsageError("--lsp writes the likeliest text", "leave the sampling flags out")
+        choose_model(settings)
+        with open_engine(settings, loading) as loaded:
+            _serve(loaded, mode, repository=not no_repo, max_tokens=drawing.max_tokens)
+        return
+    source = _source(file, at, marker, prefix, suffix)
+    if write and (source.path is None or prefix or suffix):
+        raise UsageError("--write needs a file to write to", "name it: `qwen code-fim FILE --at LINE`")
+    asked = _sampling(settings, drawing.temperature, stop)
+    choose_model(settings)
+    path = source.path or prefix or (Path(name) if name else None)
+    with open_engine(settings, loading) as loaded:
+        root = _root(repo, no_repo, source.path or prefix)
+        known_as = _known_as(path, root)
+        fitted = complete.fitted(loaded, source.hole(known_as), _mode(mode), limit=asked.max_tokens)
+        if fitted.notice:
+            say(fitted.notice)
+        hole = fitted.hole
+        files = _files(
+            loaded, root, hole, _mode(mode), asked.max_tokens, full_context=loading.context is not None
+        )
+        inside = {"repository": root.name if root else "", "mode": _mode(mode), "sampling": asked}
+        if show_prompt:
+            for taken in files:
+                say(f"{taken.path}: {taken.why}")
+            output.text(complete.shown(loaded, hole, files, repository=inside["repository"]) + "\n")
+            return
+        if n == 1:
+            found = [output.watched(complete.stream(loaded, hole, files, **inside))]
+            if as_json and not found[0].usage.prompt_tokens and loaded.capabilities.fim:
+                # A completion that a rule ended is closed before the engine reports.
+                seen = complete.shown(loaded, hole, files, repository=inside["repository"])
+                usage = replace(found[0].usage, prompt_tokens=loaded.count_tokens(seen))
+                found = [replace(found[0], usage=usage)]
+        else:
+            found = complete.candidates(loaded, hole, n, files, **inside)
+    if as_json:
+        output.as_json(source, found, loaded, files)
+        return
+    chosen = output.pick(found) if len(found) > 1 else found[0]
+    _put(source, chosen, full=full, diff=diff, write=write)
+
+
+def _serve(loaded: Engine, mode: str, *, repository: bool, max_tokens: int | None) -> None:
+    """Be the language server until the editor leaves."""
+    from qwen_cli.lsp.server import serve
+    from qwen_cli.lsp.settings import DEFAULTS
+
+    length = max_tokens or DEFAULTS.max_tokens
+    serve(loaded, settings=replace(DEFAULTS, mode=mode, repository=repository, max_tokens=length))
+
+
+def _put(source: Source, chosen: Middle, *, full: bool, diff: bool, write: bool) -> None:
+    from qwen_cli.commands.fim import output
+    from qwen_cli.tasks.fim import source as fim_source
+
+    if write:
+        fim_source.write(source, chosen.text)
+        lines = len(chosen.text.splitlines())
+        say(
+            f"{source.path}: {lines:,} line{'s' if lines > 1 else ''} filled in"
+            if lines
+            else "nothing to fill in"
+        )
+    elif diff:
+        output.diff(source, chosen.text)
+    elif full:
+        output.raw(source, source.filled(chosen.text), whole=True)
+    else:
+        output.raw(source, source.inserted(chosen.text))
+
+
+def _source(
+    file: Path | None, at: str | None, marker: str | None, prefix: Path | None, suffix: Path | None
+) -> Source:
+    """The text and the place in it. Raises `UsageError`."""
+    from qwen_cli.tasks.fim import source as fim_source
+
+    if prefix is not None or suffix is not None:
+        if file is not None or at is not None or marker is not None:
+            raise UsageError("--prefix and --suffix say it all", "drop FILE, --at and --marker")
+        before = fim_source.read(prefix) if prefix else fim_source.Source("")
+        after = fim_source.read(suffix) if suffix else fim_source.Source("")
+        return replace(before, text=before.text + after.text, at=len(before.text), path=None)
+    if at is not None and marker is not None:
+        raise UsageError("--at and --marker exclude each other", "choose one")
+    if file is None or str(file) == "-":
+        if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+            raise UsageError("there is no code to fill in", "name a FILE, or pipe one in")
+        source = fim_source.decoded(sys.stdin.buffer.read(), "standard input")
+    else:
+        source = fim_source.read(file)
+    if at is not None:
+        return fim_source.at_position(source, at)
+    return fim_source.at_marker(source, marker if marker is not None else MARKER)
+
+
+def _sampling(settings: dict[str, Any], temperature: float | None, stop: list[str] | None) -> Any:
+    """What was asked for by flag. A temperature kept for talking is no reason to guess at code."""
+    asked = options.sampling(settings, stop=stop)
+    return replace(
+        asked,
+        temperature=temperature,
+        repetition_penalty=None,  # code repeats itself
+        presence_penalty=None,
+        frequency_penalty=None,
+    )
+
+
+def choose_model(settings: dict[str, Any]) -> None:
+    """Without a wish for a model: the largest here that fills in and is quick enough, else the starter."""
+    if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
+        return
+    from qwen_cli.models.hub import resolve
+    from qwen_cli.models.planning import default_model
+
+    gpu = default_model.preferred_format() == "safetensors"
+    here = [
+        weights.model
+        for weights in resolve.local()
+        if weights.model
+        and weights.model.fim
+        and (gpu or (weights.model.active or weights.model.parameters) <= _QUICK_PARAMETERS)
+    ]
+    best = max(here, key=lambda known: (known.parameters, known.base), default=None)
+    settings["model"] = best.name if best else "starter"
+
+
+def _mode(mode: str) -> Mode:
+    return mode  # type: ignore[return-value]  # checked where flags are read
+
+
+def _root(repo: Path | None, no_repo: bool, path: Path | None) -> Path | None:
+    """The folder whose files are shown. Raises `UsageError`."""
+    if no_repo:
+        return None
+    if repo is not None:
+        if not repo.is_dir():
+            raise UsageError(f"--repo {repo} is not a folder")
+        return repo.resolve()
+    from qwen_cli.tasks.repository import context as repository
+
+    return repository.root_of(path) if path else None
+
+
+def _known_as(path: Path | None, root: Path | None) -> str:
+    if path is None:
+        return ""
+    inside = path.resolve()
+    if root and inside.is_relative_to(root):
+        return inside.relative_to(root).as_posix()
+    return path.name
+
+
+def _files(
+    engine: Engine, root: Path | None, hole: Any, mode: Mode, limit: int | None, *, full_context: bool
+) -> list[Taken]:
+    """The other files that fit beside the hole."""
+    if root is None or not hole.path:
+        return []
+    from qwen_cli.tasks.fim import complete
+    from qwen_cli.tasks.repository import context as repository
+
+    left = complete.room(engine, hole, mode, limit=limit)
+    budget = left if full_context else min(left, _REPOSITORY_TOKENS)
+    if budget <= 0:
+        return []
+    return repository.context(root, hole.path, hole.prefix, hole.suffix, budget, complete.counter(engine))

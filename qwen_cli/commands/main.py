@@ -1,0 +1,161 @@
+"""The `qwen` program, and the one place where faults become a line on stderr."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from qwen_cli import __version__
+from qwen_cli.commands.registry import Verbs
+from qwen_cli.errors import QwenError
+
+app = typer.Typer(
+    name="qwen",
+    cls=Verbs,
+    help="Your own machine, good at what the Qwen models are good at.",
+    no_args_is_help=True,
+    # Plain help: rich would take as long to import as everything else together.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Typer carries click inside itself in newer releases; its public BadParameter leads to the base either way.
+_ClickError: type = typer.BadParameter.__mro__[2]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qwen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; allowed anywhere.")] = False,
+) -> None:
+    """Your own machine, good at what the Qwen models are good at."""
+
+
+def main() -> NoReturn:
+    """Run the program. Exit codes: 0, 1 failure, 2 usage, 130 interrupted, 141 reader of stdout gone."""
+    _open_streams()
+    argv = sys.argv[1:]
+    ours = argv[: argv.index("--")] if "--" in argv else argv
+    debug = "--debug" in ours or bool(os.environ.get("QWEN_DEBUG"))
+    if "--debug" in ours:
+        argv.remove("--debug")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
+        signal.signal(signal.SIGINT, _interrupt)
+    code = _run(argv, debug)
+    try:
+        sys.stdout.flush()
+    except (BrokenPipeError, ValueError):
+        _abandon_stdout()
+        code = code or 141
+    except OSError as fault:
+        _abandon_stdout()
+        if not code:  # else it has been told
+            _complain(f"cannot write the answer: {fault.strerror}. Send standard output elsewhere")
+        code = code or 1
+    sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Give closed standard streams the null device: else the next file opened would take their place.
+
+    A closed standard output ends the program: an answer would be computed for nobody.
+    """
+    sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stdout is None:
+        _complain("standard output is closed. Send it to a terminal, a file or a pipe")
+        sys.exit(1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # What the first Ctrl-C is ending (a computation in other threads, a file) is not torn by a second one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _run(argv: list[str], debug: bool) -> int:
+    try:
+        result = app(args=argv, prog_name="qwen", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except SystemExit as leaving:
+        # Typer turns a reader of stdout that has gone into exit 1, which would read as a failure of ours.
+        if isinstance(leaving.__context__, BrokenPipeError):
+            _abandon_stdout()
+            return 141
+        raise
+    except QwenError as fault:
+        if debug:
+            raise
+        _complain(str(fault))
+        return fault.exit_code
+    except Exception as fault:
+        if type(fault).__name__ == "NoArgsIsHelpError":  # a group alone: its message is its help
+            typer.echo(fault.format_message(), err=True)  # type: ignore[attr-defined]
+            return 2
+        if isinstance(fault, _ClickError):
+            _complain(_usage_line(fault, argv))
+            return int(getattr(fault, "exit_code", 2))
+        if debug:
+            raise
+        _complain(_unforeseen(fault))
+        return 1
+
+
+def _usage_line(fault: Exception, argv: list[str]) -> str:
+    """A wrong flag or argument in one line, with the value seen: Typer's own message may leave it out."""
+    context = getattr(fault, "ctx", None)
+    command = context.command_path if context else "qwen"
+    message = " ".join(fault.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    seen = _value_of(getattr(getattr(fault, "param", None), "opts", []), argv)
+    if seen is not None and seen not in message:
+        message += f", got {seen!r}"
+    return f"{message}{'' if message.endswith('?') else '.'} See `{command} --help`"
+
+
+def _value_of(options: list[str], argv: list[str]) -> str | None:
+    """What was given for the first of `options` that stands in `argv`."""
+    for word, following in zip(argv, [*argv[1:], None], strict=False):
+        name, equals, value = word.partition("=")
+        if name in options:
+            return value if equals else following
+    return None
+
+
+def _unforeseen(fault: Exception) -> str:
+    if isinstance(fault, OSError) and fault.strerror:
+        where = f"{fault.filename}: " if fault.filename else ""
+        return f"{where}{fault.strerror}"
+    what = " ".join(str(fault).split()) or "no details"
+    return f"unexpected {type(fault).__name__}: {what}. Run again with --debug for a traceback"
+
+
+def _complain(line: str) -> None:
+    # File names and server replies reach this line: they must not steer the terminal.
+    from qwen_cli.ui.terminal import strip_escapes
+
+    line = " ".join(strip_escapes(line).split())
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        sys.stderr.write(f"\x1b[31mqwen:\x1b[0m {line}\n")
+    else:
+        sys.stderr.write(f"qwen: {line}\n")
+
+
+def _abandon_stdout() -> None:
+    # The reader is gone: Python would complain once more while it shuts down.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

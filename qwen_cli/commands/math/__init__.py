@@ -1,0 +1,1 @@
+"""`qwen math`: solve problems with words and sandboxed Python."""

@@ -1,0 +1,229 @@
+"""`qwen math`: a problem in, a checked answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from qwen_cli import settings as user_settings
+from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared.engine import changing, open_engine, open_reward, say
+from qwen_cli.errors import QwenError, UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.commands.math.batch import Batch
+    from qwen_cli.engines.core.base import Engine
+    from qwen_cli.tasks.math.solve import Picture, Way
+
+BATCH = "Many problems"
+_REWARDED = 8  # samples for a reward model to choose from, as RM@8 of Qwen2.5-Math's report
+_AT_ONCE = 4  # problems in flight: more gains nothing on a CPU and takes context from each
+
+
+@options.grouped
+def math(
+    problem: Annotated[
+        list[str] | None,
+        typer.Argument(help="The problem. Without one, on a terminal, problems are asked for."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="A problem (.txt, .tex, .md; - is stdin), or many (.jsonl)."),
+    ] = None,
+    mode: Annotated[
+        str,
+        typer.Option("--mode", help="tir: words and programs; cot: words alone; auto: tir, else cot."),
+    ] = "auto",
+    lang: Annotated[str, typer.Option("--lang", help="Language of the prompt: auto, en or zh.")] = "auto",
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples", min=1, max=256, help="Solutions to vote among; stops when decided.", show_default="1"
+        ),
+    ] = None,
+    rm: Annotated[
+        str | None,
+        typer.Option("--rm", help="Reward model that chooses among 8 samples (qwen2.5-math-prm:7b)."),
+    ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option("--image", help="A picture, PDF page or address, for a vision model (repeatable)."),
+    ] = None,
+    max_rounds: Annotated[
+        int, typer.Option("--max-rounds", min=1, max=64, help="Most programs run for a solution.")
+    ] = 6,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for each program.")] = 5.0,
+    sandbox: Annotated[
+        str, typer.Option("--sandbox", help="off: programs run uncontained; asks first.")
+    ] = "on",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole trace as one object.")] = False,
+    save_plots: Annotated[
+        Path | None, typer.Option("--save-plots", help="Folder for figures that programs draw.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Results, a line each (JSONL); goes on where it was.", rich_help_panel=BATCH
+        ),
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="Correct solutions as chats for training.", rich_help_panel=BATCH),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="Only the first so many.", rich_help_panel=BATCH),
+    ] = None,
+    at_once: Annotated[
+        int,
+        typer.Option(
+            "--parallel",
+            min=1,
+            max=256,
+            help="Problems in flight at once; a server takes many.",
+            rich_help_panel=BATCH,
+        ),
+    ] = _AT_ONCE,
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Let the model think first, or not.")
+    ] = None,
+    allow_local_urls: options.AllowLocalUrls = False,
+    loading: options.Loading = options.Loading(),
+    drawing: options.Drawing = options.Drawing(),
+) -> None:
+    """Solve a problem: the model reasons and writes Python, a sandbox runs it, the answer is checked.
+
+    `qwen math "problem"` solves one; `qwen math -f problems.jsonl --out results.jsonl` many.
+    """
+    from qwen_cli.commands.math import request
+    from qwen_cli.sandbox import Limits
+    from qwen_cli.tasks.math.solve import MODES, Way
+
+    if mode not in MODES:
+        raise UsageError(f"--mode must be auto, tir or cot, got {mode!r}")
+    if lang not in ("auto", "en", "zh"):
+        raise UsageError(f"--lang must be auto, en or zh, got {lang!r}")
+    if sandbox not in ("on", "off"):
+        raise UsageError(f"--sandbox must be on or off, got {sandbox!r}")
+    if quiet and as_json:
+        raise UsageError("--quiet and --json exclude each other", "choose one")
+    many = file is not None and file.suffix == ".jsonl"
+    if many and (problem or image):
+        raise UsageError("a problem and a file of problems exclude each other", "choose one")
+    if (out or export or limit) and not many:
+        raise UsageError("--out, --export and --limit are for many problems", "name a .jsonl with --file")
+    if many and not out:
+        raise UsageError("the results of many problems need a place", "add --out results.jsonl")
+    if many and (save_plots or as_json):
+        raise UsageError(
+            "--save-plots and --json are for one problem", "leave them out: --out keeps the traces"
+        )
+    pictures = request.pictures(image or [], allow_local_urls=allow_local_urls)
+    asked = None if many else request.problem(problem or [], file, pictured=bool(pictures))
+    if asked is None and not many and (quiet or as_json):
+        raise UsageError("there is no problem", 'write one: `qwen math "…"`')
+    settings = options.merged(user_settings.load(), loading, drawing)
+    # Of the settings only flags: a temperature kept for talking is no reason to guess at numbers.
+    asked_sampling = options.sampling(options.merged({}, drawing))
+    if sandbox == "off":
+        request.agree_to_no_sandbox()
+    elif mode != "cot":
+        from qwen_cli.sandbox import warm
+
+        warm()  # imports what programs need while the model loads
+    request.choose_model(settings)
+    with (
+        _batch(file, out, export) if many else nullcontext() as batch,
+        open_reward(rm) as reward,
+        open_engine(settings, loading) as loaded,
+    ):
+        way = Way(
+            mode=cast("Any", mode),
+            spoken=None if lang == "auto" else cast("Any", lang),
+            samples=samples or (_REWARDED if rm else 1),
+            max_rounds=max_rounds,
+            limits=Limits(wall_seconds=timeout),
+            contained=sandbox == "on",
+            reward=reward,
+            sampling=asked_sampling,
+            thinking=think,
+        )
+        if batch:
+            from qwen_cli.commands.math import batch as math_batch
+
+            flags = changing(settings, loading, asked_sampling)
+            math_batch.run(loaded, batch, way, flags, limit=limit, at_once=at_once)
+        elif asked is None:
+            _talk(loaded, way, save_plots)
+        else:
+            shown = request.shown(loaded, pictures)
+            _solve(loaded, asked, way, shown, quiet=quiet, as_json=as_json, save_plots=save_plots)
+
+
+def _batch(file: Path | None, out: Path | None, export: Path | None) -> AbstractContextManager[Batch]:
+    from qwen_cli.commands.math import batch as math_batch
+
+    assert file
+    assert out
+    return math_batch.opened(file, out, export)
+
+
+def _solve(
+    engine: Engine,
+    problem: str,
+    way: Way,
+    pictures: Sequence[Picture] = (),
+    *,
+    quiet: bool,
+    as_json: bool,
+    save_plots: Path | None,
+) -> None:
+    """Solve one problem and print what was asked for; exit code 1 where there is no answer."""
+    from qwen_cli.commands.math import output
+    from qwen_cli.tasks.math import solve
+    from qwen_cli.tasks.math.answer import Judge
+
+    with Judge(contained=way.contained) as judge:
+        solving = solve.solve(engine, problem, judge, way, pictures=pictures)
+        checked = output.watched(solving) if quiet or as_json else output.shown(solving)
+    if as_json:
+        output.as_json(checked, engine)
+    elif quiet:
+        output.answer(checked)
+    if save_plots:  # the answer is out, whatever becomes of these
+        output.save_plots(checked, save_plots)
+    if checked.answer is None:
+        say(output.why_none(checked))
+        raise typer.Exit(1)
+
+
+def _talk(engine: Engine, way: Way, save_plots: Path | None) -> None:
+    """Problems from the terminal, one after another, until Ctrl-D."""
+    from qwen_cli.commands.chat.turn import Interrupts
+    from qwen_cli.models.hub import starter
+    from qwen_cli.ui.line_editor import LineEditor, unquoted
+
+    say(f'{engine.model} on {engine.name}. Several lines between two """, Ctrl-C stops, Ctrl-D leaves')
+    editor = LineEditor(history=starter.data_folder() / "math_history")
+    with Interrupts() as interrupts:
+        while True:
+            try:
+                problem = unquoted(editor.read()).strip()
+            except EOFError:
+                return
+            interrupts.pressed = False
+            try:
+                with interrupts.stoppable():
+                    if problem:
+                        _solve(engine, problem, way, quiet=False, as_json=False, save_plots=save_plots)
+            except KeyboardInterrupt:
+                say("stopped")
+            except QwenError as fault:
+                say(str(fault))
+            except typer.Exit:
+                continue  # no answer, and that was said

@@ -1,0 +1,177 @@
+"""How a solution is shown: Markdown as it comes, programs with their output, the answer in a box."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qwen_cli.commands.shared import plots
+from qwen_cli.commands.shared.engine import say
+from qwen_cli.tasks.math import tir, transcript
+from qwen_cli.tasks.math.vote import Vote
+from qwen_cli.ui.terminal import strip_escapes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qwen_cli.engines.core.base import Engine
+    from qwen_cli.tasks.math.solve import Checked, Solving
+
+_LINES = 20  # of a program's output that are shown
+
+
+def watched(solving: Solving) -> Checked:
+    """Run it without showing anything but a remark."""
+    try:
+        while True:
+            event = next(solving)
+            if isinstance(event, tir.Restart):
+                say(f"{event.why}: reasoning in words alone")
+    except StopIteration as done:
+        checked: Checked = done.value
+        return checked
+    finally:
+        solving.close()
+
+
+def shown(solving: Solving) -> Checked:
+    """The solution as it comes. Into a pipe: its text as the model wrote it, then the answer's line."""
+    from qwen_cli.ui.terminal import stdout_console
+
+    shower = _Shower(stdout_console())
+    try:
+        while True:
+            shower.show(next(solving))
+    except StopIteration as done:
+        checked: Checked = done.value
+    finally:
+        solving.close()
+        shower.end()
+    if checked.samples > 1:
+        shower.whole(checked.solution)
+    shower.answer(checked)
+    return checked
+
+
+class _Shower:
+    """Puts the events of a solution on a console."""
+
+    def __init__(self, console: Console) -> None:
+        from qwen_cli.ui.latex import Formulas
+        from qwen_cli.ui.markdown import MarkdownStream
+
+        self._console = console
+        self._markdown = MarkdownStream(console)
+        self._formulas = Formulas()
+        self._terminal = console.is_terminal and not console.is_dumb_terminal
+
+    def show(self, event: tir.Event | Vote) -> None:
+        if isinstance(event, Vote):
+            made = f"{len(event.solutions)} of {event.wanted} solutions"
+            say(f"{made}, {event.votes} agree on {event.solution.answer}" if event.votes else made)
+        elif isinstance(event, transcript.Run):
+            self._run(event)
+        elif isinstance(event, tir.Restart):
+            self.end()
+            say(f"{event.why}: reasoning in words alone")
+        elif event.kind == "thinking":
+            self._markdown.thinking(event.text)
+        else:
+            self._write(event.text)
+
+    def whole(self, solution: tir.Solution) -> None:
+        """A solution that was not shown while it came."""
+        self._write(solution.text)
+        self.end()
+
+    def end(self) -> None:
+        """Write what is held back; the cursor is on a fresh line then."""
+        self._markdown.feed(self._formulas.finish())
+        self._markdown.finish()
+
+    def answer(self, checked: Checked) -> None:
+        from qwen_cli.ui.latex import unicode
+
+        if checked.answer is None:
+            return
+        text = strip_escapes(unicode(checked.answer) if self._terminal else checked.answer)
+        if not self._terminal:
+            self._console.file.write(f"answer: {text} ({checked.words})\n")
+            return
+        from rich.panel import Panel
+        from rich.text import Text
+
+        style = {"unverified": "yellow"}.get(checked.how, "green")
+        line = Text.assemble((text, "bold"), ("   " + checked.words, "dim"))
+        self._console.print(Panel.fit(line, border_style=style, padding=(0, 2)))
+
+    def _write(self, text: str) -> None:
+        self._markdown.feed(self._formulas.feed(text) if self._terminal else text)
+
+    def _run(self, run: transcript.Run) -> None:
+        """The fence that the stop string took, and what the program printed."""
+        lines = run.said.splitlines()
+        if len(lines) > _LINES:
+            lines[_LINES // 2 : -_LINES // 2] = [f"… {len(lines) - _LINES:,} lines left out …"]
+        text = "\n".join(lines)
+        self._write(f"\n```\n```output\n{text}\n```\n")
+
+
+def answer(checked: Checked) -> None:
+    """The answer alone."""
+    if checked.answer is not None:
+        sys.stdout.write(strip_escapes(checked.answer) + "\n")
+
+
+def why_none(checked: Checked) -> str:
+    """One line about a solution that has no answer."""
+    reasons = {
+        "length": "it was cut at --max-tokens",
+        "context": "the context is full; raise --context",
+        "rounds": "all of --max-rounds were used",
+        "failing": "its programs kept failing",
+    }
+    why = reasons.get(checked.solution.stop, "the model put none in \\boxed{}")
+    return f"no answer: {why}"
+
+
+def as_json(checked: Checked, engine: Engine) -> None:
+    """The whole trace as one object."""
+    solution = checked.solution
+    trace = {
+        "answer": checked.answer,
+        "check": checked.how,
+        "votes": checked.votes,
+        "samples": checked.samples,
+        **({} if checked.score is None else {"score": checked.score}),
+        "mode": solution.mode,
+        "stop": solution.stop,
+        "solution": solution.text,
+        "runs": [
+            {
+                "code": run.code,
+                "status": run.outcome.status,
+                "output": run.outcome.output,
+                "value": run.outcome.value,
+                "error": run.outcome.error,
+                "seconds": round(run.outcome.seconds, 4),
+            }
+            for run in solution.runs
+        ],
+        "model": engine.model,
+        "engine": engine.name,
+        "usage": {
+            "prompt_tokens": solution.usage.prompt_tokens,
+            "generated_tokens": solution.usage.generated_tokens,
+        },
+    }
+    # ASCII: control characters in generated text come out escaped.
+    sys.stdout.write(json.dumps(trace, indent=2) + "\n")
+
+
+def save_plots(checked: Checked, folder: Path) -> None:
+    """Write the figures that its programs drew as PNG files, and name them."""
+    for target in plots.save([plot for run in checked.solution.runs for plot in run.outcome.plots], folder):
+        say(f"saved {target}")

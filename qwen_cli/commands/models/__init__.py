@@ -1,0 +1,1 @@
+"""`qwen models` and `qwen doctor`: weights, plans and what this machine has."""

@@ -1,0 +1,313 @@
+"""`qwen models`: what is known and what is here, fetch, show, remove, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+from qwen_cli.commands.models import output, plan
+from qwen_cli.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.models.catalog.lookup import Model
+    from qwen_cli.models.hub.resolve import Weights
+
+app = typer.Typer(help="List, plan, fetch, show, remove and convert models.", no_args_is_help=True)
+app.command("plan")(plan.plan)
+
+TASKS = ("chat", "code", "math", "vision", "thinking", "long", "reward", "base")
+
+Reference = Annotated[str, typer.Argument(metavar="MODEL", help="Alias, hub id, folder or .gguf file.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Format = Annotated[str | None, typer.Option("--format", help="gguf or safetensors.")]
+Quant = Annotated[str | None, typer.Option("--quant", help="GGUF file type, such as Q8_0.")]
+
+
+@app.command("list")
+def list_models(
+    local: Annotated[bool, typer.Option("--local", help="Only those on this machine.")] = False,
+    task: Annotated[str | None, typer.Option("--task", help=f"Only for {', '.join(TASKS)}.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Base models too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Models that are known and models that are here."""
+    if task and task not in TASKS:
+        raise UsageError(f"unknown task {task!r}", f"choose one of {', '.join(TASKS)}")
+    rows = [row for row in _rows() if _wanted(row, local, task, everything)]
+    if as_json:
+        output.write_json(rows)
+        return
+    table = [
+        (
+            row["name"], output.count(row["parameters"], row["active"]), output.size(row["download_bytes"]),
+            output.tokens(row["context"]), row["licence"] or "?", " ".join(row["engines"]),
+            output.here(row["present"]),
+        )
+        for row in rows
+    ]  # fmt: skip
+    output.write_table(("model", "size", "download", "context", "licence", "engines", "here"), table)
+
+
+def _rows() -> list[dict[str, Any]]:
+    """One row a known model, with what of it is here, then what is here and not known."""
+    from qwen_cli.models.catalog import lookup
+    from qwen_cli.models.hub import resolve
+
+    present: dict[str, list[Weights]] = {}
+    strangers: dict[str, list[Weights]] = {}
+    for weights in resolve.local():
+        known = lookup.find(weights.label.partition(":")[0] if "/" in weights.label else weights.label)
+        (present if known else strangers).setdefault(known.name if known else weights.label, []).append(
+            weights
+        )
+    rows = []
+    for model in lookup.MODELS:
+        rows.append(_row(model.name, model, present.get(model.name, [])))
+    for label, found in strangers.items():
+        rows.append(_row(label, found[0].model, found))
+    return rows
+
+
+def _row(name: str, model: Model | None, present: list[Weights]) -> dict[str, Any]:
+    forms: set[str] = {weights.format for weights in present}
+    if model and not forms:
+        forms = {"safetensors"} | ({"gguf"} if model.gguf_repo else set())
+    gguf = "gguf" in forms
+    return {
+        "name": name,
+        "family": model.family if model else None,
+        "tasks": list(model.tasks) if model else [],
+        "parameters": model.parameters if model else None,
+        "active": model.active if model else None,
+        "download_bytes": model.size("gguf" if gguf else "safetensors") if model else None,
+        "context": model.context if model else None,
+        "licence": model.licence if model else None,
+        "engines": (["llamacpp"] if gguf else []) + (["transformers"] if "safetensors" in forms else []),
+        "repo": model.repo if model else None,
+        "gguf_repo": model.gguf_repo if model else None,
+        "present": [
+            {"format": w.format, "quant": w.quant, "bytes": w.size, "path": str(w.path)} for w in present
+        ],
+    }
+
+
+def _wanted(row: dict[str, Any], local: bool, task: str | None, everything: bool) -> bool:
+    if local and not row["present"]:
+        return False
+    if task:
+        return task in row["tasks"]
+    return everything or "base" not in row["tasks"] or bool(row["present"])
+
+
+@app.command()
+def pull(
+    model: Reference,
+    quant: Quant = None,
+    form: Format = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="hub or modelscope; the one that answers if not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a model; continues where an earlier try broke off. Writes its path."""
+    if source not in (None, "hub", "modelscope"):
+        raise UsageError(f"unknown source {source!r}", "choose hub or modelscope")
+    from qwen_cli.models.hub import resolve
+    from qwen_cli.models.planning import default_model
+    from qwen_cli.ui.progress import Waiting
+
+    wanted = _format(form)
+    with Waiting(f"asking for {model} …") as waiting:
+        weights = resolve.resolve(
+            model,
+            prefer=wanted or default_model.preferred_format(),
+            strict=wanted is not None,
+            quant=quant,
+            source=cast(Any, source),
+            progress=waiting.progress,
+        )
+    if as_json:
+        output.write_json(output.found(weights))
+    else:
+        output.write(str(weights.path))
+
+
+@app.command()
+def show(model: Reference, form: Format = None, as_json: Json = False) -> None:
+    """What a model is: layers, heads, experts, context, KV cache, licence."""
+    from qwen_cli.models.catalog import lookup
+    from qwen_cli.models.formats import architecture
+
+    weights = _local(model, form)
+    known = weights.model if weights else lookup.find(model)
+    if known is None and weights is None:
+        weights = _local_or_fault(model, form)  # says why it is not known
+    shape = architecture.read(weights.path) if weights else None
+    facts = output.facts(known, weights, shape)
+    if as_json:
+        output.write_json(facts)
+        return
+    for name, value in facts.items():
+        if (text := output.fact(name, value)) is not None:
+            output.write(f"{name.replace('_', ' '):<22}{text}")
+    if shape is None:
+        typer.echo(f"layers and heads are read from the weights: run `qwen models pull {model}`", err=True)
+
+
+@app.command()
+def path(model: Reference, form: Format = None, as_json: Json = False) -> None:
+    """Where a model lies on this machine. Fetches nothing."""
+    weights = _local_or_fault(model, form)
+    if as_json:
+        output.write_json(output.found(weights))
+    else:
+        output.write(str(weights.path))
+
+
+@app.command("rm")
+def remove(
+    model: Reference,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove a model from this machine, after asking."""
+    import sys
+
+    doomed = _doomed(model)
+    size = sum(_folder_bytes(target) for target in doomed)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"removing {model} needs a yes", "add --yes")
+        places = ", ".join(str(target) for target in doomed)
+        typer.confirm(output.clean(f"Remove {model} ({output.size(size)}: {places})?"), abort=True, err=True)
+    for target in doomed:
+        _delete(target)
+    if as_json:
+        output.write_json({"removed": [str(target) for target in doomed], "bytes": size})
+    else:
+        typer.echo(output.clean(f"removed {model}, {output.size(size)} freed"), err=True)
+
+
+def _doomed(model: str) -> list[Path]:
+    """The files and folders of this program and of the hub cache that hold `model`."""
+    from qwen_cli.models.hub import starter, store
+
+    targets = []
+    for form in ("gguf", "safetensors"):
+        weights = _local(model, form)
+        if weights is None or weights.format != form:
+            continue
+        if weights.label == "starter":
+            targets.append(weights.path)
+            continue
+        inside = [store.repo_folder(repo) for repo in store.repositories()]
+        holder = next((folder for folder in inside if folder in weights.path.parents), None)
+        if holder is None and starter.data_folder() / "models" in weights.path.parents:
+            holder = weights.path
+        if holder is None:
+            raise UsageError(f"{weights.path} is your own file", "remove it yourself")
+        targets.append(holder)
+    if not targets:
+        raise ModelError(f"{model} is not on this machine", "run `qwen models list --local` for what is")
+    return list(dict.fromkeys(targets))
+
+
+def _delete(target: Path) -> None:
+    import shutil
+
+    from qwen_cli.models.hub import store
+
+    try:
+        if target.parent == store.cache_folder():
+            store.delete(target.name.removeprefix("models--").replace("--", "/", 1))
+        elif target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink()
+    except OSError as error:
+        raise ModelError(f"cannot remove {target}: {error.strerror}", "check its permissions") from None
+
+
+def _folder_bytes(target: Path) -> int:
+    if target.is_file():
+        return target.stat().st_size
+    return sum(f.lstat().st_size for f in target.rglob("*") if f.is_file() and not f.is_symlink())
+
+
+@app.command()
+def convert(
+    model: Reference,
+    to: Annotated[str, typer.Option("--to", help="The form to convert to: safetensors or gguf.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder or file to write.")] = None,
+    quant: Annotated[
+        str | None, typer.Option("--quant", help="GGUF file type to read or write, such as q8_0.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Convert a GGUF model to a safetensors folder, for the transformers engine, or one of these to GGUF, for
+    llama.cpp. Writes its path."""
+    if to not in ("safetensors", "gguf"):
+        raise UsageError(f"cannot convert to {to!r}", "use --to safetensors or --to gguf")
+    from qwen_cli.models.formats import gguf_export
+    from qwen_cli.models.formats import gguf_import as conversion
+    from qwen_cli.models.hub import resolve, starter
+    from qwen_cli.ui.progress import Waiting
+
+    source: Literal["gguf", "safetensors"] = "gguf" if to == "safetensors" else "safetensors"
+    folder = starter.data_folder() / "models"
+    with Waiting(f"converting {model} …") as waiting:
+        weights = resolve.resolve(
+            model,
+            prefer=source,
+            strict=True,
+            quant=quant if source == "gguf" else None,
+            progress=waiting.progress,
+        )
+        if to == "gguf":
+            kind = (quant or "bf16").lower()
+            place = out or folder / f"{_base(weights)}-{kind}.gguf"
+            made = gguf_export.to_gguf(weights.path, place, quant=kind, progress=waiting.progress)
+        else:
+            own = weights.label == "starter"
+            place = out or (
+                starter.safetensors_path() if own else folder / f"{weights.path.stem}-safetensors"
+            )
+            made = conversion.to_safetensors(weights.path, place, progress=waiting.progress)
+    if as_json:
+        output.write_json({"path": str(made), "from": str(weights.path)})
+    else:
+        output.write(str(made))
+
+
+def _base(weights: Weights) -> str:
+    """What a file made of `weights` is called, as the official ones are: by the repository's name."""
+    known = weights.model.repo.rpartition("/")[2] if weights.model else weights.path.name
+    return known.lower()
+
+
+def _format(form: str | None) -> Literal["gguf", "safetensors"] | None:
+    if form not in (None, "gguf", "safetensors"):
+        raise UsageError(f"unknown format {form!r}", "choose gguf or safetensors")
+    return cast(Any, form)
+
+
+def _local(model: str, form: str | None) -> Weights | None:
+    """`model` if it is here (in `form`), None if it is not or is not known."""
+    from qwen_cli.models.catalog import lookup
+
+    try:
+        return _local_or_fault(model, form)
+    except ModelError:
+        # A broken file or folder is a fault to be told; a name that is merely absent is not.
+        if lookup.find(model) or lookup.related(model):
+            return None
+        raise
+
+
+def _local_or_fault(model: str, form: str | None) -> Weights:
+    from qwen_cli.models.hub import resolve
+
+    wanted = _format(form)
+    return resolve.resolve(model, prefer=wanted or "gguf", strict=wanted is not None, download=False)

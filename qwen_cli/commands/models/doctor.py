@@ -1,0 +1,269 @@
+"""`qwen doctor`: what this machine has, what works, and what to do about the rest."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+import typer
+
+# What each engine stands on; imported in a child so that a crash in a library is a finding, not our end.
+_ENGINES = {
+    "llamacpp": "import xllamacpp; print(xllamacpp.__version__)",
+    "transformers": (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "import torch, torchvision, transformers, accelerate\n"
+        "print(f'{transformers.__version__}, torch {torch.__version__}')"
+    ),
+    "remote": "import openai; print(openai.__version__)",
+}
+_DEVICES = """
+import json, torch
+found = [
+    {"name": torch.cuda.get_device_name(i), "memory": torch.cuda.get_device_properties(i).total_memory}
+    for i in range(torch.cuda.device_count())
+]
+if torch.backends.mps.is_available():
+    found.append({"name": "Apple GPU (MPS)", "memory": torch.mps.recommended_max_memory()})
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `advice` says what to do where `state` is not ok."""
+
+    name: str
+    state: Literal["ok", "note", "bad"]
+    detail: str
+    advice: str = ""
+
+
+def doctor(
+    attacks: Annotated[
+        bool, typer.Option("--attacks/--no-attacks", help="Attack the sandbox (about 20 s).")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check this machine and what works on it.
+
+    Exits 1 if no engine works, or if the sandbox does not hold.
+    """
+    from qwen_cli.ui.progress import Waiting
+
+    with Waiting("looking …"):
+        findings = examine()
+    if attacks:
+        with Waiting("attacking the sandbox, about 20 s; --no-attacks leaves it out …"):
+            findings = [*findings, *_attacks()]
+    if as_json:
+        typer.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
+    else:
+        _show(findings)
+    held = all(f.state != "bad" for f in findings if f.name == "attacks")
+    if not held or not any(f.state == "ok" for f in findings if f.name.startswith("engine ")):
+        raise typer.Exit(1)
+
+
+def examine() -> list[Finding]:
+    """Every finding, in the order it is shown."""
+    return [
+        _python(),
+        _command(),
+        _processor(),
+        _gpu(),
+        _memory(),
+        _disk(),
+        *(_engine(name, probe) for name, probe in _ENGINES.items()),
+        _hub(),
+        _models(),
+        *_best(),
+        *_sandbox(),
+        _settings(),
+    ]
+
+
+def _python() -> Finding:
+    from qwen_cli import __version__
+
+    return Finding(
+        "qwen", "ok", f"{__version__} on Python {platform.python_version()}, {platform.platform()}"
+    )
+
+
+def _command() -> Finding:
+    """What a shell starts for `qwen`."""
+    from qwen_cli import install_hint
+    from qwen_cli.commands.models import which
+
+    found = which.which()
+    ours = next((one.path for one in found if one.kind == "this"), None)
+    own = next((one.path.name for one in which.which(install_hint.NAME) if one.kind == "this"), None)
+    # On Windows a command is called without its suffix.
+    call = own.removesuffix(".exe") if own else f"{sys.executable} -m qwen_cli"
+    if not found:
+        return Finding("command", "note", "a shell finds no `qwen`", f"call this one with `{call}`")
+    first = found[0]
+    if first.kind == "this":
+        return Finding("command", "ok", f"`qwen` is {first.path}")
+    what = {
+        "elsewhere": "this program in another environment",
+        "qwen-code": "Qwen Code, the coding agent",
+        "other": "another program",
+    }[first.kind]
+    behind = f"; this one is {ours}, later on PATH" if ours else ""
+    return Finding(
+        "command", "note", f"`qwen` is {first.path}, {what}{behind}", f"call this one with `{call}`"
+    )
+
+
+def _processor() -> Finding:
+    import psutil
+
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    return Finding("processor", "ok", f"{platform.machine()}, {physical} cores")
+
+
+def _gpu() -> Finding:
+    out = _child(_DEVICES)
+    devices = json.loads(out) if out and out.startswith("[") else []
+    if not devices:
+        return Finding("gpu", "note", "none found", "models run on the processor through llama.cpp")
+    return Finding("gpu", "ok", "; ".join(f"{d['name']}, {_size(d['memory'])}" for d in devices))
+
+
+def _memory() -> Finding:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    detail = f"{_size(memory.available)} free of {_size(memory.total)}"
+    if memory.available < 1 << 30:
+        return Finding("memory", "bad", detail, "close programs: the smallest model needs 1 GB")
+    return Finding("memory", "ok", detail)
+
+
+def _disk() -> Finding:
+    import shutil
+
+    from qwen_cli.models.hub import store
+
+    folder = store.cache_folder()
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    detail = f"{_size(free)} free where models are kept ({folder})"
+    return Finding("disk", "ok", detail) if free > 2 << 30 else Finding("disk", "bad", detail, "make room")
+
+
+def _engine(name: str, probe: str) -> Finding:
+    out = _child(probe)
+    if out is None:
+        from qwen_cli import install_hint
+
+        return Finding(f"engine {name}", "bad", "cannot be imported", f"run `{install_hint.command()}`")
+    return Finding(f"engine {name}", "ok", out)
+
+
+def _hub() -> Finding:
+    from qwen_cli.models.hub import store
+
+    if store.hub_reachable():
+        return Finding("model hub", "ok", "reachable")
+    return Finding("model hub", "note", "not reachable", "the starter model comes from the package index")
+
+
+def _models() -> Finding:
+    from qwen_cli.models.hub import resolve
+
+    here = [f"{weights.label} ({weights.format})" for weights in resolve.local()]
+    if not here:
+        return Finding("models", "note", "none yet", "`qwen chat` fetches one; `qwen models list` shows all")
+    return Finding("models", "ok", ", ".join(here))
+
+
+def _best() -> list[Finding]:
+    """What the plan takes for each task (`qwen models plan`)."""
+    from qwen_cli.commands.models import plan_output as output
+    from qwen_cli.models.planning import hardware, ranking
+
+    machine = hardware.this_machine(measure=True)
+    best = ranking.best(machine)
+    speed = f"{machine.bandwidth / 1e9:.0f} GB/s from memory with {_cores(machine.cores)}"
+    return [
+        Finding("best models", "ok" if best else "note", speed, "" if best else "none is fast enough here"),
+        *(
+            Finding(f"  {task}", "ok" if task.split()[-1] in best else "note", text)
+            for task, text in output.best_lines(best)
+        ),
+    ]
+
+
+def _cores(count: int) -> str:
+    return "one core" if count == 1 else f"{count} cores"
+
+
+def _sandbox() -> list[Finding]:
+    from qwen_cli.sandbox import probe as sandbox_probe
+
+    level = sandbox_probe.probe().level
+    state: Literal["ok", "note"] = "note" if level == "none" else "ok"
+    detail = "model-written code cannot be run safely here" if level == "none" else f"holds code ({level})"
+    found = [
+        Finding(f"  {layer.name}", "ok" if layer.active else "note", layer.detail, layer.advice)
+        for layer in sandbox_probe.check()
+    ]
+    return [Finding("sandbox", state, detail), *found]
+
+
+def _attacks() -> list[Finding]:
+    from qwen_cli.sandbox import attack_suite
+    from qwen_cli.sandbox import probe as sandbox_probe
+
+    if not attack_suite.POSSIBLE or sandbox_probe.probe().level == "none":
+        return []
+    verdicts = attack_suite.run()
+    escapes = [f"{verdict.name}: {verdict.fault}" for verdict in verdicts if verdict.fault]
+    blocked = f"{len(verdicts) - len(escapes)} of {len(verdicts)} blocked"
+    if escapes:
+        return [
+            Finding("attacks", "bad", f"{blocked}; {'; '.join(escapes)}", "do not run model-written code")
+        ]
+    return [Finding("attacks", "ok", blocked)]
+
+
+def _settings() -> Finding:
+    from qwen_cli import settings
+    from qwen_cli.errors import QwenError
+
+    try:
+        values = settings.load()
+    except QwenError as fault:
+        return Finding("settings", "bad", fault.message, fault.hint or "")
+    return Finding("settings", "ok", f"{settings.path()} ({len(values)} set)")
+
+
+def _child(script: str) -> str | None:
+    """What a fresh interpreter prints for `script`, or `None` where it fails."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _show(findings: list[Finding]) -> None:
+    marks = {"ok": ("✓", "green"), "note": ("–", "yellow"), "bad": ("✗", "red")}
+    width = max(len(f.name) for f in findings)
+    for finding in findings:
+        mark, colour = marks[finding.state]
+        advice = f"; {finding.advice}" if finding.advice else ""
+        typer.echo(f"{typer.style(mark, fg=colour)} {finding.name:<{width}}  {finding.detail}{advice}")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB"

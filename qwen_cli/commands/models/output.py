@@ -1,0 +1,148 @@
+"""How `qwen models` writes what it found: facts, tables, JSON. Nothing in it reaches a terminal raw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from qwen_cli.models.catalog.lookup import Model
+    from qwen_cli.models.formats.architecture import Architecture
+    from qwen_cli.models.hub.resolve import Weights
+
+
+def facts(known: Model | None, weights: Weights | None, shape: Architecture | None) -> dict[str, Any]:
+    found_facts: dict[str, Any] = {
+        "name": known.name if known else weights.label if weights else None,
+        "licence": known.licence if known else shape.licence if shape else None,
+        "tasks": list(known.tasks) if known else [],
+        "context": (shape and shape.context) or (known.context if known else None),
+        "parameters": known.parameters if known else shape.parameters if shape else None,
+        "active_parameters": known.active if known else None,
+        "thinking": known.thinking if known else None,
+        "fill_in_the_middle": known.fim if known else bool(shape and shape.fim),
+        "vision": known.vision if known else bool(shape and shape.vision),
+        "sampling": dict((shape and shape.sampling) or (known.sampling if known else {})),
+        "repo": known.repo if known else None,
+        "gguf_repo": known.gguf_repo if known else None,
+    }
+    if shape and weights:
+        found_facts |= {
+            "architecture": shape.model_type,
+            "layers": shape.layers,
+            "query_heads": shape.query_heads,
+            "kv_heads": shape.kv_heads,
+            "head_dim": shape.head_dim,
+            "hidden_size": shape.hidden,
+            "vocabulary": shape.vocabulary,
+            "experts": shape.experts,
+            "active_experts": shape.active_experts,
+            "kv_bytes_per_token": shape.kv_bytes_per_token(),
+            "kv_saving": round(shape.kv_saving, 2),
+            "rope_base": shape.rope_base,
+            "rope_scaling": shape.rope_scaling,
+            "chat_template": bool(shape.chat_template),
+            "quantization": shape.quantization,
+        } | found(weights)
+        found_facts.pop("label")
+    return found_facts
+
+
+def fact(name: str, value: Any) -> str | None:
+    """A fact as a person reads it; None where there is nothing to say."""
+    if name == "experts" and not value:
+        return "none, every weight is used for each token"
+    if value in (None, [], {}, 0) or (value is False and name != "chat_template"):
+        return None
+    if name == "kv_saving":
+        return f"{value:g}× smaller than one KV head per query head"
+    if name == "kv_bytes_per_token":
+        return f"{value:,} bytes (16-bit)"
+    if name == "bytes":
+        return f"{size(value)} ({value:,} bytes)"
+    if name in ("parameters", "active_parameters"):
+        return count(value, None)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{key} {item:g}" if isinstance(item, float) else f"{key} {item}" for key, item in value.items()
+        )
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return (
+        f"{value:,}" if isinstance(value, int) else f"{value:,g}" if isinstance(value, float) else str(value)
+    )
+
+
+def found(weights: Weights) -> dict[str, Any]:
+    return {
+        "label": weights.label,
+        "format": weights.format,
+        "quant": weights.quant,
+        "bytes": weights.size,
+        "path": str(weights.path),
+        "mmproj": str(weights.mmproj) if weights.mmproj else None,
+    }
+
+
+def count(parameters: int | None, active: int | None) -> str:
+    if parameters is None:
+        return "?"
+    text = f"{parameters / 1e9:.3g}B"
+    return f"{text} ({active / 1e9:.3g}B active)" if active else text
+
+
+def size(number: int | None) -> str:
+    if number is None:
+        return "?"
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def tokens(number: int | None) -> str:
+    if number is None:
+        return "?"
+    return f"{number // 1024}K" if number % 1024 == 0 else f"{number // 1000}K"
+
+
+def here(present: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{item['quant'] or item['format']} {size(item['bytes'])}" for item in present)
+
+
+def clean(text: str) -> str:
+    from qwen_cli.ui.terminal import strip_escapes
+
+    return strip_escapes(text)
+
+
+def write(text: str) -> None:
+    typer.echo(clean(text))
+
+
+def write_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def write_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """A table where a person looks, lines with tabs where a program reads."""
+    import sys
+
+    if not sys.stdout.isatty():
+        for row in rows:
+            write("\t".join(row))
+        return
+    # rich only where something is drawn
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for name in head:
+        justify: Any = "right" if name in ("size", "download", "context") else "left"
+        table.add_column(name, justify=justify, no_wrap=name != "here")
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row), style="bold" if row[-1] else "")
+    Console().print(table)

@@ -1,0 +1,190 @@
+"""`qwen models plan`: what a model takes and how fast it would be, before anything is fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from qwen_cli.commands.models import plan_output as output
+from qwen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.models.planning.describe import Described
+    from qwen_cli.models.planning.device_map import ModuleMap
+    from qwen_cli.models.planning.hardware import Machine
+    from qwen_cli.models.planning.plan import Plan
+
+
+def plan(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="Alias, hub id, folder or .gguf file; the catalog if not given."
+        ),
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option("--context", help="Tokens of context; 16,384 or the model's own if less.")
+    ] = None,
+    quant: Annotated[
+        str | None,
+        typer.Option(
+            "--quant", help="none, 8bit, 4bit, or a GGUF file type such as Q5_K_M; all if not given."
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="bf16, fp16 or fp32, for the transformers engine.")
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--max-memory", help="0=10GiB,cpu=20GiB: what each device may give; the rest is on disk."
+        ),
+    ] = None,
+    machine: Annotated[
+        Path | None, typer.Option("--machine", help="A .toml or .json file that describes another machine.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """What models take and how fast they are on this machine, from their configuration alone.
+
+    Without MODEL: the catalog sorted by what fits well, and the best for chat, code, math and vision.
+    """
+    there = _machine(machine)
+    if model is None:
+        if given := [
+            n for n, v in (("--quant", quant), ("--dtype", dtype), ("--max-memory", max_memory)) if v
+        ]:
+            raise UsageError(f"{given[0]} needs a model", "name one, or leave the flag out")
+        _catalog(there, context, as_json)
+        return
+    _one(model, there, context, quant, dtype, max_memory, as_json)
+
+
+def _machine(file: Path | None) -> Machine:
+    from qwen_cli.models.planning import hardware
+
+    return hardware.read(file) if file else hardware.this_machine(measure=True)
+
+
+def _catalog(machine: Machine, context: int | None, as_json: bool) -> None:
+    from qwen_cli.models.planning import ranking
+
+    plans, best = ranking.table(machine, context), ranking.best(machine)
+    if as_json:
+        output.write_json(
+            {
+                "machine": output.machine_facts(machine),
+                "best": {task: found.name for task, found in best.items()},
+                "models": [output.facts(found) for found in plans],
+            }
+        )
+        return
+    output.write_catalog(machine, plans, best)
+
+
+def _one(
+    name: str,
+    machine: Machine,
+    context: int | None,
+    quant: str | None,
+    dtype: str | None,
+    max_memory: str | None,
+    as_json: bool,
+) -> None:
+    from qwen_cli.engines.transformers import device_map
+    from qwen_cli.models.formats import weight_formats
+    from qwen_cli.models.planning import describe as knowing
+    from qwen_cli.models.planning import fit, hardware
+    from qwen_cli.models.planning import plan as planning
+    from qwen_cli.ui.progress import Waiting
+
+    form, rest = _form(quant, dtype)
+    most = device_map.places(None, max_memory, None).memory if max_memory is not None else None
+    if most is not None:
+        machine = hardware.limited(machine, most)
+    wanted = weight_formats.engine_of(form) if form else None
+    prefer: Literal["gguf", "safetensors"] = (
+        "safetensors" if wanted == "transformers" or most is not None or machine.gpus else "gguf"
+    )
+    with Waiting(f"looking at {name} …"):
+        found = knowing.describe(name, prefer=prefer, quant=form if wanted == "llamacpp" else None)
+    if found.note:
+        output.remark(found.note)
+    if form is None and most is not None and found.engine_of(found.stored) == "llamacpp" and found.config:
+        form = "bf16"  # the limits are accelerate's
+    one = planning.make(found, machine, form=form, context=context, rest=rest, offload=most is not None)
+    mapped = None
+    if one.engine == "transformers" and found.config and (machine.gpus or most is not None):
+        mapped = _mapped(found, machine, most, one, rest)
+    instead = fit.nearest(found, machine, one) if one.fit == "no" else None
+    others = _others(found, machine, one, context, rest, asked=form is not None)
+    if as_json:
+        output.write_json(
+            {
+                **output.facts(one, found),
+                "machine": output.machine_facts(machine),
+                "device_map": dict(mapped.modules) if mapped else None,
+                "forms": [output.form_facts(other) for other in others],
+                "instead": instead,
+                "note": found.note,
+            }
+        )
+        return
+    output.write_plan(one, found, machine, mapped, others, instead)
+
+
+def _form(quant: str | None, dtype: str | None) -> tuple[str | None, str]:
+    """The form that the two flags ask for, and the dtype of what is not quantized."""
+    from qwen_cli.models.formats import weight_formats
+
+    rest = weight_formats.parse(dtype) if dtype and dtype.lower() != "auto" else "bf16"
+    if rest not in weight_formats.PLAIN:
+        raise UsageError(f"--dtype must be auto, bf16, fp16 or fp32, got {dtype!r}")
+    if quant is None:
+        return (rest if dtype and dtype.lower() != "auto" else None), rest
+    if quant.lower() == "none":
+        return rest, rest
+    form = weight_formats.parse(quant)
+    if form in weight_formats.PLAIN:
+        raise UsageError(f"--quant {quant} is a dtype", f"use --dtype {form}")
+    if dtype and weight_formats.engine_of(form) == "llamacpp":
+        raise UsageError(f"--dtype is for safetensors, --quant {quant} for GGUF", "give one of the two")
+    return form, rest
+
+
+def _mapped(
+    found: Described, machine: Machine, most: dict[int | str, int] | None, one: Plan, rest: str
+) -> ModuleMap | None:
+    from qwen_cli.models.formats import weight_formats
+    from qwen_cli.models.planning import device_map as planning_device_map
+    from qwen_cli.ui.progress import Waiting
+
+    assert found.config is not None
+    if one.form not in weight_formats.PLAIN and one.form not in weight_formats.BITSANDBYTES:
+        return None  # published quantizations: their own loaders say what is where
+    with Waiting("asking accelerate where it would go …"):
+        return planning_device_map.infer(found.config, machine, most, one.form, rest)
+
+
+def _others(
+    found: Described, machine: Machine, one: Plan, context: int | None, rest: str, *, asked: bool
+) -> list[Plan]:
+    """The same model in every other form it can be had in, the larger first; only the one that was asked
+    for."""
+    from qwen_cli.models.formats import weight_formats
+    from qwen_cli.models.planning import plan as planning
+
+    if asked:
+        return [one]
+    # Processors have no fast kernels for float16, GPUs have all of them.
+    plain = ("fp32", "bf16", "fp16") if machine.gpus else ("fp32", "bf16")
+    forms = [*plain, *weight_formats.BITSANDBYTES] if found.config else []
+    if not found.config or found.model is None or found.model.gguf_repo:
+        forms += weight_formats.OFFERED
+    plans = [
+        planning.make(found, machine, form=form, context=context, rest=rest)
+        for form in dict.fromkeys([one.form, *forms])
+    ]
+    return sorted(plans, key=lambda each: -each.weights)

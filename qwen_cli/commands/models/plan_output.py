@@ -1,0 +1,286 @@
+"""How plans are written: facts and tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qwen_cli.commands.models.output import clean, count, tokens, write, write_json
+
+if TYPE_CHECKING:
+    from qwen_cli.models.planning.describe import Described
+    from qwen_cli.models.planning.device_map import ModuleMap
+    from qwen_cli.models.planning.hardware import Machine
+    from qwen_cli.models.planning.plan import Plan
+
+__all__ = ["facts", "form_facts", "machine_facts", "remark", "write_catalog", "write_json", "write_plan"]
+
+_FITS = {"well": "fits well", "tight": "fits, little is left", "spills": "in parts", "no": "does not fit"}
+_FITS_SHORT = {"well": "well", "tight": "tight", "spills": "parts", "no": "no"}
+_PICTURE = (1280, 960)  # pixels of the picture whose tokens are told
+
+
+def facts(plan: Plan, found: Described | None = None) -> dict[str, Any]:
+    """A plan as JSON: sizes in bytes, speed in tokens a second."""
+    told = {
+        "name": plan.name,
+        "licence": plan.licence,
+        "parameters": plan.parameters,
+        "active_parameters": plan.active,
+        "context": plan.context,
+        "kv_bytes_per_token": plan.cache_per_token,
+        **form_facts(plan),
+    }
+    if found is not None:
+        counted = found.counted
+        told |= {
+            "context_trained": counted.context,
+            "constant_state_bytes": counted.cache.constant_bytes(),
+            "attention_layers": {
+                "full": counted.cache.full,
+                "sliding": counted.cache.sliding,
+                "linear": counted.cache.linear,
+            },
+            "experts": counted.experts,
+            "active_experts": counted.active_experts,
+            "tied_embeddings": counted.tied,
+            "vision_parameters": sum(tensor.parameters for tensor in counted.vision),
+            "visual_tokens": _visual_tokens(found),
+            "from": found.origin,
+        }
+    return told
+
+
+def form_facts(plan: Plan) -> dict[str, Any]:
+    return {
+        "form": plan.form,
+        "engine": plan.engine,
+        "weight_bytes": plan.weights,
+        "read_bytes_per_token": plan.read,
+        "kv_bytes": plan.cache,
+        "activation_bytes": plan.working,
+        "program_bytes": plan.runtime,
+        "memory_bytes": plan.memory,
+        "mapped_bytes": plan.mapped,
+        "fit": plan.fit,
+        "on": dict(plan.on),
+        "tokens_per_second": round(plan.speed, 2) if plan.speed else None,
+        "speed_is_a_bound": plan.at_most,
+    }
+
+
+def machine_facts(machine: Machine) -> dict[str, Any]:
+    return {
+        "name": machine.name,
+        "memory_bytes": machine.memory,
+        "free_bytes": machine.free,
+        "cores": machine.cores,
+        "bandwidth": round(machine.bandwidth),
+        "bandwidth_measured": machine.measured,
+        "multiply_adds_per_core": round(machine.multiplying),
+        "gpus": [
+            {"name": g.name, "memory_bytes": g.memory, "free_bytes": g.free, "bandwidth": round(g.bandwidth)}
+            for g in machine.gpus
+        ],
+    }
+
+
+def remark(text: str) -> None:
+    from qwen_cli.commands.shared.engine import say
+
+    say(text)
+
+
+def write_plan(
+    plan: Plan,
+    found: Described,
+    machine: Machine,
+    mapped: ModuleMap | None,
+    others: Sequence[Plan],
+    instead: str | None,
+) -> None:
+    """What one model takes, then the same model in its other forms."""
+    from qwen_cli.models.planning.plan import gb
+
+    counted = found.counted
+    rows = [
+        ("model", f"{plan.name}, {count(plan.parameters, None)} parameters{_active(plan, found)}"),
+        ("licence", plan.licence or "not known"),
+        ("from", found.origin),
+        ("machine", _machine(machine)),
+        ("weights", f"{gb(plan.weights)} as {plan.form}, for {plan.engine}"),
+        ("KV cache", f"{gb(plan.cache)} at {plan.context:,} tokens of context{_kept(plan, found)}"),
+        ("activations", gb(plan.working)),
+        ("program", gb(plan.runtime)),
+        ("in all", f"{gb(plan.memory)}: {_FITS[plan.fit]}"),
+        ("speed", _speed(plan)),
+    ]
+    if (visual := _visual_tokens(found)) and counted.merged_patch:
+        rows.insert(8, ("a picture", f"{visual:,} tokens at {_PICTURE[0]} × {_PICTURE[1]}"))
+    if instead:
+        rows[-1] = ("instead", instead)
+    if plan.mapped:
+        rows.insert(-1, ("mapped", f"{gb(plan.mapped)} more of the file, given back when memory is short"))
+    for device, what in _devices(plan, mapped):
+        rows.append((device, what))
+    for name, value in rows:
+        write(f"{name:<13}{value}")
+    if len(others) > 1:
+        typer.echo()
+        _table(
+            ("form", "engine", "weights", "in all", "fits", "tokens/s"),
+            [(o.form, o.engine, gb(o.weights), gb(o.memory), _FITS[o.fit], _rate(o)) for o in others],
+            marked=plan.form,
+        )
+
+
+def write_catalog(machine: Machine, plans: Sequence[Plan], best: Mapping[str, Plan]) -> None:
+    """The catalog as it fits a machine, and what is best for each task."""
+    from qwen_cli.models.planning.plan import gb
+
+    _table(
+        ("model", "size", "form", "memory", "context", "tokens/s", "fits", "licence"),
+        [
+            (
+                p.name, _size(p), p.form, gb(p.memory), tokens(p.context), _rate(p), _FITS_SHORT[p.fit],
+                p.licence or "?",
+            )
+            for p in plans
+        ],
+        narrow=7,
+    )  # fmt: skip
+    typer.echo()
+    write(f"{'machine':<13}{_machine(machine)}")
+    for task, text in best_lines(best):
+        write(f"{task:<13}{text}")
+
+
+def best_lines(best: Mapping[str, Plan]) -> list[tuple[str, str]]:
+    """ "best for chat" → "qwen3:4b (2.5 GB, 7 tokens/s)" for each task."""
+    from qwen_cli.models.planning.plan import gb
+    from qwen_cli.models.planning.ranking import RANKED
+
+    return [
+        (
+            f"for {task}",
+            f"{best[task].name} as {best[task].form}, {gb(best[task].memory)}, {_speed(best[task])}"
+            if task in best
+            else "none fits well and is as fast as one reads",
+        )
+        for task in RANKED
+    ]
+
+
+def _size(plan: Plan) -> str:
+    """Parameters as the names of the models give them: 30.5B-A3.4B."""
+    whole = count(plan.parameters, None)
+    return whole if plan.active == plan.parameters else f"{whole}-A{plan.active / 1e9:.2g}B"
+
+
+def _active(plan: Plan, found: Described) -> str:
+    if plan.active == plan.parameters:
+        return ""
+    counted = found.counted
+    return (
+        f", {count(plan.active, None)} used for a token "
+        f"({counted.active_experts} of {counted.experts} experts)"
+    )
+
+
+def _kept(plan: Plan, found: Described) -> str:
+    cache = found.counted.cache
+    text = f", {plan.cache_per_token:,} bytes a token"
+    if cache.sliding:
+        text += f", {cache.sliding} layers keep {cache.window:,} tokens"
+    if cache.linear:
+        text += f" in {cache.full} layers, {cache.linear} keep a constant state"
+    return text
+
+
+def _machine(machine: Machine) -> str:
+    from qwen_cli.models.planning.plan import gb
+
+    how = "measured" if machine.measured and machine.here else "" if machine.measured else "assumed"
+    parts = [
+        f"{machine.name}: {gb(machine.memory)} of memory ({gb(machine.free)} free)",
+        f"{machine.cores} core{'s' if machine.cores != 1 else ''}",
+        f"{machine.bandwidth / 1e9:.0f} GB/s {how}".strip(),
+        *(
+            f"{gpu.name} with {gb(gpu.memory)}"
+            + (f", {gpu.bandwidth / 1e9:.0f} GB/s" if gpu.bandwidth else "")
+            for gpu in machine.gpus
+        ),
+    ]
+    return ", ".join(parts)
+
+
+def _devices(plan: Plan, mapped: ModuleMap | None) -> list[tuple[str, str]]:
+    """What goes where, if that is more than one place or accelerate was asked."""
+    from qwen_cli.models.planning import device_map
+    from qwen_cli.models.planning.plan import gb
+
+    if mapped is not None:
+        return [
+            (f"on {device}", f"{gb(mapped.sizes[device])}: {what}")
+            for device, what in device_map.told(mapped).items()
+        ]
+    if len(plan.on) < 2 or plan.fit == "no":
+        return []
+    return [(f"on {device}", gb(size)) for device, size in plan.on.items()]
+
+
+def _visual_tokens(found: Described) -> int | None:
+    unit = found.counted.merged_patch
+    if unit is None:
+        return None
+    from qwen_cli.media import smart_resize
+
+    return smart_resize.tokens(*smart_resize.fitted(*_PICTURE, unit), unit)
+
+
+def _speed(plan: Plan) -> str:
+    if plan.speed is None:
+        return "not told: the disk limits it" if "disk" in plan.on else "not told: the GPU's is not known"
+    return f"{'at most' if plan.at_most else 'about'} {_number(plan.speed)} tokens/s"
+
+
+def _rate(plan: Plan) -> str:
+    return f"{'≤ ' if plan.at_most else ''}{_number(plan.speed)}" if plan.speed else "–"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def _table(
+    head: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    marked: str | None = None,
+    narrow: int | None = None,
+) -> None:
+    """A table where a person looks, lines with tabs where a program reads. `marked` names the row in bold,
+    `narrow` is how many of the columns a window gets that is too narrow for all."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            write("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console, gap = Console(), 2
+    if (
+        narrow
+        and sum(max(map(len, column)) + gap for column in zip(head, *rows, strict=True)) > console.width
+    ):
+        head, rows, gap = head[:narrow], [row[:narrow] for row in rows], 1
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for name in head:
+        right = name in ("size", "weights", "in all", "memory", "context", "tokens/s")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row), style="bold" if row[0] == marked else "")
+    console.print(table)

@@ -1,0 +1,1 @@
+"""`qwen sandbox`: check the layers, run a program contained."""

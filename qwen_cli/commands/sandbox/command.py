@@ -1,0 +1,127 @@
+"""`qwen sandbox`: what contains model-written code here, and running a program in it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qwen_cli.errors import SandboxError, UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.sandbox.attack_suite import Verdict
+    from qwen_cli.sandbox.probe import Layer
+
+app = typer.Typer(help="Contain model-written Python: check the layers, run a program.", no_args_is_help=True)
+_UNKNOWN_END = 1
+_TIMED_OUT = 124  # as timeout(1) leaves
+_KILLED = 137  # 128 + SIGKILL, as a shell says it
+
+
+@app.command()
+def check(
+    attacks: Annotated[bool, typer.Option(help="Run the attack programs too (about 20 s).")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show which layers are active and attack them. Exit 1 if code cannot be contained here."""
+    from qwen_cli.sandbox import probe
+
+    found = probe.check()
+    level = probe.probe().level
+    if not as_json:
+        for layer in found:
+            _show_layer(layer)
+        typer.echo(f"  code is {'contained' if level != 'none' else 'not run here'} ({level})")
+    from qwen_cli.sandbox import attack_suite
+
+    verdicts: list[Verdict] = []
+    if attacks and level != "none" and attack_suite.POSSIBLE:
+        verdicts = attack_suite.run(told=(lambda verdict: None) if as_json else _show_verdict)
+    escapes = [v for v in verdicts if v.fault]
+    if as_json:
+        report = {
+            "level": level,
+            "layers": [asdict(f) for f in found],
+            "attacks": [asdict(v) for v in verdicts],
+        }
+        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    elif verdicts:
+        for verdict in escapes:
+            typer.echo(f"{typer.style('✗', fg='red')} {verdict.name}: {verdict.fault}")
+        typer.echo(f"  {len(verdicts) - len(escapes)} of {len(verdicts)} attacks blocked")
+    if level == "none" or escapes:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A Python program; - reads it from standard input.")],
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds.")] = 10.0,
+    memory: Annotated[int, typer.Option(min=16, help="Megabytes, on top of the interpreter.")] = 512,
+    processes: Annotated[int, typer.Option(min=1, help="Processes and threads at once.")] = 32,
+    save_plots: Annotated[Path | None, typer.Option(help="Folder for the figures it draws.")] = None,
+) -> None:
+    """Run a program in the sandbox. The exit code is the program's, 124 after the timeout, 137 if killed."""
+    from qwen_cli.sandbox import Limits, Sandbox
+
+    limits = Limits(
+        wall_seconds=timeout,
+        cpu_seconds=max(1, int(timeout) + 1) * 2,
+        memory_bytes=memory << 20,
+        processes=processes,
+    )
+    source = _read(file)
+    with Sandbox(limits) as box:
+        outcome = box.run(source, on_output=_write)
+    if outcome.error and not outcome.error.startswith("SystemExit"):
+        sys.stderr.write(_clean(outcome.traceback or f"{outcome.error}\n"))
+    if save_plots:
+        from qwen_cli.commands.shared import plots
+
+        for target in plots.save(outcome.plots, save_plots, "plot" if str(file) == "-" else file.stem):
+            sys.stderr.write(f"saved {target}\n")
+    if outcome.status == "refused":
+        raise SandboxError(outcome.error or "the program was refused")
+    if outcome.exit_code is not None:
+        raise typer.Exit(outcome.exit_code)
+    if outcome.status != "ok":
+        raise typer.Exit({"timeout": _TIMED_OUT, "killed": _KILLED}.get(outcome.status, _UNKNOWN_END))
+
+
+def _read(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read {file}: {reason}", "name a Python program") from fault
+
+
+def _write(data: bytes) -> None:
+    # A pipe gets the bytes as they are; a terminal must not be steered by them.
+    if sys.stdout.isatty():
+        sys.stdout.write(_clean(data.decode(errors="replace")))
+        sys.stdout.flush()
+    else:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def _clean(text: str) -> str:
+    from qwen_cli.ui.terminal import strip_escapes
+
+    return strip_escapes(text)
+
+
+def _show_layer(layer: Layer) -> None:
+    mark = typer.style("✓", fg="green") if layer.active else typer.style("✗", fg="yellow")
+    advice = f"; {layer.advice}" if layer.advice else ""
+    typer.echo(f"{mark} {layer.name:<11} {layer.detail}{advice}")
+
+
+def _show_verdict(verdict: Verdict) -> None:
+    if not verdict.fault:
+        typer.echo(f"{typer.style('✓', fg='green')} {verdict.name:<28} blocked")

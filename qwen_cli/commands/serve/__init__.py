@@ -1,0 +1,1 @@
+"""`qwen serve`, `ps` and `stop`: models behind HTTP."""

@@ -1,0 +1,176 @@
+"""`qwen serve`: models kept loaded, for programs and for the other commands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qwen_cli import settings as user_settings
+from qwen_cli.commands.serve import daemon as serve_daemon
+from qwen_cli.commands.serve import external
+from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared.engine import say
+from qwen_cli.errors import UsageError
+
+ADDRESS = "Where, and for whom"
+LOAD = "How much"
+OTHERS = "vLLM and SGLang"
+
+_KEY = "QWEN_SERVE_KEY"
+
+
+@options.grouped
+def serve(
+    name: Annotated[
+        str | None, typer.Argument(help="The model; others are loaded when they are asked for.")
+    ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- FLAGS]", help="With --engine vllm or sglang: more flags for it."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at.", rich_help_panel=ADDRESS)
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.", rich_help_panel=ADDRESS)
+    ] = 8080,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--api-key",
+            help=f"Key to ask for (repeatable); {_KEY} keeps it out of the process list; made up if neither.",
+            rich_help_panel=ADDRESS,
+        ),
+    ] = None,
+    no_key: Annotated[
+        bool,
+        typer.Option(
+            "--no-key", help="Ask for no key: every user of this machine may use it.", rich_help_panel=ADDRESS
+        ),
+    ] = False,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors",
+            help="Web pages of this origin may use the server (repeatable; * is all).",
+            rich_help_panel=ADDRESS,
+        ),
+    ] = None,
+    parallel: Annotated[
+        int,
+        typer.Option("--parallel", min=1, max=256, help="Requests computed together.", rich_help_panel=LOAD),
+    ] = 8,
+    max_queue: Annotated[
+        int,
+        typer.Option("--max-queue", min=0, max=400, help="Requests that may wait.", rich_help_panel=LOAD),
+    ] = 64,
+    max_body: Annotated[
+        int, typer.Option("--max-body", min=1, max=4096, help="Most MB of a request.", rich_help_panel=LOAD)
+    ] = 32,
+    keep: Annotated[
+        float,
+        typer.Option(
+            "--keep", min=0, help="Minutes to keep an idle model; 0 is for ever.", rich_help_panel=LOAD
+        ),
+    ] = 30.0,
+    daemon: Annotated[
+        bool, typer.Option("--daemon", help="Run in the background; `qwen stop` ends it.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the command and stop.", rich_help_panel=OTHERS)
+    ] = False,
+    machine: Annotated[
+        Path | None,
+        typer.Option("--machine", help="Describes the machine (.toml or .json).", rich_help_panel=OTHERS),
+    ] = None,
+    nodes: Annotated[
+        str | None,
+        typer.Option(
+            "--nodes", help="Print commands for so many machines, or host1,host2.", rich_help_panel=OTHERS
+        ),
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="With --nodes: run them, by ssh.", rich_help_panel=OTHERS)
+    ] = False,
+    allow_local_urls: options.AllowLocalUrls = False,
+    loading: options.Loading = options.Loading(),
+) -> None:
+    """Serve models to programs (OpenAI's API, llama.vim's /infill) and to the other commands.
+
+    While it runs, `qwen chat`, `code-fim`, `math` and `vision` use its models and load none of their own.
+    With --engine vllm or sglang that engine is started, with what it needs to be told.
+    """
+    if name and loading.model:
+        raise UsageError("the model is named twice", "leave one out")
+    if loading.endpoint or loading.engine == "remote":
+        raise UsageError("qwen serve runs models on this machine", "leave out --endpoint")
+    if loading.no_server:
+        raise UsageError("--no-server is for commands that would use a server", "leave it out")
+    keys = list(api_key or ()) or ([os.environ[_KEY]] if os.environ.get(_KEY) else [])
+    if no_key and keys:
+        raise UsageError("--no-key and a key exclude each other", "choose one")
+    if any(not key.strip() for key in keys):
+        raise UsageError("--api-key is empty", "give a key, or leave it out to have one made up")
+    if loading.engine in external.ENGINES:
+        ours = {"--cors": cors, "--parallel": parallel != 8, "--max-queue": max_queue != 64,
+                "--max-body": max_body != 32, "--keep": keep != 30.0, "--daemon": daemon,
+                "--allow-local-urls": allow_local_urls}  # fmt: skip
+        if wrong := next((flag for flag, given in ours.items() if given), None):
+            raise UsageError(f"{wrong} is not for --engine {loading.engine}", "leave it out")
+        if len(keys) > 1:
+            raise UsageError(f"{loading.engine} takes one key, {len(keys)} were given", "give one")
+        key = None if no_key else "".join(keys)
+        where = external.Where(
+            host, port, key, machine, nodes, run=run, dry_run=dry_run, extra=tuple(extra or ())
+        )
+        external.serve(str(loading.engine), name, loading, where)
+        return
+    if extra or dry_run or machine or nodes or run:
+        raise UsageError(
+            "--dry-run, --machine, --nodes, --run and flags after -- are for other engines",
+            "add --engine vllm or --engine sglang",
+        )
+    if daemon:
+        serve_daemon.begin()
+        return
+    settings = options.merged(user_settings.load(), loading)
+    if name:
+        settings["model"] = name
+    from qwen_cli.commands.shared.engine import given
+    from qwen_cli.engines.load import resolved
+    from qwen_cli.ui.progress import Waiting
+
+    wanted = {name: value for name, value in given(settings, loading).items() if name != "endpoint"}
+    if wanted.get("engine") == "remote":  # a setting that is for the other commands
+        del wanted["engine"]
+    with Waiting(f"looking for {wanted.get('model') or 'a model'} …") as waiting:
+        resolved(wanted, waiting.say, waiting.progress)  # fetched here, where a person sees it
+    from qwen_cli.serve.process import Plan, serve  # 1 s of FastAPI and OpenAI's types
+
+    plan = Plan(
+        wanted,
+        host=host,
+        port=port,
+        keys=None if no_key else keys,
+        parallel=parallel,
+        max_queue=max_queue,
+        max_body=max_body << 20,
+        keep=keep * 60,
+        origins=cors or (),
+        allow_local_urls=allow_local_urls,
+    )
+    serve(plan, notice=say, ready=lambda address: _tell(address, plan.keys))
+
+
+def _tell(address: str, keys: Any) -> None:
+    """Where it is, once it is ready. The key is shown where it was made up."""
+    from qwen_cli.engines.daemon import paths
+
+    say(f"serving at {address}/v1")
+    if keys is not None and not keys:
+        say(f"key: {paths.key_path().read_text().strip()} (in {paths.key_path()})")
+    if keys is None:
+        say("no key is asked for: every user of this machine may use it")

@@ -1,0 +1,151 @@
+"""`qwen serve --daemon`: the same command once more, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from qwen_cli.commands.shared.engine import say
+from qwen_cli.errors import EngineError, QwenError
+
+_POLL = 0.1  # seconds
+
+
+def begin() -> None:
+    """Start this very command in a process of its own, and wait until it serves."""
+    from qwen_cli.engines.daemon import client, paths
+
+    if (running := client.asked("/engine/status")) is not None:
+        raise EngineError(f"a server of yours runs already at {running['address']}", "`qwen stop` ends it")
+    paths.made()
+    words = [word for word in sys.argv[1:] if word != "--daemon"]
+    with os.fdopen(os.open(paths.log_path(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qwen_cli", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        while process.poll() is None:
+            if (running := client.asked("/engine/status")) is not None and running["pid"] == process.pid:
+                say(f"serving at {running['address']}/v1, log in {paths.log_path()}")
+                if paths.key_path().exists():
+                    say(f"key in {paths.key_path()}")
+                return
+            time.sleep(_POLL)
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
+    said = paths.log_path().read_text(errors="replace").strip().splitlines()
+    raise QwenError((said[-1] if said else "it ended").removeprefix("qwen: ").rstrip("."))
+
+
+def ps(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the server of this user and its models. Exits 1 if none runs."""
+    from qwen_cli.engines.daemon import client
+
+    running = client.asked("/engine/status")
+    if running is None:
+        if as_json:
+            typer.echo("null")
+        else:
+            say("no server is running; `qwen serve` starts one")
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps(running, indent=2, ensure_ascii=False))
+    else:
+        _show(running)
+
+
+def _show(running: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    say(f"{running['address']}, process {running['pid']}, up {_ago(running['since'])}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, side in (
+        ("model", "left"),
+        ("engine", "left"),
+        ("weights", "right"),
+        ("context", "right"),
+        ("loaded", "right"),
+        ("requests", "right"),
+        ("now", "left"),
+    ):
+        table.add_column(column, justify=side)  # type: ignore[arg-type]  # rich's own literals
+    for model in running["models"]:
+        idle = model["idle_seconds"]
+        busy = f"{model['running']} running, {model['waiting']} waiting"
+        table.add_row(
+            model["model"],
+            model["engine"],
+            f"{model['bytes'] / 1e9:.1f} GB",
+            f"{model['context']:,}",
+            _ago(model["since"]),
+            f"{model['requests']:,}",
+            f"idle for {_span(idle)}" if idle else busy,
+        )
+    Console(soft_wrap=True, markup=False).print(table)
+
+
+def _ago(then: float) -> str:
+    return _span(time.time() - then)
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+_STOP_POLL = 0.1  # seconds
+
+
+def stop(
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for answers that are running.")] = False,
+) -> None:
+    """Stop the server of this user, once its answers have ended."""
+    from qwen_cli.engines.daemon import client
+
+    running = client.asked("/engine/status")
+    if running is None:
+        raise QwenError("no server is running")
+    pid = int(running["pid"])
+    _send(pid)
+    busy = sum(model["running"] for model in running["models"])
+    if busy and not now:
+        say(f"waiting for {busy} answer{'s' if busy > 1 else ''} to end; `qwen stop --now` does not")
+    told = time.monotonic()
+    while _lives(pid):
+        if now and time.monotonic() - told > 1:
+            _send(pid)
+            told = time.monotonic()
+        time.sleep(_STOP_POLL)
+    say("stopped")
+
+
+def _send(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+
+
+def _lives(pid: int) -> bool:
+    """Whether the server still runs: a zombie, whose parent has not asked yet, does not."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

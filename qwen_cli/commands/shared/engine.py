@@ -1,0 +1,133 @@
+"""Open an engine the way a person sees it: a line while it loads, bars while it downloads, notices."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qwen_cli.commands.shared.options import Loading
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from qwen_cli.engines.core.base import Engine
+    from qwen_cli.engines.transformers.reward import Reward
+    from qwen_cli.ui.progress import Waiting
+
+
+def say(text: str) -> None:
+    """One remark on stderr, dim where that can be shown; never a raw escape sequence."""
+    from qwen_cli.ui.terminal import strip_escapes
+
+    typer.secho(strip_escapes(text), err=True, dim=True)
+
+
+@contextmanager
+def open_reward(model: str | None) -> Iterator[Reward | None]:
+    """The reward model of this name, loaded; `None` for none."""
+    if model is None:
+        yield None
+        return
+    from qwen_cli.engines.transformers.reward import load_reward
+    from qwen_cli.ui.progress import Waiting
+
+    with Waiting(f"loading {model} …") as waiting:
+        reward = load_reward(model, notice=waiting.say, progress=waiting.progress)
+    try:
+        yield reward
+    finally:
+        reward.close()
+
+
+def open_engine(
+    settings: dict[str, Any],
+    loading: Loading | None = None,
+) -> Engine:
+    """The engine that `settings` (flags that are settings already merged in) and `loading` describe: on the
+    server of this user, where one runs and has the model or can load it, else in this process."""
+    from qwen_cli.ui.progress import Waiting
+
+    wanted = given(settings, loading)
+    doing = f"loading {wanted.get('model') or 'a model'} …"
+    if wanted.get("endpoint"):
+        doing = f"asking {wanted['endpoint']} …"
+        wanted |= _elsewhere(wanted["endpoint"], loading)
+    with Waiting(doing) as waiting:
+        if not (loading and loading.no_server) and (engine := _warm(wanted, waiting)):
+            return engine
+        from qwen_cli.engines.load import load
+
+        return load(
+            **wanted,
+            agree=lambda label, code: _trusted(label, code, waiting),
+            notice=say if wanted.get("endpoint") else waiting.say,  # a server is waited for later, too
+            progress=waiting.progress,
+        )
+
+
+def _elsewhere(endpoint: str, loading: Loading | None) -> dict[str, Any]:
+    """What `load` is to be told of the server that `endpoint` means. One with a name has a key of its own and
+    is never sent one that is kept for another."""
+    from qwen_cli import endpoints
+
+    found = endpoints.find(endpoint)
+    if found.name is None:
+        return {}
+    model = (loading.model if loading else None) or found.model
+    return {"endpoint": found.url, "api_key": found.key(), "headers": found.sent(), "model": model}
+
+
+def given(settings: dict[str, Any], loading: Loading | None) -> dict[str, Any]:
+    """Parameters of `engines.load`, those that say anything."""
+    flags = asdict(loading or Loading()) | {"api_key": None}
+    flags |= {name: settings.get(name) for name in flags if name in SETTINGS}
+    return {name: value for name, value in flags.items() if value is not None and name != "no_server"}
+
+
+def changing(
+    settings: dict[str, Any], loading: Loading | None, sampling: Sampling | None = None
+) -> dict[str, Any]:
+    """What of these flags and settings makes answers others than the model gives by itself: a journal of
+    results is of one such set. A GGUF's quantization is in the model's name."""
+    from qwen_cli.engines.transformers.quantization import BITS
+
+    wanted = given(settings, loading)
+    adapters = [str(path) for path in wanted.get("adapters") or ()]
+    quant = str(wanted.get("quant") or "").lower()
+    return {
+        "adapters": adapters or None,
+        "quant": quant if quant in BITS and quant != "none" else None,
+        "dtype": wanted["dtype"] if wanted.get("dtype") not in (None, "auto") else None,
+        "rope_scaling": wanted.get("rope_scaling"),
+        **{
+            name: value
+            for name, value in asdict(sampling or Sampling()).items()
+            if value not in (None, "", ())
+        },
+    }
+
+
+def _warm(wanted: dict[str, Any], waiting: Waiting) -> Engine | None:
+    """The model on the server of this user; `None` where it is to be loaded here."""
+    if wanted.get("endpoint") or wanted.get("engine") == "remote":
+        return None
+    from qwen_cli.engines.daemon import paths
+
+    if not paths.socket_path().exists():  # without a server nothing more is imported
+        return None
+    from qwen_cli.engines.daemon import client
+
+    return client.open_warm(wanted, notice=waiting.say)
+
+
+def _trusted(label: str, code: Sequence[str], waiting: Waiting) -> bool:
+    """Whether the person who sits at the terminal wants `code`, which comes with weights, to run."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    waiting.say(f"{label} comes with Python code that would run as you: {', '.join(code)}")
+    return waiting.confirm("Run it?")

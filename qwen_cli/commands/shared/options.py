@@ -1,0 +1,303 @@
+"""Flags that several verbs share, and what becomes of them: flag, else environment, else settings file."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from qwen_cli import settings as user_settings
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.errors import UsageError
+
+
+def _models(incomplete: str) -> list[str]:
+    from qwen_cli.models.catalog import lookup
+
+    return [m.name for m in lookup.MODELS if m.name.startswith(incomplete.lower())]
+
+
+def _endpoints(incomplete: str) -> list[str]:
+    from qwen_cli import endpoints
+
+    return [name for name in endpoints.named() if name.startswith(incomplete)]
+
+
+def among(*words: str) -> Callable[[str], list[str]]:
+    """What the shell offers for an option whose usual values are `words`."""
+
+    def begun(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return begun
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Alias (qwen3:8b), hub id, folder or .gguf file; picked for this machine if not given.",
+        autocompletion=_models,
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="auto, llamacpp, transformers or remote.",
+        autocompletion=among(*user_settings.SETTINGS["engine"].choices),
+    ),
+]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        help="An OpenAI-compatible server: its address (key from QWEN_API_KEY), or a name of yours.",
+        autocompletion=_endpoints,
+    ),
+]
+Context = Annotated[
+    int | None,
+    typer.Option("--context", help="Context window in tokens."),
+]
+Adapters = Annotated[
+    list[Path] | None,
+    typer.Option("--adapter", help="LoRA adapter (repeatable)."),
+]
+Merge = Annotated[
+    bool | None,
+    typer.Option("--merge/--no-merge", help="Add adapters to the weights, or compute them beside."),
+]
+Draft = Annotated[
+    str,
+    typer.Option(
+        "--draft",
+        help="What guesses tokens ahead: auto, off, ngram, or a smaller model's name.",
+        autocompletion=among("auto", "off", "ngram"),
+    ),
+]
+RopeScaling = Annotated[
+    str | None,
+    typer.Option(
+        "--rope-scaling",
+        help="yarn for a --context beyond the trained one, or none.",
+        autocompletion=among("yarn", "none"),
+    ),
+]
+Quant = Annotated[
+    str | None,
+    typer.Option(
+        "--quant",
+        help="none, 8bit or 4bit (transformers), or a GGUF file type (q4_k_m, q8_0).",
+        autocompletion=among("none", "8bit", "4bit", "q4_k_m", "q8_0"),
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="auto, bf16, fp16 or fp32 (transformers).",
+        autocompletion=among("auto", "bf16", "fp16", "fp32"),
+    ),
+]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(
+        "--device-map",
+        help="auto, balanced, balanced_low_0, sequential, cpu, cuda:N, mps or a .json (transformers).",
+        autocompletion=among("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda:0", "mps"),
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option("--max-memory", help="Most for weights, such as 0=10GiB,cpu=20GiB; the rest is on disk."),
+]
+OffloadDir = Annotated[
+    Path | None,
+    typer.Option("--offload-dir", help="Where weights on disk are rewritten; the cache if not given."),
+]
+Attention = Annotated[
+    str,
+    typer.Option(
+        "--attention",
+        help="auto, eager, sdpa, flash_attention_2 or flash_attention_3 (transformers).",
+        autocompletion=among("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"),
+    ),
+]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="Compile decoding: minutes at first, then faster on a GPU.")
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python code that comes with the weights."),
+]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Load weights that are pickles, not safetensors.")
+]
+Temperature = Annotated[float | None, typer.Option("--temperature", "-t", help="0 is greedy.")]
+TopP = Annotated[float | None, typer.Option("--top-p")]
+TopK = Annotated[int | None, typer.Option("--top-k", help="0 is all.")]
+MinP = Annotated[float | None, typer.Option("--min-p")]
+RepetitionPenalty = Annotated[float | None, typer.Option("--repetition-penalty")]
+PresencePenalty = Annotated[float | None, typer.Option("--presence-penalty")]
+FrequencyPenalty = Annotated[float | None, typer.Option("--frequency-penalty")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same answer.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option("--max-tokens", help="Longest answer; no limit by default."),
+]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option("--stop", help="End the answer before this text (repeatable)."),
+]
+AllowLocalUrls = Annotated[
+    bool, typer.Option("--allow-local-urls", help="Fetch pictures from private addresses too.")
+]
+NoServer = Annotated[
+    bool, typer.Option("--no-server", help="Load the model here, whether `qwen serve` has it or not.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", hidden=True)]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Which model, and how it is loaded. Fields are called as the parameters of `engines.load`, but for
+    `no_server`."""
+
+    model: Model = None
+    engine: Engine = None
+    endpoint: Endpoint = None
+    context: Context = None
+    quant: Quant = None
+    dtype: Dtype = "auto"
+    device_map: DeviceMap = None
+    max_memory: MaxMemory = None
+    offload_dir: OffloadDir = None
+    attention: Attention = "auto"
+    compiled: Compiled = False
+    adapters: Adapters = None
+    merge: Merge = None
+    draft: Draft = "auto"
+    rope_scaling: RopeScaling = None
+    trust_remote_code: TrustRemoteCode = False
+    allow_pickle: AllowPickle = False
+    no_server: NoServer = False
+
+    def for_another(self) -> Loading:
+        """The same for another model: what was trusted or trained for this one is left out."""
+        return replace(
+            self,
+            adapters=None,
+            merge=None,
+            draft="auto",
+            rope_scaling=None,
+            trust_remote_code=False,
+            allow_pickle=False,
+        )
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How tokens are drawn, and how many."""
+
+    temperature: Temperature = None
+    top_p: TopP = None
+    top_k: TopK = None
+    min_p: MinP = None
+    seed: Seed = None
+    max_tokens: MaxTokens = None
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """Against repetition; no use where the text has to repeat itself, as code and proofs do."""
+
+    repetition_penalty: RepetitionPenalty = None
+    presence_penalty: PresencePenalty = None
+    frequency_penalty: FrequencyPenalty = None
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` as Typer wants it: each parameter that is a dataclass of flags spread into single options."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    spread: list[tuple[str, Any, Any]] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if kind := groups.get(name):
+            flags = get_type_hints(kind, include_extras=True)
+            spread += [(field.name, flags[field.name], field.default) for field in fields(kind)]
+        else:
+            spread.append((name, hints[name], parameter.default))
+
+    @functools.wraps(command)
+    def single(**given: Any) -> None:
+        for name, kind in groups.items():
+            own = [field.name for field in fields(kind) if field.name in given]
+            given[name] = kind(**{flag: given.pop(flag) for flag in own})
+        command(**given)
+
+    single.__annotations__ = {name: annotation for name, annotation, _ in spread}
+    single.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what Typer looks at
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, annotation, default in spread
+        ]
+    )
+    return single
+
+
+def merged(settings: dict[str, Any], *groups: Any, **flags: Any) -> dict[str, Any]:
+    """`settings` with every flag over them that was given and is a setting, each checked.
+
+    `groups` are dataclasses of flags; their fields that are no settings are left alone. Raises `UsageError`.
+    """
+    for group in groups:
+        flags |= {f.name: getattr(group, f.name) for f in fields(group) if f.name in user_settings.SETTINGS}
+    given = {name: user_settings.check(name, value) for name, value in flags.items() if value is not None}
+    return {**settings, **given}
+
+
+def sampling(settings: dict[str, Any], *, stop: list[str] | None = None) -> Sampling:
+    """The sampling that `settings` (flags already merged in) ask for. Raises `UsageError`."""
+    if "" in (stop or ()):
+        raise UsageError("--stop is empty", "give the text that ends the answer")
+    names = (
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "seed",
+        "max_tokens",
+    )
+    given: dict[str, Any] = {name: settings.get(name) for name in names}
+    return Sampling(**given, stop=tuple(stop or ()))
+
+
+def schema(given: str, flag: str) -> dict[str, Any]:
+    """A JSON schema from a file or from the text itself, as `flag` was given it. Raises `UsageError`."""
+    import jsonschema
+
+    from qwen_cli.tasks.chat import attachments
+
+    text = given if given.lstrip().startswith("{") else attachments.read_text(Path(given))
+    where = flag if text is given else given
+    try:
+        found = json.loads(text)
+        jsonschema.validators.validator_for(found).check_schema(found)
+    except json.JSONDecodeError as fault:
+        raise UsageError(f"{where} is not JSON: {fault}", "give a JSON schema") from None
+    except jsonschema.SchemaError as fault:
+        raise UsageError(f"{where} is not a JSON schema: {fault.message}", "mend it") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{where} is not a JSON schema object, got {text.strip()[:40]!r}")
+    return found

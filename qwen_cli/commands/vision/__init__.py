@@ -1,0 +1,1 @@
+"""`qwen vision`: ask about images, documents and videos."""

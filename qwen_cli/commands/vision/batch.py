@@ -1,0 +1,158 @@
+"""`qwen vision … --out results.jsonl`: a line for each input, the next one prepared while the model works."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qwen_cli.commands.shared.engine import say
+from qwen_cli.errors import EngineError, QwenError, UsageError
+from qwen_cli.tasks.common import jsonl, parallel
+from qwen_cli.tasks.vision import prepare as vision_prepare
+from qwen_cli.tasks.vision import task
+from qwen_cli.ui.progress import Bar
+
+if TYPE_CHECKING:
+    from qwen_cli.commands.vision.inputs import Gathering
+    from qwen_cli.engines.core.base import Engine, Sampling
+    from qwen_cli.tasks.vision.prepare import Detail, Look
+    from qwen_cli.tasks.vision.task import Job
+
+
+def opened(out: Path) -> jsonl.Journal:
+    """The journal of answers, held from here on. Raises `UsageError` where `out` holds something else."""
+    return jsonl.Journal(out, "qwen vision")
+
+
+def run(
+    engine: Engine,
+    gathering: Gathering,
+    words: Sequence[str],
+    job: Job,
+    detail: Detail,
+    sampling: Sampling,
+    book: jsonl.Journal,
+    flags: Mapping[str, Any] | None = None,
+    *,
+    at_once: int = 1,
+) -> None:
+    """Ask the same of every input that `book` does not have yet, `at_once` of them on engines that can. An
+    input that fails, or whose answer is cut, is a row with `error`, is tried again the next time, and makes
+    the exit code 1. `flags` are what else the answers depend on."""
+    from qwen_cli.media import inputs
+
+    if job.kind == "events":
+        raise UsageError("--events and --out exclude each other", "run it for each video")
+    names = list(dict.fromkeys(inputs.expand(words)))
+    asked = task.question(job, engine)
+    rows = {str(row.get("input")): row for row in book.rows}
+    if strange := next((n for n, row in rows.items() if row.get("question") != asked), None):
+        raise UsageError(
+            f"{book.path} holds an answer to another question, about {strange!r}", "give another --out"
+        )
+    book.begin(_made(engine, job, detail, gathering, flags or {}))
+    detail = task.closely(job, detail, engine.capabilities.seeing)
+    left = [name for name in names if name not in rows or "error" in rows[name]]
+    if len(left) < len(names):
+        say(f"{len(names) - len(left):,} of {len(names):,} are there already: {book.path}")
+    with Bar(len(names)) as bar:
+        bar.show(len(names) - len(left), "")
+        for name, found in _answers(engine, gathering, left, job, detail, sampling, at_once):
+            rows[name] = book.add({"input": name, "question": asked, **found})
+            bar.show(len([n for n in names if n in rows]), name)
+    book.arrange("input", names)
+    failed = [name for name in names if "error" in rows[name]]
+    for name in failed:
+        say(f"{name}: {rows[name]['error']}")
+    typer.echo(f"{len(names) - len(failed):,} of {len(names):,} answered, in {book.path}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _made(
+    engine: Engine, job: Job, detail: Detail, gathering: Gathering, flags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the answers depend on, as the rows tell it. How long they may be is not among it: a cut one is
+    asked for again, and the others are as they are."""
+    usual = asdict(vision_prepare.Detail())
+    return {
+        "model": engine.model,
+        "task": job.kind,
+        **{name: value for name, value in asdict(detail).items() if value != usual[name]},
+        "video": gathering.video or None,
+        **{name: value for name, value in flags.items() if name != "max_tokens"},
+    }
+
+
+def _answers(
+    engine: Engine,
+    gathering: Gathering,
+    names: Sequence[str],
+    job: Job,
+    detail: Detail,
+    sampling: Sampling,
+    at_once: int,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each name with what was answered, as it comes. They are prepared one after another, in order."""
+    prepared = _prepared(engine, gathering, names, job, detail)
+    lanes = engine.lanes(at_once) if at_once > 1 else [engine]
+    if len(lanes) == 1:
+        yield from ((name, _row(engine, looks, job, sampling)) for name, looks in prepared)
+        return
+    turn = threading.Lock()
+
+    def one(lane: Engine, _: str, stopped: parallel.Stopped) -> tuple[str, dict[str, Any]]:
+        with turn:
+            name, looks = next(prepared)
+        return name, _row(lane, looks, job, sampling)
+
+    yield from parallel.each(lanes, names, one)
+
+
+def _prepared(
+    engine: Engine, gathering: Gathering, names: Sequence[str], job: Job, detail: Detail
+) -> Iterator[tuple[str, list[Look] | QwenError]]:
+    """Every input as the model will see it; while one is asked about, the next is read, resized, cut into
+    patches, and its prompt made tokens."""
+    from qwen_cli.engines.transformers import vision as transformers_vision
+
+    def prepare(name: str) -> list[Look] | QwenError:
+        try:
+            looks = vision_prepare.look_at_all(gathering.gather([name]), engine, detail)
+            transformers_vision.prepare(engine, task.turns(engine, looks, job))
+            return looks
+        except QwenError as fault:
+            return fault
+
+    with ThreadPoolExecutor(1) as worker:
+        ahead = [worker.submit(prepare, name) for name in names[:1]]
+        for index, name in enumerate(names):
+            looks = ahead.pop().result()
+            ahead += [worker.submit(prepare, following) for following in names[index + 1 : index + 2]]
+            yield name, looks
+
+
+def _row(engine: Engine, looks: list[Look] | QwenError, job: Job, sampling: Sampling) -> dict[str, Any]:
+    if isinstance(looks, QwenError):
+        return {"error": str(looks)}
+    try:
+        if job.kind in ("locate", "count") and len(looks) > 1:
+            raise UsageError(f"--{job.kind} looks at one picture, this has {len(looks)}", "name one page")
+        text, usage = "", None
+        for piece in task.ask(engine, looks, job, sampling):
+            usage = piece.usage or usage
+            text += piece.text if piece.kind == "answer" else ""
+        said: dict[str, Any] = {"stop_reason": usage.stop_reason} if usage else {}
+        if cut := task.cut(usage):
+            return {"answer": text, **said, "error": cut}
+        result = task.result(job, text, looks, engine.capabilities.seeing)
+    except (EngineError, UsageError) as fault:
+        return {"error": str(fault)}
+    tokens = sum(look.tokens for look in looks)
+    return {"answer": result.text if result.data is None else result.data, **said, "visual_tokens": tokens}

@@ -1,0 +1,225 @@
+"""What `qwen vision` is asked, and what it is to look at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared.engine import say
+from qwen_cli.errors import QwenError, UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.engines.core.base import Engine, Sampling
+    from qwen_cli.media.inputs import Film, Picture
+    from qwen_cli.tasks.vision.prepare import Detail, Look
+    from qwen_cli.tasks.vision.task import Job
+
+_MODEL = "qwen3-vl:2b-instruct"  # where none is here: Apache-2.0, a GGUF of 1.1 GB, any machine
+_SIZE = re.compile(r"(\d{1,5})[x×](\d{1,5})")
+
+
+def divided(words: Sequence[str]) -> tuple[list[str], str]:
+    """(inputs, question): what is a picture, video or address stands first, the rest are words."""
+    from qwen_cli.media import inputs
+
+    count = next((n for n, word in enumerate(words) if not inputs.is_input(word)), len(words))
+    sources, question = list(words[:count]), " ".join(words[count:]).strip()
+    if not sources:
+        if words:
+            raise UsageError(f"{words[0]!r} is no picture or video that is there", "check the name")
+        raise UsageError("there is nothing to look at", 'name a picture: `qwen vision photo.jpg "…"`')
+    return sources, question
+
+
+def job(
+    question: str,
+    *,
+    ocr: bool,
+    markdown: bool,
+    html: bool,
+    tables: bool,
+    extract: Path | None,
+    locate: str | None,
+    count: str | None,
+    points: bool,
+    draw: Path | None,
+    events: bool,
+    window: float | None,
+) -> Job | None:
+    """The one thing that the flags ask for; `None`: questions are asked for. Raises `UsageError`."""
+    from qwen_cli.tasks.vision.task import Job, Kind
+
+    flags: dict[Kind, bool] = {
+        "ocr": ocr,
+        "markdown": markdown,
+        "html": html,
+        "tables": tables,
+        "extract": extract is not None,
+        "locate": locate is not None,
+        "count": count is not None,
+        "events": events,
+    }
+    given = [kind for kind, on in flags.items() if on]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} exclude each other", "choose one")
+    if (points or draw) and not {"locate", "count"} & set(given):
+        raise UsageError("--points and --draw are for --locate and --count", "say what to locate")
+    if window is not None and given not in ([], ["events"]):
+        raise UsageError(f"--window is for questions and --events, not --{given[0]}", "leave it out")
+    if not given:
+        return Job("ask", question, window=window) if question else None
+    kind = given[0]
+    things = locate if locate is not None else count
+    if things is not None:
+        if not things.strip():
+            raise UsageError(f"--{kind} is empty", 'name the things: --locate "the red cars"')
+        if question:
+            raise UsageError(f"--{kind} and a question exclude each other", "choose one")
+        return Job(kind, things.strip(), points=points)
+    if kind in ("ocr", "markdown", "html", "tables") and question:
+        raise UsageError(f"--{kind} and a question exclude each other", "choose one")
+    schema = options.schema(str(extract), "--extract") if extract else None
+    return Job(kind, question, schema=schema, window=window)
+
+
+def size(given: str | None) -> tuple[int, int] | None:
+    """(width, height) of "640x480". Raises `UsageError`."""
+    if given is None:
+        return None
+    match = _SIZE.fullmatch(given.strip().lower())
+    if not match or "0" in (match[1].lstrip("0") or "0", match[2].lstrip("0") or "0"):
+        raise UsageError(f"--resize wants WIDTHxHEIGHT, got {given!r}", "write --resize 640x480")
+    return int(match[1]), int(match[2])
+
+
+def choose_model(settings: dict[str, Any]) -> None:
+    """Without a wish for a model: the largest vision model that is here, else a small one is fetched."""
+    if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
+        return
+    from qwen_cli.models.hub import resolve
+
+    here = [
+        w for w in resolve.local() if w.model and w.model.vision and (w.mmproj or w.format == "safetensors")
+    ]
+    best = max(here, key=lambda w: w.model.parameters if w.model else 0, default=None)
+    settings["model"] = best.label if best else _MODEL
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """How words become pictures and videos."""
+
+    scratch: Path
+    video: bool
+    allow_local_urls: bool
+
+    def gather(self, words: Sequence[str]) -> list[Picture | Film]:
+        """What the words name, in their order. Raises `UsageError`."""
+        from qwen_cli.media import inputs
+
+        return inputs.gather(
+            words, video=self.video, allow_local_urls=self.allow_local_urls, scratch=self.scratch
+        )
+
+
+def prepared(
+    engine: Engine,
+    items: Sequence[Picture | Film],
+    detail: Detail,
+    asked: Job | None,
+    *,
+    quiet: bool,
+    only_costs: bool = False,
+    notice: Callable[[str], None] = say,
+) -> list[Look]:
+    """The inputs as the model will see them, with a line about what each costs; where `only_costs` are wanted
+    without their pixels, so that no video is read."""
+    from qwen_cli.tasks.vision import prepare, task
+    from qwen_cli.ui.progress import Waiting
+
+    question = ""
+    if asked:
+        question = task.question(asked, engine)
+        detail = task.closely(asked, detail, engine.capabilities.seeing)
+    if asked and asked.kind in ("locate", "count") and len(items) > 1:
+        raise UsageError(f"--{asked.kind} looks at one picture, got {len(items)}", "use --out for many")
+    with Waiting("looking …"):
+        plans = prepare.plan_all(items, engine, detail, question=question, notice=notice)
+        looks = [one.look if only_costs else one.shown(prepare.unheard) for one in plans]
+    if not quiet:
+        for look in looks:
+            say(look.words)
+        if any(look.frames and not prepare.is_shown_as_video(look, engine.capabilities) for look in looks):
+            say("the frames are shown as pictures with their times")
+    return looks
+
+
+def windows(
+    engine: Engine, items: Sequence[Picture | Film], detail: Detail, asked: Job | None, *, quiet: bool
+) -> list[tuple[float, float]]:
+    """(start, end) in seconds of the parts of a long video that are asked about one after another; empty
+    where one look is enough. Raises `UsageError`."""
+    from qwen_cli.media.inputs import Film
+    from qwen_cli.tasks.vision import windows as vision_windows
+    from qwen_cli.tasks.vision.events import clock
+
+    if asked is None or asked.kind not in ("ask", "events"):
+        return []
+    film = items[0]
+    if len(items) != 1 or not isinstance(film, Film):
+        if asked.kind == "events":
+            raise UsageError(
+                "--events looks at one video", "give a video, or --video with a folder of frames"
+            )
+        if asked.window is not None:
+            raise UsageError("--window looks at one video", "give a video")
+        return []
+    parts = vision_windows.windows(film, engine, detail, asked)
+    if not quiet and len(parts) > 1:
+        long, each = clock(parts[-1][1] - parts[0][0]), clock(parts[0][1] - parts[0][0])
+        say(f"{film.name}: {long} long, looked at in {len(parts)} windows of {each} (--window SECONDS)")
+    return parts
+
+
+def talk(engine: Engine, looks: Sequence[Look], sampling: Sampling) -> None:
+    """Questions from the terminal about the same inputs, until Ctrl-D: the model looks at them once."""
+    from qwen_cli.commands.chat.turn import Answer, Interrupts
+    from qwen_cli.models.hub import starter
+    from qwen_cli.tasks.vision.prepare import message
+    from qwen_cli.ui.line_editor import LineEditor, unquoted
+
+    say(f'{engine.model} on {engine.name}. Several lines between two """, Ctrl-C stops, Ctrl-D leaves')
+    editor = LineEditor(history=starter.data_folder() / "vision_history")
+    turns: list[dict[str, Any]] = []
+    with Interrupts() as interrupts:
+        while True:
+            try:
+                question = unquoted(editor.read()).strip()
+            except EOFError:
+                return
+            if not question:
+                continue
+            turns.append(message(looks, question) if not turns else {"role": "user", "content": question})
+            interrupts.pressed = False
+            said, answer = "", Answer(raw=False, fold=True)
+            pieces = engine.chat(turns, sampling=sampling)
+            try:
+                with interrupts.stoppable():
+                    for piece in pieces:
+                        said += piece.text if piece.kind == "answer" else ""
+                        answer.show(piece)
+            except KeyboardInterrupt:
+                say("stopped")
+            except QwenError as fault:
+                say(str(fault))
+            finally:
+                pieces.close()
+                answer.end()
+            if said:
+                turns.append({"role": "assistant", "content": said})
+            else:
+                turns.pop()

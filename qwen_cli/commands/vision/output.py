@@ -1,0 +1,189 @@
+"""What `qwen vision` prints: the answer as it comes, data as data, a table of events, pictures with boxes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qwen_cli.commands.shared.engine import say
+from qwen_cli.errors import QwenError, UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.engines.core.base import Engine, Sampling, Stream, Usage
+    from qwen_cli.media.inputs import Film, Picture
+    from qwen_cli.tasks.vision.prepare import Detail, Look
+    from qwen_cli.tasks.vision.task import Job, Result
+    from qwen_cli.tasks.vision.windows import Window
+
+
+def answered(
+    engine: Engine,
+    looks: Sequence[Look],
+    job: Job,
+    sampling: Sampling,
+    drawn_on: Picture | Film | None,
+    *,
+    target: Path | None,
+    as_json: bool,
+) -> None:
+    """Ask and print. A plain answer is shown while it comes; what has a form of its own once it is whole.
+    Where a picture to be drawn on is given, what was found is drawn there and saved as `target`."""
+    from qwen_cli.tasks.vision import task
+
+    # A document is cleaned when it is whole.
+    live = job.kind in ("ask", "ocr") and not as_json
+    text, usage = _streamed(task.ask(engine, looks, job, sampling), live=live, raw=job.kind != "ask")
+    if why := task.cut(usage):
+        say(why)
+    result = task.result(job, text, looks, engine.capabilities.seeing)
+    if drawn_on and target:
+        drawn(drawn_on, result, target)
+    if as_json:
+        _object(engine, looks, result, usage)
+    elif not live:
+        _text(job, result)
+
+
+def in_windows(
+    engine: Engine,
+    film: Picture | Film,
+    parts: Sequence[Window],
+    job: Job,
+    detail: Detail,
+    sampling: Sampling,
+    *,
+    as_json: bool,
+) -> None:
+    """Ask about each part of a long video, and print what comes of it."""
+    from qwen_cli.media.inputs import Picture
+    from qwen_cli.tasks.vision import windows as vision_windows
+    from qwen_cli.tasks.vision.task import Result
+    from qwen_cli.ui.progress import Bar
+
+    assert not isinstance(film, Picture)
+    each = vision_windows.brief(engine, parts, sampling) if job.kind == "ask" else sampling
+    with Bar(len(parts)) as bar:
+        answers = list(
+            vision_windows.said(
+                engine, film, parts, job, detail, each, told=lambda done: bar.show(done, "windows")
+            )
+        )
+    usage: Usage | None = None
+    if job.kind == "events":
+        result = vision_windows.events(answers)
+    else:
+        text, usage = _streamed(vision_windows.merged(engine, answers, job, sampling), live=not as_json)
+        result = Result(text.strip())
+    if as_json:
+        rows = [{"start": one.window[0], "end": one.window[1], "answer": one.text} for one in answers]
+        _object(engine, [one.look for one in answers], result, usage, windows=rows)
+    elif job.kind == "events":
+        _text(job, result)
+
+
+def _streamed(pieces: Stream, *, live: bool, raw: bool = False) -> tuple[str, Usage | None]:
+    """The answer, shown while it comes if `live`, and what it cost."""
+    from qwen_cli.commands.chat.turn import Answer
+
+    shower = Answer(raw=raw or not sys.stdout.isatty(), fold=True) if live else None
+    text, usage = "", None
+    try:
+        for piece in pieces:
+            usage = piece.usage or usage
+            text += piece.text if piece.kind == "answer" else ""
+            if shower:
+                shower.show(piece)
+    finally:
+        pieces.close()
+        if shower:
+            shower.end()
+    return text, usage
+
+
+def costs(looks: Sequence[Look], engine: Engine, *, as_json: bool, windows: int = 1) -> None:
+    """What the inputs would cost, for --dry-run. `windows`: so many that are looked at one after another."""
+    rows = [
+        {
+            "name": look.name,
+            "width": look.seen[0],
+            "height": look.seen[1],
+            "frames": look.frames,
+            "tokens": look.tokens,
+        }
+        for look in looks
+    ]
+    total = sum(look.tokens for look in looks)
+    context = engine.capabilities.context
+    if as_json:
+        more = {"windows": windows} if windows > 1 else {}
+        typer.echo(json.dumps({"inputs": rows, "tokens": total, "context": context, **more}))
+        return
+    each = f", in each of {windows} windows" if windows > 1 else ""
+    typer.echo(f"{total:,} visual tokens of a context of {context or 0:,}{each}")
+
+
+def drawn(item: Picture | Film, result: Result, target: Path) -> None:
+    """Save the picture with what was found in it."""
+    from qwen_cli.media import annotate
+    from qwen_cli.media.inputs import Picture
+
+    if not isinstance(item, Picture):
+        raise UsageError("--draw is for pictures, got a video", "locate in a frame of it")
+    found = [(thing.label, thing.box or thing.point or ()) for thing in result.found[0]]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        annotate.draw(item.image, found).save(target)
+    except (OSError, ValueError) as fault:
+        raise QwenError(f"{target} cannot be written: {fault}", "give a .png or .jpg") from fault
+    say(f"saved {target}")
+
+
+def _text(job: Job, result: Result) -> None:
+    from qwen_cli.ui.terminal import strip_escapes
+
+    if job.kind == "events" and sys.stdout.isatty():
+        _table(result.data)
+        return
+    text = strip_escapes(result.text)
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from qwen_cli.tasks.vision.events import clock
+    from qwen_cli.ui.terminal import stdout_console, strip_escapes
+
+    table = Table("start", "end", "what", box=None)
+    for row in rows:
+        table.add_row(clock(row["start"]), clock(row["end"]), strip_escapes(row["what"]))
+    stdout_console().print(table)
+
+
+def _object(
+    engine: Engine,
+    looks: Sequence[Look],
+    result: Result,
+    usage: Usage | None,
+    windows: Sequence[dict[str, Any]] = (),
+) -> None:
+    shown = {
+        "answer": result.text if result.data is None else result.data,
+        "inputs": [{"name": look.name, "seen": look.seen, "tokens": look.tokens} for look in looks],
+        "model": engine.model,
+        "engine": engine.name,
+        **({"stop_reason": usage.stop_reason} if usage else {}),
+        **({"windows": list(windows)} if windows else {}),
+        **(
+            {"usage": {"prompt_tokens": usage.prompt_tokens, "generated_tokens": usage.generated_tokens}}
+            if usage
+            else {}
+        ),
+    }
+    # ASCII: control characters in generated text come out escaped.
+    sys.stdout.write(json.dumps(shown, indent=2) + "\n")

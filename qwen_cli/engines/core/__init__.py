@@ -1,0 +1,1 @@
+"""The protocol every engine meets, and the values it speaks in."""

@@ -1,0 +1,294 @@
+"""The engine interface: what tasks may ask of a model, whatever runs it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+Message: TypeAlias = Mapping[str, Any]
+"""One turn as the OpenAI chat format has it: `role`, `content`; for tools `tool_calls`, `tool_call_id`."""
+
+Kind: TypeAlias = Literal["answer", "thinking", "tool_call"]
+StopReason: TypeAlias = Literal["stop", "length", "context", "tool_calls", "cancelled"]
+"""Why a generation ended: the model or a stop string ended it, `max_tokens` was reached, the context was
+full, the model called tools, or the caller closed the stream."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen and when to stop. `None` means the model's own default.
+
+    `temperature` 0 is greedy. `max_tokens` `None` is no limit but the context. `stop` holds strings that
+    end the generation; they are not part of the text. `start` is what a raw completion has to begin with,
+    in whatever tokens the model likes best, where the engine can (`Capabilities.start`). With `logprobs`
+    pieces tell how likely their tokens were, and so many others in their place (`Capabilities.logprobs`).
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    start: str = ""
+    logprobs: int | None = None
+
+    def over(self, defaults: Sampling) -> Sampling:
+        """These settings where they are given, `defaults` elsewhere."""
+        given = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (None, ())}
+        return replace(defaults, **given)
+
+    def nth(self, index: int) -> Sampling:
+        """These settings for one of several answers: a seed becomes its own, or all would be the same."""
+        return self if self.seed is None else replace(self, seed=self.seed + index)
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A function the model wants called. `arguments` is parsed JSON; `id` pairs the result with the call."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one generation cost. `cached_tokens` of `prompt_tokens` came from the KV cache.
+
+    `prefill_seconds` runs from the request to the first token, `decode_seconds` from there to the end.
+    `accepted_tokens` of `drafted_tokens` that were guessed ahead were right.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    stop_reason: StopReason = "stop"
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decode speed: the first token belongs to prefill."""
+        return (self.generated_tokens - 1) / self.decode_seconds if self.decode_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token, its bytes, and how likely it was before anything was drawn: `logprob` is in nats. `others` are
+    the likeliest in its place, itself among them if it is."""
+
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+    others: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of the answer as it is generated: whole characters, never half of one.
+
+    A `tool_call` piece carries `call` and no text. The last piece of a stream has `usage` (and may have
+    no text); a stream that was closed early has none. `logprobs` are of the tokens that were decided with
+    this text, where they were asked for.
+    """
+
+    text: str = ""
+    kind: Kind = "answer"
+    call: ToolCall | None = None
+    usage: Usage | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+Stream: TypeAlias = Generator[Piece, None, None]
+"""Pieces as they come. `close()` stops the computation within one token."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One of several samples of the same prompt. `mean_logprob` is in nats per generated token."""
+
+    text: str
+    thinking: str
+    usage: Usage
+    mean_logprob: float | None = None
+
+
+Boxes: TypeAlias = Literal["tags", "absolute", "thousand"]
+"""How a generation writes where things are: Qwen2-VL in tags from 0 to 1000, Qwen2.5-VL as JSON in pixels of
+the picture that it saw, Qwen3-VL as JSON from 0 to 1000 (their model cards and cookbooks)."""
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """How a generation of vision models is shown things, and how it speaks of them.
+
+    One visual token covers `unit` × `unit` pixels (patches of 14 or 16, merged by 2); a picture may have
+    `least` to `most` of them (qwen-vl-utils), and where things are to be found in it `least_located`. `boxes`
+    is `None` where that is not known of a model: a wrong guess would be boxes in wrong places.
+    `source_times` says that the times of a video are told as text and so are those of the source; the others
+    count from the first frame that they see.
+    """
+
+    unit: int = 28
+    boxes: Boxes | None = "absolute"
+    source_times: bool = False
+    least: int = 4
+    most: int = 16_384
+    least_located: int = 4
+
+
+# A generation's number, and the minor one unless it counts parameters: "qwen2-7b", "qwen2_5_vl", "qwen25vl".
+_GENERATION = re.compile(r"qwen[-_ ]?(\d)(?:[-_. ]?(\d)(?![\d.]*b)(?!\d))?")
+
+
+def seeing(name: str) -> Seeing:
+    """What holds for a model by its type or name ("qwen2_5_vl", "Qwen3-VL-8B").
+
+    A GGUF's architecture cannot tell: llama.cpp calls Qwen2-VL and Qwen2.5-VL both "qwen2vl"; give the name
+    before it.
+    """
+    name = name.lower()
+    if "qvq" in name:  # QVQ-72B-Preview is built on Qwen2-VL-72B (its model card)
+        return Seeing(boxes="tags")
+    match = _GENERATION.search(name)
+    generation, minor = (int(match[1]), match[2]) if match else (0, None)
+    if generation >= 3:
+        return Seeing(32, "thousand", source_times=True)
+    if generation == 2:
+        return Seeing() if minor == "5" else Seeing(boxes="tags")
+    return Seeing(boxes=None)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a loaded model can do. `context` is the usable window in tokens (`None`: the server does not say).
+
+    `thinking` is `None` where the model never thinks, `"switch"` where it can be turned off, `"always"`
+    where it cannot. `vision` and `video` are what it can be shown, `seeing` says how; with `video_files` it
+    takes a whole video as a file, and chosen frames as pictures with their times.
+    """
+
+    context: int | None
+    thinking: Literal["switch", "always"] | None = None
+    tools: bool = False
+    schema: bool = True
+    fim: bool = False
+    vision: bool = False
+    video: bool = False
+    video_files: bool = False
+    seeing: Seeing = Seeing()
+    start: bool = False  # `Sampling.start` is heeded
+    render: bool = False  # `Engine.render` tells what `chat` would send
+    state: bool = False  # the KV cache can be saved to and restored from a file
+    logprobs: bool = False  # `Sampling.logprobs` is heeded
+
+
+class Engine(Protocol):
+    """A loaded model. Not thread-safe: one stream at a time.
+
+    `name` is the engine ("llamacpp"), `model` the label of the weights, `defaults` the sampling that a
+    `None` stands for.
+    """
+
+    name: str
+    model: str
+    capabilities: Capabilities
+    defaults: Sampling
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> Stream:
+        """The next assistant turn, through the model's own chat template.
+
+        `tools` are OpenAI tool definitions; `schema` is a JSON schema that the answer must satisfy.
+        `thinking` is on, off, or a budget in tokens; `None` leaves it to the model.
+        Raises `ContextFull`, `EngineError`, `EndpointError`.
+        """
+        ...
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        """What follows a raw prompt: no template, special tokens in `prompt` are parsed as such."""
+        ...
+
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        """The raw prompt that `chat` would send, up to where the answer begins: with `complete`, an answer
+        can be gone on with after something was put into it. Raises `EngineError` where a server does not
+        tell (`capabilities.render`)."""
+        ...
+
+    def sample(
+        self,
+        prompt: str | Sequence[Message],
+        n: int,
+        *,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> list[Completion]:
+        """`n` samples of one prompt (raw, or messages) decoded together; the prompt is prefilled once."""
+        ...
+
+    def count_tokens(
+        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        """Tokens of a raw text, or of messages as the template renders them with the generation prompt."""
+        ...
+
+    def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
+        """At most `n` views of this model that different threads may use at once, each with a KV cache of
+        its own; this engine must not be used meanwhile. One where it computes one answer at a time.
+
+        `warm`: each begins with a copy of this engine's KV cache where it has one, to answer a prompt that
+        it holds without a second prefill.
+        """
+        ...
+
+    def save_state(self, path: Path) -> bool:
+        """Write the KV cache to `path`. False where the engine cannot (`capabilities.state`)."""
+        ...
+
+    def load_state(self, path: Path) -> bool:
+        """Take the KV cache from `path`. False where it cannot or the file does not fit this model."""
+        ...
+
+    def close(self) -> None:
+        """Free the weights and the cache. The engine cannot be used afterwards."""
+        ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def recommended(*sources: Mapping[str, Any] | None) -> Sampling:
+    """The first of `sources` that says anything: the weights' own settings, then the catalog's."""
+    known = {f.name for f in fields(Sampling)} - {"seed", "max_tokens", "stop"}
+    for source in sources:
+        if found := {name: value for name, value in (source or {}).items() if name in known}:
+            return Sampling(**found)
+    return Sampling()
+
+
+def effective(given: Sampling, defaults: Sampling) -> Sampling:
+    """`given` over `defaults`; greedy takes penalties only as given.
+
+    Penalties come with a model's recommendation for random sampling. Under `temperature` 0 they would make
+    the answer differ from the model's most likely one without anybody having asked for it.
+    """
+    merged = given.over(defaults)
+    return merged if merged.temperature != 0 else given.over(Sampling(temperature=0.0))

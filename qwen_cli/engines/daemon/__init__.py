@@ -1,0 +1,1 @@
+"""The server of this user (`qwen serve`), as an engine."""

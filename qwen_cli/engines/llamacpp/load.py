@@ -1,0 +1,264 @@
+"""Start llama.cpp inside the process: which parameters, and why a load failed.
+
+Every number here was measured with the starter model on two AVX2 cores; docs/engines.md has the table.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.engines.core import rope as positions
+from qwen_cli.engines.transformers.speculative import CONFIDENCE
+from qwen_cli.errors import EngineError, UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.engines.transformers.speculative import Draft
+    from qwen_cli.models.formats.architecture import Architecture
+    from qwen_cli.models.hub.resolve import Weights
+
+# llama.cpp allocates and clears the whole KV cache at load: 8,192 / 16,384 / 32,768 tokens of the starter
+# cost 96 / 192 / 384 MB, and the last 0.2 s before the first token. 16,384 holds a long conversation.
+DEFAULT_CONTEXT = 16_384
+_MIN_CONTEXT = 4_096
+_CONTEXT_STEP = 256  # llama.cpp rounds up to this (llama_context)
+# A KV cache below this is not worth asking the system how much memory is free (importing psutil: 15 ms).
+_SMALL_CACHE = 512 * 2**20
+
+# Prompt tokens computed between two looks at the cancel flag. Prefill on a CPU is as fast in batches of 128
+# as of 512 (82 against 80 tok/s) and Ctrl-C is four times as quick; a GPU needs the larger ones.
+_BATCH_CPU = 128
+_BATCH_GPU = 512
+
+_DRAFTED = 8  # tokens that a draft model guesses at a time
+# Tokens in a row that must have come before for the text to guess, and as many as it guesses then.
+_ALIKE, _COPIED = 12, 16
+
+
+def context_size(weights: Weights, shape: Architecture, wanted: int | None) -> int:
+    """Tokens of context to allocate: `wanted`, or the model's own window up to `DEFAULT_CONTEXT`, halved
+    until the KV cache takes at most half of the memory that the weights leave free.
+
+    Raises `UsageError` where `wanted` is more than the model or the memory holds.
+    """
+    trained = shape.context or DEFAULT_CONTEXT
+    window = wanted or min(trained, DEFAULT_CONTEXT)
+    if window > trained:
+        raise UsageError(
+            f"{weights.label} was trained for {trained:,} tokens of context, {window:,} were asked for",
+            positions.hint(trained),
+        )
+    per_token = shape.kv_bytes_per_token()
+    if window * per_token > _SMALL_CACHE:
+        import psutil  # 15 ms, needed for large caches only
+
+        free = psutil.virtual_memory().available - (shape.size or 0)
+        if wanted and window * per_token > free:
+            raise UsageError(
+                f"a context of {window:,} tokens takes {window * per_token / 2**30:.1f} GiB, "
+                f"{max(free, 0) / 2**30:.1f} GiB are free beside the weights",
+                "choose a smaller --context",
+            )
+        while not wanted and window > _MIN_CONTEXT and window * per_token > free // 2:
+            window //= 2
+    return -(-window // _CONTEXT_STEP) * _CONTEXT_STEP
+
+
+def start(
+    weights: Weights,
+    *,
+    context: int,
+    adapters: Sequence[Path],
+    threads: int | None,
+    parallel: int,
+    slots: Path,
+    key: str,
+    chat_template: str | None = None,
+    draft: Draft = "auto",
+    rope: Mapping[str, Any] | None = None,
+) -> Any:
+    """A running `xllamacpp.Server` that listens on loopback, asks for `key`, and prints nothing.
+
+    `slots` is the folder that KV states are written to and read from, `rope` what positions are scaled by.
+    Raises `EngineError` with llama.cpp's own reason.
+    """
+    import xllamacpp  # 50 ms: a 100 MB extension module
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weights.path)
+    params.verbosity = -1
+    params.n_ctx = context
+    params.ctx_shift = False
+    # One slot serves the conversation; the others are there for `sample` and share one KV pool with it, so
+    # they cost 5 MB and no speed.
+    params.n_parallel = parallel
+    params.kv_unified = True
+    # Prompts that left a slot are not kept in RAM (the default may take 8 GB).
+    params.cache_ram_mib = 0
+    params.use_jinja = True
+    params.ui = False
+    params.endpoint_slots = False
+    params.api_keys = [key]
+    params.n_threads_http = 2
+    params.slot_save_path = f"{slots}{os.sep}"
+    # A run on random tokens before the first request: it takes as long as the first real batch then gains.
+    params.warmup = False
+
+    gpu = any(
+        device["type"] != xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+        for device in xllamacpp.get_device_info()
+    )
+    # Fitting reads the vocabulary and plans the graph a second time: 0.6 s. On a CPU the context is
+    # already chosen to fit; with a GPU the number of layers it takes is worth that second.
+    params.fit_params = gpu
+    # Images are encoded in one batch; the small ones would cut them up.
+    batch = _BATCH_GPU if gpu or weights.mmproj else _BATCH_CPU
+    params.n_batch = params.n_ubatch = batch
+    if threads is None:
+        threads = _allowed_cores()
+    if threads is not None:
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    if weights.mmproj:
+        params.mmproj.path = str(weights.mmproj)
+    if chat_template is not None:
+        params.chat_template = chat_template
+    # Pictures and guesses do not go together in llama.cpp; what was asked for by name is its to refuse.
+    if draft is not None and not (draft == "auto" and weights.mmproj):
+        _speculate(xllamacpp, params, draft)
+    if rope:
+        _scale(xllamacpp, params, rope)
+    if adapters:
+        params.lora_adapters = [_adapter(xllamacpp, path) for path in adapters]
+    with _interrupts_held() as interrupted:
+        try:
+            server = xllamacpp.Server(params)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            reason = _reason(weights.path, context, adapters) or str(error)
+            raise EngineError(f"llama.cpp cannot load {weights.label}: {reason}", _hint(reason)) from error
+    if interrupted:
+        abandon(server)
+        raise KeyboardInterrupt
+    return server
+
+
+def abandon(server: Any) -> None:
+    """Never run the destructor of `server`: it waits for ever for a thread that has not begun its loop (the
+    server has just been made), or that waits for the interpreter's lock, which the destructor holds."""
+    import ctypes  # only here: as good as never
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[list[int]]:
+    """Ctrl-C is only noted: raised right after the load it would destroy a server that is still starting."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+def _speculate(xllamacpp: Any, params: Any, draft: Draft) -> None:
+    """Tokens are guessed and the model checks them all at once, so the greedy answer stays what it would have
+    been. Checking costs a third of decoding on a CPU: only where twelve tokens in a row have come before it
+    pays, and loses nothing where names differ in every line. The library's other kinds keep a memory beside
+    the text; NGRAM_MAP_K4V was seen to guess nothing more once a slot has had another prompt."""
+    kinds = xllamacpp.common_speculative_type
+    if draft == "auto" or draft == "ngram":
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        params.speculative.ngram_simple.size_n = _ALIKE
+        params.speculative.ngram_simple.size_m = _COPIED
+        return
+    assert draft is not None
+    params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+    guesser = params.speculative.draft
+    guesser.mparams.path = str(draft.path)
+    guesser.n_max, guesser.p_min = _DRAFTED, CONFIDENCE
+    for own, common in (
+        (guesser.cpuparams, params.cpuparams),
+        (guesser.cpuparams_batch, params.cpuparams_batch),
+    ):
+        own.n_threads = common.n_threads
+
+
+def _scale(xllamacpp: Any, params: Any, rope: Mapping[str, Any]) -> None:
+    """YaRN: llama.cpp takes the inverse of the factor, and stretches the trained window by it."""
+    params.rope_scaling_type = xllamacpp.llama_rope_scaling_type.LLAMA_ROPE_SCALING_TYPE_YARN
+    params.rope_freq_scale = 1 / rope["factor"]
+    params.yarn_orig_ctx = rope["original_max_position_embeddings"]
+
+
+def new_key() -> str:
+    """The listener is reachable by every user of the machine; only this process knows the key."""
+    return secrets.token_urlsafe(32)
+
+
+def _allowed_cores() -> int | None:
+    """Cores this process is pinned to, where that is fewer than there are: llama.cpp counts all of them."""
+    if not hasattr(os, "sched_getaffinity"):  # macOS, Windows
+        return None
+    allowed = len(os.sched_getaffinity(0))
+    return allowed if allowed < (os.cpu_count() or 1) else None
+
+
+def _adapter(xllamacpp: Any, path: Path) -> Any:
+    if not path.is_file():
+        raise UsageError(f"no adapter at {path}", "give the path of a GGUF LoRA file")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise UsageError(
+                f"{path} is not a GGUF adapter",
+                "convert it with llama.cpp's convert_lora_to_gguf.py, or use --engine transformers",
+            )
+    return xllamacpp.CommonAdapterLoraInfo(path=str(path), scale=1.0)
+
+
+_PROBE = """
+import sys, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.n_ctx = sys.argv[1], int(sys.argv[2])
+params.fit_params = params.warmup = params.ui = False
+params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path=p, scale=1.0) for p in sys.argv[3:]]
+params.verbosity = 1
+xllamacpp.Server(params)
+"""
+
+
+def _reason(path: Path, context: int, adapters: Sequence[Path]) -> str | None:
+    """Why the load fails, from llama.cpp's log.
+
+    The log goes to the file descriptors of the process, which belong to the terminal; so the failed load is
+    repeated in a process of its own, with the log on. Failures show before weights are read.
+    """
+    command = [sys.executable, "-c", _PROBE, str(path), str(context), *map(str, adapters)]
+    try:
+        probe = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
+    except (subprocess.TimeoutExpired, OSError):
+        return None
+    lines = [line for line in (probe.stdout + probe.stderr).splitlines() if " E " in line]
+    for mark in ("error loading model:", "failed to", "error:", ""):
+        for line in lines:
+            if mark in line:
+                return line.split(mark if mark == "error loading model:" else " E ", 1)[1].strip()
+    return None
+
+
+def _hint(reason: str) -> str:
+    if "unknown model architecture" in reason:
+        return "update xllamacpp, or use --engine transformers with the safetensors weights"
+    if "alloc" in reason or "memory" in reason:
+        return "choose a smaller model or quantization, or a smaller --context"
+    return "fetch the file again: `qwen models pull` checks what it has"

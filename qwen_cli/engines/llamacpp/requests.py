@@ -1,0 +1,129 @@
+"""What llama.cpp's server is asked, in its own words, and what it says about an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qwen_cli.engines.core.base import Message, Sampling, StopReason, TokenLogprob, Usage
+from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, wire_messages
+from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused, UsageError
+
+
+def chat(
+    messages: Sequence[Message], settings: Mapping[str, Any], thinking: bool | int | None
+) -> dict[str, Any]:
+    """A turn of a conversation. `thinking` is `None` where the model has no say in it."""
+    request = {"messages": turns(messages), **settings}
+    if thinking is None:
+        return request
+    request["chat_template_kwargs"] = {"enable_thinking": thinking is True or thinking > 0}
+    if thinking is not True and thinking > 0:
+        request |= {"thinking_budget_tokens": thinking, "reasoning_budget_message": BUDGET_MESSAGE}
+    return request
+
+
+def completion(prompt: str, settings: Mapping[str, Any], sampling: Sampling) -> dict[str, Any]:
+    """What follows a raw prompt. Raises `UsageError` without one."""
+    if not prompt:
+        raise UsageError("the prompt is empty", "give some text to continue")
+    # A stop string that is a special token is never written out unless it is asked for by name, and so
+    # would not be seen; those that are no special tokens are not touched by this.
+    request = {"prompt": prompt, "preserved_tokens": list(sampling.stop), **settings}
+    if sampling.start:
+        # A JSON string is one of llama.cpp's grammars too (grammars/README.md); `.` is any character.
+        request["grammar"] = f"root ::= {json.dumps(sampling.start, ensure_ascii=False)} .*"
+    return request
+
+
+def settings(s: Sampling, context: int | None) -> dict[str, Any]:
+    """How to choose tokens and when to stop."""
+    names = {
+        "temperature": s.temperature,
+        "top_p": s.top_p,
+        "top_k": s.top_k,
+        "min_p": s.min_p,
+        "repeat_penalty": s.repetition_penalty,
+        "presence_penalty": s.presence_penalty,
+        "frequency_penalty": s.frequency_penalty,
+        "seed": s.seed,
+        "max_tokens": s.max_tokens,
+        "stop": list(s.stop) or None,
+        # The token itself is one of them.
+        "n_probs": None if s.logprobs is None else s.logprobs + 1,
+    }
+    given = {name: value for name, value in names.items() if value is not None}
+    # Progress reports come once a prefill batch: they are where a prefill can be cancelled.
+    # What stays unset is off: llama.cpp would mix its own top_k, top_p and min_p into a recommendation.
+    # Penalties see the whole text, as in transformers, where the recommended values come from.
+    off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_last_n": context}
+    if s.temperature == 0:
+        off["top_k"] = 1  # the same token, without weighing the whole vocabulary: 1 % with eight slots
+    return {"stream": True, "return_progress": True, **off, **given}
+
+
+def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """`messages` in the form of the API. Raises `UsageError` without one."""
+    if not messages:
+        raise UsageError("there is no message to answer", "say something first")
+    return wire_messages(messages)
+
+
+def fault(error: Mapping[str, Any]) -> QwenError:
+    """The error that the server's answer tells of."""
+    if error.get("type") == "exceed_context_size_error":
+        return ContextFull(error["n_prompt_tokens"], error["n_ctx"])
+    kind = RequestRefused if error.get("type") == "invalid_request_error" else EngineError
+    return kind(refusal(str(error.get("message", error))))
+
+
+def refusal(said: str) -> str:
+    """llama.cpp's reason. A schema that it cannot compile it blames on the template (common/chat.cpp)."""
+    return f"llama.cpp refused the request: {said.rpartition('Automatic parser generation failed: ')[2]}"
+
+
+def logprobs(choice: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
+    """How likely the tokens of a chunk were, where that was asked for."""
+    if "n_probs" not in request:
+        return ()
+    said = (choice.get("logprobs") or {}).get("content") or ()
+    most = request["n_probs"] - 1
+    return tuple(
+        TokenLogprob(
+            *_likely(one), tuple(TokenLogprob(*_likely(other)) for other in one["top_logprobs"][:most])
+        )
+        for one in said
+    )
+
+
+def _likely(one: Mapping[str, Any]) -> tuple[str, tuple[int, ...], float]:
+    return one["token"], tuple(one.get("bytes") or ()), one["logprob"]
+
+
+def usage(
+    choice: Mapping[str, Any],
+    chunk: Mapping[str, Any],
+    request: Mapping[str, Any],
+    prefill: float,
+    decode: float,
+) -> Usage:
+    """What an answer cost, from its last chunk; the seconds were measured here."""
+    timings = chunk["timings"]
+    generated = timings["predicted_n"]
+    reason: StopReason = "stop"
+    if choice["finish_reason"] == "tool_calls":
+        reason = "tool_calls"
+    elif choice["finish_reason"] == "length":
+        # llama.cpp says "length" for both limits.
+        reason = "length" if generated >= request.get("max_tokens", float("inf")) else "context"
+    return Usage(
+        prompt_tokens=timings["cache_n"] + timings["prompt_n"],
+        cached_tokens=timings["cache_n"],
+        generated_tokens=generated,
+        prefill_seconds=prefill,
+        decode_seconds=decode,
+        stop_reason=reason,
+        drafted_tokens=timings.get("draft_n", 0),
+        accepted_tokens=timings.get("draft_n_accepted", 0),
+    )

@@ -1,0 +1,1 @@
+"""What models write, taken apart: thinking and tool calls."""

@@ -1,0 +1,121 @@
+"""What OpenAI-style streams have in common, whoever serves them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from qwen_cli.engines.core.base import Message, Piece, ToolCall
+from qwen_cli.engines.core.content import wire
+
+# A message may carry remarks of its owner (that it was cut, when it was said); a server gets these alone.
+_MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
+
+# Appended where thinking is cut at its budget: Qwen3's documentation ("Thinking Budget").
+BUDGET_MESSAGE = (
+    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking"
+    " directly now.\n"
+)
+
+
+def chat_fields(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """`messages` with the fields of the chat format alone."""
+    return [{name: m[name] for name in _MESSAGE_FIELDS if name in m} for m in messages]
+
+
+def wire_messages(messages: Sequence[Message], *, files: bool = False) -> list[dict[str, Any]]:
+    """`messages` as they are sent: pictures and videos in the chat format's parts. `files`: the server takes
+    videos as such."""
+    return [{name: _wired(value, files) for name, value in m.items()} for m in chat_fields(messages)]
+
+
+def _wired(value: Any, files: bool) -> Any:
+    if not isinstance(value, list) or not any(p.get("type") in ("image", "video") for p in value):
+        return value
+    return [sent for part in value for sent in wire(part, files=files)]
+
+
+class ToolCalls:
+    """Puts tool calls together from the fragments a stream brings them in."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, dict[str, str]] = {}
+
+    def feed(self, deltas: Iterable[Mapping[str, Any]]) -> None:
+        for delta in deltas:
+            part = self._parts.setdefault(delta.get("index", 0), {"id": "", "name": "", "arguments": ""})
+            function = delta.get("function") or {}
+            part["id"] = delta.get("id") or part["id"]
+            part["name"] += function.get("name") or ""
+            part["arguments"] += function.get("arguments") or ""
+
+    def finish(self) -> list[ToolCall]:
+        """The calls in the order the model made them."""
+        return [
+            ToolCall(
+                id=part["id"] or f"call_{index}",
+                name=part["name"],
+                arguments=_arguments(part["arguments"]),
+            )
+            for index, part in sorted(self._parts.items())
+        ]
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """Parsed arguments. What is no JSON object stays visible under one name, so that the tool refuses it
+    and the model learns what it did wrong."""
+    try:
+        value = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        value = None
+    return value if isinstance(value, dict) else {"invalid_json": text}
+
+
+class ThinkTags:
+    """Parts a text that begins with `<think>` into thinking and answer, as it streams.
+
+    For servers without a reasoning parser. A tag may arrive in several parts, so what could be the beginning
+    of one is held back until it is decided.
+    """
+
+    def __init__(self) -> None:
+        self._closing = False  # inside <think>, waiting for its end
+        self._decided = False  # the rest is answer
+        self._held = ""
+
+    def feed(self, text: str) -> list[Piece]:
+        if self._decided and not self._held:
+            return [Piece(text)]
+        self._held += text
+        pieces: list[Piece] = []
+        if not self._closing and not self._decided:
+            start = self._held.lstrip()
+            if _OPEN.startswith(start[: len(_OPEN)]) and len(start) < len(_OPEN):
+                return []
+            self._closing = start.startswith(_OPEN)
+            self._decided = not self._closing
+            self._held = start[len(_OPEN) :].lstrip("\n") if self._closing else self._held
+        if self._closing:
+            thought, tag, rest = self._held.partition(_CLOSE)
+            keep = 0 if tag else _overlap(thought, _CLOSE)
+            if emitted := thought[: len(thought) - keep]:
+                pieces.append(Piece(emitted, "thinking"))
+            self._held = rest.lstrip("\n") if tag else thought[len(thought) - keep :]
+            self._closing, self._decided = not tag, bool(tag)
+        if self._decided and self._held:
+            pieces.append(Piece(self._held))
+            self._held = ""
+        return pieces
+
+    def finish(self) -> list[Piece]:
+        """What was held back when the text ended."""
+        return [Piece(self._held, "thinking" if self._closing else "answer")] if self._held else []
+
+
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+def _overlap(text: str, tag: str) -> int:
+    """Length of the longest end of `text` that begins `tag`."""
+    return next((n for n in range(min(len(text), len(tag) - 1), 0, -1) if text.endswith(tag[:n])), 0)

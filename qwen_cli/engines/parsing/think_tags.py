@@ -1,0 +1,74 @@
+"""Thinking apart from the answer, in the text of a local model as it streams."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from qwen_cli.engines.core.base import Piece
+
+OPEN, CLOSE = "<think>", "</think>"
+
+
+class ThinkingText:
+    """Parts text into thinking and answer.
+
+    `opened`: the prompt's template has already written `<think>`, as Thinking-2507's does. `inside` is
+    whether the text so far ends within thinking. The line breaks that the template puts round the tags
+    belong to neither part. A tag may come in several parts.
+    """
+
+    def __init__(self, *, opened: bool = False) -> None:
+        self.inside = opened
+        self._before = not opened  # nothing but white space so far: `<think>` may still come
+        self._at_start = opened  # after a tag, where line breaks are dropped
+        self._held = ""
+
+    def feed(self, text: str) -> list[Piece]:
+        self._held += text
+        pieces: list[Piece] = []
+        if self._before:
+            start = self._held.lstrip()
+            if len(start) < len(OPEN) and OPEN.startswith(start):
+                return []
+            self._before = False
+            if start.startswith(OPEN):
+                self.inside, self._at_start, self._held = True, True, start[len(OPEN) :]
+        if self.inside:
+            thought, tag, rest = self._held.partition(CLOSE)
+            keep = 0 if tag else _overlap(thought)
+            pieces += self._part(thought[: len(thought) - keep], "thinking")
+            self._held = rest if tag else thought[len(thought) - keep :]
+            if tag:
+                self.inside, self._at_start = False, True
+        if not self.inside:
+            pieces += self._part(self._held, "answer")
+            self._held = ""
+        return pieces
+
+    def finish(self) -> list[Piece]:
+        """What was held back when the text ended."""
+        held, self._held = self._held, ""
+        return self._part(held, "thinking" if self.inside else "answer")
+
+    def _part(self, text: str, kind: Literal["thinking", "answer"]) -> list[Piece]:
+        if self._at_start:
+            text = text.lstrip("\n")
+        if not text:
+            return []
+        self._at_start = False
+        return [Piece(text, kind)]
+
+
+def _overlap(text: str) -> int:
+    return next((n for n in range(min(len(text), len(CLOSE) - 1), 0, -1) if text.endswith(CLOSE[:n])), 0)
+
+
+def thinking_mode(template: str) -> Literal["switch", "always"] | None:
+    """Whether the model thinks and whether that can be turned off.
+
+    Qwen3's template has the variable `enable_thinking`. Models that always think (QwQ, Qwen3-2507 Thinking)
+    open the block in the generation prompt.
+    """
+    if "enable_thinking" in template:
+        return "switch"
+    return "always" if r"<|im_start|>assistant\n<think>" in template else None

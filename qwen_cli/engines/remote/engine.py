@@ -1,0 +1,295 @@
+"""Models behind a server that speaks OpenAI's protocol: vLLM, SGLang, TensorRT-LLM, llama-server, Ollama."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qwen_cli.engines.core.base import Completion, Engine, Message, Piece, Sampling, Stream
+from qwen_cli.engines.parsing import bare_tool_calls
+from qwen_cli.engines.parsing.openai import ThinkTags, ToolCalls, wire_messages
+from qwen_cli.engines.remote import requests
+from qwen_cli.engines.remote.errors import NoRoute, faults, message
+from qwen_cli.engines.remote.probe import chosen, listed, look
+from qwen_cli.engines.remote.responses import delta, infilled, samples
+from qwen_cli.engines.remote.responses import usage as read_usage
+from qwen_cli.engines.remote.retries import PATIENT, Retries
+from qwen_cli.engines.remote.servers import KINDS, OTHER, base_url
+from qwen_cli.engines.remote.unsupported import refused, remedy
+from qwen_cli.errors import EndpointError, EngineError, UsageError
+
+# A server that is up accepts at once; a long prompt on a slow machine may take minutes to its first token.
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 600.0
+
+
+class Remote:
+    """A model on a server. See `protocol.Engine` for what each method promises.
+
+    `endpoint` is the server's address (with or without `/v1`), `model` one that it serves (`None`: its
+    first). `headers` go with each request. `notice` is told of requests that are made again, and of what the
+    server does not take. `patience` is how many seconds it may be silent. Sampling defaults are the server's
+    own. Raises `EndpointError`, `UsageError`.
+    """
+
+    name = "remote"
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        notice: Callable[[str], None] = lambda text: None,
+        retries: Retries = PATIENT,
+        patience: float = _READ_SECONDS,
+    ) -> None:
+        import openai  # 1 to 2 s of imports that the local engines do not need
+
+        self.endpoint = base_url(endpoint)
+        self.defaults = Sampling()
+        self._client = openai.OpenAI(
+            base_url=self.endpoint,
+            api_key=api_key or "none",
+            default_headers=dict(headers or {}),
+            # The client's own repeat what failed in the middle of computing, and say nothing.
+            max_retries=0,
+            timeout=openai.Timeout(patience, connect=min(patience, _CONNECT_SECONDS)),
+        )
+        self._notice, self._retries = notice, retries
+        self._refused: list[str] = []  # fields that this server does not take
+        cards = listed(lambda: self._again(self._client.models.list, reached=False), model, self.endpoint)
+        self.served = [str(card["id"]) for card in cards]
+        card = chosen(cards, model, self.endpoint)
+        self.model = str(card["id"])
+        self._kind = KINDS.get(str(card.get("owned_by")), OTHER)
+        self.capabilities = look(self._kind, card, self.model, self._native)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> Stream:
+        request = self._chat_request(messages, sampling, thinking)
+        if tools:
+            request["tools"] = list(tools)
+        if schema is not None:
+            wrapped = {"name": "answer", "schema": dict(schema), "strict": True}
+            request["response_format"] = {"type": "json_schema", "json_schema": wrapped}
+        pieces = self._stream(self._client.chat.completions, request)
+        if not tools:
+            return pieces
+        return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        return self._stream(self._client.completions, self._completion_request(prompt, sampling))
+
+    def infill(self, prefix: str, suffix: str, *, sampling: Sampling = Sampling()) -> Stream:
+        """What belongs between two texts, by the server's own route, for models whose layout only it knows.
+
+        llama.cpp's `/infill`, elsewhere `suffix` of `/v1/completions`. Raises `EndpointError` where the
+        server or its model has neither.
+        """
+        settings = requests.settings(self.model, sampling, self._kind)
+        if self._kind.name != "llama.cpp":
+            return self._stream(self._client.completions, {"prompt": prefix, "suffix": suffix, **settings})
+        extra = settings.pop("extra_body")
+        body = {"input_prefix": prefix, "input_suffix": suffix, "n_predict": sampling.max_tokens or -1}
+        return infilled(lambda: self._native("POST", "/infill", {**settings, **extra, **body}))
+
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        if not self.capabilities.render:
+            raise EngineError(f"{self._kind.name} at {self.endpoint} does not tell its prompts", "use chat")
+        body: dict[str, Any] = {"messages": wire_messages(messages)}
+        if thinking is not None:
+            body["chat_template_kwargs"] = {"enable_thinking": bool(thinking)}
+        return str(self._native("POST", "/apply-template", body)["prompt"])
+
+    def sample(
+        self,
+        prompt: str | Sequence[Message],
+        n: int,
+        *,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> list[Completion]:
+        if isinstance(prompt, str):
+            request = {**self._completion_request(prompt, sampling), "logprobs": 1}
+            route: Any = self._client.completions
+        else:
+            request = {**self._chat_request(prompt, sampling, thinking), "logprobs": True}
+            route = self._client.chat.completions
+        try:
+            return self._samples(route, {**request, "n": n})
+        except EndpointError as error:
+            if n == 1 or ("'n'" not in error.message and "n_cmpl" not in error.message):
+                raise
+        # llama.cpp serves as many at once as it has slots; one after the other the prompt stays cached.
+        done: list[Completion] = []
+        for index in range(n):
+            seed = {"seed": sampling.seed + index} if sampling.seed is not None else {}
+            done += self._samples(route, {**request, **seed, "n": 1})
+        return done
+
+    def count_tokens(
+        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        """Raises `EngineError` where the server has no route that counts: a guess would be wrong where it
+        matters, at the edge of the context."""
+        kind = self._kind
+        route = kind.tokenize if isinstance(prompt, str) else kind.count_messages
+        if route is None:
+            raise EngineError(f"{kind.name} at {self.endpoint} does not count tokens", "rely on its usage")
+        body: dict[str, Any] = {"model": self.model}
+        if isinstance(prompt, str):
+            body |= {kind.text_field: prompt, "add_special": True, "parse_special": True}
+            if kind.name != "llama.cpp":
+                del body["add_special"], body["parse_special"]
+        else:
+            body["messages"] = wire_messages(prompt, files=self.capabilities.video_files)
+            body |= {"tools": list(tools)} if tools else {}
+        answer = self._native("POST", route, body)
+        for name in ("count", "input_tokens"):
+            if name in answer:
+                return int(answer[name])
+        return len(answer["tokens"])
+
+    def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
+        return [self] * n  # a request holds no state here, and the client is made for several threads
+
+    def save_state(self, path: Path) -> bool:
+        return False
+
+    def load_state(self, path: Path) -> bool:
+        return False
+
+    @property
+    def server(self) -> str:
+        """What kind of server it is ("vLLM")."""
+        return self._kind.name
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts the tokens of a text."""
+        return self._kind.tokenize is not None
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _chat_request(
+        self, messages: Sequence[Message], sampling: Sampling, thinking: bool | int | None
+    ) -> dict[str, Any]:
+        settings = requests.settings(self.model, sampling, self._kind)
+        request = requests.chat(messages, settings, self._kind, self.capabilities)
+        return requests.thinking(request, thinking, self._kind, self.endpoint)
+
+    def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
+        if not prompt:
+            raise UsageError("the prompt is empty", "give some text to continue")
+        request = {"prompt": prompt, **requests.settings(self.model, sampling, self._kind)}
+        if sampling.max_tokens is None and not self._kind.unlimited:
+            try:
+                request["max_tokens"] = (self.capabilities.context or 0) - self.count_tokens(prompt)
+            except EngineError:
+                # An explicit null is "no limit" where leaving it out is 16 tokens.
+                request["extra_body"]["max_tokens"] = None
+        return request
+
+    def _stream(self, route: Any, request: dict[str, Any]) -> Stream:
+        """Pieces of one answer. Closing it closes the connection, which is how a server learns to stop."""
+        started = time.perf_counter()
+        first: float | None = None
+        finish: str | None = None
+        usage: Any = None
+        generated = 0
+        calls, tags = ToolCalls(), ThinkTags()
+        with faults(self.endpoint):
+            stream = self._create(
+                route, {**request, "stream": True, "stream_options": {"include_usage": True}}
+            )
+            try:
+                for chunk in stream:
+                    usage = chunk.usage or usage
+                    if not chunk.choices:
+                        continue
+                    choice = chunk.choices[0]
+                    finish = choice.finish_reason or finish
+                    thought, text, deltas = delta(choice)
+                    if not (thought or text or deltas):
+                        continue
+                    first = first or time.perf_counter()
+                    generated += 1
+                    if thought:
+                        yield Piece(thought, "thinking")
+                    if text:
+                        yield from tags.feed(text) if hasattr(choice, "delta") else [Piece(text)]
+                    calls.feed(deltas)
+            finally:
+                stream.close()
+        if finish is None:
+            raise EndpointError(f"{self.endpoint} broke the answer off", "try again")
+        yield from tags.finish()
+        for call in calls.finish():
+            yield Piece(kind="tool_call", call=call)
+        ended = time.perf_counter()
+        first = first or ended
+        yield Piece(usage=read_usage(usage, generated, finish, request, first - started, ended - first))
+
+    def _samples(self, route: Any, request: dict[str, Any]) -> list[Completion]:
+        started = time.perf_counter()
+        with faults(self.endpoint):
+            answer = self._create(route, request)
+        return samples(answer, request, time.perf_counter() - started)
+
+    def _native(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A route of the server's own, beside `/v1`."""
+        root = self.endpoint.removesuffix("/v1")
+        with faults(self.endpoint):
+            try:
+                if method == "GET":
+                    answer = self._again(lambda: self._client.get(f"{root}{path}", cast_to=dict))
+                else:
+                    answer = self._again(lambda: self._client.post(f"{root}{path}", cast_to=dict, body=body))
+                if not isinstance(answer, dict):
+                    raise EngineError(f"{self.endpoint} does not answer {path} in JSON", "update the server")
+                return answer
+            except NoRoute:
+                raise EngineError(f"{self.endpoint} has no {path}", "update the server") from None
+        raise AssertionError("unreachable")
+
+    def _again(self, ask: Callable[[], Any], *, reached: bool = True) -> Any:
+        return self._retries.run(ask, lambda why: self._notice(f"{self.endpoint} {why}"), reached=reached)
+
+    def _create(self, route: Any, request: dict[str, Any]) -> Any:
+        """The answer, or the stream before its first piece. A field that the server does not take is left
+        out, or put as it takes it, and that is told once."""
+        import openai
+
+        field: str | None
+        for field in self._refused:
+            request = refused(field, request)[0]
+        while True:
+            try:
+                return self._again(partial(route.create, **request))
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                field = remedy(message(error), request)
+                if field is None:
+                    raise
+                request, told = refused(field, request)
+                if field not in self._refused:
+                    self._refused.append(field)
+                    self._notice(f"{self.endpoint} {told}")

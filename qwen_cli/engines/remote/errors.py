@@ -1,0 +1,78 @@
+"""What can go wrong between here and a server, in words for a person."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from qwen_cli.engines.remote.servers import context_overflow
+from qwen_cli.errors import ContextFull, EndpointError
+
+
+class NoRoute(EndpointError):
+    """The server does not know the address."""
+
+
+class KeyRefused(EndpointError):
+    """The server wants another key."""
+
+
+@functools.cache  # and imported once, before there are threads that would do it at the same time
+def transport_errors() -> tuple[type[Exception], ...]:
+    """What a connection fails with: newer releases of the client have httpx2 under them, older ones httpx."""
+    found = []
+    for name in ("httpx", "httpx2"):
+        with suppress(ImportError):
+            found.append(importlib.import_module(name).TransportError)
+    return tuple(found)
+
+
+@contextmanager
+def faults(endpoint: str) -> Iterator[None]:
+    """The client's exceptions as ours: `EndpointError`, `NoRoute` for a 404, `ContextFull`."""
+    import openai
+
+    unreached: tuple[type[Exception], ...] = (openai.APIConnectionError, *transport_errors())
+    try:
+        yield
+    except unreached as error:
+        cause = error.__cause__ or error
+        raise EndpointError(
+            f"cannot reach {endpoint}: {cause}", "check that the server runs and --endpoint"
+        ) from error
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        raise KeyRefused(
+            f"{endpoint} refuses the API key",
+            "check QWEN_API_KEY, or for a name the key that `qwen config endpoint list` shows",
+        ) from error
+    except openai.NotFoundError as error:
+        raise NoRoute(f"{endpoint} answers: {message(error)}", "check --endpoint") from error
+    except openai.APIStatusError as error:
+        told = message(error)
+        if overflow := context_overflow(told, error.body):
+            raise ContextFull(*overflow) from error
+        raise EndpointError(f"{endpoint} answers {error.status_code}: {told}", _advice(told)) from error
+    except openai.APIError as error:
+        raise EndpointError(f"{endpoint} answers: {error.message}") from error
+    except json.JSONDecodeError as error:
+        raise EndpointError(f"{endpoint} does not answer in JSON", "check --endpoint") from error
+
+
+def message(error: Any) -> str:
+    """The server's own words, on one line."""
+    body = error.body
+    text = body.get("message") if isinstance(body, Mapping) else None
+    return " ".join(str(text or error.message).split())[:500]
+
+
+def _advice(told: str) -> str | None:
+    """What to do where a server was started without something."""
+    if "tool-call-parser" in told:  # vLLM without tools
+        return "start it with `qwen serve --engine vllm`, which names the parser of the model"
+    if "reasoning_config" in told or "reasoning-config" in told:  # vLLM's thinking budgets
+        return "start it with --reasoning-parser, or turn thinking on or off instead"
+    return None

@@ -1,0 +1,78 @@
+"""What a server is asked, in OpenAI's words and in those that its kind has beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qwen_cli.engines.core.base import Capabilities, Message, Sampling
+from qwen_cli.engines.core.content import clip_of, is_sent_as_file
+from qwen_cli.engines.parsing.openai import wire_messages
+from qwen_cli.engines.remote.servers import ServerKind
+from qwen_cli.errors import EndpointError, UsageError
+
+_STANDARD = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "max_tokens")
+
+
+def settings(model: str, sampling: Sampling, kind: ServerKind) -> dict[str, Any]:
+    """Which model, how to choose tokens and when to stop."""
+    request: dict[str, Any] = {"model": model}
+    request |= {name: v for name in _STANDARD if (v := getattr(sampling, name)) is not None}
+    if sampling.stop:
+        request["stop"] = list(sampling.stop)
+    request["extra_body"] = {
+        field: v for name, field in kind.extras.items() if (v := getattr(sampling, name)) is not None
+    }
+    return request
+
+
+def chat(
+    messages: Sequence[Message], settings: Mapping[str, Any], kind: ServerKind, can: Capabilities
+) -> dict[str, Any]:
+    """A turn of a conversation. Raises `UsageError` without a message."""
+    if not messages:
+        raise UsageError("there is no message to answer", "say something first")
+    request = {"messages": wire_messages(messages, files=can.video_files), **settings}
+    if kind.videos and (frames := _frames(messages)):
+        request["extra_body"] |= kind.videos(frames)
+        if pixels := _pixels(messages):
+            # Qwen3-VL's processor takes all frames together, those before it each (transformers).
+            most = pixels * (frames if can.seeing.source_times else 1)
+            size = {"shortest_edge": min(most, pixels), "longest_edge": most}
+            request["extra_body"]["mm_processor_kwargs"] = {"videos_kwargs": {"size": size}}
+    return request
+
+
+def thinking(
+    request: dict[str, Any], wanted: bool | int | None, kind: ServerKind, endpoint: str
+) -> dict[str, Any]:
+    """`request` with thinking as it is `wanted`. Raises `EndpointError` where the server takes no budget."""
+    if wanted is None:
+        return request
+    extra: dict[str, Any] = request["extra_body"]
+    if kind.template_kwargs:
+        extra["chat_template_kwargs"] = {"enable_thinking": bool(wanted)}
+    if wanted is not True and wanted > 0:
+        if kind.budget is None:
+            raise EndpointError(
+                f"{kind.name} at {endpoint} takes no thinking budget", "turn thinking on or off instead"
+            )
+        extra |= kind.budget(wanted)
+    return request
+
+
+def _frames(messages: Sequence[Message]) -> int:
+    """The most frames that are to be seen of a video which is sent as a file; 0 without one."""
+    return max((len(clip_of(part).indices) for part in _files(messages)), default=0)
+
+
+def _pixels(messages: Sequence[Message]) -> int:
+    """The most pixels that are to be seen of a frame of one; 0 where that is the server's to choose."""
+    return max((part.get("pixels", 0) for part in _files(messages)), default=0)
+
+
+def _files(messages: Sequence[Message]) -> list[Mapping[str, Any]]:
+    """Videos that are sent as files."""
+    contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
+    parts = [part for content in contents for part in content if part.get("type") == "video"]
+    return [part for part in parts if is_sent_as_file(part)]

@@ -1,0 +1,95 @@
+"""Reading what OpenAI-compatible servers answer: their fields differ in name and place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qwen_cli.engines.core.base import Completion, Piece, StopReason, Stream, Usage
+
+
+def delta(choice: Any) -> tuple[str | None, str | None, list[dict[str, Any]]]:
+    """(thinking, text, tool call fragments) of one streamed choice."""
+    if not hasattr(choice, "delta"):
+        return None, choice.text, []
+    part = choice.delta
+    extra = part.model_extra or {}
+    # vLLM calls it `reasoning` since 2026; SGLang, llama.cpp and TensorRT-LLM `reasoning_content`.
+    thought = extra.get("reasoning") or extra.get("reasoning_content")
+    return thought, part.content, [call.model_dump() for call in part.tool_calls or ()]
+
+
+def logprobs(choice: Any) -> list[float]:
+    """Log probabilities of the generated tokens, in the chat form or the older completion form."""
+    found = choice.logprobs
+    if found is None:
+        return []
+    content = getattr(found, "content", None)
+    if content:
+        return [t["logprob"] if isinstance(t, dict) else t.logprob for t in content]
+    return [value for value in getattr(found, "token_logprobs", None) or () if value is not None]
+
+
+def samples(answer: Any, request: Mapping[str, Any], seconds: float) -> list[Completion]:
+    """All choices of one answer, which took so long."""
+    done = []
+    for choice in sorted(answer.choices, key=lambda choice: choice.index):
+        values = logprobs(choice)
+        if hasattr(choice, "message"):
+            extra = choice.message.model_extra or {}
+            thought = extra.get("reasoning") or extra.get("reasoning_content") or ""
+            text = choice.message.content or ""
+        else:
+            thought, text = "", choice.text
+        generated = len(values) or (answer.usage.completion_tokens if len(answer.choices) == 1 else 0)
+        spent = usage(answer.usage, generated, choice.finish_reason, request, 0.0, seconds, own=True)
+        done.append(Completion(text, thought, spent, sum(values) / len(values) if values else None))
+    return done
+
+
+def infilled(ask: Callable[[], Mapping[str, Any]]) -> Stream:
+    """The one answer of llama.cpp's `/infill`."""
+    answer = ask()
+    timings = answer.get("timings") or {}
+    if answer["content"]:
+        yield Piece(answer["content"])
+    yield Piece(
+        usage=Usage(
+            prompt_tokens=timings.get("cache_n", 0) + timings.get("prompt_n", 0),
+            cached_tokens=timings.get("cache_n", 0),
+            generated_tokens=answer.get("tokens_predicted", 0),
+            prefill_seconds=timings.get("prompt_ms", 0.0) / 1e3,
+            decode_seconds=timings.get("predicted_ms", 0.0) / 1e3,
+            stop_reason="length" if answer.get("stop_type") == "limit" else "stop",
+        )
+    )
+
+
+def usage(
+    reported: Any,
+    generated: int,
+    finish: str,
+    request: Mapping[str, Any],
+    prefill: float,
+    decode: float,
+    *,
+    own: bool = False,
+) -> Usage:
+    """`own`: `generated` is this sample's, and the report is about all of them."""
+    details = getattr(reported, "prompt_tokens_details", None)
+    if reported is not None and not own:
+        generated = reported.completion_tokens
+    reason: StopReason = "stop"
+    if finish == "tool_calls":
+        reason = "tool_calls"
+    elif finish == "length":
+        # Servers say "length" for both limits.
+        reason = "length" if generated >= (request.get("max_tokens") or float("inf")) else "context"
+    return Usage(
+        prompt_tokens=reported.prompt_tokens if reported else 0,
+        cached_tokens=(details.cached_tokens or 0) if details else 0,
+        generated_tokens=generated,
+        prefill_seconds=prefill,
+        decode_seconds=decode,
+        stop_reason=reason,
+    )

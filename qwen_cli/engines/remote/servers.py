@@ -1,0 +1,127 @@
+"""What the servers that speak OpenAI's protocol take beyond it.
+
+A server names itself in the `owned_by` of the models it lists. The field names are from the servers' own
+protocol definitions: vLLM `vllm/entrypoints/openai/chat_completion/protocol.py`, SGLang
+`sglang/srt/entrypoints/openai/protocol.py` and `docs/advanced_features/thinking_budget`, TensorRT-LLM
+`tensorrt_llm/serve/openai_protocol.py` (which refuses fields that it does not know), llama.cpp
+`tools/server/server-schema.cpp`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
+from qwen_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ServerKind:
+    """`extras` maps names of `Sampling` to request fields. `budget` gives the fields that limit thinking.
+
+    `tokenize` is the route that counts a text under the body field `text_field`, and `count_messages` the
+    one that counts messages; `None` where the server has no such route. `unlimited` says that a completion
+    without `max_tokens` runs to the end of the context (elsewhere it stops at 16 tokens). `videos` says that
+    it takes `video_url`, and gives the fields that have it look at so many frames.
+    """
+
+    name: str
+    extras: Mapping[str, str]
+    template_kwargs: bool = False
+    budget: Callable[[int], dict[str, Any]] | None = None
+    tokenize: str | None = None
+    text_field: str = "prompt"
+    count_messages: str | None = None
+    unlimited: bool = False
+    videos: Callable[[int], dict[str, Any]] | None = None
+
+
+_USUAL = {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"}
+
+OTHER = ServerKind("OpenAI-compatible server", {})
+KINDS = {
+    "vllm": ServerKind(
+        "vLLM",
+        _USUAL,
+        template_kwargs=True,
+        budget=lambda tokens: {"thinking_token_budget": tokens},
+        tokenize="/tokenize",
+        count_messages="/tokenize",
+        # Without it 32, whatever its length (`vllm/multimodal/media/video.py`).
+        videos=lambda frames: {"media_io_kwargs": {"video": {"num_frames": frames}}},
+    ),
+    "sglang": ServerKind(
+        "SGLang",
+        _USUAL,
+        template_kwargs=True,
+        budget=lambda tokens: {"custom_params": {"thinking_budget": tokens}},
+        tokenize="/tokenize",
+        videos=lambda frames: {},  # it takes 2 a second, at most 768 (`multimodal/processors/qwen_vl.py`)
+    ),
+    "tensorrt_llm": ServerKind(
+        "TensorRT-LLM",
+        _USUAL,
+        template_kwargs=True,
+        budget=lambda tokens: {"thinking_token_budget": tokens},
+        tokenize="/_internal/tokenize",
+    ),
+    "llamacpp": ServerKind(
+        "llama.cpp",
+        {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repeat_penalty"},
+        template_kwargs=True,
+        budget=lambda tokens: {
+            "thinking_budget_tokens": tokens,
+            "reasoning_budget_message": BUDGET_MESSAGE,
+        },
+        tokenize="/tokenize",
+        text_field="content",
+        count_messages="/v1/chat/completions/input_tokens",
+        unlimited=True,
+    ),
+    # `qwen serve` on another machine (`qwen_cli/serve/asked.py`).
+    "qwen": ServerKind(
+        "qwen serve",
+        _USUAL,
+        template_kwargs=True,
+        budget=lambda tokens: {"thinking_token_budget": tokens},
+        videos=lambda frames: {},
+    ),
+    # Ollama: its OpenAI route takes the standard fields alone and ignores the rest.
+    "library": ServerKind("Ollama", {}, unlimited=True),
+}
+
+
+def base_url(endpoint: str) -> str:
+    """The address that `/chat/completions` is appended to. Raises `UsageError`.
+
+    A missing scheme is http, a missing path is `/v1`; another path is taken as it is, because hosted
+    services have their own (`/compatible-mode/v1`, `/api/v1`).
+    """
+    text = endpoint.strip()
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        bad_port = parts.port == 0
+    except ValueError:
+        bad_port = True
+    if parts.scheme not in ("http", "https") or not parts.hostname or bad_port or " " in text:
+        raise UsageError(
+            f"{endpoint!r} is not the address of a server", "give one like http://localhost:8000/v1"
+        )
+    path = re.sub(r"/(chat/completions|completions|models)$", "", parts.path.rstrip("/"))
+    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
+
+
+def context_overflow(message: str, body: Any) -> tuple[int, int] | None:
+    """(needed, limit) in tokens where a refusal says that the prompt is too long, else `None`."""
+    if isinstance(body, Mapping) and "n_prompt_tokens" in body:  # llama.cpp
+        return int(body["n_prompt_tokens"]), int(body["n_ctx"])
+    if "context length" not in message and "max_num_tokens" not in message:
+        return None
+    # vLLM: "maximum context length is 4096 tokens. However, you requested 5030 tokens" (also "you passed
+    # 5030 input tokens"); SGLang: "The input (5030 tokens) is longer than the model's context length (4096".
+    numbers = [int(n) for n in re.findall(r"\d+", message) if len(n) >= 3]
+    return (max(numbers), min(numbers)) if len(numbers) >= 2 else (0, 0)

@@ -1,0 +1,1 @@
+"""transformers, on processors and GPUs."""

@@ -1,0 +1,275 @@
+"""The KV cache of the last request: what the next one has in common with it is not computed again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.engines.transformers.device_map import main_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from qwen_cli.engines.transformers.vision import Scene
+
+# Prompt tokens computed at once. Ctrl-C waits for one of these; larger ones are no quicker on a CPU.
+CHUNK_CPU, CHUNK_GPU = 512, 2048
+
+_CACHE_NAMES: dict[type, str] = {}
+
+
+class PrefixCache:
+    """Token ids and the keys and values computed for them. `ids` always says what the cache holds."""
+
+    def __init__(self, model: Any, *, compiled: bool = False) -> None:
+        from qwen_cli.engines.transformers import static_cache as graphs  # torch is here with the model
+        from qwen_cli.engines.transformers.kv_layer import GrowingLayer
+
+        if compiled:
+            graphs.check(model)
+        self._model = model
+        self._one: Callable[..., Any] | None = graphs.call(model) if compiled else None
+        self._decoding = False
+        self._device = main_device(model)
+        self._chunk = CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU
+        self.ids: list[int] = []
+        self._cache: Any = None
+        self._cache = self._empty()
+        # Models that see give every token three positions, and text after a picture goes on elsewhere than
+        # at its number in the prompt.
+        self._sees = hasattr(model.config, "vision_config")
+        self._delta = 0
+        # Layers that keep a running state (linear attention, sliding windows) cannot go back.
+        self.croppable = compiled or all(isinstance(layer, GrowingLayer) for layer in self._cache.layers)
+
+    def prefill(self, prompt: Sequence[int], scene: Scene | None = None) -> tuple[torch.Tensor, int]:
+        """Compute `prompt`: its last logits (1 × vocabulary), and how many tokens were there already.
+
+        `scene` is what the prompt shows; `prompt` are its `keys` then.
+        """
+        common = _common(self.ids, prompt[:-1])  # the last token is computed for its logits
+        if common < len(self.ids):
+            self.crop(common)
+        cached = len(self.ids)
+        self._delta = scene.delta if scene else 0
+        self._experts(decoding=False)
+        for start in range(cached, len(prompt), self._chunk):
+            logits = self.step(prompt[start : start + self._chunk], scene)
+        self._experts(decoding=True)
+        return logits, cached
+
+    def step(self, tokens: Sequence[int], scene: Scene | None = None, *, rows: int = 1) -> torch.Tensor:
+        """Compute `tokens`, which follow what is cached: the logits of the last `rows` of them
+        (rows × vocabulary, float32)."""
+        import torch
+
+        start = len(self.ids)
+        if self._one:
+            from qwen_cli.engines.transformers.static_cache import widen
+
+            widen(self._cache, start + len(tokens))
+        try:
+            if scene:
+                logits = _see(self._model, scene.inputs(start, start + len(tokens)), self._cache)
+            else:
+                at = start + self._delta if self._sees else None
+                one = self._one if len(tokens) == 1 else None
+                logits = _forward(self._model, torch.tensor([tokens]), self._cache, at, rows, one)[0]
+        except BaseException:  # Ctrl-C may come between two layers
+            self.crop(start)
+            raise
+        self.ids += tokens
+        return logits
+
+    def branch(self, rows: int) -> Branch:
+        """A copy of the cache for `rows` samples that go on from here together."""
+        import torch
+
+        with torch.inference_mode():
+            if self._one:
+                from qwen_cli.engines.transformers.static_cache import growing
+
+                cache = growing(self._cache, self._model.config, len(self.ids))
+            else:
+                cache = copy.deepcopy(self._cache)
+            cache.batch_repeat_interleave(rows)
+        return Branch(self._model, cache, len(self.ids) + self._delta if self._sees else None)
+
+    def save(self, path: Path, owner: str) -> bool:
+        """Write ids, keys and values to a safetensors file that belongs to `owner`. False if it cannot."""
+        from safetensors.torch import save_file
+
+        if not self.ids or not self.croppable:
+            return False
+        import torch
+
+        tensors = {"ids": torch.tensor(self.ids)}
+        for i, layer in enumerate(self._cache.layers):
+            # Cloned: the tensors are windows into larger buffers, which safetensors refuses.
+            keys, values = layer.keys[..., : len(self.ids), :], layer.values[..., : len(self.ids), :]
+            tensors[f"{i}.keys"], tensors[f"{i}.values"] = keys.clone(), values.clone()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_name(path.name + ".part")
+        save_file(tensors, half, {"owner": owner})
+        half.replace(path)
+        return True
+
+    def load(self, path: Path, owner: str, limit: int) -> bool:
+        """Take the cache from `path` if it belongs to `owner` and is shorter than `limit` tokens."""
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        if not self.croppable:
+            return False
+        try:
+            with safe_open(path, "pt") as file, torch.inference_mode():
+                if (file.metadata() or {}).get("owner") != owner:
+                    return False
+                ids = file.get_tensor("ids").tolist()
+                if not 0 < len(ids) < limit:
+                    return False
+                cache = self._empty(len(ids))
+                for i, device in enumerate(_layer_devices(self._model, len(cache.layers))):
+                    keys, values = file.get_tensor(f"{i}.keys"), file.get_tensor(f"{i}.values")
+                    cache.update(keys.to(device), values.to(device), i)
+        except (OSError, SafetensorError, RuntimeError, ValueError):
+            if self._one:  # the cache that was begun on is the one there is
+                self.clear()
+            return False
+        self.ids, self._cache = ids, cache
+        return True
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.ids = []
+        self._cache = self._empty()
+
+    def _empty(self, tokens: int = 0) -> Any:
+        from qwen_cli.engines.transformers import kv_layer
+        from qwen_cli.engines.transformers import static_cache as compiled
+
+        if not self._one:
+            return kv_layer.new_cache(self._model.config)
+        if self._cache is None:
+            return compiled.static_cache(self._model.config, tokens)
+        self.ids = []
+        return compiled.emptied(self._cache, tokens)
+
+    def crop(self, length: int) -> None:
+        """Keep the first `length` tokens, in every layer, or nothing where layers cannot go back."""
+        if not self.croppable or length == 0:
+            self.clear()
+            return
+        import torch
+
+        with torch.inference_mode():  # where the layers were made
+            for layer in self._cache.layers:
+                if (excess := int(layer.get_seq_length()) - length) > 0:
+                    layer.crop(-excess)
+        del self.ids[length:]
+
+    def _experts(self, *, decoding: bool) -> None:
+        """Mixtures of experts on accelerators: `generate` computes them another way for one token than for
+        many, as this does. CPUs have one best way."""
+        if self._device.type == "cpu" or decoding == self._decoding:
+            return
+        with suppress(AttributeError, ValueError):  # releases and models without the choice
+            old, new = ("grouped_mm", "batched_mm") if decoding else ("batched_mm", "grouped_mm")
+            chosen = self._model.get_experts_implementation()
+            if old in chosen.values():
+                self._model.set_experts_implementation({k: new if v == old else v for k, v in chosen.items()})
+        self._decoding = decoding
+
+
+class Branch:
+    """The cache of several samples of one prompt. `at` is the position of the next token, where the model
+    does not know by itself."""
+
+    def __init__(self, model: Any, cache: Any, at: int | None) -> None:
+        self._model, self._cache, self._at = model, cache, at
+
+    def step(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Compute one token for each row; the logits after them (rows × vocabulary, float32)."""
+        import torch
+
+        logits = _forward(self._model, torch.tensor(tokens)[:, None], self._cache, self._at)[:, -1]
+        self._at = None if self._at is None else self._at + 1
+        return logits
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        import torch
+
+        with torch.inference_mode():
+            self._cache.batch_select_indices(torch.tensor(rows))
+
+
+def _forward(
+    model: Any,
+    tokens: torch.Tensor,
+    cache: Any,
+    at: int | None = None,
+    keep: int = 1,
+    call: Callable[..., Any] | None = None,
+) -> torch.Tensor:
+    """Compute `tokens` (rows × tokens): the logits of the last `keep` of each row (rows × keep × vocabulary).
+    `at` is the position of the first, where the model must be told; `call` computes in the model's place."""
+    import torch
+
+    from qwen_cli.engines.transformers import cpu_decode
+
+    given: dict[str, Any] = {}
+    if at is not None:
+        positions = torch.arange(at, at + tokens.shape[1], device=main_device(model))
+        given["position_ids"] = positions.expand(3, *tokens.shape)
+    with torch.inference_mode():
+        given |= {_cache_name(model): cache, "use_cache": True, "logits_to_keep": keep}
+        tokens = tokens.to(main_device(model))
+        with cpu_decode.products(model, tokens):
+            output = (call or model)(input_ids=tokens, **given)
+        # A copy in float32, as `generate` makes one: the choice of the token may write into it.
+        return output.logits[:, -keep:].to(copy=True, dtype=torch.float32)
+
+
+def _see(model: Any, inputs: Mapping[str, Any], cache: Any) -> torch.Tensor:
+    """Compute a part of a prompt whose pictures are embedded already."""
+    import torch
+
+    with torch.inference_mode():
+        language = model.model.language_model
+        states = language(**inputs, **{_cache_name(language): cache}, use_cache=True)[0]
+        return model.lm_head(states[:, -1]).to(copy=True, dtype=torch.float32)
+
+
+def _cache_name(model: Any) -> str:
+    """What this release of the library calls the cache: from 5.24 on `cache`, with a warning for the old."""
+    import inspect
+
+    kind = type(model)
+    if kind not in _CACHE_NAMES:
+        names = inspect.signature(kind.forward).parameters
+        _CACHE_NAMES[kind] = "cache" if "cache" in names else "past_key_values"
+    return _CACHE_NAMES[kind]
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common beginning."""
+    length = min(len(a), len(b))
+    if a[:length] == b[:length]:
+        return length
+    return next(i for i in range(length) if a[i] != b[i])
+
+
+def _layer_devices(model: Any, layers: int) -> list[Any]:
+    """Where each layer computes, with the model on one device or spread over several: what is kept in memory
+    or on the disk is moved to the main one."""
+    places = getattr(model, "hf_device_map", None) or {}
+    found: list[Any] = [main_device(model)] * layers
+    for name, device in places.items():
+        number = name.rpartition("layers.")[2]
+        if device not in ("cpu", "disk") and number.isdigit() and int(number) < layers:
+            found[int(number)] = device
+    return found

@@ -1,0 +1,100 @@
+"""Messages as a chat template takes them, and what the prompt that it makes says about thinking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qwen_cli.engines.core.base import Message
+from qwen_cli.engines.core.content import Part
+from qwen_cli.engines.parsing.openai import chat_fields
+from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN
+from qwen_cli.engines.transformers.load import one_line
+from qwen_cli.engines.transformers.vision import without_placeholders
+from qwen_cli.errors import EngineError, UsageError
+
+
+def visual_parts(messages: Sequence[Message]) -> list[Part]:
+    """The pictures and videos of all messages, in their order."""
+    contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
+    return [part for content in contents for part in content if part.get("type") != "text"]
+
+
+def turns(messages: Sequence[Message], *, sees: bool) -> list[dict[str, Any]]:
+    """`messages` as templates want them: text as one string, arguments of tool calls as objects. A model that
+    `sees` gets the places of pictures and videos between the text."""
+    turns = chat_fields(messages)
+    for turn in turns:
+        content = turn.get("content")
+        if isinstance(content, list):
+            plain = all(part.get("type") == "text" for part in content)
+            content = "".join(p["text"] for p in content) if plain else [_place(part) for part in content]
+        if sees and isinstance(content, str):
+            content = without_placeholders(content)
+        turn["content"] = content or ""
+        if calls := turn.get("tool_calls"):
+            turn["tool_calls"] = [_with_object(call) for call in calls]
+    return turns
+
+
+def rendered(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    tools: Sequence[Mapping[str, Any]] | None,
+    *,
+    label: str,
+    sees: bool,
+    **variables: Any,
+) -> str:
+    """`messages` as the tokenizer's template writes them, up to where the answer begins.
+
+    Raises `UsageError` without a message, `EngineError` where `label` has no template or it refuses.
+    """
+    if not messages:
+        raise UsageError("there is no message to answer", "Say something first")
+    if not tokenizer.chat_template:
+        raise EngineError(f"{label} has no chat template", "It is a base model: use it to complete text")
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                turns(messages, sees=sees),
+                tools=list(tools) if tools else None,
+                add_generation_prompt=True,
+                tokenize=False,
+                **variables,
+            )
+        )
+    except Exception as error:
+        # Beside these there is jinja2's own tree: `raise_exception` of a template, undefined names.
+        jinja = type(error).__module__.startswith("jinja2")
+        if jinja or isinstance(error, (ValueError, TypeError, KeyError)):
+            raise EngineError(f"the chat template refused: {one_line(error)}") from error
+        raise
+
+
+def _with_object(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = dict(call.get("function", call))
+    if isinstance(function.get("arguments"), str):
+        try:
+            function["arguments"] = json.loads(function["arguments"] or "{}")
+        except ValueError:
+            function["arguments"] = {"invalid_json": function["arguments"]}
+    return {"type": "function", **({"id": call["id"]} if "id" in call else {}), "function": function}
+
+
+def opened(prompt: str) -> bool:
+    """Whether the template has begun the thinking itself."""
+    return prompt.rstrip().endswith(OPEN)
+
+
+def thinking_is_off(prompt: str) -> bool:
+    """Qwen3's template writes an empty block where thinking is switched off."""
+    return prompt.rstrip().endswith(CLOSE)
+
+
+def _place(part: Part) -> dict[str, Any]:
+    """What the template needs of a part: which kind stands here."""
+    if part["type"] == "text":
+        return {"type": "text", "text": without_placeholders(part["text"])}
+    return {"type": "video" if part["type"] == "video" else "image"}

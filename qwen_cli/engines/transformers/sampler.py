@@ -1,0 +1,190 @@
+"""The next token from the model's scores, with the semantics and order of transformers' logits processors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qwen_cli.engines.core.base import Piece, TokenLogprob
+
+if TYPE_CHECKING:
+    import torch
+
+    from qwen_cli.engines.transformers.detokenizer import TokenTable
+
+
+class TokenChoice:
+    """Chooses tokens for `rows` samples of one prompt that are decoded together.
+
+    `prompt` counts for the repetition penalty, as in transformers; presence and frequency penalties look at
+    what was generated alone, as in the OpenAI API and vLLM.
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompt: Sequence[int],
+        *,
+        device: Any,
+        rows: int = 1,
+        grammar: Grammar | None = None,
+    ) -> None:
+        import torch  # 3 s: loaded with the model
+        from transformers.generation.logits_process import (
+            MinPLogitsWarper,
+            RepetitionPenaltyLogitsProcessor,
+            TemperatureLogitsWarper,
+            TopPLogitsWarper,
+        )
+
+        self.grammar = grammar
+        self.logprobs = sampling.logprobs
+        self._greedy = sampling.temperature == 0 or sampling.top_k == 1
+        self._top_k = sampling.top_k or 0
+        self._presence = sampling.presence_penalty or 0.0
+        self._frequency = sampling.frequency_penalty or 0.0
+        self._seen = torch.tensor([prompt] * rows, dtype=torch.long, device=device)
+        self._generated = len(prompt)  # where it begins in `_seen`
+        self._length = len(prompt)
+        penalty = sampling.repetition_penalty or 1.0
+        self._repetition = RepetitionPenaltyLogitsProcessor(float(penalty)) if penalty != 1.0 else None
+        self._warpers: list[Any] = []
+        if sampling.temperature not in (None, 0, 1):
+            self._warpers.append(TemperatureLogitsWarper(float(sampling.temperature or 1.0)))
+        self._cuts: list[Any] = []
+        if sampling.top_p is not None and sampling.top_p < 1:
+            self._cuts.append(TopPLogitsWarper(float(sampling.top_p)))
+        if sampling.min_p:
+            self._cuts.append(MinPLogitsWarper(float(sampling.min_p)))
+        self._random = torch.Generator(device=device)
+        if sampling.seed is None:
+            self._random.seed()
+        else:
+            self._random.manual_seed(sampling.seed)
+
+    @property
+    def _remembers(self) -> bool:
+        return bool(self._repetition or self._presence or self._frequency)
+
+    def choose(self, logits: torch.Tensor, *, constrained: bool = True) -> torch.Tensor:
+        """One token for each row of `logits` (rows × vocabulary, float32, not needed afterwards): (rows,).
+
+        The grammar, if there is one, holds where `constrained`.
+        """
+        import torch
+
+        if self._repetition:
+            logits = self._repetition(self._seen[:, : self._length], logits)
+        if self._presence or self._frequency:
+            counts = torch.zeros_like(logits)
+            said = self._seen[:, self._generated : self._length]
+            counts.scatter_add_(1, said, torch.ones_like(said, dtype=logits.dtype))
+            logits = logits - self._presence * (counts > 0) - self._frequency * counts
+        if self.grammar and constrained:
+            self.grammar.mask(logits)
+        if self._greedy:
+            return logits.argmax(-1)
+        for warper in self._warpers:
+            logits = warper(None, logits)
+        tokens = None
+        if 0 < self._top_k < logits.shape[-1]:
+            # What follows sees the candidates alone: the same distribution for a fraction of the work.
+            logits, tokens = torch.topk(logits, self._top_k)
+        for cut in self._cuts:
+            logits = cut(None, logits)
+        drawn = torch.multinomial(logits.softmax(-1), 1, generator=self._random)
+        return (drawn if tokens is None else tokens.gather(1, drawn)).squeeze(1)
+
+    def remember(self, tokens: Sequence[int]) -> None:
+        """`tokens` (one for each row) come next, chosen or forced."""
+        import torch
+
+        if not self._remembers:
+            return
+        if self._length == self._seen.shape[1]:
+            room = self._seen.new_zeros(self._seen.shape[0], max(64, self._length))
+            self._seen = torch.cat([self._seen, room], dim=1)
+        self._seen[:, self._length] = torch.tensor(tokens, device=self._seen.device)
+        self._length += 1
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        self._seen = self._seen[list(rows)]
+
+
+class Grammar:
+    """What a JSON schema allows next. `tokenizer_info` is xgrammar's view of the vocabulary."""
+
+    def __init__(self, schema: Mapping[str, Any], tokenizer_info: Any) -> None:
+        import json
+
+        import xgrammar  # 0.5 s, only with a schema
+
+        compiler = xgrammar.GrammarCompiler(tokenizer_info)
+        try:
+            # One way to write white space: small models otherwise fill the context with line breaks.
+            compiled = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+        except (RuntimeError, ValueError, TypeError) as error:
+            line = str(error).strip().splitlines()[-1]
+            raise UsageError(
+                f"the JSON schema cannot be used: {line}", "Check it against json-schema.org"
+            ) from error
+        self._matcher = xgrammar.GrammarMatcher(compiled)
+        self._allowed = xgrammar.allocate_token_bitmask(1, tokenizer_info.vocab_size)
+
+    def mask(self, logits: torch.Tensor) -> None:
+        """Set what is not allowed to minus infinity, in place. `logits` has one row."""
+        import xgrammar
+
+        if self._matcher.is_terminated() or not self._matcher.fill_next_token_bitmask(self._allowed):
+            return
+        xgrammar.apply_token_bitmask_inplace(logits, self._allowed.to(logits.device))
+
+    def accept(self, token: int) -> None:
+        """`token` was chosen."""
+        if not self._matcher.is_terminated():
+            self._matcher.accept_token(token)
+
+
+def grammar_vocabulary(tokenizer: Any, size: int, ends: Collection[int]) -> Any:
+    """xgrammar's view of the vocabulary, of `size` rows in the model."""
+    import xgrammar  # 0.5 s, only with a schema
+
+    return xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=size, stop_token_ids=sorted(ends))
+
+
+def likely(scores: torch.Tensor, token: int, others: int, table: TokenTable) -> TokenLogprob:
+    """`token` among the model's `scores` (vocabulary, float32; nothing has been done to them), and the
+    likeliest `others`."""
+    logprobs = scores.log_softmax(-1)
+    values, tokens = logprobs.topk(others) if others else (logprobs[:0], logprobs[:0])
+    beside = zip(tokens.tolist(), values.tolist(), strict=True)
+    return replace(
+        _of(token, float(logprobs[token]), table),
+        others=tuple(_of(int(other), value, table) for other, value in beside),
+    )
+
+
+def told(pieces: list[Piece], known: list[TokenLogprob]) -> Sequence[Piece]:
+    """`pieces`, the first of their texts with what is `known` and was not told yet."""
+    for index, piece in enumerate(pieces):
+        if piece.text:
+            pieces[index] = replace(piece, logprobs=tuple(known))
+            known.clear()
+            break
+    return pieces
+
+
+def _of(token: int, logprob: float, table: TokenTable) -> TokenLogprob:
+    raw = table[token] or table.name(token).encode()
+    return TokenLogprob(raw.decode(errors="replace"), tuple(raw), logprob)

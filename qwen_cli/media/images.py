@@ -1,0 +1,239 @@
+"""Picture files as models want them: upright, RGB, whole. Anything less is refused rather than guessed at."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from qwen_cli.errors import UsageError
+from qwen_cli.media import file_types, io, limits
+from qwen_cli.media.smart_resize import MAX_RATIO
+from qwen_cli.sanitize import clean_name
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+LARGEST = 178_956_970
+"""Pixels of one picture: where Pillow itself refuses (twice its `MAX_IMAGE_PIXELS`). 537 MB as RGB."""
+
+# Those that a signature tells apart. Not EPS: Pillow gives that to Ghostscript, which runs what is in it.
+_FORMATS = tuple("PNG JPEG GIF WEBP AVIF BMP TIFF PPM ICO ICNS JPEG2000 QOI PSD".split())  # noqa: SIM905
+_ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
+
+# Frames that claim 10 ms or less are shown for 100 ms by browsers (Chromium's and WebKit's image decoders):
+# what wrote them meant "as fast as usual".
+_HASTY, _USUAL = 0.010, 0.100  # seconds
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs to the terminal what it then raises
+
+_BITS, _SUBFILE, _ORIENTATION = 258, 254, 274  # TIFF 6.0: BitsPerSample, NewSubfileType, Orientation
+
+
+def load(path: Path) -> Image:
+    """The picture in a file, as `decode` gives it. Raises `UsageError`, also for a file that is not there."""
+    return decode(io.read(path), str(path))
+
+
+def decode(data: bytes, name: str) -> Image:
+    """The picture in `data`, upright and RGB, transparency over white; of an animation the first frame.
+
+    Raises `UsageError` with `name` for what is empty, not a picture, cut off, above 179 million pixels or
+    more than 200 times as long as wide.
+    """
+    with _opened(BytesIO(data), name) as image:
+        return _plain(image, _white(image))
+
+
+def pages(data: bytes, name: str) -> list[Image]:
+    """As `decode`, but of a TIFF every page, as scanners and fax machines write them. Raises `UsageError`."""
+    with _opened(BytesIO(data), name) as image:
+        if image.format != "TIFF":
+            return [_plain(image, _white(image))]
+        found: list[Image] = []
+        sizes: list[tuple[int, int]] = []
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            if number and int(_tag(image, _SUBFILE)) & 1:
+                continue  # a smaller copy of the page before
+            _judge(image.size, clean_name(name))
+            sizes.append(image.size)
+            limits.for_pages(sizes, clean_name(name), "split it into smaller files")
+            image.load()
+            found.append(_plain(image.copy(), _white(image)))
+        return found
+
+
+def frames(data: bytes, name: str) -> tuple[list[Image], list[float]] | None:
+    """The frames of an animated GIF, WebP, PNG or AVIF and when each begins, in seconds; None for a still.
+
+    Frames are made smaller where they would not all fit (`room.for_frames`). Raises `UsageError` as `decode`
+    does, and for more frames than fit.
+    """
+    with _opened(BytesIO(data), name) as image:
+        # A PNG may begin with a picture for programs that do not animate: it is not part of the film.
+        first = 1 if getattr(image, "default_image", False) else 0
+        count = getattr(image, "n_frames", 1)
+        if image.format not in _ANIMATED or count - first < 2:
+            return None
+        most = limits.for_frames(count - first, repeat(image.size, count - first), clean_name(name))
+        shown: list[Image] = []
+        times: list[float] = []
+        now = 0.0
+        for number in range(first, count):
+            image.seek(number)
+            image.load()
+            shown.append(limits.shrunk(_plain(image.copy()), most))
+            times.append(now)
+            seconds = float(image.info.get("duration") or 0) / 1000
+            now += seconds if seconds > _HASTY else _USUAL
+        return shown, times
+
+
+def size(path: Path) -> tuple[int, int]:
+    """(width, height) of a picture file as stored, from its header alone. Raises `UsageError`."""
+    with io.opened(path) as source, _opened(source, str(path)) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(source: BinaryIO, name: str) -> Iterator[ImageFile]:
+    """A picture whose header has been judged; what fails while its pixels are read becomes `UsageError`."""
+    from PIL import Image, UnidentifiedImageError
+
+    shown = clean_name(name)
+    head = source.read(file_types.HEAD)
+    source.seek(0)
+    if not head:
+        raise UsageError(f"{shown} is empty (0 bytes)", "give another file")
+    formats = (*_FORMATS, _heif(shown)) if file_types.is_heif(head) else _FORMATS
+    # Odd metadata, and from half of `LARGEST` on that it is large. Not `catch_warnings`: threads share that.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        with Image.open(source, formats=formats) as image:
+            _judge(image.size, shown)
+            yield image
+    except UsageError:
+        raise
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))  # Pillow says nothing else of it
+        raise _too_large(int(pixels[0]) if pixels else LARGEST + 1, shown) from None
+    except UnidentifiedImageError:
+        raise UsageError(
+            f"{shown} is not a whole picture of a known format (it begins with {head[:8]!r})",
+            "give a PNG, JPEG, WebP, GIF, TIFF or AVIF",
+        ) from None
+    except MemoryError:
+        raise UsageError(f"{shown} does not fit in memory", "make the picture smaller") from None
+    except Exception as error:  # decoders raise all kinds: struct.error, SyntaxError, IndexError, …
+        raise UsageError(
+            f"{shown} is damaged or cut off ({' '.join(str(error).split()) or type(error).__name__})",
+            "get a whole copy of it",
+        ) from error
+
+
+def _judge(size: tuple[int, int], shown: str) -> None:
+    """Raises `UsageError` for a size that is not to be decoded."""
+    wide, high = size
+    if wide < 1 or high < 1:
+        raise UsageError(f"{shown} is damaged: it says that it is {wide} × {high}", "get a whole copy of it")
+    if wide * high > LARGEST:
+        raise _too_large(wide * high, shown)
+    if max(size) > MAX_RATIO * min(size):
+        raise UsageError(
+            f"{shown} is {wide:,} × {high:,}, more than {MAX_RATIO} times as long as wide", "cut it in parts"
+        )
+
+
+def _too_large(pixels: int, shown: str) -> UsageError:
+    return UsageError(f"{shown} has {pixels:,} pixels, more than {LARGEST:,}", "make the picture smaller")
+
+
+def _heif(shown: str) -> str:
+    """Teaches Pillow HEIC; the name of the format. Raises `UsageError` where that package is not there."""
+    try:
+        import pillow_heif  # an extra: its wheels hold an H.265 decoder, which has a licence of its own
+    except ImportError:
+        from qwen_cli import install_hint
+
+        raise UsageError(
+            f"{shown} is a HEIC picture, which needs a package more",
+            f"run `{install_hint.command('heif')}`",
+        ) from None
+    pillow_heif.register_heif_opener()
+    return "HEIF"
+
+
+def _plain(image: Image, white: int | None = None) -> Image:
+    """`image` upright and RGB over white, without metadata; `white` is the value of white in deep greys."""
+    from PIL import Image as images
+
+    image.load()
+    image = _upright(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        image = _eight_bits(image, white)
+    if image.has_transparency_data:
+        seen = images.new("RGB", image.size, "white")
+        layer = image.convert("RGBA")
+        seen.paste(layer, mask=layer)
+    else:
+        seen = image.convert("RGB")
+    seen.info = {}  # where it was taken is nobody's business, and a server may be asked about it
+    return seen
+
+
+def _upright(image: Image) -> Image:
+    """`image` turned as the camera was held.
+
+    `ImageOps.exif_transpose` also writes the metadata anew, and fails where a camera or an editor has put
+    nonsense there; the picture is well all the same.
+    """
+    from PIL.Image import Transpose
+
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # struct.error, SyntaxError, …
+        return image
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _white(image: Image) -> int | None:
+    """What white is in a TIFF of deep greys: some hold 12 bits in 16."""
+    bits = int(_tag(image, _BITS))
+    return (1 << bits) - 1 if image.mode.startswith("I;") and bits else None
+
+
+def _tag(image: Image, number: int) -> int:
+    """The (first) value of a TIFF's tag, 0 where there is none."""
+    value = getattr(image, "tag_v2", {}).get(number, 0)
+    return value[0] if isinstance(value, tuple) else value
+
+
+def _eight_bits(image: Image, white: int | None) -> Image:
+    """Greys of 16 or 32 bits and of floats, scaled to 8. Pillow's own conversion cuts them off at 255."""
+    low, high = 0.0, float(white or 65535)
+    if image.mode in ("I", "F"):
+        darkest, lightest = cast("tuple[float, float]", image.getextrema())
+        usual = (1.0, 255.0) if image.mode == "F" else (65535.0,)
+        fitting = (top for top in usual if darkest >= 0 and lightest <= top)
+        low, high = next(((0.0, top) for top in fitting), (darkest, lightest))
+    else:
+        image = image.convert("I")  # the operation below knows no other
+    scale = 255 / ((high - low) or 1)
+    return image.point(lambda value: value * scale + (0.5 - low * scale)).convert("L")

@@ -1,0 +1,1 @@
+"""The Qwen families: sizes, licences, sources, sampling."""

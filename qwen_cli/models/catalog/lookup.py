@@ -1,0 +1,87 @@
+"""Find a model by any of the names people give it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from qwen_cli.models.catalog.families import MODELS, Model
+
+__all__ = ["MODELS", "STARTER", "Model", "find", "related", "suggestions"]
+
+STARTER = "qwen2.5-coder:0.5b"
+"""What `starter` carries (`models.starter`)."""
+
+
+def find(name: str) -> Model | None:
+    """The model of an alias (`qwen3:8b`), hub id or hub name in any letter case. None if unknown."""
+    return _names().get(_plain(name))
+
+
+def related(repo: str) -> Model | None:
+    """The model that `repo` holds in another form: a quantisation, a community's GGUF, a fine-tune's folder.
+
+    `unsloth/Qwen3-8B-GGUF`, `Qwen/Qwen2.5-7B-Instruct-AWQ` → the model they were made from.
+    """
+    name = _plain(repo).rpartition("/")[2]
+    name = re.sub(r"^qwen[-_](?=qwen|qwq|codeqwen)", "", name)
+    name = re.sub(
+        r"(-(gguf|awq|gptq|int[48]|fp8|bf16|bnb|4bit|8bit|mlx|exl2|autoround|w\da\d+|unsloth))+$", "", name
+    )
+    return _names().get(name)
+
+
+def suggestions(name: str) -> list[str]:
+    """Up to five names close to `name`, best first; those of its family where it names one."""
+    import difflib  # only a wrong name needs it
+
+    wanted = _plain(name).rpartition("/")[2]
+    family = [m.name for m in MODELS if m.family == wanted.rstrip(":") and not m.base]
+    if family:
+        return family[:5]
+    wanted = re.sub(r"-(gguf|awq)$", "", wanted)
+    found: dict[str, None] = {}
+    for close in difflib.get_close_matches(wanted, list(_names()), n=12, cutoff=0.6):
+        found[_names()[close].name] = None
+    return list(found)[:5]
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "-").rstrip("/")
+
+
+@cache
+def _names() -> dict[str, Model]:
+    """Every accepted spelling, in lower case. Built on first use; a name given twice keeps the first."""
+    names: dict[str, Model] = {"starter": next(m for m in MODELS if m.name == STARTER)}
+    for model in MODELS:
+        repo = model.repo.lower()
+        for spelling in (model.name, repo, (model.gguf_repo or repo).lower(), repo.rpartition("/")[2]):
+            names.setdefault(spelling, model)
+    for model in MODELS:
+        for spelling in _spellings(model):
+            names.setdefault(spelling, model)
+    return names
+
+
+def _spellings(model: Model) -> list[str]:
+    """Shorter and longer ways to write a name, which must not hide another model's own name."""
+    family, _, tag = model.name.partition(":")
+    tags = [tag]
+    if not model.base:
+        if tag.endswith("-2507"):
+            tags += [tag.removesuffix("-2507"), tag.replace("-instruct", "")]
+        elif tag.endswith("-instruct"):
+            tags.append(tag.removesuffix("-instruct"))
+        elif not model.thinking:
+            tags += [f"{tag}-instruct", f"{tag}-chat"]
+    # Mixture-of-experts models are often called by their whole size alone.
+    tags += [re.sub(r"^([\d.]+b)-a[\d.]+b", r"\1", tag) for tag in tags]
+    families = [family]
+    if "-vl" in family:
+        families.append(family.replace("-vl", "vl"))
+    if family == "qwen3-coder-next":
+        tags.append("")
+        families.append("qwen3-coder:next")
+    spelled = [f"{f}{separator}{t}" for f in families for t in tags if t for separator in ":-"]
+    return spelled + [f for f in families if "" in tags]

@@ -1,0 +1,149 @@
+"""The config.json of every model in the catalog, so that a plan needs no network.
+
+Values of https://huggingface.co/Qwen/<repository>/raw/main/config.json, of the fields that say how large a
+model is. One row holds
+
+    hidden  layers  heads  KV heads  intermediate  vocabulary  tied
+
+where for mixtures `intermediate` is `expert width × experts / experts for a token + shared width`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from qwen_cli.models.catalog.families import Model
+
+_QWEN15 = """
+0.5b        1024  24  16  16   2816  151936  yes
+1.8b        2048  24  16  16   5504  151936  no
+4b          2560  40  20  20   6912  151936  no
+7b          4096  32  32  32  11008  151936  no
+14b         5120  40  40  40  13696  152064  no
+32b         5120  64  40   8  27392  152064  no
+72b         8192  80  64  64  24576  152064  no
+110b        8192  80  64   8  49152  152064  no
+moe-a2.7b   2048  24  16  16  1408x60/4+5632  151936  no
+"""
+_CODEQWEN15 = "7b  4096  32  32  4  13440  92416  no"
+_QWEN2 = """
+0.5b         896  24  14   2   4864  151936  yes
+1.5b        1536  28  12   2   8960  151936  yes
+7b          3584  28  28   4  18944  152064  no
+57b-a14b    3584  28  28   4  2560x64/8+20480  151936  no
+72b         8192  80  64   8  29568  152064  no
+"""
+_QWEN25 = """
+0.5b         896  24  14   2   4864  151936  yes
+1.5b        1536  28  12   2   8960  151936  yes
+3b          2048  36  16   2  11008  151936  yes
+7b          3584  28  28   4  18944  152064  no
+14b         5120  48  40   8  13824  152064  no
+32b         5120  64  40   8  27648  152064  no
+72b         8192  80  64   8  29568  152064  no
+"""
+_QWEN3 = """
+0.6b        1024  28  16   8   3072  151936  yes
+1.7b        2048  28  16   8   6144  151936  yes
+4b          2560  36  32   8   9728  151936  yes
+8b          4096  36  32   8  12288  151936  no
+14b         5120  40  40   8  17408  151936  no
+32b         5120  64  64   8  25600  151936  no
+30b-a3b     2048  48  32   4  768x128/8  151936  no
+235b-a22b   4096  94  64   4  1536x128/8  151936  no
+480b-a35b   6144  62  96   8  2560x160/8  151936  no
+"""
+_QWEN3_VL = """
+2b          2048  28  16   8   6144  151936  yes
+4b          2560  36  32   8   9728  151936  yes
+8b          4096  36  32   8  12288  151936  no
+32b         5120  64  64   8  25600  151936  no
+30b-a3b     2048  48  32   4  768x128/8  151936  no
+235b-a22b   4096  94  64   4  1536x128/8  151936  no
+"""
+_QWEN2_VL = """
+2b          1536  28  12   2   8960  151936  yes
+7b          3584  28  28   4  18944  152064  no
+72b         8192  80  64   8  29568  152064  no
+"""
+_NEXT = "80b-a3b  2048  48  16  2  512x512/10+512  151936  no"
+_TABLES = {
+    "qwen1.5": _QWEN15, "codeqwen1.5": _CODEQWEN15, "qwen2": _QWEN2, "qwen2.5": _QWEN25,
+    "qwen2.5-1m": _QWEN25, "qwen2.5-coder": _QWEN25, "qwen2.5-math": _QWEN25, "qwen2.5-math-rm": _QWEN25,
+    "qwen2.5-math-prm": _QWEN25, "qwq": _QWEN25, "qwen2-vl": _QWEN2_VL, "qwen2.5-vl": _QWEN25,
+    "qwen3": _QWEN3, "qwen3-coder": _QWEN3, "qwen3-vl": _QWEN3_VL, "qwen3-next": _NEXT,
+    "qwen3-coder-next": _NEXT,
+}  # fmt: skip
+
+_HYBRID = {
+    "head_dim": 256, "full_attention_interval": 4, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
+}  # fmt: skip
+# The two sizes of Qwen3-VL's vision transformer (SigLIP-2 Large and SO-400M).
+_LARGE = {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
+          "deepstack_visual_indexes": [5, 11, 17]}  # fmt: skip
+_SO400M = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16,
+           "deepstack_visual_indexes": [8, 16, 24]}  # fmt: skip
+_GATED = re.compile(r"(?P<width>\d+)x(?P<all>\d+)/(?P<used>\d+)(\+(?P<shared>\d+))?")
+
+
+def config(model: Model) -> dict[str, Any]:
+    """The config.json of `model`, as far as sizes go."""
+    size = _size(model)
+    hidden, layers, heads, kv_heads, inner, vocabulary, tied = _row(_TABLES[model.family], size)
+    text: dict[str, Any] = {
+        "vocab_size": int(vocabulary), "hidden_size": int(hidden), "num_hidden_layers": int(layers),
+        "num_attention_heads": int(heads), "num_key_value_heads": int(kv_heads),
+        "max_position_embeddings": model.context,
+    }  # fmt: skip
+    if mixture := _GATED.fullmatch(inner):
+        text |= {"moe_intermediate_size": int(mixture["width"]), "num_experts": int(mixture["all"]),
+                 "num_experts_per_tok": int(mixture["used"])}  # fmt: skip
+        if mixture["shared"]:
+            text["shared_expert_intermediate_size"] = int(mixture["shared"])
+    else:
+        text["intermediate_size"] = int(inner)
+    kind = _model_type(model, bool(mixture))
+    if kind.startswith("qwen3"):
+        text["head_dim"] = 128
+    if kind == "qwen3_next":
+        text |= _HYBRID
+    same = {"model_type": kind, "tie_word_embeddings": tied == "yes", "dtype": "bfloat16"}
+    if model.vision:
+        return {**same, "text_config": text, "vision_config": _vision(kind, size, int(hidden))}
+    reward = {"qwen2.5-math-rm": "Qwen2ForRewardModel", "qwen2.5-math-prm": "Qwen2ForProcessRewardModel"}
+    named = {"architectures": [reward[model.family]]} if model.family in reward else {}
+    return {**same, **text, **named}
+
+
+def _size(model: Model) -> str:
+    tag = model.name.partition(":")[2]
+    return re.sub(r"-(base|instruct|thinking|instruct-2507|thinking-2507)$", "", tag)
+
+
+def _row(table: str, size: str) -> list[str]:
+    return next(row.split()[1:] for row in table.strip().splitlines() if row.split()[0] == size)
+
+
+def _model_type(model: Model, mixture: bool) -> str:
+    if model.family in ("qwen3-next", "qwen3-coder-next"):
+        return "qwen3_next"
+    generation = {"1.5": "qwen2", "2": "qwen2", "2.5": "qwen2", "3": "qwen3"}[model.generation]
+    if model.family == "qwen2.5-vl":
+        generation = "qwen2_5"
+    return generation + ("_vl" if model.vision else "") + ("_moe" if mixture else "")
+
+
+def _vision(kind: str, size: str, hidden: int) -> dict[str, Any]:
+    if kind == "qwen2_vl":  # here hidden_size is the text model's
+        return {"depth": 32, "embed_dim": 1280, "num_heads": 16, "mlp_ratio": 4, "in_chans": 3,
+                "hidden_size": hidden, "patch_size": 14, "spatial_merge_size": 2,
+                "temporal_patch_size": 2}  # fmt: skip
+    common = {"out_hidden_size": hidden, "spatial_merge_size": 2, "temporal_patch_size": 2}
+    if kind == "qwen2_5_vl":
+        inner = 3420 if size in ("3b", "7b") else 3456
+        return {**common, "depth": 32, "hidden_size": 1280, "intermediate_size": inner, "num_heads": 16,
+                "in_chans": 3, "patch_size": 14}  # fmt: skip
+    eyes = _LARGE if size in ("2b", "4b") else _SO400M
+    return {**common, **eyes, "in_channels": 3, "patch_size": 16, "num_position_embeddings": 2304}

@@ -1,0 +1,261 @@
+"""The shape of a model, read from its GGUF header or its config.json, without loading it."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qwen_cli.errors import ModelError
+from qwen_cli.models.formats import config_fields, gguf_header
+from qwen_cli.models.formats import parameters as formats_parameters
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Layers, heads and sizes of a model. `None` where the files do not say.
+
+    `context` is in tokens and without rope scaling beyond what the files set. `attention_layers` are those
+    that keep a KV cache (fewer than `layers` in Qwen3-Next). `experts` and `active_experts` are 0 for dense
+    models. `quantization` is a GGUF file type ("Q4_K_M"), a method ("awq", "gptq", "fp8") or a dtype.
+    `sampling` has the names of `engines.protocol.Sampling`, from the GGUF's own metadata or
+    generation_config.json. `size` is the bytes of the weights.
+    """
+
+    model_type: str
+    layers: int
+    hidden: int
+    query_heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int | None = None
+    context: int | None = None
+    experts: int = 0
+    active_experts: int = 0
+    attention_layers: int = 0
+    parameters: int | None = None
+    quantization: str | None = None
+    size: int | None = None
+    name: str | None = None
+    licence: str | None = None
+    chat_template: str | None = field(default=None, repr=False)
+    rope_base: float | None = None
+    rope_scaling: dict[str, Any] | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    fim: bool = False
+    vision: bool = False
+
+    def kv_bytes_per_token(self, value_bytes: int = 2) -> int:
+        """Bytes that one token takes in the KV cache; `value_bytes` is 2 for f16 and bf16."""
+        return 2 * self.attention_layers * self.kv_heads * self.head_dim * value_bytes
+
+    @property
+    def kv_saving(self) -> float:
+        """How many times smaller the KV cache is than with one KV head per query head."""
+        return self.query_heads / self.kv_heads
+
+
+def read(path: Path) -> Architecture:
+    """The architecture of a `.gguf` file or of a folder with config.json.
+
+    Raises `ModelError` naming the file: not a model, truncated, not a Qwen architecture.
+    """
+    return _from_folder(path) if path.is_dir() else _from_gguf(gguf_header.read(path))
+
+
+def check_supported(model_type: str, where: Path) -> None:
+    """Raises `ModelError` unless `model_type` is a Qwen text or vision model.
+
+    Any `qwen…` type passes, so that generations newer than this program run where the engine knows them;
+    their audio, speech and omni relatives have no text interface here.
+    """
+    if model_type == "clip":
+        raise ModelError(f"{where} is a vision projector, not a model", "give the model's own .gguf file")
+    other = ("audio", "omni", "asr", "tts", "talker", "qwen2a", "qwen3a")
+    if not model_type.startswith("qwen") or any(word in model_type for word in other):
+        raise ModelError(
+            f"{where} has architecture {model_type!r}, which is not a Qwen text or vision model",
+            "run `qwen models list` for what is known",
+        )
+
+
+def _from_gguf(header: gguf_header.Header) -> Architecture:
+    check_supported(header.architecture, header.path)
+    meta = header.metadata
+    try:
+        layers, hidden = header.get("block_count"), header.get("embedding_length")
+        heads = header.get("attention.head_count")
+        kv_heads = header.get("attention.head_count_kv", heads)
+        interval = header.get("full_attention_interval", 1)
+        file_type = meta.get("general.file_type")
+        return Architecture(
+            model_type=header.architecture,
+            layers=layers,
+            hidden=hidden,
+            query_heads=heads,
+            kv_heads=kv_heads,
+            head_dim=header.get("attention.key_length") or hidden // heads,
+            vocabulary=header.arrays.get("tokenizer.ggml.tokens"),
+            context=header.get("context_length"),
+            experts=header.get("expert_count", 0),
+            active_experts=header.get("expert_used_count", 0),
+            attention_layers=layers // interval,
+            parameters=header.parameters,
+            quantization=gguf_header.FILE_TYPES.get(file_type) if file_type is not None else None,
+            size=header.size,
+            name=meta.get("general.name"),
+            licence=meta.get("general.license"),
+            chat_template=meta.get("tokenizer.chat_template"),
+            rope_base=header.get("rope.freq_base"),
+            rope_scaling=_gguf_rope(header),
+            sampling=_gguf_sampling(meta),
+            fim=header.fim,
+            vision="vl" in header.architecture,
+        )
+    except (TypeError, ZeroDivisionError):
+        raise ModelError(
+            f"{header.path} does not give its layers and heads", "it is not a complete language model"
+        ) from None
+
+
+def _gguf_rope(header: gguf_header.Header) -> dict[str, Any] | None:
+    kind = header.get("rope.scaling.type")
+    if kind in (None, "none"):
+        return None
+    return {
+        "rope_type": kind,
+        "factor": header.get("rope.scaling.factor"),
+        "original_max_position_embeddings": header.get("rope.scaling.original_context_length"),
+    }
+
+
+# `general.sampling.*` of newer llama.cpp conversions, and generation_config.json's names, as ours.
+_GGUF_SAMPLING = {"temp": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p",
+                  "penalty_repeat": "repetition_penalty"}  # fmt: skip
+_CONFIG_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty")
+
+
+def _gguf_sampling(meta: dict[str, Any]) -> dict[str, Any]:
+    found = {ours: meta.get(f"general.sampling.{theirs}") for theirs, ours in _GGUF_SAMPLING.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _from_folder(folder: Path) -> Architecture:
+    config = _json(folder / "config.json", required=True)
+    model_type = config.get("model_type", "")
+    check_supported(model_type, folder)
+    text = config_fields.text(config)
+    try:
+        heads, hidden, layers = (
+            text["num_attention_heads"],
+            text["hidden_size"],
+            text["num_hidden_layers"],
+        )
+        kinds = formats_parameters.layer_kinds({**text, "model_type": model_type})
+        full = sum(kind != "linear_attention" for kind in kinds)
+        generation = _json(folder / "generation_config.json")
+        tokens = _json(folder / "tokenizer_config.json")
+        parameters, size = _safetensors(folder)
+        quantized = text.get("quantization_config") or {}
+        rope = config_fields.rope(text)
+        experts = config_fields.experts(text)
+        template = folder / "chat_template.jinja"
+        return Architecture(
+            model_type=model_type,
+            layers=layers,
+            hidden=hidden,
+            query_heads=heads,
+            kv_heads=text.get("num_key_value_heads") or heads,
+            head_dim=text.get("head_dim") or hidden // heads,
+            vocabulary=text.get("vocab_size"),
+            context=text.get("max_position_embeddings"),
+            experts=experts,
+            active_experts=(text.get("num_experts_per_tok") or 0) if experts else 0,
+            attention_layers=full,
+            # Packed integers hide several weights in one value: the count would be wrong.
+            parameters=None if quantized else parameters,
+            quantization=quantized.get("quant_method") or config_fields.dtype(text),
+            size=size,
+            name=config.get("_name_or_path") or folder.name,
+            chat_template=template.read_text("utf-8") if template.is_file() else tokens.get("chat_template"),
+            rope_base=rope.get("rope_theta"),
+            rope_scaling=_stretching(rope),
+            sampling=_config_sampling(generation),
+            fim="fim_prefix" in json.dumps(tokens.get("added_tokens_decoder", {})) or _mentions_fim(folder),
+            vision="vl" in model_type,
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ModelError(
+            f"{folder / 'config.json'} does not give {error}", "it is not a complete language model"
+        ) from None
+
+
+def _stretching(rope: dict[str, Any]) -> dict[str, Any] | None:
+    if rope["rope_type"] == "default":
+        return None
+    return {name: value for name, value in rope.items() if name != "rope_theta"}
+
+
+def _config_sampling(generation: dict[str, Any]) -> dict[str, Any]:
+    if generation.get("do_sample") is False:
+        return {"temperature": 0.0}
+    return {name: generation[name] for name in _CONFIG_SAMPLING if generation.get(name) is not None}
+
+
+def _mentions_fim(folder: Path) -> bool:
+    """Newer tokenizer_config.json files leave the added tokens to tokenizer.json, which has them in front."""
+    try:
+        with (folder / "tokenizer.json").open("rb") as file:
+            return b"fim_prefix" in file.read(65_536)
+    except OSError:
+        return False
+
+
+def _json(path: Path, *, required: bool = False) -> dict[str, Any]:
+    try:
+        loaded = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if not required:
+            return {}
+        raise ModelError(f"{path.parent} has no config.json", "give a model folder or a .gguf file") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}", "fetch it again") from None
+    if not isinstance(loaded, dict):
+        raise ModelError(f"{path} is not a JSON object", "fetch it again")
+    return loaded
+
+
+def _safetensors(folder: Path) -> tuple[int | None, int | None]:
+    """Weights and bytes of all *.safetensors in `folder`, from their headers; `(None, None)` without any.
+
+    Raises `ModelError` where a file is missing or shorter than its header says.
+    """
+    index = _json(folder / "model.safetensors.index.json")
+    named = {folder / name for name in index.get("weight_map", {}).values()}
+    if missing := sorted(p.name for p in named if not p.is_file()):
+        raise ModelError(f"{folder} lacks {missing[0]}", "fetch the model again; it resumes")
+    files = sorted(named or folder.glob("*.safetensors"))
+    if not files:
+        return None, None
+    parameters = size = 0
+    for file in files:
+        bytes_here = file.stat().st_size
+        try:
+            with file.open("rb") as handle:
+                length = struct.unpack("<Q", handle.read(8))[0]
+                # The format's own limit (safetensors: MAX_HEADER_SIZE) keeps a corrupt length harmless.
+                tensors = json.loads(handle.read(min(length, 100_000_000)))
+            entries = [entry for name, entry in tensors.items() if name != "__metadata__"]
+            end = 8 + length + max((entry["data_offsets"][1] for entry in entries), default=0)
+            parameters += sum(math.prod(entry["shape"]) for entry in entries)
+        except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+            raise ModelError(f"{file} is truncated or not safetensors", "fetch it again") from None
+        if end != bytes_here:
+            raise ModelError(
+                f"{file} is truncated: {bytes_here:,} bytes, its header says {end:,}", "fetch it again"
+            )
+        size += bytes_here
+    return parameters, size

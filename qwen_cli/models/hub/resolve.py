@@ -1,0 +1,303 @@
+"""From what a person writes after --model to weights on this machine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from qwen_cli.errors import ModelError, UsageError
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.hub import starter, store
+
+if TYPE_CHECKING:
+    from qwen_cli.models.hub.sources import Listing, RemoteFile, Source
+
+Format: TypeAlias = Literal["gguf", "safetensors"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that are here. `path` is the .gguf file (the first of a split model) or the model's folder.
+
+    `label` is what to call them and resolves to them again; `model` is None where the catalog has no such
+    model; `mmproj` is the vision projector that goes with a GGUF file.
+    """
+
+    label: str
+    path: Path
+    format: Format
+    model: lookup.Model | None
+    mmproj: Path | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights and the projector."""
+        if self.format == "safetensors":
+            return sum(file.stat().st_size for file in self.path.glob("*.safetensors"))
+        from qwen_cli.models.formats import gguf_header
+
+        files = (*gguf_header.shards(self.path), *((self.mmproj,) if self.mmproj else ()))
+        return sum(file.stat().st_size for file in files)
+
+    @property
+    def quant(self) -> str | None:
+        """The file type that a GGUF file's name gives; None for safetensors."""
+        return store.quant_of(self.path.name) if self.format == "gguf" else None
+
+
+def resolve(
+    reference: str,
+    *,
+    prefer: Format = "gguf",
+    strict: bool = False,
+    quant: str | None = None,
+    pickle: bool = False,
+    download: bool = True,
+    source: Source | None = None,
+    progress: store.Progress | None = None,
+) -> Weights:
+    """The weights that `reference` (alias, hub id, folder, .gguf file) names, fetched if they are not here.
+
+    What is here already is taken before anything is fetched, in the form `prefer` if there is a choice; with
+    `strict` only that form will do. `quant` is a GGUF file type ("Q8_0"). Nothing asks the network when the
+    weights are here. A folder with pickles instead of safetensors will do with `pickle` alone. Raises
+    `ModelError`, `DownloadError`.
+    """
+    reference = reference.strip()
+    if not reference:
+        raise UsageError("the model's name is empty", "give one, or leave --model out")
+    if path := _as_path(reference):
+        return _from_path(path, prefer if strict else None, quant, pickle)
+    if "/" in reference and ":" in reference:  # the hub's own way to name a quantisation: org/name:Q8_0
+        reference, _, quant = reference.partition(":")
+    model = lookup.find(reference)
+    repo = reference if "/" in reference else None
+    if not model and not repo:
+        raise _unknown(reference)
+    forms = _forms(model, repo, prefer, strict)
+    if not forms:
+        raise _no_such_form(reference, model, prefer)
+    for form, name in forms:
+        if here := find_local(model or lookup.related(name), form, name, quant):
+            return here
+    if reference.lower() == "starter":
+        _refuse_other_forms(prefer if strict else "gguf", quant)
+    if not download:
+        raise ModelError(f"{reference} is not on this machine", f"run `qwen models pull {reference}`")
+    if reference.lower() == "starter":
+        return _starter(starter.fetch(progress))
+    form, name = forms[0]
+    return _fetch(model or lookup.related(name), name, form, quant, source, progress)
+
+
+def local() -> list[Weights]:
+    """All weights on this machine: the starter, this program's own folder, and the hub cache."""
+    found: list[Weights] = []
+    if file := starter.is_present():
+        found.append(_starter(file))
+    own = starter.data_folder() / "models"
+    for folder in sorted(own.iterdir()) if own.is_dir() else ():
+        if folder == starter.safetensors_path() and store.has_safetensors(folder):
+            found.append(Weights("starter", folder, "safetensors", lookup.find("starter")))
+        elif folder.name != "starter" and store.has_safetensors(folder):
+            found.append(Weights(str(folder), folder, "safetensors", lookup.related(folder.name)))
+    for repo in store.repositories():
+        found += _in_cache(repo)
+    return found
+
+
+def _in_cache(repo: str) -> list[Weights]:
+    folder = store.snapshot(repo)
+    if folder is None:
+        return []
+    model = lookup.find(repo) or lookup.related(repo)
+    if store.has_safetensors(folder):
+        return (
+            [Weights(_label(model, repo), folder, "safetensors", model)] if model or _is_qwen(folder) else []
+        )
+    found = []
+    for quant, path in store.local_ggufs(folder).items():
+        if model or _is_qwen(path):
+            found.append(Weights(_label(model, repo, quant), path, "gguf", model, store.local_mmproj(path)))
+    return found
+
+
+def _is_qwen(path: Path) -> bool:
+    """Whether weights whose name says nothing are a Qwen model: a fine-tune, and not another tool's Llama."""
+    from qwen_cli.models.formats import architecture
+
+    try:
+        architecture.read(path)
+    except ModelError:
+        return False
+    return True
+
+
+def _label(model: lookup.Model | None, repo: str, quant: str | None = None) -> str:
+    """What resolves to these weights again: the alias for Qwen's own of the usual file type, else the hub id.
+
+    Another's weights of the same model are not the same, so they keep their name.
+    """
+    name = model.name if model and repo.lower() in _own_repos(model) else repo
+    return f"{repo}:{quant}" if quant and quant != (model.quant if model else "Q4_K_M") else name
+
+
+def _own_repos(model: lookup.Model) -> set[str]:
+    return {model.repo.lower(), (model.gguf_repo or model.repo).lower()}
+
+
+def _as_path(reference: str) -> Path | None:
+    """`reference` as a path, where it is meant as one; a hub id is not, unless such a folder exists."""
+    path = Path(reference).expanduser()
+    explicit = reference.startswith((".", "/", "~")) or "\\" in reference or path.is_absolute()
+    if explicit or reference.lower().endswith(".gguf") or ("/" in reference and path.exists()):
+        return path
+    if path.is_dir() and ((path / "config.json").is_file() or any(path.glob("*.gguf"))):
+        return path
+    return None
+
+
+def _from_path(path: Path, only: Format | None, quant: str | None, pickle: bool) -> Weights:
+    from qwen_cli.models.formats import architecture
+
+    if not path.exists():
+        raise ModelError(f"there is no file or folder {path}", "check the path")
+    if path.is_dir() and not (path / "config.json").is_file():
+        models = store.local_ggufs(path)
+        if not models:
+            raise ModelError(
+                f"{path} has no config.json and no whole .gguf file", "give a model folder or a .gguf file"
+            )
+        if quant and (chosen := store.pick_quant(set(models), quant)) is not None:
+            models = {chosen: models[chosen]}
+        if len(models) > 1:
+            names = ", ".join(sorted(found.name for found in models.values()))
+            raise ModelError(f"{path} holds several models: {names}", "name one of the files")
+        path = next(iter(models.values()))
+    form: Format = "safetensors" if path.is_dir() else "gguf"
+    if only and form != only:
+        wanted = "a .gguf file" if only == "gguf" else "a folder with config.json"
+        raise ModelError(f"{path} is {form}, this engine needs {only}", f"give {wanted}, or another --engine")
+    shape = architecture.read(path)  # refuses what is no model, truncated, or of another kind
+    if form == "safetensors":
+        if shape.size is None and not any(path.glob("*.bin")):
+            raise ModelError(f"{path} has a config.json but no *.safetensors", "fetch the weights too")
+        if shape.size is None and not pickle:
+            raise ModelError(
+                f"{path} holds its weights as pickles, a format that can run code when it is read",
+                "give safetensors, or trust them with --allow-pickle",
+            )
+        return Weights(str(path), path, form, lookup.related(path.resolve().name))
+    from qwen_cli.models.formats import gguf_header
+
+    first = gguf_header.shards(path)[0]
+    if quant and (own := store.quant_of(first.name)) and own != quant.upper():
+        raise ModelError(f"{first.name} is {own}, not {quant}", "leave --quant out, or name another file")
+    if first.resolve() == starter.path().resolve():
+        return _starter(first)
+    stem = re.sub(r"[-.][^-.]*$", "", first.stem) if store.quant_of(first.name) else first.stem
+    model = lookup.related(stem) or lookup.related(str(shape.name or "").replace(" ", "-"))
+    return Weights(str(first), first, form, model, store.local_mmproj(first) if shape.vision else None)
+
+
+def _refuse_other_forms(form: Format, quant: str | None) -> None:
+    """The package index carries one form of the starter. Raises `ModelError` for another."""
+    if form == "safetensors":
+        raise ModelError(
+            "starter comes as GGUF, safetensors are wanted",
+            "run `qwen models convert starter --to safetensors` once",
+        )
+    if quant and quant.upper() != "Q4_K_M":
+        raise ModelError(f"starter comes as Q4_K_M, not {quant!r}", "name qwen2.5-coder:0.5b for others")
+
+
+def _starter(file: Path) -> Weights:
+    return Weights("starter", file, "gguf", lookup.find("starter"))
+
+
+def _forms(
+    model: lookup.Model | None, repo: str | None, prefer: Format, strict: bool
+) -> list[tuple[Format, str]]:
+    """The forms that will do, best first, each with the repository that has it."""
+    if model and (repo is None or repo.lower() in _own_repos(model)):
+        known: dict[Format, str | None] = {"gguf": model.gguf_repo, "safetensors": model.repo}
+    else:
+        assert repo
+        form: Format = "gguf" if "gguf" in repo.lower() else "safetensors"
+        known = {form: repo}
+    order: tuple[Format, ...] = ("gguf", "safetensors") if prefer == "gguf" else ("safetensors", "gguf")
+    return [(form, name) for form in order if (name := known.get(form)) and (form == prefer or not strict)]
+
+
+def find_local(
+    model: lookup.Model | None, form: Format, repo: str | None = None, quant: str | None = None
+) -> Weights | None:
+    """`model` (or what `repo` holds) in one form if it is here whole. Asks no network."""
+    if repo is None:
+        repo = (model.gguf_repo if form == "gguf" else model.repo) if model else None
+    if repo is None:
+        return None
+    is_starter = _label(model, repo) == lookup.STARTER
+    if form == "safetensors":
+        if is_starter and store.has_safetensors(folder := starter.safetensors_path()):
+            return Weights("starter", folder, form, model)
+        if (there := store.snapshot(repo)) and store.has_safetensors(there):
+            return Weights(_label(model, repo), there, form, model)
+        return None
+    if is_starter and quant in (None, "Q4_K_M") and (file := starter.is_present()):
+        return _starter(file)  # the same file as the one in the official repository
+    if there := store.snapshot(repo):
+        models = store.local_ggufs(there)
+        chosen = store.pick_quant(set(models), quant, model.quant if model else "Q4_K_M")
+        if chosen is not None:
+            mmproj = store.local_mmproj(models[chosen])
+            if mmproj or not (model and model.mmproj):
+                return Weights(_label(model, repo, chosen), models[chosen], form, model, mmproj)
+    return None
+
+
+def _fetch(
+    model: lookup.Model | None,
+    repo: str,
+    form: Format,
+    quant: str | None,
+    source: Source | None,
+    progress: store.Progress | None,
+) -> Weights:
+    from qwen_cli.models.formats import architecture
+    from qwen_cli.models.hub import download
+    from qwen_cli.models.hub import download as hub_download
+
+    usual = model.quant if model else "Q4_K_M"
+
+    def choose(listing: Listing) -> list[RemoteFile]:
+        if form == "safetensors":
+            return hub_download.safetensors(listing)
+        return hub_download.gguf(listing, quant, usual, vision=bool(model and model.vision))
+
+    download.pull(repo, choose, source=source, label=_label(model, repo), progress=progress)
+    here = find_local(model, form, repo, quant)
+    if here is None:
+        raise ModelError(f"{repo} was fetched but holds no whole {form} model", "give another repository")
+    shape = architecture.read(here.path)
+    return here if model else replace(here, model=lookup.related(str(shape.name or "").replace(" ", "-")))
+
+
+def _unknown(reference: str) -> ModelError:
+    close = lookup.suggestions(reference)
+    if close:
+        return ModelError(f"there is no model {reference!r}", f"did you mean {', '.join(close)}?")
+    return ModelError(
+        f"there is no model {reference!r}", "run `qwen models list`, or give a hub id, folder or .gguf file"
+    )
+
+
+def _no_such_form(reference: str, model: lookup.Model | None, form: Format) -> ModelError:
+    if form == "gguf":
+        return ModelError(
+            f"{model.name if model else reference} has no official GGUF, which llama.cpp needs",
+            "use --engine transformers, or give a community's GGUF repository or a .gguf file",
+        )
+    return ModelError(f"{reference} is GGUF, this engine needs safetensors", "use --engine llamacpp")

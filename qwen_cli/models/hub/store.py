@@ -1,0 +1,178 @@
+"""Weights on this machine: huggingface_hub's own cache, shared with other tools, read without importing it.
+
+Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Protocol
+
+from qwen_cli.errors import ModelError
+
+_TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its switches
+_PREFIX = "models--"
+_QUANT = re.compile(r"[-.]((?:UD-)?(?:I?Q\d\w*|BF16|FP?16|F32|MXFP4\w*|TQ\d_0))$", re.IGNORECASE)
+_SHARD = re.compile(r"(-split)?-(\d{5})-of-(\d{5})$", re.IGNORECASE)
+# Which file type is taken where the usual one is not there: the usual size first, then larger, then smaller.
+_PREFERENCE = (
+    "Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q5_0", "Q6_K", "Q8_0", "Q3_K_M", "Q2_K", "F16", "FP16", "BF16",
+)  # fmt: skip
+
+
+class Progress(Protocol):
+    """Called with what is being fetched, how many bytes of it are there, and of how many (None: unknown)."""
+
+    def __call__(self, label: str, done: int, total: int | None, /) -> None: ...
+
+
+def cache_folder() -> Path:
+    """huggingface_hub's cache: `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else under `~/.cache`."""
+    if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(os.path.expandvars(given)).expanduser()
+    if home := os.environ.get("HF_HOME"):
+        return Path(os.path.expandvars(home)).expanduser() / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "huggingface" / "hub"
+
+
+def offline() -> bool:
+    """Whether the person has switched the model hub off (`HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`)."""
+    return any(os.environ.get(n, "").upper() in _TRUE for n in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+
+
+def hub_reachable(timeout: float = 3.0) -> bool:
+    """Whether the model hub or ModelScope answers within `timeout` seconds; False at once when offline."""
+    from qwen_cli.models.hub import sources
+
+    return sources.reachable(timeout) is not None
+
+
+def repo_folder(repo: str) -> Path:
+    """Where the cache keeps `repo` ("Qwen/Qwen3-8B"), present or not."""
+    return cache_folder() / (_PREFIX + repo.replace("/", "--"))
+
+
+def snapshot(repo: str) -> Path | None:
+    """The files of `repo` as last fetched, or None. Some of them may be missing."""
+    folder = repo_folder(repo)
+    try:
+        commit = (folder / "refs" / "main").read_text("utf-8").strip()
+    except OSError:
+        commit = ""
+    if commit and (folder / "snapshots" / commit).is_dir():
+        return folder / "snapshots" / commit
+    try:
+        kept = list((folder / "snapshots").iterdir())
+    except OSError:
+        return None
+    return max(kept, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def repositories() -> list[str]:
+    """Hub ids of all models in the cache, in order."""
+    try:
+        names = sorted(path.name for path in cache_folder().iterdir() if path.name.startswith(_PREFIX))
+    except OSError:
+        return []
+    return [name.removeprefix(_PREFIX).replace("--", "/", 1) for name in names]
+
+
+def quant_of(name: str) -> str | None:
+    """The file type that a GGUF file name ends in: "Qwen3-8B-Q4_K_M.gguf" → "Q4_K_M"."""
+    stem = _SHARD.sub("", Path(name).name.removesuffix(".gguf"))
+    match = _QUANT.search(stem)
+    return match[1].upper() if match else None
+
+
+def is_later_shard(name: str) -> bool:
+    """Whether a GGUF file is a second or later part of a split model."""
+    match = _SHARD.search(name.removesuffix(".gguf"))
+    return bool(match and int(match[2]) > 1)
+
+
+def pick_quant(available: set[str], wanted: str | None, usual: str = "Q4_K_M") -> str | None:
+    """Of the file types `available`, the one asked for, else `usual`, else the nearest to it.
+
+    None where there is none, or not the one that was asked for.
+    """
+    if wanted:
+        return wanted.upper() if wanted.upper() in available else None
+    for quant in (usual, *_PREFERENCE):
+        if quant in available:
+            return quant
+    return min(available, default=None)
+
+
+def local_ggufs(folder: Path) -> dict[str, Path]:
+    """File type → first file of each whole GGUF model below `folder`; "" where the name gives no type.
+
+    Vision projectors and split models with a part missing are left out.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*.gguf")):
+        if path.name.lower().startswith("mmproj") or is_later_shard(path.name) or not _is_whole(path):
+            continue
+        found.setdefault(quant_of(path.name) or "", path)
+    return found
+
+
+def _is_whole(path: Path) -> bool:
+    from qwen_cli.models.formats import gguf_header
+
+    try:
+        return all(part.is_file() for part in gguf_header.shards(path))
+    except ModelError:
+        return False
+
+
+def local_mmproj(gguf: Path) -> Path | None:
+    """The vision projector beside a GGUF file: the most exact one, if there is any."""
+    found = {quant_of(p.name) or "": p for p in sorted(gguf.parent.glob("mmproj*.gguf")) if p.is_file()}
+    for quant in ("F16", "BF16", "F32", "Q8_0"):
+        if quant in found:
+            return found[quant]
+    return next(iter(found.values()), None)
+
+
+def has_safetensors(folder: Path) -> bool:
+    """Whether `folder` has config.json and all the weights its index names."""
+    import json
+
+    if not (folder / "config.json").is_file():
+        return False
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return any(path.is_file() for path in folder.glob("*.safetensors"))
+    try:
+        named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+    return bool(named) and all((folder / name).is_file() for name in named)
+
+
+def size_of(repo: str) -> int:
+    """Bytes that `repo` takes in the cache, unfinished downloads included."""
+    blobs = repo_folder(repo) / "blobs"
+    try:
+        return sum(path.stat().st_size for path in blobs.iterdir() if path.is_file())
+    except OSError:
+        return 0
+
+
+def delete(repo: str) -> int:
+    """Remove `repo` from the cache. Returns the bytes freed. Raises `ModelError` if it is not there."""
+    import shutil
+
+    folder = repo_folder(repo)
+    if not folder.is_dir():
+        raise ModelError(f"{repo} is not on this machine", "run `qwen models list --local` for what is")
+    freed = size_of(repo)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise ModelError(f"cannot remove {folder}: {error.strerror}", "check its permissions") from None
+    shutil.rmtree(cache_folder() / ".locks" / folder.name, ignore_errors=True)
+    return freed

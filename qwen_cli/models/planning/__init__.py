@@ -1,0 +1,1 @@
+"""What fits this machine, and how fast."""

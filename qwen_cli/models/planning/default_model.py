@@ -1,0 +1,73 @@
+"""Which model suits this machine when none is named: the plan's choice (`models.plan`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.hub import resolve, starter, store
+from qwen_cli.models.hub.resolve import Format, Weights
+from qwen_cli.models.planning import hardware
+from qwen_cli.models.planning.hardware import Machine
+
+
+def preferred_format() -> Format:
+    """safetensors where a CUDA or Apple GPU is present, else gguf. Looks at driver files, imports nothing."""
+    return "safetensors" if hardware.has_gpu() else "gguf"
+
+
+def default_model(
+    *,
+    prefer: Format = "gguf",
+    progress: store.Progress | None = None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> Weights:
+    """The best chat model for this machine, preferring one that is here; no network is asked then.
+
+    With none here the machine's best is fetched, after `notice` has said so; where no source of models can
+    be reached, the starter model is used. Raises `DownloadError`.
+    """
+    if here := _best_local(prefer):
+        return here
+    # Half a second for the memory's speed is nothing beside fetching gigabytes of what does not suit it.
+    model = next(suited_models(prefer), None) if store.hub_reachable() else None
+    if model:
+        form = prefer if prefer == "safetensors" or model.gguf_repo else "safetensors"
+        notice(f"fetching {model.name} ({model.size(form) / 1e9:.1f} GB), the best fit for this machine")
+        return resolve.resolve(model.name, prefer=form, progress=progress)
+    notice(f"hub not reachable, using the starter model ({starter.LABEL}, {starter.SIZE // 10**6} MB)")
+    starter.fetch(progress)
+    return resolve.resolve("starter", prefer=prefer)
+
+
+def suited_models(form: Format, there: Machine | None = None) -> Iterator[lookup.Model]:
+    """Chat models that Qwen publishes in this form and that fit this machine well at a bearable speed, best
+    first. `there` is another machine."""
+    from qwen_cli.models.planning import describe, plan, ranking
+
+    there = there or machine()
+    for name in ranking.RANKED["chat"]:
+        model = lookup.find(name)
+        if model and (form == "safetensors" or model.gguf_repo):
+            made = plan.make(describe.of_model(model), there, form=model.quant if form == "gguf" else "bf16")
+            if made.fit == "well" and made.bearable:
+                yield model
+
+
+def machine() -> Machine:
+    """This machine, with what is known of it: finding out what is not known takes half a second."""
+    return hardware.this_machine()
+
+
+def _best_local(prefer: Format) -> Weights | None:
+    """The best suited model that is here, in either form; else the starter; else any chat model."""
+    cached = [name for name in store.repositories() if "/" in name]
+    if cached:
+        order: tuple[Format, ...] = (prefer, "gguf" if prefer == "safetensors" else "safetensors")
+        for form in order if prefer == "safetensors" else order[:1]:
+            for model in suited_models(form):
+                repo = model.gguf_repo if form == "gguf" else model.repo
+                if repo in cached and (here := resolve.find_local(model, form)):
+                    return here
+    carried = lookup.find("starter")
+    return resolve.find_local(carried, prefer) or resolve.find_local(carried, "gguf")

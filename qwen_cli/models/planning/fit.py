@@ -1,0 +1,122 @@
+"""Whether a model fits, asked before memory or a download is spent on it, and what fits instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qwen_cli.errors import ModelError
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.formats import weight_formats
+from qwen_cli.models.hub import resolve
+from qwen_cli.models.planning import hardware
+from qwen_cli.models.planning.describe import Described, of_model, of_weights
+from qwen_cli.models.planning.hardware import Machine
+from qwen_cli.models.planning.plan import MIN_CONTEXT, Plan, gb, make
+
+if TYPE_CHECKING:
+    from qwen_cli.models.hub.resolve import Format, Weights
+
+
+def before_load(
+    weights: Weights, *, form: str | None = None, rest: str = "bf16", context: int | None = None
+) -> str | None:
+    """Asked before weights that are here are loaded: None where they fit, a remark where memory will be
+    short.
+
+    `form` as in `make`. A model that takes less than a quarter of the free memory is let through without
+    counting: it stands on the way to the first token. Raises `ModelError` where it cannot fit, with the
+    nearest that does.
+    """
+    if weights.size * 4 < hardware.free_memory() and not hardware.has_gpu():
+        return None
+    described, machine = of_weights(weights), hardware.this_machine()
+    return check(described, machine, make(described, machine, form=form, context=context, rest=rest))
+
+
+def before_fetch(name: str, *, prefer: Format, quant: str | None = None, context: int | None = None) -> None:
+    """Asked before gigabytes are fetched: of models in the catalog that are not here. `prefer` is the form
+    that would be fetched, `quant` a GGUF file type, "8bit", "4bit" or "none".
+
+    Raises `ModelError` where the model cannot fit, with the nearest that does.
+    """
+    model = lookup.find(name)
+    if model is None or _is_here(model):
+        return
+    gguf = prefer == "gguf" and model.gguf_repo is not None
+    form = model.quant if gguf else "bf16"
+    if quant and quant.lower() != "none":
+        form = quant.lower() if quant.lower() in weight_formats.BITSANDBYTES else quant.upper()
+    described, machine = of_model(model), hardware.this_machine()
+    context = min(context, model.context) if context else None
+    check(described, machine, make(described, machine, form=form, context=context))
+
+
+def _is_here(model: lookup.Model) -> bool:
+    return bool(resolve.find_local(model, "gguf") or resolve.find_local(model, "safetensors"))
+
+
+def check(described: Described, machine: Machine, plan: Plan) -> str | None:
+    """None where a plan fits, a remark where memory will be short. Raises `ModelError` where it cannot
+    fit."""
+    if plan.fit == "no":
+        raise ModelError(
+            f"{plan.name} as {plan.form} needs {gb(plan.memory)} with {plan.context:,} tokens of context, "
+            f"{machine.name} has {_room(machine, plan)}",
+            nearest(described, machine, plan),
+        )
+    if plan.memory > machine.free and not machine.gpus:
+        return f"{plan.name} needs {gb(plan.memory)}, {gb(machine.free)} are free now: close other programs"
+    return None
+
+
+def _room(machine: Machine, plan: Plan) -> str:
+    gpus = f"{gb(sum(gpu.free for gpu in machine.gpus))} of GPU memory and " if machine.gpus else ""
+    if plan.engine == "llamacpp":
+        return f"{gpus}{gb(machine.memory)}"
+    return f"{gpus}{gb(machine.free)} free"
+
+
+def nearest(described: Described, machine: Machine, plan: Plan) -> str:
+    """What to do instead of a plan that does not fit: another form, a shorter context, a smaller model."""
+    counted, model = described.counted, described.model
+    if plan.engine == "transformers" and not machine.gpus and model and model.gguf_repo:
+        # On a processor llama.cpp is several times as fast as bitsandbytes.
+        file = make(of_model(model), machine, form=model.quant)
+        if file.fit in ("well", "tight"):
+            return f"use --engine llamacpp, which needs {gb(file.memory)} as {file.form}"
+    if plan.engine == "transformers":
+        for form in weight_formats.BITSANDBYTES:
+            smaller = make(described, machine, form=form, context=plan.context)
+            if smaller.fit in ("well", "tight"):
+                return f"use --quant {form}, which needs {gb(smaller.memory)}"
+    if plan.context > MIN_CONTEXT and counted.cache.bytes_per_token():
+        short = make(described, machine, form=plan.form, context=MIN_CONTEXT)
+        if short.fit in ("well", "tight"):
+            return f"use --context {MIN_CONTEXT}, which needs {gb(short.memory)}"
+    if plan.engine == "llamacpp":
+        for form in ("Q4_K_M", "Q3_K_M", "Q2_K"):
+            smaller = make(described, machine, form=form, context=min(plan.context, MIN_CONTEXT))
+            if smaller.weights < plan.weights and smaller.fit in ("well", "tight"):
+                return f"a GGUF of type {form} would fit with {gb(smaller.memory)}"
+    if other := _smaller(described, machine, plan):
+        return f"use {other.name}, which needs {gb(other.memory)} as {other.form}"
+    return "no model of the catalog that is like it fits this machine"
+
+
+def _smaller(described: Described, machine: Machine, plan: Plan) -> Plan | None:
+    """The largest model for the same tasks that fits and is smaller; of the same family if there is one, and
+    as
+    GGUF if this one is."""
+    model = described.model
+    tasks = set(model.tasks if model else ("chat",))
+    family = model.family if model else ""
+    fitting = []
+    for other in lookup.MODELS:
+        if other.parameters < plan.parameters and tasks <= set(other.tasks):
+            form = other.quant if plan.engine == "llamacpp" and other.gguf_repo else None
+            found = make(of_model(other), machine, form=form)
+            if found.fit == "well":
+                fitting.append(found)
+    return max(
+        fitting, key=lambda found: (found.name.startswith(f"{family}:"), found.parameters), default=None
+    )

@@ -1,0 +1,259 @@
+"""What it takes to run a model on a machine, before anything is loaded or fetched: memory, where it goes,
+speed.
+
+`make` is the whole of it; `auto` (`models.placement`), `qwen models plan`, `qwen doctor` and the check before
+a load (`models.fitting`) all ask it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from qwen_cli.errors import UsageError
+from qwen_cli.models.catalog import lookup
+from qwen_cli.models.formats import config_fields, weight_formats
+from qwen_cli.models.formats.weight_formats import Engine
+from qwen_cli.models.planning import speed
+from qwen_cli.models.planning.describe import Described
+from qwen_cli.models.planning.hardware import Machine
+
+Fit: TypeAlias = Literal["well", "tight", "spills", "no"]
+FITS: tuple[Fit, ...] = ("well", "tight", "spills", "no")
+
+DEFAULT_CONTEXT, MIN_CONTEXT = 16_384, 4_096  # tokens, as both local engines take where none are asked for
+GOOD_CONTEXT = 8_192  # tokens; a model that has room for fewer does not fit well
+TYPICAL = 2_000  # tokens of conversation at which speed is told: the cache is read for each token, too
+BEARABLE = 5.0  # tokens a second: about as fast as one reads
+
+# The share of its memory that a machine gives to a model without being short of it for other things.
+_CPU_SHARE, _GPU_SHARE = 0.65, 0.9
+# Resident before any weights, measured on Linux x86_64: the interpreter with xllamacpp, and with torch,
+# transformers and what they import.
+_RUNTIME: dict[Engine, int] = {"llamacpp": 65_000_000, "transformers": 915_000_000}
+_BITSANDBYTES = 50_000_000  # bytes that importing it and its buffers add
+_CUDA_CONTEXT = 500_000_000  # bytes that CUDA and its kernels take of each GPU (an allowance, not measured)
+# Tokens of a prompt that are computed at once: llamacpp_load.py, prefix_cache.py.
+_CHUNK: dict[Engine, tuple[int, int]] = {"llamacpp": (128, 512), "transformers": (512, 2048)}
+_SPARE = (
+    1.25  # transformers' cache is grown by half (engines/growing_layer.py): a quarter is spare on average
+)
+# Weights that stay in memory while a GPU computes are copied for each token: PCIe 3.0 × 16 by its
+# specification.
+_LINK = 15.75e9
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One model in one form on one machine. Everything is in bytes but `context` (tokens) and `speed` (tokens
+    a second; None where it cannot be told). `at_most` says that the speed is memory's limit and nothing
+    measured. `working` is for activations and buffers, `runtime` for the program itself. `mapped` is what
+    more of its file the system counts as the program's, and takes back when memory is short; `untouched` what
+    of it is never read, a token table but for a few rows. `on` tells how many bytes go where: "cuda:0",
+    "cpu", "disk".
+    """
+
+    name: str
+    form: str
+    engine: Engine
+    context: int
+    parameters: int
+    active: int
+    weights: int
+    read: int
+    cache_per_token: int
+    cache: int
+    working: int
+    runtime: int
+    mapped: int
+    untouched: int
+    fit: Fit
+    on: Mapping[str, int]
+    speed: float | None
+    at_most: bool
+    licence: str | None = None
+    model: lookup.Model | None = field(default=None, repr=False)
+
+    @property
+    def memory(self) -> int:
+        """Bytes in all."""
+        return self.weights + self.cache + self.working + self.runtime
+
+    @property
+    def resident(self) -> int:
+        """Bytes that the system counts as the program's on a processor (its resident set)."""
+        return self.memory + self.mapped - self.untouched
+
+    @property
+    def bearable(self) -> bool:
+        """Whether it writes as fast as one reads; a GPU whose speed is not known does."""
+        return self.speed >= BEARABLE if self.speed is not None else self.at_most and self.fit == "well"
+
+
+def make(
+    described: Described,
+    machine: Machine,
+    *,
+    form: str | None = None,
+    context: int | None = None,
+    rest: str = "bf16",
+    offload: bool = False,
+) -> Plan:
+    """The plan for `described` on `machine`.
+
+    `form` is a name of `weight_formats` or the form that the weights are in (`None`: what `auto` would take),
+    `rest` the dtype of what bitsandbytes leaves alone, `context` in tokens. `offload` lets weights go to the
+    disk. Raises `UsageError` where the context is more than the model reads.
+    """
+    form = form or usual_form(described, machine)
+    engine = described.engine_of(form)
+    counted, llamacpp = described.counted, engine == "llamacpp"
+    weights, read = described.bytes_in(form, rest)
+    value = 2 if llamacpp else weight_formats.PLAIN.get(form, weight_formats.PLAIN[rest])
+    window = _window(described, machine, context, weights, value)
+    kept = counted.cache.bytes_at(window, value, llamacpp=llamacpp)
+    gpu = bool(machine.gpus)
+    working = _working(described, engine, value, window, gpu=gpu)
+    cache = kept if llamacpp else int(kept * _SPARE)
+    runtime = _RUNTIME[engine] + (_BITSANDBYTES if form in weight_formats.BITSANDBYTES else 0)
+    mapped, untouched = _mapped(described, form, rest)
+    on, fit = _place(machine, engine, weights, cache + working, runtime, offload=offload)
+    if context is None and fit == "well" and window < min(counted.context or window, GOOD_CONTEXT):
+        fit = "tight"
+    usual = counted.cache.bytes_at(min(window, TYPICAL), value, llamacpp=llamacpp)
+    rate = _speed(described, machine, form, rest, read, usual, on) if fit != "no" else None
+    return Plan(
+        name=described.name,
+        form=form,
+        engine=engine,
+        context=window,
+        parameters=counted.parameters,
+        active=counted.active,
+        weights=weights,
+        read=read,
+        cache_per_token=counted.cache.bytes_per_token(value),
+        cache=cache,
+        working=working,
+        runtime=runtime,
+        mapped=mapped,
+        untouched=untouched,
+        fit=fit,
+        on=on,
+        speed=rate,
+        at_most=gpu,
+        licence=described.licence,
+        model=described.model,
+    )
+
+
+def usual_form(described: Described, machine: Machine) -> str:
+    """What `auto` takes: the files that are here as they are; else safetensors for a GPU, GGUF for none."""
+    if described.model and machine.gpus and described.origin.startswith("the published"):
+        return "bf16"
+    return described.stored
+
+
+def _window(described: Described, machine: Machine, wanted: int | None, weights: int, value: int) -> int:
+    trained = described.counted.context or DEFAULT_CONTEXT
+    if wanted is not None:
+        if not 0 < wanted <= trained:
+            raise UsageError(
+                f"{described.name} was trained for {trained:,} tokens of context, {wanted:,} were asked for",
+                f"use --context {trained} or less",
+            )
+        return wanted
+    window = min(trained, DEFAULT_CONTEXT)
+    room = max(machine.free, *(gpu.free for gpu in machine.gpus), 0) if machine.gpus else machine.free
+    while window > MIN_CONTEXT and described.counted.cache.bytes_at(window, value) > (room - weights) // 2:
+        window //= 2
+    return window
+
+
+def _working(described: Described, engine: Engine, value: int, window: int, *, gpu: bool) -> int:
+    """Bytes of activations while a prompt is read, the largest thing that is computed: a chunk of it through
+    one layer, with llama.cpp's logits for each of its tokens, and the eyes for one picture of 1,024
+    tokens."""
+    counted = described.counted
+    chunk = min(_CHUNK[engine][gpu], window)
+    if engine == "llamacpp":
+        layer = chunk * 4 * (6 * counted.hidden + 2 * counted.intermediate)
+        return layer + chunk * 4 * counted.vocabulary
+    layer = chunk * value * (8 * counted.hidden + 3 * counted.intermediate)
+    eyes = 4096 * value * 12 * counted.hidden if counted.vision else 0
+    return layer + eyes + chunk * window * value
+
+
+def _mapped(described: Described, form: str, rest: str) -> tuple[int, int]:
+    """`Plan.mapped` and `Plan.untouched`. Weights that are not quantized and keep their dtype are used where
+    they are, in the mapped safetensors file; the whole file stays mapped then, quantized weights too.
+    llama.cpp has all of its file read ahead."""
+    config, counted = described.config, described.counted
+    if described.engine_of(form) == "llamacpp" or described.size is None or config is None:
+        return 0, 0
+    stored = config_fields.dtype(config_fields.text(config)) or ""
+    computed = form if form in weight_formats.PLAIN else rest
+    if {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(stored) != computed:
+        return 0, 0
+    table = 0 if counted.tied else counted.vocabulary * counted.hidden * weight_formats.PLAIN[computed]
+    if form not in weight_formats.BITSANDBYTES:
+        return 0, table
+    return max(0, described.size - weight_formats.unquantized(counted, rest)), table
+
+
+def _place(
+    machine: Machine, engine: Engine, weights: int, beside: int, runtime: int, *, offload: bool
+) -> tuple[dict[str, int], Fit]:
+    """What goes where: the GPUs first, in order, then memory, then (with `offload`) the disk."""
+    left, on = weights + beside, {}
+    for index, gpu in enumerate(() if machine.unified else machine.gpus):
+        taken = min(left, max(0, gpu.free - _CUDA_CONTEXT))
+        if taken > 0:
+            on[f"cuda:{index}"] = taken
+        left -= taken
+    if machine.gpus and not machine.unified and left <= 0:
+        room = sum(gpu.memory for gpu in machine.gpus)
+        return on, "well" if weights + beside <= _GPU_SHARE * room else "tight"
+    # llama.cpp maps its file: what other programs hold now can make way for it.
+    most = machine.memory * 19 // 20 if engine == "llamacpp" else machine.free
+    most = min(most, machine.free) if offload else most
+    # Limits that were given are for weights alone, as accelerate takes them.
+    in_memory = min(left, most if offload else max(0, most - runtime))
+    on["mps" if machine.unified else "cpu"] = in_memory
+    if left > in_memory:
+        on["disk"] = left - in_memory
+        return on, "spills" if offload and engine == "transformers" else "no"
+    if on.keys() - {"cpu", "mps"}:
+        return on, "spills"
+    return on, "well" if left + runtime <= _CPU_SHARE * machine.memory else "tight"
+
+
+def _speed(
+    described: Described,
+    machine: Machine,
+    form: str,
+    rest: str,
+    read: int,
+    kept: int,
+    on: Mapping[str, int],
+) -> float | None:
+    if "disk" in on:
+        return None
+    whole = sum(on.values())
+    on_gpus = 0.0
+    for index, gpu in enumerate(() if machine.unified else machine.gpus):
+        if (part := on.get(f"cuda:{index}", 0)) and not gpu.bandwidth:
+            return None
+        on_gpus += (read + kept) * part / whole / gpu.bandwidth if part else 0.0
+    in_memory = on.get("cpu", 0) / whole
+    if machine.unified:
+        return 1 / ((read + kept) / machine.bandwidth)
+    if not machine.gpus or (in_memory and described.engine_of(form) == "llamacpp"):
+        alone = speed.on_processor(machine, described, form, read=read, kept=kept, rest=rest)
+        return 1 / (on_gpus + in_memory / alone)
+    return 1 / (on_gpus + in_memory * read / _LINK)
+
+
+def gb(number: float) -> str:
+    """Bytes as a person reads them."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

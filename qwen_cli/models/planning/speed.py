@@ -1,0 +1,71 @@
+"""How many tokens a second weights can be read, or multiplied, at.
+
+One token of text needs every active weight once. Where memory is slower than the processor that is the whole
+story; on a CPU most formats are slower than memory. How fast the cores get through them is told by what one
+core multiplies (`measured.multiplying`), which is measured on the machine, and by what an engine needs of
+that for a byte of weights. `benchmarks/plan.py` compares what follows with what is measured, on one core and
+on several.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qwen_cli.models.formats import weight_formats
+
+if TYPE_CHECKING:
+    from qwen_cli.models.planning.describe import Described
+    from qwen_cli.models.planning.hardware import Machine
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What an engine does in the time of one multiply-add of `measured.multiplying`: `weights` are the bytes
+    of weights that a core gets through, `cache` its multiply-adds of attention. Beside that `layer` are the
+    seconds that a layer takes on one core (Python's part, and what is no matrix), `token` those of a token
+    whatever the model. `alone` says that one core does it whatever the number."""
+
+    weights: float
+    cache: float
+    layer: float = 0.0
+    token: float = 0.0
+    alone: bool = False
+
+
+# Fitted to the starter model (494 million weights a token, 24 layers) with 16 to 4,000 tokens of cache on one
+# and on two Zen 4 cores (AVX-512, 46.5e9 multiply-adds a second each): xllamacpp 2026.10.11549; torch 2.14,
+# transformers 5.24, bitsandbytes 0.50. fp16, and `weights` of 8bit and 4bit, are from single products in the
+# shapes of the starter and of 4096 × 4096 and 12288 × 4096: in the starter the latter hide behind what Python
+# does. torch's MKL multiplies a float32 matrix with a vector on one core, whatever their number.
+_RATES = {
+    "llamacpp": Rate(0.36, 0.10, token=11e-3),
+    "bf16": Rate(0.435, 0.26, layer=0.6e-3),
+    "fp16": Rate(0.43, 0.09, layer=0.6e-3),
+    "fp32": Rate(0.325, 0.26, layer=0.6e-3, alone=True),
+    "8bit": Rate(0.37, 0.26, layer=2.8e-3),
+    "4bit": Rate(0.345, 0.26, layer=0.85e-3),
+}
+# bfloat16 beside integers is multiplied by oneDNN (engines/one_token.py).
+_BF16_BESIDE_8BIT = Rate(0.20, 0.26)
+
+
+def on_processor(
+    machine: Machine, described: Described, form: str, *, read: int, kept: int, rest: str
+) -> float:
+    """Tokens a second. `read` are the bytes of weights for a token, `kept` those of the cache; what
+    bitsandbytes leaves alone is in `rest`."""
+    counted, known = described.counted, form in weight_formats.FOR_TRANSFORMERS
+    rate = _RATES[form if known else "llamacpp"]
+    value = weight_formats.PLAIN.get(form, weight_formats.PLAIN[rest]) if known else 2
+    parts = [(read, rate)]
+    if form in weight_formats.BITSANDBYTES:
+        left = weight_formats.left_alone(counted, rest)
+        beside = _BF16_BESIDE_8BIT if (form, rest) == ("8bit", "bf16") else _RATES[rest]
+        parts = [(read - left, rate), (left, beside)]
+    weights = sum(count / each.weights / (1 if each.alone else machine.cores) for count, each in parts)
+    # Each value of the cache is multiplied once for every head that shares it.
+    attention = kept / value * counted.query_heads / max(1, counted.cache.kv_heads)
+    computing = (weights + attention / rate.cache / machine.cores) / machine.multiplying
+    reading = (read + kept) / machine.bandwidth
+    return 1 / (max(reading, computing) + rate.layer * counted.layers + rate.token)

@@ -1,0 +1,193 @@
+"""Runs the attack programs in real sandboxes, and looks outside for what they may have done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qwen_cli.sandbox import forkserver_client
+from qwen_cli.sandbox.result import MIB, Limits, Outcome
+from qwen_cli.sandbox.sandbox import Sandbox
+
+ATTACKS = Path(__file__).with_name("attacks")
+POSSIBLE = sys.platform == "linux"  # the programs go for what Linux has
+LIMITS = Limits(wall_seconds=1.5, memory_bytes=256 * MIB, processes=24)
+_GRACE = 10.0  # seconds for starting and ending, on a machine that is busy with other things
+_NAME = "qwen-canary"  # the process name attacks give to what they leave behind
+_TRACES = ("/tmp", "/var/tmp", "/dev/shm", "/etc", "/usr/lib", "/", "/run")  # noqa: S108 - looked at only
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one attack went. `fault` is empty where it was blocked and the sandbox after it worked."""
+
+    name: str
+    status: str
+    seconds: float
+    fault: str = ""
+
+
+def names() -> list[str]:
+    """The attack programs, in order."""
+    return sorted(path.stem for path in ATTACKS.glob("*.py"))
+
+
+def run(
+    *,
+    without: Collection[str] = (),
+    only: Collection[str] = (),
+    told: Callable[[Verdict], None] = lambda verdict: None,
+) -> list[Verdict]:
+    """Run every attack whose layers are on. `without` leaves layers out, for tests of the
+    fallbacks; `only` names some attacks."""
+    with bait() as laid, ThreadPoolExecutor(3) as several:
+
+        def one(name: str) -> Verdict:
+            verdict = attack(name, laid, without)
+            told(verdict)
+            return verdict
+
+        named = [n for n in names() if n in only] or names()
+        wanted = [n for n in named if _header(n).get("needs") not in without]
+        verdicts = list(several.map(one, wanted))
+        left = left_behind(laid)
+    if left:
+        verdicts.append(Verdict("what is left behind", "", 0.0, left))
+    return verdicts
+
+
+def attack(name: str, bait: dict[str, Any], without: Collection[str] = ()) -> Verdict:
+    """Run one attack in a sandbox of its own, then a harmless program in the next one."""
+    prelude = "".join(f"{key} = {value!r}\n" for key, value in bait.items() if key.isupper())
+    source = (ATTACKS / f"{name}.py").read_text()
+    start = time.monotonic()
+    with Sandbox(LIMITS, _without=without) as box:
+        outcome = box.run(prelude + source)
+        after = box.run("print(6 * 7)") if outcome.status not in ("ok", "error", "memory") else None
+    seconds = time.monotonic() - start
+    fault = _fault(name, outcome, seconds)
+    with Sandbox(LIMITS, _without=without) as box:
+        after = after or box.run("print(6 * 7)")
+    if after.output != "42\n":
+        fault = fault or f"the run after it gave {after.output!r}, {after.error}"
+    return Verdict(name, outcome.status, seconds, fault)
+
+
+def _fault(name: str, outcome: Outcome, seconds: float) -> str:
+    said = _header(name)
+    if "ESCAPED" in outcome.output:
+        return next(line for line in outcome.output.splitlines() if "ESCAPED" in line)
+    if "FORGED" in f"{outcome.value}{outcome.error}" and said.get("reports") != "anything":
+        return f"the caller took a forged result: {outcome.value}"
+    expected = said.get("status", said.get("reports", "ok")).split()
+    if outcome.status not in expected and expected != ["anything"]:
+        return f"ended as {outcome.status} ({outcome.error}), not as {' or '.join(expected)}"
+    if seconds > LIMITS.wall_seconds + _GRACE:
+        return f"took {seconds:.1f} s"
+    if len(outcome.output) > LIMITS.output_characters + 100:
+        return f"{len(outcome.output):,} characters came back"
+    return ""
+
+
+def _header(name: str) -> dict[str, str]:
+    """`escape` (what would count as one), `status` or `reports` (how the run ends), `needs` (a layer)."""
+    lines = (ATTACKS / f"{name}.py").read_text().splitlines()
+    pairs = (line[2:].partition(": ") for line in lines if line.startswith("# "))
+    return {key: value for key, _, value in pairs if key in ("escape", "status", "reports", "needs")}
+
+
+@contextlib.contextmanager
+def bait() -> Iterator[dict[str, Any]]:
+    """What an escape would find: a secret file, a variable, listening sockets. Upper-case names are told to
+    the attacks."""
+    os.environ["QWEN_CANARY"] = "canary"
+    heard: list[bytes] = []
+    with contextlib.ExitStack() as open_things:
+        folder = Path(open_things.enter_context(tempfile.TemporaryDirectory(prefix="qwen-drill-")))
+        secret = folder / "secret"
+        secret.write_text("canary")
+        tcp = open_things.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = tcp.getsockname()[1]
+        udp = open_things.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        udp.bind(("127.0.0.1", port))
+        name = f"qwen-{uuid.uuid4()}"
+        unix = open_things.enter_context(socket.socket(socket.AF_UNIX))
+        unix.bind("\0" + name)
+        unix.listen()
+        for listener in (tcp, unix, udp):
+            threading.Thread(target=_hear, args=(listener, heard), daemon=True).start()
+        warmed = forkserver_client.current()
+        yield {
+            "PORT": port,
+            "NAME": name,
+            "SECRET": str(secret),
+            "PARENT": os.getpid(),
+            "TEMPLATE": warmed.pid,
+            "KEY": 0x51774E00 + os.getpid() % 251,
+            "heard": heard,
+            "secret": secret.stat(),
+            "descriptors": _descriptors(),
+            "template": warmed,
+        }
+        for listener in (tcp, unix, udp):
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+        del os.environ["QWEN_CANARY"]
+
+
+def _hear(listener: socket.socket, heard: list[bytes]) -> None:
+    try:
+        if listener.type == socket.SOCK_STREAM:
+            connection, _ = listener.accept()
+            heard.append(b"a connection")
+            connection.close()
+        elif data := listener.recv(100):
+            heard.append(data)
+    except OSError:
+        return
+
+
+def left_behind(bait: dict[str, Any]) -> str:
+    """What the attacks did outside; empty where nothing."""
+    faults = [f"heard {what!r}" for what in bait["heard"]]
+    for folder in (*_TRACES, str(Path(bait["SECRET"]).parent)):
+        trace = Path(folder, "qwen_escape")
+        if trace.exists():
+            faults.append(f"wrote {trace}")
+    secret = Path(bait["SECRET"])
+    if not secret.exists() or secret.stat() != bait["secret"]:
+        faults.append("changed the secret file")
+    if not bait["template"].alive():
+        faults.append("the warmed process is dead")
+    deadline = time.monotonic() + 1.0
+    while (alive := _canaries()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if alive:
+        faults.append(f"processes {alive} outlived their run")
+    if (now := _descriptors()) > bait["descriptors"]:
+        faults.append(f"{now - bait['descriptors']} descriptors more than before")
+    return "; ".join(faults)
+
+
+def _canaries() -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "comm").read_text().strip() == _NAME:
+                found.append(int(entry.name))
+    return found
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -1,0 +1,1 @@
+"""The routes: requests read, checked and answered."""

@@ -1,0 +1,122 @@
+"""Who may talk to the server, before anything else is looked at."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qwen_cli.serve.api import errors
+
+_OPEN = ("/health",)  # a monitor has no key; it learns only that the server is up
+_METHODS = "GET, POST, OPTIONS"
+_HEADERS = "Authorization, Content-Type"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """`keys` that are taken (none: no key is asked for), `hosts` that the server may be called by (none: by
+    any), `origins` of web pages that may use it ("*": all)."""
+
+    keys: Sequence[str] = ()
+    hosts: frozenset[str] | None = None
+    origins: Sequence[str] = ()
+
+
+class Guard:
+    """Refuses requests against the rules.
+
+    The `Host` is looked at because a web page may point a name of its own at this machine (DNS rebinding);
+    the `Origin` because a page may send requests that it cannot read the answers of.
+    """
+
+    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+        self._app = app
+        self._rules = rules
+        self._keys = [key.encode() for key in rules.keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        if fault := self._fault(scope, headers, origin):
+            await errors.response(fault)(scope, receive, send)
+        elif origin is None:
+            await self._app(scope, receive, send)
+        elif scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            await self._preflight(origin)(scope, receive, send)
+        else:
+            await self._app(scope, receive, self._sharing(origin, send))
+
+    def _fault(self, scope: Scope, headers: Headers, origin: str | None) -> errors.Refused | None:
+        if self._rules.hosts is not None and _called(headers.get("host", "")) not in self._rules.hosts:
+            return errors.Refused(403, f"the server is not called {headers.get('host', '')[:80]!r}")
+        if origin is not None and not self._allows(origin):
+            return errors.Refused(403, f"pages of {origin[:80]} may not use the server; --cors allows it")
+        asks = scope["method"] == "OPTIONS" and origin is not None  # browsers ask without the key
+        if self._keys and scope["path"] not in _OPEN and not asks and not self._knows(headers):
+            return errors.Refused(401, "the API key is missing or wrong", code="invalid_api_key")
+        return None
+
+    def _allows(self, origin: str) -> bool:
+        return "*" in self._rules.origins or origin in self._rules.origins
+
+    def _knows(self, headers: Headers) -> bool:
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer":
+            given = headers.get("x-api-key", "")
+        # All are compared, each in the same time whatever is alike.
+        same = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
+        return any(same)
+
+    def _preflight(self, origin: str) -> Response:
+        return Response(
+            status_code=204,
+            headers={
+                "Access-Control-Allow-Origin": origin,
+                "Access-Control-Allow-Methods": _METHODS,
+                "Access-Control-Allow-Headers": _HEADERS,
+                "Access-Control-Max-Age": "600",
+                "Vary": "Origin",
+            },
+        )
+
+    def _sharing(self, origin: str, send: Send) -> Send:
+        async def shared(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                more = [(b"access-control-allow-origin", origin.encode()), (b"vary", b"Origin")]
+                message["headers"] = [*message["headers"], *more]
+            await send(message)
+
+        return shared
+
+
+def hosts(address: str) -> frozenset[str] | None:
+    """What a server at `address` is called by who means it: on loopback its names, elsewhere anything."""
+    return frozenset({"localhost", "127.0.0.1", "::1", address.lower()}) if is_loopback(address) else None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches `address`."""
+    if address.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _called(host: str) -> str:
+    """The name in a `Host` header."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""

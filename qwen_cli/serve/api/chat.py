@@ -1,0 +1,78 @@
+"""`/v1/chat/completions`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qwen_cli.engines.core.base import Engine, Piece, Stream
+from qwen_cli.serve.api import body as api_body
+from qwen_cli.serve.api import chat_request, sse
+from qwen_cli.serve.api.chat_request import ChatRequest
+from qwen_cli.serve.api.chat_response import Answering
+from qwen_cli.serve.scheduling import threads
+from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.service import Service
+from qwen_cli.serve.scheduling.threads import Running, Streamed
+
+
+async def complete(request: Request, service: Service) -> Response:
+    """The next turn of a conversation."""
+    sent = await api_body.read(request, service.max_body)
+    engine = await service.engine(request, sent)
+    asked = chat_request.read(sent, engine.capabilities)
+    answering = Answering(asked, engine.model)
+    plain = not (asked.stream or asked.tools or asked.schema) and asked.sampling.logprobs is None
+    if asked.n > 1 and plain:
+
+        def together() -> Response:
+            with _shown(asked, engine, service) as messages:
+                done = engine.sample(messages, asked.n, sampling=asked.sampling, thinking=asked.thinking)
+            return _whole(answering.of_samples(done).model_dump_json())
+
+        answer = await threads.one(request, together, engine.interrupt)
+    else:
+        pieces = Running(request, lambda: _pieces(asked, engine, service), engine.interrupt)
+        await pieces.first()
+        if asked.stream:
+            return Streamed(sse.events(answering, pieces, service, engine.model), pieces, "text/event-stream")
+        answer = _whole(answering.whole(await pieces.all()).model_dump_json())
+    for usage in answering.usages:
+        service.metrics.spent(engine.model, usage)
+    return answer
+
+
+@contextmanager
+def _shown(asked: ChatRequest, engine: Engine, service: Service) -> Iterator[list[dict[str, Any]]]:
+    """The messages of `asked` with what they show; files that this takes are gone afterwards."""
+    if not any(isinstance(message.get("content"), list) for message in asked.messages):
+        yield asked.messages
+        return
+    with tempfile.TemporaryDirectory(prefix="qwen-serve-") as scratch:
+        local = service.allow_local_urls
+        yield chat_request.shown(asked.messages, engine, allow_local_urls=local, scratch=Path(scratch))
+
+
+def _pieces(asked: ChatRequest, engine: Queued, service: Service) -> Iterator[tuple[int, Piece]]:
+    with _shown(asked, engine, service) as messages:
+
+        def ask(view: Engine, index: int) -> Stream:
+            return view.chat(
+                messages,
+                tools=asked.tools,
+                schema=asked.schema,
+                sampling=asked.sampling.nth(index),
+                thinking=asked.thinking,
+            )
+
+        yield from sse.each(engine, asked.n, ask)
+
+
+def _whole(body: str) -> Response:
+    return Response(body, media_type="application/json")

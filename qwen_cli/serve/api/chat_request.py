@@ -1,0 +1,250 @@
+"""A request to `/v1/chat/completions`: checked, and put into the engine's words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openai.types.chat.completion_create_params import (
+    CompletionCreateParamsNonStreaming,
+    CompletionCreateParamsStreaming,
+)
+
+from qwen_cli.engines.core.base import Capabilities, Engine, Sampling
+from qwen_cli.errors import UsageError
+from qwen_cli.serve.api import params
+from qwen_cli.serve.api.body import checked
+from qwen_cli.serve.api.errors import Refused
+
+_IGNORED_NOT = {
+    "audio": "is not given by these models",
+    "functions": "is OpenAI's old form; send tools",
+    "function_call": "is OpenAI's old form; send tool_choice",
+    "logit_bias": "is not supported",
+    "web_search_options": "is not supported: the server looks nothing up",
+    "moderation": "is not supported",
+}
+_WEB = ("http://", "https://", "data:")
+_LOW_DETAIL = 512 * 512  # pixels: what OpenAI shows a picture in with `detail` "low"
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """What is asked. `forced`: the answer is the JSON of a call, kept to by `schema`. `calls` is the most
+    tool calls that are passed on."""
+
+    model: str
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] | None
+    schema: dict[str, Any] | None
+    sampling: Sampling
+    thinking: bool | int | None
+    n: int
+    stream: bool
+    include_usage: bool
+    forced: bool
+    calls: int | None
+
+
+def read(sent: Mapping[str, Any], can: Capabilities) -> ChatRequest:
+    """`sent` as it is meant. Raises `Refused`."""
+    sent = {"model": "", **sent}
+    kind = CompletionCreateParamsStreaming if sent.get("stream") else CompletionCreateParamsNonStreaming
+    messages = _messages(sent, kind)
+    params.refuse(sent, _IGNORED_NOT)
+    if "audio" in (sent.get("modalities") or ()):
+        raise Refused(400, "these models give no audio", param="modalities")
+    if not messages:
+        raise Refused(400, "there is no message to answer", param="messages")
+    tells = sent.get("logprobs")
+    if sent.get("top_logprobs") and not tells:
+        raise Refused(400, "top_logprobs needs logprobs", param="top_logprobs")
+    most = params.alternatives((sent.get("top_logprobs") or 0) if tells else None, can, "logprobs")
+    tools, schema = _tools(sent), _schema(sent)
+    forced = False
+    if tools and sent.get("tool_choice") not in (None, "auto", "none"):
+        messages, schema = _call_forced(messages, tools, sent["tool_choice"], schema)
+        forced = True
+    return ChatRequest(
+        model=str(sent["model"]),
+        messages=messages,
+        tools=None if forced or sent.get("tool_choice") == "none" else tools,
+        schema=schema,
+        sampling=params.sampling(
+            sent, limit=params.limit(sent, "max_completion_tokens", "max_tokens"), logprobs=most
+        ),
+        thinking=params.thinking(sent, can),
+        n=params.choices(sent),
+        stream=bool(sent.get("stream")),
+        include_usage=bool((sent.get("stream_options") or {}).get("include_usage")),
+        forced=forced,
+        calls=1 if sent.get("parallel_tool_calls") is False else None,
+    )
+
+
+def shown(
+    messages: Sequence[Mapping[str, Any]], engine: Engine, *, allow_local_urls: bool, scratch: Path
+) -> list[dict[str, Any]]:
+    """`messages` with their pictures and videos as the engine is shown them, by the rules of `qwen vision`:
+    addresses of the public web, no files, and no more than the context holds. Raises `UsageError`."""
+    from qwen_cli.media import inputs
+    from qwen_cli.tasks.vision import prepare
+
+    items: list[Any] = []
+    places: list[tuple[int, int]] = []
+    detail = prepare.Detail()
+    for turn, message in enumerate(messages):
+        for place, part in enumerate(_parts(message)):
+            if part["type"] not in ("image_url", "video_url"):
+                continue
+            address = part[part["type"]]
+            if address.get("detail") == "low":
+                detail = prepare.Detail(max_pixels=_LOW_DETAIL)
+            if not str(address["url"]).lower().startswith(_WEB):
+                raise UsageError(
+                    f"{str(address['url'])[:60]!r} is no address of a picture", "send http(s) or data:"
+                )
+            found = inputs.gather(
+                [address["url"]],
+                video=part["type"] == "video_url",
+                allow_local_urls=allow_local_urls,
+                scratch=scratch,
+            )
+            items += found
+            places += [(turn, place)] * len(found)
+    if not items:
+        return [dict(message) for message in messages]
+    words = "".join(str(p.get("text", "")) for m in messages for p in _parts(m))
+    looks = prepare.look_at_all(items, engine, detail, question=words)
+    return [
+        {**message, "content": _replaced(message, turn, list(zip(places, looks, strict=True)))}
+        for turn, message in enumerate(messages)
+    ]
+
+
+def _replaced(message: Mapping[str, Any], turn: int, found: Sequence[tuple[tuple[int, int], Any]]) -> Any:
+    if not isinstance(message.get("content"), list):
+        return message.get("content")
+    content: list[Any] = []
+    for place, part in enumerate(message["content"]):
+        parts = [look.part for at, look in found if at == (turn, place)]
+        content += parts or [part]
+    return content
+
+
+def _parts(message: Mapping[str, Any]) -> list[Any]:
+    content = message.get("content")
+    return content if isinstance(content, list) else []
+
+
+def _messages(sent: Mapping[str, Any], kind: Any) -> list[dict[str, Any]]:
+    """The messages, checked with the rest of the request. Videos are no part of OpenAI's types: while those
+    are checked a text stands for each, and its address is checked here."""
+    given = sent.get("messages")
+    if not isinstance(given, list) or not all(isinstance(message, dict) for message in given):
+        raise Refused(400, "messages must be a list of objects", param="messages")
+    plain = [_without_videos(message) for message in given]
+    found: list[dict[str, Any]] = checked(kind, {**sent, "messages": plain})["messages"]
+    for message, original in zip(found, given, strict=True):
+        if isinstance(message.get("content"), list):
+            message["content"] = [
+                _part(part, whole)
+                for part, whole in zip(message["content"], original["content"], strict=True)
+            ]
+        if message["role"] == "developer":  # OpenAI's newer word; templates know the old one
+            message["role"] = "system"
+    return found
+
+
+def _without_videos(message: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(message.get("content"), list):
+        return dict(message)
+    content = []
+    for part in message["content"]:
+        if isinstance(part, dict) and part.get("type") == "video_url":
+            url = part.get("video_url")
+            if not isinstance(url, dict) or not isinstance(url.get("url"), str):
+                raise Refused(400, "video_url must be an object with a url", param="messages")
+            part = {"type": "text", "text": ""}
+        content.append(part)
+    return {**message, "content": content}
+
+
+def _part(part: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:
+    if original.get("type") == "video_url":
+        return original
+    if part["type"] not in ("text", "image_url"):
+        raise Refused(400, f"parts of type {part['type']!r} are not supported", param="messages")
+    return part
+
+
+def _tools(sent: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    tools = [dict(tool) for tool in sent.get("tools") or ()]
+    if any(tool.get("type") != "function" for tool in tools):
+        raise Refused(400, "tools must be of type 'function'", param="tools")
+    return tools or None
+
+
+def _schema(sent: Mapping[str, Any]) -> dict[str, Any] | None:
+    form = sent.get("response_format") or {"type": "text"}
+    if form["type"] == "text":
+        return None
+    if form["type"] == "json_object":
+        return {"type": "object"}
+    schema = form["json_schema"].get("schema")
+    if schema is None:
+        raise Refused(400, "json_schema has no schema", param="response_format")
+    return check_schema(schema, "response_format")
+
+
+def check_schema(schema: Any, param: str) -> dict[str, Any]:
+    """`schema` if it is one. Raises `Refused`."""
+    import jsonschema
+
+    try:
+        jsonschema.validators.validator_for(schema).check_schema(schema)
+    except jsonschema.SchemaError as fault:
+        raise Refused(400, f"not a JSON schema: {fault.message}", param=param) from None
+    except (TypeError, AttributeError):
+        raise Refused(400, "a JSON schema must be an object", param=param) from None
+    return dict(schema)
+
+
+def _call_forced(
+    messages: list[dict[str, Any]], tools: list[dict[str, Any]], choice: Any, schema: Any
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """A request whose answer can be nothing but a call: of the tool named, or of any ("required").
+
+    Templates only offer tools; here a schema leaves the model no other way.
+    """
+    if schema:
+        raise Refused(400, "a forced tool call and response_format exclude each other", param="tool_choice")
+    wanted = choice["function"]["name"] if isinstance(choice, Mapping) and "function" in choice else None
+    if wanted is None and choice != "required":
+        raise Refused(400, f"tool_choice {choice!r} is not supported", param="tool_choice")
+    functions = [tool["function"] for tool in tools if wanted in (None, tool["function"]["name"])]
+    if not functions:
+        raise Refused(400, f"tool_choice names {wanted!r}, which is none of the tools", param="tool_choice")
+    calls = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": function["name"]},
+                "arguments": function.get("parameters") or {"type": "object"},
+            },
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for function in functions
+    ]
+    offered = "\n".join(json.dumps(function, ensure_ascii=False) for function in functions)
+    words = f"Call one of these functions. Answer with its name and arguments as JSON.\n{offered}"
+    system = messages[0] if messages[0]["role"] == "system" else None
+    if system and isinstance(system.get("content"), str):
+        told = [{**system, "content": f"{system['content']}\n\n{words}"}, *messages[1:]]
+    else:
+        told = [{"role": "system", "content": words}, *messages]
+    return told, calls[0] if len(calls) == 1 else {"anyOf": calls}

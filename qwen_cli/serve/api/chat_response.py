@@ -1,0 +1,242 @@
+"""Answers of `/v1/chat/completions`, in OpenAI's own types: whole, or in chunks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+from uuid import uuid4
+
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice, ChoiceLogprobs
+from openai.types.chat.chat_completion_chunk import Choice as ChunkChoice
+from openai.types.chat.chat_completion_chunk import (
+    ChoiceDelta,
+    ChoiceDeltaToolCall,
+    ChoiceDeltaToolCallFunction,
+)
+from openai.types.chat.chat_completion_chunk import ChoiceLogprobs as ChunkLogprobs
+from openai.types.chat.chat_completion_message_function_tool_call import (
+    ChatCompletionMessageFunctionToolCall,
+    Function,
+)
+from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob, TopLogprob
+from openai.types.completion_usage import PromptTokensDetails
+
+from qwen_cli.engines.core.base import Completion, Piece, TokenLogprob, ToolCall, Usage
+from qwen_cli.serve.api.chat_request import ChatRequest
+from qwen_cli.serve.api.sse import HOLE, Stencil
+
+Finish = Literal["stop", "length", "tool_calls"]
+
+
+class Answering:
+    """Puts an answer of `model` together, choice by choice."""
+
+    def __init__(self, asked: ChatRequest, model: str) -> None:
+        self._asked = asked
+        self._model = model
+        self._id = f"chatcmpl-{uuid4().hex}"
+        self._created = int(time.time())
+        self._begun: set[int] = set()
+        self._called: dict[int, int] = {}
+        self._held: dict[int, str] = {}
+        self._stencils: dict[int, Stencil] = {}
+        self.usages: list[Usage] = []
+
+    def chunks(self, index: int, piece: Piece) -> Iterator[str]:
+        """What a client gets of a `piece` of choice `index`, as JSON."""
+        if index not in self._begun:
+            self._begun.add(index)
+            yield self._chunk(index, ChoiceDelta(role="assistant", content=""))
+        if self._asked.forced and piece.kind == "answer":
+            self._held[index] = self._held.get(index, "") + piece.text
+        elif piece.kind == "thinking" and piece.text:
+            yield self._chunk(index, ChoiceDelta.model_construct(reasoning_content=piece.text))
+        elif piece.text and not piece.logprobs:
+            yield self._text(index, piece.text)
+        elif piece.logprobs:
+            yield self._chunk(index, ChoiceDelta.model_construct(content=piece.text), piece.logprobs)
+        if piece.call:
+            yield from self._call(index, piece.call)
+        if piece.usage:
+            if call := forced_call(self._held.pop(index, "")):
+                yield from self._call(index, call)
+            self.usages.append(piece.usage)
+            finish = _finish(piece.usage, called=index in self._called)
+            yield self._chunk(index, ChoiceDelta(), finish=finish)
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether the client wants to be told what it cost."""
+        return self._asked.include_usage
+
+    def usage_chunk(self) -> str:
+        """The last chunk, where the client wants to know what it cost."""
+        return self._chunk(None, None, usage=usage(self.usages))
+
+    def whole(self, pieces: Sequence[tuple[int, Piece]]) -> ChatCompletion:
+        """The whole answer, from all its pieces."""
+        made = [[piece for at, piece in pieces if at == index] for index in range(self._asked.n)]
+        self.usages = [piece.usage for _, piece in pieces if piece.usage]
+        return self._completion([self._choice(index, said) for index, said in enumerate(made)])
+
+    def of_samples(self, samples: Sequence[Completion]) -> ChatCompletion:
+        """The whole answer, from samples that were made together."""
+        self.usages = [done.usage for done in samples]
+        choices = [[Piece(done.thinking, "thinking"), Piece(done.text, usage=done.usage)] for done in samples]
+        return self._completion([self._choice(index, said) for index, said in enumerate(choices)])
+
+    def _completion(self, choices: list[Choice]) -> ChatCompletion:
+        return ChatCompletion.model_construct(
+            id=self._id,
+            object="chat.completion",
+            created=self._created,
+            model=self._model,
+            choices=choices,
+            usage=usage(self.usages),
+            timings=timings(self.usages),
+        )
+
+    def _choice(self, index: int, said: Sequence[Piece]) -> Choice:
+        text = "".join(piece.text for piece in said if piece.kind == "answer")
+        thought = "".join(piece.text for piece in said if piece.kind == "thinking")
+        calls = [piece.call for piece in said if piece.call][: self._asked.calls]
+        if self._asked.forced and (call := forced_call(text)):
+            calls, text = [call], ""
+        spent = next((piece.usage for piece in said if piece.usage), Usage())
+        message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
+        if thought:
+            message["reasoning_content"] = thought
+        if calls:
+            message["tool_calls"] = [
+                ChatCompletionMessageFunctionToolCall(
+                    id=call.id,
+                    type="function",
+                    function=Function(name=call.name, arguments=_arguments(call)),
+                )
+                for call in calls
+            ]
+        known = [one for piece in said for one in piece.logprobs]
+        tells = self._asked.sampling.logprobs is not None
+        return Choice.model_construct(
+            index=index,
+            message=ChatCompletionMessage.model_construct(**message),
+            finish_reason=_finish(spent, called=bool(calls)),
+            logprobs=ChoiceLogprobs(content=_logprobs(known)) if tells else None,
+        )
+
+    def _call(self, index: int, call: ToolCall) -> Iterator[str]:
+        number = self._called.get(index, 0)
+        if self._asked.calls is not None and number >= self._asked.calls:
+            return
+        self._called[index] = number + 1
+        function = ChoiceDeltaToolCallFunction(name=call.name, arguments=_arguments(call))
+        part = ChoiceDeltaToolCall(index=number, id=call.id, type="function", function=function)
+        yield self._chunk(index, ChoiceDelta(tool_calls=[part]))
+
+    def _text(self, index: int, text: str) -> str:
+        """Most chunks of an answer."""
+        if (stencil := self._stencils.get(index)) is None:
+            written = self._chunk(index, ChoiceDelta.model_construct(content=HOLE))
+            stencil = self._stencils[index] = Stencil(written)
+        return stencil.around(text)
+
+    def _chunk(
+        self,
+        index: int | None,
+        delta: ChoiceDelta | None,
+        known: Sequence[TokenLogprob] = (),
+        *,
+        finish: Finish | None = None,
+        usage: CompletionUsage | None = None,
+    ) -> str:
+        choices = []
+        if index is not None and delta is not None:
+            told: dict[str, Any] = {"logprobs": ChunkLogprobs(content=_logprobs(known))} if known else {}
+            choices = [ChunkChoice.model_construct(index=index, delta=delta, finish_reason=finish, **told)]
+        more: dict[str, Any] = {}
+        if finish:
+            more["timings"] = timings(self.usages[-1:])
+        if self._asked.include_usage:
+            more["usage"] = usage
+        chunk = ChatCompletionChunk.model_construct(
+            id=self._id,
+            object="chat.completion.chunk",
+            created=self._created,
+            model=self._model,
+            choices=choices,
+            **more,
+        )
+        return chunk.model_dump_json(exclude_unset=True)
+
+
+def usage(spent: Sequence[Usage]) -> CompletionUsage:
+    """What all choices cost together; the prompt they share is counted once."""
+    prompt = max((one.prompt_tokens for one in spent), default=0)
+    generated = sum(one.generated_tokens for one in spent)
+    return CompletionUsage(
+        prompt_tokens=prompt,
+        completion_tokens=generated,
+        total_tokens=prompt + generated,
+        prompt_tokens_details=PromptTokensDetails(
+            cached_tokens=max((one.cached_tokens for one in spent), default=0)
+        ),
+    )
+
+
+def timings(spent: Sequence[Usage]) -> dict[str, float]:
+    """As llama.cpp's server tells them."""
+    if not spent:
+        return {}
+    prompt = max(one.prompt_tokens - one.cached_tokens for one in spent)
+    prefill = 1e3 * max(one.prefill_seconds for one in spent)
+    generated = sum(one.generated_tokens for one in spent)
+    decode = 1e3 * max(one.decode_seconds for one in spent)
+    return {
+        "cache_n": max(one.cached_tokens for one in spent),
+        "prompt_n": prompt,
+        "prompt_ms": prefill,
+        "prompt_per_token_ms": prefill / max(1, prompt),
+        "prompt_per_second": 1e3 * prompt / max(1e-3, prefill),
+        "predicted_n": generated,
+        "predicted_ms": decode,
+        "predicted_per_token_ms": decode / max(1, generated),
+        "predicted_per_second": 1e3 * generated / max(1e-3, decode),
+    }
+
+
+def forced_call(text: str) -> ToolCall | None:
+    """The call that an answer consists of; `None` for one that was cut off."""
+    try:
+        said = json.loads(text)
+        return ToolCall(f"call_{uuid4().hex[:12]}", said["name"], said["arguments"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _finish(spent: Usage, *, called: bool) -> Finish:
+    if spent.stop_reason in ("length", "context"):
+        return "length"
+    return "tool_calls" if called or spent.stop_reason == "tool_calls" else "stop"
+
+
+def _arguments(call: ToolCall) -> str:
+    return json.dumps(call.arguments, ensure_ascii=False)
+
+
+def _logprobs(known: Sequence[TokenLogprob]) -> list[ChatCompletionTokenLogprob]:
+    return [
+        ChatCompletionTokenLogprob(
+            token=one.token,
+            bytes=list(one.bytes),
+            logprob=one.logprob,
+            top_logprobs=[
+                TopLogprob(token=other.token, bytes=list(other.bytes), logprob=other.logprob)
+                for other in one.others
+            ],
+        )
+        for one in known
+    ]

@@ -1,0 +1,62 @@
+"""`/v1/embeddings`, where the model gives them (Qwen3-Embedding)."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from collections.abc import Sequence
+
+from openai.types import CreateEmbeddingResponse, Embedding
+from openai.types.create_embedding_response import Usage
+from openai.types.embedding_create_params import EmbeddingCreateParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qwen_cli.serve.api import body
+from qwen_cli.serve.api.errors import Refused
+from qwen_cli.serve.scheduling import threads
+from qwen_cli.serve.scheduling.service import Service
+
+
+async def embed(request: Request, service: Service) -> Response:
+    """A vector for each text. Raises `UsageError` for a model that was trained to write."""
+    sent = await body.read(request, service.max_body)
+    fields = body.checked(EmbeddingCreateParams, {"model": "", **sent})
+    given = fields["input"]
+    texts = [given] if isinstance(given, str) else given
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise Refused(400, "input must be a text or a list of texts", param="input")
+
+    def work() -> tuple[str, list[list[float]], int]:
+        embedder = service.residents.embedder(service.residents.named(fields["model"] or None))
+        return (embedder.model, *embedder.embed(texts))
+
+    model, vectors, tokens = await threads.one(request, work, lambda: None)
+    if (dimensions := fields.get("dimensions")) is not None:
+        if not 1 <= dimensions <= len(vectors[0]):
+            raise Refused(400, f"dimensions must be from 1 to {len(vectors[0])}", param="dimensions")
+        # The family is trained so that the beginning of a vector is one too (Matryoshka; its model card).
+        vectors = [_unit(vector[:dimensions]) for vector in vectors]
+    packed = fields.get("encoding_format") == "base64"
+    answer = CreateEmbeddingResponse.model_construct(
+        object="list",
+        model=model,
+        data=[
+            Embedding.model_construct(
+                object="embedding", index=index, embedding=_packed(vector) if packed else vector
+            )
+            for index, vector in enumerate(vectors)
+        ],
+        usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
+    )
+    return Response(answer.model_dump_json(warnings=False), media_type="application/json")
+
+
+def _unit(vector: Sequence[float]) -> list[float]:
+    length = math.sqrt(sum(value * value for value in vector)) or 1.0
+    return [value / length for value in vector]
+
+
+def _packed(vector: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

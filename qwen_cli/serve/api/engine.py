@@ -1,0 +1,165 @@
+"""The engine protocol itself, for commands of the same user (`engines.warm`). Served on the socket alone:
+what comes from there may name files and load weights, as its user may."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qwen_cli.engines.core.base import Stream
+from qwen_cli.engines.daemon import wire
+from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.serve.api import body, errors, models
+from qwen_cli.serve.scheduling import threads
+from qwen_cli.serve.scheduling.lanes import Gone
+from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.service import Service
+from qwen_cli.serve.scheduling.threads import Running, Streamed
+
+_MOST_BODY = 4 << 30  # bytes: the pictures of one's own command
+_LINES = "application/x-ndjson"
+
+
+async def open_model(request: Request, service: Service) -> Response:
+    """Load what is asked for; remarks come while it loads, then what a command needs to know of it."""
+    sent = await body.read(request, _MOST_BODY)
+
+    def work() -> Iterator[dict[str, Any]]:
+        if sent.get("version") != wire.VERSION:
+            raise UsageError("the server is of another version", "restart it")
+        settings = {
+            name: value
+            for name, value in sent["settings"].items()
+            if value not in (None, False, "auto", "", []) and name != "api_key"
+        }
+        residents = service.residents
+        told: list[str] = []
+        # Who asks for nothing in particular gets what the server was started for.
+        wanted = residents.first
+        if settings:
+            wanted = residents.like(residents.wanted(_typed(settings), told.append))
+        resident = residents.get(wanted, told.append)
+        yield from ({"notice": remark} for remark in told)
+        engine = resident.engine
+        opened = {
+            "id": wanted.id,
+            "name": engine.name,
+            "model": engine.model,
+            "capabilities": asdict(engine.capabilities),
+            "defaults": asdict(engine.defaults),
+            "lanes": len(resident.lanes),
+        }
+        yield {"opened": opened}
+
+    return await _streamed(request, work, lambda: None)
+
+
+async def stream(request: Request, service: Service) -> Response:
+    """Pieces of a turn (`chat`) or of what follows a raw prompt (`complete`)."""
+    sent = await body.read(request, _MOST_BODY)
+    engine = await _engine(request, service, sent)
+    sampling = wire.sampling_in(sent["sampling"])
+
+    def pieces() -> Stream:
+        if request.path_params["what"] == "complete":
+            engine.shift_cache = bool(sent.get("shift_cache"))
+            return engine.complete(sent["prompt"], sampling=sampling)
+        return engine.chat(
+            wire.prompt_in(sent["prompt"]),
+            tools=sent.get("tools"),
+            schema=sent.get("schema"),
+            sampling=sampling,
+            thinking=sent.get("thinking"),
+        )
+
+    def work() -> Iterator[dict[str, Any]]:
+        for piece in pieces():
+            if piece.usage:
+                service.metrics.spent(engine.model, piece.usage)
+            yield wire.piece_out(piece)
+
+    return await _streamed(request, work, engine.interrupt)
+
+
+async def ask(request: Request, service: Service) -> Response:
+    """Everything else that an engine is asked."""
+    sent = await body.read(request, _MOST_BODY)
+    engine = await _engine(request, service, sent)
+    prompt = sent.get("prompt")
+    asked: dict[str, Callable[[], Any]] = {
+        "render": lambda: {"text": engine.render(wire.prompt_in(prompt), thinking=sent.get("thinking"))},
+        "count_tokens": lambda: {
+            "tokens": engine.count_tokens(wire.prompt_in(prompt), tools=sent.get("tools"))
+        },
+        "sample": lambda: {"done": [wire.completion_out(done) for done in _sampled(engine, sent)]},
+        "save_state": lambda: {"done": engine.save_state(Path(sent["path"]))},
+        "load_state": lambda: {"done": engine.load_state(Path(sent["path"]))},
+    }
+    what = request.path_params["what"]
+    if what not in asked:
+        raise errors.Refused(404, f"an engine has no {what!r}")
+    return await _streamed(request, lambda: iter([asked[what]()]), engine.interrupt)
+
+
+async def status(request: Request, service: Service) -> Response:
+    """What `qwen ps` shows."""
+    import os
+
+    said = {
+        "pid": os.getpid(),
+        "address": service.address,
+        "since": service.since,
+        "models": [models.resident(one) for one in service.residents.all()],
+    }
+    return Response(wire.line(said), media_type=_LINES)
+
+
+async def _engine(request: Request, service: Service, sent: Mapping[str, Any]) -> Queued:
+    """The model that was opened, loaded again if it was dropped. Each command is a client of its own."""
+    session = str(sent.get("session", ""))
+
+    def load() -> Queued:
+        wanted = service.residents.known(request.path_params["id"])
+        return service.queued(wanted, client=f"command {session}", session=session)
+
+    return await threads.one(request, load, lambda: None)
+
+
+def _sampled(engine: Queued, sent: Mapping[str, Any]) -> list[Any]:
+    prompt, sampling = wire.prompt_in(sent["prompt"]), wire.sampling_in(sent["sampling"])
+    return engine.sample(prompt, sent["n"], sampling=sampling, thinking=sent.get("thinking"))
+
+
+async def _streamed(
+    request: Request, work: Callable[[], Iterator[dict[str, Any]]], interrupt: Callable[[], None]
+) -> Response:
+    """What `work` yields, a line each; an error is a line too: the command raises it again."""
+    values = Running(request, work, interrupt)
+
+    async def lines() -> AsyncIterator[bytes]:
+        try:
+            async for value in values:
+                yield wire.line(value)
+        except Gone:
+            raise
+        except QwenError as fault:
+            yield wire.line(wire.fault_out(fault))
+        except Exception as fault:  # not foreseen: the log has it
+            yield wire.line(wire.fault_out(UsageError(errors.of(fault).message)))
+
+    return Streamed(lines(), values, _LINES)
+
+
+def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Paths as `engines.load` takes them."""
+    found = dict(settings)
+    if found.get("adapters"):
+        found["adapters"] = [Path(path) for path in found["adapters"]]
+    if found.get("offload_dir"):
+        found["offload_dir"] = Path(found["offload_dir"])
+    return found

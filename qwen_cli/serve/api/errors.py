@@ -1,0 +1,69 @@
+"""Errors as OpenAI's API has them: `{"error": {"message", "type", "param", "code"}}` with a status."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from starlette.responses import JSONResponse, Response
+
+from qwen_cli.errors import ContextFull, ModelError, QwenError, RequestRefused, UsageError
+from qwen_cli.serve.scheduling.lanes import Busy, Gone, Stopping
+
+
+class Refused(Exception):
+    """A request that is answered with an error. `param` is the field that is at fault."""
+
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+
+
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+
+def body(
+    status: int, message: str, *, param: str | None = None, code: str | None = None
+) -> dict[str, object]:
+    """The object that tells of an error."""
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def response(fault: Exception) -> Response:
+    """The answer to a request that ended in `fault`."""
+    refused = of(fault)
+    headers = {"Retry-After": str(fault.seconds)} if isinstance(fault, Busy) else {}
+    if isinstance(fault, Stopping):
+        headers = {"Retry-After": "5"}
+    said = body(refused.status, refused.message, param=refused.param, code=refused.code)
+    return JSONResponse(said, refused.status, headers)
+
+
+def of(fault: Exception) -> Refused:
+    """What a client is told of `fault`. What was not foreseen goes to the log, and no further."""
+    if isinstance(fault, Refused):
+        return fault
+    if isinstance(fault, ContextFull):
+        return Refused(400, str(fault), code="context_length_exceeded")
+    if isinstance(fault, ModelError):
+        return Refused(404, str(fault), param="model", code="model_not_found")
+    if isinstance(fault, Busy):
+        return Refused(429, str(fault), code="queue_full")
+    if isinstance(fault, Stopping):
+        return Refused(503, str(fault), code="stopping")
+    if isinstance(fault, Gone):
+        return Refused(499, str(fault))  # nginx's number for a client that has left; nobody reads it
+    if isinstance(fault, (UsageError, RequestRefused)):
+        return Refused(400, str(fault), param="response_format" if "JSON schema" in str(fault) else None)
+    if isinstance(fault, QwenError):
+        return Refused(500, str(fault))
+    traceback.print_exception(fault, file=sys.stderr)
+    return Refused(500, "the server failed; its log tells why")

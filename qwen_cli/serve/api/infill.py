@@ -1,0 +1,243 @@
+"""`/infill` as llama.cpp's server has it (tools/server/README.md), so that llama.vim and llama.vscode work
+unchanged.
+
+The layout is this suite's own: llama.cpp puts all context into one made-up repository and cuts the text to
+its batch size; here it is cut to the context. Samplers that there are none of here ("infill") are ignored,
+as a greedy answer needs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from typing_extensions import TypedDict
+
+from qwen_cli.engines.core.base import Engine, Sampling, Usage
+from qwen_cli.serve.api import body, chat_response, fim_prompt, params
+from qwen_cli.serve.api.errors import Refused
+from qwen_cli.serve.api.fim_prompt import Between, Context
+from qwen_cli.serve.scheduling import threads
+from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.service import Service
+from qwen_cli.serve.scheduling.threads import Running, Streamed, event
+from qwen_cli.tasks.fim.prompt import restored
+
+
+class _Chunk(TypedDict, total=False):
+    text: str
+    filename: str
+
+
+class _Fields(TypedDict, total=False):
+    """Of llama.cpp's request, what is heeded here beside the sampling."""
+
+    input_prefix: str
+    input_suffix: str
+    input_extra: list[_Chunk]
+    prompt: str
+    n_predict: int
+    n_indent: int
+    t_max_predict_ms: int
+    stop: str | list[str]
+    temperature: float
+    top_p: float
+    seed: int
+    stream: bool
+    response_fields: list[str]
+    model: str
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """`seconds` bound the answer once it has a whole line; lines indented less than `indent` end it. With
+    `only_reads` nothing is generated: the KV cache is made ready."""
+
+    prompt: Between
+    seconds: float | None
+    indent: int
+    only_reads: bool
+    stream: bool
+    fields: list[str]
+
+
+@dataclass
+class _Said:
+    """The answer so far, and what it cost once it has ended."""
+
+    text: str = ""
+    tokens: int = 0
+    usage: Usage | None = None
+    started: float = 0.0
+    first: float = 0.0
+    stop_type: str = "eos"
+
+
+async def infill(request: Request, service: Service) -> Response:
+    """The middle, in llama.cpp's own form."""
+    sent = await body.read(request, service.max_body)
+    engine = await service.engine(request, {"model": None, **_named(sent)})
+    asked_for = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
+    said = _Said(started=time.perf_counter())
+    pieces = Running(request, lambda: _texts(asked_for, engine, said), engine.interrupt)
+    await pieces.first()
+    if asked_for.stream:
+        return Streamed(_events(pieces, asked_for, said, engine, service), pieces, "text/event-stream")
+    await pieces.all()
+    return JSONResponse(await asyncio.to_thread(_answer, asked_for, said, engine, service))
+
+
+def _named(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """llama.vim sends an empty model, or one blank, where it means any."""
+    name = sent.get("model")
+    return {**sent, "model": name.strip() if isinstance(name, str) else None}
+
+
+def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
+    """`sent` as it is meant. Raises `Refused`; `UsageError` for a model that cannot fill in."""
+    fields = body.checked(_Fields, sent)
+    predict = fields.get("n_predict", -1)
+    if predict < -1:
+        raise Refused(400, f"n_predict must be at least -1, got {predict}", param="n_predict")
+    limit = None if predict == -1 else max(1, predict)
+    drawn = {name: value for name, value in sent.items() if name not in ("top_k", "top_p", "min_p")}
+    # What editors send along with no temperature is meant for llama.cpp's chain of samplers.
+    drawn = drawn if "temperature" not in sent else dict(sent)
+    prompt = fim_prompt.between(
+        engine,
+        fields.get("input_prefix", "") + fields.get("prompt", ""),
+        fields.get("input_suffix", ""),
+        params.sampling(drawn, limit=limit),
+        files=[
+            Context(chunk.get("filename") or "snippet", chunk["text"])
+            for chunk in fields.get("input_extra") or ()
+            if chunk.get("text")
+        ],
+        whole_words=True,
+    )
+    milliseconds = fields.get("t_max_predict_ms", -1)
+    return _Asked(
+        prompt,
+        milliseconds / 1e3 if milliseconds > 0 else None,
+        fields.get("n_indent", 0),
+        predict == 0,
+        bool(fields.get("stream")),
+        fields.get("response_fields") or [],
+    )
+
+
+def _texts(asked_for: _Asked, engine: Queued, said: _Said) -> Iterator[str]:
+    """The middle as it comes."""
+    engine.shift_cache = True
+    sampling = asked_for.prompt.sampling
+    if asked_for.only_reads:
+        sampling = replace(sampling, max_tokens=1)
+    pieces = engine.complete(asked_for.prompt.text, sampling=sampling)
+    whole = ""
+    try:
+        for piece in pieces:
+            if piece.usage:
+                said.usage = piece.usage
+                said.stop_type = "limit" if piece.usage.stop_reason in ("length", "context") else "eos"
+                break
+            said.first = said.first or time.perf_counter()
+            said.tokens += 1
+            if asked_for.only_reads:
+                continue
+            whole += piece.text
+            kept, ended = _cut(asked_for.prompt.middle(restored(whole)), asked_for, said)
+            if len(kept) > len(said.text):
+                new, said.text = kept[len(said.text) :], kept
+                yield new
+            if ended:
+                break
+    finally:
+        pieces.close()
+    yield ""
+
+
+def _cut(text: str, asked_for: _Asked, said: _Said) -> tuple[str, bool]:
+    """What of `text` stands, and whether it ends here (llama.cpp's `n_indent` and `t_max_predict_ms`)."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines[1:], 1):
+        indented = len(line) - len(line.lstrip(" \t"))
+        if asked_for.indent and line.strip() and indented < asked_for.indent:
+            said.stop_type = "limit"
+            return "\n".join(lines[:number]), True
+    late = asked_for.seconds is not None and time.perf_counter() - said.first > asked_for.seconds
+    if late and len(lines) > 1:
+        said.stop_type = "limit"
+        return text, True
+    return text, False
+
+
+async def _events(
+    pieces: Running[str], asked_for: _Asked, said: _Said, engine: Queued, service: Service
+) -> AsyncIterator[bytes]:
+    async for text in pieces:
+        if text:
+            yield event(json.dumps({"index": 0, "content": text, "tokens": [], "stop": False}))
+    last = await asyncio.to_thread(_answer, asked_for, said, engine, service)
+    yield event(json.dumps({**last, "content": ""}))
+
+
+def _answer(asked_for: _Asked, said: _Said, engine: Queued, service: Service) -> dict[str, Any]:
+    """The object that llama.cpp answers with."""
+    now = time.perf_counter()
+    first = said.first or now
+    spent = said.usage or Usage(
+        # Ended before the engine reports: the prompt is counted, the rest was measured here.
+        prompt_tokens=engine.count_tokens(asked_for.prompt.text),
+        cached_tokens=engine.found,
+        generated_tokens=said.tokens,
+        prefill_seconds=first - said.started,
+        decode_seconds=now - first,
+        stop_reason="stop",
+    )
+    service.metrics.spent(engine.model, spent)
+    sampling: Sampling = asked_for.prompt.sampling
+    whole: dict[str, Any] = {
+        "index": 0,
+        "content": said.text,
+        "tokens": [],
+        "id_slot": 0,
+        "stop": True,
+        "model": engine.model,
+        "tokens_predicted": 0 if asked_for.only_reads else spent.generated_tokens,
+        "tokens_evaluated": spent.prompt_tokens,
+        "tokens_cached": spent.prompt_tokens + spent.generated_tokens,
+        "generation_settings": {
+            "n_predict": sampling.max_tokens or -1,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop),
+        },
+        "prompt": asked_for.prompt.text,
+        "has_new_line": "\n" in said.text,
+        "truncated": asked_for.prompt.truncated,
+        "stop_type": said.stop_type,
+        "stopping_word": "",
+        "timings": chat_response.timings([spent]),
+    }
+    if not asked_for.fields:
+        return whole
+    return {path: value for path in asked_for.fields if (value := _at(whole, path)) is not None}
+
+
+def _at(whole: Mapping[str, Any], path: str) -> Any:
+    """The value at "timings/prompt_n"; `None` where there is none (llama.cpp leaves such fields out)."""
+    found: Any = whole
+    for name in path.split("/"):
+        if not isinstance(found, Mapping):
+            return None
+        # llama.vim asks for `timings/truncated`, and means `truncated`.
+        found = found.get(name, whole.get(name) if name == "truncated" else None)
+    return found

@@ -1,0 +1,68 @@
+"""What the server tells of itself: its models, that it is up, and what it has counted."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from openai.types import Model
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from qwen_cli.serve.scheduling import threads
+from qwen_cli.serve.scheduling.pool import Resident
+from qwen_cli.serve.scheduling.service import Service
+
+_OWNER = "qwen"
+
+
+async def models(request: Request, service: Service) -> Response:
+    """What can be asked for: the model that the server was started for, and those on this machine."""
+    names = await threads.one(request, service.residents.names, lambda: None)
+    data = [_model(name, service).model_dump() for name in names]
+    return JSONResponse({"object": "list", "data": data})
+
+
+async def model(request: Request, service: Service) -> Response:
+    """One of them."""
+    name = request.path_params["name"]
+    wanted = await threads.one(request, lambda: service.residents.named(name), lambda: None)
+    return JSONResponse(_model(wanted.label, service).model_dump())
+
+
+async def health(request: Request, service: Service) -> Response:
+    """That it answers; a monitor needs no key for that."""
+    return JSONResponse({"status": "ok"})
+
+
+async def metrics(request: Request, service: Service) -> Response:
+    """The counters, as Prometheus reads them."""
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def resident(one: Resident) -> dict[str, Any]:
+    """A loaded model, for `qwen ps`."""
+    return {
+        "model": one.wanted.label,
+        "engine": one.engine.name,
+        "context": one.engine.capabilities.context,
+        "bytes": one.wanted.size,
+        "since": one.since,
+        "idle_seconds": one.idle_seconds,
+        "requests": one.requests,
+        "running": one.lanes.running,
+        "waiting": one.lanes.waiting,
+        "lanes": len(one.lanes),
+    }
+
+
+def _model(name: str, service: Service) -> Model:
+    more: dict[str, Any] = {"loaded": False}
+    for one in service.residents.all():
+        if one.wanted.label == name:
+            context = one.engine.capabilities.context
+            more = {"loaded": True, "max_model_len": context, "meta": {"n_ctx": context}}
+    return Model.model_construct(
+        id=name, object="model", created=int(service.since or time.time()), owned_by=_OWNER, **more
+    )

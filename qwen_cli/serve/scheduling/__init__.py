@@ -1,0 +1,1 @@
+"""Which model is loaded, and which request runs when."""

@@ -1,0 +1,254 @@
+"""Models in memory: loaded when somebody asks for them, dropped when nobody has for a while."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.engines.core.base import Engine
+from qwen_cli.errors import EngineError, ModelError, UsageError
+from qwen_cli.serve.scheduling.lanes import Lanes
+
+if TYPE_CHECKING:
+    from qwen_cli.engines.llamacpp.embedding import Embedder
+    from qwen_cli.models.hub.resolve import Weights
+
+_CLOSE_SECONDS = 30.0
+_SETTLED = 5.0  # idle seconds after which nobody is just about to ask
+_HEADROOM = 1.3  # of the weights: a KV cache and what is computed with comes to them
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which weights, and how they are to be loaded. `settings` are parameters of `engines.load`, `lasting`
+    what of them makes a difference, with the path of the weights; `size` is in bytes."""
+
+    id: str
+    label: str
+    settings: Mapping[str, Any] = field(compare=False)
+    lasting: frozenset[tuple[str, str]] = frozenset()
+    size: int = 0
+
+
+@dataclass(eq=False)
+class Resident:
+    """A loaded model. `since` and `used` are times of the clock (seconds since 1970)."""
+
+    wanted: Wanted
+    engine: Engine
+    lanes: Lanes
+    close: Callable[[], None]
+    since: float = field(default_factory=time.time)
+    used: float = field(default_factory=time.time)
+    requests: int = 0
+    state: threading.Lock = field(default_factory=threading.Lock)  # one KV cache at a time goes to a file
+
+    def touch(self) -> None:
+        """Somebody has just used it."""
+        self.used = time.time()
+
+    @property
+    def idle_seconds(self) -> float:
+        """For how long nobody has asked; 0 while something runs or waits."""
+        return 0.0 if self.lanes.running or self.lanes.waiting else time.time() - self.used
+
+
+class Residents:
+    """The models of a server. `first` is the one it was started for; `parallel` requests of each are computed
+    at the same time, `max_queue` wait; after `keep` idle seconds a model is dropped (0: never)."""
+
+    def __init__(
+        self,
+        first: Mapping[str, Any],
+        *,
+        parallel: int,
+        max_queue: int,
+        keep: float,
+        notice: Callable[[str], None],
+    ) -> None:
+        self._parallel, self._max_queue, self._keep = parallel, max_queue, keep
+        self._notice = notice
+        self._loaded: dict[str, Resident] = {}
+        self._embedders: dict[str, tuple[Embedder, float]] = {}  # with the time of their last use
+        self._known: dict[str, Wanted] = {}
+        self._lock = threading.RLock()  # of the two above
+        self._loading = threading.Lock()  # one model loads at a time: two might not fit
+        self._stopping = False
+        self._listed: tuple[float, list[Weights]] = (float("-inf"), [])
+        self.first = self.wanted(first)
+
+    def wanted(self, settings: Mapping[str, Any], notice: Callable[[str], None] | None = None) -> Wanted:
+        """What `settings` ask for. Raises `UsageError`, `ModelError`, `DownloadError`."""
+        from qwen_cli.engines.load import resolved
+
+        weights, differing = resolved(settings, notice or self._notice)
+        lasting = frozenset((name, _hashable(value)) for name, value in differing.items())
+        lasting |= {("path", str(weights.path.resolve()))}
+        mark = hashlib.sha256(repr(sorted(lasting)).encode()).hexdigest()[:16]
+        settings = {**settings, "model": settings.get("model") or weights.label}
+        found = Wanted(mark, weights.label, settings, lasting, weights.size)
+        with self._lock:
+            return self._known.setdefault(mark, found)
+
+    def like(self, wanted: Wanted) -> Wanted:
+        """A loaded model that will do as well: the same but for a context that was left open."""
+        if wanted.settings.get("context") is not None:
+            return wanted
+        bare = {pair for pair in wanted.lasting if pair[0] != "context"}
+        with self._lock:
+            for resident in self._loaded.values():
+                if bare == {pair for pair in resident.wanted.lasting if pair[0] != "context"}:
+                    return resident.wanted
+            first = getattr(self, "first", wanted)
+        return first if bare == {pair for pair in first.lasting if pair[0] != "context"} else wanted
+
+    def known(self, id: str) -> Wanted:
+        """What was asked for under this id. Raises `ModelError`."""
+        with self._lock:
+            if id not in self._known:
+                raise ModelError(f"no model was opened as {id!r}", "open it first")
+            return self._known[id]
+
+    def named(self, name: str | None) -> Wanted:
+        """What a request calls `name`: the first model, or one that is on this machine. Nothing is fetched
+        because a request says so. Raises `ModelError`."""
+        if not name or name in (self.first.label, "default"):
+            return self.first
+        with self._lock:
+            for resident in self._loaded.values():
+                if name == resident.wanted.label:
+                    return resident.wanted
+        if name not in self.names():
+            raise ModelError(f"there is no model {name!r} here", f"there are {', '.join(self.names())}")
+        return self.wanted({"model": name})
+
+    def names(self) -> list[str]:
+        """What can be asked for, the first model first."""
+        from qwen_cli.models.hub import resolve
+
+        with self._lock:
+            when, listed = self._listed
+            if time.monotonic() - when > 10:
+                listed = resolve.local()
+                self._listed = time.monotonic(), listed
+        return list(dict.fromkeys([self.first.label, *(weights.label for weights in listed)]))
+
+    def get(self, wanted: Wanted, notice: Callable[[str], None] | None = None) -> Resident:
+        """The model, loaded if it is not. Raises `EngineError` and what loading raises."""
+        with self._lock:
+            if found := self._loaded.get(wanted.id):
+                found.used = time.time()
+                return found
+        with self._loading:
+            with self._lock:
+                if found := self._loaded.get(wanted.id):
+                    found.used = time.time()
+                    return found
+                if self._stopping:
+                    raise EngineError("the server is stopping", "start it again")
+            loaded = self._load(wanted, notice or self._notice)
+            with self._lock:
+                self._loaded[wanted.id] = loaded
+            return loaded
+
+    def begin(self) -> None:
+        """Load the first model."""
+        if self._embeds(self.first):
+            self.embedder(self.first)
+        else:
+            self.get(self.first)
+
+    def embedder(self, wanted: Wanted) -> Embedder:
+        """The embedding model, loaded if it is not. Raises `UsageError` for one that was trained to write."""
+        from qwen_cli.engines.llamacpp.embedding import Embedder
+        from qwen_cli.engines.load import resolved
+
+        with self._loading:
+            found, _ = self._embedders.get(wanted.id, (None, 0.0))
+            if found is None:
+                weights = resolved(wanted.settings, self._notice)[0]
+                if self._embeds(wanted):
+                    self._make_room(wanted)
+                found = Embedder(weights)
+            self._embedders[wanted.id] = found, time.time()
+            return found
+
+    def all(self) -> list[Resident]:
+        with self._lock:
+            return list(self._loaded.values())
+
+    def drop_idle(self) -> None:
+        """Drop what nobody has asked for since `keep`."""
+        if not self._keep:
+            return
+        for resident in self.all():
+            self._drop_after(resident, self._keep)
+        for id, (_, used) in list(self._embedders.items()):
+            if time.time() - used > self._keep:
+                self._embedders.pop(id)[0].close()
+
+    def stop(self) -> None:
+        """Turn away who waits; what runs goes on."""
+        with self._lock:
+            self._stopping = True
+        for resident in self.all():
+            resident.lanes.stop()
+
+    def close(self) -> None:
+        """Free everything."""
+        self.stop()
+        for resident in self.all():
+            resident.lanes.settle(_CLOSE_SECONDS)
+            self._drop(resident)
+        while self._embedders:
+            self._embedders.popitem()[1][0].close()
+
+    def _drop_after(self, resident: Resident, seconds: float) -> bool:
+        """Drop a model that has been idle for so long. Who asks for it at this moment gets it: `get` says so
+        under the same lock."""
+        with self._lock:
+            if resident.idle_seconds <= seconds:
+                return False
+            self._loaded.pop(resident.wanted.id, None)
+        self._drop(resident)
+        return True
+
+    def _drop(self, resident: Resident) -> None:
+        with self._lock:
+            self._loaded.pop(resident.wanted.id, None)
+        resident.lanes.stop()
+        resident.close()
+
+    def _load(self, wanted: Wanted, notice: Callable[[str], None]) -> Resident:
+        from qwen_cli.engines.load import load
+        from qwen_cli.serve.scheduling import batching
+
+        if self._embeds(wanted):
+            raise UsageError(f"{wanted.label} gives embeddings, it does not write", "name another model")
+        self._make_room(wanted)
+        engine = load(**{"parallel": self._parallel, **wanted.settings}, notice=notice)
+        return batching.resident(wanted, engine, self._parallel, self._max_queue)
+
+    def _embeds(self, wanted: Wanted) -> bool:
+        from qwen_cli.engines.llamacpp import embedding
+
+        return embedding.is_for(Path(dict(wanted.lasting)["path"]))
+
+    def _make_room(self, wanted: Wanted) -> None:
+        """Drop idle models, the longest idle first, until the weights have room."""
+        import psutil
+
+        for resident in sorted(self.all(), key=lambda one: one.used):
+            if psutil.virtual_memory().available > wanted.size * _HEADROOM:
+                return
+            if self._drop_after(resident, _SETTLED):
+                self._notice(f"dropped {resident.wanted.label} to make room for {wanted.label}")
+
+
+def _hashable(value: Any) -> str:
+    return "\n".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,185 @@
+"""A loaded model for one request: an engine like any other, whose every call waits for its turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qwen_cli.engines.core.base import Completion, Engine, Message, Sampling, Stream
+from qwen_cli.serve.scheduling import lanes as queue
+from qwen_cli.serve.scheduling.lanes import Gone, Lane, Ticket
+from qwen_cli.serve.scheduling.pool import Resident
+
+
+class Queued:
+    """The engine of `resident` as `client` may use it. See `protocol.Engine` for what each method promises.
+
+    `session` names who asks: what it said last is looked for where it was said. Where the queue is full, or
+    the server stops, calls raise `Busy` and `Stopping`.
+    """
+
+    def __init__(self, resident: Resident, *, client: str, session: str = "") -> None:
+        self._resident = resident
+        self._client = client
+        self._session = session
+        self._ticket: Ticket | None = None
+        self._lane: Lane | None = None
+        self._views: list[Queued] = []
+        self._cancelled = False
+        self.name = resident.engine.name
+        self.model = resident.engine.model
+        self.capabilities = resident.engine.capabilities
+        self.defaults = resident.engine.defaults
+        self.shift_cache = False
+        self.found = 0  # tokens of the prompt that were in the KV cache, where the engine tells that early
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> Stream:
+        said = said_in(messages, tools)
+        return self._stream(
+            said + _TURN + "assistant\n",
+            sampling,
+            lambda engine: engine.chat(
+                messages, tools=tools, schema=schema, sampling=sampling, thinking=thinking
+            ),
+        )
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        def ask(engine: Engine) -> Stream:
+            if hasattr(engine, "shift_cache"):
+                engine.shift_cache = self.shift_cache
+            return engine.complete(prompt, sampling=sampling)
+
+        return self._stream(prompt, sampling, ask)
+
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        return self._resident.engine.render(messages, thinking=thinking)
+
+    def sample(
+        self,
+        prompt: str | Sequence[Message],
+        n: int,
+        *,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> list[Completion]:
+        said = prompt if isinstance(prompt, str) else said_in(prompt, None)
+        with self._turn(said, sampling) as lane:
+            return lane.engine.sample(prompt, n, sampling=sampling, thinking=thinking)
+
+    def count_tokens(
+        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        return self._resident.engine.count_tokens(prompt, tools=tools)
+
+    def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
+        """KV caches that begin alike are copied when a request comes, `warm` or not."""
+        return [self, *self.views(min(n, len(self._resident.lanes)) - 1)]
+
+    def views(self, n: int) -> list[Queued]:
+        """`n` more of this for the same request, each for a thread; `interrupt` ends them too."""
+        views = [Queued(self._resident, client=self._client) for _ in range(n)]
+        self._views += views
+        return views
+
+    def save_state(self, path: Path) -> bool:
+        lane = self._resident.lanes.of(self._session) if self._session else None
+        if lane is None or lane.holder:
+            return False
+        with self._resident.state:
+            return lane.engine.save_state(path)
+
+    def load_state(self, path: Path) -> bool:
+        if not self.capabilities.state:
+            return False
+        with self._turn("", Sampling(max_tokens=1)) as lane, self._resident.state:
+            lane.said = ""  # whatever it says
+            return lane.engine.load_state(path)
+
+    def interrupt(self) -> None:
+        """End what runs or waits, from another thread."""
+        self._cancelled = True
+        for view in self._views:
+            view.interrupt()
+        if ticket := self._ticket:
+            self._resident.lanes.cancel(ticket)
+        if (lane := self._lane) and (stop := getattr(lane.engine, "interrupt", None)):
+            stop()
+
+    def close(self) -> None:
+        """The model stays: it is the server's."""
+
+    def __enter__(self) -> Queued:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _stream(self, said: str, sampling: Sampling, ask: Callable[[Engine], Stream]) -> Stream:
+        with self._turn(said, sampling) as lane:
+            pieces = ask(lane.engine)
+            answer: list[str] = []
+            try:
+                for piece in pieces:
+                    if self._cancelled:
+                        return
+                    answer.append(piece.text)
+                    self.found = getattr(lane.engine, "found", 0)
+                    if piece.usage:
+                        # Who reads the last piece may ask again at once: the lane is free by then.
+                        pieces.close()
+                        self._give_back(lane, "".join(answer))
+                    yield piece
+            finally:
+                pieces.close()
+                self._give_back(lane, "".join(answer))
+
+    @contextmanager
+    def _turn(self, said: str, sampling: Sampling) -> Iterator[Lane]:
+        """A lane for one request, given back at the latest here."""
+        resident = self._resident
+        room = queue.tokens(said, sampling.max_tokens, self.capabilities.context)
+        self._ticket = ticket = Ticket(self._client, said, self._session, room)
+        if self._cancelled:
+            raise Gone
+        resident.requests += 1
+        lane = resident.lanes.take(ticket)
+        self._lane = lane
+        try:
+            if self._cancelled:
+                raise Gone
+            yield lane
+        finally:
+            self._give_back(lane, "")
+            resident.touch()
+
+    def _give_back(self, lane: Lane, said: str) -> None:
+        """Once: what comes after may run there already."""
+        if self._lane is lane:
+            self._lane = None
+            self._resident.lanes.give_back(lane, said)
+
+
+_TURN = "\x1e"
+
+
+def said_in(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None) -> str:
+    """Messages as one text, of which that of a longer conversation begins with that of a shorter one."""
+    turns = [json.dumps(list(tools))] if tools else []
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            content = "".join(str(part.get("text") or part["type"]) for part in content)
+        called = json.dumps(message["tool_calls"]) if message.get("tool_calls") else ""
+        turns.append(f"{message.get('role')}\n{content or ''}{called}")
+    return _TURN.join(turns)

@@ -1,0 +1,53 @@
+"""What all routes share: the models, the counters, and what the server was started with."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from qwen_cli.serve.scheduling import threads
+from qwen_cli.serve.scheduling.metrics import Metrics
+from qwen_cli.serve.scheduling.pool import Residents, Wanted
+from qwen_cli.serve.scheduling.queued_engine import Queued
+
+MAX_BODY = 32 << 20
+"""Bytes of a request: some twenty photographs as they come from a telephone, in base64."""
+
+
+@dataclass
+class Service:
+    """`allow_local_urls`: pictures may come from private addresses. `address` is what clients are told."""
+
+    residents: Residents
+    metrics: Metrics
+    max_body: int = MAX_BODY
+    allow_local_urls: bool = False
+    address: str = ""
+    since: float = field(default_factory=time.time)
+
+    async def engine(self, request: Request, sent: Mapping[str, Any]) -> Queued:
+        """The model that a request names, loaded. Raises what loading raises."""
+        model = sent.get("model")
+
+        def load() -> Queued:
+            wanted = self.residents.named(str(model) if model else None)
+            return self.queued(wanted, client=client(request, sent))
+
+        return await threads.one(request, load, lambda: None)
+
+    def queued(self, wanted: Wanted, *, client: str, session: str = "") -> Queued:
+        """`wanted` for one request of `client`. Blocks while it loads."""
+        return Queued(self.residents.get(wanted), client=client, session=session)
+
+
+def client(request: Request, sent: Mapping[str, Any]) -> str:
+    """Who asks: those who share a machine and a key are told apart by what they say of themselves."""
+    who = sent.get("safety_identifier") or sent.get("user") or request.headers.get("user-agent", "")
+    host = request.client.host if request.client else ""
+    key = hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()[:8]
+    return f"{host} {key} {who}"

@@ -1,0 +1,165 @@
+"""Engines block, the server must not: their generators run in threads, what they yield comes out here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from qwen_cli.serve.scheduling.lanes import Gone
+
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds for a client to take what it was sent, once the buffers between are full. Then it is let go."""
+
+# Who waits in the queue waits in a thread: there is one for each request that may wait or run.
+THREADS = ThreadPoolExecutor(512, thread_name_prefix="request")
+
+
+class Running(Generic[T]):
+    """What `work` yields, from a thread. `interrupt` ends it, also when the client goes."""
+
+    def __init__(
+        self, request: Request, work: Callable[[], Iterator[T]], interrupt: Callable[[], None]
+    ) -> None:
+        self._interrupt = interrupt
+        self._loop = asyncio.get_running_loop()
+        self._came: deque[tuple[str, Any]] = deque()
+        self._arrived = asyncio.Event()
+        self._told = False  # the loop knows that something came, and has not looked yet
+        self._held: list[T] = []
+        self.done = False
+        THREADS.submit(self._run, work)
+        self._watch = asyncio.create_task(self._until_gone(request.receive))
+
+    async def first(self) -> None:
+        """Wait until it has begun well. Raises what it fails with, `Gone` where the client has left."""
+        self._held += await self._next()
+
+    async def all(self) -> list[T]:
+        return [value async for value in self]
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        async for values in self.batches():
+            for value in values:
+                yield value
+
+    async def batches(self) -> AsyncIterator[list[T]]:
+        """All that has come whenever something has: more than one where the client or this loop is slow."""
+        while found := (self._held or await self._next()):
+            self._held = []
+            yield found
+
+    async def _next(self) -> list[T]:
+        """What has come, or none at the end."""
+        while not (self._came or self.done):
+            await self._arrived.wait()
+            self._arrived.clear()
+            self._told = False
+        values: list[T] = []
+        while self._came and self._came[0][0] == "value":
+            values.append(self._came.popleft()[1])
+        if not values and not self.done:
+            what, fault = self._came.popleft()
+            self.done = True
+            self._watch.cancel()
+            if what == "fault":
+                raise fault
+        return [] if self.done else values
+
+    def end(self) -> None:
+        """Nobody wants more of it."""
+        if not self.done:
+            self._interrupt()
+        self._watch.cancel()
+
+    def _run(self, work: Callable[[], Iterator[T]]) -> None:
+        try:
+            for value in work():
+                self._put("value", value)
+            self._put("end", None)
+        except BaseException as fault:  # carried to who waits for it
+            self._put("fault", fault)
+
+    def _put(self, what: str, value: Any) -> None:
+        self._came.append((what, value))
+        if self._told:
+            return
+        self._told = True
+        try:
+            self._loop.call_soon_threadsafe(self._arrived.set)
+        except RuntimeError:  # the loop is closed: the server was told to end at once
+            self._interrupt()
+
+    async def _until_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        self._interrupt()
+        self._put("fault", Gone())
+
+
+async def one(request: Request, work: Callable[[], T], interrupt: Callable[[], None]) -> T:
+    """What `work` returns, from a thread."""
+    values = await Running(request, lambda: iter([work()]), interrupt).all()
+    return values[0]
+
+
+class Streamed(Response):
+    """An answer that is sent as it comes. A client that does not read is let go, and `running` ended."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], running: Running[Any], media_type: str) -> None:
+        self.status_code = 200
+        self.background = None
+        self.media_type = media_type
+        self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._chunks = chunks
+        self._running = running
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop, me, late = asyncio.get_running_loop(), asyncio.current_task(), False
+        since: float | None = None  # when the message was sent that is not taken yet
+        timer: asyncio.TimerHandle
+
+        def look() -> None:  # one timer for all: `wait_for` would make a task of every token
+            nonlocal late, timer
+            waited = 0.0 if since is None else loop.time() - since
+            if waited < PATIENCE:
+                timer = loop.call_later(PATIENCE - waited, look)
+                return
+            late = True
+            if me:
+                me.cancel()
+
+        async def within(message: Message) -> None:
+            nonlocal since
+            since = loop.time()
+            await send(message)
+            since = None
+
+        timer = loop.call_later(PATIENCE, look)
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async for chunk in self._chunks:
+                await within({"type": "http.response.body", "body": chunk, "more_body": True})
+            await within({"type": "http.response.body", "body": b"", "more_body": False})
+        except (OSError, Gone):
+            return  # it has left
+        except asyncio.CancelledError:
+            if not late:
+                raise
+            return  # it never reads: without an end to its body the connection is closed
+        finally:
+            timer.cancel()
+            self._running.end()
+
+
+def event(data: str, name: str | None = None) -> bytes:
+    """One server-sent event."""
+    return (f"event: {name}\n" if name else "").encode() + b"data: " + data.encode() + b"\n\n"

@@ -1,0 +1,1 @@
+"""Conversations: messages, context window, sessions, export."""

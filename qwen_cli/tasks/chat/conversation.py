@@ -1,0 +1,303 @@
+"""A conversation: who said what, what of it the model still sees, and the next answer as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from qwen_cli.engines.core.base import Engine, Piece, Sampling, StopReason, ToolCall, Usage
+from qwen_cli.errors import ContextFull, UsageError
+from qwen_cli.tasks.chat import context_window as overflow
+from qwen_cli.tasks.chat import messages
+from qwen_cli.tasks.chat.context_window import Overflow
+from qwen_cli.tasks.chat.messages import LAST_ROUND, NO_ROUNDS_LEFT, NOT_RUN, Content
+from qwen_cli.tasks.tools.toolbox import ToolResult
+
+if TYPE_CHECKING:
+    from qwen_cli.tasks.tools.toolbox import Toolbox
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One line for the person: turns left the context, the answer was cut."""
+
+    text: str
+
+
+Event: TypeAlias = "Piece | Notice | ToolResult"
+Events: TypeAlias = Generator[Event, None, None]
+
+CUT: tuple[StopReason, ...] = ("length", "context", "cancelled")
+"""Ends after which an answer is not whole."""
+
+
+@dataclass
+class Conversation:
+    """Messages, and how the next answer is asked for. The engine owns the KV cache, this owns the words.
+
+    `messages` holds everything said but the system prompt, as OpenAI messages with extra keys: "thinking"
+    (never sent back), "cut" (the answer is not whole), "unsent" (a turn that did not fit), and in tool
+    results "name" and "ok" (it worked). `first_sent` is the index of the first message the model still sees;
+    `summary` stands for those before it. `usage` is that of the last generation.
+    """
+
+    engine: Engine
+    system: str | None = None
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    sampling: Sampling = field(default_factory=Sampling)
+    thinking: bool | int | None = None
+    schema: dict[str, Any] | None = None
+    overflow: Overflow = "slide"
+    toolbox: Toolbox | None = None
+    max_tool_rounds: int = 8
+    first_sent: int = 0
+    summary: str | None = None
+    usage: Usage | None = field(default=None, compare=False)
+    _counted: tuple[tuple[Any, ...], int] | None = field(default=None, repr=False, compare=False)
+
+    def send(self, content: Content) -> Events:
+        """Say `content` and stream the answer, running the tools it calls.
+
+        Closing the stream early (or Ctrl-C inside it) keeps the partial answer and marks it "cut". After an
+        error the user turn stays, so `retry` works. With tools there is one usage piece for each round.
+        Raises `ContextFull`, `EngineError`, and `UsageError` if there is nothing in `content`.
+        """
+        if not content or (isinstance(content, str) and not content.strip()):
+            raise UsageError("the message is empty", "say something")
+        self.messages.append({"role": "user", "content": content})
+        yield from self._answer()
+
+    def retry(self) -> Events:
+        """Answer the last user turn anew; the old answer goes. Raises `UsageError` if there is none."""
+        last = self._last_user()
+        if last is None:
+            raise UsageError("nothing to retry", "say something first")
+        self._cut_to(last + 1)
+        self.messages[last].pop("unsent", None)
+        yield from self._answer()
+
+    def undo(self) -> bool:
+        """Take back the last user turn and its answer. False if there is none."""
+        last = self._last_user()
+        if last is None:
+            return False
+        self._cut_to(last)
+        return True
+
+    def replace_last_user(self, content: Content) -> bool:
+        """Put other words into the last user turn; its answer goes (`retry` asks again). False if none."""
+        last = self._last_user()
+        if last is None:
+            return False
+        self._cut_to(last)
+        self.messages.append({"role": "user", "content": content})
+        return True
+
+    def clear(self) -> None:
+        """Forget everything said; settings and system prompt stay."""
+        self._cut_to(0)
+        self.usage = None
+
+    def tokens(self) -> tuple[int, int | None]:
+        """Tokens of the context used and in all (`None`: the server does not say).
+
+        After an answer this is free; after an edit it asks the engine to count, once.
+        """
+        total = self.engine.capabilities.context
+        if not self.messages and not self.system:
+            return 0, total
+        key = self._state()
+        if self._counted is None or self._counted[0] != key:
+            counted = overflow.count(self.engine, self.sent(), self._tools())
+            if counted is None:
+                last = self.usage
+                counted = last.prompt_tokens + last.generated_tokens if last else 0
+            self._counted = key, counted
+        return self._counted[1], total
+
+    def sent(self, first: int | None = None, end: int | None = None) -> list[dict[str, Any]]:
+        """The messages as the engine gets them: system, summary, and those from `first` to before `end`."""
+        first = self.first_sent if first is None else first
+        system = self.system
+        if self.summary and first >= self.first_sent > 0:
+            system = f"{system or ''}\n\n{overflow.SUMMARY_HEADING}\n{self.summary}".strip()
+        opening = [{"role": "system", "content": system}] if system else []
+        return opening + messages.clean(self.messages[first:end])
+
+    def _answer(self) -> Events:
+        """Generate, run the tools that were called, and generate again until the model is done."""
+        for done in range(self.max_tool_rounds + 1):
+            try:
+                yield from self._make_room()
+                calls = yield from self._generate_sliding()
+            except ContextFull:
+                if self.messages[-1]["role"] == "user":
+                    # It would push every later turn over the edge too.
+                    self.messages[-1]["unsent"] = True
+                raise
+            if not calls:
+                return
+            left = self.max_tool_rounds - done
+            yield from self._run_tools(calls, left)
+            if not left:
+                yield Notice(f"stopped after {self.max_tool_rounds} rounds of tool calls")
+
+    def _generate_sliding(self) -> Generator[Event, None, list[ToolCall]]:
+        """`_generate`; where only the engine knows that the prompt is too long, drop turns and try again."""
+        while True:
+            before = len(self.messages)
+            try:
+                return (yield from self._generate())
+            except ContextFull as full:
+                if self.overflow == "stop" or len(self.messages) > before or not self._droppable():
+                    raise
+                yield from self._drop(full.needed, full.limit)
+
+    def _generate(self) -> Generator[Event, None, list[ToolCall]]:
+        """One generation. Its message is appended however it ends; the result is the calls to run."""
+        text: list[str] = []
+        thinking: list[str] = []
+        calls: list[ToolCall] = []
+        stop: StopReason = "cancelled"
+        stream = self.engine.chat(
+            self.sent(),
+            tools=self._tools(),
+            schema=self.schema,
+            sampling=self.sampling,
+            thinking=self.thinking,
+        )
+        try:
+            for piece in stream:
+                if piece.call is not None:
+                    calls.append(piece.call)
+                (thinking if piece.kind == "thinking" else text).append(piece.text)
+                if piece.usage is not None:
+                    self.usage, stop = piece.usage, piece.usage.stop_reason
+                yield piece
+        finally:
+            # Also on Ctrl-C, which arrives here as KeyboardInterrupt or GeneratorExit.
+            stream.close()
+            if stop == "cancelled" or self.toolbox is None:
+                calls = []
+            self._append_answer("".join(text), "".join(thinking), calls, stop)
+        if stop in ("length", "context"):
+            yield Notice(self._why_cut(stop))
+        return calls
+
+    def _append_answer(self, text: str, thinking: str, calls: list[ToolCall], stop: StopReason) -> None:
+        if stop == "cancelled" and not text and not thinking:
+            return  # nothing came: the user turn stands unanswered
+        self.messages.append(messages.answer(text, thinking, calls, cut=stop in CUT))
+        if self.usage is not None and stop != "cancelled" and not thinking:
+            self._counted = self._state(), self.usage.prompt_tokens + self.usage.generated_tokens
+
+    def _run_tools(self, calls: list[ToolCall], rounds_left: int) -> Events:
+        """Run each call and append its result; a call that was not reached gets an answer too."""
+        waiting = list(calls)
+        try:
+            while waiting:
+                call = waiting[0]
+                if rounds_left and self.toolbox is not None:
+                    result = self.toolbox.run(call)
+                else:
+                    result = ToolResult(call, NO_ROUNDS_LEFT, ok=False)
+                waiting.pop(0)
+                hint = LAST_ROUND if rounds_left == 1 and not waiting else ""
+                self.messages.append(messages.result(result, hint))
+                yield result
+        finally:
+            for call in waiting:  # every call must have its result, or templates and servers refuse the turn
+                self.messages.append(messages.result(ToolResult(call, NOT_RUN, ok=False)))
+
+    def _make_room(self) -> Events:
+        """Apply the overflow policy before a generation. Raises `ContextFull`."""
+        limit = self.engine.capabilities.context
+        if limit is None:
+            return
+        answer = min(self.sampling.max_tokens or limit, int(limit * overflow.ROOM))
+        most = overflow.at_most(self.sent(), self._tools())
+        if most is not None and most + answer <= limit:
+            return
+        needed = overflow.count(self.engine, self.sent(), self._tools())
+        if needed is None:
+            return
+        if self.overflow != "stop" and needed + answer > limit and self._droppable():
+            yield from self._drop(needed, limit)
+            needed = overflow.count(self.engine, self.sent(), self._tools()) or 0
+        if needed >= limit:
+            raise ContextFull(needed, limit)
+
+    def _droppable(self) -> list[int]:
+        """Where the context may start after dropping: at any sent turn but the first."""
+        return overflow.starts(self.messages, self.first_sent)[1:]
+
+    def _drop(self, needed: int, limit: int) -> Events:
+        """Slide (or summarise) until three eighths of the window are free, keeping at least the last turn."""
+        target = limit * (1 - overflow.FREE_AFTER)
+        if self.overflow == "summarise":
+            target -= limit * overflow.SUMMARY_SHARE
+        whole = overflow.at_most(self.sent(), self._tools()) or 1
+
+        def fits(first: int) -> bool:
+            counted = overflow.count(self.engine, self.sent(first), self._tools())
+            if counted is None:  # then in proportion to the length of the text
+                counted = needed * (overflow.at_most(self.sent(first), self._tools()) or 1) // whole
+            return counted <= target
+
+        first = overflow.first_to_keep(self._droppable(), fits)
+        dropped = overflow.starts(self.messages[:first], self.first_sent)
+        turns = f"{len(dropped)} oldest turn{'s' if len(dropped) > 1 else ''}"
+        summary = None
+        if self.overflow == "summarise":
+            yield Notice(f"the context is full: summarising the {turns}")
+            summary = self._summary(first, limit)
+        self.first_sent, self.summary = first, summary or None
+        if not summary:
+            yield Notice(f"{turns} left the context" + (", not summarised" if summary == "" else ""))
+
+    def _summary(self, end: int, limit: int) -> str:
+        """The model's summary of the sent turns before `end`; of the latest of them if not all fit."""
+        longest = limit * overflow.SUMMARY_SHARE
+
+        def fits(first: int) -> bool:
+            counted = overflow.count(self.engine, overflow.request(self.sent(first, end)), None)
+            return counted is None or counted + longest <= limit
+
+        first = overflow.first_to_keep(overflow.starts(self.messages[:end], self.first_sent), fits)
+        return overflow.summarise(self.engine, self.sent(first, end), limit)
+
+    def _why_cut(self, stop: StopReason) -> str:
+        if stop == "length":
+            limit = self.sampling.max_tokens
+            where = f"it reached max_tokens, {limit:,}" if limit else "it reached the server's own limit"
+            return f"the answer was cut: {where}"
+        size = self.engine.capabilities.context
+        full = f"the context of {size:,} tokens is full" if size else "the context is full"
+        then = "" if self.overflow == "stop" else "; the next turn makes room"
+        return f"the answer was cut: {full}{then}"
+
+    def _tools(self) -> list[dict[str, Any]] | None:
+        return (self.toolbox.definitions or None) if self.toolbox is not None else None
+
+    def _last_user(self) -> int | None:
+        found = overflow.starts(self.messages)
+        return found[-1] if found else None
+
+    def _cut_to(self, length: int) -> None:
+        del self.messages[length:]
+        self._counted = None
+        if self.first_sent >= length:
+            # What is left had left the context: start again from all of it; the next turn slides as needed.
+            self.first_sent, self.summary = 0, None
+
+    def _state(self) -> tuple[Any, ...]:
+        """What a token count depends on."""
+        return (
+            id(self.engine),
+            id(self.toolbox),
+            self.system,
+            self.summary,
+            self.first_sent,
+            len(self.messages),
+        )

@@ -1,0 +1,320 @@
+"""Saved conversations: one JSON file each, written so that a kill or a power cut loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from qwen_cli.engines.core.base import Engine, Sampling
+from qwen_cli.errors import SessionError, UsageError
+from qwen_cli.tasks.chat.conversation import Conversation
+from qwen_cli.tasks.chat.messages import Content
+
+VERSION = 1
+_Stamp = tuple[int, int, int]
+
+
+@dataclass
+class Session:
+    """A conversation as it is kept. `created` and `updated` are ISO 8601 in UTC.
+
+    `settings` holds sampling, thinking, schema, overflow and max_tool_rounds; `first_sent` and `summary` are
+    the conversation's. `stamp` is the file as it was last read or written here, to notice other writers.
+    """
+
+    name: str
+    model: str = ""
+    engine: str = ""
+    system: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    first_sent: int = 0
+    summary: str | None = None
+    created: str = field(default_factory=lambda: _now())
+    updated: str = field(default_factory=lambda: _now())
+    version: int = VERSION
+    stamp: _Stamp | None = field(default=None, repr=False, compare=False)
+
+    def record(self, conversation: Conversation) -> None:
+        """Take over what `conversation` now holds (on disk only after `save`)."""
+        self.model, self.engine = conversation.engine.model, conversation.engine.name
+        self.system, self.messages = conversation.system, list(conversation.messages)
+        self.first_sent, self.summary = conversation.first_sent, conversation.summary
+        self.settings = {
+            "sampling": {
+                key: list(value) if isinstance(value, tuple) else value  # as JSON will have it
+                for key, value in asdict(conversation.sampling).items()
+                if value not in (None, ())
+            },
+            "thinking": conversation.thinking,
+            "schema": conversation.schema,
+            "overflow": conversation.overflow,
+            "max_tool_rounds": conversation.max_tool_rounds,
+        }
+
+    def resume(self, engine: Engine) -> Conversation:
+        """The conversation again, on `engine` (which need not be the one it was held with)."""
+        conversation = Conversation(
+            engine,
+            system=self.system,
+            messages=list(self.messages),
+            sampling=self.sampling(),
+            first_sent=self.first_sent,
+            summary=self.summary,
+        )
+        for key in ("thinking", "schema", "overflow", "max_tool_rounds"):
+            if key in self.settings:
+                setattr(conversation, key, self.settings[key])
+        return conversation
+
+    def sampling(self) -> Sampling:
+        """The sampling that was set in this session; unknown keys are left out."""
+        known = {f.name for f in fields(Sampling)}
+        given = {k: v for k, v in self.settings.get("sampling", {}).items() if k in known}
+        return Sampling(**{**given, "stop": tuple(given.get("stop", ()))})
+
+
+def folder() -> Path:
+    """Where sessions are kept: `sessions/` in the data directory. Not made until something is saved."""
+    from qwen_cli.models.hub.starter import data_folder  # only a command that touches sessions pays for it
+
+    return data_folder() / "sessions"
+
+
+def path(name: str) -> Path:
+    """The session's file. Raises `UsageError` for a name that cannot be one."""
+    return folder() / f"{checked(name)}.json"
+
+
+def kv_path(name: str) -> Path:
+    """Where the engine's KV state of this session goes (`Engine.save_state`)."""
+    return folder() / f"{checked(name)}.kv"
+
+
+def new(question: Content = "", name: str | None = None) -> Session:
+    """A session under `name`, or one named by date, time and the first question. Not yet on disk.
+
+    Raises `SessionError` if `name` is taken, `UsageError` if it cannot be a name.
+    """
+    if name is None:
+        return Session(_free(f"{datetime.now():%Y-%m-%d-%H%M}{slug(question)}"))
+    if path(name).exists():
+        raise SessionError(f"session {name!r} exists", "choose another name, or go on with that one")
+    return Session(name)
+
+
+def save(session: Session) -> str | None:
+    """Write the session; the old file stays whole until the new one is on the disk.
+
+    If the file has changed since it was read here (the same session open twice), nothing is overwritten:
+    the session gets a new name and the remark to show is returned. Raises `SessionError`.
+    """
+    session.updated = _now()
+    content = {f.name: getattr(session, f.name) for f in fields(session) if f.name != "stamp"}
+    try:
+        data = json.dumps(content, ensure_ascii=False, indent=1).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, from undecodable input: only escapes can hold it
+        data = json.dumps(content, indent=1).encode()
+    path(session.name)
+    try:
+        folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked():
+            return _write(session, data)
+    except OSError as error:
+        raise SessionError(
+            f"session {session.name!r} could not be saved: {error.strerror or error}",
+            f"check space and permissions of {folder()}",
+        ) from error
+
+
+def load(name: str) -> Session:
+    """Read a session. Raises `SessionError` if it is missing, damaged, or of a newer version."""
+    file = path(name)
+    try:
+        stamp = _stamp(file)
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise SessionError(f"no session {name!r}", "list them with /sessions") from None
+    except OSError as error:
+        raise SessionError(f"session {name!r} cannot be read: {error.strerror}", f"check {file}") from error
+    except ValueError as error:
+        raise SessionError(f"session {name!r} is damaged: {_first_line(error)}", f"look at {file}") from error
+    fault = _fault(content)
+    if fault:
+        raise SessionError(f"session {name!r} is damaged: {fault}", f"look at {file}")
+    if content["version"] > VERSION:
+        from qwen_cli import install_hint
+
+        raise SessionError(
+            f"session {name!r} is of format {content['version']}, this qwen reads up to {VERSION}",
+            install_hint.upgrade(),
+        )
+    known = {f.name for f in fields(Session)} - {"name", "stamp"}
+    return Session(name=name, stamp=stamp, **{k: v for k, v in content.items() if k in known})
+
+
+def names() -> list[str]:
+    """Names of the saved sessions, the one saved last first."""
+    found: list[tuple[int, str]] = []
+    with suppress(OSError):
+        for file in folder().glob("*.json"):
+            with suppress(OSError, UsageError):
+                found.append((file.stat().st_mtime_ns, checked(file.stem)))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def latest() -> str | None:
+    """The session saved last, or `None`."""
+    return next(iter(names()), None)
+
+
+def delete(name: str) -> None:
+    """Remove a session and its KV state. Raises `SessionError` if it is not there."""
+    try:
+        path(name).unlink()
+        kv_path(name).unlink(missing_ok=True)
+    except FileNotFoundError:
+        raise SessionError(f"no session {name!r}", "list them with /sessions") from None
+    except OSError as error:
+        raise SessionError(
+            f"session {name!r} cannot be removed: {error.strerror}", f"check {folder()}"
+        ) from error
+
+
+def _write(session: Session, data: bytes) -> str | None:
+    remark = None
+    there = _stamp(path(session.name))
+    if there is not None and there != session.stamp:
+        taken, session.name = session.name, _free(session.name)
+        remark = f"session {taken!r} was changed elsewhere: this one is saved as {session.name!r}"
+        data = json.dumps({**json.loads(data), "name": session.name}, indent=1).encode()
+    target = path(session.name)
+    temporary = target.with_name(f".{session.name}.saving")  # what a kill leaves is overwritten the next time
+    try:
+        # 0600: a conversation is nobody else's business.
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+    session.stamp = _stamp(target)
+    return remark
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """One writer at a time, so that nobody saves between another's look and its rename.
+
+    The lock dies with its process. Where there is no flock (Windows) the look alone must do.
+    """
+    try:
+        import fcntl  # POSIX only
+    except ImportError:
+        yield
+        return
+    with (folder() / ".lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _sync_folder(directory: Path) -> None:
+    """The rename itself must survive a power cut. Windows cannot open folders, and needs no such thing."""
+    if os.name != "nt":
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _stamp(file: Path) -> _Stamp | None:
+    """What changes with every save (the inode is a new one each time), or `None` without a file."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _fault(content: Any) -> str | None:
+    """What is wrong with a session file's content, or `None`."""
+    if not isinstance(content, dict):
+        return "it holds no object"
+    if not isinstance(content.get("version"), int):
+        return "it has no version"
+    if content["version"] > VERSION:
+        return None  # its own rules
+    messages = content.get("messages")
+    if not isinstance(messages, list) or not all(isinstance(m, dict) and "role" in m for m in messages):
+        return "its messages are not a list of turns"
+    kinds = {"settings": dict, "model": str, "engine": str, "first_sent": int, "created": str, "updated": str}
+    for key, kind in kinds.items():
+        if key in content and not isinstance(content[key], kind):
+            return f"{key!r} is {type(content[key]).__name__}, not {kind.__name__}"
+    return None
+
+
+def _free(name: str) -> str:
+    """`name`, or it with the first number behind that is not taken."""
+    candidate, number = name, 2
+    while path(candidate).exists():
+        candidate, number = f"{name}-{number}", number + 1
+    return candidate
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+LONGEST_NAME = 200  # UTF-8 bytes: file systems allow 255, and ".json", ".kv" and "-2" come behind
+
+# Not allowed in a file name on Windows, plus controls, line separators and invisible formatting characters.
+_FORBIDDEN = re.compile(
+    r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]'
+)
+_WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def checked(name: str) -> str:
+    """`name`, if every platform takes it as a file name. Raises `UsageError`."""
+    why = None
+    if not name.strip():
+        why = "it is empty"
+    elif _FORBIDDEN.search(name):
+        why = "it has characters that a file name cannot have"
+    elif name.startswith(".") or name != name.strip() or name.endswith("."):
+        why = "it starts or ends with a dot or space"
+    elif _WINDOWS_DEVICES.fullmatch(name):
+        why = "it names a device on Windows"
+    elif len(name.encode()) > LONGEST_NAME:
+        why = f"it is longer than {LONGEST_NAME} bytes"
+    if why:
+        raise UsageError(f"{name!r} cannot name a session: {why}", "use letters, digits, dashes")
+    return name
+
+
+def slug(question: Content) -> str:
+    """The question's first words, as a part of a name: "-how-do-i-sort-a-list"."""
+    if not isinstance(question, str):
+        question = " ".join(part.get("text", "") for part in question)
+    words = ""
+    for word in re.findall(r"\w+", question[:400].lower()):
+        if len(words) + len(word) > 40:
+            break
+        words += f"-{word}"
+    return words

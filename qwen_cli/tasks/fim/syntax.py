@@ -1,0 +1,234 @@
+"""What the text around a cursor says about its structure: open brackets, blocks, indentation, faults."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Literal
+
+from qwen_cli.tasks.repository import languages
+
+_PAIRS = {")": "(", "]": "[", "}": "{"}
+
+# Languages whose blocks are made by indentation after a colon. The others have brackets, or `end`.
+_COLON = frozenset([".py", ".pyi", ".gd", ".nim"])
+_SCRIPTS = frozenset([".rb", ".sh", ".bash", ".zsh", ".pl", ".pm", ".r", ".jl", ".ex", ".exs", ".tf"])
+_HASH = _COLON | _SCRIPTS | frozenset([".yaml", ".yml", ".toml", ".cmake"])
+_DASHES = frozenset([".sql", ".lua", ".hs", ".elm", ".adb", ".vhd"])
+_PROSE = frozenset([".md", ".markdown", ".rst", ".txt", ".tex", ".adoc", ".html", ".htm", ".xml", ".csv"])
+
+_STRING = r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
+_COMMENT = {
+    "hash": r"#[^\n]*",
+    "dashes": r"--[^\n]*",
+    "slashes": r"//[^\n]*|/\*.*?(?:\*/|\Z)",
+}
+_TRIPLE = r'"""(?:\\.|[^\\])*?(?:"""|\Z)|\'\'\'(?:\\.|[^\\])*?(?:\'\'\'|\Z)'
+
+
+_SPACES = "    "
+
+
+@dataclass(frozen=True)
+class Style:
+    """The plain rules of a language. `colon`: a line that ends with a colon opens an indented block; `step`:
+    one step of indentation where a file shows none."""
+
+    scanner: re.Pattern[str] | None
+    colon: bool = False
+    grammar: str | None = None
+    step: str = _SPACES
+
+    @property
+    def prose(self) -> bool:
+        return self.scanner is None
+
+
+def style_of(path: str) -> Style:
+    """The rules for a file of this name; a file without one counts as code with brackets."""
+    ending = PurePath(path).suffix.lower()
+    if ending in _PROSE:
+        return Style(None)
+    kind = "hash" if ending in _HASH else "dashes" if ending in _DASHES else "slashes"
+    parts = [_COMMENT[kind], _STRING, r"[()\[\]{}]", r"\n"]
+    if ending in _COLON:
+        parts.insert(1, _TRIPLE)
+    elif kind == "slashes":
+        parts.insert(2, r"`(?:\\.|[^`\\])*(?:`|\Z)")
+    scanner = re.compile("|".join(parts), re.DOTALL)
+    return Style(
+        scanner,
+        colon=ending in _COLON,
+        grammar=languages.language_of(path) if path else None,
+        step="\t" if ending == ".go" else _SPACES,  # gofmt
+    )
+
+
+@dataclass(frozen=True)
+class Nesting:
+    """`open` brackets that are not closed, `extra` closing ones that were not opened, `inside` an unfinished
+    string or comment, and `statement`: where the line begins on which the outermost open bracket stands (or
+    the last line that has something on it)."""
+
+    open: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    inside: Literal["string", "comment"] | None = None
+    statement: int = 0
+
+
+def nesting(text: str, style: Style) -> Nesting:
+    """Read `text` from its start, which is taken to be outside of strings and comments."""
+    if style.scanner is None:
+        return Nesting()
+    stack: list[str] = []
+    extra: list[str] = []
+    inside: Literal["string", "comment"] | None = None
+    start = candidate = 0
+    end = len(text)
+    for found in style.scanner.finditer(text):
+        part = found[0]
+        if part == "\n":
+            if not stack and text[candidate : found.start()].strip():
+                start = candidate
+            if not stack:
+                candidate = found.end()
+        elif part in "([{":
+            stack.append(part)
+        elif part in _PAIRS:
+            if stack and stack[-1] == _PAIRS[part]:
+                stack.pop()
+            else:
+                extra.append(part)
+        elif found.end() == end:
+            inside = _unfinished(part, style)
+    if text[candidate:].strip():
+        start = candidate
+    if inside is None and _in_quotes(text[text.rfind("\n") + 1 :], style):
+        inside = "string"
+    return Nesting(tuple(stack), tuple(extra), inside, start)
+
+
+def surplus(text: str, style: Style, allowed: int) -> int | None:
+    """Where the bracket stands that closes more than `allowed` brackets which `text` did not open."""
+    depth = 0
+    for found in style.scanner.finditer(text) if style.scanner else ():
+        if found[0] in ("(", "[", "{"):
+            depth += 1
+        elif found[0] in _PAIRS:
+            depth -= 1
+            if depth < -allowed:
+                return found.start()
+    return None
+
+
+def _unfinished(token: str, style: Style) -> Literal["string", "comment"] | None:
+    if token.startswith(('"""', "'''")) and style.colon:
+        return None if len(token) >= 6 and token.endswith(token[:3]) else "string"
+    if token.startswith("`"):
+        return None if len(token) > 1 and token.endswith("`") else "string"
+    if token.startswith("/*"):
+        return None if token.endswith("*/") and len(token) > 3 else "comment"
+    return "comment" if token.startswith(("#", "//", "--")) else None
+
+
+def _in_quotes(line: str, style: Style) -> bool:
+    """Whether a string in quotes is open at the end of `line`."""
+    assert style.scanner
+    rest = style.scanner.sub("", line)
+    return rest.count('"') % 2 == 1 or (style.colon and rest.count("'") % 2 == 1)
+
+
+def indent(line: str) -> str:
+    """The white space that `line` begins with."""
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def width(line: str) -> int:
+    """Columns of the indentation of `line`; a tab reaches the next multiple of eight."""
+    return len(indent(line).expandtabs(8))
+
+
+def unit(text: str, usual: str) -> str:
+    """One step of indentation as `text` has it, after lines that open a block: a tab, or the most frequent
+    step in spaces (`usual` if there is none)."""
+    steps: dict[str, int] = {}
+    opener: str | None = None
+    for line in text.split("\n"):
+        if not line.strip():
+            continue
+        if opener is not None and indent(line).startswith(opener) and (step := indent(line)[len(opener) :]):
+            step = "\t" if step.startswith("\t") else step
+            steps[step] = steps.get(step, 0) + 1
+        opener = indent(line) if line.rstrip().endswith((":", "{")) else None
+    return max(steps, key=lambda step: steps[step]) if steps else usual
+
+
+# Braces in which many style guides do not indent, and what may stand at the depth of its brace anywhere.
+_FLAT = re.compile(r"\s*(?:inline\s+)?(?:namespace|extern|switch|select|module|package)\b")
+_AT_BRACE = re.compile(r"\s*(?:case\b|\w+\s*:|[})\]#])")
+
+
+def out_of_braces(header: str, written: str, following: str) -> bool:
+    """Whether `written`, the first line after the `{` at the end of `header`, stands too far out.
+
+    `following` is the next line of the file: where that stands no deeper, this file does not indent here.
+    """
+    if not header.rstrip().endswith("{") or width(written) > width(header) or _FLAT.match(header):
+        return False
+    if not re.match(r"\s*(?:\w+\W|\W)", written) or _AT_BRACE.match(written):
+        return False  # half a word: it may become `case`
+    return following.lstrip().startswith("}") or width(following) > width(header)
+
+
+_BRANCHING = re.compile(r"(?:if|elif|for|while|try|except|async for)\b")
+
+
+def branching(text: str) -> list[str]:
+    """Indentations at the end of `text` at which a branch can follow, the innermost first."""
+    found: list[str] = []
+    least: int | None = None
+    for line in reversed(text.split("\n")):
+        if line.strip() and (least is None or width(line) < least):
+            least = width(line)
+            if _BRANCHING.match(line.lstrip()):
+                found.append(indent(line))
+    return found
+
+
+def code_lines(text: str) -> list[str]:
+    """Lines of `text` that hold more than a comment, without the comment that may follow."""
+    lines = [re.sub(r"\s+#[^\"']*$", "", line).rstrip() for line in text.split("\n")]
+    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+# Beyond this a parse for each of a few candidates would be felt while typing (0.25 s/MB and candidate).
+_LARGEST_PARSED = 200_000
+
+
+def faults(text: str, style: Style) -> int:
+    """How many syntax errors `text` has; 0 where nobody can tell."""
+    if style.grammar is None or len(text) > _LARGEST_PARSED:
+        return 0
+    found = 0
+    nodes = [languages.parser(style.grammar).parse(text.encode("utf-8", "surrogatepass")).root_node]
+    while nodes:
+        node = nodes.pop()
+        if node.has_error:
+            found += node.is_error or node.is_missing
+            nodes += node.children
+    # tree-sitter's Python takes a colon without a block, and any indentation; the compiler does not.
+    return found + (style.grammar == "python" and not _compiles(text))
+
+
+def _compiles(text: str) -> bool:
+    import ast
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Mathematics: tool-integrated reasoning, votes, equality of answers."""

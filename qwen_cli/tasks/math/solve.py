@@ -1,0 +1,193 @@
+"""One problem to one checked answer: which way of solving, what it falls back to, how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from qwen_cli.engines.core.base import Engine, Sampling
+from qwen_cli.errors import UsageError
+from qwen_cli.models.catalog import lookup
+from qwen_cli.sandbox import Limits, Sandbox
+from qwen_cli.tasks.math import prompts, tir
+from qwen_cli.tasks.math import vote as math_vote
+from qwen_cli.tasks.math.answer import Judge
+from qwen_cli.tasks.math.prompts import Language
+
+if TYPE_CHECKING:
+    from qwen_cli.engines.transformers.reward import Reward
+
+Picture: TypeAlias = dict[str, Any]
+"""A content part of OpenAI's chat format: `{"type": "image_url", "image_url": {"url": "data:…"}}`."""
+Mode: TypeAlias = Literal["auto", "tir", "cot"]
+MODES = ("auto", "tir", "cot")
+_PATIENCE = 2  # failed programs in a row after which `auto` goes on without
+
+
+@dataclass(frozen=True)
+class Way:
+    """How problems are to be solved. `spoken` `None`: the language of the problem. `contained` false:
+    programs run with the rights of this user. `reward` chooses among the samples where there is one."""
+
+    mode: Mode = "auto"
+    spoken: Language | None = None
+    samples: int = 1
+    max_rounds: int = tir.MAX_ROUNDS
+    limits: Limits = tir.LIMITS
+    contained: bool = True
+    reward: Reward | None = None
+    sampling: Sampling = Sampling()
+    thinking: bool | int | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A solution and what speaks for it.
+
+    `how` is "code" (the last program printed the answer), "vote" (most of several samples agree), "reward"
+    (a reward model likes it best), or "unverified". `votes` of `samples` solutions have this answer; `wanted`
+    were asked for. `score` is the reward model's.
+    """
+
+    solution: tir.Solution
+    how: Literal["code", "vote", "reward", "unverified"]
+    votes: int = 1
+    samples: int = 1
+    wanted: int = 1
+    score: float | None = None
+
+    @property
+    def answer(self) -> str | None:
+        return self.solution.answer
+
+    @property
+    def words(self) -> str:
+        """The check in a few words."""
+        if self.how == "vote":
+            early = f", {self.wanted - self.samples} not needed" if self.samples < self.wanted else ""
+            return f"vote {self.votes} of {self.samples}{early}"
+        if self.score is not None:
+            return f"best of {self.samples} by reward {self.score:.3g}, {self.votes} agree"
+        return "code agrees" if self.how == "code" else "not verified"
+
+
+Solving: TypeAlias = "Generator[tir.Event | math_vote.Vote, None, Checked]"
+
+
+def prefill(engine: Engine, problem: str, way: Way = Way()) -> None:
+    """Have the KV cache hold the prompt of `problem`."""
+    asked = _Asked(problem, way.spoken or prompts.language(problem), (), specialist(engine))
+    messages = asked.messages("cot" if way.mode == "cot" else "tir")
+    engine.sample(messages, 1, sampling=Sampling(max_tokens=1), thinking=way.thinking)
+
+
+def solve(
+    engine: Engine, problem: str, judge: Judge, way: Way = Way(), *, pictures: Sequence[Picture] = ()
+) -> Solving:
+    """Solve `problem`, telling what happens. Closing the generator ends model and programs.
+
+    `pictures` are content parts that show the problem, or belong to it. Raises `UsageError` for an empty
+    problem and for pictures that the model cannot see, `ContextFull`, `SandboxError`, `EngineError`.
+    """
+    problem = problem.strip()
+    if not problem and not pictures:
+        raise UsageError("the problem is empty", 'write one: `qwen math "…"`')
+    if pictures and not engine.capabilities.vision:
+        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b")
+    spoken = way.spoken or prompts.language(problem)
+    asked = _Asked(problem, spoken, tuple(pictures), specialist(engine))
+    return _voted(engine, asked, judge, way) if way.samples > 1 else _single(engine, asked, judge, way)
+
+
+def specialist(engine: Engine) -> bool:
+    """Whether the model was trained to write programs between its sentences: Qwen's mathematics family."""
+    known = lookup.find(engine.model) or lookup.related(engine.model)
+    return "math" in (known.family if known else engine.model.lower())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A problem, and what it depends on how a model is asked to solve it."""
+
+    text: str
+    spoken: Language
+    pictures: tuple[Picture, ...]
+    specialist: bool
+
+    def messages(self, mode: prompts.Mode) -> list[dict[str, Any]]:
+        return prompts.messages(
+            self.text, mode, self.spoken, specialist=self.specialist, pictures=self.pictures
+        )
+
+    def judged(self, mode: prompts.Mode) -> list[dict[str, Any]]:
+        """As a reward model is told of it: in the words it was trained on, without example and pictures."""
+        return prompts.messages(self.text, mode, self.spoken, specialist=True)
+
+    @property
+    def nudge(self) -> prompts.Nudge | None:
+        return None if self.specialist else prompts.NUDGE[self.spoken]
+
+
+def _single(engine: Engine, asked: _Asked, judge: Judge, way: Way) -> Solving:
+    sampling = way.sampling.over(_greedy(engine, way))
+    if way.mode != "cot":
+        with Sandbox(way.limits, contained=way.contained) as sandbox:
+            solution = yield from tir.solve(
+                engine,
+                asked.messages("tir"),
+                sandbox,
+                max_rounds=way.max_rounds,
+                sampling=sampling,
+                thinking=way.thinking,
+                patience=_PATIENCE if way.mode == "auto" else None,
+                nudge=asked.nudge,
+            )
+        if way.mode == "tir" or solution.answer is not None:
+            return _checked(solution, judge)
+        why = "its code kept failing" if solution.stop == "failing" else "it came to no answer with code"
+        yield tir.Restart(why)
+    reasoned = yield from tir.reason(engine, asked.messages("cot"), sampling=sampling, thinking=way.thinking)
+    return _checked(reasoned, judge)
+
+
+def _voted(engine: Engine, asked: _Asked, judge: Judge, way: Way) -> Solving:
+    mode: prompts.Mode = "cot" if way.mode == "cot" else "tir"
+    reward = way.reward
+
+    def score(solution: str) -> float:
+        assert reward
+        return reward.score(asked.judged(mode), solution)
+
+    vote = yield from math_vote.vote(
+        engine,
+        asked.messages(mode),
+        way.samples,
+        mode,
+        judge,
+        limits=way.limits,
+        contained=way.contained,
+        score=score if reward else None,
+        max_rounds=way.max_rounds,
+        sampling=way.sampling,
+        thinking=way.thinking,
+        nudge=asked.nudge,
+    )
+    if vote.scores and vote.groups:
+        return Checked(
+            vote.solution, "reward", vote.votes, len(vote.solutions), way.samples, vote.scores[vote.best]
+        )
+    how: Literal["vote", "unverified"] = "vote" if vote.votes > 1 else "unverified"
+    return Checked(vote.solution, how, vote.votes, len(vote.solutions), way.samples)
+
+
+def _checked(solution: tir.Solution, judge: Judge) -> Checked:
+    printed = solution.printed
+    agrees = solution.answer and printed and judge.same(solution.answer, printed)
+    return Checked(solution, "code" if agrees else "unverified")
+
+
+def _greedy(engine: Engine, way: Way) -> Sampling:
+    """Greedy, as Qwen2.5-Math's card has it; but a model that thinks must sample (Qwen3's cards)."""
+    thinks = engine.capabilities.thinking is not None and way.thinking is not False
+    return Sampling() if thinks else Sampling(temperature=0.0)

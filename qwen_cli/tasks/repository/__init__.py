@@ -1,0 +1,1 @@
+"""Context from the repository around a file."""

@@ -1,0 +1,1 @@
+"""Tools a model may call: Python functions and MCP servers."""

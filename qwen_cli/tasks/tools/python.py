@@ -1,0 +1,248 @@
+"""The typed functions of a Python file as tools. The file is the user's own and runs in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import inspect
+import json
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+from qwen_cli.errors import ToolError
+from qwen_cli.tasks.tools.toolbox import Tool
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+
+import re
+
+NO_RESULT = "(done, no result)"
+
+
+def read(path: Path) -> list[Tool]:
+    """Run the file at `path`; every public function defined in it is a tool (with `__all__`, those in it).
+
+    Raises `ToolError` if the file cannot be run, has no such function, or one is not fully annotated.
+    """
+    module = _run(path)
+    public = getattr(module, "__all__", None)
+    functions = [
+        value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__name__ == name  # not a second name for another one
+        and value.__module__ == module.__name__
+        and (name in public if public is not None else not name.startswith("_"))
+    ]
+    if not functions:
+        raise ToolError(f"{path} defines no public function", "write one with annotated arguments")
+    return [_tool(function, path) for function in functions]
+
+
+def _run(path: Path) -> ModuleType:
+    name = f"qwen_tools_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ToolError(f"no tool file {str(path)!r}", "give the path of a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pydantic look up annotations there
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # modules beside the file, as if it were run; installed ones win
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ToolError(
+            f"{error.filename or path}, line {error.lineno}: {error.msg}", "mend the file"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ToolError(f"{path}{_line(error, path)}: {_one_line(error)}", "mend the file") from error
+    return module
+
+
+def _tool(function: FunctionType, path: Path) -> Tool:
+    description, said = split(function.__doc__)
+    adapter, parameters = _arguments(function, said, path)
+
+    def run(arguments: dict[str, Any]) -> str:
+        given = _validated(function.__name__, adapter, arguments)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout holds only the answer
+            result = function(**given)
+            if inspect.iscoroutine(result):
+                result = _finish(result)
+        return _text(result)
+
+    return Tool(function.__name__, description, parameters, run, source=path.stem)
+
+
+def _arguments(
+    function: FunctionType, said: dict[str, str], path: Path
+) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    """What checks the arguments, and their JSON schema."""
+    import pydantic  # 0.1 s, only with tools
+    from typing_extensions import NotRequired, TypedDict  # pydantic asks for this one before Python 3.12
+
+    where = f"{path}: {function.__name__}()"
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except Exception as error:
+        raise ToolError(f"{where} has an annotation that names nothing: {_one_line(error)}") from error
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ToolError(f"{where} takes {parameter}, which has no name of its own", "name every argument")
+        if name not in hints:
+            raise ToolError(f"{where} does not say what {name!r} is", f"annotate it, as in `{name}: str`")
+        required = parameter.default is parameter.empty
+        extra = None if required else _default(parameter.default)
+        info = pydantic.Field(description=said.get(name), json_schema_extra=extra)
+        annotation: Any = Annotated[hints[name], info]
+        fields[name] = annotation if required else NotRequired[annotation]
+    # Built by hand, so that arguments may be called "schema" or "json", which model fields may not.
+    make: Any = TypedDict
+    shape = make(function.__name__, fields)
+    shape.__pydantic_config__ = {"extra": "forbid"}
+    try:
+        adapter = pydantic.TypeAdapter(shape)
+        return adapter, _untitled(adapter.json_schema())
+    except pydantic.errors.PydanticUserError as error:
+        raise ToolError(f"{where}: {_one_line(error)}", "use types that JSON can hold") from error
+
+
+def _validated(name: str, adapter: TypeAdapter[Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    import pydantic
+
+    try:
+        # As JSON, so that dates, enums and tuples are taken from what JSON has for them.
+        given: dict[str, Any] = adapter.validate_json(json.dumps(arguments))
+    except pydantic.ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'arguments'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise ToolError(f"wrong arguments for {name}: {faults}") from error
+    return given
+
+
+def _default(value: Any) -> dict[str, Any] | None:
+    """The schema's mention of a default, where JSON can hold it."""
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        return {"default": to_jsonable_python(value)}
+    except PydanticSerializationError:
+        return None
+
+
+def _untitled(schema: Any) -> Any:
+    """The schema without pydantic's titles, which repeat the names: each costs prompt tokens."""
+    if isinstance(schema, list):
+        return [_untitled(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("properties", "$defs"):  # here keys are names, and may be "title"
+            kept[key] = {name: _untitled(inner) for name, inner in value.items()}
+        elif not (key == "title" and isinstance(value, str)):
+            kept[key] = value if key in ("default", "enum", "const") else _untitled(value)
+    return kept
+
+
+def _finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    # A notebook has a loop running in this thread; another cannot run inside it.
+    run: Callable[[Coroutine[Any, Any, Any]], Any] = asyncio.run
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run, coroutine).result()
+
+
+def _text(result: Any) -> str:
+    """A result as the model reads it: text as it is, anything else as JSON."""
+    if isinstance(result, str):
+        return result
+    if result is None:
+        return NO_RESULT
+    from pydantic_core import to_json
+
+    return to_json(result, fallback=str).decode()
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """ ", line N" of the file where the error came from, if it has one."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return f", line {frames[-1].lineno}" if frames else ""
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0].rstrip('.')}" if text else type(error).__name__
+
+
+_SECTIONS = "Args|Arguments|Parameters|Params|Returns?|Yields?|Raises|Examples?|Notes?|Attributes"
+_GOOGLE = re.compile(rf"^({_SECTIONS}):\s*$")  # Google: a heading with a colon, its items indented
+_NUMPY = re.compile(r"^-{3,}\s*$")  # numpy: a heading underlined, its items at the margin
+_SPHINX = re.compile(r"^:(\w+)(?:\s+[^:]*?)?(?:\s*\b(\w+))?:\s*(.*)$")  # :param int name: text
+_ITEM = re.compile(r"^(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)$")  # name (type): text
+_ARGUMENTS = {"args", "arguments", "parameters", "params"}
+
+
+def split(docstring: str | None) -> tuple[str, dict[str, str]]:
+    """The text before the first section, and what is said of each argument.
+
+    Google, numpy and Sphinx layouts are read; in a plain docstring everything is description.
+    """
+    lines = inspect.cleandoc(docstring or "").splitlines()
+    description: list[str] = []
+    arguments: dict[str, str] = {}
+    section: str | None = None
+    current: str | None = None  # the argument whose lines are being read
+    layout = ""
+    for number, line in enumerate(lines):
+        underlined = number + 1 < len(lines) and bool(_NUMPY.match(lines[number + 1]))
+        if underlined and re.fullmatch(_SECTIONS, line.strip()):
+            section, current, layout = line.strip().lower(), None, "numpy"
+        elif heading := _GOOGLE.match(line):
+            section, current, layout = heading[1].lower(), None, "google"
+        elif field := _SPHINX.match(line):
+            section, current, layout = "sphinx", None, "sphinx"
+            if field[1] == "param" and field[2]:
+                current = field[2]
+                arguments[current] = field[3]
+        elif section is None:
+            description.append(line)
+        elif section in _ARGUMENTS and not _NUMPY.match(line):
+            current = _argument_line(line, layout, current, arguments)
+        elif section == "sphinx" and current and line.startswith(" "):
+            arguments[current] = f"{arguments[current]} {line.strip()}".strip()
+    return "\n".join(description).strip(), {name: text for name, text in arguments.items() if text}
+
+
+def _argument_line(line: str, layout: str, current: str | None, arguments: dict[str, str]) -> str | None:
+    """Read one line of an arguments section; the argument that it is about."""
+    depth = len(line) - len(line.lstrip())
+    text = line.strip()
+    if layout == "numpy" and text and depth == 0:
+        name = text.split(":")[0].strip()
+        arguments[name] = ""
+        return name
+    item = _ITEM.match(text)
+    # A line indented deeper than the items goes on with the one before.
+    if layout == "google" and item and depth <= 4:
+        arguments[item[1]] = item[2]
+        return item[1]
+    if current and text:
+        arguments[current] = f"{arguments[current]} {text}".strip()
+    return current

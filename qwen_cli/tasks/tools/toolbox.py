@@ -1,0 +1,145 @@
+"""Functions that a model may call, and the asking before they run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qwen_cli.engines.core.base import ToolCall
+from qwen_cli.errors import QwenError
+
+Approve = Callable[[ToolCall], bool]
+
+REFUSED = "refused: the person did not allow this call"
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What came back from a call. `ok` is False where it failed or was refused; `output` then says why."""
+
+    call: ToolCall
+    output: str
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One function: `parameters` is the JSON schema of its arguments, `source` the file or server it is from.
+
+    `run` takes the arguments as the model gave them and returns the text for the model. It may raise.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    run: Callable[[dict[str, Any]], str]
+    source: str
+
+
+def refuse(call: ToolCall) -> bool:
+    """Allow nothing: what `approve` is until someone who can be asked is there."""
+    return False
+
+
+class Toolbox:
+    """The tools of a conversation. `approve` is asked before every run; without one, nothing runs."""
+
+    def __init__(
+        self,
+        tools: Sequence[Tool] = (),
+        *,
+        approve: Approve = refuse,
+        closers: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        self.approve = approve
+        self._closers = list(closers)
+        self._tools = _named(tools)
+
+    @classmethod
+    def from_python(cls, path: Path, *, approve: Approve = refuse) -> Toolbox:
+        """The typed functions of the Python file at `path`, which is run. Raises `ToolError`."""
+        from qwen_cli.tasks.tools.python import read
+
+        return cls(read(path), approve=approve)
+
+    @classmethod
+    def from_mcp(cls, path: Path, *, approve: Approve = refuse) -> Toolbox:
+        """The tools of the MCP servers in the config file at `path`; starts them. Raises `ToolError`."""
+        from qwen_cli.tasks.tools.mcp import connect
+
+        tools, close = connect(path)
+        return cls(tools, approve=approve, closers=[close])
+
+    @classmethod
+    def joined(cls, boxes: Sequence[Toolbox], *, approve: Approve = refuse) -> Toolbox:
+        """One box with the tools of several; closing it closes them."""
+        tools = [tool for box in boxes for tool in box._tools.values()]
+        return cls(tools, approve=approve, closers=[box.close for box in boxes])
+
+    @property
+    def definitions(self) -> list[dict[str, Any]]:
+        """The tools as the OpenAI chat format defines them."""
+        return [
+            {
+                "type": "function",
+                "function": {
+                    "name": name,
+                    "description": tool.description,
+                    "parameters": tool.parameters,
+                },
+            }
+            for name, tool in self._tools.items()
+        ]
+
+    @property
+    def names(self) -> list[str]:
+        """Names as the model sees them."""
+        return list(self._tools)
+
+    def run(self, call: ToolCall) -> ToolResult:
+        """Ask, run, and turn whatever happens into text for the model. Raises only on Ctrl-C."""
+        tool = self._tools.get(call.name)
+        if tool is None:
+            known = ", ".join(self._tools) or "none"
+            return ToolResult(
+                call, f"error: there is no tool {call.name!r}; the tools are: {known}", ok=False
+            )
+        if not self.approve(call):
+            return ToolResult(call, REFUSED, ok=False)
+        try:
+            return ToolResult(call, tool.run(call.arguments), ok=True)
+        except QwenError as error:
+            return ToolResult(call, f"error: {error}", ok=False)
+        except (Exception, SystemExit) as error:  # the person's own code may raise anything
+            return ToolResult(call, f"error: {type(error).__name__}: {error}", ok=False)
+
+    def close(self) -> None:
+        """End the servers behind the tools. Calls after this fail."""
+        while self._closers:
+            self._closers.pop()()
+
+    def __enter__(self) -> Toolbox:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _named(tools: Sequence[Tool]) -> dict[str, Tool]:
+    """Tools by the name the model uses: their own, with the source in front only where two share it.
+
+    OpenAI-compatible servers take 64 letters, digits, "_" and "-" (OpenAI API reference, function name).
+    """
+    names = [tool.name for tool in tools]
+    found: dict[str, Tool] = {}
+    for tool in tools:
+        name = tool.name if names.count(tool.name) == 1 else f"{tool.source}_{tool.name}"
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
+        base, number = name[:61], 2
+        while name in found:
+            name, number = f"{base}_{number}", number + 1
+        found[name] = tool
+    return found

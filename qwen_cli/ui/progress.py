@@ -1,0 +1,127 @@
+"""What a person sees while weights are fetched and loaded. All of it on stderr, gone when it is done."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+from types import TracebackType
+
+
+class Waiting:
+    """A line that vanishes, one-line remarks above it, and a bar for each download.
+
+    The line is written without rich: it stands on the way to the first token, and rich takes 60 ms to
+    import. Where stderr is not a terminal only the remarks appear.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._terminal = sys.stderr.isatty()
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Waiting:
+        self._show()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bars:
+            self._bars.stop()
+        self._hide()
+
+    def say(self, text: str) -> None:
+        """One remark that stays."""
+        import typer
+
+        from qwen_cli.ui.terminal import strip_escapes
+
+        self._hide()
+        typer.secho(strip_escapes(text), err=True, dim=True)
+        self._show()
+
+    def confirm(self, question: str) -> bool:
+        """A yes from the person at the terminal."""
+        import typer
+
+        self._hide()
+        answer = typer.confirm(question, default=False, err=True)
+        self._show()
+        return answer
+
+    def progress(self, label: str, done: int, total: int | None) -> None:
+        """`done` of `total` bytes of `label` are there (`models.store.Progress`)."""
+        if not self._terminal:
+            return
+        if self._bars is None:
+            self._hide()
+            self._bars = _bars()
+            self._bars.start()
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(label, total=total)
+        self._bars.update(self._tasks[label], completed=done, total=total)
+
+    def _show(self) -> None:
+        if self._terminal and self._bars is None:
+            sys.stderr.write(f"\r\x1b[2m{self._text}\x1b[0m")
+            sys.stderr.flush()
+
+    def _hide(self) -> None:
+        if self._terminal and self._bars is None:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _bars() -> Progress:
+    # rich is needed only once something is fetched
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+class Bar:
+    """So many of `total` are done, and a few words about them. Nothing of it stays."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+
+    def __enter__(self) -> Bar:
+        # rich takes 60 ms to import, which matters nowhere as little as here
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        console = Console(stderr=True)
+        self._progress = Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
+        self._task = self._progress.add_task("", total=self._total)
+        self._progress.start()
+        return self
+
+    def show(self, done: int, words: str) -> None:
+        """Draw it anew."""
+        self._progress.update(self._task, completed=done, description=words)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()

@@ -1,0 +1,252 @@
+"""`qwen models`: what is known and here, fetch, show, remove, convert."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf_files
+import pexpect
+import pytest
+from hub_server import Hub, serving
+from typer.testing import CliRunner, Result
+
+from qwen_cli.commands.models import command
+from qwen_cli.errors import ModelError, QwenError, UsageError
+from qwen_cli.models.hub import starter, store
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with nothing on it and no hub in reach."""
+    for name in (
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "HTTP_PROXY",
+        "http_proxy",
+        "HF_TOKEN",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("QWEN_HOME", str(tmp_path / "qwen"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", "http://127.0.0.1:9")
+    return tmp_path
+
+
+@pytest.fixture
+def with_starter(fresh: Path, starter_gguf: Path) -> Path:
+    """The real starter model in a home of its own."""
+    here = starter.path()
+    here.parent.mkdir(parents=True)
+    here.symlink_to(starter_gguf)
+    return here
+
+
+@pytest.fixture
+def hub(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that has one small model in two file types."""
+    repo = fresh / "repos" / "Qwen/Qwen3-4B-GGUF"
+    repo.mkdir(parents=True)
+    for quant in ("Q4_K_M", "Q8_0"):
+        gguf_files.write(repo / f"Qwen3-4B-{quant}.gguf", "qwen3", vocabulary=[quant])
+    with serving(fresh / "repos") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
+
+
+def run(*arguments: str, given: str | None = None) -> Result:
+    return CliRunner().invoke(command.app, list(arguments), input=given)
+
+
+def terminal(*arguments: str) -> Any:
+    """The program itself, on a terminal of 160 columns."""
+    return pexpect.spawn(
+        sys.executable,
+        ["-m", "qwen_cli", *arguments],
+        dimensions=(40, 160),
+        encoding="utf-8",
+        env={**os.environ, "COLUMNS": "160"},
+    )
+
+
+def data(*arguments: str) -> Any:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def fault(*arguments: str) -> QwenError:
+    error = run(*arguments).exception
+    assert isinstance(error, QwenError), error
+    assert "\n" not in str(error)
+    return error
+
+
+def test_list_names_what_is_known(fresh: Path) -> None:
+    lines = run("list").stdout.splitlines()
+    row = next(line.split("\t") for line in lines if line.startswith("qwen2.5:3b\t"))
+    assert row == [
+        "qwen2.5:3b", "3.09B", "2.1 GB", "32K", "Qwen Research", "llamacpp transformers", "",
+    ]  # fmt: skip
+    moe = next(line.split("\t") for line in lines if line.startswith("qwen3:30b-a3b\t"))
+    assert moe[1] == "30.5B (3.3B active)"
+    assert not any("-base" in line for line in lines)
+
+
+def test_list_says_what_is_here(with_starter: Path) -> None:
+    (row,) = data("list", "--local")
+    assert row["name"] == "qwen2.5-coder:0.5b"
+    assert row["engines"] == ["llamacpp"]
+    assert row["present"] == [
+        {"format": "gguf", "quant": "Q4_K_M", "bytes": 491_400_064, "path": str(with_starter)}
+    ]
+    assert run("list", "--local").stdout.rstrip("\n").split("\t")[-1] == "Q4_K_M 491 MB"
+
+
+def test_list_filters(fresh: Path) -> None:
+    assert data("list", "--local") == []
+    vision = data("list", "--task", "vision")
+    assert vision and all("vl" in row["family"] for row in vision)
+    assert all(row["name"].endswith("-base") for row in data("list", "--task", "base"))
+    assert len(data("list", "--all")) > len(data("list")) > 50
+    error = fault("list", "--task", "cooking")
+    assert isinstance(error, UsageError) and "chat, code" in str(error)
+
+
+def test_list_shows_what_is_here_but_not_known(fresh: Path) -> None:
+    kept = store.cache_folder() / "models--someone--Qwen3-8B-GGUF" / "snapshots" / "abc"
+    kept.mkdir(parents=True)
+    gguf_files.write(kept / "Qwen3-8B-Q4_K_M.gguf", "qwen3")
+    (row,) = data("list", "--local")
+    assert (row["name"], row["licence"]) == ("someone/Qwen3-8B-GGUF", "Apache-2.0")
+
+
+def test_pull_writes_the_path_alone_to_stdout(hub: Hub) -> None:
+    result = run("pull", "qwen3:4b")
+    assert result.exit_code == 0
+    assert Path(result.stdout.strip()).name == "Qwen3-4B-Q4_K_M.gguf"
+    assert Path(result.stdout.strip()).is_file()
+    found = data("pull", "qwen3:4b", "--quant", "Q8_0")
+    assert (found["quant"], found["format"], found["label"]) == ("Q8_0", "gguf", "Qwen/Qwen3-4B-GGUF:Q8_0")
+    assert data("list", "--local")[0]["name"] == "qwen3:4b"
+
+
+def test_pull_of_nonsense(hub: Hub) -> None:
+    assert (fault("pull", "qwen3:4bb").hint or "").startswith("did you mean qwen3:4b")
+    assert isinstance(fault("pull", "qwen3:4b", "--source", "nowhere"), UsageError)
+    assert isinstance(fault("pull", "qwen3:4b", "--format", "zip"), UsageError)
+    assert "has no Q2_K" in str(fault("pull", "qwen3:4b", "--quant", "Q2_K"))
+
+
+def test_show_reads_the_weights(with_starter: Path) -> None:
+    facts = data("show", "starter")
+    assert (facts["layers"], facts["query_heads"], facts["kv_heads"]) == (24, 14, 2)
+    assert (facts["experts"], facts["context"], facts["licence"]) == (0, 32768, "Apache-2.0")
+    assert (facts["kv_bytes_per_token"], facts["kv_saving"]) == (12_288, 7)
+    assert facts["sampling"]["repetition_penalty"] == 1.1
+    text = run("show", "starter").stdout
+    assert "kv saving             7× smaller than one KV head per query head" in text
+    assert "kv bytes per token    12,288 bytes" in text
+    assert "fill in the middle    yes" in text
+
+
+def test_show_of_a_model_that_is_not_here_says_what_is_known(fresh: Path) -> None:
+    result = run("show", "qwen2.5:72b")
+    assert result.exit_code == 0
+    assert "licence               Qwen\n" in result.stdout
+    assert "layers" not in result.stdout
+    assert "qwen models pull qwen2.5:72b" in result.stderr
+
+
+def test_show_of_a_file(tmp_path: Path) -> None:
+    file = gguf_files.write(tmp_path / "mine.gguf", "qwen3")
+    assert data("show", str(file))["layers"] == 4
+    file.write_bytes(file.read_bytes()[:-50])
+    assert "mine.gguf is truncated" in str(fault("show", str(file)))
+    assert "there is no model" in str(fault("show", "gpt-4"))
+
+
+def test_path(with_starter: Path) -> None:
+    assert run("path", "starter").stdout == f"{with_starter}\n"
+    assert data("path", "starter")["bytes"] == 491_400_064
+    error = fault("path", "qwen3:8b")
+    assert isinstance(error, ModelError) and error.exit_code == 1
+
+
+def test_rm_wants_a_yes(hub: Hub) -> None:
+    run("pull", "qwen3:4b")
+    assert fault("rm", "qwen3:4b").hint == "add --yes"
+    assert data("list", "--local")
+    result = run("rm", "qwen3:4b", "--yes")
+    assert result.exit_code == 0 and result.stdout == "" and "removed qwen3:4b" in result.stderr
+    assert data("list", "--local") == []
+    assert "not on this machine" in str(fault("rm", "qwen3:4b", "--yes"))
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("n", True), ("y", False)])
+def test_rm_asks(hub: Hub, answer: str, kept: bool) -> None:
+    run("pull", "qwen3:4b")
+    child = terminal("models", "rm", "qwen3:4b")
+    child.expect(r"Remove qwen3:4b \(.*models--Qwen--Qwen3-4B-GGUF\)\?", timeout=30)
+    child.sendline(answer)
+    child.expect(pexpect.EOF, timeout=30)
+    child.close()
+    assert child.exitstatus == (130 if kept else 0)
+    assert store.repo_folder("Qwen/Qwen3-4B-GGUF").exists() == kept
+
+
+def test_rm_of_the_starter_takes_its_conversion_too(with_starter: Path) -> None:
+    converted = starter.safetensors_path()
+    converted.mkdir()
+    (converted / "config.json").write_text("{}")
+    (converted / "model.safetensors").write_text("")
+    assert len(data("rm", "starter", "--yes")["removed"]) == 2
+    assert not with_starter.exists() and not converted.exists()
+
+
+def test_rm_leaves_peoples_own_files_alone(fresh: Path) -> None:
+    file = gguf_files.write(fresh / "mine.gguf")
+    assert "your own file" in str(fault("rm", str(file), "--yes"))
+    assert file.is_file()
+
+
+def test_convert_knows_one_form(fresh: Path) -> None:
+    assert isinstance(fault("convert", "starter", "--to", "onnx"), UsageError)
+    assert "has no official GGUF" in str(fault("convert", "qwen2.5-math:7b", "--to", "safetensors"))
+
+
+@pytest.mark.slow
+def test_convert(with_starter: Path, fresh: Path) -> None:
+    out = fresh / "converted"
+    result = run("convert", "starter", "--to", "safetensors", "--out", str(out))
+    assert result.exit_code == 0, result.exception
+    assert result.stdout == f"{out}\n"
+    assert data("show", str(out))["layers"] == 24
+    shutil.rmtree(out)
+
+
+def test_escape_sequences_in_names_never_reach_the_terminal(fresh: Path) -> None:
+    name = "models--someone--Qwen3-8B-\x1b[31mred-GGUF"
+    kept = store.cache_folder() / name / "snapshots" / "abc"
+    kept.mkdir(parents=True)
+    gguf_files.write(kept / "Qwen3-8B-Q4_K_M.gguf", "qwen3")
+    file = gguf_files.write(fresh / "\x1b]0;title\x07.gguf")
+    for arguments in (["list", "--local"], ["path", str(file)], ["show", str(file)], ["list", "--json"]):
+        assert "\x1b" not in run(*arguments).stdout
+
+
+def test_a_table_is_drawn_on_a_terminal(with_starter: Path) -> None:
+    child = terminal("models", "list", "--local")
+    child.expect(pexpect.EOF, timeout=30)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", child.before)
+    head, row = (line.split() for line in plain.splitlines()[:2])
+    assert head == ["model", "size", "download", "context", "licence", "engines", "here"]
+    assert row[0] == "qwen2.5-coder:0.5b" and row[-3:] == ["Q4_K_M", "491", "MB"]

@@ -1,0 +1,160 @@
+"""`qwen models plan`, as a person and as a program use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+from typer.testing import CliRunner, Result
+
+from qwen_cli.commands.models import command
+from qwen_cli.errors import UsageError
+from qwen_cli.models.hub import starter
+
+DESKTOP = 'memory = "64GB"\ncores = 8\nbandwidth = "80GB/s"\n'
+GPU = '[[gpus]]\nname = "RTX 4090"\nmemory = "24GB"\nbandwidth = "1008GB/s"\n'
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, starter_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The starter model, an empty cache, and no hub in reach."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("QWEN_HOME", str(tmp_path / "qwen"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    here = starter.path()
+    here.parent.mkdir(parents=True)
+    here.symlink_to(starter_gguf)
+    (tmp_path / "desktop.toml").write_text(DESKTOP)
+    (tmp_path / "gaming.toml").write_text(DESKTOP + GPU)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(command.app, ["plan", *arguments])
+
+
+def facts(*arguments: str) -> dict[str, object]:
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_one_model(fresh: Path) -> None:
+    done = run("starter")
+    assert done.exit_code == 0
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line[:1].isalpha())
+    assert lines["weights"] == "491 MB as Q4_K_M, for llamacpp"
+    assert lines["KV"] == "cache     201 MB at 16,384 tokens of context, 12,288 bytes a token"
+    assert lines["speed"].startswith("about ")
+    assert lines["licence"] == "Apache-2.0"
+
+
+def test_as_json(fresh: Path) -> None:
+    found = facts(
+        "qwen3-next:80b-a3b-instruct", "--machine", str(fresh / "desktop.toml"), "--context", "65536"
+    )
+    assert found["parameters"] == 79_674_391_296 and found["active_parameters"] == 3_874_929_408
+    assert found["attention_layers"] == {"full": 12, "sliding": 0, "linear": 36}
+    assert found["kv_bytes_per_token"] == 24_576
+    assert found["fit"] == "tight" and found["form"] == "Q4_K_M"
+    assert found["note"] == (
+        "no model hub can be reached: qwen3-next:80b-a3b-instruct is planned as it was published"
+    )
+    assert {form["form"] for form in found["forms"]} >= {"bf16", "8bit", "4bit", "Q4_K_M", "Q8_0"}  # type: ignore[attr-defined]
+
+
+def test_what_does_not_fit_names_what_does(fresh: Path) -> None:
+    done = run("qwen3:235b-a22b", "--machine", str(fresh / "desktop.toml"))
+    assert "does not fit" in done.stdout
+    assert "instead      use qwen3:32b, which needs " in done.stdout
+    found = facts("qwen3:235b-a22b", "--machine", str(fresh / "desktop.toml"))
+    assert found["tokens_per_second"] is None and "qwen3:32b" in str(found["instead"])
+
+
+def test_the_note_is_no_part_of_the_answer(fresh: Path) -> None:
+    done = run("qwen3:8b", "--machine", str(fresh / "desktop.toml"))
+    assert "no model hub" in done.stderr and "no model hub" not in done.stdout
+
+
+def test_a_picture_costs_tokens(fresh: Path) -> None:
+    # 1280 × 960 in pieces of 32 × 32 pixels, and in pieces of 28 × 28 after rounding to 1288 × 952.
+    assert facts("qwen3-vl:4b-instruct", "--quant", "Q8_0")["visual_tokens"] == 40 * 30
+    assert facts("qwen2.5-vl:3b", "--quant", "none")["visual_tokens"] == 46 * 34
+
+
+def test_accelerates_map_for_a_machine_with_a_gpu(fresh: Path) -> None:
+    found = facts("qwen3:14b", "--machine", str(fresh / "gaming.toml"), "--quant", "none")
+    assert found["fit"] == "spills" and set(found["on"]) == {"cuda:0", "cpu"}  # type: ignore[call-overload]
+    devices = found["device_map"]
+    assert isinstance(devices, dict)
+    assert devices["model.layers.0"] == "cuda:0" and devices["model.layers.39"] == "cpu"
+
+
+def test_what_goes_to_the_disk(fresh: Path) -> None:
+    done = run("qwen2.5:0.5b", "--dtype", "fp32", "--max-memory", "cpu=1GiB")
+    assert done.exit_code == 0
+    assert "in parts" in done.stdout and "not told: the disk limits it" in done.stdout
+    assert "on disk" in done.stdout and "layers" in done.stdout
+
+
+def test_the_catalog(fresh: Path) -> None:
+    done = run("--machine", str(fresh / "desktop.toml"))
+    first = done.stdout.splitlines()[0].split("\t")
+    assert first[6] == "well" and first[7]
+    assert "for code" in done.stdout and "for vision" in done.stdout
+    found = facts("--machine", str(fresh / "desktop.toml"))
+    assert set(found["best"]) == {"chat", "code", "math", "vision"}  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("qwen3:8b", "--context", "40961"), "trained for 40,960 tokens"),
+        (("qwen3:8b", "--context", "0"), "0 were asked for"),
+        (("qwen3:8b", "--quant", "3bit"), "unknown quantization '3bit'"),
+        (("qwen3:8b", "--dtype", "4bit"), "--dtype must be auto, bf16, fp16 or fp32"),
+        (("qwen3:8b", "--quant", "Q4_K_M", "--dtype", "fp32"), "--dtype is for safetensors"),
+        (("qwen3:8b", "--max-memory", "lots"), "--max-memory must be like"),
+        (("qwen3:8b", "--max-memory", "0=4GiB"), "names GPU 0, this machine has no GPU"),
+        (("--quant", "8bit"), "--quant needs a model"),
+        (("starter", "--machine", "nowhere.toml"), "cannot read the machine file"),
+    ],
+)
+def test_bad_input_is_one_line(fresh: Path, arguments: tuple[str, ...], says: str) -> None:
+    done = run(*arguments)
+    assert isinstance(done.exception, UsageError) and says in str(done.exception)
+    assert "\n" not in str(done.exception) and not done.stdout
+
+
+def test_in_a_narrow_terminal_the_licence_makes_way(fresh: Path) -> None:
+    child = pexpect.spawn(
+        sys.executable, ["-m", "qwen_cli", "models", "plan", "--machine", str(fresh / "desktop.toml")],
+        dimensions=(40, 80), encoding="utf-8", env={**os.environ, "COLUMNS": "80"}, timeout=60,
+    )  # fmt: skip
+    rows = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", child.read()).split("\r\n\r\n")[0].splitlines()
+    child.close()
+    assert child.exitstatus == 0 and len(rows) > 50
+    assert all(len(row) <= 80 for row in rows)
+    assert not any("…" in row or "Apache" in row for row in rows), rows
+
+
+def test_in_a_terminal_it_is_a_table(fresh: Path) -> None:
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "qwen_cli", "models", "plan", "qwen3:8b", "--machine", str(fresh / "gaming.toml"),
+         "--quant", "Q4_K_M"],
+        dimensions=(40, 160), encoding="utf-8", env={**os.environ, "COLUMNS": "160"}, timeout=60,
+    )  # fmt: skip
+    shown = child.read()
+    child.close()
+    assert child.exitstatus == 0
+    assert "at most" in shown and "RTX 4090 with 24.0 GB, 1008 GB/s" in shown

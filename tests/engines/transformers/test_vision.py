@@ -1,0 +1,241 @@
+"""Vision models: the tokens, positions and answers of the model card's own script, with less work.
+
+Small models of the real classes with random weights, real processors, the real tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_models
+import torch
+from PIL import Image, ImageDraw
+
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.transformers import vision as sight
+from qwen_cli.engines.transformers import vision_inputs
+from qwen_cli.engines.transformers.engine import Transformers
+from qwen_cli.errors import ContextFull, UsageError
+from qwen_cli.media import video
+from qwen_cli.models.hub import resolve
+
+GREEDY = Sampling(temperature=0.0, max_tokens=12)
+SIZES = ((97, 61), (640, 480), (28, 300), (1, 1))
+
+
+@pytest.fixture(scope="module", params=small_models.VISUAL)
+def folder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, starter_safetensors: Path
+) -> Path:
+    place = tmp_path_factory.mktemp(request.param)
+    return small_models.make_seeing(request.param, place, starter_safetensors)
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> Iterator[Transformers]:
+    with Transformers(resolve.resolve(str(folder)), dtype="float32") as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def card(folder: Path) -> tuple[Any, Any]:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    return model.eval(), AutoProcessor.from_pretrained(folder)
+
+
+def picture(size: tuple[int, int], colour: str = "red") -> Image.Image:
+    image = Image.new("RGB", size, "white")
+    ImageDraw.Draw(image).ellipse((0, 0, size[0] // 2, size[1] // 2), fill=colour)
+    return image
+
+
+def asked(*parts: Any) -> list[dict[str, Any]]:
+    """One message: pictures as they are, text as text."""
+    content = [
+        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
+        for part in parts
+    ]
+    return [{"role": "user", "content": content}]
+
+
+def by_the_card(
+    card: tuple[Any, Any], messages: list[dict[str, Any]], unit: int
+) -> tuple[list[int], torch.Tensor, str]:
+    """(prompt, positions, answer) of the script on the model card."""
+    from qwen_vl_utils import process_vision_info
+
+    model, processor = card
+    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    # With the frames' metadata for all generations: the rate that Qwen2.5-VL's card gives instead is not
+    # heeded by transformers 5, which then takes 24 frames a second.
+    images, videos, more = process_vision_info(
+        messages, image_patch_size=unit // 2, return_video_kwargs=True, return_video_metadata=True
+    )
+    told: dict[str, Any] = {}
+    if videos is not None:
+        videos, metadata = map(list, zip(*videos, strict=True))
+        told["video_metadata"] = metadata
+    inputs = processor(
+        text=[text], images=images, videos=videos, return_tensors="pt", do_resize=False, **told, **more
+    )
+    with torch.inference_mode():
+        said = model.generate(**inputs, max_new_tokens=GREEDY.max_tokens, do_sample=False)
+    positions = model.model.get_rope_index(**{k: v for k, v in inputs.items() if "pixel" not in k})[0]
+    start = inputs["input_ids"].shape[1]
+    return (
+        inputs["input_ids"][0].tolist(),
+        positions,
+        processor.tokenizer.decode(said[0, start:], skip_special_tokens=True),
+    )
+
+
+def ours(engine: Transformers, messages: list[dict[str, Any]]) -> tuple[list[int], torch.Tensor, str]:
+    scene = engine._prompt(engine._rendered(messages, None, None), engine._views(messages))[1]
+    assert scene
+    return scene.ids, scene.positions, text(engine, messages)
+
+
+def text(engine: Transformers, messages: list[dict[str, Any]]) -> str:
+    return "".join(piece.text for piece in engine.chat(messages, sampling=GREEDY))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_picture_is_seen_as_the_card_shows_it(
+    engine: Transformers, card: tuple[Any, Any], size: tuple[int, int]
+) -> None:
+    messages = asked(picture(size), "What is this?")
+    theirs = by_the_card(card, messages, engine.capabilities.seeing.unit)
+    mine = ours(engine, messages)
+    assert mine[0] == theirs[0]
+    assert torch.equal(mine[1], theirs[1])
+    assert mine[2] == theirs[2]
+
+
+def test_several_pictures_between_words(engine: Transformers, card: tuple[Any, Any]) -> None:
+    messages = asked(
+        "First", picture((97, 61)), "and then", picture((50, 120), "blue"), picture((97, 61)), "Compare."
+    )
+    theirs, mine = by_the_card(card, messages, engine.capabilities.seeing.unit), ours(engine, messages)
+    assert (mine[0], mine[2]) == (theirs[0], theirs[2])
+    assert torch.equal(mine[1], theirs[1])
+
+
+def film(count: int) -> list[Image.Image]:
+    """Frames that need no resizing in either generation: multiples of 28 and of 32, above the least size."""
+    return [picture((448, 448), ("red", "blue", "green")[n % 3]) for n in range(count)]
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_a_video_is_seen_as_the_card_shows_it(
+    engine: Transformers, card: tuple[Any, Any], count: int
+) -> None:
+    frames = film(count)
+    clip = video.clip_of(frames, None, "film", factor=engine.capabilities.seeing.unit)
+    shown = {"type": "video", "video": clip}
+    words = [{"type": "text", "text": "What happens?"}]
+    mine = ours(engine, [{"role": "user", "content": [shown, *words]}])
+    given = {"type": "video", "video": frames, "sample_fps": 2.0}
+    theirs = by_the_card(
+        card, [{"role": "user", "content": [given, *words]}], engine.capabilities.seeing.unit
+    )
+    assert mine[0] == theirs[0]
+    assert torch.equal(mine[1], theirs[1])
+    assert mine[2] == theirs[2]
+
+
+def test_a_picture_and_a_video_in_one_question(engine: Transformers, card: tuple[Any, Any]) -> None:
+    frames = film(4)
+    unit = engine.capabilities.seeing.unit
+    clip = video.clip_of(frames, None, "film", factor=unit)
+    still = {"type": "image", "image": picture((97, 61))}
+    words = [{"type": "text", "text": "Is it in the film?"}]
+    mine = ours(engine, [{"role": "user", "content": [{"type": "video", "video": clip}, still, *words]}])
+    given = {"type": "video", "video": frames, "sample_fps": 2.0}
+    theirs = by_the_card(card, [{"role": "user", "content": [given, still, *words]}], unit)
+    assert (mine[0], mine[2]) == (theirs[0], theirs[2])
+    assert torch.equal(mine[1], theirs[1])
+
+
+def test_a_second_question_encodes_nothing(
+    engine: Transformers, card: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = asked(picture((200, 150)), "What is this?")
+    answer = text(engine, first)
+    sight = engine._sight
+    assert sight
+    sight.forget()
+    monkeypatch.setattr(sight, "_encoded", lambda *_: pytest.fail("encoded again"))
+    turns = [*first, {"role": "assistant", "content": answer}, {"role": "user", "content": "And its colour?"}]
+    pieces = list(engine.chat(turns, sampling=GREEDY))
+    usage = pieces[-1].usage
+    assert usage
+    assert usage.cached_tokens > 0.8 * (usage.prompt_tokens - 20)
+    theirs = by_the_card(card, turns, engine.capabilities.seeing.unit)
+    assert "".join(piece.text for piece in pieces) == theirs[2]
+
+
+def test_what_was_prepared_ahead_is_only_encoded(
+    engine: Transformers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = asked(picture((210, 150)), "What?"), asked(picture((150, 210), "blue"), "And this?")
+    expected = [text(engine, messages) for messages in (first, second)]
+    assert engine._sight
+    engine._sight.forget()
+    with ThreadPoolExecutor(1) as another:
+        for messages in (first, second):
+            another.submit(sight.prepare, engine, messages).result()
+    monkeypatch.setattr(vision_inputs, "of_picture", lambda *_: pytest.fail("prepared again"))
+    monkeypatch.setattr(
+        engine._sight._processor.image_processor, "preprocess", lambda *_, **__: pytest.fail("cut again")
+    )
+    monkeypatch.setattr(engine._sight, "types", lambda *_: pytest.fail("made tokens again"))
+    assert [text(engine, messages) for messages in (first, second)] == expected
+    assert not engine._sight._ahead, "nothing is held on to"
+
+
+def test_a_view_that_was_made_is_encoded_whole_each_time(engine: Transformers) -> None:
+    assert engine._sight
+    (view,) = engine._sight.views([{"type": "image", "image": picture((210, 150))}])
+    ready = vision_inputs.made(view)
+    for _ in range(2):  # what was held is gone after the first
+        ((mine, grid),), ((other, same),) = ready.slices(), view.slices()
+        assert torch.equal(mine, other) and grid == same
+
+
+def test_another_picture_of_the_same_size_is_another(engine: Transformers) -> None:
+    one, other = asked(picture((200, 150)), "What?"), asked(picture((200, 150), "blue"), "What?")
+    text(engine, one)
+    last = list(engine.chat(other, sampling=GREEDY))[-1].usage
+    assert last
+    assert last.cached_tokens < 40  # what stands before the picture
+
+
+def test_what_a_person_writes_is_no_picture(engine: Transformers) -> None:
+    messages = asked("<|image_pad|>", picture((97, 61)), "<|video_pad|>")
+    scene = engine._prompt(engine._rendered(messages, None, None), engine._views(messages))[1]
+    assert scene
+    assert len(engine._views(messages)) == 1
+
+
+def test_samples_of_a_picture_are_made_together(engine: Transformers) -> None:
+    made = engine.sample(asked(picture((97, 61)), "What?"), 2, sampling=GREEDY)
+    assert made[0].text == made[1].text == text(engine, asked(picture((97, 61)), "What?"))
+
+
+def test_more_than_the_context_is_refused(engine: Transformers) -> None:
+    with pytest.raises(ContextFull):
+        text(engine, asked(picture((3000, 3000)), "What?"))
+
+
+def test_a_model_without_eyes_refuses(starter_safetensors: Path) -> None:
+    with (
+        Transformers(resolve.resolve(str(starter_safetensors))) as blind,
+        pytest.raises(UsageError, match="sees no pictures"),
+    ):
+        text(blind, asked(picture((97, 61)), "What?"))

@@ -1,0 +1,16 @@
+"""The real engine, with a record of what it was asked."""
+
+from __future__ import annotations
+
+from qwen_cli.engines.core.base import Sampling, Stream
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+
+
+class Recorded(LlamaCpp):
+    """The real engine; `prompts` holds the raw prompts that it was given."""
+
+    prompts: list[str]
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        self.prompts.append(prompt)
+        return super().complete(prompt, sampling=sampling)

@@ -1,0 +1,84 @@
+"""An engine whose answers are written down.
+
+Only for what the half-billion-parameter starter cannot be made to do on demand: call a tool, think, fail
+half-way, refuse to count. Everything else is tested on the real model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qwen_cli.engines.core.base import Capabilities, Completion, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.errors import ContextFull, EngineError
+
+DEFAULTS = Sampling()
+
+
+class Scripted:
+    """Plays `answers` in turn: each is a list of pieces, in which an exception is raised where it stands.
+
+    It counts a token for every word, but tells nobody: what does not fit `context` is refused by `chat`.
+    `seen` are the messages and tools of every request.
+    """
+
+    name = "scripted"
+    model = "none"
+    defaults = DEFAULTS
+
+    def __init__(self, *answers: list[Piece | BaseException], context: int | None = None) -> None:
+        self.answers = list(answers)
+        self.capabilities = Capabilities(context=context, tools=True, thinking="switch")
+        self.hidden_limit = 10**9
+        self.seen: list[tuple[list[dict[str, Any]], Any]] = []
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        sampling: Sampling = DEFAULTS,
+        thinking: bool | int | None = None,
+    ) -> Stream:
+        words = sum(len(str(m["content"]).split()) for m in messages)
+        if words > self.hidden_limit:
+            raise ContextFull(words, self.hidden_limit)
+        self.seen.append(([dict(m) for m in messages], tools))
+        for piece in self.answers.pop(0):
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    def count_tokens(
+        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        raise EngineError("this server does not count tokens")
+
+    def complete(self, prompt: str, *, sampling: Sampling = DEFAULTS) -> Stream:
+        raise AssertionError("a conversation never completes raw text")
+
+    def sample(self, prompt: Any, n: int, **settings: Any) -> list[Completion]:
+        raise AssertionError("a conversation never samples")
+
+    def lanes(self, n: int, *, warm: bool = False) -> list[Any]:
+        return [self]
+
+    def save_state(self, path: Path) -> bool:
+        return False
+
+    def load_state(self, path: Path) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Scripted:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def end(reason: Any = "stop") -> Piece:
+    """The last piece of an answer."""
+    return Piece(usage=Usage(prompt_tokens=10, generated_tokens=3, stop_reason=reason))

@@ -1,0 +1,218 @@
+"""What is known of every Qwen model, and the names it is found by."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.models.catalog import lookup
+
+
+def test_every_family_is_there() -> None:
+    assert {m.family for m in lookup.MODELS} == {
+        "qwen1.5", "codeqwen1.5", "qwen2", "qwen2-vl", "qwen2.5", "qwen2.5-1m", "qwen2.5-coder",
+        "qwen2.5-math", "qwen2.5-math-rm", "qwen2.5-math-prm", "qwen2.5-vl", "qwq", "qwen3", "qwen3-coder",
+        "qwen3-coder-next", "qwen3-next", "qwen3-vl",
+    }  # fmt: skip
+
+
+def test_names_and_repositories_are_unique() -> None:
+    assert len({m.name for m in lookup.MODELS}) == len(lookup.MODELS)
+    assert len({m.repo for m in lookup.MODELS}) == len(lookup.MODELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "repo"),
+    [
+        ("qwen2.5-coder:7b", "Qwen/Qwen2.5-Coder-7B-Instruct"),
+        ("qwen2.5-coder:7b-base", "Qwen/Qwen2.5-Coder-7B"),
+        ("qwen3:8b", "Qwen/Qwen3-8B"),
+        ("QWEN3:8B", "Qwen/Qwen3-8B"),
+        ("qwen3-8b", "Qwen/Qwen3-8B"),
+        ("qwen/qwen3-8b", "Qwen/Qwen3-8B"),
+        ("Qwen/Qwen3-8B-GGUF", "Qwen/Qwen3-8B"),
+        ("Qwen3-8B-Base", "Qwen/Qwen3-8B-Base"),
+        ("qwen3:30b", "Qwen/Qwen3-30B-A3B"),
+        ("qwen3:4b-instruct-2507", "Qwen/Qwen3-4B-Instruct-2507"),
+        ("qwen3:4b-instruct", "Qwen/Qwen3-4B-Instruct-2507"),
+        ("qwen3:235b-thinking", "Qwen/Qwen3-235B-A22B-Thinking-2507"),
+        ("qwen2.5:7b-instruct", "Qwen/Qwen2.5-7B-Instruct"),
+        ("qwen2.5-vl:3b", "Qwen/Qwen2.5-VL-3B-Instruct"),
+        ("qwen2.5vl:3b", "Qwen/Qwen2.5-VL-3B-Instruct"),
+        ("qwen3-vl:8b", "Qwen/Qwen3-VL-8B-Instruct"),
+        ("qwen3-vl:8b-thinking", "Qwen/Qwen3-VL-8B-Thinking"),
+        ("qwen3-coder:30b", "Qwen/Qwen3-Coder-30B-A3B-Instruct"),
+        ("qwen3-coder-next", "Qwen/Qwen3-Coder-Next"),
+        ("qwen3-next:80b", "Qwen/Qwen3-Next-80B-A3B-Instruct"),
+        ("qwen2:57b", "Qwen/Qwen2-57B-A14B-Instruct"),
+        ("qwen1.5:moe-a2.7b", "Qwen/Qwen1.5-MoE-A2.7B-Chat"),
+        ("qwen2.5-1m:14b", "Qwen/Qwen2.5-14B-Instruct-1M"),
+        ("qwen2.5-math-rm:72b", "Qwen/Qwen2.5-Math-RM-72B"),
+        ("qwq:32b", "Qwen/QwQ-32B"),
+        ("starter", "Qwen/Qwen2.5-Coder-0.5B-Instruct"),
+    ],
+)
+def test_names_people_use(name: str, repo: str) -> None:
+    found = lookup.find(name)
+    assert found and found.repo == repo
+
+
+def test_each_model_is_found_by_its_own_name_and_repositories() -> None:
+    for model in lookup.MODELS:
+        for name in (model.name, model.repo, model.repo.lower(), model.gguf_repo or model.repo):
+            assert lookup.find(name) == model, name
+
+
+def test_unknown_names_are_not_guessed() -> None:
+    assert lookup.find("qwen3:9b") is None
+    assert lookup.find("gpt-4") is None
+    assert lookup.find("") is None
+
+
+def test_misspelt_names_get_close_ones() -> None:
+    assert lookup.suggestions("qwen2.5-codr:7b")[0] == "qwen2.5-coder:7b"
+    assert lookup.suggestions("qwen25:7b")[0] == "qwen2.5:7b"
+    assert "qwen3:8b" in lookup.suggestions("Qwen/Qwen3-9B")
+    assert lookup.suggestions("qwen3")[0] == "qwen3:0.6b"
+    assert lookup.suggestions("mistral-large") == []
+
+
+@pytest.mark.parametrize(
+    ("repo", "name"),
+    [
+        ("unsloth/Qwen3-8B-GGUF", "qwen3:8b"),
+        ("bartowski/Qwen_Qwen3-4B-GGUF", "qwen3:4b"),
+        ("Qwen/Qwen2.5-7B-Instruct-AWQ", "qwen2.5:7b"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "qwen2.5:7b"),
+        ("Qwen/Qwen3-32B-FP8", "qwen3:32b"),
+    ],
+)
+def test_other_forms_of_a_model_are_related_to_it(repo: str, name: str) -> None:
+    found = lookup.related(repo)
+    assert found and found.name == name
+
+
+def test_unrelated_repositories_are_not() -> None:
+    assert lookup.related("meta-llama/Llama-3.1-8B") is None
+
+
+# From the LICENSE files and model cards on the hub.
+@pytest.mark.parametrize(
+    ("name", "licence"),
+    [
+        ("qwen2.5:0.5b", "Apache-2.0"), ("qwen2.5:3b", "Qwen Research"), ("qwen2.5:7b", "Apache-2.0"),
+        ("qwen2.5:72b", "Qwen"), ("qwen2.5:72b-base", "Qwen"), ("qwen2.5-coder:3b", "Qwen Research"),
+        ("qwen2.5-coder:32b", "Apache-2.0"), ("qwen2.5-math:72b", "Qwen"), ("qwen2.5-vl:3b", "Qwen Research"),
+        ("qwen2.5-vl:7b", "Apache-2.0"), ("qwen2.5-vl:72b", "Qwen"), ("qwen2:72b", "Tongyi Qianwen"),
+        ("qwen2:7b", "Apache-2.0"), ("qwen1.5:0.5b", "Tongyi Qianwen Research"),
+        ("qwen1.5:14b", "Tongyi Qianwen"), ("qwen2-vl:72b", "Tongyi Qianwen"), ("qwq:32b", "Apache-2.0"),
+    ],
+)  # fmt: skip
+def test_licences_differ_by_size(name: str, licence: str) -> None:
+    model = lookup.find(name)
+    assert model and model.licence == licence
+
+
+def test_all_of_qwen3_is_apache() -> None:
+    assert {m.licence for m in lookup.MODELS if m.generation == "3"} == {"Apache-2.0"}
+
+
+def test_sampling_follows_the_model_cards() -> None:
+    def sampling(name: str) -> dict[str, float]:
+        model = lookup.find(name)
+        assert model
+        return dict(model.sampling)
+
+    assert sampling("qwen2.5:7b") == {
+        "temperature": 0.7,
+        "top_p": 0.8,
+        "top_k": 20,
+        "repetition_penalty": 1.05,
+    }
+    assert sampling("qwen2.5-coder:0.5b")["repetition_penalty"] == 1.1
+    assert sampling("qwen2.5-math:7b") == {"temperature": 0.0}
+    assert sampling("qwen3:8b") == {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.0}
+    assert sampling("qwen3:4b-instruct-2507")["temperature"] == 0.7
+    assert sampling("qwen3:4b-thinking-2507")["temperature"] == 0.6
+    assert sampling("qwen3-coder:30b")["repetition_penalty"] == 1.05
+    assert sampling("qwen3-vl:8b-instruct")["presence_penalty"] == 1.5
+    assert sampling("qwen2.5-vl:7b")["top_k"] == 1
+    assert sampling("qwen3:8b-base") == {}
+
+
+def test_sampling_has_only_names_that_engines_know() -> None:
+    known = {f.name for f in fields(Sampling)}
+    for model in lookup.MODELS:
+        assert set(model.sampling) | set(model.plain_sampling or {}) <= known
+
+
+def test_no_thinking_model_is_greedy() -> None:
+    for model in lookup.MODELS:
+        if model.thinking:
+            assert model.sampling["temperature"] > 0, model.name
+
+
+def test_thinking_modes() -> None:
+    expected = {
+        "qwen3:8b": "switch", "qwen3:8b-base": None, "qwen3:4b-instruct-2507": None,
+        "qwen3:4b-thinking-2507": "always", "qwq:32b": "always", "qwen2.5:7b": None, "qwen3-coder:30b": None,
+        "qwen3-vl:8b-thinking": "always",
+    }  # fmt: skip
+    assert {name: getattr(lookup.find(name), "thinking", "?") for name in expected} == expected
+
+
+def test_every_coder_fills_in_the_middle_and_nothing_else_says_so() -> None:
+    for model in lookup.MODELS:
+        assert model.fim == ("code" in model.family), model.name
+
+
+def test_vision_models_with_a_gguf_name_their_projector() -> None:
+    for model in lookup.MODELS:
+        assert model.vision == ("-vl" in model.family)
+        assert bool(model.mmproj) == bool(model.vision and model.gguf_repo), model.name
+    found = lookup.find("qwen3-vl:8b")
+    assert found and found.mmproj == "mmproj-Qwen3VL-8B-Instruct-F16.gguf"
+
+
+def test_gguf_patterns_match_the_published_names() -> None:
+    published = {
+        "qwen2.5:7b": "qwen2.5-7b-instruct-q4_k_m-00001-of-00002.gguf",
+        "qwen2.5-coder:7b": "qwen2.5-coder-7b-instruct-q4_k_m.gguf",
+        "qwen3:8b": "Qwen3-8B-Q4_K_M.gguf",
+        "qwen3:0.6b": "Qwen3-0.6B-Q8_0.gguf",
+        "qwen3:235b-a22b": "Qwen3-235B-A22B-Q4_K_M-00001-of-00005.gguf",
+        "qwen3-vl:8b": "Qwen3VL-8B-Instruct-Q4_K_M.gguf",
+        "qwen3-coder-next": "Qwen3-Coder-Next-Q4_K_M-00001-of-00004.gguf",
+        "qwen1.5:0.5b": "qwen1_5-0_5b-chat-q4_k_m.gguf",
+        "qwen2:1.5b": "qwen2-1_5b-instruct-q4_k_m.gguf",
+        "codeqwen1.5:7b": "codeqwen-1_5-7b-chat-q4_k_m.gguf",
+        "qwq:32b": "qwq-32b-q4_k_m.gguf",
+    }
+    from fnmatch import fnmatch
+
+    for name, file in published.items():
+        model = lookup.find(name)
+        assert model and model.gguf_files
+        assert fnmatch(file.lower(), model.gguf_files.format(quant=model.quant).lower()), name
+
+
+def test_sizes_are_in_bytes() -> None:
+    model = lookup.find("qwen2.5-coder:7b")
+    assert model
+    assert model.size("gguf") == 4_683_073_536
+    assert model.size("safetensors") == 2 * model.parameters
+    unpublished = lookup.find("qwen2.5-math:7b")
+    assert unpublished and 4e9 < unpublished.size("gguf") < 5.2e9
+
+
+def test_looking_a_name_up_imports_nothing_heavy() -> None:
+    probe = (
+        "import sys; from qwen_cli.models.catalog import lookup as catalog; assert catalog.find('qwen3:8b');"
+        "print(sorted({'torch','transformers','huggingface_hub','rich','httpx'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"

@@ -1,0 +1,289 @@
+"""What a person may write after --model, and what they are told when it will not do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import gguf_files
+import pytest
+from hub_server import Hub
+
+from qwen_cli.errors import DownloadError, ModelError, UsageError
+from qwen_cli.models.hub import resolve, starter, store
+
+
+@pytest.fixture
+def placed_starter(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small GGUF in the starter's place, taken for whole."""
+    starter.path().parent.mkdir(parents=True)
+    file = gguf_files.write(starter.path())
+    monkeypatch.setattr(starter, "SIZE", file.stat().st_size)
+    return file
+
+
+def folder(path: Path, name: str = "model.safetensors") -> Path:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    path.mkdir(parents=True)
+    config = {"model_type": "qwen3", "num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2}
+    (path / "config.json").write_text(json.dumps(config))
+    save_file({"a": np.zeros(4, dtype=np.float32)}, path / name)
+    return path
+
+
+def test_a_gguf_file(tmp_path: Path) -> None:
+    file = gguf_files.write(tmp_path / "Qwen3-8B-Q4_K_M.gguf", "qwen3")
+    weights = resolve.resolve(str(file))
+    assert (weights.path, weights.format, weights.label) == (file, "gguf", str(file))
+    assert weights.model and weights.model.name == "qwen3:8b"
+    assert weights.mmproj is None
+
+
+def test_any_part_of_a_split_model_means_its_first(tmp_path: Path) -> None:
+    first = gguf_files.write(tmp_path / "m-00001-of-00002.gguf")
+    second = gguf_files.write(tmp_path / "m-00002-of-00002.gguf")
+    weights = resolve.resolve(str(second))
+    assert weights.path == first
+    assert weights.size == first.stat().st_size + second.stat().st_size
+
+
+def test_a_vision_model_takes_the_projector_beside_it(tmp_path: Path) -> None:
+    file = gguf_files.write(tmp_path / "Qwen3VL-2B-Instruct-Q4_K_M.gguf", "qwen3vl")
+    gguf_files.write(tmp_path / "mmproj-Qwen3VL-2B-Instruct-Q8_0.gguf", "clip")
+    exact = gguf_files.write(tmp_path / "mmproj-Qwen3VL-2B-Instruct-F16.gguf", "clip")
+    assert resolve.resolve(str(file)).mmproj == exact
+
+
+def test_a_folder_with_config(tmp_path: Path) -> None:
+    path = folder(tmp_path / "Qwen3-0.6B")
+    weights = resolve.resolve(str(path))
+    assert (weights.path, weights.format) == (path, "safetensors")
+    assert weights.model and weights.model.name == "qwen3:0.6b"
+
+
+def test_a_folder_with_one_gguf(tmp_path: Path) -> None:
+    file = gguf_files.write(tmp_path / "m-Q8_0.gguf")
+    assert resolve.resolve(str(tmp_path)).path == file
+    gguf_files.write(tmp_path / "m-Q4_0.gguf")
+    with pytest.raises(ModelError, match=r"several models: m-Q4_0\.gguf, m-Q8_0\.gguf"):
+        resolve.resolve(str(tmp_path))
+
+
+def test_a_relative_folder_needs_no_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert resolve.resolve("mine").format == "safetensors"
+
+
+def test_a_folder_without_config(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no config\.json and no whole \.gguf file"):
+        resolve.resolve(str(tmp_path))
+
+
+def test_a_folder_without_weights(tmp_path: Path) -> None:
+    path = folder(tmp_path / "m")
+    (path / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"a config\.json but no \*\.safetensors"):
+        resolve.resolve(str(path))
+
+
+def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="there is no file or folder"):
+        resolve.resolve(str(tmp_path / "gone"))
+    with pytest.raises(ModelError, match="there is no file or folder"):
+        resolve.resolve("gone.gguf")
+
+
+def test_a_file_that_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello" * 20)
+    with pytest.raises(ModelError, match="not a GGUF file"):
+        resolve.resolve(str(tmp_path / "notes.txt"))
+
+
+def test_another_architecture(tmp_path: Path) -> None:
+    file = gguf_files.write(tmp_path / "llama.gguf", "llama")
+    with pytest.raises(ModelError, match="architecture 'llama', which is not a Qwen"):
+        resolve.resolve(str(file))
+
+
+def test_strict_takes_only_one_form(tmp_path: Path) -> None:
+    file = gguf_files.write(tmp_path / "m.gguf")
+    with pytest.raises(ModelError, match="is gguf, this engine needs safetensors"):
+        resolve.resolve(str(file), prefer="safetensors", strict=True)
+    assert resolve.resolve(str(file), prefer="safetensors").format == "gguf"
+    with pytest.raises(ModelError, match=r"qwen2\.5-math:7b has no official GGUF"):
+        resolve.resolve("qwen2.5-math:7b", prefer="gguf", strict=True)
+
+
+def test_an_unknown_name_gets_close_ones_in_one_line() -> None:
+    with pytest.raises(
+        ModelError, match=r"(?i)there is no model 'qwen3:9b'\. did you mean qwen3:8b, "
+    ) as caught:
+        resolve.resolve("qwen3:9b")
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 1
+    with pytest.raises(ModelError, match=r"(?i)run `qwen models list`"):
+        resolve.resolve("gpt-4")
+
+
+def test_the_starter(placed_starter: Path) -> None:
+    for name in ("starter", "STARTER", "qwen2.5-coder:0.5b", "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF"):
+        weights = resolve.resolve(name)
+        assert (weights.path, weights.label) == (placed_starter, "starter"), name
+        assert weights.model and weights.model.name == "qwen2.5-coder:0.5b"
+    assert resolve.resolve(str(placed_starter)).label == "starter"
+
+
+def test_the_starter_has_one_form(placed_starter: Path) -> None:
+    with pytest.raises(ModelError, match="qwen models convert starter"):
+        resolve.resolve("starter", prefer="safetensors", strict=True)
+    with pytest.raises(ModelError, match="Q4_K_M, not 'Q9'"):
+        resolve.resolve("starter", quant="Q9")
+
+
+def test_an_empty_name_is_not_the_current_folder(fresh: Path) -> None:
+    with pytest.raises(UsageError, match="empty"):
+        resolve.resolve(" ")
+
+
+def test_the_starters_conversion(placed_starter: Path) -> None:
+    assert resolve.resolve("starter", prefer="safetensors").format == "gguf"
+    converted = folder(starter.safetensors_path())
+    assert resolve.resolve("starter", prefer="safetensors").path == converted
+    assert resolve.resolve("starter").path == placed_starter
+
+
+def test_nothing_is_fetched_when_told_not_to(fresh: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"(?i)qwen3:8b is not on this machine\. run `qwen models pull qwen3:8b`"
+    ):
+        resolve.resolve("qwen3:8b", download=False)
+    with pytest.raises(ModelError, match="starter is not on this machine"):
+        resolve.resolve("starter", download=False)
+
+
+def test_the_usual_quantisation_is_taken_or_the_one_asked_for(hub: Hub) -> None:
+    assert resolve.resolve("qwen3:4b").path.name == "Qwen3-4B-Q4_K_M.gguf"
+    assert len(hub.downloads()) == 1
+    assert resolve.resolve("qwen3:4b", quant="q8_0").path.name == "Qwen3-4B-Q8_0.gguf"
+    assert resolve.resolve("Qwen/Qwen3-4B-GGUF:Q8_0").path.name == "Qwen3-4B-Q8_0.gguf"
+    assert resolve.resolve("qwen3:4b").path.name == "Qwen3-4B-Q4_K_M.gguf"
+    with pytest.raises(ModelError, match=r"(?i)has no Q2_K\. it has Q4_K_M, Q8_0"):
+        resolve.resolve("qwen3:4b", quant="Q2_K")
+
+
+def test_all_parts_of_a_split_model_are_fetched(hub: Hub) -> None:
+    weights = resolve.resolve("qwen2.5:7b")
+    assert weights.path.name == "qwen2.5-7b-instruct-q4_k_m-00001-of-00002.gguf"
+    assert weights.path.with_name("qwen2.5-7b-instruct-q4_k_m-00002-of-00002.gguf").is_file()
+    assert len(hub.downloads()) == 2
+
+
+def test_a_split_model_of_which_a_part_is_missing_is_not_here(hub: Hub) -> None:
+    weights = resolve.resolve("qwen2.5:7b")
+    weights.path.with_name("qwen2.5-7b-instruct-q4_k_m-00002-of-00002.gguf").unlink()
+    with pytest.raises(ModelError, match="not on this machine"):
+        resolve.resolve("qwen2.5:7b", download=False)
+
+
+def test_a_vision_model_is_fetched_with_its_projector(hub: Hub) -> None:
+    weights = resolve.resolve("qwen3-vl:2b")
+    assert weights.mmproj and weights.mmproj.name == "mmproj-Qwen3VL-2B-Instruct-F16.gguf"
+    assert len(hub.downloads()) == 2
+
+
+def test_safetensors_are_fetched_with_what_belongs_to_them(hub: Hub) -> None:
+    weights = resolve.resolve("qwen3:0.6b", prefer="safetensors")
+    names = {path.name for path in weights.path.iterdir()}
+    assert names == {"config.json", "tokenizer.json", "model.safetensors"}
+    assert resolve.resolve("Qwen/Qwen3-0.6B", prefer="safetensors", download=False) == weights
+
+
+def test_what_is_here_in_the_other_form_is_not_fetched_again(hub: Hub) -> None:
+    gguf = resolve.resolve("qwen3:0.6b")
+    hub.log.clear()
+    assert resolve.resolve("qwen3:0.6b", prefer="safetensors") == gguf
+    assert hub.log == []
+    assert resolve.resolve("qwen3:0.6b", prefer="safetensors", strict=True).format == "safetensors"
+
+
+def test_a_community_repository(hub: Hub) -> None:
+    shutil.copytree(hub.root / "Qwen/Qwen3-4B-GGUF", hub.root / "someone/Qwen3-4B-GGUF")
+    weights = resolve.resolve("someone/Qwen3-4B-GGUF")
+    assert weights.label == "someone/Qwen3-4B-GGUF"
+    assert weights.model and weights.model.name == "qwen3:4b"
+
+
+def test_a_repository_with_nothing_to_run(hub: Hub) -> None:
+    (hub.root / "someone/data").mkdir(parents=True)
+    (hub.root / "someone/data/README.md").write_text("x")
+    with pytest.raises(ModelError, match="has no safetensors weights"):
+        resolve.resolve("someone/data")
+
+
+def test_a_fetched_model_that_is_not_qwens_is_refused(hub: Hub) -> None:
+    (hub.root / "someone/llama-GGUF").mkdir(parents=True)
+    gguf_files.write(hub.root / "someone/llama-GGUF/llama-Q4_K_M.gguf", "llama")
+    with pytest.raises(ModelError, match="architecture 'llama'"):
+        resolve.resolve("someone/llama-GGUF")
+
+
+def test_what_is_on_this_machine(hub: Hub, placed_starter: Path) -> None:
+    resolve.resolve("qwen3:4b")
+    resolve.resolve("qwen3:4b", quant="Q8_0")
+    resolve.resolve("qwen3:0.6b", prefer="safetensors", strict=True)
+    here = {(w.label, w.format, w.quant) for w in resolve.local()}
+    assert here == {
+        ("starter", "gguf", "Q4_K_M"),
+        ("qwen3:4b", "gguf", "Q4_K_M"),
+        ("Qwen/Qwen3-4B-GGUF:Q8_0", "gguf", "Q8_0"),
+        ("qwen3:0.6b", "safetensors", None),
+    }
+    for weights in resolve.local():
+        again = resolve.resolve(weights.label, prefer=weights.format, strict=True, download=False)
+        assert again == weights
+
+
+def test_other_peoples_models_in_the_cache_are_left_alone(fresh: Path) -> None:
+    for name in ("models--meta--llama", "datasets--a--b", "models--openai--whisper"):
+        kept = store.cache_folder() / name / "snapshots" / "abc"
+        kept.mkdir(parents=True)
+        gguf_files.write(kept / "x-Q4_0.gguf", "llama")
+    assert resolve.local() == []
+
+
+def test_a_fine_tune_with_a_name_of_its_own_is_listed(fresh: Path) -> None:
+    kept = store.cache_folder() / "models--someone--tune-GGUF" / "snapshots" / "abc"
+    kept.mkdir(parents=True)
+    gguf_files.write(kept / "tune-Q8_0.gguf", "qwen3")
+    (weights,) = resolve.local()
+    assert (weights.label, weights.model) == ("someone/tune-GGUF:Q8_0", None)
+    assert resolve.resolve(weights.label, download=False) == weights
+
+
+def test_a_kill_between_files_is_not_a_whole_model(hub: Hub) -> None:
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    source = hub.root / "Qwen/Qwen3-0.6B"
+    shutil.copy(source / "model.safetensors", source / "model-00001-of-00002.safetensors")
+    (source / "model.safetensors").rename(source / "model-00002-of-00002.safetensors")
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    weights = resolve.resolve("qwen3:0.6b", prefer="safetensors")
+    (weights.path / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ModelError, match="not on this machine"):
+        resolve.resolve("qwen3:0.6b", prefer="safetensors", download=False)
+
+
+def test_unreachable_and_nothing_here(fresh: Path) -> None:
+    with pytest.raises(DownloadError, match="cannot be reached"):
+        resolve.resolve("qwen3:8b")
+
+
+def test_delete(hub: Hub) -> None:
+    resolve.resolve("qwen3:4b")
+    assert store.delete("Qwen/Qwen3-4B-GGUF") > 10_000
+    assert resolve.local() == []
+    with pytest.raises(ModelError, match="not on this machine"):
+        store.delete("Qwen/Qwen3-4B-GGUF")

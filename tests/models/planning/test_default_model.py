@@ -1,0 +1,159 @@
+"""Which model is used when none is named, and that finding out costs next to nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import gguf_files
+import pytest
+from hub_server import Hub
+
+from qwen_cli.models.hub import resolve, starter
+from qwen_cli.models.hub.resolve import Format
+from qwen_cli.models.planning import default_model, hardware
+from qwen_cli.models.planning.hardware import Gpu, Machine
+
+GB = 10**9
+
+
+def some_machine(kind: str, memory: int, cores: int) -> Machine:
+    """A machine with so many GB, those of the GPU where it has one."""
+    if kind == "cpu":
+        return Machine("m", memory * GB, memory * GB * 9 // 10, cores, hardware.assumed_bandwidth(cores))
+    gpu = Gpu("GPU", memory * GB, memory * GB * 95 // 100, 1e12)
+    return Machine("m", 64 * GB, 58 * GB, cores, hardware.assumed_bandwidth(cores), (gpu,))
+
+
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with 24 GB, two cores and no GPU."""
+    monkeypatch.setattr(default_model, "machine", lambda: some_machine("cpu", 24, 2))
+
+
+@pytest.fixture
+def starter_wheels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Placing the starter is put down here; fetching it for real is tests/models/test_starter.py's matter."""
+    calls: list[str] = []
+
+    def fetch(progress: object = None) -> Path:
+        calls.append("fetch")
+        starter.path().parent.mkdir(parents=True)
+        file = gguf_files.write(starter.path())
+        monkeypatch.setattr(starter, "SIZE", file.stat().st_size)
+        return file
+
+    monkeypatch.setattr(starter, "fetch", fetch)
+    return calls
+
+
+def test_without_a_hub_and_with_nothing_here_it_is_the_starter(
+    fresh: Path, processor: None, starter_wheels: list[str]
+) -> None:
+    notices: list[str] = []
+    weights = default_model.default_model(notice=notices.append)
+    assert weights.label == "starter"
+    assert notices == ["hub not reachable, using the starter model (Qwen2.5-Coder-0.5B-Instruct, 491 MB)"]
+    assert starter_wheels == ["fetch"]
+
+    again = default_model.default_model(notice=notices.append)
+    assert again == weights
+    assert len(notices) == 1 and starter_wheels == ["fetch"]
+
+
+def test_offline_asks_nobody(
+    hub: Hub, processor: None, starter_wheels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert default_model.default_model().label == "starter"
+    assert hub.log == []
+
+
+def test_with_a_hub_the_best_fit_is_fetched_and_said(hub: Hub, processor: None) -> None:
+    notices: list[str] = []
+    weights = default_model.default_model(notice=notices.append)
+    assert weights.label == "qwen3:4b"
+    assert notices == ["fetching qwen3:4b (2.5 GB), the best fit for this machine"]
+
+    hub.log.clear()
+    assert default_model.default_model(notice=notices.append) == weights
+    assert hub.log == [] and len(notices) == 1
+
+
+def test_what_is_here_is_taken_without_asking_the_network(
+    hub: Hub, processor: None, starter_wheels: list[str]
+) -> None:
+    starter.fetch()
+    assert default_model.default_model().label == "starter"
+    assert hub.log == []
+    resolve.resolve("qwen3:0.6b")
+    hub.log.clear()
+    assert default_model.default_model().label == "qwen3:0.6b"
+    resolve.resolve("qwen3:4b")
+    hub.log.clear()
+    assert default_model.default_model().label == "qwen3:4b"
+    assert hub.log == []
+
+
+def test_a_hub_that_hangs_is_not_waited_for(
+    fresh: Path, processor: None, starter_wheels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert default_model.default_model().label == "starter"
+
+
+def test_a_hub_that_refuses_is_done_without(fresh: Path, processor: None, starter_wheels: list[str]) -> None:
+    assert default_model.default_model().label == "starter"
+
+
+@pytest.mark.parametrize(
+    ("kind", "memory", "cores", "form", "name"),
+    [
+        ("cpu", 4, 2, "gguf", "qwen3:0.6b"),
+        ("cpu", 24, 2, "gguf", "qwen3:4b"),
+        ("cpu", 16, 8, "gguf", "qwen3:8b"),
+        ("cpu", 32, 8, "gguf", "qwen3:30b-a3b"),
+        ("cpu", 64, 16, "gguf", "qwen3:30b-a3b"),
+        ("gpu", 8, 8, "safetensors", "qwen3:1.7b"),
+        ("gpu", 24, 8, "safetensors", "qwen3:8b"),
+        ("gpu", 80, 16, "safetensors", "qwen3:30b-a3b-instruct-2507"),
+        ("gpu", 24, 8, "gguf", "qwen3:30b-a3b"),
+        ("gpu", 48, 8, "gguf", "qwen3:32b"),
+    ],
+)
+def test_what_suits_a_machine(kind: str, memory: int, cores: int, form: Format, name: str) -> None:
+    assert next(default_model.suited_models(form, some_machine(kind, memory, cores))).name == name
+
+
+def test_a_tiny_machine_gets_the_starter(
+    hub: Hub, starter_wheels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(default_model, "machine", lambda: some_machine("cpu", 1, 1))
+    assert not list(default_model.suited_models("gguf"))
+    assert default_model.default_model().label == "starter"
+
+
+def test_this_machine_is_told_truly() -> None:
+    found = default_model.machine()
+    assert found.memory > GB and 0 < found.free <= found.memory
+    assert 1 <= found.cores <= (os.cpu_count() or 1)
+    if not Path("/proc/driver/nvidia/version").exists() and sys.platform == "linux":
+        assert (found.gpus, default_model.preferred_format()) == ((), "gguf")
+
+
+def test_choosing_imports_nothing_heavy(starter_gguf: Path) -> None:
+    probe = """
+import sys
+from qwen_cli.models.planning import default_model as placement
+weights = placement.default_model()
+heavy = {"torch", "transformers", "huggingface_hub", "httpx", "rich", "psutil", "filelock", "subprocess"}
+print(sorted(heavy & set(sys.modules)), weights.format)
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[] "), done.stdout

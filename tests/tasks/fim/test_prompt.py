@@ -1,0 +1,101 @@
+"""What the model sees of a hole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from qwen_cli.engines.core.base import Capabilities
+from qwen_cli.errors import UsageError
+from qwen_cli.tasks.fim.prompt import BARS, PLAIN, Hole, fit, prompt, restored, suitable, tokens_of
+
+
+@dataclass(frozen=True)
+class Text:
+    path: str
+    text: str
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def test_a_single_file_has_the_layout_of_the_model_card() -> None:
+    assert prompt(Hole("a = ", "\nb", "m.py")) == "<|fim_prefix|>a = <|fim_suffix|>\nb<|fim_middle|>"
+
+
+def test_other_files_come_first_in_the_repository_layout() -> None:
+    seen = prompt(
+        Hole("a", "b", "src/m.py"), [Text("x.py", "x = 1\n"), Text("y.py", "y = 2")], repository="shop"
+    )
+    assert seen == (
+        "<|repo_name|>shop\n<|file_sep|>x.py\nx = 1\n<|file_sep|>y.py\ny = 2\n"
+        "<|file_sep|>src/m.py\n<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>"
+    )
+
+
+def test_codeqwen_writes_the_marks_without_bars() -> None:
+    assert prompt(Hole("a", "b"), tokens=PLAIN) == "<fim_prefix>a<fim_suffix>b<fim_middle>"
+
+
+def test_a_mark_in_the_source_is_text_and_comes_back_as_it_was() -> None:
+    seen = prompt(Hole("stop = '<|fim_middle|>' # <|im_start|>", ""))
+    assert seen.count("<|fim_middle|>") == 1
+    assert "<|im_start|>" not in seen
+    written = seen.split("'")[1]
+    assert restored(written) == "<|fim_middle|>"
+
+
+def test_what_fits_is_left_alone() -> None:
+    hole = Hole("a b c\n", "d e\n")
+    assert fit(hole, 5, words).hole == hole
+    assert fit(hole, 5, words).notice is None
+
+
+def test_too_long_a_file_is_cut_from_its_far_ends_at_lines() -> None:
+    hole = Hole("".join(f"before {n}\n" for n in range(500)), "".join(f"after {n}\n" for n in range(500)))
+    cut = fit(hole, 200, words)
+    assert words(cut.hole.prefix) + words(cut.hole.suffix) <= 200
+    assert cut.hole.prefix.endswith("before 499\n")
+    assert cut.hole.prefix.startswith("before ")
+    assert cut.hole.suffix.startswith("after 0\n")
+    assert cut.hole.suffix.endswith("\n")
+    assert cut.notice is not None
+    assert f"{500 - cut.hole.prefix.count(chr(10))} at the start" in cut.notice
+
+
+def test_the_cut_stays_where_it_is_while_one_types() -> None:
+    text = "".join(f"line number {n}\n" for n in range(500))
+    starts = {fit(Hole(text + "typed " * n, ""), 300, words).hole.prefix[:20] for n in range(8)}
+    assert len(starts) == 1
+
+
+def test_a_share_that_one_side_does_not_need_goes_to_the_other() -> None:
+    cut = fit(Hole("a\n" * 1000, "b\n"), 100, words)
+    assert cut.hole.suffix == "b\n"
+    assert words(cut.hole.prefix) > 60
+
+
+def test_a_line_longer_than_the_room_is_cut_inside() -> None:
+    cut = fit(Hole("x " * 1000, "y " * 1000), 40, words)
+    assert 0 < words(cut.hole.prefix + " " + cut.hole.suffix) <= 40
+
+
+class Wordless:
+    name = "llamacpp"
+    model = "qwen3-8b"
+    capabilities = Capabilities(context=512)
+
+
+def test_a_model_without_the_marks_is_refused_with_models_that_have_them() -> None:
+    with pytest.raises(UsageError, match=r"qwen3-8b.*qwen2\.5-coder") as caught:
+        tokens_of(Wordless())  # type: ignore[arg-type]
+    assert caught.value.exit_code == 2
+    assert "qwen3:8b" not in suitable()
+
+
+def test_every_end_of_the_official_script_is_known() -> None:
+    named = {"prefix", "suffix", "middle", "pad"}
+    assert {f"<|fim_{name}|>" for name in named} <= set(BARS.ends)
+    assert {"<|repo_name|>", "<|file_sep|>", "<|endoftext|>", "<|im_end|>"} <= set(BARS.ends)

@@ -1,0 +1,371 @@
+"""The loop of words and programs. The model is written down here where the starter would not do on demand
+what a case needs; programs run in the real sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import Scripted, end
+
+from qwen_cli.engines.core.base import Completion, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.errors import ContextFull, UsageError
+from qwen_cli.models.hub import resolve
+from qwen_cli.sandbox import Limits, Sandbox
+from qwen_cli.tasks.math import prompts, solve, tir
+from qwen_cli.tasks.math import vote as math_vote
+from qwen_cli.tasks.math.answer import Judge
+
+ASKED = [{"role": "user", "content": "What is 6 times 7?"}]
+CODE = "Multiply.\n\n```python\nprint(6 * 7)"
+BOXED = "So it is \\boxed{42}."
+
+
+class Rendered(Scripted):
+    """Continues prompts: what it writes is cut at the stop strings as an engine does."""
+
+    def __init__(self, *answers: list[Piece | BaseException]) -> None:
+        super().__init__(*answers)
+        self.capabilities = replace(self.capabilities, render=True, thinking=None)
+        self.prompts: list[str] = []
+        self.samples: list[Completion] = []
+
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        return "PROMPT:"
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        self.prompts.append(prompt)
+        for piece in self.answers.pop(0):
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    def sample(self, prompt: Any, n: int, **settings: Any) -> list[Completion]:
+        taken, self.samples = self.samples[:n], self.samples[n:]
+        return taken
+
+
+class Laned(Rendered):
+    """Goes on with as many samples at once as it is asked for."""
+
+    def __init__(self, *answers: list[Piece | BaseException]) -> None:
+        super().__init__(*answers)
+        self.asked: list[Sampling] = []
+
+    def lanes(self, n: int, *, warm: bool = False) -> list[Any]:
+        return [self] * n
+
+    def sample(self, prompt: Any, n: int, **settings: Any) -> list[Completion]:
+        self.asked.append(settings["sampling"])
+        return super().sample(prompt, n, **settings)
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        self.asked.append(sampling)
+        return super().complete(prompt, sampling=sampling)
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    with Sandbox(Limits(wall_seconds=1.0)) as opened:
+        yield opened
+
+
+def says(*texts: str) -> list[list[Piece | BaseException]]:
+    return [[Piece(text), end()] for text in texts]
+
+
+def test_a_program_is_run_and_its_output_written_into_the_same_turn(box: Sandbox) -> None:
+    model = Rendered(*says(CODE, BOXED))
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert solution.answer == "42"
+    assert solution.printed == "42"
+    assert solution.text == f"{CODE}\n```\n```output\n42\n```\n{BOXED}"
+    assert model.prompts == ["PROMPT:", f"PROMPT:{CODE}\n```\n```output\n42\n```\n"]
+
+
+def test_where_prompts_are_not_told_the_output_is_said_by_the_user(box: Sandbox) -> None:
+    model = Scripted(*says(CODE, BOXED))
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert solution.answer == "42"
+    turns, _ = model.seen[1]
+    assert [t["role"] for t in turns] == ["user", "assistant", "user"]
+    assert turns[2]["content"] == "```output\n42\n```"
+
+
+def test_names_stay_and_a_bare_value_is_shown(box: Sandbox) -> None:
+    model = Rendered(*says("```python\nx = 41\n", "```python\nx + 1", BOXED))
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert [run.told for run in solution.runs] == ["(nothing was printed)", "42"]
+
+
+def test_an_error_is_told_by_its_last_line(box: Sandbox) -> None:
+    model = Rendered(*says("```python\nprint(1)\n1 / 0", BOXED))
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert solution.runs[0].told == "1\nZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("while True: pass", "timeout"),
+        ("import ctypes; ctypes.string_at(0)", "killed"),
+        ("input()", "error"),
+        ("import no_such_package", "error"),
+        ("print('x' * 10**9)", "memory"),
+        ("import os\nwhile True: os.fork()", "killed"),
+    ],
+)
+def test_whatever_a_program_does_the_solution_goes_on(box: Sandbox, code: str, status: str) -> None:
+    model = Rendered(*says(f"```python\n{code}", BOXED))
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert solution.answer == "42"
+    assert solution.runs[0].outcome.status in (status, "error", "timeout")
+    assert len(solution.runs[0].told) <= tir.OUTPUT_CHARACTERS
+
+
+def test_a_program_whose_fence_the_model_closed_is_run_too(box: Sandbox) -> None:
+    model = Rendered(*says(f"{CODE}\n```", BOXED))
+    assert tir.finished(tir.solve(model, ASKED, box)).printed == "42"
+
+
+def test_code_in_another_language_is_not_run(box: Sandbox) -> None:
+    model = Rendered(*says("```text\na table", f"which gives {BOXED}"))
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert solution.runs == ()
+    assert solution.text == f"```text\na table\n```\nwhich gives {BOXED}"
+
+
+def test_a_box_in_a_program_or_its_output_is_no_answer(box: Sandbox) -> None:
+    model = Rendered(*says("```python\nprint(r'\\boxed{7}')", "I give up."))
+    assert tir.finished(tir.solve(model, ASKED, box)).answer is None
+
+
+def test_thoughts_are_no_answer(box: Sandbox) -> None:
+    model = Rendered(*says("<think>maybe \\boxed{1}</think>\nIt is \\boxed{2}."))
+    assert tir.finished(tir.solve(model, ASKED, box)).answer == "2"
+
+
+def test_rounds_end_and_the_last_output_says_so(box: Sandbox) -> None:
+    model = Rendered(*says(*(f"```python\nprint({n})" for n in range(3))))
+    solution = tir.finished(tir.solve(model, ASKED, box, max_rounds=2))
+    assert solution.stop == "rounds"
+    assert len(solution.runs) == 2
+    assert solution.runs[1].told == f"1{prompts.NO_MORE_RUNS}"
+
+
+def test_a_program_that_failed_is_not_run_again(box: Sandbox) -> None:
+    model = Rendered(*says("```python\n1 / 0", "```python\n1 / 0"))
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert (solution.stop, len(solution.runs)) == ("failing", 1)
+
+
+def test_a_full_context_ends_it(box: Sandbox) -> None:
+    model = Rendered([Piece(CODE), end()], [ContextFull(9_000, 4_096)])
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert (solution.stop, solution.answer) == ("context", None)
+
+
+def test_code_that_was_cut_off_is_not_run(box: Sandbox) -> None:
+    model = Rendered([Piece("```python\nprint(1"), end("length")])
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert (solution.stop, solution.runs) == ("length", ())
+
+
+def test_a_model_that_answers_without_a_program_is_made_to_write_one(box: Sandbox) -> None:
+    model = Rendered(*says("Six sevens.\nThat is \\(", "print(6 * 7)", BOXED))
+    nudge = prompts.NUDGE["en"]
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=nudge))
+    assert solution.answer == "42"
+    assert model.prompts[1] == f"PROMPT:Six sevens.\nThat is \\(…\\)\n\n{nudge.begin}"
+
+
+def test_words_that_lead_nowhere_are_brought_to_a_program(box: Sandbox) -> None:
+    model = Rendered([Piece("Count. Count."), end("length")], *says("print(6 * 7)", BOXED))
+    nudge = prompts.NUDGE["en"]
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=nudge))
+    assert (solution.answer, solution.stop) == ("42", "stop")
+    assert model.prompts[1] == f"PROMPT:Count. Count.\n\n{nudge.begin}"
+
+
+def test_a_program_that_began_late_is_finished(box: Sandbox) -> None:
+    model = Rendered([Piece("Count.\n\n```python\nprint(6"), end("length")], *says(" * 7)", BOXED))
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=prompts.NUDGE["en"]))
+    assert (solution.answer, solution.printed) == ("42", "42")
+
+
+def test_words_after_a_program_that_lead_nowhere_are_brought_to_an_answer(box: Sandbox) -> None:
+    rambles = [Piece("It is 42, and 42, and"), end("length")]
+    model = Rendered(*says(CODE), rambles, *says("42}."))
+    nudge = prompts.NUDGE["en"]
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=nudge))
+    assert (solution.answer, solution.stop) == ("42", "stop")
+    assert model.prompts[2].endswith(f"and 42, and\n\n{nudge.conclude}")
+
+
+def test_an_answer_is_asked_for_where_it_cannot_be_begun(box: Sandbox) -> None:
+    model = Scripted(*says(CODE), [Piece("It is 42, and 42, and"), end("length")], *says(BOXED))
+    model.capabilities = replace(model.capabilities, thinking=None)
+    nudge = prompts.NUDGE["en"]
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=nudge))
+    assert (solution.answer, solution.stop) == ("42", "stop")
+    assert model.seen[2][0][-1] == {"role": "user", "content": nudge.ask_answer}
+
+
+def test_a_length_that_was_asked_for_is_kept(box: Sandbox) -> None:
+    model = Rendered([Piece("Count."), end("length")])
+    sampling = Sampling(max_tokens=5)
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=prompts.NUDGE["en"], sampling=sampling))
+    assert (solution.stop, solution.runs) == ("length", ())
+
+
+def test_it_is_asked_for_a_program_where_answers_cannot_be_begun(box: Sandbox) -> None:
+    model = Scripted(*says("It is 42.", CODE, BOXED))
+    nudge = prompts.NUDGE["en"]
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=nudge))
+    assert (solution.answer, solution.printed) == ("42", "42")
+    assert model.seen[1][0][-1] == {"role": "user", "content": nudge.ask}
+
+
+class TestSolving:
+    def test_auto_reasons_in_words_where_code_keeps_failing(self) -> None:
+        model = Rendered(*says("```python\n1 / 0", "```python\n2 / 0", BOXED))
+        with Judge() as judge:
+            solving = solve.solve(model, "What is 6 times 7?", judge)
+            events = []
+            try:
+                while True:
+                    events.append(next(solving))
+            except StopIteration as done:
+                checked = done.value
+        assert [e.why for e in events if isinstance(e, tir.Restart)] == ["its code kept failing"]
+        assert (checked.answer, checked.how, checked.solution.mode) == ("42", "unverified", "cot")
+
+    def test_code_that_prints_the_answer_verifies_it(self) -> None:
+        with Judge() as judge:
+            checked = tir.finished(solve.solve(Rendered(*says(CODE, BOXED)), "6 times 7?", judge))  # type: ignore[arg-type]
+        assert (checked.answer, checked.words) == ("42", "code agrees")
+
+    def test_an_empty_problem_is_refused(self) -> None:
+        with Judge() as judge, pytest.raises(UsageError, match="empty"):
+            solve.solve(Rendered(), " \n", judge)
+
+    def test_pictures_go_with_the_problem_to_models_that_see(self) -> None:
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+        blind, seeing = Scripted(), Scripted(*says(CODE, BOXED))
+        seeing.capabilities = replace(seeing.capabilities, vision=True)
+        with Judge() as judge:
+            with pytest.raises(UsageError, match="sees no pictures"):
+                solve.solve(blind, "", judge, pictures=[picture])
+            checked = tir.finished(solve.solve(seeing, "", judge, pictures=[picture]))  # type: ignore[arg-type]
+        assert (checked.answer, checked.solution.printed) == ("42", "42")  # type: ignore[attr-defined]
+        assert seeing.seen[0][0][-1]["content"] == [
+            picture,
+            {"type": "text", "text": "Solve the problem in the picture."},
+        ]
+
+    def test_a_chinese_problem_gets_the_chinese_prompt(self) -> None:
+        assert prompts.language("小强原来有4辆小汽车。") == "zh"
+        assert prompts.language("Solve x = 4 (方程)") == "en"
+        (system, *_), _ = _asked("小强有4辆小汽车，又买了1辆，一共几辆？")
+        assert "最终答案" in system["content"]
+
+
+class TestVoting:
+    def test_it_stops_once_the_vote_is_decided(self) -> None:
+        model = Rendered()
+        model.samples = [_sample(a) for a in ("1", "1.0", "1", "1", "2", "2", "2", "2")]
+        with Judge() as judge:
+            vote = _voted(model, 8, judge)
+        assert (vote.solution.answer, vote.votes, len(vote.solutions)) == ("1", 4, 4)
+
+    def test_equal_votes_go_to_the_answer_that_came_first(self) -> None:
+        model = Rendered()
+        model.samples = [_sample(a) for a in ("3", "4", "4", "3")]
+        with Judge() as judge:
+            vote = _voted(model, 4, judge)
+        assert (vote.solution.answer, vote.votes) == ("3", 2)
+
+    def test_samples_without_an_answer_do_not_vote(self) -> None:
+        model = Rendered()
+        model.samples = [Completion("no idea", "", Usage()), _sample("5"), Completion("none", "", Usage())]
+        with Judge() as judge:
+            vote = _voted(model, 3, judge)
+        assert (vote.solution.answer, vote.votes, len(vote.solutions)) == ("5", 1, 2)
+
+    def test_a_reward_model_chooses_among_all_that_have_an_answer(self) -> None:
+        model = Rendered()
+        model.samples = [
+            _sample("1"),
+            _sample("1"),
+            Completion("no idea, but long", "", Usage()),
+            _sample("2222"),
+        ]
+        with Judge() as judge:
+            vote = tir.finished(math_vote.vote(model, ASKED, 4, "cot", judge, score=lambda text: len(text)))  # type: ignore[arg-type]
+        assert (vote.solution.answer, vote.votes, len(vote.solutions)) == ("2222", 1, 4)  # type: ignore[attr-defined]
+
+    def test_each_sample_runs_its_own_program(self) -> None:
+        model = Rendered(*says("So \\boxed{42}.", "So \\boxed{42}."))
+        model.samples = [Completion(CODE, "", Usage()), Completion(CODE, "", Usage())]
+        with Judge() as judge:
+            vote = _voted(model, 2, judge, mode="tir")
+        assert [len(s.runs) for s in vote.solutions] == [1] * len(vote.solutions)
+        assert vote.solution.answer == "42"
+
+    def test_all_are_made_at_once_where_the_engine_can(self) -> None:
+        model = Laned(*says("So \\boxed{42}.", "So \\boxed{42}.", "So \\boxed{42}."))
+        model.samples = [Completion("S", "", Usage())]
+        with Judge() as judge:
+            vote: Any = tir.finished(
+                math_vote.vote(model, ASKED, 3, "tir", judge, sampling=Sampling(seed=5))  # type: ignore[arg-type]
+            )
+        assert (vote.solution.text, vote.votes) == ("So \\boxed{42}.", len(vote.solutions))
+        assert model.asked[0].max_tokens == 1
+        assert {one.seed for one in model.asked[1:]} <= {5, 6, 7}
+        assert len({one.seed for one in model.asked[1:]}) == len(model.asked) - 1
+
+    @pytest.mark.parametrize(
+        ("groups", "left", "decided"),
+        [
+            ([[0, 1, 2], [3]], [4], True),
+            ([[0, 2], [1]], [3], True),  # an equal vote goes to sample 0
+            ([[1, 2], [3]], [0], False),  # sample 0 may agree with 3, and would then win
+            ([[0, 1], [2]], [3, 4], False),
+            ([[1]], [0], False),
+            ([[0]], [1], True),
+            ([], [0], False),
+            ([[0], [1]], [], True),
+        ],
+    )
+    def test_a_vote_is_decided_when_no_sample_can_change_it(
+        self, groups: list[list[int]], left: list[int], decided: bool
+    ) -> None:
+        assert math_vote._decided(groups, left) == decided
+
+
+def test_the_starter_solves_with_a_program_and_computes_nothing_twice(starter_gguf: Path) -> None:
+    with LlamaCpp(resolve.resolve(str(starter_gguf)), context=2048) as engine, Judge() as judge:
+        way = solve.Way(mode="tir")
+        checked: Any = tir.finished(solve.solve(engine, "What is 123 times 456?", judge, way))  # type: ignore[arg-type]
+        again: Any = tir.finished(solve.solve(engine, "What is 123 times 457?", judge, way))  # type: ignore[arg-type]
+    assert checked.solution.printed == "56088"
+    assert again.solution.usage.cached_tokens > 0.8 * again.solution.usage.prompt_tokens
+
+
+def _sample(answer: str) -> Completion:
+    return Completion(f"It is \\boxed{{{answer}}}.", "", Usage())
+
+
+def _voted(model: Scripted, k: int, judge: Judge, mode: prompts.Mode = "cot") -> math_vote.Vote:
+    return tir.finished(math_vote.vote(model, ASKED, k, mode, judge))  # type: ignore[arg-type, return-value]
+
+
+def _asked(problem: str) -> tuple[list[dict[str, Any]], Any]:
+    model = Scripted(*says("\\boxed{5}"))
+    with Judge() as judge:
+        tir.finished(solve.solve(model, problem, judge, solve.Way(mode="cot")))  # type: ignore[arg-type]
+    return model.seen[0]
