@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
+from uuid import uuid4
 
 Message: TypeAlias = Mapping[str, Any]
 """One turn as the OpenAI chat format has it: `role`, `content`; for tools `tool_calls`, `tool_call_id`."""
@@ -57,6 +58,12 @@ class ToolCall:
     id: str
     name: str
     arguments: dict[str, Any]
+
+
+def call_id() -> str:
+    """Return an id for a call that no other has, in this conversation or any: engines give every call one,
+    whatever the model or a server calls it ("call_0", each time)."""
+    return f"call_{uuid4().hex}"
 
 
 @dataclass(frozen=True)

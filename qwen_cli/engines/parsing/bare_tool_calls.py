@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from qwen_cli.engines.core.base import Piece, Stream, ToolCall, Usage
+from qwen_cli.engines.core.base import Piece, Stream, ToolCall, Usage, call_id
 from qwen_cli.errors import EngineError
 
 
@@ -77,7 +77,7 @@ def _calls(text: str, names: Sequence[str]) -> list[ToolCall] | None:
         arguments = value.get("arguments", {})
         if not isinstance(arguments, dict):
             return None
-        calls.append(ToolCall(f"call_{len(calls)}", value["name"], arguments))
+        calls.append(ToolCall(call_id(), value["name"], arguments))
         rest = rest[end:].strip()
     return calls
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from qwen_cli.engines.core.base import Message, Piece, ToolCall
+from qwen_cli.engines.core.base import Message, Piece, ToolCall, call_id
 from qwen_cli.engines.core.content import wire
 
 # A message may carry remarks of its owner (that it was cut, when it was said); a server gets these alone.
@@ -44,21 +44,16 @@ class ToolCalls:
 
     def feed(self, deltas: Iterable[Mapping[str, Any]]) -> None:
         for delta in deltas:
-            part = self._parts.setdefault(delta.get("index", 0), {"id": "", "name": "", "arguments": ""})
+            part = self._parts.setdefault(delta.get("index", 0), {"name": "", "arguments": ""})
             function = delta.get("function") or {}
-            part["id"] = delta.get("id") or part["id"]
             part["name"] += function.get("name") or ""
             part["arguments"] += function.get("arguments") or ""
 
     def finish(self) -> list[ToolCall]:
         """The calls in the order the model made them."""
         return [
-            ToolCall(
-                id=part["id"] or f"call_{index}",
-                name=part["name"],
-                arguments=_arguments(part["arguments"]),
-            )
-            for index, part in sorted(self._parts.items())
+            ToolCall(call_id(), part["name"], _arguments(part["arguments"]))
+            for _, part in sorted(self._parts.items())
         ]
 
 

@@ -10,9 +10,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
-from qwen_cli.engines.core.base import Piece, ToolCall
+from qwen_cli.engines.core.base import Piece, ToolCall, call_id
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _FUNCTION = re.compile(r"\s*<function=([^>\n]+)>(.*?)(?:</function>)?\s*", re.DOTALL)
@@ -85,7 +84,7 @@ class ToolParser:
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             return None
         arguments = value.get("arguments", {})
-        return ToolCall(_new_id(), value["name"], arguments) if isinstance(arguments, dict) else None
+        return ToolCall(call_id(), value["name"], arguments) if isinstance(arguments, dict) else None
 
     def _xml(self, body: str) -> ToolCall | None:
         function = _FUNCTION.fullmatch(body)
@@ -97,7 +96,7 @@ class ToolParser:
             key.strip(): _typed(value.removeprefix("\n").removesuffix("\n"), types.get(key.strip()))
             for key, value in _PARAMETER.findall(function[2])
         }
-        return ToolCall(_new_id(), name, arguments)
+        return ToolCall(call_id(), name, arguments)
 
 
 def _typed(text: str, schema: Any) -> Any:
@@ -108,10 +107,6 @@ def _typed(text: str, schema: Any) -> Any:
         return json.loads(text)
     except ValueError:  # Python's spelling of the constants is common in the model's output
         return {"True": True, "False": False, "None": None}.get(text.strip(), text)
-
-
-def _new_id() -> str:
-    return f"call_{uuid4().hex[:12]}"
 
 
 def _overlap(text: str) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -19,11 +19,19 @@ from qwen_cli.serve.api.errors import Refused
 _Path: TypeAlias = "tuple[str | int, ...]"
 
 _DEEPEST = 64  # nested objects and lists: more than any schema needs, and far from Python's limit
+_OWN = frozenset({"parameters", "schema", "chat_template_kwargs", "metadata"})
 _LONG = 1 << 20  # bytes that take so long to parse that others would notice
 _READ_SECONDS = 60.0  # for a body, altogether
 
 
-async def read(request: Request, most_bytes: int) -> dict[str, Any]:
+async def read(request: Request, most_bytes: int, *, null: Collection[str] = ()) -> dict[str, Any]:
+    """The object in the body of `request`, without its fields that are null: OpenAI's clients write null for
+    "not given". Of the fields of the object itself those in `null` stay. Raises `Refused`."""
+    sent = await read_as_sent(request, most_bytes)
+    return {**{name: None for name in null if name in sent}, **given(sent)}
+
+
+async def read_as_sent(request: Request, most_bytes: int) -> dict[str, Any]:
     """The object in the body of `request`. Raises `Refused`."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most_bytes:
@@ -57,6 +65,16 @@ def parsed(data: bytes) -> dict[str, Any]:
         raise Refused(400, f"the body is not JSON: {fault}") from None
     if not isinstance(value, dict):
         raise Refused(400, f"the body must be a JSON object, got {type(value).__name__}")
+    return value
+
+
+def given(value: Any) -> Any:
+    """`value` without the fields that are null, however deep; what is in the client's own words (`_OWN`: a
+    JSON schema may mean a null) is left as it is."""
+    if isinstance(value, dict):
+        return {name: one if name in _OWN else given(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [given(one) for one in value]
     return value
 
 

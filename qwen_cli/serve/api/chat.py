@@ -34,7 +34,7 @@ async def complete(request: Request, service: Service) -> Response:
         def together() -> Response:
             with _shown(asked, engine, service) as messages:
                 done = engine.sample(messages, asked.n, sampling=asked.sampling, thinking=asked.thinking)
-            return _whole(answering.of_samples(done).model_dump_json())
+            return _whole(answering.of_samples(done).model_dump_json(exclude_unset=True))
 
         answer = await threads.one(request, together, engine.interrupt)
     else:
@@ -42,7 +42,7 @@ async def complete(request: Request, service: Service) -> Response:
         await pieces.first()
         if asked.stream:
             return Streamed(sse.events(answering, pieces, service, engine.model), pieces, "text/event-stream")
-        answer = _whole(answering.whole(await pieces.all()).model_dump_json())
+        answer = _whole(answering.whole(await pieces.all()).model_dump_json(exclude_unset=True))
     for usage in answering.usages:
         service.metrics.spent(engine.model, usage)
     return answer

@@ -146,7 +146,7 @@ def _messages(sent: Mapping[str, Any], kind: Any) -> list[dict[str, Any]]:
     given = sent.get("messages")
     if not isinstance(given, list) or not all(isinstance(message, dict) for message in given):
         raise Refused(400, "messages must be a list of objects", param="messages")
-    plain = [_without_videos(message) for message in given]
+    plain = [_with_calls(_without_videos(message)) for message in given]
     found: list[dict[str, Any]] = checked(kind, {**sent, "messages": plain})["messages"]
     for message, original in zip(found, given, strict=True):
         if isinstance(message.get("content"), list):
@@ -154,6 +154,8 @@ def _messages(sent: Mapping[str, Any], kind: Any) -> list[dict[str, Any]]:
                 _part(part, whole)
                 for part, whole in zip(message["content"], original["content"], strict=True)
             ]
+        if message["role"] == "assistant":
+            message.setdefault("content", "")  # it called tools, or said nothing: null at OpenAI
         if message["role"] == "developer":  # OpenAI's newer word; templates know the old one
             message["role"] = "system"
     return found
@@ -171,6 +173,23 @@ def _without_videos(message: Mapping[str, Any]) -> dict[str, Any]:
             part = {"type": "text", "text": ""}
         content.append(part)
     return {**message, "content": content}
+
+
+def _with_calls(message: dict[str, Any]) -> dict[str, Any]:
+    """`message` with its tool calls whole: what clients put together from a stream may lack their type, and
+    the arguments of a function that takes none. Without calls it has no list of them."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        return message
+    if not calls:
+        return {name: value for name, value in message.items() if name != "tool_calls"}
+    whole = []
+    for call in calls:
+        if isinstance(call, dict) and isinstance(call.get("function"), dict):
+            function = {**call["function"], "arguments": call["function"].get("arguments") or "{}"}
+            call = {"type": "function", **call, "function": function}
+        whole.append(call)
+    return {**message, "tool_calls": whole}
 
 
 def _part(part: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:

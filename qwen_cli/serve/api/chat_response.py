@@ -25,7 +25,7 @@ from openai.types.chat.chat_completion_message_function_tool_call import (
 from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob, TopLogprob
 from openai.types.completion_usage import PromptTokensDetails
 
-from qwen_cli.engines.core.base import Completion, Piece, TokenLogprob, ToolCall, Usage
+from qwen_cli.engines.core.base import Completion, Piece, TokenLogprob, ToolCall, Usage, call_id
 from qwen_cli.serve.api.chat_request import ChatRequest
 from qwen_cli.serve.api.sse import HOLE, Stencil
 
@@ -120,12 +120,14 @@ class Answering:
                 for call in calls
             ]
         known = [one for piece in said for one in piece.logprobs]
-        tells = self._asked.sampling.logprobs is not None
+        told: dict[str, Any] = {}
+        if self._asked.sampling.logprobs is not None:
+            told["logprobs"] = ChoiceLogprobs.model_construct(content=_logprobs(known))
         return Choice.model_construct(
             index=index,
             message=ChatCompletionMessage.model_construct(**message),
             finish_reason=_finish(spent, called=bool(calls)),
-            logprobs=ChoiceLogprobs(content=_logprobs(known)) if tells else None,
+            **told,
         )
 
     def _call(self, index: int, call: ToolCall) -> Iterator[str]:
@@ -155,7 +157,9 @@ class Answering:
     ) -> str:
         choices = []
         if index is not None and delta is not None:
-            told: dict[str, Any] = {"logprobs": ChunkLogprobs(content=_logprobs(known))} if known else {}
+            told: dict[str, Any] = (
+                {"logprobs": ChunkLogprobs.model_construct(content=_logprobs(known))} if known else {}
+            )
             choices = [ChunkChoice.model_construct(index=index, delta=delta, finish_reason=finish, **told)]
         more: dict[str, Any] = {}
         if finish:
@@ -212,7 +216,7 @@ def forced_call(text: str) -> ToolCall | None:
     """The call that an answer consists of; `None` for one that was cut off."""
     try:
         said = json.loads(text)
-        return ToolCall(f"call_{uuid4().hex[:12]}", said["name"], said["arguments"])
+        return ToolCall(call_id(), said["name"], said["arguments"])
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -27,7 +27,8 @@ from qwen_cli.serve.scheduling.queued_engine import Queued
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed
 
-_SHORT = 16  # tokens, where a request names no limit: OpenAI's own default; null is no limit
+_LIMITS = ("max_tokens", "n_predict")  # null is no limit, as at vLLM
+_SHORT = 16  # tokens, where a request names no limit: OpenAI's own default
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class _Asked:
 
 async def complete(request: Request, service: Service) -> Response:
     """What follows each prompt."""
-    sent = await body.read(request, service.max_body)
+    sent = await body.read(request, service.max_body, null=_LIMITS)
     engine = await service.engine(request, sent)
     asked_for = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
     answering = _Answering(asked_for, engine.model)
@@ -67,7 +68,7 @@ async def complete(request: Request, service: Service) -> Response:
         answer = answering.whole(await pieces.all())
     for usage in answering.usages:
         service.metrics.spent(engine.model, usage)
-    return Response(answer.model_dump_json(), media_type="application/json")
+    return Response(answer.model_dump_json(exclude_unset=True), media_type="application/json")
 
 
 def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
@@ -77,9 +78,7 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
     fields = body.checked(kind, sent)
     params.refuse(fields, {"logit_bias": "is not supported"})
     prompts = _prompts(fields.get("prompt"))
-    limit = (
-        params.limit(sent, "max_tokens", "n_predict") if {"max_tokens", "n_predict"} & set(sent) else _SHORT
-    )
+    limit = params.limit(sent, *_LIMITS) if set(_LIMITS) & set(sent) else _SHORT
     most = params.alternatives(fields.get("logprobs"), engine.capabilities, "logprobs")
     sampling = params.sampling(sent, limit=limit, logprobs=most)
     n = params.choices(fields)
@@ -208,8 +207,9 @@ class _Answering:
     def _choice(self, index: int, text: str, finish: Any, known: Sequence[TokenLogprob]) -> CompletionChoice:
         begin = self._length.get(index, 0)
         self._length[index] = begin + len(text)
-        told = _legacy(known, begin) if self._asked.sampling.logprobs is not None else None
-        return CompletionChoice.model_construct(index=index, text=text, finish_reason=finish, logprobs=told)
+        tells = self._asked.sampling.logprobs is not None
+        told: dict[str, Any] = {"logprobs": _legacy(known, begin)} if tells else {}
+        return CompletionChoice.model_construct(index=index, text=text, finish_reason=finish, **told)
 
     def _usage(self) -> Any:
         """Of all prompts and answers; a prompt with several answers is counted once."""

@@ -50,7 +50,7 @@ async def embed(request: Request, service: Service) -> Response:
         ],
         usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
     )
-    return Response(answer.model_dump_json(warnings=False), media_type="application/json")
+    return Response(answer.model_dump_json(warnings=False, exclude_unset=True), media_type="application/json")
 
 
 def _unit(vector: Sequence[float]) -> list[float]:

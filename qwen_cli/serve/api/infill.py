@@ -212,14 +212,16 @@ def _answer(asked_for: _Asked, said: _Said, engine: Queued, service: Service) ->
         "tokens_predicted": 0 if asked_for.only_reads else spent.generated_tokens,
         "tokens_evaluated": spent.prompt_tokens,
         "tokens_cached": spent.prompt_tokens + spent.generated_tokens,
-        "generation_settings": {
-            "n_predict": sampling.max_tokens or -1,
-            "temperature": sampling.temperature,
-            "top_k": sampling.top_k,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-            "stop": list(sampling.stop),
-        },
+        "generation_settings": body.given(
+            {
+                "n_predict": sampling.max_tokens or -1,
+                "temperature": sampling.temperature,
+                "top_k": sampling.top_k,
+                "top_p": sampling.top_p,
+                "seed": sampling.seed,
+                "stop": list(sampling.stop),
+            }
+        ),
         "prompt": asked_for.prompt.text,
         "has_new_line": "\n" in said.text,
         "truncated": asked_for.prompt.truncated,

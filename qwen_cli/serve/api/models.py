@@ -20,7 +20,7 @@ _OWNER = "qwen"
 async def models(request: Request, service: Service) -> Response:
     """What can be asked for: the model that the server was started for, and those on this machine."""
     names = await threads.one(request, service.residents.names, lambda: None)
-    data = [_model(name, service).model_dump() for name in names]
+    data = [_model(name, service) for name in names]
     return JSONResponse({"object": "list", "data": data})
 
 
@@ -28,7 +28,7 @@ async def model(request: Request, service: Service) -> Response:
     """One of them."""
     name = request.path_params["name"]
     wanted = await threads.one(request, lambda: service.residents.named(name), lambda: None)
-    return JSONResponse(_model(wanted.label, service).model_dump())
+    return JSONResponse(_model(wanted.label, service))
 
 
 async def health(request: Request, service: Service) -> Response:
@@ -57,12 +57,14 @@ def resident(one: Resident) -> dict[str, Any]:
     }
 
 
-def _model(name: str, service: Service) -> Model:
+def _model(name: str, service: Service) -> dict[str, Any]:
     more: dict[str, Any] = {"loaded": False}
     for one in service.residents.all():
         if one.wanted.label == name:
             context = one.engine.capabilities.context
-            more = {"loaded": True, "max_model_len": context, "meta": {"n_ctx": context}}
+            more = {"loaded": True}
+            if context is not None:
+                more |= {"max_model_len": context, "meta": {"n_ctx": context}}
     return Model.model_construct(
         id=name, object="model", created=int(service.since or time.time()), owned_by=_OWNER, **more
-    )
+    ).model_dump(exclude_unset=True)

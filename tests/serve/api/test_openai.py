@@ -101,6 +101,39 @@ class TestChat:
         assert json.loads(calls[0].function.arguments) == {"city": "Paris"}
         assert done.choices[0].finish_reason == "tool_calls"
 
+    @pytest.mark.parametrize("dumped", [False, True])
+    def test_what_was_answered_is_the_next_turn(self, client: openai.OpenAI, dumped: bool) -> None:
+        """As OpenAI's guide to tools has it: the message is appended as it came, then the result."""
+        messages = list(ASKED)
+        ids: list[str] = []
+        for _ in range(2):
+            message = (
+                client.chat.completions.create(
+                    model="starter", messages=messages, tools=[WEATHER], temperature=0, max_tokens=60
+                )
+                .choices[0]
+                .message
+            )
+            messages.append(message.model_dump() if dumped else message)
+            for call in message.tool_calls or ():
+                ids.append(call.id)
+                messages.append({"role": "tool", "tool_call_id": call.id, "content": "sunny, 20 °C"})
+            messages.append({"role": "user", "content": "And in Rome? Look it up."})
+
+        assert ids
+        assert len(set(ids)) == len(ids)
+
+    def test_a_tool_may_name_no_parameters(self, client: openai.OpenAI) -> None:
+        tool: Any = {
+            "type": "function",
+            "function": {"name": "time", "description": None, "parameters": None},
+        }
+        done = client.chat.completions.create(
+            model="starter", messages=CAPITAL, tools=[tool], temperature=0, max_tokens=20
+        )
+
+        assert done.choices[0].finish_reason
+
     @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
     def test_a_call_can_be_forced_also_where_none_is_needed(self, client: openai.OpenAI, choice: Any) -> None:
         chunks = list(

@@ -1,0 +1,144 @@
+"""A server in this process whose model says what a test has written down: the real routes, guard, queue and
+socket, without weights. For what the starter cannot be made to do on demand, and for what must not reach a
+model at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import httpx
+import openai
+import uvicorn
+
+from qwen_cli.engines.core.base import Capabilities, Completion, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.serve import app
+from qwen_cli.serve.api.auth import Rules
+from qwen_cli.serve.scheduling.lanes import Lanes
+from qwen_cli.serve.scheduling.metrics import Metrics
+from qwen_cli.serve.scheduling.pool import Resident, Residents, Wanted
+from qwen_cli.serve.scheduling.service import Service
+
+DEFAULTS = Sampling()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the model was asked by one `chat` or `complete`."""
+
+    messages: list[dict[str, Any]]
+    tools: Any = None
+    schema: Any = None
+    sampling: Sampling = DEFAULTS
+
+
+@dataclass
+class Played:
+    """An engine: `answer` gives the pieces of each request; a text is an answer of one piece. `seen` is what
+    was asked, in all lanes."""
+
+    answer: Callable[[Asked], str | list[Piece] | Iterator[Piece]] = lambda asked: "yes"
+    capabilities: Capabilities = field(default_factory=lambda: Capabilities(4096, tools=True, logprobs=True))
+    seen: list[Asked] = field(default_factory=list)
+    name: str = "played"
+    model: str = "played"
+    defaults: Sampling = DEFAULTS
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        sampling: Sampling = DEFAULTS,
+        thinking: bool | int | None = None,
+    ) -> Stream:
+        return self._say(Asked([dict(m) for m in messages], tools, schema, sampling))
+
+    def complete(self, prompt: str, *, sampling: Sampling = DEFAULTS) -> Stream:
+        return self._say(Asked([{"role": "prompt", "content": prompt}], sampling=sampling))
+
+    def sample(self, prompt: Any, n: int, *, sampling: Sampling = DEFAULTS, **rest: Any) -> list[Completion]:
+        messages = [{"role": "prompt", "content": prompt}] if isinstance(prompt, str) else prompt
+        done = []
+        for _ in range(n):
+            pieces = list(self._say(Asked([dict(m) for m in messages], sampling=sampling)))
+            done.append(Completion("".join(piece.text for piece in pieces), "", end().usage or Usage()))
+        return done
+
+    def count_tokens(self, prompt: Any, **rest: Any) -> int:
+        return 10
+
+    def close(self) -> None: ...
+
+    def _say(self, asked: Asked) -> Stream:
+        self.seen.append(asked)
+        said = self.answer(asked)
+        if isinstance(said, str):
+            said = [Piece(said), end()]
+        yield from said
+
+
+def end(reason: Any = "stop") -> Piece:
+    """The last piece of an answer."""
+    return Piece(usage=Usage(prompt_tokens=10, generated_tokens=3, stop_reason=reason))
+
+
+@dataclass(frozen=True)
+class Here:
+    """A running server: its address, and the model's lanes."""
+
+    url: str
+    lanes: Lanes
+
+    @property
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
+
+    def post(self, path: str, body: Any, timeout: float = 60) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", json=body, timeout=timeout)
+
+
+@contextmanager
+def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings: Any) -> Iterator[Here]:
+    """A server of `engine`, ready; `settings` are those of `Service`."""
+    lanes = Lanes([cast("Any", engine)] * parallel, max_queue=max_queue)
+    wanted = Wanted("1", engine.model, {})
+    resident = Resident(wanted, cast("Any", engine), lanes, engine.close)
+
+    class Only:
+        """The one model there is."""
+
+        def named(self, name: str | None) -> Wanted:
+            return wanted
+
+        def get(self, wanted: Wanted) -> Resident:
+            return resident
+
+        def names(self) -> list[str]:
+            return [engine.model]
+
+        def all(self) -> list[Resident]:
+            return [resident]
+
+    residents = cast("Residents", Only())
+    service = Service(residents, Metrics(residents), **settings)
+    config = uvicorn.Config(
+        app.public(service, Rules()), port=0, log_config=None, lifespan="off", timeout_keep_alive=75
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Here(f"http://127.0.0.1:{port}", lanes)
+    finally:
+        lanes.stop()
+        server.should_exit = True
+        thread.join(10)
