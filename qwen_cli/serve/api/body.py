@@ -20,7 +20,8 @@ _Path: TypeAlias = "tuple[str | int, ...]"
 
 _DEEPEST = 64  # nested objects and lists: more than any schema needs, and far from Python's limit
 _OWN = frozenset({"parameters", "schema", "chat_template_kwargs", "metadata"})
-_LONG = 1 << 20  # bytes that take so long to parse that others would notice
+_MOST_VALUES = 1 << 20  # of a body; a long conversation has thousands
+_LONG = 1 << 16  # bytes that take so long to parse that others would notice
 _READ_SECONDS = 60.0  # for a body, altogether
 
 
@@ -31,17 +32,19 @@ async def read(request: Request, most_bytes: int, *, null: Collection[str] = ())
     return {**{name: None for name in null if name in sent}, **given(sent)}
 
 
-async def read_as_sent(request: Request, most_bytes: int) -> dict[str, Any]:
-    """The object in the body of `request`. Raises `Refused`."""
+async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) -> dict[str, Any]:
+    """The object in the body of `request`, as `parsed` gives it. Raises `Refused`."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most_bytes:
         raise _too_large(most_bytes)
-    data = bytearray()
+    blocks: list[bytes] = []
 
     async def collect() -> None:
+        size = 0
         async for block in request.stream():
-            data.extend(block)
-            if len(data) > most_bytes:
+            blocks.append(block)
+            size += len(block)
+            if size > most_bytes:
                 raise _too_large(most_bytes)
 
     try:
@@ -50,17 +53,26 @@ async def read_as_sent(request: Request, most_bytes: int) -> dict[str, Any]:
         raise Refused(408, f"the body did not come within {_READ_SECONDS:g} seconds") from None
     except ClientDisconnect:
         raise Refused(400, "the body broke off") from None
+    data = b"".join(blocks)
+    blocks.clear()
     if len(data) < _LONG:
-        return parsed(bytes(data))
-    return await asyncio.to_thread(parsed, bytes(data))
+        return parsed(data, own=own)
+    return await asyncio.to_thread(parsed, data, own=own)
 
 
-def parsed(data: bytes) -> dict[str, Any]:
-    """The JSON object in `data`. Raises `Refused`."""
-    if _depth(data) > _DEEPEST:
-        raise Refused(400, f"the body is nested more than {_DEEPEST} levels deep")
+def parsed(data: bytes, *, own: bool = False) -> dict[str, Any]:
+    """The JSON object in `data`. Raises `Refused`; unless it is from a command of one's `own`, also for one
+    that is nested too deeply or holds more values than any request has."""
     try:
-        value = json.loads(data)
+        if not own:
+            _measure(data)
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=None if own else _no_number)
+        if not own and _HALF.search(data):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Refused(400, "a text of the body holds half a character (a lone surrogate)") from None
+    except UnicodeDecodeError as fault:
+        raise Refused(400, f"the body is not UTF-8: {fault.reason} at byte {fault.start:,}") from None
     except (ValueError, RecursionError) as fault:
         raise Refused(400, f"the body is not JSON: {fault}") from None
     if not isinstance(value, dict):
@@ -97,7 +109,8 @@ def _whole(value: Any, path: _Path) -> Any:
     """`value` gone through: pydantic checks what is declared as `Iterable` only then."""
     if type(value).__name__ == "ValidatorIterator":
         with _faults(path):
-            value = list(value)
+            # Not `list`: that would hold the interpreter for as long as all of it takes.
+            value = [one for one in value]  # noqa: C416
     if isinstance(value, dict):
         return {name: _whole(one, (*path, name)) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -160,17 +173,37 @@ def _field(path: _Path) -> str:
     )
 
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET = re.compile(rb"[{}\[\]]")
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_BETWEEN = bytes(set(range(256)) - set(b"{}[]"))
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a pair of surrogates; a whole pair is well
 
 
-def _depth(data: bytes) -> int:
-    """How deep brackets are nested, those in strings left out."""
-    deepest = depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", data)):
-        depth += 1 if bracket in b"{[" else -1
-        deepest = max(deepest, depth)
-    return deepest
+def _measure(data: bytes) -> None:
+    """Raises `Refused` for JSON nested deeper than `_DEEPEST` or of more than `_MOST_VALUES` values.
+
+    In time and memory that grow with `data` alone: what is escaped goes, so that each quote left begins or
+    ends a string. As far as `data` is JSON this sees the strings that a parser does, and where it is none a
+    parser stops.
+    """
+    bare = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    too_many = Refused(400, f"the body holds more than {_MOST_VALUES:,} values")
+    if bare.count(b'"') > 4 * _MOST_VALUES:  # a name and a text for each
+        raise too_many
+    outside = b"".join(bare.split(b'"')[::2])
+    brackets = outside.translate(_ALIKE, _BETWEEN)
+    if outside.count(b",") + len(brackets) // 2 > _MOST_VALUES:
+        raise too_many
+    for _ in range(_DEEPEST):
+        inner = brackets.replace(b"[]", b"")  # one level less, everywhere
+        if len(inner) == len(brackets):
+            break
+        brackets = inner
+    if b"[]" in brackets or brackets.count(b"[") > _DEEPEST:
+        raise Refused(400, f"the body is nested more than {_DEEPEST} levels deep")
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def _too_large(most_bytes: int) -> Refused:

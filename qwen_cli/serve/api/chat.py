@@ -26,7 +26,7 @@ async def complete(request: Request, service: Service) -> Response:
     """The next turn of a conversation."""
     sent = await api_body.read(request, service.max_body)
     engine = await service.engine(request, sent)
-    asked = chat_request.read(sent, engine.capabilities)
+    asked = await threads.one(request, lambda: chat_request.read(sent, engine.capabilities), engine.interrupt)
     answering = Answering(asked, engine.model)
     plain = not (asked.stream or asked.tools or asked.schema) and asked.sampling.logprobs is None
     if asked.n > 1 and plain:

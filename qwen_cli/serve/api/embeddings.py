@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from openai.types import CreateEmbeddingResponse, Embedding
 from openai.types.create_embedding_response import Usage
@@ -22,11 +23,7 @@ from qwen_cli.serve.scheduling.service import Service
 async def embed(request: Request, service: Service) -> Response:
     """A vector for each text. Raises `UsageError` for a model that was trained to write."""
     sent = await body.read(request, service.max_body)
-    fields = body.checked(EmbeddingCreateParams, {"model": "", **sent})
-    given = fields["input"]
-    texts = [given] if isinstance(given, str) else given
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise Refused(400, "input must be a text or a list of texts", param="input")
+    fields, texts = await threads.one(request, lambda: _read(sent), lambda: None)
 
     def work() -> tuple[str, list[list[float]], int]:
         embedder = service.residents.embedder(service.residents.named(fields["model"] or None))
@@ -51,6 +48,16 @@ async def embed(request: Request, service: Service) -> Response:
         usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
     )
     return Response(answer.model_dump_json(warnings=False, exclude_unset=True), media_type="application/json")
+
+
+def _read(sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The fields of a request, and its texts. Raises `Refused`."""
+    fields = body.checked(EmbeddingCreateParams, {"model": "", **sent})
+    given = fields["input"]
+    texts = [given] if isinstance(given, str) else given
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise Refused(400, "input must be a text or a list of texts", param="input")
+    return fields, texts
 
 
 def _unit(vector: Sequence[float]) -> list[float]:

@@ -27,7 +27,7 @@ _LINES = "application/x-ndjson"
 
 async def open_model(request: Request, service: Service) -> Response:
     """Load what is asked for; remarks come while it loads, then what a command needs to know of it."""
-    sent = await body.read_as_sent(request, _MOST_BODY)
+    sent = await body.read_as_sent(request, _MOST_BODY, own=True)
 
     def work() -> Iterator[dict[str, Any]]:
         if sent.get("version") != wire.VERSION:
@@ -61,7 +61,7 @@ async def open_model(request: Request, service: Service) -> Response:
 
 async def stream(request: Request, service: Service) -> Response:
     """Pieces of a turn (`chat`) or of what follows a raw prompt (`complete`)."""
-    sent = await body.read_as_sent(request, _MOST_BODY)
+    sent = await body.read_as_sent(request, _MOST_BODY, own=True)
     engine = await _engine(request, service, sent)
     sampling = wire.sampling_in(sent["sampling"])
 
@@ -88,7 +88,7 @@ async def stream(request: Request, service: Service) -> Response:
 
 async def ask(request: Request, service: Service) -> Response:
     """Everything else that an engine is asked."""
-    sent = await body.read_as_sent(request, _MOST_BODY)
+    sent = await body.read_as_sent(request, _MOST_BODY, own=True)
     engine = await _engine(request, service, sent)
     prompt = sent.get("prompt")
     asked: dict[str, Callable[[], Any]] = {
