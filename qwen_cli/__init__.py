@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli._version import __version__
 from qwen_cli.errors import QwenError
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine, Piece, Sampling, Usage
     from qwen_cli.engines.load import load
 
-__version__ = "0.1.0"
 __all__ = ["Engine", "Piece", "QwenError", "Sampling", "Usage", "__version__", "load"]
 
 

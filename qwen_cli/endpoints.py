@@ -20,8 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from qwen_cli import settings
+from qwen_cli import paths, settings
 from qwen_cli.errors import QwenError, UsageError
 
 _SERVICE = "qwen"  # what the keyring calls this program
@@ -74,7 +75,7 @@ class Endpoint:
 
 def named() -> dict[str, Endpoint]:
     """Every endpoint of the settings file. Raises `UsageError` naming the field that cannot be read."""
-    file = settings.path()
+    file = paths.config_file()
     found = settings.read().get(settings.ENDPOINTS, {})
     if not isinstance(found, dict):
         raise UsageError(f"{file}: endpoints must be tables, got {found!r}", "write [endpoints.NAME]")
@@ -103,7 +104,6 @@ def find(given: str) -> Endpoint:
 
 def add(endpoint: Endpoint, key: str | None = None) -> Path:
     """Keep `endpoint` under its name, `key` in the keyring; returns the file. Raises `UsageError`."""
-    from qwen_cli.engines.remote.servers import base_url
 
     name = _checked_name(endpoint.name or "")
     table = {
@@ -114,7 +114,7 @@ def add(endpoint: Endpoint, key: str | None = None) -> Path:
         "headers": dict(endpoint.headers) or None,
     }
     kept = {what: value for what, value in table.items() if value is not None}
-    _read(name, kept, settings.path())
+    _read(name, kept, paths.config_file())
     if key is not None:
         _keyring().set_password(_SERVICE, name, key)
 
@@ -228,3 +228,23 @@ def _forget(name: str) -> None:
         pass
     except ring.errors.KeyringError as fault:
         raise QwenError(f"the keyring cannot be changed: {fault}", "remove the key by hand") from fault
+
+
+def base_url(endpoint: str) -> str:
+    """The address that `/chat/completions` is appended to. Raises `UsageError`.
+
+    A missing scheme is http, a missing path is `/v1`; another path is taken as it is, because hosted
+    services have their own (`/compatible-mode/v1`, `/api/v1`).
+    """
+    text = endpoint.strip()
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        bad_port = parts.port == 0
+    except ValueError:
+        bad_port = True
+    if parts.scheme not in ("http", "https") or not parts.hostname or bad_port or " " in text:
+        raise UsageError(
+            f"{endpoint!r} is not the address of a server", "give one like http://localhost:8000/v1"
+        )
+    path = re.sub(r"/(chat/completions|completions|models)$", "", parts.path.rstrip("/"))
+    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))

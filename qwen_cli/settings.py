@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qwen_cli import paths
 from qwen_cli.errors import QwenError, UsageError
 
 
@@ -61,15 +62,6 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
-def path() -> Path:
-    """The file: `$QWEN_CONFIG`, else `config.toml` in the platform's configuration folder."""
-    if given := os.environ.get("QWEN_CONFIG"):
-        return Path(given).expanduser()
-    import platformdirs
-
-    return platformdirs.user_config_path("qwen") / "config.toml"
-
-
 def parse(name: str, text: str) -> Any:
     """`text` as the value of setting `name`, checked. Raises `UsageError`."""
     return check(name, _convert(setting(name), text))
@@ -95,7 +87,7 @@ def load(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
 
     Raises `UsageError` for a broken file or value, naming where it stands.
     """
-    file = path()
+    file = paths.config_file()
     values: dict[str, Any] = {}
     for name, value in read().items():
         if name == ENDPOINTS:
@@ -133,7 +125,7 @@ def change(edit: Callable[[Any], None]) -> Path:
     """
     import tomlkit
 
-    file = path()
+    file = paths.config_file()
     read()  # refuse to touch a file that does not parse
     try:
         document = tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()
@@ -151,7 +143,7 @@ def change(edit: Callable[[Any], None]) -> Path:
 
 def read() -> dict[str, Any]:
     """The file as it stands; nothing where it is not there. Raises `UsageError`, `QwenError`."""
-    file = path()
+    file = paths.config_file()
     if sys.version_info >= (3, 11):
         import tomllib
     else:

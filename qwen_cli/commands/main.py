@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from qwen_cli import __version__
+from qwen_cli._version import __version__
 from qwen_cli.commands.registry import Verbs
 from qwen_cli.errors import QwenError
 
@@ -147,7 +147,7 @@ def _unforeseen(fault: Exception) -> str:
 
 def _complain(line: str) -> None:
     # File names and server replies reach this line: they must not steer the terminal.
-    from qwen_cli.ui.terminal import strip_escapes
+    from qwen_cli.sanitize import strip_escapes
 
     line = " ".join(strip_escapes(line).split())
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):

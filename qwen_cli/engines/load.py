@@ -13,9 +13,9 @@ from qwen_cli.engines.transformers.device_map import Places, places
 from qwen_cli.errors import EngineError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.engines.transformers.speculative import Draft
+    from qwen_cli.engines.core.draft import Draft
     from qwen_cli.models.hub.resolve import Format, Weights
-    from qwen_cli.models.hub.store import Progress
+    from qwen_cli.models.progress import Progress
 
 EngineName: TypeAlias = Literal["auto", "llamacpp", "transformers", "remote"]
 

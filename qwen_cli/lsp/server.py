@@ -27,7 +27,7 @@ def serve(engine: Engine, *, settings: Settings = DEFAULTS) -> None:
     from pygls.protocol import LanguageServerProtocol
     from pygls.protocol.language_server import lsp_method
 
-    from qwen_cli import __version__
+    from qwen_cli._version import __version__
     from qwen_cli.tasks.fim.complete import tokens_of
 
     tokens_of(engine)

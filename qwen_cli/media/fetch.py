@@ -162,7 +162,7 @@ def _ask(
     """What is at `place`, asked at the first of `addresses` that answers; or where it redirects to."""
     import httpx
 
-    from qwen_cli import __version__
+    from qwen_cli._version import __version__
     from qwen_cli.install_hint import NAME
 
     headers = {

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
+from qwen_cli import paths
 from qwen_cli.errors import SandboxError
 
 # Isolated from environment, working folder and site customisation; the search path is an argument.
@@ -125,10 +126,8 @@ def search_path() -> list[str]:
 
 def environment() -> dict[str, str]:
     """All that a process for foreign code finds in its environment."""
-    import platformdirs  # only here: not needed to ask for a copy
-
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-    fonts = platformdirs.user_cache_path("qwen") / "matplotlib"
+    fonts = paths.cache_folder() / "matplotlib"
     return {**kept, **dict.fromkeys(_ONE_THREAD, "1"), "MPLBACKEND": "Agg", "MPLCONFIGDIR": str(fonts)}
 
 

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from qwen_cli import __version__
+from qwen_cli._version import __version__
 from qwen_cli.serve.api import chat, completions, embeddings, engine, errors, infill, math, models
 from qwen_cli.serve.api.auth import Guard, Rules
 from qwen_cli.serve.scheduling.service import Service

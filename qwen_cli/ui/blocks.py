@@ -19,9 +19,9 @@ from rich import markdown
 from rich.segment import Segment
 from rich.text import Text
 
+from qwen_cli.sanitize import strip_escapes
 from qwen_cli.ui import highlight
 from qwen_cli.ui.live import Row, rendered
-from qwen_cli.ui.terminal import strip_escapes
 
 if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline

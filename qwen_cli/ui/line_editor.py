@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
-from qwen_cli.ui.terminal import strip_escapes
+from qwen_cli.sanitize import strip_escapes
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession

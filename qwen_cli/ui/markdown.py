@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from rich.style import Style
 from rich.text import Text
 
+from qwen_cli.sanitize import EscapeFilter
 from qwen_cli.ui import blocks, highlight
 from qwen_cli.ui.live import Region, Row, plain, rendered
-from qwen_cli.ui.terminal import EscapeFilter
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -38,7 +38,7 @@ class Waiting:
         """One remark that stays."""
         import typer
 
-        from qwen_cli.ui.terminal import strip_escapes
+        from qwen_cli.sanitize import strip_escapes
 
         self._hide()
         typer.secho(strip_escapes(text), err=True, dim=True)

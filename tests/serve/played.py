@@ -20,7 +20,8 @@ from qwen_cli.serve import app
 from qwen_cli.serve.api.auth import Rules
 from qwen_cli.serve.scheduling.lanes import Lanes
 from qwen_cli.serve.scheduling.metrics import Metrics
-from qwen_cli.serve.scheduling.pool import Resident, Residents, Wanted
+from qwen_cli.serve.scheduling.pool import Residents
+from qwen_cli.serve.scheduling.resident import Resident, Wanted
 from qwen_cli.serve.scheduling.service import Service
 
 DEFAULTS = Sampling()

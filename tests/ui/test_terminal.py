@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qwen_cli.ui.terminal import EscapeFilter, strip_escapes
+from qwen_cli.sanitize import EscapeFilter, strip_escapes
 
 CASES = {
     "colour": ("a\x1b[1;31mred\x1b[0m b", "ared b"),

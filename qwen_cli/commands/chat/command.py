@@ -83,7 +83,7 @@ def chat(
     penalties: options.Penalties = options.Penalties(),
     stop: options.Stop = None,
 ) -> None:
-    """Talk with a Qwen model.
+    """ReplState with a Qwen model.
 
     `qwen chat "question"` answers once; `cat FILE | qwen chat "summarise"` reads standard input;
     bare `qwen chat` starts a conversation.

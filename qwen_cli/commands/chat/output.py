@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_cli.commands.shared.engine import say
 from qwen_cli.engines.core.base import Piece
+from qwen_cli.sanitize import EscapeFilter
 from qwen_cli.tasks.chat.conversation import Conversation, Event, Notice
-from qwen_cli.tasks.tools.toolbox import ToolResult
-from qwen_cli.ui.terminal import EscapeFilter
+from qwen_cli.tasks.tools.base import ToolResult
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Usage

@@ -5,67 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from qwen_cli import paths
 from qwen_cli.commands.chat import slash_table
+from qwen_cli.commands.chat.state import ReplState, recap
 from qwen_cli.commands.chat.turn import Answer, Approval, Interrupts, run_turn
 from qwen_cli.commands.shared.approval import ask
 from qwen_cli.commands.shared.engine import say
 from qwen_cli.errors import QwenError
-from qwen_cli.models.hub import starter
-from qwen_cli.tasks.chat import attachments, sessions
-from qwen_cli.tasks.chat.conversation import Content, Conversation, Events
+from qwen_cli.tasks.chat import sessions
+from qwen_cli.tasks.chat.conversation import Conversation, Events
 from qwen_cli.tasks.chat.sessions import Session
 from qwen_cli.tasks.tools.toolbox import refuse
 from qwen_cli.ui.line_editor import LineEditor, unquoted
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
-
-_RECAP = 60  # characters of the last question
-
-
-@dataclass
-class Talk:
-    """What a conversation at the terminal holds besides its words: where it is kept and how it is shown.
-
-    `session` is `None` until something was said. `attached` are files (name, text) and `images` content
-    parts for the next message. `fold`: thoughts become one line once the answer begins.
-    """
-
-    conversation: Conversation
-    session: Session | None
-    load_engine: Callable[[str], Engine]
-    raw: bool
-    editor: LineEditor
-    interrupts: Interrupts
-    fold: bool = True
-    attached: list[tuple[str, str]] = field(default_factory=list)
-    images: list[dict[str, Any]] = field(default_factory=list)
-    named: bool = False  # the person chose the session's name
-    allow_local_urls: bool = False  # of pictures
-    leaving: bool = False
-
-    def compose(self, text: str) -> Content:
-        """The message: attached files, images and `text`, which are then no longer attached."""
-        whole = attachments.as_prompt(self.attached, text) if self.attached else text
-        content: Content = [*self.images, {"type": "text", "text": whole}] if self.images else whole
-        self.attached, self.images = [], []
-        return content
-
-    def save(self) -> None:
-        """Keep the conversation on disk; a fault is shown, as there is nothing else that could be done."""
-        if not self.conversation.messages and self.session is None:
-            return
-        try:
-            if self.session is None:
-                self.session = sessions.new(first_question(self.conversation))
-            self.session.record(self.conversation)
-            if remark := sessions.save(self.session):
-                say(remark)
-        except QwenError as fault:
-            say(str(fault))
 
 
 def run(
@@ -76,7 +32,7 @@ def run(
     raw: bool,
     allow_local_urls: bool = False,
 ) -> None:
-    """Talk until the person leaves. `raw`: answers are not rendered. `allow_local_urls`: pictures may be
+    """ReplState until the person leaves. `raw`: answers are not rendered. `allow_local_urls`: pictures may be
     fetched from private addresses.
 
     `session` is the one to go on with; `None` starts one with the first message. `load_engine` is for /model;
@@ -84,14 +40,14 @@ def run(
     """
     first_engine = conversation.engine
     with Interrupts() as interrupts:
-        talk: Talk
+        talk: ReplState
         editor = LineEditor(
-            history=starter.data_folder() / "history",
+            history=paths.history_file("chat"),
             words=lambda: slash_table.words(talk),
             status=lambda: bar,
         )
         shown_raw = raw or not sys.stdout.isatty()
-        talk = Talk(
+        talk = ReplState(
             conversation,
             session,
             load_engine,
@@ -116,7 +72,7 @@ def run(
             talk.conversation.engine.close()
 
 
-def _respond(talk: Talk, line: str, approval: Approval | None) -> None:
+def _respond(talk: ReplState, line: str, approval: Approval | None) -> None:
     """Do what `line` asks: a slash command, or a message for the model."""
     try:
         if slash_table.is_command(line):
@@ -130,7 +86,7 @@ def _respond(talk: Talk, line: str, approval: Approval | None) -> None:
         _answer(talk, events, approval)
 
 
-def _answer(talk: Talk, events: Events, approval: Approval | None) -> None:
+def _answer(talk: ReplState, events: Events, approval: Approval | None) -> None:
     answer = Answer(raw=talk.raw, fold=talk.fold)
     if approval is not None:
         approval.answer = answer
@@ -140,7 +96,7 @@ def _answer(talk: Talk, events: Events, approval: Approval | None) -> None:
     talk.save()
 
 
-def _ask_here(talk: Talk) -> Approval | None:
+def _ask_here(talk: ReplState) -> Approval | None:
     """Let tools ask at this prompt, unless the person has allowed all of them."""
     toolbox = talk.conversation.toolbox
     if toolbox is None or toolbox.approve not in (ask, refuse):
@@ -150,34 +106,13 @@ def _ask_here(talk: Talk) -> Approval | None:
     return approval
 
 
-def _greet(talk: Talk) -> None:
+def _greet(talk: ReplState) -> None:
     engine = talk.conversation.engine
     size = engine.capabilities.context
     context = f", {size:,} tokens of context" if size else ""
     say(f"{engine.model} on {engine.name}{context}. /help lists commands, Ctrl-D leaves")
     if talk.session and talk.conversation.messages:
         say(recap(talk.session.name, talk.conversation))
-
-
-def recap(name: str, conversation: Conversation) -> str:
-    """One line about a conversation that is taken up again."""
-    asked = [m for m in conversation.messages if m["role"] == "user"]
-    last = " ".join(text_of(asked[-1]["content"]).split()) if asked else ""
-    shown = last if len(last) <= _RECAP else f"{last[:_RECAP]}…"
-    turns = f"{len(asked)} turn{'' if len(asked) == 1 else 's'}"
-    return f"session {name}: {turns}, the last was “{shown}”"
-
-
-def text_of(content: Content) -> str:
-    """The words of a message, without its images."""
-    if isinstance(content, str):
-        return content
-    return "\n".join(part["text"] for part in content if part.get("type") == "text")
-
-
-def first_question(conversation: Conversation) -> str:
-    """What the session is named after."""
-    return next((text_of(m["content"]) for m in conversation.messages if m["role"] == "user"), "")
 
 
 def _bar(conversation: Conversation) -> str:
@@ -192,7 +127,7 @@ def _bar(conversation: Conversation) -> str:
     return " · ".join(parts)
 
 
-def _leave(talk: Talk) -> None:
+def _leave(talk: ReplState) -> None:
     """Keep everything, with the KV cache where the engine can, so that going on costs nothing."""
     if not talk.conversation.messages:
         return

@@ -18,17 +18,17 @@ from qwen_cli.tasks.chat.conversation import Content, Events
 from qwen_cli.ui import clipboard
 
 if TYPE_CHECKING:
-    from qwen_cli.commands.chat.repl import Talk
+    from qwen_cli.commands.chat.state import ReplState
 
 _CODE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.DOTALL | re.MULTILINE)
 
 
-def retry(talk: Talk, argument: str) -> Events:
+def retry(talk: ReplState, argument: str) -> Events:
     """Answer the last message again."""
     return talk.conversation.retry()
 
 
-def edit(talk: Talk, argument: str) -> Events | None:
+def edit(talk: ReplState, argument: str) -> Events | None:
     """Change the last message, in $EDITOR or here, and have it answered."""
     last = next((m for m in reversed(talk.conversation.messages) if m["role"] == "user"), None)
     if last is None:
@@ -51,7 +51,7 @@ def edit(talk: Talk, argument: str) -> Events | None:
     return talk.conversation.retry()
 
 
-def undo(talk: Talk, argument: str) -> None:
+def undo(talk: ReplState, argument: str) -> None:
     """Take back the last message and its answer."""
     if not talk.conversation.undo():
         raise UsageError("nothing to take back", "say something first")
@@ -59,7 +59,7 @@ def undo(talk: Talk, argument: str) -> None:
     say("took back the last message and its answer")
 
 
-def clear(talk: Talk, argument: str) -> None:
+def clear(talk: ReplState, argument: str) -> None:
     """Start afresh; the session so far stays saved."""
     if talk.session is not None and talk.conversation.messages:
         talk.save()
@@ -68,7 +68,7 @@ def clear(talk: Talk, argument: str) -> None:
     talk.session, talk.named = None, False
 
 
-def file(talk: Talk, argument: str) -> None:
+def file(talk: ReplState, argument: str) -> None:
     """Attach text files to the next message; - detaches them."""
     if argument == "-":
         talk.attached, talk.images = [], []
@@ -78,12 +78,12 @@ def file(talk: Talk, argument: str) -> None:
     say(f"attached: {', '.join(attached)}" if attached else "no files are attached")
 
 
-def sees_images(talk: Talk) -> bool:
+def sees_images(talk: ReplState) -> bool:
     """Whether /image is of use here."""
     return talk.conversation.engine.capabilities.vision
 
 
-def image(talk: Talk, argument: str) -> None:
+def image(talk: ReplState, argument: str) -> None:
     """Attach pictures to the next message: files, pages of a PDF, addresses."""
     if not sees_images(talk):
         raise UsageError(
@@ -101,7 +101,7 @@ def image(talk: Talk, argument: str) -> None:
         say(f"attached: {look.words}")
 
 
-def copy(talk: Talk, argument: str) -> None:
+def copy(talk: ReplState, argument: str) -> None:
     """Copy the last answer, or its last code block, to the clipboard."""
     answers = [m["content"] for m in talk.conversation.messages if m["role"] == "assistant" and m["content"]]
     if not answers:

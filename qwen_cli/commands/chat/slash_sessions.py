@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qwen_cli.commands.chat.state import recap
 from qwen_cli.commands.shared.engine import say
 from qwen_cli.errors import SessionError, UsageError
 from qwen_cli.tasks.chat import sessions
@@ -14,12 +15,12 @@ from qwen_cli.tasks.chat.sessions import Session
 from qwen_cli.ui.line_editor import complete_path
 
 if TYPE_CHECKING:
-    from qwen_cli.commands.chat.repl import Talk
+    from qwen_cli.commands.chat.state import ReplState
 
 _LISTED = 20
 
 
-def save(talk: Talk, argument: str) -> None:
+def save(talk: ReplState, argument: str) -> None:
     """Save the session under a name of your own."""
     if not argument:
         raise UsageError("/save needs a name", "write /save NAME")
@@ -36,10 +37,8 @@ def save(talk: Talk, argument: str) -> None:
     say(f"saved as {talk.session.name}; every turn from here on is kept there")
 
 
-def load(talk: Talk, argument: str) -> None:
+def load(talk: ReplState, argument: str) -> None:
     """Go on with a saved session."""
-    from qwen_cli.commands.chat.repl import recap  # it imports the table that holds this function
-
     if not argument:
         raise UsageError("/load needs a name", "write /load NAME, /sessions lists them")
     talk.save()  # first: the session to load may be this one
@@ -61,7 +60,7 @@ def names(typed: str) -> Iterator[str]:
     return (name for name in sessions.names() if name.startswith(typed))
 
 
-def list_(talk: Talk, argument: str) -> None:
+def list_(talk: ReplState, argument: str) -> None:
     """List the saved sessions, the latest first."""
     found = sessions.names()
     if not found:
@@ -74,7 +73,7 @@ def list_(talk: Talk, argument: str) -> None:
         say(f"and {len(found) - _LISTED} more in {sessions.folder()}")
 
 
-def export(talk: Talk, argument: str) -> None:
+def export(talk: ReplState, argument: str) -> None:
     """Write the conversation to a file, as Markdown or JSON."""
     from qwen_cli.tasks.chat import export as exporting
 

@@ -12,7 +12,7 @@ from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.commands.chat.repl import Talk
+    from qwen_cli.commands.chat.state import ReplState
 
 # `start` belongs to raw completions, not to answers.
 PARAMETERS = tuple(field.name for field in fields(Sampling) if field.name != "start")
@@ -26,7 +26,7 @@ _REASONS = {
 }
 
 
-def system(talk: Talk, argument: str) -> None:
+def system(talk: ReplState, argument: str) -> None:
     """Show or set the system prompt; - removes it."""
     if argument:
         talk.conversation.system = None if argument == "-" else argument
@@ -34,7 +34,7 @@ def system(talk: Talk, argument: str) -> None:
     say(f"system prompt: {talk.conversation.system or 'none'}")
 
 
-def model(talk: Talk, argument: str) -> None:
+def model(talk: ReplState, argument: str) -> None:
     """Show the model, or go on with another one."""
     conversation = talk.conversation
     if argument:
@@ -64,7 +64,7 @@ def model_names(typed: str) -> Iterator[str]:
     return (name for name in dict.fromkeys(known) if name.startswith(typed.lower()))
 
 
-def set_(talk: Talk, argument: str) -> None:
+def set_(talk: ReplState, argument: str) -> None:
     """Show or set a sampling parameter."""
     name, _, value = argument.partition(" ")
     value = value.strip()
@@ -91,7 +91,7 @@ def parameter_names(typed: str) -> list[str]:
     return [name for name in PARAMETERS if name.startswith(typed)]
 
 
-def think(talk: Talk, argument: str) -> None:
+def think(talk: ReplState, argument: str) -> None:
     """Think before answering: on, off, at most N tokens; show thoughts or fold them."""
     conversation = talk.conversation
     can = conversation.engine.capabilities.thinking
@@ -115,7 +115,7 @@ def think(talk: Talk, argument: str) -> None:
     say(f"thinking: {shown}; thoughts are {'folded' if talk.fold else 'shown'}")
 
 
-def tokens(talk: Talk, argument: str) -> None:
+def tokens(talk: ReplState, argument: str) -> None:
     """Show how much of the context is used."""
     conversation = talk.conversation
     used, total = conversation.tokens()
@@ -126,7 +126,7 @@ def tokens(talk: Talk, argument: str) -> None:
     say(f"{used:,}{room} tokens in {turns} turn{'' if turns == 1 else 's'}{left}")
 
 
-def stats(talk: Talk, argument: str) -> None:
+def stats(talk: ReplState, argument: str) -> None:
     """Show what the last answer cost."""
     usage = talk.conversation.usage
     if usage is None:

@@ -19,24 +19,24 @@ from qwen_cli.tasks.chat.conversation import Events
 from qwen_cli.ui.line_editor import Word, complete_path, unquoted
 
 if TYPE_CHECKING:
-    from qwen_cli.commands.chat.repl import Talk
+    from qwen_cli.commands.chat.state import ReplState
 
 
 @dataclass(frozen=True)
 class Command:
     """`argument` is how /help writes it; `values` completes it; `offered` says whether this talk has it."""
 
-    run: Callable[[Talk, str], Events | None]
+    run: Callable[[ReplState, str], Events | None]
     argument: str = ""
     values: Callable[[str], Iterable[str]] | None = None
-    offered: Callable[[Talk], bool] = lambda talk: True
+    offered: Callable[[ReplState], bool] = lambda talk: True
 
     @property
     def help(self) -> str:
         return (self.run.__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def help_(talk: Talk, argument: str) -> None:
+def help_(talk: ReplState, argument: str) -> None:
     """List the commands and keys."""
     shown = {name: command for name, command in COMMANDS.items() if command.offered(talk)}
     if argument:
@@ -53,7 +53,7 @@ def help_(talk: Talk, argument: str) -> None:
         say(f"{'Ctrl-D':<{width}}  Leave")
 
 
-def quit_(talk: Talk, argument: str) -> None:
+def quit_(talk: ReplState, argument: str) -> None:
     """Leave; the session is kept."""
     talk.leaving = True
 
@@ -93,13 +93,13 @@ def is_command(line: str) -> bool:
     return re.match(r"/[A-Za-z?]+(\s|\Z)", line) is not None
 
 
-def run(talk: Talk, line: str) -> Events | None:
+def run(talk: ReplState, line: str) -> Events | None:
     """Do what `line` says; the answer's events where it asks the model. Raises `QwenError`."""
     name, *argument = line[1:].split(maxsplit=1)
     return _find(name).run(talk, unquoted("".join(argument)).strip())
 
 
-def words(talk: Talk) -> dict[str, Word]:
+def words(talk: ReplState) -> dict[str, Word]:
     """The commands as completion needs them."""
     return {
         name: Word(name, command.help, command.values)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from qwen_cli.commands.shared.engine import say
 from qwen_cli.engines.core.base import ToolCall
 from qwen_cli.errors import QwenError
+from qwen_cli.sanitize import EscapeFilter, strip_escapes
 from qwen_cli.tasks.chat.conversation import Event, Events, Notice
-from qwen_cli.tasks.tools.toolbox import ToolResult
+from qwen_cli.tasks.tools.base import ToolResult
 from qwen_cli.ui.line_editor import LineEditor, quiet_keys
-from qwen_cli.ui.terminal import EscapeFilter, strip_escapes
 
 if TYPE_CHECKING:
     from qwen_cli.ui.markdown import MarkdownStream

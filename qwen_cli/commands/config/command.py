@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qwen_cli import settings
+from qwen_cli import paths, settings
 from qwen_cli.commands.config import endpoint
 from qwen_cli.errors import QwenError, UsageError
 
@@ -78,7 +78,7 @@ def unset(name: Name) -> None:
 @app.command()
 def path() -> None:
     """Print where the settings file is (it need not exist)."""
-    typer.echo(settings.path())
+    typer.echo(paths.config_file())
 
 
 def _shown(name: str, value: object) -> object:

@@ -104,7 +104,7 @@ def fim(
 
 
 def _place(file: Path, model: str, mode: str) -> Path:
-    from qwen_cli.models.hub import starter
+    from qwen_cli import paths
 
     name = re.sub(r"[^\w.-]+", "_", f"{file.stem}-{model}-{mode}")
-    return starter.data_folder() / "evaluations" / f"{name}.jsonl"
+    return paths.data_folder() / "evaluations" / f"{name}.jsonl"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from qwen_cli.commands.shared.engine import say
+from qwen_cli.sanitize import strip_escapes
 from qwen_cli.tasks.fim.complete import Middle
-from qwen_cli.ui.terminal import strip_escapes
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine

@@ -204,12 +204,12 @@ def _solve(
 
 def _talk(engine: Engine, way: Way, save_plots: Path | None) -> None:
     """Problems from the terminal, one after another, until Ctrl-D."""
+    from qwen_cli import paths
     from qwen_cli.commands.chat.turn import Interrupts
-    from qwen_cli.models.hub import starter
     from qwen_cli.ui.line_editor import LineEditor, unquoted
 
     say(f'{engine.model} on {engine.name}. Several lines between two """, Ctrl-C stops, Ctrl-D leaves')
-    editor = LineEditor(history=starter.data_folder() / "math_history")
+    editor = LineEditor(history=paths.history_file("math"))
     with Interrupts() as interrupts:
         while True:
             try:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from qwen_cli.commands.shared import plots
 from qwen_cli.commands.shared.engine import say
+from qwen_cli.sanitize import strip_escapes
 from qwen_cli.tasks.math import tir, transcript
 from qwen_cli.tasks.math.vote import Vote
-from qwen_cli.ui.terminal import strip_escapes
 
 if TYPE_CHECKING:
     from rich.console import Console

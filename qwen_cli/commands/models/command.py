@@ -192,7 +192,8 @@ def remove(
 
 def _doomed(model: str) -> list[Path]:
     """The files and folders of this program and of the hub cache that hold `model`."""
-    from qwen_cli.models.hub import starter, store
+    from qwen_cli import paths
+    from qwen_cli.models.hub import store
 
     targets = []
     for form in ("gguf", "safetensors"):
@@ -204,7 +205,7 @@ def _doomed(model: str) -> list[Path]:
             continue
         inside = [store.repo_folder(repo) for repo in store.repositories()]
         holder = next((folder for folder in inside if folder in weights.path.parents), None)
-        if holder is None and starter.data_folder() / "models" in weights.path.parents:
+        if holder is None and paths.data_folder() / "models" in weights.path.parents:
             holder = weights.path
         if holder is None:
             raise UsageError(f"{weights.path} is your own file", "remove it yourself")
@@ -250,13 +251,14 @@ def convert(
     llama.cpp. Writes its path."""
     if to not in ("safetensors", "gguf"):
         raise UsageError(f"cannot convert to {to!r}", "use --to safetensors or --to gguf")
+    from qwen_cli import paths
     from qwen_cli.models.formats import gguf_export
     from qwen_cli.models.formats import gguf_import as conversion
     from qwen_cli.models.hub import resolve, starter
     from qwen_cli.ui.progress import Waiting
 
     source: Literal["gguf", "safetensors"] = "gguf" if to == "safetensors" else "safetensors"
-    folder = starter.data_folder() / "models"
+    folder = paths.data_folder() / "models"
     with Waiting(f"converting {model} …") as waiting:
         weights = resolve.resolve(
             model,

@@ -88,7 +88,7 @@ def examine() -> list[Finding]:
 
 
 def _python() -> Finding:
-    from qwen_cli import __version__
+    from qwen_cli._version import __version__
 
     return Finding(
         "qwen", "ok", f"{__version__} on Python {platform.python_version()}, {platform.platform()}"
@@ -168,9 +168,9 @@ def _engine(name: str, probe: str) -> Finding:
 
 
 def _hub() -> Finding:
-    from qwen_cli.models.hub import store
+    from qwen_cli.models.hub import sources
 
-    if store.hub_reachable():
+    if sources.hub_reachable():
         return Finding("model hub", "ok", "reachable")
     return Finding("model hub", "note", "not reachable", "the starter model comes from the package index")
 
@@ -235,14 +235,14 @@ def _attacks() -> list[Finding]:
 
 
 def _settings() -> Finding:
-    from qwen_cli import settings
+    from qwen_cli import paths, settings
     from qwen_cli.errors import QwenError
 
     try:
         values = settings.load()
     except QwenError as fault:
         return Finding("settings", "bad", fault.message, fault.hint or "")
-    return Finding("settings", "ok", f"{settings.path()} ({len(values)} set)")
+    return Finding("settings", "ok", f"{paths.config_file()} ({len(values)} set)")
 
 
 def _child(script: str) -> str | None:

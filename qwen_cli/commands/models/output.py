@@ -113,7 +113,7 @@ def here(present: list[dict[str, Any]]) -> str:
 
 
 def clean(text: str) -> str:
-    from qwen_cli.ui.terminal import strip_escapes
+    from qwen_cli.sanitize import strip_escapes
 
     return strip_escapes(text)
 

@@ -111,7 +111,7 @@ def _write(data: bytes) -> None:
 
 
 def _clean(text: str) -> str:
-    from qwen_cli.ui.terminal import strip_escapes
+    from qwen_cli.sanitize import strip_escapes
 
     return strip_escapes(text)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from qwen_cli.engines.core.base import ToolCall
-from qwen_cli.ui.terminal import strip_escapes
+from qwen_cli.sanitize import strip_escapes
 
 
 def ask(call: ToolCall) -> bool:

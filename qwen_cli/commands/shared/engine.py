@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def say(text: str) -> None:
     """One remark on stderr, dim where that can be shown; never a raw escape sequence."""
-    from qwen_cli.ui.terminal import strip_escapes
+    from qwen_cli.sanitize import strip_escapes
 
     typer.secho(strip_escapes(text), err=True, dim=True)
 

@@ -163,7 +163,6 @@ AllowLocalUrls = Annotated[
 NoServer = Annotated[
     bool, typer.Option("--no-server", help="Load the model here, whether `qwen serve` has it or not.")
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", hidden=True)]
 
 
 @dataclass(frozen=True)

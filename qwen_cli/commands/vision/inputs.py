@@ -187,13 +187,13 @@ def windows(
 
 def talk(engine: Engine, looks: Sequence[Look], sampling: Sampling) -> None:
     """Questions from the terminal about the same inputs, until Ctrl-D: the model looks at them once."""
+    from qwen_cli import paths
     from qwen_cli.commands.chat.turn import Answer, Interrupts
-    from qwen_cli.models.hub import starter
     from qwen_cli.tasks.vision.prepare import message
     from qwen_cli.ui.line_editor import LineEditor, unquoted
 
     say(f'{engine.model} on {engine.name}. Several lines between two """, Ctrl-C stops, Ctrl-D leaves')
-    editor = LineEditor(history=starter.data_folder() / "vision_history")
+    editor = LineEditor(history=paths.history_file("vision"))
     turns: list[dict[str, Any]] = []
     with Interrupts() as interrupts:
         while True:

@@ -144,7 +144,7 @@ def drawn(item: Picture | Film, result: Result, target: Path) -> None:
 
 
 def _text(job: Job, result: Result) -> None:
-    from qwen_cli.ui.terminal import strip_escapes
+    from qwen_cli.sanitize import strip_escapes
 
     if job.kind == "events" and sys.stdout.isatty():
         _table(result.data)
@@ -156,8 +156,9 @@ def _text(job: Job, result: Result) -> None:
 def _table(rows: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
 
+    from qwen_cli.sanitize import strip_escapes
     from qwen_cli.tasks.vision.events import clock
-    from qwen_cli.ui.terminal import stdout_console, strip_escapes
+    from qwen_cli.ui.terminal import stdout_console
 
     table = Table("start", "end", "what", box=None)
     for row in rows:

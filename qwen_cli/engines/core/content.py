@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import functools
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -97,3 +97,9 @@ def _address(image: Image) -> dict[str, Any]:
     image.save(written, "PNG", compress_level=1)  # lossless: a model reads small print
     data = base64.b64encode(written.getvalue()).decode()
     return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+
+
+def visual_parts(messages: Sequence[Mapping[str, Any]]) -> list[Part]:
+    """The pictures and videos of all messages, in their order."""
+    contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
+    return [part for content in contents for part in content if part.get("type") != "text"]

@@ -34,7 +34,7 @@ from qwen_cli.errors import EngineError
 from qwen_cli.models.formats import architecture
 
 if TYPE_CHECKING:
-    from qwen_cli.engines.transformers.speculative import Draft
+    from qwen_cli.engines.core.draft import Draft
     from qwen_cli.models.hub.resolve import Weights
 
 # For weights that recommend nothing and are in no catalog: llama.cpp's own defaults (common/common.h).

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines.core import rope as positions
-from qwen_cli.engines.transformers.speculative import CONFIDENCE
+from qwen_cli.engines.core.draft import CONFIDENCE
 from qwen_cli.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.engines.transformers.speculative import Draft
+    from qwen_cli.engines.core.draft import Draft
     from qwen_cli.models.formats.architecture import Architecture
     from qwen_cli.models.hub.resolve import Weights
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from qwen_cli.endpoints import base_url
 from qwen_cli.engines.core.base import Completion, Engine, Message, Piece, Sampling, Stream
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.openai import ThinkTags, ToolCalls, wire_messages
@@ -17,7 +18,7 @@ from qwen_cli.engines.remote.probe import chosen, listed, look
 from qwen_cli.engines.remote.responses import delta, infilled, samples
 from qwen_cli.engines.remote.responses import usage as read_usage
 from qwen_cli.engines.remote.retries import PATIENT, Retries
-from qwen_cli.engines.remote.servers import KINDS, OTHER, base_url
+from qwen_cli.engines.remote.servers import KINDS, OTHER
 from qwen_cli.engines.remote.unsupported import refused, remedy
 from qwen_cli.errors import EndpointError, EngineError, UsageError
 

@@ -13,10 +13,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
-from qwen_cli.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -93,26 +91,6 @@ KINDS = {
     # Ollama: its OpenAI route takes the standard fields alone and ignores the rest.
     "library": ServerKind("Ollama", {}, unlimited=True),
 }
-
-
-def base_url(endpoint: str) -> str:
-    """The address that `/chat/completions` is appended to. Raises `UsageError`.
-
-    A missing scheme is http, a missing path is `/v1`; another path is taken as it is, because hosted
-    services have their own (`/compatible-mode/v1`, `/api/v1`).
-    """
-    text = endpoint.strip()
-    parts = urlsplit(text if "://" in text else f"http://{text}")
-    try:
-        bad_port = parts.port == 0
-    except ValueError:
-        bad_port = True
-    if parts.scheme not in ("http", "https") or not parts.hostname or bad_port or " " in text:
-        raise UsageError(
-            f"{endpoint!r} is not the address of a server", "give one like http://localhost:8000/v1"
-        )
-    path = re.sub(r"/(chat/completions|completions|models)$", "", parts.path.rstrip("/"))
-    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
 
 
 def context_overflow(message: str, body: Any) -> tuple[int, int] | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
+from qwen_cli import paths
 from qwen_cli.errors import UsageError
 
 Device: TypeAlias = "int | str"
@@ -119,9 +120,7 @@ def offload_folder(wanted: Places) -> TemporaryDirectory[str] | None:
     """
     if isinstance(wanted.map, dict) and "disk" not in wanted.map.values():
         return None
-    import platformdirs
-
-    above = wanted.offload or platformdirs.user_cache_path("qwen", appauthor=False) / "offload"
+    above = wanted.offload or paths.cache_folder() / "offload"
     try:
         above.mkdir(parents=True, exist_ok=True)
         return TemporaryDirectory(prefix="weights-", dir=above, ignore_cleanup_errors=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli import sanitize
 from qwen_cli.engines.core import kv_file, rope
 from qwen_cli.engines.core.base import (
     Capabilities,
@@ -20,6 +21,7 @@ from qwen_cli.engines.core.base import (
     recommended,
     seeing,
 )
+from qwen_cli.engines.core.content import visual_parts
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, thinking_mode
@@ -36,7 +38,7 @@ from qwen_cli.errors import ContextFull, EngineError, UsageError
 from qwen_cli.models.formats import architecture
 
 if TYPE_CHECKING:
-    from qwen_cli.engines.transformers.speculative import Draft
+    from qwen_cli.engines.core.draft import Draft
     from qwen_cli.engines.transformers.vision import Scene, View
     from qwen_cli.models.hub.resolve import Weights
 
@@ -227,7 +229,7 @@ class Transformers:
 
     def _views(self, messages: Sequence[Message]) -> list[View]:
         """The pictures and videos of `messages`, in their order."""
-        parts = prompts.visual_parts(messages)
+        parts = visual_parts(messages)
         if parts and self._sight is None:
             raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen2.5-vl:3b)")
         return self._sight.views(parts) if self._sight else []
@@ -337,7 +339,7 @@ class Transformers:
 
                 torch.cuda.empty_cache()
             return load.no_memory(self._model, self._device, prompt)
-        return EngineError(f"the model failed: {load.one_line(error)}")
+        return EngineError(f"the model failed: {sanitize.error_line(error)}")
 
 
 def _budget(thinking: bool | int | None) -> int | None:

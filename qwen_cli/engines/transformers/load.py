@@ -15,6 +15,7 @@ from qwen_cli.engines.transformers import device as transformers_device
 from qwen_cli.engines.transformers import device_map, quantization
 from qwen_cli.engines.transformers.device_map import Places
 from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.sanitize import error_line
 
 if TYPE_CHECKING:
     from qwen_cli.models.formats.architecture import Architecture
@@ -34,7 +35,7 @@ def tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
             )
         except Exception as error:  # the library raises all sorts for a damaged or foreign tokenizer
             raise EngineError(
-                f"the tokenizer in {folder} cannot be loaded: {one_line(error)}", "Fetch the model again"
+                f"the tokenizer in {folder} cannot be loaded: {error_line(error)}", "Fetch the model again"
             ) from error
 
 
@@ -161,12 +162,6 @@ def quiet() -> Iterator[None]:
                 logging.enable_progress_bar()
 
 
-def one_line(error: BaseException) -> str:
-    """The first line that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
-
-
 def out_of_memory(error: BaseException) -> bool:
     """Whether a RAM or GPU allocation failed; torch has no common class for them."""
     # The last is oneDNN's, which tells no reason.
@@ -204,7 +199,7 @@ def _one_line_faults(label: str) -> Iterator[None]:
                 f"{label} does not fit, and what bitsandbytes quantizes cannot be left in memory or on disk",
                 "Give more with --max-memory, use --quant 4bit for 8bit, or leave --quant out",
             ) from error
-        raise EngineError(f"{label} cannot be loaded: {one_line(error)}") from error
+        raise EngineError(f"{label} cannot be loaded: {error_line(error)}") from error
 
 
 def _auto_class(config: Any) -> Any:

@@ -10,15 +10,9 @@ from qwen_cli.engines.core.base import Message
 from qwen_cli.engines.core.content import Part
 from qwen_cli.engines.parsing.openai import chat_fields
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN
-from qwen_cli.engines.transformers.load import one_line
 from qwen_cli.engines.transformers.vision import without_placeholders
 from qwen_cli.errors import EngineError, UsageError
-
-
-def visual_parts(messages: Sequence[Message]) -> list[Part]:
-    """The pictures and videos of all messages, in their order."""
-    contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
-    return [part for content in contents for part in content if part.get("type") != "text"]
+from qwen_cli.sanitize import error_line
 
 
 def turns(messages: Sequence[Message], *, sees: bool) -> list[dict[str, Any]]:
@@ -69,7 +63,7 @@ def rendered(
         # Beside these there is jinja2's own tree: `raise_exception` of a template, undefined names.
         jinja = type(error).__module__.startswith("jinja2")
         if jinja or isinstance(error, (ValueError, TypeError, KeyError)):
-            raise EngineError(f"the chat template refused: {one_line(error)}") from error
+            raise EngineError(f"the chat template refused: {error_line(error)}") from error
         raise
 
 

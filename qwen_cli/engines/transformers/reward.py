@@ -13,13 +13,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli import sanitize
 from qwen_cli.engines.transformers import load
 from qwen_cli.errors import EngineError, ModelError
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Message
     from qwen_cli.models.hub.resolve import Weights
-    from qwen_cli.models.hub.store import Progress
+    from qwen_cli.models.progress import Progress
 
 # Architecture as config.json names it → outputs of its head.
 _OUTPUTS = {"Qwen2ForRewardModel": 1, "Qwen2ForProcessRewardModel": 2}
@@ -75,7 +76,7 @@ class Reward:
         except (RuntimeError, MemoryError) as fault:
             if load.out_of_memory(fault):
                 raise EngineError(f"{self.model} ran out of memory", "use a smaller reward model") from fault
-            raise EngineError(f"{self.model} failed: {load.one_line(fault)}") from fault
+            raise EngineError(f"{self.model} failed: {sanitize.error_line(fault)}") from fault
         if self.process:
             values = values[ids[0] == self._step]
         return values.tolist()

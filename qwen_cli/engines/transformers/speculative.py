@@ -11,7 +11,7 @@ same text on a busy machine.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 from typing import TYPE_CHECKING
 
+from qwen_cli.engines.core.draft import CONFIDENCE, Draft
 from qwen_cli.engines.transformers import load as transformers_load
 from qwen_cli.engines.transformers.device_map import Places, main_device
 from qwen_cli.engines.transformers.prefix_cache import PrefixCache
@@ -30,16 +31,10 @@ from qwen_cli.errors import EngineError, UsageError
 if TYPE_CHECKING:
     from qwen_cli.models.hub.resolve import Weights
 
-Draft: TypeAlias = "Literal['auto', 'ngram'] | Weights | None"
-"""What guesses: "ngram" the text itself, weights a smaller model. "auto" is "ngram" where it can be had."""
-
 NGRAM = 3  # tokens in a row that must have come before; two are too often a coincidence in code
 REACH = 32  # how far back places are compared to find the one most like this one
 PLACES = 16  # as many of them, the latest
-NEARBY = 8  # tokens after a change among which the text that is copied may go on
-# The draft model stops where it is less sure than this (`assistant_confidence_threshold` of transformers).
-CONFIDENCE = 0.4
-
+NEARBY = 8
 FIRST, LEAST, MOST = 4, 2, 24  # tokens of a draft: to begin with, and the bounds
 PAUSE, LONGEST_PAUSE = 16, 256  # tokens without drafts after some that did not pay; doubled while they do not
 # What checking one token more takes, in steps of plain decoding. A step waits for the weights to be read;

@@ -17,8 +17,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli import sanitize
 from qwen_cli.engines.core.base import Engine, Message
-from qwen_cli.engines.core.content import Part, clip_of
+from qwen_cli.engines.core.content import Part, clip_of, visual_parts
 from qwen_cli.engines.transformers import load
 from qwen_cli.engines.transformers import vision_inputs as views
 from qwen_cli.engines.transformers.device_map import main_device
@@ -62,7 +63,7 @@ class Sight:
                 images = self._processor.image_processor
             except Exception as error:  # the library raises all sorts
                 raise EngineError(
-                    f"the image processor in {folder} cannot be loaded: {load.one_line(error)}",
+                    f"the image processor in {folder} cannot be loaded: {sanitize.error_line(error)}",
                     "Fetch the model again",
                 ) from error
         self._model = model
@@ -237,8 +238,6 @@ class Scene:
 def prepare(engine: Engine, messages: Sequence[Message]) -> None:
     """Get `messages` ready in this thread, while `engine` answers others in its own: when it is asked them,
     it encodes at once. Engines whose pictures are prepared elsewhere do nothing. Raises `UsageError`."""
-    from qwen_cli.engines.transformers.prompt import visual_parts  # which imports this module
-
     sight = getattr(engine, "_sight", None)
     if isinstance(sight, Sight):
         sight.prepare(engine.render(messages), visual_parts(messages))

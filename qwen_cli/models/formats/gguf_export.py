@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from qwen_cli.models.formats.gguf_quants import Recipe
     from qwen_cli.models.formats.safetensors_reader import Stored
-    from qwen_cli.models.hub.store import Progress
+    from qwen_cli.models.progress import Progress
 
 _PIECE = 1 << 22  # weights packed at a time: 16 MiB as float32
 

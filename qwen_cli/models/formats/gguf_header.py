@@ -42,7 +42,6 @@ FILE_TYPES = {
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 # Qwen2.5-Coder and Qwen3-Coder; CodeQwen1.5.
-_FIM = (b"<|fim_prefix|>", b"<fim_prefix>")
 _KEY = re.compile(rb"[a-z0-9_.\-]{3,64}")
 
 

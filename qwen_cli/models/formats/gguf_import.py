@@ -20,7 +20,7 @@ from qwen_cli.models.formats.safetensors_writer import Tensor
 if TYPE_CHECKING:
     import numpy as np
 
-    from qwen_cli.models.hub.store import Progress
+    from qwen_cli.models.progress import Progress
 
 # GGUF architecture → transformers model type and class.
 ARCHITECTURES = {

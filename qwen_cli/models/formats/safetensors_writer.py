@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from qwen_cli.models.hub.store import Progress
+    from qwen_cli.models.progress import Progress
 
 SHARD_BYTES = 4 << 30  # files of at most 4 GiB or one tensor, so that FAT and slow links can carry them
 CHUNK_ELEMENTS = 1 << 22  # dequantised at a time: 16 MiB as float32

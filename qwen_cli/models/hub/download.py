@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qwen_cli.errors import DownloadError, ModelError
+from qwen_cli.models import progress
 from qwen_cli.models.hub import sources, store
 from qwen_cli.models.hub.sources import Listing, RemoteFile
 
@@ -31,7 +32,7 @@ def pull(
     *,
     source: sources.Source | None = None,
     label: str | None = None,
-    progress: store.Progress | None = None,
+    progress: progress.Progress | None = None,
 ) -> Path:
     """The snapshot folder of `repo` with the files that `choose` picks from its listing.
 
@@ -59,7 +60,7 @@ def pull(
 class _Report:
     """Bytes of a whole download, told in one count over all its files."""
 
-    def __init__(self, label: str, total: int, progress: store.Progress | None) -> None:
+    def __init__(self, label: str, total: int, progress: progress.Progress | None) -> None:
         self.label, self.total, self.progress = label, total, progress
         self.before = 0  # bytes of the files that are done
 

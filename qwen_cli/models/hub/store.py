@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Protocol
 
 from qwen_cli.errors import ModelError
 
@@ -20,12 +19,6 @@ _SHARD = re.compile(r"(-split)?-(\d{5})-of-(\d{5})$", re.IGNORECASE)
 _PREFERENCE = (
     "Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q5_0", "Q6_K", "Q8_0", "Q3_K_M", "Q2_K", "F16", "FP16", "BF16",
 )  # fmt: skip
-
-
-class Progress(Protocol):
-    """Called with what is being fetched, how many bytes of it are there, and of how many (None: unknown)."""
-
-    def __call__(self, label: str, done: int, total: int | None, /) -> None: ...
 
 
 def cache_folder() -> Path:
@@ -41,13 +34,6 @@ def cache_folder() -> Path:
 def offline() -> bool:
     """Whether the person has switched the model hub off (`HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`)."""
     return any(os.environ.get(n, "").upper() in _TRUE for n in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
-
-
-def hub_reachable(timeout: float = 3.0) -> bool:
-    """Whether the model hub or ModelScope answers within `timeout` seconds; False at once when offline."""
-    from qwen_cli.models.hub import sources
-
-    return sources.reachable(timeout) is not None
 
 
 def repo_folder(repo: str) -> Path:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from qwen_cli.models import progress
 from qwen_cli.models.catalog import lookup
-from qwen_cli.models.hub import resolve, starter, store
+from qwen_cli.models.hub import resolve, sources, starter, store
 from qwen_cli.models.hub.resolve import Format, Weights
 from qwen_cli.models.planning import hardware
 from qwen_cli.models.planning.hardware import Machine
@@ -19,7 +20,7 @@ def preferred_format() -> Format:
 def default_model(
     *,
     prefer: Format = "gguf",
-    progress: store.Progress | None = None,
+    progress: progress.Progress | None = None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Weights:
     """The best chat model for this machine, preferring one that is here; no network is asked then.
@@ -30,7 +31,7 @@ def default_model(
     if here := _best_local(prefer):
         return here
     # Half a second for the memory's speed is nothing beside fetching gigabytes of what does not suit it.
-    model = next(suited_models(prefer), None) if store.hub_reachable() else None
+    model = next(suited_models(prefer), None) if sources.hub_reachable() else None
     if model:
         form = prefer if prefer == "safetensors" or model.gguf_repo else "safetensors"
         notice(f"fetching {model.name} ({model.size(form) / 1e9:.1f} GB), the best fit for this machine")

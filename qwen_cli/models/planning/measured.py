@@ -140,6 +140,6 @@ def _known() -> dict[str, Any]:
 
 
 def _file() -> Path:
-    from qwen_cli.models.hub import starter
+    from qwen_cli import paths
 
-    return starter.data_folder() / "machine.json"
+    return paths.data_folder() / "machine.json"

@@ -153,7 +153,7 @@ class _Answering:
     def includes_usage(self) -> bool:
         return self._asked.include_usage
 
-    def sse(self, index: int, piece: Piece) -> Iterator[str]:
+    def chunks(self, index: int, piece: Piece) -> Iterator[str]:
         """What a client gets of a `piece` of answer `index`, as JSON."""
         text = piece.text
         if index not in self._begun:

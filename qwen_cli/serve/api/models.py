@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from qwen_cli.serve.scheduling import threads
-from qwen_cli.serve.scheduling.pool import Resident
+from qwen_cli.serve.scheduling.resident import Resident
 from qwen_cli.serve.scheduling.service import Service
 
 _OWNER = "qwen"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.serve.scheduling.lanes import Lanes
-from qwen_cli.serve.scheduling.pool import Resident, Wanted
+from qwen_cli.serve.scheduling.resident import Resident, Wanted
 
 if TYPE_CHECKING:
     from qwen_cli.engines.llamacpp.engine import LlamaCpp

@@ -6,13 +6,11 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines.core.base import Engine
 from qwen_cli.errors import EngineError, ModelError, UsageError
-from qwen_cli.serve.scheduling.lanes import Lanes
+from qwen_cli.serve.scheduling.resident import Resident, Wanted
 
 if TYPE_CHECKING:
     from qwen_cli.engines.llamacpp.embedding import Embedder
@@ -21,41 +19,6 @@ if TYPE_CHECKING:
 _CLOSE_SECONDS = 30.0
 _SETTLED = 5.0  # idle seconds after which nobody is just about to ask
 _HEADROOM = 1.3  # of the weights: a KV cache and what is computed with comes to them
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which weights, and how they are to be loaded. `settings` are parameters of `engines.load`, `lasting`
-    what of them makes a difference, with the path of the weights; `size` is in bytes."""
-
-    id: str
-    label: str
-    settings: Mapping[str, Any] = field(compare=False)
-    lasting: frozenset[tuple[str, str]] = frozenset()
-    size: int = 0
-
-
-@dataclass(eq=False)
-class Resident:
-    """A loaded model. `since` and `used` are times of the clock (seconds since 1970)."""
-
-    wanted: Wanted
-    engine: Engine
-    lanes: Lanes
-    close: Callable[[], None]
-    since: float = field(default_factory=time.time)
-    used: float = field(default_factory=time.time)
-    requests: int = 0
-    state: threading.Lock = field(default_factory=threading.Lock)  # one KV cache at a time goes to a file
-
-    def touch(self) -> None:
-        """Somebody has just used it."""
-        self.used = time.time()
-
-    @property
-    def idle_seconds(self) -> float:
-        """For how long nobody has asked; 0 while something runs or waits."""
-        return 0.0 if self.lanes.running or self.lanes.waiting else time.time() - self.used
 
 
 class Residents:

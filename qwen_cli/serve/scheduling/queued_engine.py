@@ -11,7 +11,7 @@ from typing import Any
 from qwen_cli.engines.core.base import Completion, Engine, Message, Sampling, Stream
 from qwen_cli.serve.scheduling import lanes as queue
 from qwen_cli.serve.scheduling.lanes import Gone, Lane, Ticket
-from qwen_cli.serve.scheduling.pool import Resident
+from qwen_cli.serve.scheduling.resident import Resident
 
 
 class Queued:

@@ -12,8 +12,9 @@ from starlette.requests import Request
 
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.metrics import Metrics
-from qwen_cli.serve.scheduling.pool import Residents, Wanted
+from qwen_cli.serve.scheduling.pool import Residents
 from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.resident import Wanted
 
 MAX_BODY = 32 << 20
 """Bytes of a request: some twenty photographs as they come from a telephone, in base64."""

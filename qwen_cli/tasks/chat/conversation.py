@@ -12,7 +12,7 @@ from qwen_cli.tasks.chat import context_window as overflow
 from qwen_cli.tasks.chat import messages
 from qwen_cli.tasks.chat.context_window import Overflow
 from qwen_cli.tasks.chat.messages import LAST_ROUND, NO_ROUNDS_LEFT, NOT_RUN, Content
-from qwen_cli.tasks.tools.toolbox import ToolResult
+from qwen_cli.tasks.tools.base import ToolResult
 
 if TYPE_CHECKING:
     from qwen_cli.tasks.tools.toolbox import Toolbox

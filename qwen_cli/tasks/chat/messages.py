@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from qwen_cli.engines.core.base import ToolCall
-from qwen_cli.tasks.tools.toolbox import ToolResult
+from qwen_cli.tasks.tools.base import ToolResult
 
 Content: TypeAlias = "str | list[dict[str, Any]]"
 """A message's text, or a list of OpenAI content parts (text, image_url)."""

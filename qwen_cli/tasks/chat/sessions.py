@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from qwen_cli import paths
 from qwen_cli.engines.core.base import Engine, Sampling
 from qwen_cli.errors import SessionError, UsageError
 from qwen_cli.tasks.chat.conversation import Conversation
@@ -83,9 +84,7 @@ class Session:
 
 def folder() -> Path:
     """Where sessions are kept: `sessions/` in the data directory. Not made until something is saved."""
-    from qwen_cli.models.hub.starter import data_folder  # only a command that touches sessions pays for it
-
-    return data_folder() / "sessions"
+    return paths.data_folder() / "sessions"
 
 
 def path(name: str) -> Path:

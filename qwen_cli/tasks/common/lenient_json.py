@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from typing import Any
 
 _DECODER = json.JSONDecoder(strict=False)  # models write line ends into strings
@@ -28,11 +27,6 @@ def unfenced(text: str, *languages: str) -> str:
             # Each block inside takes one closing fence; the next one is ours, and what follows is talk.
             return (inside[: closings[blocks].start()] if len(closings) > blocks else inside).strip()
     return stripped
-
-
-def one_line(text: str) -> str:
-    """`text` on one line without control characters, as a label that is shown in a terminal."""
-    return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) != "Cc")
 
 
 def objects(text: str) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from qwen_cli.errors import ToolError
+from qwen_cli.sanitize import error_line, one_line
 from qwen_cli.tasks.tools import mcp_config
+from qwen_cli.tasks.tools.base import Tool
 from qwen_cli.tasks.tools.mcp_config import McpServer
-from qwen_cli.tasks.tools.toolbox import Tool
 
 if TYPE_CHECKING:
     from mcp.client import Client
@@ -180,7 +180,7 @@ def _text(result: Any) -> str:
 def _start_error(server: McpServer, error: BaseException, log: TextIO) -> ToolError:
     """One line on why a server cannot be used, with the last line that it wrote itself."""
     log.seek(0)
-    said = [_shown(line) for line in log.read().splitlines() if line.strip()]
+    said = [one_line(line).rstrip(".") for line in log.read().splitlines() if line.strip()]
     reason = _reason(error) + (f" ({said[-1]})" if said else "")
     target = server.command if server.transport == "stdio" else server.url
     return ToolError(
@@ -194,8 +194,4 @@ def _reason(error: BaseException) -> str:
         error, "exceptions", None
     ):  # an exception group, which Python 3.10 has no name for
         error = inner[0]
-    return _shown(str(error)) or type(error).__name__
-
-
-def _shown(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip().rstrip(".")
+    return error_line(error)

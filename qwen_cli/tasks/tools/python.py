@@ -17,7 +17,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from qwen_cli.errors import ToolError
-from qwen_cli.tasks.tools.toolbox import Tool
+from qwen_cli.tasks.tools.base import Tool
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qwen_cli.engines.core.base import ToolCall
 from qwen_cli.errors import QwenError
+from qwen_cli.tasks.tools.base import Tool, ToolResult
 
 Approve = Callable[[ToolCall], bool]
 
 REFUSED = "refused: the person did not allow this call"
-
-
-@dataclass(frozen=True)
-class ToolResult:
-    """What came back from a call. `ok` is False where it failed or was refused; `output` then says why."""
-
-    call: ToolCall
-    output: str
-    ok: bool
-
-
-@dataclass(frozen=True)
-class Tool:
-    """One function: `parameters` is the JSON schema of its arguments, `source` the file or server it is from.
-
-    `run` takes the arguments as the model gave them and returns the text for the model. It may raise.
-    """
-
-    name: str
-    description: str
-    parameters: dict[str, Any]
-    run: Callable[[dict[str, Any]], str]
-    source: str
 
 
 def refuse(call: ToolCall) -> bool:

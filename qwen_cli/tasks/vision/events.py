@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from qwen_cli import sanitize
 from qwen_cli.errors import UsageError
 from qwen_cli.tasks.common import lenient_json
 
@@ -77,7 +78,7 @@ def parse(text: str, *, offset: float, duration: float) -> list[Event]:
     """
     found: dict[Event, None] = {}
     for one in lenient_json.objects(text):
-        what = next((lenient_json.one_line(one[key]) for key in _WORDS if isinstance(one.get(key), str)), "")
+        what = next((sanitize.one_line(one[key]) for key in _WORDS if isinstance(one.get(key), str)), "")
         first, last = (_seconds(_first(one, keys)) for keys in (_STARTS, _ENDS))
         if first is None:
             first, last = _span(_first(one, _SPANS))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from qwen_cli import sanitize
 from qwen_cli.engines.core.base import Boxes
 from qwen_cli.tasks.common import lenient_json
 
@@ -98,7 +99,7 @@ def parse(text: str, convention: Convention, *, seen: Size, original: Size) -> l
     scale = seen if convention == "absolute" else (1000, 1000)
     readers = (_from_objects, _from_tags, _from_points, _from_plain)
     shapes = next((found for reader in readers if (found := list(reader(text)))), [])
-    placed = (_placed(lenient_json.one_line(label), numbers, scale, original) for label, numbers in shapes)
+    placed = (_placed(sanitize.one_line(label), numbers, scale, original) for label, numbers in shapes)
     return list(dict.fromkeys(found for found in placed if found is not None))
 
 

@@ -19,12 +19,12 @@ from typing import Any
 import films
 import pytest
 
+from qwen_cli.endpoints import base_url
 from qwen_cli.engines.core import content as parts
 from qwen_cli.engines.core.base import Piece, Sampling
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, ThinkTags
 from qwen_cli.engines.remote.engine import Remote
 from qwen_cli.engines.remote.retries import Retries
-from qwen_cli.engines.remote.servers import base_url
 from qwen_cli.errors import ContextFull, EndpointError, EngineError, UsageError
 from qwen_cli.media import video
 from qwen_cli.media.inputs import Film

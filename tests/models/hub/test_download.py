@@ -15,7 +15,7 @@ import pytest
 from hub_server import COMMIT, Hub
 
 from qwen_cli.errors import DownloadError
-from qwen_cli.models.hub import resolve, store
+from qwen_cli.models.hub import resolve, sources, store
 
 SMALL = "Qwen/Qwen3-0.6B-GGUF"
 FILE = "Qwen3-0.6B-Q8_0.gguf"
@@ -194,7 +194,7 @@ def test_offline_is_respected(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DownloadError, match="HF_HUB_OFFLINE is set"):
         resolve.resolve("qwen3:0.6b")
-    assert not store.hub_reachable()
+    assert not sources.hub_reachable()
     assert hub.log == []
 
 
@@ -266,6 +266,6 @@ def test_modelscope_knows_no_such_model(modelscope: Hub) -> None:
 
 
 def test_the_hubs_are_asked_whether_they_answer(hub: Hub) -> None:
-    assert store.hub_reachable()
+    assert sources.hub_reachable()
     hub.status = 502
-    assert not store.hub_reachable()
+    assert not sources.hub_reachable()

@@ -11,10 +11,10 @@ import gguf_files
 import pytest
 from hub_server import Hub
 
+from qwen_cli import paths
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models.catalog import lookup, published
 from qwen_cli.models.formats import weight_formats
-from qwen_cli.models.hub import starter
 from qwen_cli.models.hub.resolve import Weights
 from qwen_cli.models.planning import describe, device_map, hardware, measured, plan, ranking
 from qwen_cli.models.planning import fit as planning_fit
@@ -395,7 +395,7 @@ def test_this_machine_is_measured_and_remembered(fresh: Path) -> None:
     assert measured.remembered(cores) == measured.Measured(found.bandwidth, found.multiplying)
     assert measured.remembered(cores + 1) is None
     assert hardware.this_machine() == replace(found, free=hardware.this_machine().free)
-    kept = starter.data_folder() / "machine.json"
+    kept = paths.data_folder() / "machine.json"
     for broken in ("{", "[]", '{"bandwidth": {"1": 2e10}}', f'{{"{cores}": [[0, 1]]}}', f'{{"{cores}": 3}}'):
         kept.write_text(broken)
         assert measured.remembered(cores) is None

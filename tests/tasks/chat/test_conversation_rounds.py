@@ -9,7 +9,8 @@ from qwen_cli.engines.core.base import Piece, ToolCall
 from qwen_cli.errors import ContextFull, EngineError
 from qwen_cli.tasks.chat.conversation import Conversation, Notice
 from qwen_cli.tasks.chat.messages import LAST_ROUND, NO_ROUNDS_LEFT, NOT_RUN
-from qwen_cli.tasks.tools.toolbox import REFUSED, Tool, Toolbox, ToolResult
+from qwen_cli.tasks.tools.base import Tool, ToolResult
+from qwen_cli.tasks.tools.toolbox import REFUSED, Toolbox
 
 ADD = Tool("add", "Add two numbers", {"type": "object"}, lambda a: str(a["a"] + a["b"]), "test")
 

@@ -14,8 +14,9 @@ from qwen_cli.engines.core.base import Engine, Sampling, ToolCall
 from qwen_cli.errors import ToolError
 from qwen_cli.tasks.chat.conversation import Conversation
 from qwen_cli.tasks.tools import python
+from qwen_cli.tasks.tools.base import Tool, ToolResult
 from qwen_cli.tasks.tools.python import NO_RESULT
-from qwen_cli.tasks.tools.toolbox import REFUSED, Tool, Toolbox, ToolResult
+from qwen_cli.tasks.tools.toolbox import REFUSED, Toolbox
 
 Write = Callable[[str], Path]
 

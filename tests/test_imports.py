@@ -1,0 +1,126 @@
+"""Imports point one way: read from the syntax trees, wherever an import stands."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "qwen_cli"
+NAME = PACKAGE.name
+
+# From the top down. A room imports from rooms of lower rows and from itself, never from its own row.
+ROWS = (
+    ("commands",),
+    ("serve", "lsp", "launch"),
+    ("tasks",),
+    ("engines.load",),
+    ("engines.llamacpp", "engines.transformers", "engines.remote", "engines.daemon"),
+    ("engines.parsing",),
+    ("engines.core",),
+    ("models", "media", "sandbox", "ui"),
+    ("endpoints",),
+    ("install_hint",),
+    ("settings", "sanitize", "paths", "errors", "_version"),
+)
+# Files of the lowest row may use one another: they hold no state and are a few lines each.
+FREE = {"settings", "sanitize", "paths", "errors", "_version"}
+# The package itself offers the library's names, and imports them when they are asked for.
+PUBLIC = {"", "__main__"}
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its name below the package; programs that only attack the sandbox are none."""
+    files = (p for p in PACKAGE.rglob("*.py") if "attacks" not in p.relative_to(PACKAGE).parts)
+    return {
+        ".".join(p.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): p
+        for p in files
+    }
+
+
+MODULES = modules()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Modules of this package that the file imports, also inside functions and for type checkers."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name == NAME or name.startswith(f"{NAME}."):
+                inner = name[len(NAME) + 1 :]
+                yield inner if inner in MODULES else inner.rpartition(".")[0]
+
+
+GRAPH = {name: set(imported(path)) - {name} for name, path in MODULES.items()}
+
+
+def room(module: str) -> str:
+    """The room of a module: the longest name of `ROWS` that it stands under."""
+    rooms = [r for row in ROWS for r in row if module == r or module.startswith(f"{r}.")]
+    return max(rooms, key=len, default=module)
+
+
+def row(name: str) -> int:
+    """The number of a room's row, 0 at the top."""
+    return next(number for number, rooms in enumerate(ROWS) if name in rooms)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_every_module_has_a_room(module: str) -> None:
+    packages = {"engines"}  # holds rooms, and nothing of its own
+    assert module in PUBLIC | packages or any(room(module) in rooms for rooms in ROWS), module
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - PUBLIC))
+def test_imports_point_down(module: str) -> None:
+    own = room(module)
+    for name in sorted(GRAPH[module]):
+        assert name not in PUBLIC, f"{module} imports the package itself"
+        other = room(name)
+        if other == own or name == "engines" or (own in FREE and other in FREE):
+            continue
+        assert row(other) > row(own), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if not m.startswith(("commands", "ui"))))
+def test_only_commands_draw_on_a_terminal(module: str) -> None:
+    assert not [name for name in GRAPH[module] if name == "ui" or name.startswith("ui.")]
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    assert circles(GRAPH) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [["b", "c"]]
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that reach themselves, together with all they share a circle with."""
+    reached = {start: _reached(graph, start) for start in graph}
+    looping = [start for start in sorted(graph) if start in reached[start]]
+    found: list[list[str]] = []
+    for start in looping:
+        ring = sorted(other for other in looping if other in reached[start] and start in reached[other])
+        if ring not in found:
+            found.append(ring)
+    return found
+
+
+def _reached(graph: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    ahead = list(graph[start])
+    while ahead:
+        name = ahead.pop()
+        if name not in seen:
+            seen.add(name)
+            ahead += graph.get(name, ())
+    return seen
