@@ -213,7 +213,7 @@ def test_nothing_found_is_no_fault(text: str) -> None:
 
 
 def test_labels_cannot_move_the_cursor() -> None:
-    assert found('{"bbox_2d": [10, 20, 300, 400], "label": "\\u001b[2Jcat\\n  two"}')[0].label == "[2Jcat two"
+    assert found('{"bbox_2d": [10, 20, 300, 400], "label": "\\u001b[2Jcat\\n  two"}')[0].label == "cat two"
 
 
 def test_what_was_found_as_data_and_counted() -> None:
