@@ -20,6 +20,9 @@ _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000  # SECCOMP_RET_*
 
 _NEW_NAMESPACE = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 _CLONE_THREAD = 0x00010000
+# Shared memory without a file keeps all its pages while one of them is mapped, and then neither the limit on
+# address space nor the count of resident pages sees the others. MAP_SHARED_VALIDATE has MAP_SHARED's bit.
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 # F_DUPFD … F_SETLKW, the open-file-description locks, F_DUPFD_CLOEXEC. Not F_SETOWN and F_SETSIG: they make
 # the kernel send signals to others; not F_SETPIPE_SZ: memory that no limit counts.
 _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)
@@ -86,6 +89,13 @@ def _checks(own_processes: bool) -> dict[str, list[Instruction]]:
             (_ANY_BIT, 0, 1, _NEW_NAMESPACE),
             _refuse(errno.EPERM),
             *([] if own_processes else [(_ANY_BIT, 1, 0, _CLONE_THREAD), _refuse(errno.EAGAIN)]),
+            (_RETURN, 0, 0, _ALLOW),
+        ],
+        "mmap": [
+            (_LOAD, 0, 0, _ARGUMENTS + 8 * 3),
+            (_ANY_BIT, 0, 2, _MAP_ANONYMOUS),
+            (_ANY_BIT, 0, 1, _MAP_SHARED),
+            _refuse(errno.ENOMEM),
             (_RETURN, 0, 0, _ALLOW),
         ],
     }

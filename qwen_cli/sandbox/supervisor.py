@@ -16,9 +16,8 @@ import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from qwen_cli.sandbox import channel, confine, namespaces, privileges, runner
+from qwen_cli.sandbox import channel, confine, namespaces, privileges, runner, usage
 from qwen_cli.sandbox import runner as sandbox_runner
 from qwen_cli.sandbox.libc import syscall
 from qwen_cli.sandbox.result import MIB, Limits
@@ -112,7 +111,7 @@ def _watch(control: socket.socket, child: int, limits: Limits, scratch: Path | N
     poll.register(control, select.POLLIN)
     with contextlib.suppress(OSError):  # before Linux 5.3 the end is seen at the next tick
         poll.register(syscall(_PIDFD_OPEN, child, 0, what="pidfd"), select.POLLIN)
-    inherited = _memory(child)
+    inherited = usage.memory(child)
     while True:
         ready = {fd for fd, _ in poll.poll(_TICK_MS)}
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -125,48 +124,12 @@ def _watch(control: socket.socket, child: int, limits: Limits, scratch: Path | N
 
 
 def _excess(child: int, inherited: int, limits: Limits, scratch: Path | None) -> str | None:
-    family = _family(child)
-    used = sum(max(0, _memory(pid) - inherited) for pid in family)
+    family = usage.family(child)
+    used = sum(max(0, usage.memory(pid) - inherited) for pid in family)
     if used > limits.memory_bytes + 64 * MIB:  # the kernel's own limit on one process comes first
         return "memory"
-    if sum(_threads(pid) for pid in family) > limits.processes:
+    if sum(map(usage.threads, family)) > limits.processes:
         return "processes"
     if scratch and sum(sandbox_runner.sizes(scratch)) > limits.file_bytes:
         return "files"
     return None
-
-
-def _family(pid: int) -> list[int]:
-    found, new = [pid], [pid]
-    while new:
-        new = [child for parent in new for child in _children(parent)]
-        found += new
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            children += map(int, (thread / "children").read_text().split())
-    except OSError:
-        pass  # ended in between, or a kernel without CONFIG_PROC_CHILDREN
-    return children
-
-
-def _memory(pid: int) -> int:
-    """Bytes of anonymous and shared memory; 0 for a process that has ended."""
-    status = _status(pid)
-    return 1024 * sum(int(status.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssShmem"))
-
-
-def _threads(pid: int) -> int:
-    return int(_status(pid).get("Threads", "0"))
-
-
-def _status(pid: int) -> dict[str, Any]:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return {}
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -84,7 +84,6 @@ ALWAYS: Table = {
     "eventfd2": (290, 19),
     # memory
     "brk": (12, 214),
-    "mmap": (9, 222),
     "munmap": (11, 215),
     "mremap": (25, 216),
     "mprotect": (10, 226),
@@ -184,6 +183,7 @@ BY_ARGUMENT: Table = {
     "prctl": (157, 167),
     "prlimit64": (302, 261),
     "clone": (56, 220),
+    "mmap": (9, 222),
     "kill": (62, 129),
     "tgkill": (234, 131),
 }

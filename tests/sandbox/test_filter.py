@@ -11,7 +11,8 @@ import pytest
 
 from qwen_cli.sandbox import seccomp, syscalls
 
-ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+ALLOW, KILL, EPERM = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM
+ENOSYS, ENOMEM = 0x00050000 | errno.ENOSYS, 0x00050000 | errno.ENOMEM
 ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
@@ -97,6 +98,18 @@ def test_clone_makes_threads_and_children_but_no_namespaces() -> None:
     assert verdict("x86_64", 56, 17, own=False) == 0x00050000 | errno.EAGAIN
     assert verdict("x86_64", 56, thread, own=False) == ALLOW
     assert verdict("x86_64", 57, own=False) == EPERM  # fork
+
+
+@pytest.mark.parametrize(("machine", "number"), [("x86_64", 9), ("aarch64", 222)])
+def test_memory_is_shared_through_files_only(machine: str, number: int) -> None:
+    shared, private, validate, anonymous = 0x01, 0x02, 0x03, 0x20
+    noreserve, populate, stack, huge, sync = 0x4000, 0x8000, 0x20000, 0x40000, 0x80000
+    for more in (0, noreserve, populate, stack, huge, sync, 1 << 40, 26 << 26):
+        for kind in (shared, validate):
+            assert verdict(machine, number, 0, 1, 3, kind | anonymous | more) == ENOMEM
+            assert verdict(machine, number, 0, 1, 3, kind | more) == ALLOW
+        assert verdict(machine, number, 0, 1, 3, private | anonymous | more) == ALLOW
+        assert verdict(machine, number, 0, 1, 3, private | more) == ALLOW
 
 
 def test_without_a_pid_namespace_only_itself_can_be_signalled() -> None:

@@ -1,5 +1,5 @@
 # escape: more than the memory limit is touched
-# status: memory
+# status: memory timeout
 blocks = []
 for _ in range(4096):
     blocks.append(bytearray(1 << 20))
