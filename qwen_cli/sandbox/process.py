@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from qwen_cli.errors import SandboxError
-from qwen_cli.sandbox import channel, forkserver_client, seatbelt, spawn
+from qwen_cli.sandbox import channel, forkserver_client, pictures, runner, seatbelt, spawn
 from qwen_cli.sandbox.result import Limits, Outcome
 from qwen_cli.sandbox.truncate import Ends
 
@@ -22,7 +22,7 @@ _START_SECONDS = 60.0  # importing the libraries on a slow machine that is busy
 _END_SECONDS = 5.0
 _DYING_SECONDS = 0.5
 _MESSAGE_BYTES = 2 << 20  # a result: value and traceback are cut to 100,000 characters before they are sent
-_PLOTS_BYTES = 32 << 20
+_RESULT_FIELDS = 8  # names and texts; a result has at most four of each
 _STRAY_PACKETS = 10_000  # written to the channel by code that does not know the token
 _SIGNALS = {
     4: "illegal instruction",
@@ -185,7 +185,7 @@ class _Reply:
         self.result: dict[str, Any] | None = None
         self.plots: list[bytes] = []
         self.stray = 0
-        self._parts: dict[bytes, bytearray] = {}
+        self._parts = {channel.RESULT: bytearray(), channel.PLOT: bytearray()}
 
     def take(self, packet: bytes) -> bool:
         """Add one packet; false if it makes no sense."""
@@ -194,18 +194,27 @@ class _Reply:
             self.stray += 1
             return self.stray < _STRAY_PACKETS
         _, kind, last, data = parsed
-        whole = self._parts.setdefault(kind, bytearray())
+        if kind not in self._parts:
+            return False
+        whole = self._parts[kind]
         whole += data
-        if (len(whole) > _MESSAGE_BYTES and kind != channel.PLOT) or len(whole) > _PLOTS_BYTES:
+        if len(whole) > (runner.PLOT_BYTES if kind == channel.PLOT else _MESSAGE_BYTES):
             return False
         if not last:
             return True
         self._parts[kind] = bytearray()
-        if kind == channel.PLOT:
-            self.plots.append(bytes(whole))
-            return sum(map(len, self.plots)) <= _PLOTS_BYTES
+        return self._take_plot(bytes(whole)) if kind == channel.PLOT else self._take_result(bytes(whole))
+
+    def _take_plot(self, plot: bytes) -> bool:
+        self.plots.append(plot)
+        within = len(self.plots) <= runner.PLOTS and sum(map(len, self.plots)) <= runner.PLOTS_BYTES
+        return within and pictures.is_png(plot)
+
+    def _take_result(self, text: bytes) -> bool:
+        if not _is_flat(text):
+            return False
         try:
-            self.result = json.loads(whole)
+            self.result = json.loads(text)
         except (ValueError, RecursionError):
             return False
         return isinstance(self.result, dict)
@@ -215,6 +224,15 @@ class _Reply:
         self.output.feed(data)
         if self.on_output:
             self.on_output(data)
+
+
+def _is_flat(text: bytes) -> bool:
+    """Whether JSON, if it is that, is one object of few fields: parsed, "[],[],…" grows to a multiple."""
+    quoted = text.replace(rb"\\", b"").replace(rb"\"", b"")
+    if quoted.count(b'"') > 4 * _RESULT_FIELDS:
+        return False
+    outside = b"".join(quoted.split(b'"')[::2])
+    return b"[" not in outside and outside.count(b"{") == 1
 
 
 def _converse(
@@ -303,7 +321,7 @@ def _text(value: object) -> str | None:
 
 def _ended(why: str, report: dict[str, Any], reply: _Reply, limits: Limits) -> Outcome:
     """A run that had to be ended, or that ended itself."""
-    output, plots = reply.output.text(), tuple(reply.plots)
+    output, plots = reply.output.text(), tuple(filter(pictures.is_png, reply.plots[: runner.PLOTS]))
     reason, code = report.get("reason"), report.get("exit")
     if why == "timeout":
         return Outcome(

@@ -22,7 +22,8 @@ from qwen_cli.sandbox import channel
 from qwen_cli.sandbox.truncate import cut
 
 _TEXT = 100_000  # characters of one value or traceback that leave the process
-_PLOTS, _PLOT_BYTES = 16, 4 << 20  # a run's figures and the size of each
+# A run's figures, the size of each and of all. What is more is left out here and not taken by the caller.
+PLOTS, PLOT_BYTES, PLOTS_BYTES = 16, 4 << 20, 32 << 20
 
 
 def serve(fd: int, *, stream: bool = False) -> None:
@@ -128,10 +129,10 @@ def _collect(plots: list[bytes]) -> None:
     pyplot: Any = sys.modules.get("matplotlib.pyplot")
     if pyplot is None:
         return
-    for number in pyplot.get_fignums()[: max(0, _PLOTS - len(plots))]:
+    for number in pyplot.get_fignums()[: max(0, PLOTS - len(plots))]:
         picture = io.BytesIO()
         pyplot.figure(number).savefig(picture, format="png", bbox_inches="tight")
-        if picture.tell() <= _PLOT_BYTES:
+        if picture.tell() <= min(PLOT_BYTES, PLOTS_BYTES - sum(map(len, plots))):
             plots.append(picture.getvalue())
     pyplot.close("all")
 
