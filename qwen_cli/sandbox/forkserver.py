@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 
-from qwen_cli.sandbox import confine, namespaces, privileges, supervisor
+from qwen_cli.sandbox import confine, namespaces, privileges, runner, supervisor
 from qwen_cli.sandbox.result import Limits
 
 # Before the first request, and then, while nobody asks, what fewer programs need.
@@ -52,6 +52,7 @@ def main(control_fd: int, search_path: list[str]) -> None:
     sys.path[:] = search_path
     why_not = namespaces.why_not()
     privileges.hide()
+    runner.sweep(supervisor.PREFIX, privileges.SPARE_IDS if os.geteuid() == 0 else range(0))
     gc.disable()
     control = socket.socket(fileno=control_fd)
     for name in _FIRST:

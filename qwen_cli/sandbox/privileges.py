@@ -21,7 +21,9 @@ _CAPABILITY_VERSION = 0x20080522
 # Ids that no distribution hands out (systemd.io/UIDS-GIDS: 1879048192 and up are unused), one per process id,
 # so that sandboxes of root neither share a count of processes nor own each other's files.
 _FIRST_SPARE_ID = 1_879_048_192
+_MOST_PIDS = 1 << 22  # PID_MAX_LIMIT of <linux/threads.h>
 _NOBODY = 65_534
+SPARE_IDS = range(_FIRST_SPARE_ID, _FIRST_SPARE_ID + _MOST_PIDS)
 # MemoryError has to be reported with memory: the soft limit leaves this much for the report.
 REPORT_BYTES = 16 << 20
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from qwen_cli.errors import SandboxError
 from qwen_cli.sandbox import channel, forkserver_client, pictures, runner, seatbelt, spawn
+from qwen_cli.sandbox import runner as sandbox_runner
 from qwen_cli.sandbox.result import Limits, Outcome
 from qwen_cli.sandbox.truncate import Ends
 
@@ -338,7 +339,7 @@ def _ended(why: str, report: dict[str, Any], reply: _Reply, limits: Limits) -> O
     elif reason == "processes":
         text = f"killed: more than {limits.processes} processes and threads"
     elif reason == "files":
-        text = f"killed: more than {limits.file_bytes >> 20:,} MiB in files"
+        text = f"killed: more than {limits.file_bytes >> 20:,} MiB or {sandbox_runner.MOST_ENTRIES:,} files and folders"
     elif isinstance(code, int) and code >= 0 and reason is None:
         return Outcome(
             "killed", output, error=f"the process ended itself with exit code {code}", exit_code=code

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import fcntl
 import gc
 import io
+import itertools
 import json
 import linecache
 import os
 import resource
+import secrets
 import signal
+import stat
 import sys
 import tempfile
+import time
 import traceback
 import types
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +145,34 @@ def _collect(plots: list[bytes]) -> None:
     pyplot.close("all")
 
 
+MOST_ENTRIES = 4096  # files and folders; as many as the sandbox's own file system in memory has inodes
+MOST_DEPTH = 64  # of folders in folders
+_SETTLED_SECONDS = 60.0  # a folder is made, then locked: one that is younger may be between the two
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Bytes on disk below a folder and how many files and folders that are. `whole` is false where there was
+    more to count than may be there: too many entries, nested too deep, or a folder that cannot be read."""
+
+    size: int
+    entries: int
+    whole: bool = True
+
+
+def make(prefix: str) -> tuple[Path, int]:
+    """A new folder below the system's temporary one, and the descriptor whose lock says that it is in use."""
+    # On macOS /var is a link, and a profile is about real paths.
+    path = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
+    lock = os.open(path, _FOLDER)
+    with contextlib.suppress(
+        OSError
+    ):  # a file system without locks: then none can be taken in `sweep` either
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return path, lock
+
+
 def become_home(path: Path) -> None:
     """Make `path` the home of this process and leave it nothing else of the caller's: no environment, no
     arguments, no seed."""
@@ -151,6 +187,94 @@ def become_home(path: Path) -> None:
         numpy.random.seed()  # or every sandbox would draw the numbers its parent was seeded for
 
 
-def sizes(path: Path) -> list[int]:
-    """Bytes on disk of each file below `path`."""
-    return [(Path(top) / name).lstat().st_blocks * 512 for top, _, names in os.walk(path) for name in names]
+def usage(path: Path) -> Usage:
+    """What is below `path` now, up to `MOST_ENTRIES` and `MOST_DEPTH`. What vanishes meanwhile is nothing."""
+    size = entries = 0
+    whole = True
+    with contextlib.suppress(FileNotFoundError):
+        for info in _below(os.open(path, _FOLDER), MOST_DEPTH):
+            if info is None:
+                whole = False
+                continue
+            size += info.st_blocks * 512
+            entries += 1
+            if entries > MOST_ENTRIES:
+                return Usage(size, entries, whole=False)
+    return Usage(size, entries, whole)
+
+
+def _below(top: int, depth: int) -> Iterator[os.stat_result | None]:
+    """Each entry below the open folder `top`, which is closed; `None` for a folder that cannot be read."""
+    try:
+        with os.scandir(top) as entries:
+            for entry in entries:
+                try:
+                    info = entry.stat(follow_symlinks=False)
+                    yield info
+                    if stat.S_ISDIR(info.st_mode) and depth:
+                        yield from _below(os.open(entry.name, _FOLDER, dir_fd=top), depth - 1)
+                    elif stat.S_ISDIR(info.st_mode):
+                        yield None
+                except (FileNotFoundError, NotADirectoryError):
+                    continue  # gone, or another thing, since it was listed
+                except OSError:
+                    yield None
+    finally:
+        os.close(top)
+
+
+def remove(path: Path) -> None:
+    """Remove `path` and all below it, however deep and whatever its modes; says nothing if it cannot."""
+    with contextlib.suppress(OSError):
+        top = os.open(path, _FOLDER)
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
+        path.rmdir()
+
+
+def _empty(top: int) -> None:
+    # Folders in folders are moved up before they are looked into: no depth, no path.
+    unused = (f".{secrets.token_hex(8)}-{n}" for n in itertools.count())
+    left = os.listdir(top)
+    while left:
+        name = left.pop()
+        if not _is_folder(name, top):
+            os.unlink(name, dir_fd=top)
+            continue
+        os.chmod(name, 0o700, dir_fd=top)
+        inner = os.open(name, _FOLDER, dir_fd=top)
+        try:
+            for child in os.listdir(inner):  # noqa: PTH208 - of a descriptor
+                if not _is_folder(child, inner):
+                    os.unlink(child, dir_fd=inner)
+                    continue
+                os.chmod(child, 0o700, dir_fd=inner)  # its ".." changes, so it is written to
+                moved = next(unused)
+                os.rename(child, moved, src_dir_fd=inner, dst_dir_fd=top)
+                left.append(moved)
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=top)
+
+
+def _is_folder(name: str, parent: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+def sweep(prefix: str, owners: range) -> None:
+    """Remove the folders of `make(prefix)` that nobody holds any more: their process was killed. `owners`:
+    ids besides this user's own whose folders are ours too."""
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            info = path.lstat()
+            ours = info.st_uid == os.geteuid() or info.st_uid in owners
+            if not stat.S_ISDIR(info.st_mode) or not ours or time.time() - info.st_ctime < _SETTLED_SECONDS:
+                continue
+            lock = os.open(path, _FOLDER)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(path)
+            finally:
+                os.close(lock)

@@ -6,11 +6,11 @@ Nothing holds it but limits, and what it is wrapped in: nothing for `--sandbox o
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import resource
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -35,6 +35,7 @@ sys.path.insert(0, sys.argv[1])
 from qwen_cli.sandbox import spawn
 spawn.main(int(sys.argv[2]), *json.loads(sys.argv[3]))
 """
+_PREFIX = "qwen-plain-"
 _TICK_SECONDS = 0.05  # between two looks at memory, processes and files
 _LIBRARIES = 1024 * MIB  # of address space, which numpy and scipy map when they are imported
 
@@ -51,8 +52,8 @@ def start(
 
     Both `control` and `output_fd` are closed for the caller.
     """
-    # On macOS /var is a link, and a profile is about real paths.
-    scratch = Path(tempfile.mkdtemp(prefix="qwen-plain-")).resolve()
+    _sweep()
+    scratch, lock = sandbox_runner.make(_PREFIX)
     errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
     root = str(Path(__file__).resolve().parents[2])
     told = json.dumps([asdict(limits), forkserver_client.search_path(), str(scratch)])
@@ -69,12 +70,13 @@ def start(
             start_new_session=True,
         )
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
+        sandbox_runner.remove(scratch)
+        os.close(lock)
         control.close()
         raise
     finally:
         os.close(output_fd)
-    threading.Thread(target=_attend, args=(process, control, limits, scratch), daemon=True).start()
+    threading.Thread(target=_attend, args=(process, control, limits, scratch, lock), daemon=True).start()
     return lambda: forkserver_client.last_line(errors)
 
 
@@ -107,7 +109,14 @@ def _limit(limits: Limits) -> None:
         resource.setrlimit(which, (least, least))
 
 
-def _attend(process: subprocess.Popen[bytes], control: socket.socket, limits: Limits, scratch: Path) -> None:
+@functools.cache
+def _sweep() -> None:
+    sandbox_runner.sweep(_PREFIX, range(0))
+
+
+def _attend(
+    process: subprocess.Popen[bytes], control: socket.socket, limits: Limits, scratch: Path, lock: int
+) -> None:
     """Wait for the end of `process`, or bring it about; then say how it ended and clean up."""
     reason = None
     with contextlib.suppress(OSError):
@@ -116,7 +125,8 @@ def _attend(process: subprocess.Popen[bytes], control: socket.socket, limits: Li
             reason = "closed" if gone else _excess(process.pid, limits, scratch)
     _kill(process)
     report = {"exit": process.wait(), "reason": reason}
-    shutil.rmtree(scratch, ignore_errors=True)
+    sandbox_runner.remove(scratch)
+    os.close(lock)
     with control, contextlib.suppress(OSError):
         control.send(json.dumps(report).encode())
 
@@ -133,7 +143,8 @@ def _excess(pid: int, limits: Limits, scratch: Path) -> str | None:
         return "memory"
     if threads > limits.processes:
         return "processes"
-    return "files" if sum(sandbox_runner.sizes(scratch)) > limits.file_bytes else None
+    held = sandbox_runner.usage(scratch)
+    return "files" if held.size > limits.file_bytes or not held.whole else None
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

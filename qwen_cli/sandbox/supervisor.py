@@ -9,10 +9,8 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +20,7 @@ from qwen_cli.sandbox import runner as sandbox_runner
 from qwen_cli.sandbox.libc import syscall
 from qwen_cli.sandbox.result import MIB, Limits
 
+PREFIX = "qwen-sandbox-"  # of folders for code that has no root of its own
 _TICK_MS = 50  # between two looks at memory, processes and files
 _CHANNEL_FD = 3
 _PIDFD_OPEN = 434  # include/uapi/asm-generic/unistd.h: the same on every architecture
@@ -42,7 +41,7 @@ def supervise(
     if own_namespaces:
         namespaces.enter()
     else:
-        scratch = Path(tempfile.mkdtemp(prefix="qwen-sandbox-"))
+        scratch, _ = sandbox_runner.make(PREFIX)
         if os.geteuid() == 0 and confine.others_can_reach([*readable, scratch]):
             spare = privileges.spare_id(os.getpid())
             os.chown(scratch, spare, spare)
@@ -61,7 +60,7 @@ def supervise(
         pass  # the caller has gone: there is nobody to tell
     finally:
         if scratch:
-            shutil.rmtree(scratch, ignore_errors=True)
+            sandbox_runner.remove(scratch)
 
 
 def _become_contained(
@@ -130,6 +129,7 @@ def _excess(child: int, inherited: int, limits: Limits, scratch: Path | None) ->
         return "memory"
     if sum(map(usage.threads, family)) > limits.processes:
         return "processes"
-    if scratch and sum(sandbox_runner.sizes(scratch)) > limits.file_bytes:
-        return "files"
-    return None
+    if scratch is None:
+        return None
+    held = sandbox_runner.usage(scratch)
+    return "files" if held.size > limits.file_bytes or not held.whole else None
