@@ -16,6 +16,8 @@ _HEADER = TOKEN_BYTES + 2
 _LENGTH = struct.Struct("!I")
 
 # Kinds of message. To the code's process: CODE. From it: READY or REFUSED once, then RESULT and PLOTs.
+# To the supervisor, one byte at a time: a run begins, a run is over.
+GO, REST = b"g", b"r"
 CODE, READY, REFUSED, RESULT, PLOT = b"C", b"Y", b"X", b"R", b"P"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen_cli.sandbox import landlock, namespaces, privileges, seccomp
+from qwen_cli.sandbox import landlock, namespaces, privileges, seccomp, usage
 from qwen_cli.sandbox.result import Limits
 
 # Where shared libraries are found, and what the loader and time zones need.
@@ -41,26 +42,40 @@ def readable_paths(search_path: Sequence[str]) -> list[Path]:
 
 
 def confine(
-    limits: Limits, readable: Sequence[Path], scratch: Path | None, spare: int, without: Collection[str]
+    limits: Limits,
+    readable: Sequence[Path],
+    scratch: Path | None,
+    spare: int,
+    without: Collection[str],
+    watched: socket.socket,
 ) -> Applied:
     """Apply the layers in the one order in which they can be. `scratch` is a folder of the host for code that
-    has no root of its own; `None` says that `namespaces.enter` has been called in the parent."""
+    has no root of its own; `None` says that `namespaces.enter` has been called in the parent. The supervisor
+    is shown at `watched`, which is closed, what it needs to measure this process."""
+    privileges.give_way()
+    was_root = os.geteuid() == 0
     # The size of the process is in /proc, which is gone a line further down.
     privileges.limit(limits, count_processes=scratch is None)
     folder = scratch or namespaces.scratch_folder(readable)
-    if scratch is None:
-        namespaces.make_root(readable, limits.file_bytes)
+    with watched:
+        usage.show(watched)
+        processes = -1 if scratch else namespaces.make_root(readable, limits.file_bytes)
+        usage.show_family(watched, processes)
+    # Processes that the supervisor could not count are not to be: threads only.
+    counted = processes >= 0
     if os.geteuid() == 0 and (scratch is None or others_can_reach(readable)):
         privileges.become_spare_user(spare)
     os.chdir(folder)
     os.umask(0o077)
-    privileges.renounce()
+    # The supervisor of an ordinary user measures what the first process has started with no powers but that
+    # user's. Nobody else can name them, and seccomp refuses what would use it.
+    privileges.renounce(hidden=was_root or not counted)
     abi = 0
     if landlock.abi() and "landlock" not in without:
         abi = landlock.apply(readable, [folder], namespaces.DEVICES)
     filtered = seccomp.supported() and "seccomp" not in without
     if filtered:
-        seccomp.apply(own_root=scratch is None, own_processes=scratch is None)
+        seccomp.apply(own_root=scratch is None, own_processes=counted)
     return Applied(namespaces=scratch is None, landlock=abi, seccomp=filtered)
 
 

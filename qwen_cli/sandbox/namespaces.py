@@ -30,12 +30,12 @@ DEVICES = (Path("/dev/null"), Path("/dev/urandom"))
 
 
 def enter() -> None:
-    """Leave the caller's user, network, IPC, UTS and cgroup namespaces; children get a pid namespace too.
+    """Leave the caller's user, network, IPC and UTS namespaces; children get a pid namespace too.
 
     With the powers of root no user namespace is made. Raises `OSError` where the machine forbids it. The
     process must have one thread.
     """
-    flags = _NEWPID | _NEWNET | _NEWIPC | _NEWUTS | _NEWCGROUP
+    flags = _NEWPID | _NEWNET | _NEWIPC | _NEWUTS
     if os.geteuid() == 0:
         try:
             check(LIBC.unshare(flags), "unshare")
@@ -59,15 +59,20 @@ def scratch_folder(readable: Sequence[Path]) -> Path:
     return Path("/scratch") if any(usual in (path, *path.parents) for path in readable) else usual
 
 
-def make_root(readable: Sequence[Path], scratch_bytes: int) -> None:
+def make_root(readable: Sequence[Path], scratch_bytes: int) -> int:
     """Swap the root file system, in a child of `enter`, for one with `readable` (read-only, at the same
-    paths), `DEVICES` and an empty `scratch_folder` in memory. Nothing else is left, /proc neither."""
-    check(LIBC.unshare(_NEWNS), "unshare")
+    paths), `DEVICES` and an empty `scratch_folder` in memory. Nothing else is left, /proc neither.
+
+    Returns a descriptor of the pid namespace's own /proc, which is mounted nowhere; -1 where that may not be
+    had (a container that masks parts of its own).
+    """
+    check(LIBC.unshare(_NEWNS | _NEWCGROUP), "unshare")
     socket.sethostname("sandbox")
     _mount("none", "/", None, _REC | _PRIVATE)
     # Sources may lie below the place where the new root is built, so the old tree moves aside first.
     base = Path("/tmp")  # noqa: S108 - any folder that is always there
     _mount("tmpfs", base, "tmpfs", _NOSUID | _NODEV, "mode=0755,size=1m")
+    processes = _own_processes(base / "proc")
     (base / "old").mkdir()
     _pivot(base, base / "old")
     new = Path("/new")
@@ -95,6 +100,19 @@ def make_root(readable: Sequence[Path], scratch_bytes: int) -> None:
     os.chdir("/")
     _mount("none", "/", None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV)
     os.chdir(folder)
+    return processes
+
+
+def _own_processes(point: Path) -> int:
+    point.mkdir()
+    try:
+        _mount("proc", point, "proc", _NOSUID | _NODEV | _NOEXEC)
+    except OSError:
+        return -1
+    try:
+        return os.open(point, os.O_RDONLY | os.O_DIRECTORY)
+    finally:
+        check(LIBC.umount2(os.fsencode(point), _MNT_DETACH), "umount")
 
 
 def _bind(source: Path, target: Path, *, read_only: bool) -> None:

@@ -21,6 +21,8 @@ _CAPABILITY_VERSION = 0x20080522
 # Ids that no distribution hands out (systemd.io/UIDS-GIDS: 1879048192 and up are unused), one per process id,
 # so that sandboxes of root neither share a count of processes nor own each other's files.
 _FIRST_SPARE_ID = 1_879_048_192
+_NICE = 10
+_FIRST_TO_GO = "1000"  # OOM_SCORE_ADJ_MAX of <linux/oom.h>
 _MOST_PIDS = 1 << 22  # PID_MAX_LIMIT of <linux/threads.h>
 _NOBODY = 65_534
 SPARE_IDS = range(_FIRST_SPARE_ID, _FIRST_SPARE_ID + _MOST_PIDS)
@@ -45,8 +47,9 @@ def spare_id(spare: int) -> int:
     return _FIRST_SPARE_ID + spare
 
 
-def renounce() -> None:
-    """Drop every capability for good, forbid new privileges, die with the parent, hide from debuggers."""
+def renounce(*, hidden: bool) -> None:
+    """Drop every capability for good, forbid new privileges, die with the parent; `hidden`: from debuggers of
+    the same user, and from those who would measure it."""
     for capability in range(_LAST_CAPABILITY + 1):
         if LIBC.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
             break  # past the last one known, or nothing to drop with
@@ -55,9 +58,23 @@ def renounce() -> None:
     nothing = ctypes.create_string_buffer(24)
     syscall(_CAPSET[MACHINE], ctypes.create_string_buffer(header, 8), nothing, what="capset")
     prctl(_PR_SET_NO_NEW_PRIVS, 1, what="no_new_privs")
-    prctl(_PR_SET_DUMPABLE, 0, what="dumpable")
+    prctl(_PR_SET_DUMPABLE, 0 if hidden else 1, what="dumpable")
     # Last: a change of user clears it.
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, what="pdeathsig")
+
+
+def give_way() -> None:
+    """Run when others do not, and be the first to go where the machine has no memory left. Neither can be
+    taken back without powers."""
+    os.nice(_NICE)
+    # While a process is not dumpable, its files in /proc are root's.
+    prctl(_PR_SET_DUMPABLE, 1, what="dumpable")
+    try:
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+    except OSError:
+        pass  # /proc is read-only here
+    finally:
+        prctl(_PR_SET_DUMPABLE, 0, what="dumpable")
 
 
 def hide() -> None:
@@ -74,7 +91,7 @@ def limit(limits: Limits, *, count_processes: bool) -> None:
         resource.RLIMIT_AS: (most - REPORT_BYTES, most),
         resource.RLIMIT_FSIZE: (limits.file_bytes, limits.file_bytes),
         resource.RLIMIT_NOFILE: (limits.open_files, limits.open_files),
-        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_CORE: (1, 1),  # none at all: with 0 a program that collects them is still started
         resource.RLIMIT_MEMLOCK: (0, 0),
         resource.RLIMIT_MSGQUEUE: (0, 0),
         resource.RLIMIT_SIGPENDING: (256, 256),

@@ -159,6 +159,7 @@ def exchange(cell: Cell, source: bytes, limits: Limits, on_output: Callable[[byt
     token = secrets.token_bytes(channel.TOKEN_BYTES)
     reply = _Reply(token, Ends(limits.output_characters), on_output)
     deadline = time.monotonic() + limits.wall_seconds
+    _tell(cell, channel.GO)
     try:
         outgoing = channel.packets(token, channel.CODE, source)
         if cell.stream is not None:
@@ -168,12 +169,18 @@ def exchange(cell: Cell, source: bytes, limits: Limits, on_output: Callable[[byt
         end(cell)  # Ctrl-C, or a callback that failed: the state of the code is not known any more
         raise
     if why is None and reply.result is not None:
+        _tell(cell, channel.REST)
         _drain(cell, reply)
         return _told(reply)
     _drain(cell, reply)
     # A process that dies closes its channel a moment before it can be seen to have ended.
     report = end(cell, patience=_DYING_SECONDS if why == "gone" else 0.0)
     return _ended(why or "gone", report, reply, limits)
+
+
+def _tell(cell: Cell, what: bytes) -> None:
+    with contextlib.suppress(OSError):  # it has gone: seen at the next look
+        cell.control.send(what)
 
 
 class _Reply:

@@ -120,10 +120,18 @@ def _attend(
     """Wait for the end of `process`, or bring it about; then say how it ended and clean up."""
     reason = None
     with contextlib.suppress(OSError):
+        tick: float | None = _TICK_SECONDS  # none while it stands still
         while process.poll() is None and not reason:
-            gone = select.select([control], [], [], _TICK_SECONDS)[0]
-            reason = "closed" if gone else _excess(process.pid, limits, scratch)
-    _kill(process)
+            said = control.recv(1) if select.select([control], [], [], tick)[0] else None
+            if said == channel.REST:
+                _signal(process.pid, signal.SIGSTOP)
+                tick = None
+            elif said == channel.GO:
+                _signal(process.pid, signal.SIGCONT)
+                tick = _TICK_SECONDS
+            else:
+                reason = "closed" if said == b"" else _excess(process.pid, limits, scratch)
+    _signal(process.pid, signal.SIGKILL)
     report = {"exit": process.wait(), "reason": reason}
     sandbox_runner.remove(scratch)
     os.close(lock)
@@ -147,15 +155,16 @@ def _excess(pid: int, limits: Limits, scratch: Path) -> str | None:
     return "files" if held.size > limits.file_bytes or not held.whole else None
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _signal(pid: int, number: int) -> None:
+    """Send a signal to the group of process `pid` and to all that it has started."""
     import psutil
 
-    family = _family(process.pid)
+    family = _family(pid)
     with contextlib.suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(pid, number)
     for one in family:
         with contextlib.suppress(psutil.Error):
-            one.kill()
+            one.send_signal(number)
 
 
 def _family(pid: int) -> list:

@@ -11,17 +11,21 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from qwen_cli.sandbox import channel, confine, namespaces, privileges, runner, usage
+from qwen_cli.sandbox import cgroups, channel, confine, namespaces, privileges, runner, usage
 from qwen_cli.sandbox import runner as sandbox_runner
 from qwen_cli.sandbox.libc import syscall
-from qwen_cli.sandbox.result import MIB, Limits
+from qwen_cli.sandbox.result import Limits
 
 PREFIX = "qwen-sandbox-"  # of folders for code that has no root of its own
-_TICK_MS = 50  # between two looks at memory, processes and files
+# Between two looks at memory, processes and files: so often as costs a tenth of the time, within these bounds.
+_TICK_MS, _SLOWEST_MS = 5.0, 50.0
+_RESTS = 10
+_SLACK = 2 * privileges.REPORT_BYTES  # the kernel's own limit on one process comes first
 _CHANNEL_FD = 3
 _PIDFD_OPEN = 434  # include/uapi/asm-generic/unistd.h: the same on every architecture
 _NO_TOKEN = bytes(channel.TOKEN_BYTES)
@@ -38,6 +42,10 @@ def supervise(
 ) -> None:
     """Hold one contained process until it ends or `control` is closed at the other end."""
     scratch = None
+    ours, theirs = socket.socketpair()
+    # Its copy of the interpreter, what it may use on top, and in the end the report of a failure.
+    inherited = usage.total(usage.read_status(), usage.RESIDENT)
+    group = cgroups.make(limits.memory_bytes + limits.file_bytes + inherited + _SLACK)
     if own_namespaces:
         namespaces.enter()
     else:
@@ -49,10 +57,16 @@ def supervise(
     try:
         child = os.fork()
         if child == 0:
-            _become_contained(channel_fd, output_fd, limits, readable, scratch, spare, without)
+            held = channel_fd, output_fd, theirs.fileno()
+            _become_contained(held, group, limits, readable, scratch, spare, without)
         os.close(channel_fd)
         os.close(output_fd)
-        reason = _watch(control, child, limits, scratch)
+        theirs.close()
+        with ours:
+            view = usage.seen(ours)
+        held_by = group if group and group.holds() else None
+        most = limits.memory_bytes + inherited + _SLACK
+        reason = _watch(control, child, _Watched(view, limits, most, scratch, held_by)) if view else None
         _, status = os.waitpid(child, 0)
         report = {"exit": os.waitstatus_to_exitcode(status), "reason": reason}
         control.send(json.dumps(report).encode())
@@ -61,11 +75,13 @@ def supervise(
     finally:
         if scratch:
             sandbox_runner.remove(scratch)
+        if group:
+            group.remove()
 
 
 def _become_contained(
-    channel_fd: int,
-    output_fd: int,
+    held: tuple[int, int, int],
+    group: cgroups.Group | None,
     limits: Limits,
     readable: Sequence[Path],
     scratch: Path | None,
@@ -74,10 +90,12 @@ def _become_contained(
 ) -> None:
     code = 0
     try:
-        _keep_only(channel_fd, output_fd)
+        if group:
+            group.join()
+        watched = socket.socket(fileno=_keep_only(*held))
         os.setsid()
         try:
-            applied = confine.confine(limits, readable, scratch, spare, without)
+            applied = confine.confine(limits, readable, scratch, spare, without, watched)
         except OSError as fault:
             channel.send(_CHANNEL_FD, _NO_TOKEN, channel.REFUSED, str(fault).encode())
             return
@@ -93,43 +111,86 @@ def _become_contained(
         os._exit(code)
 
 
-def _keep_only(channel_fd: int, output_fd: int) -> None:
+def _keep_only(channel_fd: int, output_fd: int, watched_fd: int) -> int:
+    """Close all descriptors but these, at the numbers the code's process has them; the last one's number."""
     # Moved out of the way first: the numbers they have may be the numbers they are to get.
-    channel_fd, output_fd = os.dup(channel_fd), os.dup(output_fd)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    top = max(channel_fd, output_fd, nothing, _CHANNEL_FD) + 1
-    held = [os.dup2(fd, top + i) for i, fd in enumerate((nothing, output_fd, output_fd, channel_fd))]
+    wanted = (os.open(os.devnull, os.O_RDONLY), output_fd, output_fd, channel_fd, watched_fd)
+    top = max(*wanted, len(wanted)) + 1
+    held = [os.dup2(fd, top + i) for i, fd in enumerate(wanted)]
     for target, fd in enumerate(held):
         os.dup2(fd, target)
-    os.closerange(_CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(len(wanted), os.sysconf("SC_OPEN_MAX"))
+    return len(wanted) - 1
 
 
-def _watch(control: socket.socket, child: int, limits: Limits, scratch: Path | None) -> str | None:
+@dataclass(frozen=True)
+class _Watched:
+    """How one contained process is seen, and what it may use: `most` bytes of memory, unless `group` sees to
+    that; `scratch` is its folder on the host, where it has one."""
+
+    view: usage.View
+    limits: Limits
+    most: int
+    scratch: Path | None
+    group: cgroups.Group | None
+
+    def excess(self) -> str | None:
+        """What it has too much of."""
+        too_much = self.group.exceeded() if self.group else self.view.memory(self.most) > self.most
+        if too_much:
+            return "memory"
+        if self.view.threads() > self.limits.processes:
+            return "processes"
+        if self.scratch is None:
+            return None
+        held = sandbox_runner.usage(self.scratch)
+        return "files" if held.size > self.limits.file_bytes or not held.whole else None
+
+
+def _watch(control: socket.socket, child: int, watched: _Watched) -> str | None:
     """Wait for the end of `child`, which this function brings about where it has to; why, if it did."""
     poll = select.poll()
     poll.register(control, select.POLLIN)
     with contextlib.suppress(OSError):  # before Linux 5.3 the end is seen at the next tick
         poll.register(syscall(_PIDFD_OPEN, child, 0, what="pidfd"), select.POLLIN)
-    inherited = usage.memory(child)
+    tick: float | None = _TICK_MS  # none while it stands still
     while True:
-        ready = {fd for fd, _ in poll.poll(_TICK_MS)}
+        ready = {fd for fd, _ in poll.poll(tick)}
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            return None
-        gone = control.fileno() in ready
-        reason = "closed" if gone else _excess(child, inherited, limits, scratch)
+            return "memory" if watched.group and watched.group.exceeded() else None
+        reason = None
+        if control.fileno() in ready:
+            said = control.recv(1)
+            if said == channel.GO:
+                os.kill(child, signal.SIGCONT)
+                tick = _TICK_MS
+            elif said == channel.REST:
+                reason = _stop(child, watched.view)
+                tick = None
+            else:
+                reason = "closed"
+        if tick is not None and not reason:
+            started = time.monotonic()
+            reason = watched.excess()
+            tick = min(max(_TICK_MS, _RESTS * 1000 * (time.monotonic() - started)), _SLOWEST_MS)
         if reason:
             os.kill(child, signal.SIGKILL)
             return reason
 
 
-def _excess(child: int, inherited: int, limits: Limits, scratch: Path | None) -> str | None:
-    family = usage.family(child)
-    used = sum(max(0, usage.memory(pid) - inherited) for pid in family)
-    if used > limits.memory_bytes + 64 * MIB:  # the kernel's own limit on one process comes first
-        return "memory"
-    if sum(map(usage.threads, family)) > limits.processes:
-        return "processes"
-    if scratch is None:
+def _stop(child: int, view: usage.View) -> str | None:
+    """Keep the family from running while nothing is asked of it: the first process stands still, those it has
+    started end. Why it has to be ended, where that fails."""
+    os.kill(child, signal.SIGSTOP)
+    if len(view.pids()) == 1:
         return None
-    held = sandbox_runner.usage(scratch)
-    return "files" if held.size > limits.file_bytes or not held.whole else None
+    # Our children are in its namespace: one of them ends all there but the first, in a single call.
+    helper = os.fork()
+    if helper == 0:
+        try:
+            if os.getppid() == 0:  # this process is in there, and its parent is not
+                os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(helper, os.WUNTRACED)
+    return None if status == 0 else "processes"

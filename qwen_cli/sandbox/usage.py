@@ -1,63 +1,153 @@
-"""What a contained process and all it has started use, read from /proc."""
+"""What a contained process and all it has started use: read by its supervisor through descriptors which the
+process opened, and handed over, before it was closed off. They work where /proc hides the processes of others
+(hidepid), and the one of its own pid namespace lists all that are in it, whoever their parents are.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
 # Pages of its own, of shared memory, and of both in swap. Of a thread group whose first thread has ended only
-# the threads that still run have these lines.
-_MEMORY = ("RssAnon", "RssShmem", "VmSwap")
+# the threads that still run have these lines in their status.
+RESIDENT = ("RssAnon", "RssShmem", "VmSwap")
+# The same of smaps_rollup, each page divided by the number of processes that map it: what is shared with the
+# warmed process counts as a part, what only the family holds counts once.
+_PROPORTIONAL = ("Pss_Anon", "Pss_Shmem", "SwapPss")
+_FIRST = 1  # the contained process in its own pid namespace
+_MOST = 1 << 16  # bytes of such a file
 
-Status = dict[str, str]
-
-
-def family(pid: int) -> list[int]:
-    """`pid` and all processes below it."""
-    found, new = [pid], [pid]
-    while new:
-        new = [child for parent in new for child in _children(parent)]
-        found += new
-    return found
+Fields = dict[str, str]
 
 
-def memory(pid: int) -> int:
-    """Bytes of anonymous, shared and swapped memory of `pid`; 0 once all of its threads have ended."""
-    return memory_in(next((s for s in _statuses(pid) if _MEMORY[0] in s), {}))
+@dataclass(frozen=True)
+class View:
+    """`status` and `rollup` are /proc/self's files of the first process, `rollup` -1 where there is none
+    (Linux before 4.14); `processes` is the /proc of its pid namespace, -1 where it has none and is alone."""
+
+    status: int
+    rollup: int
+    processes: int
+
+    def pids(self) -> list[int]:
+        """All processes, as their own namespace numbers them."""
+        if self.processes < 0:
+            return [_FIRST]
+        with os.scandir(self.processes) as entries:
+            return [int(entry.name) for entry in entries if entry.name.isdigit()]
+
+    def memory(self, enough: int) -> int:
+        """Bytes of anonymous, shared and swapped memory of all together. Up to `enough` an upper bound (a
+        page counts for each process that has it); beyond, as exact as this user may know."""
+        pids = self.pids()
+        bounds = [self._resident(pid) for pid in pids]
+        if sum(bounds) <= enough:
+            return sum(bounds)
+        exact = map(self._proportional, pids)
+        return sum(bound if own is None else own for own, bound in zip(exact, bounds, strict=True))
+
+    def threads(self) -> int:
+        """Threads of all processes together."""
+        return sum(int(self._status(pid).get("Threads", "0")) for pid in self.pids())
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for fd in (self.status, self.rollup, self.processes):
+            if fd >= 0:
+                os.close(fd)
+
+    def _status(self, pid: int) -> Fields:
+        return _read(self.status) if pid == _FIRST else self._read_of(f"{pid}/status")
+
+    def _resident(self, pid: int) -> int:
+        found = self._status(pid)
+        if RESIDENT[0] in found:
+            return total(found, RESIDENT)
+        living = (status for status in self._of_threads(pid) if RESIDENT[0] in status)
+        if (status := next(living, None)) is not None:
+            return total(status, RESIDENT)
+        # No thread could be looked at: all have ended, or /proc shows the first one only.
+        return (self._proportional(pid) or 0) if pid == _FIRST else 0
+
+    def _of_threads(self, pid: int) -> Iterator[Fields]:
+        if self.processes < 0:
+            return
+        for _ in range(3):  # they may replace each other while they are listed
+            with contextlib.suppress(OSError):
+                task = os.open(f"{pid}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.processes)
+                try:
+                    names = os.listdir(task)  # noqa: PTH208 - of a descriptor
+                finally:
+                    os.close(task)
+                yield from (self._read_of(f"{pid}/task/{name}/status") for name in names)
+
+    def _proportional(self, pid: int) -> int | None:
+        found = _read(self.rollup) if pid == _FIRST else self._read_of(f"{pid}/smaps_rollup")
+        return total(found, _PROPORTIONAL) if _PROPORTIONAL[0] in found else None
+
+    def _read_of(self, name: str) -> Fields:
+        try:
+            fd = os.open(name, os.O_RDONLY, dir_fd=self.processes)
+        except OSError:
+            return {}
+        try:
+            return _read(fd)
+        finally:
+            os.close(fd)
 
 
-def memory_in(status: Status) -> int:
-    """The same as one `/proc/PID/status` says it."""
-    return 1024 * sum(int(status.get(name, "0 kB").split()[0]) for name in _MEMORY)
+def total(fields: Fields, names: tuple[str, ...]) -> int:
+    """Bytes in `names` of a file in which the kernel counts in kB; what is not there is nothing."""
+    return 1024 * sum(int(fields.get(name, "0 kB").split()[0]) for name in names)
 
 
-def threads(pid: int) -> int:
-    """Threads of process `pid`; 0 once it is gone."""
-    return int(_read(Path(f"/proc/{pid}/status")).get("Threads", "0"))
+def show(to: socket.socket) -> None:
+    """Hand the supervisor what tells about this process. Raises `OSError` where there is no /proc."""
+    held = [os.open("/proc/self/status", os.O_RDONLY)]
+    with contextlib.suppress(OSError):
+        held.append(os.open("/proc/self/smaps_rollup", os.O_RDONLY))
+    _hand_over(to, held)
 
 
-def _statuses(pid: int) -> Iterator[Status]:
-    """What the process says of itself, then, should it be needed, what each of its threads says."""
-    yield _read(Path(f"/proc/{pid}/status"))
+def show_family(to: socket.socket, processes: int) -> None:
+    """Hand over the /proc of the own pid namespace, which is closed here; -1 says that there is none."""
+    _hand_over(to, [processes] if processes >= 0 else [])
+
+
+def seen(by: socket.socket) -> View | None:
+    """What `show` and `show_family` at the other end of the socket hand over; `None` where that has ended."""
+    told, own, _, _ = socket.recv_fds(by, 1, 2)
+    more, family, _, _ = socket.recv_fds(by, 1, 1)
+    if not told or not more:
+        for fd in (*own, *family):
+            os.close(fd)
+        return None
+    return View(own[0], own[1] if len(own) > 1 else -1, family[0] if family else -1)
+
+
+def _hand_over(to: socket.socket, held: list[int]) -> None:
     try:
-        yield from (_read(thread / "status") for thread in Path(f"/proc/{pid}/task").iterdir())
-    except OSError:
-        return  # ended in between
+        socket.send_fds(to, [b"."], held)
+    finally:
+        for fd in held:
+            os.close(fd)
 
 
-def _read(path: Path) -> Status:
+def read_status() -> Fields:
+    """What /proc says of this process."""
+    fd = os.open("/proc/self/status", os.O_RDONLY)
     try:
-        lines = path.read_text().splitlines()
+        return _read(fd)
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int) -> Fields:
+    try:
+        lines = os.pread(fd, _MOST, 0).decode(errors="replace").splitlines()
     except OSError:
         return {}
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            children += map(int, (thread / "children").read_text().split())
-    except OSError:
-        pass  # ended in between, or a kernel without CONFIG_PROC_CHILDREN
-    return children

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen_cli.sandbox import usage
+from qwen_cli.sandbox import Limits, Sandbox, usage
 
 MIB = 1 << 20
 HOLD = """
@@ -44,23 +44,43 @@ def holding(request: pytest.FixtureRequest) -> Iterator[int]:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def view(pid: int, *, rollup: bool = True, family: bool = False) -> usage.View:
+    """How a supervisor sees process `pid`; with `family` the processes of the whole machine."""
+    status = os.open(f"/proc/{pid}/status", os.O_RDONLY)
+    exact = os.open(f"/proc/{pid}/smaps_rollup", os.O_RDONLY) if rollup else -1
+    return usage.View(status, exact, os.open("/proc", os.O_RDONLY) if family else -1)
+
+
+@pytest.mark.parametrize("enough", [0, 1 << 40], ids=["exact", "bound"])
 @pytest.mark.parametrize("holding", ["hold()"], indirect=True)
-def test_memory_of_a_process_is_counted(holding: int) -> None:
-    assert 64 * MIB < usage.memory(holding) < 128 * MIB
+def test_memory_of_a_process_is_counted(holding: int, enough: int) -> None:
+    assert 64 * MIB < view(holding).memory(enough) < 128 * MIB
 
 
+@pytest.mark.parametrize("enough", [0, 1 << 40], ids=["exact", "bound"])
 @pytest.mark.parametrize("holding", [LEAVE], indirect=True)
-def test_memory_is_counted_after_the_first_thread_has_ended(holding: int) -> None:
+def test_memory_is_counted_after_the_first_thread_has_ended(holding: int, enough: int) -> None:
+    seen, family = view(holding), view(holding, rollup=False, family=True)
     deadline = time.monotonic() + 5
     while "zombie" not in Path(f"/proc/{holding}/status").read_text() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert 64 * MIB < usage.memory(holding) < 128 * MIB
-    assert usage.threads(holding) >= 1
+    assert 64 * MIB < seen.memory(enough) < 128 * MIB
+    assert 64 * MIB < family._resident(holding) < 128 * MIB
+    assert seen.threads() >= 1
 
 
 @pytest.mark.parametrize("holding", ["os.fork() and hold() or time.sleep(60)"], indirect=True)
-def test_a_family_is_all_that_a_process_has_started(holding: int) -> None:
-    assert len(usage.family(holding)) == 2
+def test_pages_that_two_hold_count_once_where_it_matters(holding: int) -> None:
+    alone = view(holding)
+    assert alone.memory(1 << 40) > 64 * MIB
+    assert alone.memory(0) < 64 * MIB  # the other process has the other half
+
+
+def test_a_process_whose_parent_has_gone_counts_too() -> None:
+    orphan = "import os, time\nif os.fork() == 0:\n    if os.fork() == 0:\n        {}\n    os._exit(0)\n"
+    with Sandbox(Limits(memory_bytes=64 * MIB)) as box:
+        held = "time.sleep(0.1); block = bytearray(60 << 20); time.sleep(60)"
+        assert box.run(orphan.format(held) * 6 + "time.sleep(5)").status == "memory"
 
 
 def test_pages_in_swap_and_shared_pages_count_as_its_own_do() -> None:
@@ -71,11 +91,12 @@ def test_pages_in_swap_and_shared_pages_count_as_its_own_do() -> None:
         "VmSwap": "3 kB",
         "VmRSS": "127 kB",
     }
-    assert usage.memory_in(status) == 123 * 1024
-    assert usage.memory_in({"Name": "gone"}) == 0
+    assert usage.total(status, usage.RESIDENT) == 123 * 1024
+    assert usage.total({"Name": "gone"}, usage.RESIDENT) == 0
 
 
 def test_a_process_that_is_gone_uses_nothing() -> None:
-    done = subprocess.Popen([sys.executable, "-c", ""])
-    done.wait()
-    assert (usage.memory(done.pid), usage.threads(done.pid), usage.family(done.pid)) == (0, 0, [done.pid])
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    seen = view(process.pid)
+    process.communicate(b"\n")
+    assert (seen.memory(0), seen.memory(1 << 40), seen.threads()) == (0, 0, 0)
