@@ -15,10 +15,12 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_to_bytes
 
 from qwen_cli.errors import UsageError
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import httpx
 
 _REDIRECTS = 5
+_LOOK = 0.1  # seconds between two looks whether anybody waits
 _CONNECT = 10.0  # seconds for one of a host's addresses
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
 _YOURSELF = "download it yourself and give the file"
@@ -44,25 +47,64 @@ class Fetched:
     name: str
 
 
-def fetch(url: str, *, allow_local: bool, most_bytes: int, seconds: float) -> Fetched:
+class _Asking:
+    """One fetch, and how others end it: neither a name server nor a server that sends its headers one by one
+    can be given up on from within."""
+
+    def __init__(self, most_bytes: int, seconds: float) -> None:
+        self.most_bytes = most_bytes
+        self.until = time.monotonic() + seconds
+        self.over = False
+        self._socket: socket.socket | None = None
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Keep the socket that httpcore has opened (its `trace` extension)."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self.over:
+                self.end()
+
+    def end(self) -> None:
+        """Nobody waits any more: what reads fails at once."""
+        self.over = True
+        if self._socket:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def fetch(
+    url: str,
+    *,
+    allow_local: bool,
+    most_bytes: int,
+    seconds: float,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Fetched:
     """What is at an http(s) address, at most `most_bytes` of it and `seconds` for everything together.
 
-    `allow_local` also lets it be in this machine or its network. Raises `UsageError`.
+    `allow_local` also lets it be in this machine or its network; once `stopped` says so, it is given up.
+    Raises `UsageError`.
     """
     done: Future[Fetched] = Future()
+    asking = _Asking(most_bytes, seconds)
 
     def work() -> None:
         try:
-            done.set_result(_follow(url, allow_local, most_bytes, time.monotonic() + seconds))
+            done.set_result(_follow(url, allow_local, asking))
         except BaseException as error:
             done.set_exception(error)
 
-    # Neither a name server nor a server that sends its headers one by one can be given up on from within;
-    # a thread that nobody waits for can.
     threading.Thread(target=work, name="fetch", daemon=True).start()
-    if wait([done], timeout=seconds).not_done:
-        raise UsageError(f"{shown(url)} took longer than {seconds:g} seconds", _YOURSELF)
-    return done.result()
+    try:
+        while not stopped():
+            left = asking.until - time.monotonic()
+            if not wait([done], timeout=max(0.0, min(left, _LOOK))).not_done:
+                return done.result()
+            if left <= 0:
+                raise UsageError(f"{shown(url)} took longer than {seconds:g} seconds", _YOURSELF)
+    finally:
+        asking.end()
+    raise UsageError(f"{shown(url)} was given up", "ask again")
 
 
 def from_data_url(url: str) -> Fetched:
@@ -92,14 +134,14 @@ def shown(url: str) -> str:
     return url if len(url) <= 80 else f"{url[:77]}…"
 
 
-def _follow(url: str, allow_local: bool, most_bytes: int, until: float) -> Fetched:
+def _follow(url: str, allow_local: bool, asking: _Asking) -> Fetched:
     """The content, after at most five redirects. They are followed here, so that each is judged."""
     import httpx
 
     place = _address(url)
     trust = httpx.create_ssl_context()  # also the certificates that SSL_CERT_FILE names
     for _ in range(_REDIRECTS + 1):
-        found = _ask(place, _resolve(place, allow_local), trust, most_bytes, until)
+        found = _ask(place, _resolve(place, allow_local), trust, asking)
         if isinstance(found, Fetched):
             return found
         place = _address(found, place)
@@ -156,9 +198,7 @@ def _is_local(address: str) -> bool:
     return not ip.is_global or ip.is_multicast or ip.is_reserved
 
 
-def _ask(
-    place: httpx.URL, addresses: list[str], trust: ssl.SSLContext, most_bytes: int, until: float
-) -> Fetched | str:
+def _ask(place: httpx.URL, addresses: list[str], trust: ssl.SSLContext, asking: _Asking) -> Fetched | str:
     """What is at `place`, asked at the first of `addresses` that answers; or where it redirects to."""
     import httpx
 
@@ -169,22 +209,23 @@ def _ask(
         "Host": place.netloc.decode("ascii"),
         "User-Agent": f"{NAME}/{__version__}",
         "Accept": "image/*, video/*, application/pdf, */*;q=0.1",
-        "Accept-Encoding": "identity",  # so that a few bytes do not become many
+        "Accept-Encoding": "identity",  # a few bytes may become many
     }
-    name = {"sni_hostname": place.raw_host.decode("ascii")}  # whose certificate it must be
+    # Whose certificate it must be, and who is told of the socket.
+    more = {"sni_hostname": place.raw_host.decode("ascii"), "trace": asking.trace}
     fault: Exception = OSError("no address")
     for address in addresses:
-        left = max(0.001, until - time.monotonic())
+        left = max(0.001, asking.until - time.monotonic())
         patience = httpx.Timeout(left, connect=min(left, _CONNECT))
         try:
             # A client for each: no cookies are kept.
             with (
                 httpx.Client(verify=trust, trust_env=False, timeout=patience) as client,
                 client.stream(
-                    "GET", place.copy_with(host=address), headers=headers, extensions=name
+                    "GET", place.copy_with(host=address), headers=headers, extensions=more
                 ) as answer,
             ):
-                return _content(answer, place, most_bytes, until)
+                return _content(answer, place, asking)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             fault = error  # another of its addresses may answer: IPv6 often leads nowhere
         except httpx.TimeoutException:
@@ -196,23 +237,26 @@ def _ask(
     raise UsageError(said, f"check the address, or {_YOURSELF}") from None
 
 
-def _content(answer: httpx.Response, place: httpx.URL, most_bytes: int, until: float) -> Fetched | str:
+def _content(answer: httpx.Response, place: httpx.URL, asking: _Asking) -> Fetched | str:
     url = shown(str(place))
     if answer.has_redirect_location:
         return answer.headers["Location"]
     if answer.status_code != 200:
         status = f"{answer.status_code} {clean_name(answer.reason_phrase)}".strip()
         raise UsageError(f"{url} answers {status}", f"check the address, or {_YOURSELF}")
-    too_large = UsageError(f"{url} is larger than {most_bytes:,} bytes", _YOURSELF)
+    encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UsageError(f"{url} comes encoded ({clean_name(encoding)[:40]}), unasked", _YOURSELF)
+    too_large = UsageError(f"{url} is larger than {asking.most_bytes:,} bytes", _YOURSELF)
     length = answer.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) > most_bytes:
+    if length.isdecimal() and int(length) > asking.most_bytes:
         raise too_large
     data = bytearray()
-    for block in answer.iter_bytes():  # what it says of its length is not relied on
+    for block in answer.iter_raw():  # as it comes; what it says of its length is not relied on
         data += block
-        if len(data) > most_bytes:
+        if len(data) > asking.most_bytes:
             raise too_large
-        if time.monotonic() > until:
+        if asking.over or time.monotonic() > asking.until:
             raise UsageError(f"{url} is too slow", _YOURSELF)
     if not data:
         raise UsageError(f"{url} is empty (0 bytes)", "check the address")

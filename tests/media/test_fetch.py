@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import re
 import shutil
 import socket
@@ -11,10 +12,13 @@ import ssl
 import subprocess
 import threading
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -67,6 +71,20 @@ class _Web(BaseHTTPRequestHandler):
     def _down(self, number: str) -> None:
         self._to("/picture/a.png" if number == "1" else f"/down/{int(number) - 1}")
 
+    def _encoded(self, encodings: str) -> None:
+        data = bytes(200_000)
+        for encoding in encodings.split(","):
+            data = gzip.compress(data) if "gzip" in encoding else zlib.compress(data)
+        self._whole(data, Content_Type="image/png", Content_Encoding=encodings)
+
+    bomb = b""
+
+    def _bomb(self, name: str) -> None:
+        self._whole(self.bomb, Content_Type="image/png", Content_Encoding="gzip, gzip")
+
+    def _named(self, encoding: str) -> None:
+        self._whole(PICTURE, Content_Encoding=encoding)
+
     def _endless(self, name: str) -> None:
         self.send_response(200)
         self.end_headers()
@@ -112,6 +130,62 @@ def _serving(trust: ssl.SSLContext | None = None) -> Iterator[Served]:
 @pytest.fixture
 def web() -> Iterator[Served]:
     yield from _serving()
+
+
+@pytest.mark.parametrize("encodings", ["gzip", "gzip,gzip", "deflate", "gzip,deflate,gzip", "x-gzip"])
+def test_what_comes_encoded_is_refused(web: Served, encodings: str) -> None:
+    """It is asked for as it is; a server that encodes all the same may mean to fill the memory."""
+    with pytest.raises(UsageError, match="comes encoded") as error:
+        fetch(f"{web.url}/encoded/{encodings}", **LOCAL)
+    assert "\n" not in str(error.value)
+    assert web.seen[0][1]["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "none", "identity,gzip", "x" * 90])
+def test_so_is_what_only_says_so(web: Served, encoding: str) -> None:
+    with pytest.raises(UsageError, match="comes encoded"):
+        fetch(f"{web.url}/named/{quote(encoding)}", **LOCAL)
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+def test_what_is_not_encoded_may_say_so(web: Served, encoding: str) -> None:
+    assert fetch(f"{web.url}/named/{encoding}", **LOCAL).data == PICTURE
+
+
+def test_an_encoded_bomb_takes_no_memory(web: Served) -> None:
+    """2,650 bytes of `gzip, gzip` are 3.2 GB; the limit was looked at after each block was decoded."""
+    bomb = gzip.compress(gzip.compress(bytes(64 << 20)))
+    assert len(bomb) < 1_000
+    _Web.bomb = bomb
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError):
+            fetch(f"{web.url}/bomb/x", **LOCAL)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def fetching() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "fetch"]
+
+
+@pytest.mark.parametrize("path", ["drips/headers", "drips/body", "silent/x", "endless/x"])
+@pytest.mark.parametrize("given_up", [False, True])
+def test_nothing_goes_on_once_nobody_waits(web: Served, path: str, given_up: bool) -> None:
+    began = time.monotonic()
+    patience = {"seconds": 20.0 if given_up else 0.5, "most_bytes": 1 << 40}
+    with pytest.raises(UsageError):
+        fetch(
+            f"{web.url}/{path}",
+            **{**LOCAL, **patience},
+            stopped=lambda: given_up and time.monotonic() > began + 0.3,
+        )
+    until = time.monotonic() + 5  # a drip goes on for ten seconds
+    while fetching() and time.monotonic() < until:
+        time.sleep(0.02)
+
+    assert not fetching()
 
 
 Names = Callable[..., None]
