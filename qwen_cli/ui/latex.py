@@ -4,42 +4,45 @@ from __future__ import annotations
 
 import re
 
-# Pandoc's rule for single dollars (manual, `tex_math_dollars`): none beside a space inside, no digit after
-# the closing one. So "$5 and $10" stays money.
+from qwen_cli.ui.formula import as_text
+
+# Code passes as it is. Then Pandoc's rule for single dollars (manual, `tex_math_dollars`): no space right
+# inside them, no digit after them; and no letter beside them, so that "$5 and $10" and `$A$B` stay.
 _INLINE = re.compile(
-    r"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|(?<![\\$])\$(?P<d>(?=[^\s$])[^$\n]*?(?<=[^\s\\]))\$(?!\d)"
-    r"|(?P<e>\\boxed\{[^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*\})",
+    r"(?P<code>(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))|\\(?P<escaped>[\\$`])"
+    r"|\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)"
+    r"|(?<![\w$])\$(?P<d>(?=[^\s$])(?:[^$\\\n]|\\.)*?(?<!\s))\$(?![\w$])"
+    r"|(?P<e>\\boxed\{[^{}\n]*(?:\{[^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*\}[^{}\n]*)*\})",
     re.DOTALL,
 )
-_SCRIPT = re.compile(r"(?P<mark>[\^_])(?:\{(?P<inner>(?:[^{}]|\{[^{}]*\})*)\}|[A-Za-z0-9+\-])")
+# Between dollars: words, as in "$5 for tea, 10$", and what shells and scripts name.
+_WORDS = re.compile(r"[a-z]{3,}|[A-Z_]{2}\w*_|[\"#;]")
 _LONGEST = 600  # characters held back for a formula that has not ended
 
 
 def unicode(formula: str) -> str:
-    """One formula as text. What has no Unicode form is left readable: `a/b`, `x^(2/3)`."""
-    if formula.count("{") != formula.count("}"):
-        return formula
-    import unicodeit  # 20 ms
-    from pylatexenc.latex2text import LatexNodes2Text  # 60 ms
-
-    def script(found: re.Match[str]) -> str:
-        high = str(unicodeit.replace(found[0]))
-        if not re.search(r"[\^_\\]", high):
-            return f"{{}}{high}"  # or it would become a part of a command's name before it
-        return f"{found['mark']}({found['inner']})" if found["inner"] else found[0]
-
-    bare = re.sub(r"\\(?:left|right|displaystyle|,|;|!)(?![A-Za-z])", "", formula)
-    text = LatexNodes2Text(math_mode="text").latex_to_text(_SCRIPT.sub(script, bare))
-    return re.sub(r"[ \t]+", " ", text).strip()
+    """One formula as text that means the same (`a/b`, `x^(2/3)`); as it is where there is none."""
+    text = as_text(formula)
+    return formula if text is None else text
 
 
 def shown(text: str) -> str:
-    """`text` with every formula in it as Unicode."""
+    """`text` with every formula as Unicode; code, and formulas that have no such text, as written."""
 
     def formula(found: re.Match[str]) -> str:
-        return unicode(next(group for group in found.groups() if group is not None))
+        inside = next((found[group] for group in "abcde" if found[group] is not None), None)
+        if inside is None or (found["d"] and _is_prose(found["d"])):
+            return found[0]
+        text = as_text(inside)
+        return found[0] if text is None else text
 
     return _INLINE.sub(formula, text)
+
+
+def _is_prose(inside: str) -> bool:
+    """Whether what stands between two dollars is no formula."""
+    bare = re.sub(r"\\(?:text|mathrm|operatorname|textbf|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+", "", inside)
+    return _WORDS.search(bare) is not None and "\\" not in inside
 
 
 class Formulas:
