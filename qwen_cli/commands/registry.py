@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 # verb: (module in `commands`, what it is called there, what it does in a line of 80 columns)
 VERBS = {
-    "chat": ("chat.command", "chat", "ReplState with a Qwen model."),
+    "chat": ("chat.command", "chat", "Talk with a Qwen model."),
     "code-fim": ("fim.command", "code_fim", "Fill in code at a place in a file."),
     "math": ("math.command", "math", "Solve a problem with words and sandboxed Python."),
     "vision": ("vision.command", "vision", "Ask about pictures, documents and videos."),

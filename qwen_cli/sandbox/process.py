@@ -346,7 +346,8 @@ def _ended(why: str, report: dict[str, Any], reply: _Reply, limits: Limits) -> O
     elif reason == "processes":
         text = f"killed: more than {limits.processes} processes and threads"
     elif reason == "files":
-        text = f"killed: more than {limits.file_bytes >> 20:,} MiB or {sandbox_runner.MOST_ENTRIES:,} files and folders"
+        most = f"{limits.file_bytes >> 20:,} MiB or {sandbox_runner.MOST_ENTRIES:,} files and folders"
+        text = f"killed: more than {most}"
     elif isinstance(code, int) and code >= 0 and reason is None:
         return Outcome(
             "killed", output, error=f"the process ended itself with exit code {code}", exit_code=code

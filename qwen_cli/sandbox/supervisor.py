@@ -22,7 +22,7 @@ from qwen_cli.sandbox.libc import syscall
 from qwen_cli.sandbox.result import Limits
 
 PREFIX = "qwen-sandbox-"  # of folders for code that has no root of its own
-# Between two looks at memory, processes and files: so often as costs a tenth of the time, within these bounds.
+# Between two looks at memory, processes and files: a tenth of the time goes into them, within these bounds.
 _TICK_MS, _SLOWEST_MS = 5.0, 50.0
 _RESTS = 10
 _SLACK = 2 * privileges.REPORT_BYTES  # the kernel's own limit on one process comes first

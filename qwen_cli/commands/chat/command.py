@@ -11,7 +11,8 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import open_engine, say
+from qwen_cli.commands.shared.engine import open_engine
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def chat(
     penalties: options.Penalties = options.Penalties(),
     stop: options.Stop = None,
 ) -> None:
-    """ReplState with a Qwen model.
+    """Talk with a Qwen model.
 
     `qwen chat "question"` answers once; `cat FILE | qwen chat "summarise"` reads standard input;
     bare `qwen chat` starts a conversation.
@@ -145,10 +146,8 @@ def _ask(
     try:
         if as_json:
             output.as_json(conversation, question)
-        elif raw or not sys.stdout.isatty():
-            output.plain(conversation, question)
         else:
-            output.rendered(conversation, question)
+            output.streamed(conversation, question, raw=raw)
     finally:
         if saved and len(conversation.messages) > started:
             from qwen_cli.tasks.chat import sessions

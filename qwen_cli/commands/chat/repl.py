@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from qwen_cli import paths
 from qwen_cli.commands.chat import slash_table
 from qwen_cli.commands.chat.state import ReplState, recap
-from qwen_cli.commands.chat.turn import Answer, Approval, Interrupts, run_turn
+from qwen_cli.commands.chat.turn import Approval, Interrupts, run_turn
 from qwen_cli.commands.shared.approval import ask
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import StreamView, say
 from qwen_cli.errors import QwenError
 from qwen_cli.tasks.chat import sessions
 from qwen_cli.tasks.chat.conversation import Conversation, Events
@@ -32,7 +32,7 @@ def run(
     raw: bool,
     allow_local_urls: bool = False,
 ) -> None:
-    """ReplState until the person leaves. `raw`: answers are not rendered. `allow_local_urls`: pictures may be
+    """Talk until the person leaves. `raw`: answers are not rendered. `allow_local_urls`: pictures may be
     fetched from private addresses.
 
     `session` is the one to go on with; `None` starts one with the first message. `load_engine` is for /model;
@@ -87,7 +87,7 @@ def _respond(talk: ReplState, line: str, approval: Approval | None) -> None:
 
 
 def _answer(talk: ReplState, events: Events, approval: Approval | None) -> None:
-    answer = Answer(raw=talk.raw, fold=talk.fold)
+    answer = StreamView(raw=talk.raw, fold=talk.fold)
     if approval is not None:
         approval.answer = answer
     answer.wait("…")

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.sanitize import clean_name
 from qwen_cli.tasks.chat import attachments

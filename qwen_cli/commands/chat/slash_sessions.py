@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen_cli.commands.chat.state import recap
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import SessionError, UsageError
 from qwen_cli.tasks.chat import sessions
 from qwen_cli.tasks.chat.sessions import Session

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli import settings
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import say
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import UsageError
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qwen_cli.commands.chat import slash_messages, slash_sessions, slash_settings
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import UsageError
 from qwen_cli.tasks.chat.conversation import Events
 from qwen_cli.ui.line_editor import Word, complete_path, unquoted

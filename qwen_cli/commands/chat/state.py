@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.commands.chat.turn import Interrupts
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import QwenError
 from qwen_cli.tasks.chat import attachments, sessions
 from qwen_cli.tasks.chat.conversation import Content, Conversation

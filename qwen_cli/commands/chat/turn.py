@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import StreamView, say
 from qwen_cli.engines.core.base import ToolCall
 from qwen_cli.errors import QwenError
-from qwen_cli.sanitize import EscapeFilter, strip_escapes
-from qwen_cli.tasks.chat.conversation import Event, Events, Notice
-from qwen_cli.tasks.tools.base import ToolResult
+from qwen_cli.sanitize import strip_escapes
+from qwen_cli.tasks.chat.conversation import Events
 from qwen_cli.ui.line_editor import LineEditor, quiet_keys
 
 if TYPE_CHECKING:
-    from qwen_cli.ui.markdown import MarkdownStream
-
-_SHOWN_OUTPUT = 200  # characters of a tool's output
+    pass
 
 
 class Interrupts:
@@ -60,73 +56,13 @@ class Interrupts:
             self._open = False
 
 
-class Answer:
-    """What of an answer goes where: its text to stdout, rendered or raw, all else to stderr."""
-
-    def __init__(self, *, raw: bool, fold: bool) -> None:
-        self._raw, self._fold = raw, fold
-        self._stream: MarkdownStream | None = None
-        self._filter = EscapeFilter()
-        self._last = "\n"
-
-    def show(self, event: Event) -> None:
-        """The next event of the answer."""
-        if isinstance(event, Notice):
-            self.end()
-            say(event.text)
-        elif isinstance(event, ToolResult):
-            self.end()
-            say(_result_line(event))
-        elif event.text and event.kind == "thinking":
-            self._think(event.text)
-        elif event.text and event.kind == "answer":
-            self._write(event.text)
-
-    def wait(self, text: str) -> None:
-        """A line that stands until the answer begins."""
-        if not self._raw:
-            self._rendered().status(text)
-
-    def end(self) -> None:
-        """Write what is held back and leave the cursor on a fresh line; `show` may go on after it."""
-        if self._stream is not None:
-            self._stream.finish()
-        self._put(self._filter.finish())
-        if self._raw and self._last != "\n":
-            self._put("\n")
-
-    def _write(self, text: str) -> None:
-        if self._raw:
-            self._put(self._filter.feed(text))
-        else:
-            self._rendered().feed(text)
-
-    def _think(self, text: str) -> None:
-        if not self._raw:
-            self._rendered().thinking(text)
-
-    def _put(self, text: str) -> None:
-        if text:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            self._last = text[-1]
-
-    def _rendered(self) -> MarkdownStream:
-        if self._stream is None:
-            from qwen_cli.ui.markdown import MarkdownStream
-            from qwen_cli.ui.terminal import stdout_console
-
-            self._stream = MarkdownStream(stdout_console(), fold=self._fold)
-        return self._stream
-
-
 class Approval:
     """Asks before a tool runs: yes, no, or always for this tool."""
 
     def __init__(self, editor: LineEditor) -> None:
         self._editor = editor
         self._always: set[str] = set()
-        self.answer: Answer | None = None  # whose lines stand above the question
+        self.answer: StreamView | None = None  # whose lines stand above the question
 
     def __call__(self, call: ToolCall) -> bool:
         if self.answer is not None:
@@ -153,7 +89,9 @@ def call_line(call: ToolCall) -> str:
     return strip_escapes(f"{call.name}({arguments})")
 
 
-def run_turn(events: Events, answer: Answer, interrupts: Interrupts, *, begun: Callable[[], None]) -> None:
+def run_turn(
+    events: Events, answer: StreamView, interrupts: Interrupts, *, begun: Callable[[], None]
+) -> None:
     """Show `events` as they come; `begun` is called after the first. Ctrl-C ends them within a token.
 
     What came is kept by whoever made `events`. A fault of the engine is shown as one line.
@@ -183,13 +121,6 @@ def run_turn(events: Events, answer: Answer, interrupts: Interrupts, *, begun: C
     finally:
         events.close()
         interrupts.pressed = False
-
-
-def _result_line(result: ToolResult) -> str:
-    output = " ".join(strip_escapes(result.output).split())
-    if len(output) > _SHOWN_OUTPUT:
-        output = f"{output[:_SHOWN_OUTPUT]} …"
-    return f"{result.call.name} {'returned' if result.ok else 'failed:'} {output}"
 
 
 def _json(value: Any) -> str:

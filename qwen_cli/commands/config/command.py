@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from qwen_cli import paths, settings
 from qwen_cli.commands.config import endpoint
+from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import QwenError, UsageError
 
 app = typer.Typer(help="Read and write settings.", no_args_is_help=True)
@@ -29,7 +29,7 @@ def list_(as_json: Json = False) -> None:
     """Every setting with its value and meaning."""
     values = settings.load()
     if as_json:
-        typer.echo(json.dumps({n: _shown(n, values.get(n)) for n in settings.SETTINGS}, indent=2))
+        print_json({n: _shown(n, values.get(n)) for n in settings.SETTINGS})
         return
     for setting in settings.SETTINGS.values():
         value = _shown(setting.name, values.get(setting.name))
@@ -42,7 +42,7 @@ def get(name: Name, as_json: Json = False) -> None:
     settings.setting(name)
     value = settings.load().get(name)
     if as_json:
-        typer.echo(json.dumps({name: value}))
+        print_json({name: value})
     elif value is not None:
         typer.echo(value)
     if value is None:

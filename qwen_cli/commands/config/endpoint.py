@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
+from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import UsageError
 
 app = typer.Typer(help="Names for servers, to be used with --endpoint.", no_args_is_help=True)
@@ -69,7 +69,7 @@ def list_(as_json: Json = False) -> None:
     found = endpoints.named()
     if as_json:
         shown = {name: {k: v for k, v in asdict(one).items() if k != "name"} for name, one in found.items()}
-        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        print_json(shown)
         return
     for name, one in found.items():
         key = f"${one.key_env}" if one.key_env else "keyring" if one.keyring else "—"
@@ -92,7 +92,8 @@ def check(
 ) -> None:
     """Ask a server what it is, what it serves, and what that can do."""
     from qwen_cli import settings as user_settings
-    from qwen_cli.commands.shared.engine import open_engine, say
+    from qwen_cli.commands.shared.engine import open_engine
+    from qwen_cli.commands.shared.output import say
     from qwen_cli.engines.remote.engine import Remote
 
     settings = {**user_settings.load(), "endpoint": name, "engine": "remote", "model": None}
@@ -100,7 +101,7 @@ def check(
         assert isinstance(engine, Remote)
         told = _told(engine)
     if as_json:
-        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        print_json(told)
         return
     say(f"{told['server']} at {told['url']}")
     for what in (

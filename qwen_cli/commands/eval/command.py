@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +10,8 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import changing, open_engine, say
+from qwen_cli.commands.shared.engine import changing, open_engine
+from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import EngineError, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Measure a model on tasks with known answers.")
@@ -96,7 +95,7 @@ def fim(
             "interval": [round(low, 4), round(high, 4)],
             "results": str(journal.path),
         }
-        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+        print_json(figures)
         return
     typer.echo(
         f"pass@1 {passed / len(tasks):.1%} ({passed} of {len(tasks)}, 95 % interval {low:.1%} to {high:.1%})"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import figures, print_json, say
 from qwen_cli.sanitize import strip_escapes
+from qwen_cli.tasks.common.drain import drain
 from qwen_cli.tasks.fim.complete import Middle
 
 if TYPE_CHECKING:
@@ -22,18 +22,16 @@ if TYPE_CHECKING:
 def watched(running: Generator[str, None, Middle]) -> Middle:
     """Run a completion to its end; on a terminal its last line is to be seen on stderr while it grows."""
     terminal = sys.stderr.isatty()
+
+    def show(written: str) -> None:
+        if terminal:
+            line = strip_escapes(written.rstrip("\n").rpartition("\n")[2]).replace("\t", " ")
+            sys.stderr.write(f"\r\x1b[K\x1b[2m{line[:76]}\x1b[0m")
+            sys.stderr.flush()
+
     try:
-        while True:
-            written = next(running)
-            if terminal:
-                line = strip_escapes(written.rstrip("\n").rpartition("\n")[2]).replace("\t", " ")
-                sys.stderr.write(f"\r\x1b[K\x1b[2m{line[:76]}\x1b[0m")
-                sys.stderr.flush()
-    except StopIteration as done:
-        middle: Middle = done.value
-        return middle
+        return drain(running, show)
     finally:
-        running.close()
         if terminal:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
@@ -88,10 +86,8 @@ def _lines(text: str) -> list[str]:
 def as_json(source: Source, found: Sequence[Middle], engine: Engine, files: Sequence[Taken]) -> None:
     """The best completion, all of them, what they cost, and what the model saw beside the file."""
     best = found[0]
-    usage = best.usage
     answer = {
         "middle": source.inserted(best.text),
-        "stop_reason": best.stop,
         "candidates": [
             {
                 "middle": source.inserted(middle.text),
@@ -103,19 +99,10 @@ def as_json(source: Source, found: Sequence[Middle], engine: Engine, files: Sequ
         "model": engine.model,
         "engine": engine.name,
         "files": [{"path": taken.path, "why": taken.why} for taken in files],
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "generated_tokens": usage.generated_tokens,
-        },
-        "timings": {
-            "prefill_seconds": round(usage.prefill_seconds, 4),
-            "decode_seconds": round(usage.decode_seconds, 4),
-            "tokens_per_second": round(usage.tokens_per_second, 2),
-        },
+        **figures(best.usage),
+        "stop_reason": best.stop,
     }
-    # ASCII: control and direction characters in generated code come out escaped.
-    sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+    print_json(answer)
 
 
 def pick(found: Sequence[Middle]) -> Middle:

@@ -11,7 +11,8 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import changing, open_engine, open_reward, say
+from qwen_cli.commands.shared.engine import changing, open_engine, open_reward
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:

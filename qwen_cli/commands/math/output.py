@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen_cli.commands.shared import plots
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import figures, print_json, say
 from qwen_cli.sanitize import strip_escapes
+from qwen_cli.tasks.common.drain import drain
 from qwen_cli.tasks.math import tir, transcript
 from qwen_cli.tasks.math.vote import Vote
 
@@ -24,16 +24,12 @@ _LINES = 20  # of a program's output that are shown
 
 def watched(solving: Solving) -> Checked:
     """Run it without showing anything but a remark."""
-    try:
-        while True:
-            event = next(solving)
-            if isinstance(event, tir.Restart):
-                say(f"{event.why}: reasoning in words alone")
-    except StopIteration as done:
-        checked: Checked = done.value
-        return checked
-    finally:
-        solving.close()
+
+    def remark(event: tir.Event | Vote) -> None:
+        if isinstance(event, tir.Restart):
+            say(f"{event.why}: reasoning in words alone")
+
+    return drain(solving, remark)
 
 
 def shown(solving: Solving) -> Checked:
@@ -42,12 +38,8 @@ def shown(solving: Solving) -> Checked:
 
     shower = _Shower(stdout_console())
     try:
-        while True:
-            shower.show(next(solving))
-    except StopIteration as done:
-        checked: Checked = done.value
+        checked = drain(solving, shower.show)
     finally:
-        solving.close()
         shower.end()
     if checked.samples > 1:
         shower.whole(checked.solution)
@@ -147,7 +139,6 @@ def as_json(checked: Checked, engine: Engine) -> None:
         "samples": checked.samples,
         **({} if checked.score is None else {"score": checked.score}),
         "mode": solution.mode,
-        "stop": solution.stop,
         "solution": solution.text,
         "runs": [
             {
@@ -162,13 +153,10 @@ def as_json(checked: Checked, engine: Engine) -> None:
         ],
         "model": engine.model,
         "engine": engine.name,
-        "usage": {
-            "prompt_tokens": solution.usage.prompt_tokens,
-            "generated_tokens": solution.usage.generated_tokens,
-        },
+        **figures(solution.usage),
+        "stop_reason": solution.stop,
     }
-    # ASCII: control characters in generated text come out escaped.
-    sys.stdout.write(json.dumps(trace, indent=2) + "\n")
+    print_json(trace)
 
 
 def save_plots(checked: Checked, folder: Path) -> None:

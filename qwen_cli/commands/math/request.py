@@ -23,7 +23,7 @@ _UNCONTAINED = (
 
 def agree_to_no_sandbox() -> None:
     """Say what `--sandbox off` means and ask for a yes, once. Raises `UsageError` where nobody can say it."""
-    from qwen_cli.commands.shared.engine import say
+    from qwen_cli.commands.shared.output import say
 
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("--sandbox off needs a yes from a terminal", "leave it out to run in the sandbox")
@@ -65,7 +65,7 @@ def shown(engine: Engine, found: Sequence[Picture]) -> list[dict[str, Any]]:
     """`found` as content parts that fit the context. Raises `UsageError`."""
     if not found:
         return []
-    from qwen_cli.commands.shared.engine import say
+    from qwen_cli.commands.shared.output import say
     from qwen_cli.tasks.vision import prepare
 
     return [dict(look.part) for look in prepare.look_at_all(found, engine, notice=say)]

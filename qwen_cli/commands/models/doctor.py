@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from qwen_cli.commands.shared.output import print_json
+
 # What each engine stands on; imported in a child so that a crash in a library is a finding, not our end.
 _ENGINES = {
     "llamacpp": "import xllamacpp; print(xllamacpp.__version__)",
@@ -61,7 +63,7 @@ def doctor(
         with Waiting("attacking the sandbox, about 20 s; --no-attacks leaves it out …"):
             findings = [*findings, *_attacks()]
     if as_json:
-        typer.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
+        print_json([asdict(f) for f in findings])
     else:
         _show(findings)
     held = all(f.state != "bad" for f in findings if f.name == "attacks")

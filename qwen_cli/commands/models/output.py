@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from qwen_cli.commands.shared.output import print_json
 
 if TYPE_CHECKING:
     from qwen_cli.models.catalog.lookup import Model
@@ -123,7 +124,7 @@ def write(text: str) -> None:
 
 
 def write_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
+    print_json(value)
 
 
 def write_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

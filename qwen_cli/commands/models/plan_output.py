@@ -89,7 +89,7 @@ def machine_facts(machine: Machine) -> dict[str, Any]:
 
 
 def remark(text: str) -> None:
-    from qwen_cli.commands.shared.engine import say
+    from qwen_cli.commands.shared.output import say
 
     say(text)
 

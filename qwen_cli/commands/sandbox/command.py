@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import SandboxError, UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check(
             "layers": [asdict(f) for f in found],
             "attacks": [asdict(v) for v in verdicts],
         }
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     elif verdicts:
         for verdict in escapes:
             typer.echo(f"{typer.style('✗', fg='red')} {verdict.name}: {verdict.fault}")

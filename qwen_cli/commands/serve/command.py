@@ -12,7 +12,7 @@ from qwen_cli import settings as user_settings
 from qwen_cli.commands.serve import daemon as serve_daemon
 from qwen_cli.commands.serve import external
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import UsageError
 
 ADDRESS = "Where, and for whom"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import EngineError, QwenError
 
 _POLL = 0.1  # seconds
@@ -61,7 +60,7 @@ def ps(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
             say("no server is running; `qwen serve` starts one")
         raise typer.Exit(1)
     if as_json:
-        typer.echo(json.dumps(running, indent=2, ensure_ascii=False))
+        print_json(running)
     else:
         _show(running)
 

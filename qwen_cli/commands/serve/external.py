@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, cast, get_args
 
 import typer
 
-from qwen_cli.commands.shared.engine import say
 from qwen_cli.commands.shared.options import Loading
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:

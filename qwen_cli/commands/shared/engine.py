@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from qwen_cli.commands.shared.options import Loading
+from qwen_cli.commands.shared.output import say
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.settings import SETTINGS
 
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
     from qwen_cli.engines.transformers.reward import Reward
     from qwen_cli.ui.progress import Waiting
-
-
-def say(text: str) -> None:
-    """One remark on stderr, dim where that can be shown; never a raw escape sequence."""
-    from qwen_cli.sanitize import strip_escapes
-
-    typer.secho(strip_escapes(text), err=True, dim=True)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import EngineError, QwenError, UsageError
 from qwen_cli.tasks.common import jsonl, parallel
 from qwen_cli.tasks.vision import prepare as vision_prepare

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
@@ -188,7 +188,8 @@ def windows(
 def talk(engine: Engine, looks: Sequence[Look], sampling: Sampling) -> None:
     """Questions from the terminal about the same inputs, until Ctrl-D: the model looks at them once."""
     from qwen_cli import paths
-    from qwen_cli.commands.chat.turn import Answer, Interrupts
+    from qwen_cli.commands.chat.turn import Interrupts
+    from qwen_cli.commands.shared.output import StreamView
     from qwen_cli.tasks.vision.prepare import message
     from qwen_cli.ui.line_editor import LineEditor, unquoted
 
@@ -205,7 +206,7 @@ def talk(engine: Engine, looks: Sequence[Look], sampling: Sampling) -> None:
                 continue
             turns.append(message(looks, question) if not turns else {"role": "user", "content": question})
             interrupts.pressed = False
-            said, answer = "", Answer(raw=False, fold=True)
+            said, answer = "", StreamView(raw=False, fold=True)
             pieces = engine.chat(turns, sampling=sampling)
             try:
                 with interrupts.stoppable():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from qwen_cli.commands.shared.engine import say
+from qwen_cli.commands.shared.output import StreamView, figures, print_json, say
 from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
@@ -88,9 +87,7 @@ def in_windows(
 
 def _streamed(pieces: Stream, *, live: bool, raw: bool = False) -> tuple[str, Usage | None]:
     """The answer, shown while it comes if `live`, and what it cost."""
-    from qwen_cli.commands.chat.turn import Answer
-
-    shower = Answer(raw=raw or not sys.stdout.isatty(), fold=True) if live else None
+    shower = StreamView(raw=raw or not sys.stdout.isatty(), fold=True) if live else None
     text, usage = "", None
     try:
         for piece in pieces:
@@ -121,7 +118,7 @@ def costs(looks: Sequence[Look], engine: Engine, *, as_json: bool, windows: int 
     context = engine.capabilities.context
     if as_json:
         more = {"windows": windows} if windows > 1 else {}
-        typer.echo(json.dumps({"inputs": rows, "tokens": total, "context": context, **more}))
+        print_json({"inputs": rows, "tokens": total, "context": context, **more})
         return
     each = f", in each of {windows} windows" if windows > 1 else ""
     typer.echo(f"{total:,} visual tokens of a context of {context or 0:,}{each}")
@@ -178,13 +175,7 @@ def _object(
         "inputs": [{"name": look.name, "seen": look.seen, "tokens": look.tokens} for look in looks],
         "model": engine.model,
         "engine": engine.name,
-        **({"stop_reason": usage.stop_reason} if usage else {}),
         **({"windows": list(windows)} if windows else {}),
-        **(
-            {"usage": {"prompt_tokens": usage.prompt_tokens, "generated_tokens": usage.generated_tokens}}
-            if usage
-            else {}
-        ),
+        **figures(usage),
     }
-    # ASCII: control characters in generated text come out escaped.
-    sys.stdout.write(json.dumps(shown, indent=2) + "\n")
+    print_json(shown)

@@ -8,6 +8,7 @@ from typing import Any
 
 from qwen_cli.engines.core.base import Message, Piece, ToolCall, call_id
 from qwen_cli.engines.core.content import wire
+from qwen_cli.engines.core.text import overlap
 
 # A message may carry remarks of its owner (that it was cut, when it was said); a server gets these alone.
 _MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
@@ -93,7 +94,7 @@ class ThinkTags:
             self._held = start[len(_OPEN) :].lstrip("\n") if self._closing else self._held
         if self._closing:
             thought, tag, rest = self._held.partition(_CLOSE)
-            keep = 0 if tag else _overlap(thought, _CLOSE)
+            keep = 0 if tag else overlap(thought, _CLOSE)
             if emitted := thought[: len(thought) - keep]:
                 pieces.append(Piece(emitted, "thinking"))
             self._held = rest.lstrip("\n") if tag else thought[len(thought) - keep :]
@@ -109,8 +110,3 @@ class ThinkTags:
 
 
 _OPEN, _CLOSE = "<think>", "</think>"
-
-
-def _overlap(text: str, tag: str) -> int:
-    """Length of the longest end of `text` that begins `tag`."""
-    return next((n for n in range(min(len(text), len(tag) - 1), 0, -1) if text.endswith(tag[:n])), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from qwen_cli.engines.core.base import Piece
+from qwen_cli.engines.core.text import overlap
 
 OPEN, CLOSE = "<think>", "</think>"
 
@@ -35,7 +36,7 @@ class ThinkingText:
                 self.inside, self._at_start, self._held = True, True, start[len(OPEN) :]
         if self.inside:
             thought, tag, rest = self._held.partition(CLOSE)
-            keep = 0 if tag else _overlap(thought)
+            keep = 0 if tag else overlap(thought, CLOSE)
             pieces += self._part(thought[: len(thought) - keep], "thinking")
             self._held = rest if tag else thought[len(thought) - keep :]
             if tag:
@@ -57,10 +58,6 @@ class ThinkingText:
             return []
         self._at_start = False
         return [Piece(text, kind)]
-
-
-def _overlap(text: str) -> int:
-    return next((n for n in range(min(len(text), len(CLOSE) - 1), 0, -1) if text.endswith(CLOSE[:n])), 0)
 
 
 def thinking_mode(template: str) -> Literal["switch", "always"] | None:

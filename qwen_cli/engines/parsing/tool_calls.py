@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qwen_cli.engines.core.base import Piece, ToolCall, call_id
+from qwen_cli.engines.core.text import overlap
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _FUNCTION = re.compile(r"\s*<function=([^>\n]+)>(.*?)(?:</function>)?\s*", re.DOTALL)
@@ -37,7 +38,7 @@ class ToolParser:
         while True:
             before, opening, rest = self._held.partition(_OPEN)
             if not opening:
-                keep = _overlap(before)
+                keep = overlap(before, _OPEN)
                 self._held = before[len(before) - keep :]
                 return pieces + self._text(before[: len(before) - keep])
             body, closing, after = rest.partition(_CLOSE)
@@ -107,7 +108,3 @@ def _typed(text: str, schema: Any) -> Any:
         return json.loads(text)
     except ValueError:  # Python's spelling of the constants is common in the model's output
         return {"True": True, "False": False, "None": None}.get(text.strip(), text)
-
-
-def _overlap(text: str) -> int:
-    return next((n for n in range(min(len(text), len(_OPEN) - 1), 0, -1) if text.endswith(_OPEN[:n])), 0)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from qwen_cli.engines.core.text import overlap
+
 # Control tokens that are part of an answer: Qwen-VL's boxes and references. Others are never shown.
 _SHOWN = ("object_ref", "box", "quad")
 
@@ -78,7 +80,7 @@ class TextStream:
         if found:
             self.stopped, self._held = True, ""
             return text[: min(found)]
-        keep = max(_overlap(text, s) for s in self._stop)
+        keep = max(overlap(text, s) for s in self._stop)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
@@ -86,8 +88,3 @@ class TextStream:
         """What was held back in case of a stop string; half a character is dropped."""
         held, self._held = self._held, ""
         return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop`."""
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from qwen_cli.engines.core.base import Engine, Sampling, StopReason, Stream, Usage
 from qwen_cli.errors import ContextFull, UsageError
+from qwen_cli.tasks.common.drain import drain
 from qwen_cli.tasks.fim import token_healing
 from qwen_cli.tasks.fim.prompt import (
     BARS,
@@ -135,12 +136,7 @@ def complete(
     running = stream(
         engine, hole, files, repository=repository, mode=mode, sampling=sampling, seconds=seconds
     )
-    while True:
-        try:
-            next(running)
-        except StopIteration as done:
-            middle: Middle = done.value
-            return middle
+    return drain(running)
 
 
 def stream(

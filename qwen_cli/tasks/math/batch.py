@@ -14,6 +14,7 @@ from qwen_cli.engines.core.base import Engine
 from qwen_cli.errors import ContextFull, EngineError, UsageError
 from qwen_cli.tasks.chat import attachments
 from qwen_cli.tasks.common import parallel
+from qwen_cli.tasks.common.drain import drain_until
 from qwen_cli.tasks.math import prompts, solve
 from qwen_cli.tasks.math.answer import Judge, boxed
 
@@ -152,14 +153,11 @@ def _row(
     row: dict[str, Any] = {"id": problem.id, "problem": problem.problem, "expected": problem.answer}
     solving = solve.solve(engine, problem.problem, judge, way)
     try:
-        while not stopped():
-            next(solving)
-        solving.close()
-        return {**row, "error": "stopped"}
-    except StopIteration as done:
-        checked: solve.Checked = done.value
+        checked = drain_until(solving, stopped)
     except (ContextFull, EngineError) as fault:
         return {**row, "answer": None, "correct": None, "error": str(fault)}
+    if checked is None:
+        return {**row, "error": "stopped"}
     solution = checked.solution
     correct = None
     if problem.answer is not None:

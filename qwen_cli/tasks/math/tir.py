@@ -15,6 +15,7 @@ from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Usag
 from qwen_cli.errors import ContextFull
 from qwen_cli.sandbox import Limits, Sandbox
 from qwen_cli.sandbox.truncate import cut
+from qwen_cli.tasks.common.drain import drain_until
 from qwen_cli.tasks.math import prompts
 from qwen_cli.tasks.math.answer import boxed
 from qwen_cli.tasks.math.transcript import Run, Turn, Written, said
@@ -184,14 +185,7 @@ def stops(engine: Engine, nudge: prompts.Nudge | None) -> tuple[str, ...]:
 
 def finished(attempt: Attempt, stopped: Callable[[], bool] = lambda: False) -> Solution:
     """Run an attempt to its end, or until `stopped()`: then what there is has no answer."""
-    try:
-        while not stopped():
-            next(attempt)
-    except StopIteration as done:
-        solution: Solution = done.value
-        return solution
-    attempt.close()
-    return Solution("", None, stop="cancelled")
+    return drain_until(attempt, stopped) or Solution("", None, stop="cancelled")
 
 
 def limited(sampling: Sampling) -> Sampling:

@@ -80,7 +80,7 @@ def test_a_problem_may_be_a_picture(qwen, tmp_path: Path, starter_safetensors: P
     done = qwen("math", "Solve it.", *asked, *seeing)
     trace = json.loads(done.stdout)
     # The weights are random: what matters is that the picture's 99 tokens were in the prompt.
-    assert (done.returncode, trace["stop"]) == (1, "length"), done.stderr
+    assert (done.returncode, trace["stop_reason"]) == (1, "length"), done.stderr
     assert trace["usage"]["prompt_tokens"] > 99
     assert trace["solution"]
 

@@ -1,0 +1,132 @@
+"""What every command prints: remarks on stderr, an answer as it comes, one JSON object."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qwen_cli.engines.core.base import Usage
+from qwen_cli.sanitize import EscapeFilter, one_line, strip_escapes
+from qwen_cli.tasks.chat.conversation import Event, Notice
+from qwen_cli.tasks.tools.base import ToolResult
+
+if TYPE_CHECKING:
+    from qwen_cli.ui.markdown import MarkdownStream
+
+_TOOL_OUTPUT = 200  # characters of a tool's output that are shown
+# C1 controls, bidi embeddings, overrides and isolates, and invisible tag characters.
+_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+
+
+def say(text: str) -> None:
+    """Write one remark on stderr, dim where that can be shown; never a raw escape sequence."""
+    typer.secho(strip_escapes(text), err=True, dim=True)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as one object. Characters that a terminal would obey are escaped: they mean the same."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    sys.stdout.write(_CONTROLS.sub(_escaped, text) + "\n")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
+
+
+def figures(usage: Usage | None) -> dict[str, Any]:
+    """Return what an answer cost, the same in every command: tokens, seconds, and why it ended."""
+    if usage is None:
+        return {}
+    return {
+        "stop_reason": usage.stop_reason,
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "generated_tokens": usage.generated_tokens,
+        },
+        "timings": {
+            "prefill_seconds": round(usage.prefill_seconds, 4),
+            "decode_seconds": round(usage.decode_seconds, 4),
+            "tokens_per_second": round(usage.tokens_per_second, 2),
+        },
+    }
+
+
+class StreamView:
+    """Shows an answer as it comes: its text on stdout, rendered or `raw`, everything else on stderr.
+
+    `fold`: thoughts become one line once the answer begins.
+    """
+
+    def __init__(self, *, raw: bool, fold: bool = True) -> None:
+        self._raw, self._fold = raw, fold
+        self._stream: MarkdownStream | None = None
+        self._filter = EscapeFilter()
+        self._last = "\n"
+
+    def show(self, event: Event) -> None:
+        """Show the next event of the answer."""
+        if isinstance(event, Notice):
+            self.remark(event.text)
+        elif isinstance(event, ToolResult):
+            self.remark(_tool_line(event))
+        elif event.text and event.kind == "thinking":
+            self.think(event.text)
+        elif event.text and event.kind == "answer":
+            self.write(event.text)
+
+    def wait(self, text: str) -> None:
+        """Show a line that stands until the answer begins."""
+        if not self._raw:
+            self._rendered().status(text)
+
+    def remark(self, text: str) -> None:
+        """Write a remark on a row of its own: never into rows that are still being drawn."""
+        if not self._raw or sys.stdout.isatty():  # what goes into a pipe is the answer and nothing else
+            self.end()
+        say(text)
+
+    def write(self, text: str) -> None:
+        """Show some text of the answer."""
+        if self._raw:
+            self._put(self._filter.feed(text))
+        else:
+            self._rendered().feed(text)
+
+    def think(self, text: str) -> None:
+        """Show some of the model's thoughts; raw answers are without them."""
+        if not self._raw:
+            self._rendered().thinking(text)
+
+    def end(self) -> None:
+        """Write what is held back and leave the cursor on a fresh row; `show` may go on after it."""
+        if self._stream is not None:
+            self._stream.finish()
+        self._put(self._filter.finish())
+        if self._raw and self._last != "\n":
+            self._put("\n")
+
+    def _put(self, text: str) -> None:
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._last = text[-1]
+
+    def _rendered(self) -> MarkdownStream:
+        if self._stream is None:
+            from qwen_cli.ui.markdown import MarkdownStream  # 60 ms of rich, only where it renders
+            from qwen_cli.ui.terminal import stdout_console
+
+            self._stream = MarkdownStream(stdout_console(), fold=self._fold)
+        return self._stream
+
+
+def _tool_line(result: ToolResult) -> str:
+    output = one_line(result.output)
+    if len(output) > _TOOL_OUTPUT:
+        output = f"{output[:_TOOL_OUTPUT]} …"
+    return f"{result.call.name} {'returned' if result.ok else 'failed:'} {output}"
