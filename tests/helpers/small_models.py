@@ -146,14 +146,20 @@ SEEING = (
 CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
 _HALVES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 VISUAL = ("Qwen2VL", "Qwen2_5_VL", "Qwen3VL", "Qwen3VLMoe")
+# generation_config.json of the published models.
+_NEARLY_GREEDY = {"temperature": 0.1, "top_p": 0.001, "top_k": 1, "repetition_penalty": 1.05}
+_DRAWN = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.0}
 
 
 def make_seeing(architecture: str, folder: Path, starter: Path) -> Path:
-    """Such a model with the processor of its generation."""
+    """Such a model with the processor and the recommended sampling of its generation."""
     import transformers
 
     make(architecture, folder, starter, SEEING)
     third = architecture.startswith("Qwen3")
+    chosen = transformers.GenerationConfig.from_pretrained(folder)
+    chosen.update(do_sample=True, **(_DRAWN if third else _NEARLY_GREEDY))
+    chosen.save_pretrained(folder)
     kind = "Qwen3VL" if third else architecture
     own = {**(_HALVES if third else CLIP), "patch_size": 16 if third else 14}
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)

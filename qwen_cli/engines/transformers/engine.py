@@ -235,7 +235,7 @@ class Transformers:
         return self._sight.views(parts) if self._sight else []
 
     def _prompt(self, text: str, views: Sequence[View]) -> tuple[list[int], Scene | None]:
-        """A rendered prompt as tokens, and what it shows."""
+        """A rendered prompt as the KV cache knows its tokens, and what it shows."""
         if not views or not self._sight:
             return self._ids(text), None
         scene = self._sight.scene(text, views)
@@ -284,7 +284,7 @@ class Transformers:
         prompt, scene = self._prompt(text, views)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
         grammar = Grammar(schema, self._xgrammar()) if schema is not None else None
-        choice = TokenChoice(sampling, prompt, device=self._device, grammar=grammar)
+        choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self._device, grammar=grammar)
         room = min(sampling.max_tokens or self._context, self._context - len(prompt))
         steps = Steps(self._cache, self._drafter(scene), len(prompt) + room, self._vocabulary_size)
         try:
@@ -308,7 +308,7 @@ class Transformers:
         sampling = effective(given, self.defaults)
         prompt, scene = self._prompt(text, views)
         answers = [self._answer(text, prompt, sampling, thinks, budget) for _ in range(n)]
-        choice = TokenChoice(sampling, prompt, device=self._device, rows=n)
+        choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self._device, rows=n)
         try:
             return decode.together(self._cache, prompt, scene, answers, choice, started)
         except (RuntimeError, MemoryError) as error:
@@ -340,6 +340,11 @@ class Transformers:
                 torch.cuda.empty_cache()
             return load.no_memory(self._model, self._device, prompt)
         return EngineError(f"the model failed: {sanitize.error_line(error)}")
+
+
+def _ids_of(prompt: Sequence[int], scene: Scene | None) -> Sequence[int]:
+    """The tokens of a prompt as the model knows them, which penalties count."""
+    return scene.ids if scene else prompt
 
 
 def _budget(thinking: bool | int | None) -> int | None:

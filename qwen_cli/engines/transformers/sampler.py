@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class TokenChoice:
     """Chooses tokens for `rows` samples of one prompt that are decoded together.
 
-    `prompt` counts for the repetition penalty, as in transformers; presence and frequency penalties look at
-    what was generated alone, as in the OpenAI API and vLLM.
+    `prompt` (ids of the vocabulary, also where pictures stand) counts for the repetition penalty, as in
+    transformers; presence and frequency penalties look at what was generated alone, as in the OpenAI API and
+    vLLM.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,9 @@ def asked(*parts: Any) -> list[dict[str, Any]]:
 
 
 def by_the_card(
-    card: tuple[Any, Any], messages: list[dict[str, Any]], unit: int
+    card: tuple[Any, Any], messages: list[dict[str, Any]], unit: int, **settings: Any
 ) -> tuple[list[int], torch.Tensor, str]:
-    """(prompt, positions, answer) of the script on the model card."""
+    """(prompt, positions, answer) of the script on the model card: greedy without `settings` for it."""
     from qwen_vl_utils import process_vision_info
 
     model, processor = card
@@ -84,8 +85,9 @@ def by_the_card(
     inputs = processor(
         text=[text], images=images, videos=videos, return_tensors="pt", do_resize=False, **told, **more
     )
+    settings = settings or {"do_sample": False, "repetition_penalty": 1.0}
     with torch.inference_mode():
-        said = model.generate(**inputs, max_new_tokens=GREEDY.max_tokens, do_sample=False)
+        said = model.generate(**inputs, max_new_tokens=GREEDY.max_tokens, **settings)
     positions = model.model.get_rope_index(**{k: v for k, v in inputs.items() if "pixel" not in k})[0]
     start = inputs["input_ids"].shape[1]
     return (
@@ -93,6 +95,17 @@ def by_the_card(
         positions,
         processor.tokenizer.decode(said[0, start:], skip_special_tokens=True),
     )
+
+
+class Presence:
+    """What vLLM adds to `generate`: a presence penalty on the tokens after a prompt of `prompt` tokens."""
+
+    def __init__(self, penalty: float, prompt: int) -> None:
+        self.penalty, self.prompt = penalty, prompt
+
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        said = ids[:, self.prompt :]
+        return scores.scatter_add(1, said.unique()[None], torch.full_like(scores, -self.penalty))
 
 
 def ours(engine: Transformers, messages: list[dict[str, Any]]) -> tuple[list[int], torch.Tensor, str]:
@@ -124,6 +137,66 @@ def test_several_pictures_between_words(engine: Transformers, card: tuple[Any, A
     theirs, mine = by_the_card(card, messages, engine.capabilities.seeing.unit), ours(engine, messages)
     assert (mine[0], mine[2]) == (theirs[0], theirs[2])
     assert torch.equal(mine[1], theirs[1])
+
+
+SHOWN = ("a picture", "two pictures", "a video", "a video and a picture")
+
+
+def shown(kind: str, unit: int, *, given: bool) -> list[dict[str, Any]]:
+    """A question about what is shown, as the card's script is `given` it or as the engine is."""
+    frames = film(4)
+    clip = frames if given else video.clip_of(frames, None, "film", factor=unit)
+    moving = {"type": "video", "video": clip, **({"sample_fps": 2.0} if given else {})}
+    stills = [{"type": "image", "image": picture(size)} for size in SIZES[:2]]
+    parts = {
+        "a picture": stills[:1],
+        "two pictures": stills,
+        "a video": [moving],
+        "a video and a picture": [moving, stills[0]],
+    }
+    words = {"type": "text", "text": "What is to be seen? Say it all again and again."}
+    return [{"role": "user", "content": [*parts[kind], words]}]
+
+
+@pytest.mark.parametrize("kind", SHOWN)
+def test_the_familys_own_sampling_is_that_of_the_card(
+    engine: Transformers, card: tuple[Any, Any], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Penalties, and what is left to draw from: of that the likeliest is taken on both sides. The first turn,
+    a second one from the KV cache, and samples made together."""
+    monkeypatch.setattr(torch, "multinomial", lambda chances, *_, **__: chances.argmax(-1, keepdim=True))
+    unit = engine.capabilities.seeing.unit
+    mine, theirs = (shown(kind, unit, given=given) for given in (False, True))
+    # The presence penalty is on Qwen3-VL's card alone (github.com/QwenLM/Qwen3-VL), not in its files.
+    presence = 1.5 if unit == 32 else None
+    own = Sampling(presence_penalty=presence, max_tokens=GREEDY.max_tokens)
+    assert engine.defaults.top_k == (20 if presence else 1)
+    known = 0
+    for _ in ("first", "second"):
+        ids = by_the_card(card, theirs, unit)[0]
+        more = {"logits_processor": [Presence(presence, len(ids))]} if presence else {"do_sample": True}
+        expected = by_the_card(card, theirs, unit, **more)[2]
+        pieces = list(engine.chat(mine, sampling=own))
+        assert "".join(piece.text for piece in pieces) == expected
+        assert [one.text for one in engine.sample(mine, 2, sampling=own)] == [expected] * 2
+        usage = pieces[-1].usage
+        assert usage and usage.cached_tokens >= known
+        known = len(ids) - 1  # an answer of random tokens may be written in others the next time
+        turns = [{"role": "assistant", "content": expected}, {"role": "user", "content": "And then?"}]
+        mine, theirs = [*mine, *turns], [*theirs, *turns]
+
+
+@pytest.mark.parametrize("kind", SHOWN)
+def test_penalties_know_the_tokens_of_the_prompt(
+    engine: Transformers, card: tuple[Any, Any], kind: str
+) -> None:
+    """A penalty below 1 rewards what was said: these models repeat nothing of themselves."""
+    unit = engine.capabilities.seeing.unit
+    mine, theirs = (shown(kind, unit, given=given) for given in (False, True))
+    rewarded = {"do_sample": False, "repetition_penalty": 0.5}
+    expected = by_the_card(card, theirs, unit, **rewarded)[2]
+    sampling = replace(GREEDY, repetition_penalty=0.5)
+    assert "".join(piece.text for piece in engine.chat(mine, sampling=sampling)) == expected
 
 
 def film(count: int) -> list[Image.Image]:
