@@ -58,7 +58,7 @@ def test_every_command_tells_what_an_answer_cost_in_the_same_words() -> None:
     assert output.figures(usage) == {
         "stop_reason": "stop",
         "usage": {"prompt_tokens": 10, "cached_tokens": 4, "generated_tokens": 3},
-        "timings": {"prefill_seconds": 0.5, "decode_seconds": 0.25, "tokens_per_second": 12.0},
+        "timings": {"prefill_seconds": 0.5, "decode_seconds": 0.25, "tokens_per_second": 8.0},
     }
     assert output.figures(None) == {}
 
