@@ -155,8 +155,8 @@ def _ask(
             saved.record(conversation)
             if remark := sessions.save(saved):
                 say(remark)
-            if conversation.engine.capabilities.state:
-                conversation.engine.save_state(sessions.kv_path(saved.name))
+            if remark := sessions.keep_state(conversation.engine, saved.name):
+                say(remark)
 
 
 def _question(words: list[str], files: list[Path]) -> str | None:

@@ -135,9 +135,6 @@ def _leave(talk: ReplState) -> None:
     engine = talk.conversation.engine
     if talk.session is None:
         return
-    if engine.capabilities.state:
-        try:
-            engine.save_state(sessions.kv_path(talk.session.name))
-        except (QwenError, OSError) as fault:
-            say(f"the model's state was not kept: {fault}")
+    if remark := sessions.keep_state(engine, talk.session.name):
+        say(remark)
     say(f"saved as {talk.session.name}; go on with `qwen chat --continue`")

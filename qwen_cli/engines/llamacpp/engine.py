@@ -31,7 +31,7 @@ from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.openai import ToolCalls
 from qwen_cli.engines.parsing.think_tags import thinking_mode
 from qwen_cli.errors import EngineError
-from qwen_cli.models.formats import architecture
+from qwen_cli.models.formats import architecture, gguf_header
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
@@ -94,12 +94,11 @@ class LlamaCpp:
             logprobs=True,
         )
         self._parallel = parallel
-        self._files = (weights.path, tuple(adapters))
         self.shift_cache = False
         self.found = 0  # tokens of the latest prompt that were in the KV cache, told as soon as it is read
         self._slots = tempfile.TemporaryDirectory(prefix="qwen-kv-")
         key = load.new_key()
-        server = load.start(
+        params = load.parameters(
             weights,
             context=self.capabilities.context or 0,
             adapters=adapters,
@@ -111,7 +110,11 @@ class LlamaCpp:
             draft=draft,
             rope=shape.rope_scaling if rope_scaling else None,
         )
-        self._slot = Slot(server, key, _FIRST_SLOT)
+        # Looked at before they are loaded: what is put in their place meanwhile is taken for something else.
+        self._files = kv_file.stamps(_files(weights, adapters))
+        self._key_settings = load.key_settings(params)
+        server = load.start(params, weights)
+        self._slot = Slot(server, key, _FIRST_SLOT, Path(self._slots.name))
 
     def chat(
         self,
@@ -182,43 +185,40 @@ class LlamaCpp:
         return int(self._slot.http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
-        views: list[Engine] = []
-        # llama.cpp gives the samples of one request a copy of its prompt, and drops it with them.
-        copied = warm and n > 1 and self._slot.act("save")["n_saved"]
+        views: list[LlamaCpp] = []
         for slot in range(min(n, self._parallel)):
             view = copy.copy(self)
             view._slot = self._slot.another(slot)
-            if copied and slot != self._slot.number:
-                with suppress(EngineError):  # no room for so many: it begins with nothing
-                    view._slot.act("restore")
             views.append(view)
-        return views
+        if warm and len(views) > 1:
+            # llama.cpp gives the samples of one request a copy of its prompt, and drops it with them.
+            with suppress(EngineError):  # no room for so many, or none on the disk: they begin with nothing
+                self._slot.copy_to(view._slot for view in views if view._slot.number != self._slot.number)
+        return list(views)
 
     def copy_state(self, other: LlamaCpp) -> None:
         """Begin with a copy of the KV cache of `other`, a lane of the same model. Neither may run; of all
         lanes only one at a time may do this, save or load. Raises `EngineError` where there is no room."""
-        if other._slot.act("save")["n_saved"]:
-            self._slot.act("restore")
+        other._slot.copy_to([self._slot])
 
     def save_state(self, path: Path) -> bool:
-        saved = self._slot.act("save")
-        if not saved["n_saved"]:
-            return False
-        kv_file.seal(Path(self._slots.name) / "state", path, kv_file.fingerprint(*self._files))
-        return True
+        owned = self._owner()
+        with kv_file.written(path) as half:
+            tokens = self._slot.save(half)
+            if tokens:
+                kv_file.seal(half, owned)
+            else:
+                half.unlink()
+        return bool(tokens)
 
     def load_state(self, path: Path) -> bool:
-        if not kv_file.fits(path, kv_file.fingerprint(*self._files)):
-            return False
-        link = Path(self._slots.name) / "state"
-        link.unlink(missing_ok=True)
-        link.symlink_to(path.resolve())
         try:
-            return bool(self._slot.act("restore")["n_restored"])
-        except EngineError:  # longer than this context
+            return kv_file.sealed(path, self._owner()) and bool(self._slot.restore(path))
+        except EngineError:  # longer than this context, or the weights are gone
             return False
-        finally:
-            link.unlink(missing_ok=True)
+
+    def _owner(self) -> str:
+        return kv_file.owner(self._files, self._key_settings)
 
     def close(self) -> None:
         slot = self._slot
@@ -229,7 +229,7 @@ class LlamaCpp:
             elif slot.server is not None:
                 # The destructor waits for ever for a loop that has not begun: an answer says that it has.
                 with suppress(EngineError):
-                    slot.act("erase")
+                    slot.erase()
         finally:  # also after a second Ctrl-C
             if slot.busy:
                 load.abandon(slot.server)
@@ -297,6 +297,12 @@ class LlamaCpp:
                 usages[index] = requests.usage(choice, chunk, request, first - started, moment - first)
         means = [sum(values) / len(values) if values else None for values in logprobs]
         return [Completion(*parts) for parts in zip(texts, thoughts, usages, means, strict=True)]
+
+
+def _files(weights: Weights, adapters: Sequence[Path]) -> tuple[Path, ...]:
+    """All files that the keys and values of a token come from; a picture's come through the projector."""
+    projector = (weights.mmproj,) if weights.mmproj else ()
+    return (*gguf_header.shards(weights.path), *projector, *adapters)
 
 
 def _named(weights: Weights, shape: architecture.Architecture) -> str:

@@ -72,7 +72,7 @@ def context_size(weights: Weights, shape: Architecture, wanted: int | None) -> i
     return -(-window // _CONTEXT_STEP) * _CONTEXT_STEP
 
 
-def start(
+def parameters(
     weights: Weights,
     *,
     context: int,
@@ -85,10 +85,10 @@ def start(
     draft: Draft = "auto",
     rope: Mapping[str, Any] | None = None,
 ) -> Any:
-    """A running `xllamacpp.Server` that listens on loopback, asks for `key`, and prints nothing.
+    """The `xllamacpp.CommonParams` of a server that listens on loopback, asks for `key`, and prints nothing.
 
     `slots` is the folder that KV states are written to and read from, `rope` what positions are scaled by.
-    Raises `EngineError` with llama.cpp's own reason.
+    Raises `UsageError` for adapters that are none.
     """
     import xllamacpp  # 50 ms: a 100 MB extension module
 
@@ -137,16 +137,59 @@ def start(
         _scale(xllamacpp, params, rope)
     if adapters:
         params.lora_adapters = [_adapter(xllamacpp, path) for path in adapters]
+    return params
+
+
+def start(params: Any, weights: Weights) -> Any:
+    """A running `xllamacpp.Server` with `params`, those of `weights`.
+
+    Raises `EngineError` with llama.cpp's own reason.
+    """
+    import xllamacpp
+
     with _interrupts_held() as interrupted:
         try:
             server = xllamacpp.Server(params)
         except (RuntimeError, ValueError, MemoryError) as error:
-            reason = _reason(weights.path, context, adapters) or str(error)
+            adapters = [Path(one.path) for one in params.lora_adapters]
+            reason = _reason(weights.path, params.n_ctx, adapters) or str(error)
             raise EngineError(f"llama.cpp cannot load {weights.label}: {reason}", _hint(reason)) from error
     if interrupted:
         abandon(server)
         raise KeyboardInterrupt
     return server
+
+
+# Of the parameters, those that the content and the layout of a KV cache depend on.
+_KEY_PARAMETERS = (
+    "rope_scaling_type",
+    "rope_freq_base",
+    "rope_freq_scale",
+    "yarn_orig_ctx",
+    "yarn_ext_factor",
+    "yarn_attn_factor",
+    "yarn_beta_fast",
+    "yarn_beta_slow",
+    "cache_type_k",
+    "cache_type_v",
+    "flash_attn_type",
+    "swa_full",
+    "grp_attn_n",
+    "grp_attn_w",
+)
+
+
+def key_settings(params: Any) -> dict[str, Any]:
+    """What changes the keys and values of a token beside the weights, and how they are laid out in a file."""
+    import xllamacpp
+
+    return {
+        "engine": f"llamacpp {xllamacpp.__version__}",
+        "adapter_scales": [adapter.scale for adapter in params.lora_adapters],
+        # How far positions are stretched follows from the context where that is asked for; else it is room.
+        "context": params.n_ctx if params.yarn_orig_ctx else None,
+        **{name: getattr(params, name) for name in _KEY_PARAMETERS},
+    }
 
 
 def abandon(server: Any) -> None:

@@ -4,9 +4,12 @@ its listener offers."""
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -19,18 +22,22 @@ _CANCEL_SECONDS = 0.5
 
 
 class Slot:
-    """Slot `number` of `server`, an `xllamacpp.Server` whose listener wants `key`. One stream at a time."""
+    """Slot `number` of `server`, an `xllamacpp.Server` whose listener wants `key`. One stream at a time.
 
-    def __init__(self, server: Any, key: str, number: int) -> None:
+    `folder` is where the server looks for KV caches; nobody else may look into it.
+    """
+
+    def __init__(self, server: Any, key: str, number: int, folder: Path) -> None:
         self.server: Any = server
         self.number = number
         self._key = key
+        self._folder = folder
         self._worker: threading.Thread | None = None
         self._cancelled = threading.Event()
 
     def another(self, number: int) -> Slot:
         """Another slot of the same server."""
-        return Slot(self.server, self._key, number)
+        return Slot(self.server, self._key, number, self._folder)
 
     @property
     def used(self) -> bool:
@@ -89,10 +96,61 @@ class Slot:
         if self._worker is not None:
             self._worker.join(seconds)
 
-    def act(self, action: str) -> dict[str, Any]:
-        """ "save", "restore" or "erase" the KV cache of this slot, in the file called state."""
+    def save(self, path: Path) -> int:
+        """Write the KV cache into the empty file `path`: how many tokens it holds.
+
+        Raises `EngineError` where not all of it could be written: llama.cpp does not notice that closing the
+        file failed, and says how much it was to be.
+        """
+        try:
+            done = self._act("save", path)
+        except EngineError as error:
+            raise EngineError(
+                f"the KV cache could not be written to {path.parent}: {error.message}", "make room there"
+            ) from error
+        there = path.stat().st_size
+        if done["n_saved"] and there != done["n_written"]:
+            raise EngineError(
+                f"{there:,} of {done['n_written']:,} bytes of the KV cache could be written to {path.parent}",
+                "make room there",
+            )
+        return int(done["n_saved"])
+
+    def restore(self, path: Path) -> int:
+        """Take the KV cache from `path`, which must be whole: llama.cpp ends the process over one that is cut
+        off. How many tokens it holds. Raises `EngineError` where there is no room for it."""
+        return int(self._act("restore", path)["n_restored"])
+
+    def copy_to(self, others: Iterable[Slot]) -> None:
+        """Give `others` a copy of the KV cache. Raises `EngineError` where memory or disk have no room."""
+        try:
+            handle, name = tempfile.mkstemp(dir=self._folder)  # for this user alone
+        except OSError as error:
+            raise EngineError(f"no file can be made in {self._folder}: {error.strerror}") from error
+        os.close(handle)
+        try:
+            if self.save(Path(name)):
+                for other in others:
+                    other.restore(Path(name))
+        finally:
+            Path(name).unlink()
+
+    def erase(self) -> None:
+        """Forget the KV cache."""
         self.wait()
-        return self.http("POST", f"/slots/{self.number}?action={action}", {"filename": "state"})
+        self.http("POST", f"/slots/{self.number}?action=erase", {})
+
+    def _act(self, action: str, path: Path) -> dict[str, Any]:
+        """ "save" or "restore" the KV cache of this slot, in `path`: the server takes only names of a folder,
+        but follows links."""
+        self.wait()
+        link = self._folder / f"slot-{self.number}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(path.resolve())
+        try:
+            return self.http("POST", f"/slots/{self.number}?action={action}", {"filename": link.name})
+        finally:
+            link.unlink(missing_ok=True)
 
     def http(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What only llama.cpp's listener offers: tokenizing, properties, slots. Raises `EngineError`."""

@@ -35,7 +35,6 @@ def attach(loaded: Any, folders: Sequence[Path], *, merge: bool | None = None) -
 
     for folder in folders:
         _check_places(loaded, folder)
-    quantized = getattr(loaded, "hf_quantizer", None) is not None
     names = [str(number) for number in range(len(folders))]
     adapted: Any = None
     for name, folder in zip(names, folders, strict=True):
@@ -47,9 +46,14 @@ def attach(loaded: Any, folders: Sequence[Path], *, merge: bool | None = None) -
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise _other_base(folder, next(iter(str(error).splitlines()), "")) from error
     adapted.base_model.set_adapter(names)
-    if merge or (merge is None and not quantized):
+    if merges(loaded, merge):
         return adapted.merge_and_unload(adapter_names=names)
     return adapted.get_base_model()  # its layers have been replaced; the wrapper only hides what it is
+
+
+def merges(loaded: Any, merge: bool | None) -> bool:
+    """Whether `attach` adds adapters to the weights of `loaded`, for this `merge`."""
+    return getattr(loaded, "hf_quantizer", None) is None if merge is None else merge
 
 
 def _check_places(loaded: Any, folder: Path) -> None:

@@ -25,6 +25,7 @@ from qwen_cli.engines.core.content import visual_parts
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, thinking_mode
+from qwen_cli.engines.transformers import adapters as lora
 from qwen_cli.engines.transformers import decode, device_map, load, speculative, vision
 from qwen_cli.engines.transformers import device as transformers_device
 from qwen_cli.engines.transformers import prompt as prompts
@@ -87,6 +88,8 @@ class Transformers:
             self._tokenizer.chat_template = chat_template
         template = str(self._tokenizer.chat_template or "")
         self._offload = device_map.offload_folder(places)
+        # Looked at before they are loaded: what is put in their place meanwhile is taken for something else.
+        self._files = kv_file.stamps(_files(weights.path, adapters, code=trust_remote_code))
         self._model: Any = load.model(
             weights,
             dtype=dtype,
@@ -100,6 +103,7 @@ class Transformers:
             allow_pickle=allow_pickle,
             notice=notice,
         )
+        self._key_settings = _key_settings(self._model, quant, adapters, merge)
         self._device = device_map.main_device(self._model)
         if compiled and self._device.type == "cpu":
             notice("--compile does not pay on a CPU: leave it out")
@@ -127,9 +131,6 @@ class Transformers:
         self._table = TokenTable(self._tokenizer)
         self._ends = end_tokens(self._model.generation_config.eos_token_id, self._tokenizer)
         self._vocabulary: Any = None  # xgrammar's view of the tokenizer: 1 s, made for the first schema
-        self._files = _files(weights.path, adapters)
-        scaled = sorted((shape.rope_scaling or {}).items(), key=str) if rope_scaling else ""
-        self._settings = f"{self._model.dtype}{scaled}"
 
     def chat(
         self,
@@ -191,10 +192,13 @@ class Transformers:
         return [self]
 
     def save_state(self, path: Path) -> bool:
-        return self._cache.save(path, self._fingerprint())
+        return self._cache.save(path, self._owner())
 
     def load_state(self, path: Path) -> bool:
-        return self._cache.load(path, self._fingerprint(), self._context)
+        try:
+            return self._cache.load(path, self._owner(), self._context)
+        except EngineError:  # the weights are gone
+            return False
 
     def close(self) -> None:
         if self._model is None:
@@ -326,8 +330,8 @@ class Transformers:
             self._vocabulary = grammar_vocabulary(self._tokenizer, size, self._ends)
         return self._vocabulary
 
-    def _fingerprint(self) -> str:
-        return f"{kv_file.fingerprint(*self._files)}-{self._settings}"
+    def _owner(self) -> str:
+        return kv_file.owner(self._files, self._key_settings)
 
     def _fault(self, error: RuntimeError | MemoryError, prompt: int) -> EngineError:
         if load.out_of_memory(error):
@@ -351,7 +355,34 @@ def _budget(thinking: bool | int | None) -> int | None:
     return None if thinking is None or isinstance(thinking, bool) else thinking
 
 
-def _files(folder: Path, adapters: Sequence[Path]) -> tuple[Path, tuple[Path, ...]]:
-    """What tells these weights from others, as `kv_file.fingerprint` wants it."""
+def _files(folder: Path, adapters: Sequence[Path], *, code: bool) -> tuple[Path, ...]:
+    """All files that the keys and values of a token come from: `code` is that which the model brings."""
     parts = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-    return folder / "config.json", (*parts, *(path / "adapter_model.safetensors" for path in adapters))
+    own = sorted(folder.glob("*.py")) if code else []
+    # An adapter's configuration says how strongly it is added.
+    added = (
+        path / name for path in adapters for name in ("adapter_config.json", "adapter_model.safetensors")
+    )
+    return folder / "config.json", *parts, *own, *added
+
+
+def _key_settings(loaded: Any, quant: str, adapters: Sequence[Path], merge: bool | None) -> dict[str, Any]:
+    """What changes the keys and values of a token beside the weights, and how they are laid out in a file."""
+    import transformers
+
+    text = loaded.config.get_text_config()
+    quantized: Any = getattr(loaded.config, "quantization_config", None)
+    return {
+        "engine": f"transformers {transformers.__version__}",
+        "dtype": str(loaded.dtype),
+        "quant": quant,
+        "quantization": quantized.to_dict() if hasattr(quantized, "to_dict") else quantized,
+        "merged": bool(adapters) and lora.merges(loaded, merge),
+        "rope": getattr(text, "rope_parameters", None),
+        "window": text.max_position_embeddings if _is_scaled(text) else None,
+    }
+
+
+def _is_scaled(text: Any) -> bool:
+    """Whether the positions of a text configuration are stretched."""
+    return (getattr(text, "rope_parameters", None) or {}).get("rope_type", "default") != "default"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli.engines.core import kv_file
 from qwen_cli.engines.transformers.device_map import main_device
 
 if TYPE_CHECKING:
@@ -99,7 +102,11 @@ class PrefixCache:
         return Branch(self._model, cache, len(self.ids) + self._delta if self._sees else None)
 
     def save(self, path: Path, owner: str) -> bool:
-        """Write ids, keys and values to a safetensors file that belongs to `owner`. False if it cannot."""
+        """Write ids, keys and values to a safetensors file that belongs to `owner`. False if it cannot.
+
+        Raises `EngineError` where there is no room for it.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         if not self.ids or not self.croppable:
@@ -109,33 +116,45 @@ class PrefixCache:
         tensors = {"ids": torch.tensor(self.ids)}
         for i, layer in enumerate(self._cache.layers):
             # Cloned: the tensors are windows into larger buffers, which safetensors refuses.
-            keys, values = layer.keys[..., : len(self.ids), :], layer.values[..., : len(self.ids), :]
-            tensors[f"{i}.keys"], tensors[f"{i}.values"] = keys.clone(), values.clone()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_name(path.name + ".part")
-        save_file(tensors, half, {"owner": owner})
-        half.replace(path)
+            for name, whole in (("keys", layer.keys), ("values", layer.values)):
+                window = whole[..., : len(self.ids), :].to("cpu")
+                tensors[f"{i}.{name}"] = window.clone(memory_format=torch.contiguous_format)
+        sums = {name: _checksum(tensor) for name, tensor in tensors.items()}
+        with kv_file.written(path) as half:
+            try:
+                save_file(tensors, half, {"owner": owner, "crc32": json.dumps(sums)})
+            except SafetensorError as error:
+                raise kv_file.no_room(path, str(error)) from error
         return True
 
     def load(self, path: Path, owner: str, limit: int) -> bool:
-        """Take the cache from `path` if it belongs to `owner` and is shorter than `limit` tokens."""
+        """Take the cache from `path` if it is whole, of `owner` and shorter than `limit` tokens."""
         import torch
         from safetensors import SafetensorError, safe_open
 
-        if not self.croppable:
+        if not self.croppable or not path.is_file():
             return False
         try:
             with safe_open(path, "pt") as file, torch.inference_mode():
-                if (file.metadata() or {}).get("owner") != owner:
+                said = file.metadata() or {}
+                if said.get("owner") != owner:
                     return False
-                ids = file.get_tensor("ids").tolist()
+                sums = json.loads(said["crc32"])
+
+                def checked(name: str) -> torch.Tensor:
+                    tensor = file.get_tensor(name)
+                    if _checksum(tensor) != sums[name]:
+                        raise ValueError(f"{name} is damaged")
+                    return tensor
+
+                ids = checked("ids").tolist()
                 if not 0 < len(ids) < limit:
                     return False
                 cache = self._empty(len(ids))
                 for i, device in enumerate(_layer_devices(self._model, len(cache.layers))):
-                    keys, values = file.get_tensor(f"{i}.keys"), file.get_tensor(f"{i}.values")
+                    keys, values = checked(f"{i}.keys"), checked(f"{i}.values")
                     cache.update(keys.to(device), values.to(device), i)
-        except (OSError, SafetensorError, RuntimeError, ValueError):
+        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError):
             if self._one:  # the cache that was begun on is the one there is
                 self.clear()
             return False
@@ -253,6 +272,14 @@ def _cache_name(model: Any) -> str:
         names = inspect.signature(kind.forward).parameters
         _CACHE_NAMES[kind] = "cache" if "cache" in names else "past_key_values"
     return _CACHE_NAMES[kind]
+
+
+def _checksum(tensor: torch.Tensor) -> int:
+    """CRC-32 of what a tensor (contiguous, in memory) is and holds."""
+    import torch
+
+    kind = zlib.crc32(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), kind)
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

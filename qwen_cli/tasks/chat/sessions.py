@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli import paths
+from qwen_cli.engines.core import kv_file
 from qwen_cli.engines.core.base import Engine, Sampling
-from qwen_cli.errors import SessionError, UsageError
+from qwen_cli.errors import QwenError, SessionError, UsageError
 from qwen_cli.tasks.chat.conversation import Conversation
 from qwen_cli.tasks.chat.messages import Content
 
@@ -95,6 +96,20 @@ def path(name: str) -> Path:
 def kv_path(name: str) -> Path:
     """Where the engine's KV state of this session goes (`Engine.save_state`)."""
     return folder() / f"{checked(name)}.kv"
+
+
+def keep_state(engine: Engine, name: str) -> str | None:
+    """Save the engine's KV state of the session `name`, so that going on costs nothing.
+
+    What was said is whole without it: where it cannot be written the remark to show is returned.
+    """
+    if not engine.capabilities.state:
+        return None
+    try:
+        engine.save_state(kv_path(name))
+    except (QwenError, OSError) as fault:
+        return f"the model's state was not kept: {fault}"
+    return None
 
 
 def new(question: Content = "", name: str | None = None) -> Session:
@@ -178,7 +193,8 @@ def delete(name: str) -> None:
     """Remove a session and its KV state. Raises `SessionError` if it is not there."""
     try:
         path(name).unlink()
-        kv_path(name).unlink(missing_ok=True)
+        for file in (kv_path(name), *kv_file.leftovers(kv_path(name))):
+            file.unlink(missing_ok=True)
     except FileNotFoundError:
         raise SessionError(f"no session {name!r}", "list them with /sessions") from None
     except OSError as error:

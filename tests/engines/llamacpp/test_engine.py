@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from qwen_cli.engines.core import kv_file
 from qwen_cli.engines.core.base import Piece, Sampling
 from qwen_cli.engines.llamacpp import load
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
@@ -147,7 +146,7 @@ with LlamaCpp(weights(Path(sys.argv[1])), context={CONTEXT}) as engine:
         for content in (b"", b"nonsense", whole[: len(whole) // 2], whole[1:]):
             bad.write_bytes(content)
             assert not llamacpp.load_state(bad)
-        owner = kv_file.fingerprint(*llamacpp._files).encode()
+        owner = llamacpp._owner().encode()
         bad.write_bytes(whole.replace(owner, owner[::-1]))  # another model's
         assert not llamacpp.load_state(bad)
         assert llamacpp.load_state(good)
@@ -170,7 +169,7 @@ class TestLoading:
     ) -> None:
         """What the header check lets through, llama.cpp explains."""
         with pytest.raises(EngineError) as fault:
-            load.start(
+            params = load.parameters(
                 weights(damaged),
                 context=512,
                 adapters=(),
@@ -179,6 +178,7 @@ class TestLoading:
                 slots=tmp_path,
                 key="k",
             )
+            load.start(params, weights(damaged))
 
         assert "not within the file bounds" in fault.value.message
         assert "\n" not in fault.value.message

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 from scripted import Scripted, end
 
-from qwen_cli.engines.core.base import Piece, Sampling
-from qwen_cli.errors import SessionError, UsageError
+from qwen_cli.engines.core.base import Capabilities, Engine, Piece, Sampling
+from qwen_cli.errors import EngineError, SessionError, UsageError
 from qwen_cli.tasks.chat import sessions
 from qwen_cli.tasks.chat.conversation import Conversation
 from qwen_cli.tasks.chat.sessions import Session
@@ -225,3 +226,26 @@ def test_a_kill_in_the_midst_of_saving_never_loses_the_session() -> None:
     assert sessions.names() == ["talk"]
     assert json.loads(sessions.path("talk").read_text(encoding="utf-8"))["name"] == "talk"
     assert len(list(sessions.folder().iterdir())) <= 3  # the session, the lock, one unfinished save
+
+
+def test_delete_removes_what_a_killed_save_left_of_the_kv_state() -> None:
+    sessions.save(a_session())
+    left = sessions.kv_path("talk").with_name(".talk.kv.abc.saving")
+    left.write_bytes(b"half")
+
+    sessions.delete("talk")
+
+    assert not left.exists()
+
+
+def test_a_state_that_cannot_be_written_is_a_remark() -> None:
+    fault = EngineError("the KV cache could not be written to there: no space", "make room there")
+
+    class Full:
+        capabilities = Capabilities(context=512, state=True)
+
+        def save_state(self, path: Path) -> bool:
+            raise fault
+
+    remark = sessions.keep_state(cast("Engine", Full()), "talk")
+    assert remark == f"the model's state was not kept: {fault}"
