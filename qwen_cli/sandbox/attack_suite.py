@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.sandbox import forkserver_client
+from qwen_cli.sandbox import forkserver_client, supervisor
 from qwen_cli.sandbox.result import MIB, Limits, Outcome
 from qwen_cli.sandbox.sandbox import Sandbox
 
@@ -43,6 +43,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in ATTACKS.glob("*.py"))
 
 
+def needs(name: str) -> str | None:
+    """The layer that an attack is for, if it is for one alone."""
+    return _header(name).get("needs")
+
+
 def run(
     *,
     without: Collection[str] = (),
@@ -59,7 +64,7 @@ def run(
             return verdict
 
         named = [n for n in names() if n in only] or names()
-        wanted = [n for n in named if _header(n).get("needs") not in without]
+        wanted = [n for n in named if needs(n) not in without]
         verdicts = list(several.map(one, wanted))
         left = left_behind(laid)
     if left:
@@ -138,6 +143,7 @@ def bait() -> Iterator[dict[str, Any]]:
             "heard": heard,
             "secret": secret.stat(),
             "descriptors": _descriptors(),
+            "folders": _scratch_folders(),
             "template": warmed,
         }
         for listener in (tcp, unix, udp):
@@ -175,6 +181,8 @@ def left_behind(bait: dict[str, Any]) -> str:
         time.sleep(0.05)
     if alive:
         faults.append(f"processes {alive} outlived their run")
+    if scratch := _scratch_folders() - bait["folders"]:
+        faults.append(f"{', '.join(map(str, scratch))} stayed")
     if (now := _descriptors()) > bait["descriptors"]:
         faults.append(f"{now - bait['descriptors']} descriptors more than before")
     return "; ".join(faults)
@@ -187,6 +195,10 @@ def _canaries() -> list[int]:
             if entry.name.isdigit() and (entry / "comm").read_text().strip() == _NAME:
                 found.append(int(entry.name))
     return found
+
+
+def _scratch_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob(f"{supervisor.PREFIX}*"))
 
 
 def _descriptors() -> int:

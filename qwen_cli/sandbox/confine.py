@@ -15,6 +15,8 @@ from qwen_cli.sandbox.result import Limits
 # Where shared libraries are found, and what the loader and time zones need.
 _SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo")
 
+_BEFORE_CUTTING = 2  # the ABI of Linux 5.19 to 6.1, which does not know cutting files as a right
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -72,7 +74,8 @@ def confine(
     privileges.renounce(hidden=was_root or not counted)
     abi = 0
     if landlock.abi() and "landlock" not in without:
-        abi = landlock.apply(readable, [folder], namespaces.DEVICES)
+        newest = _BEFORE_CUTTING if "landlock 3" in without else None
+        abi = landlock.apply(readable, [folder], namespaces.DEVICES, newest)
     filtered = seccomp.supported() and "seccomp" not in without
     if filtered:
         seccomp.apply(own_root=scratch is None, own_processes=counted)

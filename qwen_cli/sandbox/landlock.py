@@ -35,10 +35,12 @@ def abi() -> int:
     return max(int(LIBC.syscall(_CREATE_RULESET, None, 0, _VERSION)), 0)
 
 
-def apply(readable: Iterable[Path], writable: Iterable[Path], devices: Iterable[Path]) -> int:
+def apply(
+    readable: Iterable[Path], writable: Iterable[Path], devices: Iterable[Path], newest: int | None = None
+) -> int:
     """Refuse this process, for good, all file access but this; TCP and signals to others too where the ABI
-    knows them. Nothing may be executed. Returns the ABI used. Needs no_new_privs."""
-    version = abi()
+    knows them, as far as `newest`. Nothing may be executed. Returns the ABI used. Needs no_new_privs."""
+    version = min(abi(), newest or abi())
     handled = next(rights for since, rights in _HANDLED if version >= since)
     attributes = struct.pack("QQQ", handled, _NET, _SCOPED)[
         : 24 if version >= 6 else 16 if version >= 4 else 8

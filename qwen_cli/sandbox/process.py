@@ -318,7 +318,7 @@ def _told(reply: _Reply) -> Outcome:
         error=_text(said.get("error")),
         traceback=_text(said.get("traceback")),
         plots=tuple(reply.plots),
-        exit_code=code if isinstance(code, int) else None,
+        exit_code=code & 0xFF if isinstance(code, int) else None,
     )
 
 

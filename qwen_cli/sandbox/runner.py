@@ -21,7 +21,8 @@ import time
 import traceback
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,9 @@ def _collect(plots: list[bytes]) -> None:
 MOST_ENTRIES = 4096  # files and folders; as many as the sandbox's own file system in memory has inodes
 MOST_DEPTH = 64  # of folders in folders
 _SETTLED_SECONDS = 60.0  # a folder is made, then locked: one that is younger may be between the two
+_LOOK_SECONDS = 0.1  # in which it is seen whether a disk fills without the code
+_CALM_BYTES = 1 << 20
+_LAST_BYTES = 1 << 30  # where no more is free it does not matter who took the rest
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -191,7 +195,7 @@ def usage(path: Path) -> Usage:
     """What is below `path` now, up to `MOST_ENTRIES` and `MOST_DEPTH`. What vanishes meanwhile is nothing."""
     size = entries = 0
     whole = True
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # gone, or of another user
         for info in _below(os.open(path, _FOLDER), MOST_DEPTH):
             if info is None:
                 whole = False
@@ -221,6 +225,37 @@ def _below(top: int, depth: int) -> Iterator[os.stat_result | None]:
                     yield None
     finally:
         os.close(top)
+
+
+class Space:
+    """What foreign code takes of a disk that `usage` cannot find by a name: files it removed and holds."""
+
+    def __init__(self, path: Path, prefix: str) -> None:
+        self._path = path
+        self._prefix = prefix
+        self._before = self._explained()
+
+    def lost(self, most: int, standing_still: Callable[[], AbstractContextManager[None]]) -> bool:
+        """Whether more than `most` bytes have gone since the start that are in none of our folders, and the
+        disk stops filling while the code is `standing_still` (else somebody else fills it)."""
+        if self._before - self._free() <= most or self._before - self._explained() <= most:
+            return False
+        with standing_still():
+            first = self._free()
+            time.sleep(_LOOK_SECONDS)
+            last = self._free()
+        if first - last <= _CALM_BYTES or last < _LAST_BYTES:
+            return True
+        self._before = self._explained()
+        return False
+
+    def _free(self) -> int:
+        told = os.statvfs(self._path)
+        return told.f_bfree * told.f_frsize
+
+    def _explained(self) -> int:
+        """What would be free without the files in this folder and in those beside it."""
+        return self._free() + sum(usage(path).size for path in self._path.parent.glob(f"{self._prefix}*"))
 
 
 def remove(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -12,6 +13,16 @@ from qwen_cli.sandbox import process
 from qwen_cli.sandbox.result import Limits, Outcome
 
 _MOST_SOURCE = 1_000_000  # bytes; a program a model writes has thousands
+
+_WEAKER = (
+    "the sandbox has no namespaces here: code can read and change no files and send nothing, but it sees "
+    "which files and processes there are (`qwen sandbox check` says what is missing)"
+)
+
+
+@functools.cache
+def _say_once(remark: str) -> None:
+    sys.stderr.write(f"qwen: {remark}\n")
 
 
 class Sandbox:
@@ -68,7 +79,10 @@ class Sandbox:
             return process.plain(self.limits)
         if sys.platform == "darwin":
             return process.wrapped(self.limits)
-        return process.start(self.limits, self._without, everything=everything)
+        started = process.start(self.limits, self._without, everything=everything)
+        if not started.layers["namespaces"]:
+            _say_once(_WEAKER)
+        return started
 
     @property
     def layers(self) -> dict[str, int | bool]:

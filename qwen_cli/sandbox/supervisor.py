@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from qwen_cli.sandbox.libc import syscall
 from qwen_cli.sandbox.result import Limits
 
 PREFIX = "qwen-sandbox-"  # of folders for code that has no root of its own
-# Between two looks at memory, processes and files: a tenth of the time goes into them, within these bounds.
+# Between two looks at memory, processes and files: a tenth of the time may go there, within these bounds.
 _TICK_MS, _SLOWEST_MS = 5.0, 50.0
 _RESTS = 10
 _SLACK = 2 * privileges.REPORT_BYTES  # the kernel's own limit on one process comes first
@@ -64,9 +64,12 @@ def supervise(
         theirs.close()
         with ours:
             view = usage.seen(ours)
+        reason = None
         held_by = group if group and group.holds() else None
         most = limits.memory_bytes + inherited + _SLACK
-        reason = _watch(control, child, _Watched(view, limits, most, scratch, held_by)) if view else None
+        if view:
+            space = sandbox_runner.Space(scratch, PREFIX) if scratch else None
+            reason = _watch(control, _Watched(child, view, limits, most, scratch, space, held_by))
         _, status = os.waitpid(child, 0)
         report = {"exit": os.waitstatus_to_exitcode(status), "reason": reason}
         control.send(json.dumps(report).encode())
@@ -126,12 +129,14 @@ def _keep_only(channel_fd: int, output_fd: int, watched_fd: int) -> int:
 @dataclass(frozen=True)
 class _Watched:
     """How one contained process is seen, and what it may use: `most` bytes of memory, unless `group` sees to
-    that; `scratch` is its folder on the host, where it has one."""
+    that; `scratch` is its folder on the host, where it has one, and `space` what is left of the disk."""
 
+    child: int
     view: usage.View
     limits: Limits
     most: int
     scratch: Path | None
+    space: sandbox_runner.Space | None
     group: cgroups.Group | None
 
     def excess(self) -> str | None:
@@ -141,14 +146,26 @@ class _Watched:
             return "memory"
         if self.view.threads() > self.limits.processes:
             return "processes"
-        if self.scratch is None:
+        if self.scratch is None or self.space is None:
             return None
-        held = sandbox_runner.usage(self.scratch)
-        return "files" if held.size > self.limits.file_bytes or not held.whole else None
+        held, most = sandbox_runner.usage(self.scratch), self.limits.file_bytes
+        if held.size > most or not held.whole or self.space.lost(2 * most, self.standing_still):
+            return "files"
+        return None
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Keep the process from running for a moment."""
+        os.kill(self.child, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.child, signal.SIGCONT)
 
 
-def _watch(control: socket.socket, child: int, watched: _Watched) -> str | None:
-    """Wait for the end of `child`, which this function brings about where it has to; why, if it did."""
+def _watch(control: socket.socket, watched: _Watched) -> str | None:
+    """Wait for the end of the child, which this function brings about where it has to; why, if it did."""
+    child = watched.child
     poll = select.poll()
     poll.register(control, select.POLLIN)
     with contextlib.suppress(OSError):  # before Linux 5.3 the end is seen at the next tick

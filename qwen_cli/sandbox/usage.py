@@ -43,11 +43,8 @@ class View:
         """Bytes of anonymous, shared and swapped memory of all together. Up to `enough` an upper bound (a
         page counts for each process that has it); beyond, as exact as this user may know."""
         pids = self.pids()
-        bounds = [self._resident(pid) for pid in pids]
-        if sum(bounds) <= enough:
-            return sum(bounds)
-        exact = map(self._proportional, pids)
-        return sum(bound if own is None else own for own, bound in zip(exact, bounds, strict=True))
+        bound = sum(map(self._resident, pids))
+        return bound if bound <= enough else sum(map(self._exact, pids))
 
     def threads(self) -> int:
         """Threads of all processes together."""
@@ -61,6 +58,11 @@ class View:
 
     def _status(self, pid: int) -> Fields:
         return _read(self.status) if pid == _FIRST else self._read_of(f"{pid}/status")
+
+    def _exact(self, pid: int) -> int:
+        found = self._proportional(pid)
+        # Not to be read by this user, of a first thread that has ended, or gone by now and without memory.
+        return self._resident(pid) if found is None else found
 
     def _resident(self, pid: int) -> int:
         found = self._status(pid)

@@ -33,6 +33,8 @@ def verdict(machine: str, number: int, *arguments: int, arch: int | None = None,
             return k
         if code == 0x20:
             value = words.get(k, 0)
+        elif code == 0x54:
+            value &= k
         else:
             holds = {0x15: value == k, 0x35: value >= k, 0x45: bool(value & k)}[code]
             at += if_true if holds else if_false
@@ -123,6 +125,92 @@ def test_without_a_root_of_its_own_modes_and_times_stay() -> None:
     for name in ("chmod", "utimensat", "truncate"):
         number = syscalls.WITH_OWN_ROOT[name][0]
         assert verdict("x86_64", number, own=False) == EPERM
+
+
+EACCES, EINVAL, EOPNOTSUPP = (
+    0x00050000 | number for number in (errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP)
+)
+ROWS = syscalls.BY_ARGUMENT
+machines = pytest.mark.parametrize(("machine", "column"), [("x86_64", 0), ("aarch64", 1)])
+
+
+@machines
+@pytest.mark.parametrize("own", [True, False])
+def test_a_file_is_cut_only_where_it_is_opened_to_be_written(machine: str, column: int, own: bool) -> None:
+    cutting, reading, writing, both, neither = 0o1000, 0, 1, 2, 3
+    for name, before in (("open", ()), ("openat", (-100 & 0xFFFFFFFF,))):
+        number = ROWS[name][column]
+        if number < 0:
+            continue
+        for more in (0, 0o100, 0o2000, 0o2000000, 0o400000, 1 << 40):
+            for mode in (reading, neither):
+                assert verdict(machine, number, *before, 1, mode | cutting | more, own=own) == EACCES
+                assert verdict(machine, number, *before, 1, mode | more, own=own) == ALLOW
+            for mode in (writing, both):
+                assert verdict(machine, number, *before, 1, mode | cutting | more, own=own) == ALLOW
+
+
+@machines
+def test_on_the_disk_of_the_host_every_file_has_a_name_and_every_folder_an_owner_who_can_look(
+    machine: str, column: int
+) -> None:
+    nameless = 0o20200000 | 2
+    assert verdict(machine, ROWS["openat"][column], 1, 1, nameless, 0o600) == ALLOW
+    assert verdict(machine, ROWS["openat"][column], 1, 1, nameless, 0o600, own=False) == EOPNOTSUPP
+    folder = ROWS["mkdirat"][column]
+    for mode, open_ in (
+        (0o700, True),
+        (0o777, True),
+        (0o1755, True),
+        (0o300, False),
+        (0o077, False),
+        (0, False),
+    ):
+        assert verdict(machine, folder, 1, 1, mode) == ALLOW
+        assert verdict(machine, folder, 1, 1, mode, own=False) == (ALLOW if open_ else EACCES)
+    for mask, open_ in ((0o077, True), (0o022, True), (0, True), (0o777, False), (0o400, False)):
+        assert verdict(machine, ROWS["umask"][column], mask, own=False) == (ALLOW if open_ else EPERM)
+    assert verdict(machine, syscalls.WITH_OWN_ROOT["fallocate"][column], 3, 0, 0, 1, own=False) == EPERM
+
+
+@machines
+@pytest.mark.parametrize(
+    "name",
+    ["getpgid", "getsid", "sched_getaffinity", "sched_getparam", "sched_getscheduler", "kill", "tgkill"],
+)
+def test_without_a_pid_namespace_nothing_is_told_of_others(machine: str, column: int, name: str) -> None:
+    number = ROWS[name][column]
+    assert verdict(machine, number, os.getpid(), own=False) == ALLOW
+    for pid in (1, os.getppid(), 99_999):
+        assert verdict(machine, number, pid, own=False) == EPERM
+        assert verdict(machine, number, pid) == ALLOW
+
+
+@machines
+def test_clocks_and_priorities_are_its_own(machine: str, column: int) -> None:
+    for name in ("clock_gettime", "clock_getres", "clock_nanosleep"):
+        for clock in range(12):
+            assert verdict(machine, ROWS[name][column], clock, own=False) == ALLOW
+        for pid in (1, os.getppid()):
+            assert verdict(machine, ROWS[name][column], (~pid << 3) | 2, own=False) == EINVAL
+    priority = ROWS["getpriority"][column]
+    assert verdict(machine, priority, 0, 0, own=False) == ALLOW
+    assert verdict(machine, priority, 0, 1, own=False) == EPERM
+    assert verdict(machine, priority, 1, 0, own=False) == verdict(machine, priority, 2, 0, own=False) == EPERM
+
+
+@machines
+def test_of_futexes_those_without_priorities(machine: str, column: int) -> None:
+    for flags in (0, 128, 256, 384):
+        for command in range(14):
+            wanted = ALLOW if command in (0, 1, 3, 4, 5, 9, 10) else ENOSYS
+            assert verdict(machine, ROWS["futex"][column], 0, command | flags) == wanted
+
+
+@machines
+def test_pages_of_files_are_not_moved_into_pipes(machine: str, column: int) -> None:
+    for row in ((40, 71), (275, 76), (276, 77), (278, 75)):  # sendfile, splice, tee, vmsplice
+        assert verdict(machine, row[column]) == EPERM
 
 
 @pytest.mark.parametrize(("machine", "column"), [("x86_64", 0), ("aarch64", 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -159,3 +160,52 @@ class TestSweep:
         runner.sweep("qwen-test-", range(50_000, 50_001))
         assert theirs.exists()
         assert not spare.exists()
+
+
+class TestSpace:
+    """What is taken of the disk without a name, told from what others take of it."""
+
+    @pytest.fixture
+    def free(self, made: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """What the disk says is free: the first each time, the others one after another."""
+        left = [100 << 30]
+        monkeypatch.setattr(runner.Space, "_free", lambda self: left.pop(0) if len(left) > 1 else left[0])
+        return left
+
+    @staticmethod
+    def lost(space: runner.Space) -> bool:
+        return space.lost(1 << 30, contextlib.nullcontext)
+
+    def test_what_stays_gone_while_the_code_stands_still_is_the_codes(
+        self, made: Path, free: list[int]
+    ) -> None:
+        space = runner.Space(made, "qwen-test-")
+        free[:] = [99 << 30]
+        assert not self.lost(space)
+        free[:] = [98 << 30]
+        assert self.lost(space)
+
+    def test_a_disk_that_fills_without_the_code_is_filled_by_others(
+        self, made: Path, free: list[int]
+    ) -> None:
+        space = runner.Space(made, "qwen-test-")
+        free[:] = [90 << 30, 90 << 30, 90 << 30, 89 << 30]
+        assert not self.lost(space)
+        assert not self.lost(space)
+        free[:] = [87 << 30]
+        assert self.lost(space)
+
+    def test_the_last_of_a_disk_is_left_to_others(self, made: Path, free: list[int]) -> None:
+        space = runner.Space(made, "qwen-test-")
+        free[:] = [2 << 29, 2 << 29, 2 << 29, 1 << 29]
+        assert self.lost(space)
+
+    def test_files_with_a_name_are_counted_elsewhere(self, made: Path, free: list[int]) -> None:
+        space = runner.Space(made, "qwen-test-")
+        beside, lock = runner.make("qwen-test-")
+        (beside / "file").write_bytes(bytes(2 << 20))
+        free[:] = [(100 << 30) - (2 << 20)]
+        assert not space.lost(1 << 20, contextlib.nullcontext)
+        (beside / "file").unlink()
+        assert space.lost(1 << 20, contextlib.nullcontext)
+        os.close(lock)

@@ -25,5 +25,9 @@ try:
 except OSError:
     raise SystemExit(1)
 time.sleep(1.2)
-held = 22 * len(os.read(r, 1000))
+os.set_blocking(r, False)
+try:
+    held = 22 * len(os.read(r, 1000))
+except OSError:
+    held = 0
 print("ESCAPED:" if held > 600 else "contained", "%d MB held by %d processes" % (held, len(pids)))
