@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.sandbox import forkserver_client, supervisor
+from qwen_cli.sandbox import forkserver_client, runner, supervisor
 from qwen_cli.sandbox.result import MIB, Limits, Outcome
 from qwen_cli.sandbox.sandbox import Sandbox
 
@@ -119,8 +119,8 @@ def bait() -> Iterator[dict[str, Any]]:
     os.environ["QWEN_CANARY"] = "canary"
     heard: list[bytes] = []
     with contextlib.ExitStack() as open_things:
-        folder = Path(open_things.enter_context(tempfile.TemporaryDirectory(prefix="qwen-drill-")))
-        secret = folder / "secret"
+        place = Path(open_things.enter_context(tempfile.TemporaryDirectory(prefix="qwen-drill-")))
+        secret = place / "secret"
         secret.write_text("canary")
         tcp = open_things.enter_context(socket.create_server(("127.0.0.1", 0)))
         port = tcp.getsockname()[1]
@@ -167,8 +167,8 @@ def _hear(listener: socket.socket, heard: list[bytes]) -> None:
 def left_behind(bait: dict[str, Any]) -> str:
     """What the attacks did outside; empty where nothing."""
     faults = [f"heard {what!r}" for what in bait["heard"]]
-    for folder in (*_TRACES, str(Path(bait["SECRET"]).parent)):
-        trace = Path(folder, "qwen_escape")
+    for place in (*_TRACES, str(Path(bait["SECRET"]).parent)):
+        trace = Path(place, "qwen_escape")
         if trace.exists():
             faults.append(f"wrote {trace}")
     secret = Path(bait["SECRET"])
@@ -198,7 +198,13 @@ def _canaries() -> list[int]:
 
 
 def _scratch_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob(f"{supervisor.PREFIX}*"))
+    """Folders of sandboxes that nobody holds any more."""
+    found = set()
+    for path in Path(_TRACES[0]).glob(f"{supervisor.PREFIX}*"):
+        with contextlib.suppress(OSError):  # gone by now, or of another user
+            if not runner.is_held(path):
+                found.add(path)
+    return found
 
 
 def _descriptors() -> int:

@@ -18,15 +18,17 @@ class Limits:
     cpu_seconds: int = 120
     """Of each process, over all runs."""
     memory_bytes: int = 512 * MIB
-    """On top of the warmed interpreter: for each process by the kernel, for all together by sampling."""
+    """On top of one copy of the warmed interpreter: for each process by the kernel, for all together by a
+    control group where one can be had, else by looking every 5 to 50 ms."""
     processes: int = 32
-    """Processes and threads at once. Without a pid namespace there are threads only."""
+    """Processes and threads at once. Without a pid namespace, or where its processes could not be counted,
+    there are threads only."""
     output_characters: int = 8_000
     """Kept of a run's output; the middle goes first."""
     output_bytes: int = 16 * MIB
     """Written by one run before it is ended."""
     file_bytes: int = 64 * MIB
-    """In the scratch folder, one file or all together."""
+    """In the scratch folder, one file or all together; 4,096 files and folders at most."""
     open_files: int = 64
 
 

@@ -305,11 +305,18 @@ def sweep(prefix: str, owners: range) -> None:
         with contextlib.suppress(OSError):
             info = path.lstat()
             ours = info.st_uid == os.geteuid() or info.st_uid in owners
-            if not stat.S_ISDIR(info.st_mode) or not ours or time.time() - info.st_ctime < _SETTLED_SECONDS:
-                continue
-            lock = os.open(path, _FOLDER)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            settled = time.time() - info.st_ctime >= _SETTLED_SECONDS
+            if stat.S_ISDIR(info.st_mode) and ours and settled and not is_held(path):
                 remove(path)
-            finally:
-                os.close(lock)
+
+
+def is_held(path: Path) -> bool:
+    """Whether the process that made the folder is still there. Raises `OSError` where that cannot be seen."""
+    lock = os.open(path, _FOLDER)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
