@@ -1,8 +1,8 @@
 """Markdown as top-level blocks, and their rows on the screen: markdown-it's parser, rich's elements.
 
 What models write is not quite CommonMark, so the rules differ where text would get lost or bent: HTML,
-link definitions and underlined headings are text, LaTeX keeps its backslashes, a line break is a line break,
-a link shows its address.
+link definitions and underlined headings are text, LaTeX keeps its backslashes (or is shown as Unicode), a
+line break is a line break, a link shows its address.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from rich.segment import Segment
 from rich.text import Text
 
 from qwen_cli.sanitize import strip_escapes
-from qwen_cli.ui import highlight
+from qwen_cli.ui import highlight, latex
 from qwen_cli.ui.live import Row, rendered
 
 if TYPE_CHECKING:
+    from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
     from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 
@@ -64,9 +65,10 @@ class Block:
         return replace(self, tokens=[opening, *self.tokens[1:]])
 
 
-def parse(source: str) -> list[Block]:
-    """The top-level blocks of `source`."""
-    return list(_grouped(_parser().parse(source)))
+def parse(source: str, *, formulas: bool = False, goes_on: bool = False) -> list[Block]:
+    """The top-level blocks of `source`. `formulas`: those that can be are Unicode text. `goes_on`: more is to
+    come, so a display formula that is open at the end takes what follows."""
+    return list(_grouped(_parser(formulas).parse(source, {"goes_on": goes_on})))
 
 
 def rows(console: Console, block: Block, width: int) -> list[Row]:
@@ -99,10 +101,12 @@ def ends_fence(line: str, markup: str) -> bool:
 
 
 @cache
-def _parser() -> MarkdownIt:
+def _parser(formulas: bool) -> MarkdownIt:
     parser = MarkdownIt().enable(["strikethrough", "table"])
     parser.disable(["html_block", "html_inline", "reference", "lheading"])
-    parser.inline.ruler.before("escape", "math", _math)
+    parser.inline.ruler.before("escape", "math", _formula if formulas else _math)
+    if formulas:
+        parser.block.ruler.before("fence", "math", _display, {"alt": ["paragraph", "blockquote", "list"]})
     return parser
 
 
@@ -114,6 +118,51 @@ def _math(state: StateInline, silent: bool) -> bool:
     if not silent:
         state.push("text", "", 0).content = match[0]
     state.pos = match.end()
+    return True
+
+
+def _formula(state: StateInline, silent: bool) -> bool:
+    """A formula between its delimiters as Unicode text, or else as it is written."""
+    found = latex.at(state.src, state.pos, state.posMax)
+    if found is None:
+        return _math(state, silent)
+    if not silent:
+        for number, line in enumerate(found.text.split("\n")):
+            if number:
+                state.push("hardbreak", "br", 0)
+            state.push("text", "", 0).content = line.strip()
+    state.pos = found.end
+    return True
+
+
+def _display(state: StateBlock, first: int, end: int, silent: bool) -> bool:
+    """Lines from one that begins a display formula to the one that ends it: a paragraph, whatever its lines
+    begin with."""
+    if state.is_code_block(first):
+        return False
+    last, indent = first, min(state.blkIndent, state.sCount[first])
+    text = state.src[state.bMarks[first] + state.tShift[first] : state.eMarks[first]]
+    if not latex.begins_display(text):
+        return False
+    while latex.display_is_open(text):
+        if last + 1 >= end or (state.sCount[last + 1] < indent and not state.isEmpty(last + 1)):
+            break
+        last += 1
+        text += "\n" + state.src[state.bMarks[last] + state.tShift[last] : state.eMarks[last]]
+        if len(text) > latex.LONGEST_DISPLAY:
+            return False
+    is_open = latex.display_is_open(text)
+    if (is_open and not (state.env["goes_on"] and last + 2 == len(state.bMarks))) or (
+        last == first and not is_open
+    ):
+        return False  # of one line: what is written on the next belongs to its paragraph
+    if silent:
+        return True
+    state.line = last + 1
+    state.push("paragraph_open", "p", 1).map = [first, state.line]
+    inline = state.push("inline", "", 0)
+    inline.content, inline.map, inline.children = text, [first, state.line], []
+    state.push("paragraph_close", "p", -1)
     return True
 
 

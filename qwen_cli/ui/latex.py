@@ -1,23 +1,30 @@
-r"""Mathematics for a terminal: LaTeX between `$ $`, `$$ $$`, `\( \)` and `\[ \]` shown as Unicode text."""
+r"""Formulas in a text: LaTeX between `$ $`, `$$ $$`, `\( \)`, `\[ \]`, in environments and `\boxed{}`."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from qwen_cli.ui.formula import as_text
 
-# Code passes as it is. Then Pandoc's rule for single dollars (manual, `tex_math_dollars`): no space right
-# inside them, no digit after them; and no letter beside them, so that "$5 and $10" and `$A$B` stay.
-_INLINE = re.compile(
-    r"(?P<code>(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))|\\(?P<escaped>[\\$`])"
-    r"|\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)"
-    r"|(?<![\w$])\$(?P<d>(?=[^\s$])(?:[^$\\\n]|\\.)*?(?<!\s))\$(?![\w$])"
-    r"|(?P<e>\\boxed\{[^{}\n]*(?:\{[^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*\}[^{}\n]*)*\})",
-    re.DOTALL,
-)
+LONGEST_DISPLAY = 2_000  # characters after which what was opened is taken for something else
+
+_ENVIRONMENTS = "(?:align|aligned|gather|gathered|equation|multline|split)"
+_DISPLAY = re.compile(rf"\$\$|\\\[|\\begin\{{({_ENVIRONMENTS}\*?)\}}")
+# Pandoc's rule for single dollars (manual, `tex_math_dollars`): no space right inside them, no digit after
+# them; and no letter beside them either, so that "$5 and $10" and `$A$B` stay.
+_INLINE = re.compile(r"(?<![\w$])\$(?=[^\s$])((?:[^$\\\n]|\\[^\n]){1,1000}?)(?<!\s)\$(?![\w$])")
 # Between dollars: words, as in "$5 for tea, 10$", and what shells and scripts name.
-_WORDS = re.compile(r"[a-z]{3,}|[A-Z_]{2}\w*_|[\"#;]")
-_LONGEST = 600  # characters held back for a formula that has not ended
+_PROSE = re.compile(r"[a-z]{3,}|(?<!\S)(?:or|is|to|at|in|of|by|if)(?!\S)|[A-Z_]{2}\w*_|[\"#;]")
+_PATTERN = re.compile(r"[a-z]{3,}(?:\\\|[a-z]+)*")  # grep's groups: \(foo\|bar\)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """What is shown of a formula, and where its source ends."""
+
+    text: str
+    end: int
 
 
 def unicode(formula: str) -> str:
@@ -26,69 +33,65 @@ def unicode(formula: str) -> str:
     return formula if text is None else text
 
 
-def shown(text: str) -> str:
-    """`text` with every formula as Unicode; code, and formulas that have no such text, as written."""
+def at(source: str, start: int, end: int) -> Formula | None:
+    """The formula that begins at `start` and ends before `end`; its source where it has no text."""
+    found = _delimited(source, start, end)
+    if found is None:
+        return None
+    inside, stop = found
+    text = as_text(inside)
+    return Formula(source[start:stop] if text is None else text, stop)
 
-    def formula(found: re.Match[str]) -> str:
-        inside = next((found[group] for group in "abcde" if found[group] is not None), None)
-        if inside is None or (found["d"] and _is_prose(found["d"])):
-            return found[0]
-        text = as_text(inside)
-        return found[0] if text is None else text
 
-    return _INLINE.sub(formula, text)
+def begins_display(line: str) -> bool:
+    """Whether a display formula begins with `line`."""
+    opening = _DISPLAY.match(line)
+    return opening is not None and not (opening[0] == "$$" and _is_prose(line[2:]))
+
+
+def display_is_open(text: str) -> bool:
+    """Whether the display formula that `text` begins with does not end in it."""
+    opening = _DISPLAY.match(text)
+    return opening is not None and text.find(_closing(opening), opening.end()) < 0
+
+
+def _closing(opening: re.Match[str]) -> str:
+    return rf"\end{{{opening[1]}}}" if opening[1] else {"$$": "$$", r"\[": r"\]"}[opening[0]]
+
+
+def _delimited(source: str, start: int, end: int) -> tuple[str, int] | None:
+    """What stands between the delimiters that begin at `start`, and where they end."""
+    most = min(end, start + LONGEST_DISPLAY)
+    if single := _INLINE.match(source, start, most):
+        return None if _is_prose(single[1]) else (single[1], single.end())
+    if opening := _DISPLAY.match(source, start, most):
+        closing = _closing(opening)
+        stop = source.find(closing, opening.end(), most)
+        inside = source[start : stop + len(closing)] if opening[1] else source[opening.end() : stop]
+        if stop < 0 or not inside.strip() or (opening[0] == "$$" and _is_prose(inside)):
+            return None
+        return inside, stop + len(closing)
+    if source.startswith(r"\(", start):
+        stop = source.find(r"\)", start + 2, most)
+        inside = source[start + 2 : stop]
+        return None if stop < 0 or _PATTERN.fullmatch(inside) else (inside, stop + 2)
+    if source.startswith(r"\boxed{", start):
+        brace = _brace(source, start + len(r"\boxed"), most)
+        return None if brace is None else (source[start + len(r"\boxed{") : brace], brace + 1)
+    return None
+
+
+def _brace(source: str, start: int, end: int) -> int | None:
+    """Where the brace at `start` is closed."""
+    depth = at = 0
+    for at in range(start, end):
+        if source[at] in "{}" and source[at - 1] != "\\":
+            depth += 1 if source[at] == "{" else -1
+            if not depth:
+                return at
+    return None
 
 
 def _is_prose(inside: str) -> bool:
-    """Whether what stands between two dollars is no formula."""
-    bare = re.sub(r"\\(?:text|mathrm|operatorname|textbf|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+", "", inside)
-    return _WORDS.search(bare) is not None and "\\" not in inside
-
-
-class Formulas:
-    """`shown` for text that comes in pieces; code blocks pass as they are."""
-
-    def __init__(self) -> None:
-        self._held = ""
-        self._begun = False  # the beginning of the line that is held has been given out
-        self._in_code = False
-
-    def feed(self, piece: str) -> str:
-        """What can be shown now: whole lines, and a last one in which no formula or fence may begin."""
-        self._held += piece
-        ready = ""
-        while "\n" in self._held and (line := self._line()) is not None:
-            ready += line
-        if self._held and "\n" not in self._held and not self._unclear():
-            ready, self._held, self._begun = ready + self._held, "", True
-        return ready
-
-    def finish(self) -> str:
-        """What was held back."""
-        rest, self._held = self._held, ""
-        return rest if self._in_code else shown(rest)
-
-    def _unclear(self) -> bool:
-        if self._in_code:
-            return not self._begun and self._held.lstrip(" ")[:1] in ("", "`")
-        return bool(re.search(r"[\\$`]", self._held))
-
-    def _line(self) -> str | None:
-        """The first line that is held, or the several a display formula takes; `None` while one is open."""
-        line, _, rest = self._held.partition("\n")
-        if not self._begun and line.lstrip(" ").startswith("```"):
-            self._in_code = not self._in_code
-        elif not self._in_code:
-            while _opened(line) and len(line) <= _LONGEST:
-                if "\n" not in rest:
-                    return None
-                more, _, rest = rest.partition("\n")
-                line += f"\n{more}"
-            line = shown(line)
-        self._held, self._begun = rest, False
-        return line + "\n"
-
-
-def _opened(text: str) -> bool:
-    """Whether a display formula begins in `text` and does not end there."""
-    return text.count("$$") % 2 == 1 or text.count(r"\[") > text.count(r"\]")
+    """Whether what stands between dollars is no formula."""
+    return "\\" not in inside and _PROSE.search(inside) is not None

@@ -34,16 +34,18 @@ class MarkdownStream:
     """One answer. `feed` its text and `thinking` its thoughts as they come, then `finish`.
 
     Where the console is no terminal (or a dumb one) the text passes unrendered, and thoughts are left out.
-    `fold`: thoughts are shown while they come and become one line after. `interval`: least seconds between
-    two drawings of the open block.
+    `formulas`: LaTeX is shown as Unicode where that means the same. `fold`: thoughts are shown while they
+    come and become one line after. `interval`: least seconds between two drawings of the open block.
     """
 
-    def __init__(self, console: Console, *, fold: bool = True, interval: float = 0.04) -> None:
+    def __init__(
+        self, console: Console, *, formulas: bool = False, fold: bool = True, interval: float = 0.04
+    ) -> None:
         self._console = console
         self._renders = console.is_terminal and not console.is_dumb_terminal and not console.legacy_windows
         self._region = Region(console)
         self._filter, self._thought_filter = EscapeFilter(), EscapeFilter()
-        self._fold, self._interval = fold, interval
+        self._formulas, self._fold, self._interval = formulas, fold, interval
         self._next_drawing = 0.0
 
         self._open = ""  # source that is not written for good
@@ -150,7 +152,7 @@ class MarkdownStream:
     def _settle_blocks(self, final: bool) -> list[Row]:
         """Every block but the last, which may go on; of a last list every item but the last."""
         lines = self._open.split("\n")[:-1]
-        found = blocks.parse("\n".join(lines))
+        found = blocks.parse("\n".join(lines), formulas=self._formulas, goes_on=not final)
         settled: list[Row] = []
         end = 0
         for block in found:
@@ -199,7 +201,7 @@ class MarkdownStream:
             return [plain(shown[at : at + width]) for at in range(0, len(shown), width)]
         before = self._started, self._number
         live: list[Row] = []
-        for block in blocks.parse(_presentable(self._open)):
+        for block in blocks.parse(_presentable(self._open), formulas=self._formulas, goes_on=True):
             placed = self._placed(block.items())
             # the fence that has been opened, without the one that will close it
             live += placed[:-1] if block.kind == "fence" else placed

@@ -275,3 +275,94 @@ def test_a_status_line_vanishes() -> None:
     screen.write(console.file.getvalue())  # type: ignore[attr-defined]
     assert screen.text == ["Hello."]
     assert screen.cursor == (0, 1)
+
+
+FORMULAS = r"""Thus \( a_1 * b_2 \) and \[ x^* = \frac{1}{2} \] and $$a*b*c$$, $x_1$ and $f_{a}*g_{b}$.
+
+1. Compute
+   \[
+   - 5 + x
+   = \frac{3}{4}
+
+   \]
+2. Next: $- 3$ is.
+$$
+> 5
+$$
+after **it**
+\begin{align}
+x &= 1 \\
+y &= 2
+\end{align}
+
+> quoted
+> \[
+> - 7
+> \]
+
+- `echo $A$` and $5 and $10, \$5, $> 3$, $\overline{AB}*x*$
+- \boxed{\frac{3}{4}}
+
+```sh
+echo $x^2$
+```
+
+    echo $x^2$
+
+$$ is the PID
+
+- item
+
+\[ is open
+
+- item
+"""
+SHOWN = """\
+Thus a₁ * b₂ and x^* = 1/2 and a*b*c, x₁ and fₐ*g_b.
+
+ 1. Compute
+    - 5 + x = 3/4
+ 2. Next: - 3 is.
+
+> 5
+
+after it
+
+x = 1
+y = 2
+
+▌ quoted
+▌ - 7
+
+ • echo $A$ and $5 and $10, $5, > 3, $\\overline{AB}*x*$
+ • 3/4
+
+```sh
+echo $x^2$
+```
+
+echo $x^2$
+
+$$ is the PID
+
+ • item
+
+\\[ is open
+
+ • item"""
+
+
+@pytest.mark.parametrize("size", [1, 4, None, 10_000])
+def test_formulas_are_unicode_where_that_means_the_same(size: int | None) -> None:
+    screen, _ = stream(FORMULAS, size=size, formulas=True)
+    assert "\n".join(row.rstrip() for row in screen.text) == SHOWN
+
+
+def test_without_formulas_latex_is_shown_as_it_is_written() -> None:
+    screen, _ = stream(r"\( a_1 * b_2 \) and $\frac{1}{2}$", formulas=False)
+    assert screen.text == [r"\( a_1 * b_2 \) and $\frac{1}{2}$"]
+
+
+def test_a_display_formula_that_never_ends_does_not_swallow_the_answer() -> None:
+    screen, _ = stream("\\[\n" + "- a + b\n" * 500, size=50, formulas=True, height=10)
+    assert sum("• a + b" in row for row in screen.text) == 500

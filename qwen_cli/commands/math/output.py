@@ -51,12 +51,10 @@ class _Shower:
     """Puts the events of a solution on a console."""
 
     def __init__(self, console: Console) -> None:
-        from qwen_cli.ui.latex import Formulas
         from qwen_cli.ui.markdown import MarkdownStream
 
         self._console = console
-        self._markdown = MarkdownStream(console)
-        self._formulas = Formulas()
+        self._markdown = MarkdownStream(console, formulas=True)
         self._terminal = console.is_terminal and not console.is_dumb_terminal
 
     def show(self, event: tir.Event | Vote) -> None:
@@ -71,16 +69,15 @@ class _Shower:
         elif event.kind == "thinking":
             self._markdown.thinking(event.text)
         else:
-            self._write(event.text)
+            self._markdown.feed(event.text)
 
     def whole(self, solution: tir.Solution) -> None:
         """A solution that was not shown while it came."""
-        self._write(solution.text)
+        self._markdown.feed(solution.text)
         self.end()
 
     def end(self) -> None:
         """Write what is held back; the cursor is on a fresh line then."""
-        self._markdown.feed(self._formulas.finish())
         self._markdown.finish()
 
     def answer(self, checked: Checked) -> None:
@@ -99,16 +96,13 @@ class _Shower:
         line = Text.assemble((text, "bold"), ("   " + checked.words, "dim"))
         self._console.print(Panel.fit(line, border_style=style, padding=(0, 2)))
 
-    def _write(self, text: str) -> None:
-        self._markdown.feed(self._formulas.feed(text) if self._terminal else text)
-
     def _run(self, run: transcript.Run) -> None:
         """The fence that the stop string took, and what the program printed."""
         lines = run.said.splitlines()
         if len(lines) > _LINES:
             lines[_LINES // 2 : -_LINES // 2] = [f"… {len(lines) - _LINES:,} lines left out …"]
         text = "\n".join(lines)
-        self._write(f"\n```\n```output\n{text}\n```\n")
+        self._markdown.feed(f"\n```\n```output\n{text}\n```\n")
 
 
 def answer(checked: Checked) -> None:

@@ -121,7 +121,7 @@ class StreamView:
             from qwen_cli.ui.markdown import MarkdownStream  # 60 ms of rich, only where it renders
             from qwen_cli.ui.terminal import stdout_console
 
-            self._stream = MarkdownStream(stdout_console(), fold=self._fold)
+            self._stream = MarkdownStream(stdout_console(), formulas=True, fold=self._fold)
         return self._stream
 
 
