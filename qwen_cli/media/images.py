@@ -97,6 +97,20 @@ def frames(data: bytes, name: str) -> tuple[list[Image], list[float]] | None:
         return shown, times
 
 
+def pixels(data: bytes, name: str) -> int:
+    """Pixels of all frames or pages that `data` holds, from their headers: nothing is decoded. Raises
+    `UsageError` as `decode` does."""
+    with _opened(BytesIO(data), name) as image:
+        count = getattr(image, "n_frames", 1)
+        if image.format in _ANIMATED:
+            return count * image.width * image.height
+        total = 0
+        for number in range(count if image.format == "TIFF" else 1):
+            image.seek(number)
+            total += image.width * image.height
+        return total
+
+
 def size(path: Path) -> tuple[int, int]:
     """(width, height) of a picture file as stored, from its header alone. Raises `UsageError`."""
     with io.opened(path) as source, _opened(source, str(path)) as image:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import glob
 import re
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -69,6 +70,9 @@ class _Found:
     address: str | None = None
 
 
+_NOTHING = _Found(b"", "")
+
+
 def is_input(word: str) -> bool:
     """Whether a word is something to look at rather than a part of the question.
 
@@ -123,6 +127,65 @@ def gather(
         found = _found(name, video, allow_local_urls)
         items += _items(found, video, scratch) if isinstance(found, _Found) else found
     return items
+
+
+@dataclass(frozen=True)
+class Address:
+    """What is to be looked at, by its http(s) or data: address; a `video`, or a picture."""
+
+    url: str
+    video: bool = False
+
+
+def gather_addresses(
+    addresses: Sequence[Address],
+    *,
+    most_pixels: int,
+    allow_local_urls: bool,
+    scratch: Path,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[list[Picture | Film]]:
+    """What is at each of `addresses`, for who does not trust those who name them: all are fetched, within the
+    bytes and the seconds of one, and all are measured; what is given then decodes one after the other.
+
+    Pictures and pages may have `most_pixels` together. Raises `UsageError`; also where `stopped` says that
+    nobody waits any more.
+    """
+    until, left, found = time.monotonic() + PATIENCE, LARGEST_DOWNLOAD, []
+    for address in addresses:
+        one = _fetched(
+            address.url,
+            allow_local_urls,
+            most_bytes=left,
+            seconds=max(0.0, until - time.monotonic()),
+            stopped=stopped,
+        )
+        left -= len(one.data)
+        found.append(one)
+    total = sum(_pixels(one, address.video) for one, address in zip(found, addresses, strict=True))
+    if total > most_pixels:
+        raise UsageError(
+            f"the pictures have {total:,} pixels together, more than {most_pixels:,}",
+            "send fewer or smaller ones",
+        )
+    videos = [address.video for address in addresses]
+
+    def decoded() -> Iterator[list[Picture | Film]]:
+        for number, video in enumerate(videos):
+            if stopped():
+                raise UsageError("the pictures were given up", "ask again")
+            one, found[number] = found[number], _NOTHING  # its bytes go as its pixels come
+            yield _items(one, video, scratch)
+
+    return decoded()
+
+
+def _pixels(found: _Found, video: bool) -> int:
+    """Pixels that an input will be decoded to; of a video its frames are chosen and counted later."""
+    kind = _kind(found.data[: file_types.HEAD], found.name, video, found.content_type)
+    if kind == "pdf":
+        return pdf.pixels(found.data, found.pages, found.name)
+    return 0 if kind == "video" else media_images.pixels(found.data, found.name)
 
 
 def gather_pictures(words: Sequence[str], *, allow_local_urls: bool = False) -> list[Picture]:
@@ -184,13 +247,26 @@ def _pages(source: bytes | Path, chosen: str | None, name: str) -> list[Item]:
     return [Picture(f"{name}#{number}", image) for number, image in pdf.pages(source, chosen, name)]
 
 
-def _fetched(url: str, allow_local_urls: bool) -> _Found:
+def _fetched(
+    url: str,
+    allow_local_urls: bool,
+    *,
+    most_bytes: int | None = None,
+    seconds: float | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> _Found:
     if url[:5].lower() == "data:":
         inline = fetch.from_data_url(url)
         return _Found(inline.data, inline.name, None, inline.content_type)
     if url[:5].lower() == "file:":
         raise UsageError(f"{fetch.shown(url)!r} is the address of a file", "give its path")
-    answer = fetch.fetch(url, allow_local=allow_local_urls, most_bytes=LARGEST_DOWNLOAD, seconds=PATIENCE)
+    answer = fetch.fetch(
+        url,
+        allow_local=allow_local_urls,
+        most_bytes=LARGEST_DOWNLOAD if most_bytes is None else most_bytes,
+        seconds=PATIENCE if seconds is None else seconds,
+        stopped=stopped,
+    )
     kind = file_types.kind_of(answer.data[: file_types.HEAD])
     if kind is None and "html" in answer.content_type:
         raise UsageError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import threading
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -36,6 +37,19 @@ def pages(source: bytes | Path, selection: str | None, name: str) -> list[tuple[
     `selection` is "2", "1-3" or "1,4-", counted from 1. Raises `UsageError` for a PDF that is broken or
     locked, for pages that are not there, and for more than 64 at once.
     """
+    with _opened(source, name) as document:
+        return _rendered(document, selection, clean_name(name))
+
+
+def pixels(source: bytes | Path, selection: str | None, name: str) -> int:
+    """Pixels of all the pages that `pages` would give; nothing is drawn. Raises `UsageError` as it does."""
+    with _opened(source, name) as document:
+        return sum(wide * high for _, _, (wide, high) in _sizes(document, selection, clean_name(name)))
+
+
+@contextmanager
+def _opened(source: bytes | Path, name: str) -> Iterator[Any]:
+    """The document, for one thread at a time. Raises `UsageError`."""
     from pypdfium2 import PdfDocument, PdfiumError
 
     shown = clean_name(name)
@@ -51,29 +65,40 @@ def pages(source: bytes | Path, selection: str | None, name: str) -> list[tuple[
                 ) from None
             raise UsageError(f"{shown} is a broken PDF ({error})", "get a whole copy of it") from None
         with document:
-            return _rendered(document, selection, shown)
+            yield document
+
+
+def _sizes(document: Any, selection: str | None, shown: str) -> list[tuple[int, float, tuple[int, int]]]:
+    """(number, scale, size of its picture) of the chosen pages."""
+    found = []
+    for number in chosen(selection, len(document), shown):
+        with _whole(number, shown):
+            wide, high = document.get_page_size(number - 1)
+        found.append((number, *_scale(wide, high, f"page {number} of {shown}")))
+    sizes = [size for _, _, size in found]
+    limits.for_pages(sizes, shown, f"choose some, as in `{shown}#1-{limits.MOST_PAGES}`")
+    return found
 
 
 def _rendered(document: Any, selection: str | None, shown: str) -> list[tuple[int, Image]]:
-    from pypdfium2 import PdfiumError
-
-    numbers = chosen(selection, len(document), shown)
-    number = numbers[0]
-    try:
-        scales = []
-        for number in numbers:
-            wide, high = document.get_page_size(number - 1)
-            scales.append(_scale(wide, high, f"page {number} of {shown}"))
-        limits.for_pages(
-            [size for _, size in scales], shown, f"choose some, as in `{shown}#1-{limits.MOST_PAGES}`"
-        )
+    sizes = _sizes(document, selection, shown)
+    found = []
+    with _whole(sizes[0][0], shown):
         document.init_forms()  # or what was filled in does not show
-        found = []
-        for number, (scale, _) in zip(numbers, scales, strict=True):
+    for number, scale, _ in sizes:
+        with _whole(number, shown):
             page = document[number - 1]
             found.append((number, page.render(scale=scale).to_pil()))
             page.close()
-        return found
+    return found
+
+
+@contextmanager
+def _whole(number: int, shown: str) -> Iterator[None]:
+    from pypdfium2 import PdfiumError
+
+    try:
+        yield
     except PdfiumError as error:
         raise UsageError(f"page {number} of {shown} is broken ({error})", "choose the others") from None
 

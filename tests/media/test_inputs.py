@@ -422,6 +422,7 @@ def web() -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    server.handle_error = lambda *anything: None  # type: ignore[method-assign]  # who asked has left
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()

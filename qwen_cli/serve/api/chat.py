@@ -32,7 +32,7 @@ async def complete(request: Request, service: Service) -> Response:
     if asked.n > 1 and plain:
 
         def together() -> Response:
-            with _shown(asked, engine, service) as messages:
+            with engine.admitted(), _shown(asked, engine, service) as messages:
                 done = engine.sample(messages, asked.n, sampling=asked.sampling, thinking=asked.thinking)
             return _whole(answering.of_samples(done).model_dump_json(exclude_unset=True))
 
@@ -49,18 +49,23 @@ async def complete(request: Request, service: Service) -> Response:
 
 
 @contextmanager
-def _shown(asked: ChatRequest, engine: Engine, service: Service) -> Iterator[list[dict[str, Any]]]:
+def _shown(asked: ChatRequest, engine: Queued, service: Service) -> Iterator[list[dict[str, Any]]]:
     """The messages of `asked` with what they show; files that this takes are gone afterwards."""
-    if not any(isinstance(message.get("content"), list) for message in asked.messages):
+    if not chat_request.shows(asked.messages):
         yield asked.messages
         return
     with tempfile.TemporaryDirectory(prefix="qwen-serve-") as scratch:
-        local = service.allow_local_urls
-        yield chat_request.shown(asked.messages, engine, allow_local_urls=local, scratch=Path(scratch))
+        yield chat_request.shown(
+            asked.messages,
+            engine,
+            allow_local_urls=service.allow_local_urls,
+            scratch=Path(scratch),
+            stopped=lambda: engine.cancelled,
+        )
 
 
 def _pieces(asked: ChatRequest, engine: Queued, service: Service) -> Iterator[tuple[int, Piece]]:
-    with _shown(asked, engine, service) as messages:
+    with engine.admitted(), _shown(asked, engine, service) as messages:
 
         def ask(view: Engine, index: int) -> Stream:
             return view.chat(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ _IGNORED_NOT = {
     "moderation": "is not supported",
 }
 _WEB = ("http://", "https://", "data:")
+_MOST_PIXELS = 1 << 28  # of a request's pictures: twenty from a telephone; 0.8 GB as RGB
+_DECODING = threading.BoundedSemaphore(2)  # requests whose pictures are decoded at the same time
 _LOW_DETAIL = 512 * 512  # pixels: what OpenAI shows a picture in with `detail` "low"
 
 
@@ -59,6 +62,7 @@ def read(sent: Mapping[str, Any], can: Capabilities) -> ChatRequest:
         raise Refused(400, "these models give no audio", param="modalities")
     if not messages:
         raise Refused(400, "there is no message to answer", param="messages")
+    _can_show(messages, can)
     tells = sent.get("logprobs")
     if sent.get("top_logprobs") and not tells:
         raise Refused(400, "top_logprobs needs logprobs", param="top_logprobs")
@@ -86,43 +90,68 @@ def read(sent: Mapping[str, Any], can: Capabilities) -> ChatRequest:
 
 
 def shown(
-    messages: Sequence[Mapping[str, Any]], engine: Engine, *, allow_local_urls: bool, scratch: Path
+    messages: Sequence[Mapping[str, Any]],
+    engine: Engine,
+    *,
+    allow_local_urls: bool,
+    scratch: Path,
+    stopped: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     """`messages` with their pictures and videos as the engine is shown them, by the rules of `qwen vision`:
-    addresses of the public web, no files, and no more than the context holds. Raises `UsageError`."""
+    addresses of the public web, no files, and no more than the context holds. Raises `UsageError`, also where
+    `stopped` says that nobody waits any more."""
     from qwen_cli.media import inputs
     from qwen_cli.tasks.vision import prepare
 
+    seen = _visual(messages)
+    low = any(part[part["type"]].get("detail") == "low" for _, part in seen)
+    detail = prepare.Detail(max_pixels=_LOW_DETAIL) if low else prepare.Detail()
+    words = "".join(str(p.get("text", "")) for m in messages for p in _parts(m))
+    gathered = inputs.gather_addresses(
+        [inputs.Address(part[part["type"]]["url"], part["type"] == "video_url") for _, part in seen],
+        most_pixels=_MOST_PIXELS,
+        allow_local_urls=allow_local_urls,
+        scratch=scratch,
+        stopped=stopped,
+    )
     items: list[Any] = []
     places: list[tuple[int, int]] = []
-    detail = prepare.Detail()
-    for turn, message in enumerate(messages):
-        for place, part in enumerate(_parts(message)):
-            if part["type"] not in ("image_url", "video_url"):
-                continue
-            address = part[part["type"]]
-            if address.get("detail") == "low":
-                detail = prepare.Detail(max_pixels=_LOW_DETAIL)
-            if not str(address["url"]).lower().startswith(_WEB):
-                raise UsageError(
-                    f"{str(address['url'])[:60]!r} is no address of a picture", "send http(s) or data:"
-                )
-            found = inputs.gather(
-                [address["url"]],
-                video=part["type"] == "video_url",
-                allow_local_urls=allow_local_urls,
-                scratch=scratch,
-            )
+    with _DECODING:  # what is decoded is large, until it has the size that the model sees
+        for (at, _), found in zip(seen, gathered, strict=True):
             items += found
-            places += [(turn, place)] * len(found)
-    if not items:
-        return [dict(message) for message in messages]
-    words = "".join(str(p.get("text", "")) for m in messages for p in _parts(m))
-    looks = prepare.look_at_all(items, engine, detail, question=words)
+            places += [at] * len(found)
+        looks = prepare.look_at_all(items, engine, detail, question=words)
+        items.clear()
     return [
         {**message, "content": _replaced(message, turn, list(zip(places, looks, strict=True)))}
         for turn, message in enumerate(messages)
     ]
+
+
+def shows(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether there is a picture or a video in `messages`."""
+    return bool(_visual(messages))
+
+
+def _visual(messages: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[int, int], Mapping[str, Any]]]:
+    """The pictures and videos of `messages`, with their message and place in it."""
+    return [
+        ((turn, place), part)
+        for turn, message in enumerate(messages)
+        for place, part in enumerate(_parts(message))
+        if part["type"] in ("image_url", "video_url")
+    ]
+
+
+def _can_show(messages: Sequence[Mapping[str, Any]], can: Capabilities) -> None:
+    """Raises `UsageError` for a picture that the model cannot see, or that is at no address of the web:
+    nothing is fetched or decoded for it."""
+    for _, part in _visual(messages):
+        if not can.vision:
+            raise UsageError("this model sees no pictures", "name a vision model (qwen2.5-vl:3b)")
+        url = str(part[part["type"]]["url"])
+        if not url.lower().startswith(_WEB):
+            raise UsageError(f"{url[:60]!r} is no address of a picture", "send http(s) or data:")
 
 
 def _replaced(message: Mapping[str, Any], turn: int, found: Sequence[tuple[tuple[int, int], Any]]) -> Any:

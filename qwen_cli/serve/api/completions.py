@@ -120,16 +120,18 @@ def _pieces(asked_for: _Asked, engine: Queued) -> Iterator[tuple[int, Piece]]:
         sampling = asked_for.sampling.nth(index % asked_for.n)
         return view.complete(asked_for.text(index), sampling=sampling)
 
-    yield from sse.each(engine, asked_for.answers, ask)
+    with engine.admitted():
+        yield from sse.each(engine, asked_for.answers, ask)
 
 
-def _sampled(asked_for: _Asked, engine: Engine, answering: _Answering) -> CompletionObject:
+def _sampled(asked_for: _Asked, engine: Queued, answering: _Answering) -> CompletionObject:
     """The best `n` of `best_of` samples of each prompt, by the mean log probability of their tokens."""
     best: list[Completion] = []
-    for text in asked_for.texts:
-        made = engine.sample(text, asked_for.best_of, sampling=asked_for.sampling)
-        answering.usages += [done.usage for done in made]
-        best += sorted(made, key=lambda done: -(done.mean_logprob or 0.0))[: asked_for.n]
+    with engine.admitted():
+        for text in asked_for.texts:
+            made = engine.sample(text, asked_for.best_of, sampling=asked_for.sampling)
+            answering.usages += [done.usage for done in made]
+            best += sorted(made, key=lambda done: -(done.mean_logprob or 0.0))[: asked_for.n]
     return answering.of([(done.text, done.usage, ()) for done in best])
 
 

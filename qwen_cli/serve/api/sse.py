@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from queue import SimpleQueue
 from typing import Protocol
@@ -12,7 +14,7 @@ from qwen_cli.serve.api import errors
 from qwen_cli.serve.scheduling.lanes import Gone
 from qwen_cli.serve.scheduling.queued_engine import Queued
 from qwen_cli.serve.scheduling.service import Service
-from qwen_cli.serve.scheduling.threads import THREADS, Running, event
+from qwen_cli.serve.scheduling.threads import Running, event
 
 
 class Answering(Protocol):
@@ -66,23 +68,35 @@ async def events(
 
 
 def each(engine: Queued, n: int, ask: Callable[[Engine, int], Stream]) -> Iterator[tuple[int, Piece]]:
-    """The pieces of `n` answers, with the index of each. `ask` begins one on a view of the engine."""
+    """The pieces of `n` answers, with the index of each. `ask` begins one on a view of the engine, which
+    computes as many of them at a time as it can."""
     if n == 1:
         for only in ask(engine, 0):
             yield 0, only
         return
     came: SimpleQueue[tuple[int, Piece | BaseException | None]] = SimpleQueue()
+    todo = deque(range(n))
 
-    def work(view: Queued, index: int) -> None:
-        try:
-            for piece in ask(view, index):
-                came.put((index, piece))
-        except BaseException as fault:  # carried to who waits
-            came.put((index, fault))
-        came.put((index, None))
+    def work(view: Queued) -> None:
+        while todo:
+            try:
+                index = todo.popleft()
+            except IndexError:  # another was faster
+                return
+            try:
+                for piece in ask(view, index):
+                    came.put((index, piece))
+            except BaseException as fault:  # carried to who waits
+                came.put((index, fault))
+            came.put((index, None))
 
-    for index, view in enumerate(engine.views(n)):
-        THREADS.submit(work, view, index)
+    # Threads of their own: in a pool that they share with requests, those wait for one and hold all of them.
+    workers = [
+        threading.Thread(target=work, args=(view,), name="choice", daemon=True)
+        for view in engine.views(min(n, engine.width))
+    ]
+    for worker in workers:
+        worker.start()
     left = n
     try:
         while left:
@@ -95,4 +109,7 @@ def each(engine: Queued, n: int, ask: Callable[[Engine, int], Stream]) -> Iterat
                 yield index, piece
     finally:
         if left:
+            todo.clear()
             engine.interrupt()
+        for worker in workers:
+            worker.join()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from qwen_cli.engines.core.base import Engine
@@ -47,12 +48,14 @@ class Gone(EngineError):
 @dataclass(eq=False)
 class Ticket:
     """A request in the queue. `prompt` is what tells whose KV cache it continues, `owner` the session that it
-    belongs to, `client` who has to share with others, `tokens` the room that it may take."""
+    belongs to, `client` who has to share with others, `tokens` the room that it may take, `admitted` that the
+    request that it is a part of has its place already (`Lanes.admitted`)."""
 
     client: str
     prompt: str = ""
     owner: str = ""
     tokens: int = _ANSWER
+    admitted: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -91,6 +94,7 @@ class Lanes:
         self._changed = threading.Condition()
         self._waiting: OrderedDict[str, deque[Ticket]] = OrderedDict()
         self._seconds = 5.0  # that a request takes; a moving average
+        self._inside = 0  # requests with a place, whether they wait, run or are still made ready
         self._stopping = False
 
     def __len__(self) -> int:
@@ -104,19 +108,32 @@ class Lanes:
     def waiting(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """A place for one request, before anything is fetched or computed for it: as many have one as may run
+        and wait. Raises `Busy`, `Stopping`."""
+        with self._changed:
+            self._enter()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+
     def take(self, ticket: Ticket) -> Lane:
         """Wait for a turn, and the lane for it. Raises `Busy`, `Stopping`, `Gone`.
 
         Clients take turns, so that one who asks for much does not hold up one who asks for little.
         """
         with self._changed:
-            if self._stopping:
-                raise Stopping
-            if self.waiting >= self._max_queue and self.running >= len(self._lanes):
-                raise Busy(self.waiting, self._patience())
+            if not ticket.admitted:
+                self._enter()
             self._waiting.setdefault(ticket.client, deque()).append(ticket)
             try:
                 lane = self._my_turn(ticket)
+            except BaseException:
+                self._inside -= not ticket.admitted
+                raise
             finally:
                 self._leave(ticket)
                 self._changed.notify_all()
@@ -141,6 +158,7 @@ class Lanes:
         with self._changed:
             now = time.monotonic()
             self._seconds += 0.1 * (now - lane.used - self._seconds)
+            self._inside -= lane.holder is not None and not lane.holder.admitted
             lane.said, lane.used, lane.holder = lane.said + said, now, None
             self._changed.notify_all()
 
@@ -169,6 +187,13 @@ class Lanes:
         """Wait until nothing runs. False where something still does after `seconds`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self.running, seconds)
+
+    def _enter(self) -> None:
+        if self._stopping:
+            raise Stopping
+        if self._inside >= len(self._lanes) + self._max_queue:
+            raise Busy(self._inside - self.running, self._patience())
+        self._inside += 1
 
     def _my_turn(self, ticket: Ticket) -> Lane:
         while True:

@@ -28,6 +28,7 @@ class Queued:
         self._ticket: Ticket | None = None
         self._lane: Lane | None = None
         self._views: list[Queued] = []
+        self._admitted = False
         self._cancelled = False
         self.name = resident.engine.name
         self.model = resident.engine.model
@@ -86,11 +87,30 @@ class Queued:
         """KV caches that begin alike are copied when a request comes, `warm` or not."""
         return [self, *self.views(min(n, len(self._resident.lanes)) - 1)]
 
+    @property
+    def width(self) -> int:
+        """How many views of this are computed at the same time, at most."""
+        return len(self._resident.lanes)
+
     def views(self, n: int) -> list[Queued]:
         """`n` more of this for the same request, each for a thread; `interrupt` ends them too."""
         views = [Queued(self._resident, client=self._client) for _ in range(n)]
+        for view in views:
+            view._admitted = self._admitted
         self._views += views
+        if self._cancelled:
+            self.interrupt()
         return views
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """A place in the queue for all that this and its views are asked meanwhile. Raises `Busy`, `Gone` and
+        `Stopping`."""
+        with self._resident.lanes.admitted():
+            self._admitted = True
+            if self._cancelled:
+                raise Gone
+            yield
 
     def save_state(self, path: Path) -> bool:
         lane = self._resident.lanes.of(self._session) if self._session else None
@@ -115,6 +135,11 @@ class Queued:
             self._resident.lanes.cancel(ticket)
         if (lane := self._lane) and (stop := getattr(lane.engine, "interrupt", None)):
             stop()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits any more for what it is asked."""
+        return self._cancelled
 
     def close(self) -> None:
         """The model stays: it is the server's."""
@@ -149,7 +174,7 @@ class Queued:
         """A lane for one request, given back at the latest here."""
         resident = self._resident
         room = queue.tokens(said, sampling.max_tokens, self.capabilities.context)
-        self._ticket = ticket = Ticket(self._client, said, self._session, room)
+        self._ticket = ticket = Ticket(self._client, said, self._session, room, admitted=self._admitted)
         if self._cancelled:
             raise Gone
         resident.requests += 1

@@ -36,6 +36,7 @@ class Running(Generic[T]):
         self._told = False  # the loop knows that something came, and has not looked yet
         self._held: list[T] = []
         self.done = False
+        self._gone = False
         THREADS.submit(self._run, work)
         self._watch = asyncio.create_task(self._until_gone(request.receive))
 
@@ -81,6 +82,8 @@ class Running(Generic[T]):
         self._watch.cancel()
 
     def _run(self, work: Callable[[], Iterator[T]]) -> None:
+        if self._gone:  # before a thread was free
+            return
         try:
             for value in work():
                 self._put("value", value)
@@ -101,6 +104,7 @@ class Running(Generic[T]):
     async def _until_gone(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             continue
+        self._gone = True
         self._interrupt()
         self._put("fault", Gone())
 
