@@ -53,7 +53,7 @@ def test_what_does_not_fit_is_shown_smaller_and_that_is_said(qwen, model, tmp_pa
     assert "do not fit a context of 2,048: shown smaller" in done.stderr
 
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parents[2] / "assets"
 ENDS = ("--model", str(ASSETS / "tiny-qwen2.5-vl"), "--engine", "transformers", "--temperature", "0")
 """A model that ends its answers by itself; it wants pictures of 112 pixels."""
 SMALL = ("--min-pixels", "12544", "--max-pixels", "12544")
