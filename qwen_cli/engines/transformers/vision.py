@@ -196,7 +196,7 @@ class Scene:
                 if number < whole:
                     begun[kind] = view, number
         grids = {kind: [v.grid for v in views if v.kind == kind] for kind in ("image", "video")}
-        positions, delta = model.model.get_rope_index(
+        positions, _ = model.model.get_rope_index(
             torch.tensor([ids]),
             mm_token_type_ids=torch.tensor([types], dtype=torch.int),
             image_grid_thw=torch.tensor(grids["image"]) if grids["image"] else None,
@@ -205,7 +205,9 @@ class Scene:
             second_per_grid_ts=torch.tensor([v.seconds for v in views if v.kind == "video"]),
         )
         self.positions = positions  # 3 × 1 × tokens
-        self.delta = int(delta[0, 0])
+        # Text goes on one after the last token, as in `generate`. The library's own delta counts from the
+        # largest position, which is in the middle of the prompt where a video takes long and is small.
+        self.delta = int(positions[0, 0, -1]) + 1 - len(ids)
 
     def inputs(self, start: int, stop: int) -> dict[str, Any]:
         """What the language model is given for tokens `start` to `stop`."""

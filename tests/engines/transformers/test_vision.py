@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from qwen_cli.engines.core.base import Sampling
 from qwen_cli.engines.transformers import vision as sight
 from qwen_cli.engines.transformers import vision_inputs
 from qwen_cli.engines.transformers.engine import Transformers
+from qwen_cli.engines.transformers.vision import Scene
 from qwen_cli.errors import ContextFull, UsageError
 from qwen_cli.media import video
 from qwen_cli.models.hub import resolve
@@ -233,6 +235,80 @@ def test_a_picture_and_a_video_in_one_question(engine: Transformers, card: tuple
     theirs = by_the_card(card, [{"role": "user", "content": [given, still, *words]}], unit)
     assert (mine[0], mine[2]) == (theirs[0], theirs[2])
     assert torch.equal(mine[1], theirs[1])
+
+
+# 90 frames of `--fps 30`; 20 s at the default rate; others between and beyond.
+LONG = ((90, 30.0), (40, 2.0), (60, 8.0), (64, 0.5))
+ORDERS = (
+    *permutations(("words", "picture", "video")),
+    ("video", "words"),
+    ("video", "video", "words"),
+    ("picture", "video", "picture", "words"),
+    ("words", "video", "words", "video"),
+)
+
+
+def long_film(order: tuple[str, ...], frames: int, fps: float, unit: int, *, given: bool) -> Any:
+    """A message with a video of many frames, each of which is only four tokens large."""
+    side, least = 2 * unit, 4 * unit * unit
+    images = [picture((side, side), ("red", "blue", "green")[n % 3]) for n in range(frames)]
+    moving: dict[str, Any]
+    if given:
+        moving = {"video": images, "sample_fps": fps, "min_pixels": least, "max_pixels": least}
+    else:
+        clip = video.clip_of(images, None, "film", factor=unit, sampled_fps=fps, min_pixels=least)
+        # Numbered at its rate as the frames of a file are, not by milliseconds.
+        moving = {"video": replace(clip, indices=tuple(range(frames)), fps=fps)}
+    parts = {
+        "words": {"type": "text", "text": "What happens?"},
+        "picture": {"type": "image", "image": picture((97, 61))},
+        "video": {"type": "video", **moving},
+    }
+    return [{"role": "user", "content": [parts[name] for name in order]}]
+
+
+@pytest.mark.parametrize(
+    ("order", "frames", "fps"),
+    [*((order, *LONG[0]) for order in ORDERS), *((ORDERS[-4], *length) for length in LONG[1:])],
+)
+def test_the_answer_to_a_long_video_goes_on_where_the_card_does(
+    engine: Transformers, card: tuple[Any, Any], order: tuple[str, ...], frames: int, fps: float
+) -> None:
+    """The largest position is that of its last frame, later than the text after it: where decoding goes on,
+    and with it a second question from the KV cache, is told by the last token."""
+    unit = engine.capabilities.seeing.unit
+    mine, theirs = (long_film(order, frames, fps, unit, given=given) for given in (False, True))
+    engine._cache.clear()
+    ids, positions, expected = by_the_card(card, theirs, unit)
+    said = ours(engine, mine)
+    assert said[0] == ids
+    assert torch.equal(said[1], positions)
+    assert said[2] == expected
+    assert [one.text for one in engine.sample(mine, 2, sampling=GREEDY)] == [expected] * 2
+    turns = [{"role": "assistant", "content": expected}, {"role": "user", "content": "And then?"}]
+    pieces = list(engine.chat([*mine, *turns], sampling=GREEDY))
+    assert pieces[-1].usage and pieces[-1].usage.cached_tokens >= len(ids) - 1
+    assert "".join(piece.text for piece in pieces) == by_the_card(card, [*theirs, *turns], unit)[2]
+
+
+def test_keys_of_an_answer_are_those_of_the_next_prompt(engine: Transformers) -> None:
+    """What decoding left in the KV cache is what a prefill of the same tokens gives."""
+    unit = engine.capabilities.seeing.unit
+    messages = long_film(("video", "words"), 40, 2.0, unit, given=False)
+    shown_there = engine._views(messages)
+    scene = engine._prompt(engine._rendered(messages, None, None), shown_there)[1]
+    assert scene
+    engine._cache.clear()
+    tokens = [785, 6722, 315, 9625, 374, 12095, 13]
+    engine._cache.prefill(scene.keys, scene)
+    for token in tokens:
+        engine._cache.step([token])
+    decoded = [layer.keys.clone() for layer in engine._cache._cache.layers]
+    whole = Scene(scene._sight, scene._model, [*scene.ids, *tokens], shown_there)
+    engine._cache.clear()
+    engine._cache.prefill(whole.keys, whole)
+    for before, layer in zip(decoded, engine._cache._cache.layers, strict=True):
+        assert torch.allclose(before, layer.keys, atol=1e-4)
 
 
 def test_a_second_question_encodes_nothing(
