@@ -110,7 +110,7 @@ class Completing:
         hole = self._hole(place)
         tokens = fim_complete.tokens_of(self._engine)
         repository = place.root.name if place.root else ""
-        whole = fim_complete.prompt(replace(hole, suffix=""), files, tokens, repository=repository)
+        whole: str = fim_complete.prompt(replace(hole, suffix=""), files, tokens, repository=repository)
         whole = whole[: whole.rindex(tokens.suffix)]
         # A server elsewhere has time for other things: it is asked once.
         step = len(whole) if self._engine.name == "remote" else _STEP
@@ -151,12 +151,17 @@ class Completing:
             return []
         repository = self._repositories.setdefault(place.root, Repository(place.root))
         return repository.context(
-            place.path, place.prefix, place.suffix, budget, self._engine.count_tokens, unsaved=place.unsaved
+            place.path,
+            place.prefix,
+            place.suffix,
+            budget,
+            fim_complete.counter(self._engine),
+            unsaved=place.unsaved,
         )
 
     def _hole(self, place: Place) -> fim_complete.Hole:
         hole = fim_complete.Hole(place.prefix, place.suffix, place.path)
-        return fim_complete.fit(hole, self._settings.hole_tokens, self._engine.count_tokens).hole
+        return fim_complete.fit(hole, self._settings.hole_tokens, fim_complete.counter(self._engine)).hole
 
     def _mode(self) -> fim_complete.Mode:
         mode = self._settings.mode

@@ -230,13 +230,16 @@ class Engine(Protocol):
         ...
 
     def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
-        """What follows a raw prompt: no template, special tokens in `prompt` are parsed as such."""
+        """What follows a raw prompt: no template, special tokens in `prompt` are parsed as such, but for the
+        plain spans of a `prompt.Prompt`. (In messages it is the other way round: what is written there is
+        text, whatever it spells.)"""
         ...
 
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
-        """The raw prompt that `chat` would send, up to where the answer begins: with `complete`, an answer
-        can be gone on with after something was put into it. Raises `EngineError` where a server does not
-        tell (`capabilities.render`)."""
+        """The raw prompt that `chat` would send, up to where the answer begins; as a `prompt.Prompt`, what
+        was said that spells a special token is plain in it. With `complete`, an answer can be gone on with
+        after something was put into it. Raises `EngineError` where a server does not tell
+        (`capabilities.render`)."""
         ...
 
     def sample(

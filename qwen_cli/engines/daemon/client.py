@@ -89,7 +89,7 @@ class Warm:
         return self._stream("complete", given)
 
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
-        return str(self._ask("render", {"prompt": messages, "thinking": thinking})["text"])
+        return wire.text_in(self._ask("render", {"prompt": messages, "thinking": thinking})["text"])
 
     def sample(
         self,

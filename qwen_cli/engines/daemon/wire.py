@@ -21,6 +21,7 @@ from qwen_cli.engines.core.base import (
     ToolCall,
     Usage,
 )
+from qwen_cli.engines.prompt import Prompt
 from qwen_cli.errors import ContextFull, EngineError, QwenError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from qwen_cli.media.video import Clip
 
-VERSION = 1
+VERSION = 2
 """Of what is said here. A command and a server of different versions do not talk with each other."""
 
 
@@ -99,26 +100,38 @@ def fault_in(sent: Mapping[str, Any]) -> QwenError:
 
 
 def prompt_out(prompt: str | Sequence[Message], scratch: Path) -> Any:
-    """A raw prompt, or messages with what they show. The frames of videos go through files in `scratch`,
-    a folder that the caller removes after the answer: they may be gigabytes."""
+    """A raw prompt with its plain spans, or messages with what they show. The frames of videos go through
+    files in `scratch`, a folder that the caller removes after the answer: they may be gigabytes."""
     if isinstance(prompt, str):
-        return prompt
+        return text_out(prompt)
     return [{**message, "content": _content_out(message.get("content"), scratch)} for message in prompt]
 
 
 def prompt_in(sent: Any) -> Any:
     """What `prompt_out` was given."""
-    if isinstance(sent, str):
+    if isinstance(sent, list):
+        return [{**message, "content": _content_in(message["content"])} for message in sent]
+    return text_in(sent)
+
+
+def text_out(text: str) -> Any:
+    """A text, with its plain spans where it has some to tell."""
+    return {"text": str(text), "plain": text.plain} if isinstance(text, Prompt) else text
+
+
+def text_in(sent: Any) -> Any:
+    """What `text_out` was given."""
+    if not isinstance(sent, dict):
         return sent
-    return [{**message, "content": _content_in(message["content"])} for message in sent]
+    return Prompt(sent["text"], [(start, stop) for start, stop in sent["plain"]])
 
 
 def _content_out(content: Any, scratch: Path) -> Any:
-    return [_part_out(part, scratch) for part in content] if isinstance(content, list) else content
+    return [_part_out(part, scratch) for part in content] if isinstance(content, list) else text_out(content)
 
 
 def _content_in(content: Any) -> Any:
-    return [_part_in(part) for part in content] if isinstance(content, list) else content
+    return [_part_in(part) for part in content] if isinstance(content, list) else text_in(content)
 
 
 def _part_out(part: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
@@ -127,7 +140,7 @@ def _part_out(part: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     if part["type"] == "video":
         rest = {name: value for name, value in part.items() if name not in ("video", "file")}
         return {**rest, "video": _clip_out(part["video"], scratch)}
-    return dict(part)
+    return {**part, "text": text_out(part["text"])} if "text" in part else dict(part)
 
 
 def _part_in(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +148,7 @@ def _part_in(part: Mapping[str, Any]) -> dict[str, Any]:
         return {**part, "image": _picture_in(part["image"])}
     if part["type"] == "video":
         return {**part, "video": _clip_in(part["video"])}
-    return dict(part)
+    return {**part, "text": text_in(part["text"])} if "text" in part else dict(part)
 
 
 def _picture_out(image: Image) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli.engines.answer_parser import AnswerParser
 from qwen_cli.engines.core import kv_file, rope
 from qwen_cli.engines.core.base import (
     Capabilities,
@@ -20,6 +22,7 @@ from qwen_cli.engines.core.base import (
     Piece,
     Sampling,
     Stream,
+    TokenLogprob,
     Usage,
     effective,
     recommended,
@@ -27,9 +30,12 @@ from qwen_cli.engines.core.base import (
 )
 from qwen_cli.engines.llamacpp import load, requests
 from qwen_cli.engines.llamacpp.slot import Slot
+from qwen_cli.engines.marks import FAMILY, Guarded, Marks
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.openai import ToolCalls
-from qwen_cli.engines.parsing.think_tags import thinking_mode
+from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, thinking_mode
+from qwen_cli.engines.prompt import Prompt
+from qwen_cli.engines.transformers.sampler import told
 from qwen_cli.errors import EngineError
 from qwen_cli.models.formats import architecture, gguf_header
 
@@ -79,7 +85,8 @@ class LlamaCpp:
         catalogued = weights.model
         self.model = weights.label
         self.defaults = recommended(shape.sampling, catalogued.sampling if catalogued else None, _UNKNOWN)
-        template = chat_template or shape.chat_template or ""
+        self._template = template = chat_template or shape.chat_template or ""
+        self._marks = Marks([*FAMILY, *gguf_header.special_tokens(weights.path)])
         self.capabilities = Capabilities(
             context=load.context_size(weights, shape, context),
             thinking=thinking_mode(template) or (catalogued.thinking if catalogued else None),
@@ -125,13 +132,15 @@ class LlamaCpp:
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
     ) -> Stream:
-        request = {
-            **self._chat_request(messages, sampling, thinking),
-            **({"tools": list(tools), "parallel_tool_calls": True} if tools else {}),
-        }
-        if schema is not None:
-            request["response_format"] = {"type": "json_schema", "json_schema": {"schema": dict(schema)}}
-        pieces = self._stream("handle_chat_completions", request)
+        turns = requests.turns(messages)
+        guarded = self._guarded(turns, tools)
+        if guarded and self._exactly(schema, thinking):
+            request, parser = self._guarded_request(guarded, tools, schema, sampling, thinking)
+            pieces = self._stream("handle_completions", request, parser)
+        else:
+            sent = self._broken(turns, tools) if guarded else (turns, tools)
+            request = self._chat_request(*sent, schema, sampling, thinking)
+            pieces = self._stream("handle_chat_completions", request)
         if not tools:
             return pieces
         return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
@@ -143,10 +152,10 @@ class LlamaCpp:
         return self._stream("handle_completions", request)
 
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
-        body: dict[str, Any] = {"messages": requests.turns(messages)}
-        if thinking is not None and self.capabilities.thinking is not None:
-            body["chat_template_kwargs"] = {"enable_thinking": bool(thinking)}
-        return str(self._slot.http("POST", "/apply-template", body)["prompt"])
+        turns = requests.turns(messages)
+        if guarded := self._guarded(turns, None):
+            return self._rendered(guarded, thinking)
+        return Prompt(self._apply({"messages": turns}, thinking))
 
     def interrupt(self) -> None:
         """End the running stream from another thread, also while it reads the prompt: closing a generator
@@ -161,27 +170,42 @@ class LlamaCpp:
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
     ) -> list[Completion]:
+        parser: Callable[[], AnswerParser] = AnswerParser
         if isinstance(prompt, str):
             request = {**self._completion_request(prompt, sampling), "logprobs": 1}
             handler = "handle_completions"
+        elif (guarded := self._guarded(turns := requests.turns(prompt), None)) and self._exactly(
+            None, thinking
+        ):
+            rendered = self._rendered(guarded, thinking)
+            request = {**self._completion_request(rendered, sampling), "logprobs": 1}
+            handler, parser = "handle_completions", partial(self._parser, rendered)
         else:
-            request = self._chat_request(prompt, sampling, thinking) | {"logprobs": True, "top_logprobs": 1}
+            turns = self._broken(turns, None)[0] if guarded else turns
+            request = self._chat_request(turns, None, None, sampling, thinking)
+            request |= {"logprobs": True, "top_logprobs": 1}
             handler = "handle_chat_completions"
         done: list[Completion] = []
         while len(done) < n:
             batch = min(n - len(done), self._parallel)
             # llama.cpp gives the i-th sample of a request the seed plus i: the next request goes on there.
             seed = {"seed": sampling.seed + len(done)} if sampling.seed is not None else {}
-            done += self._samples(handler, {**request, **seed, "n": batch}, batch)
+            parsers = [parser() for _ in range(batch)]
+            done += self._samples(handler, {**request, **seed, "n": batch}, parsers)
         return done
 
     def count_tokens(
         self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> int:
         if isinstance(prompt, str):
-            body = {"content": prompt, "add_special": True, "parse_special": True}
-            return len(self._slot.http("POST", "/tokenize", body)["tokens"])
-        body = {"messages": requests.turns(prompt)} | ({"tools": list(tools)} if tools else {})
+            return len(self._ids(self._pieces(prompt)))
+        messages = requests.turns(prompt)
+        guarded = self._guarded(messages, tools)
+        if guarded and not self.capabilities.vision:
+            return len(self._ids(self._marks.pieces(self._rendered(guarded, None))))
+        if guarded:
+            messages, tools = self._broken(messages, tools)
+        body: dict[str, Any] = {"messages": messages} | ({"tools": list(tools)} if tools else {})
         return int(self._slot.http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
@@ -243,22 +267,98 @@ class LlamaCpp:
         self.close()
 
     def _chat_request(
-        self, messages: Sequence[Message], sampling: Sampling, thinking: bool | int | None
+        self,
+        messages: list[dict[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        schema: Mapping[str, Any] | None,
+        sampling: Sampling,
+        thinking: bool | int | None,
     ) -> dict[str, Any]:
         switch = thinking if self.capabilities.thinking is not None else None
-        return requests.chat(messages, self._settings(sampling), switch)
+        request = requests.chat(messages, self._settings(sampling), switch)
+        if tools:
+            request |= {"tools": list(tools), "parallel_tool_calls": True}
+        if schema is not None:
+            request["response_format"] = {"type": "json_schema", "json_schema": {"schema": dict(schema)}}
+        return request
 
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
-        return requests.completion(prompt, self._settings(sampling), sampling)
+        request = requests.completion(prompt, self._settings(sampling), sampling)
+        pieces = self._pieces(prompt)
+        # One text stays one: llama.cpp tokenizes it.
+        return {**request, "prompt": pieces[0] if len(pieces) == 1 else self._ids(pieces)}
+
+    def _guarded(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
+    ) -> Guarded | None:
+        """`messages` and `tools` with stand-ins where somebody wrote a special token, which is seldom."""
+        return self._marks.guard(messages, tools, template=self._template)
+
+    def _broken(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
+    ) -> tuple[list[dict[str, Any]], Sequence[Mapping[str, Any]] | None]:
+        """`messages` and `tools` with a joiner in what spells a special token."""
+        return self._marks.guard_broken(messages, tools, template=self._template)
+
+    def _exactly(self, schema: Mapping[str, Any] | None, thinking: bool | int | None) -> bool:
+        """Whether what spells a special token can be sent as the tokens of its text. llama.cpp takes tokens
+        in raw prompts only, those without pictures; what it does after thinking (a schema, the end of a
+        budget) it does for chats only. There a joiner breaks each mark."""
+        budget = thinking is not None and not isinstance(thinking, bool)
+        thinks = self.capabilities.thinking is not None and thinking is not False
+        return not (self.capabilities.vision or budget or (schema is not None and thinks))
+
+    def _guarded_request(
+        self,
+        guarded: Guarded,
+        tools: Sequence[Mapping[str, Any]] | None,
+        schema: Mapping[str, Any] | None,
+        sampling: Sampling,
+        thinking: bool | int | None,
+    ) -> tuple[dict[str, Any], AnswerParser]:
+        """A turn as a raw prompt, and who reads the answer in llama.cpp's place."""
+        prompt = self._rendered(guarded, thinking)
+        request = self._completion_request(prompt, sampling)
+        if schema is not None:
+            request["json_schema"] = dict(schema)
+        request["preserved_tokens"] += ["<think>", "</think>", "<tool_call>", "</tool_call>"]
+        return request, self._parser(prompt, tools)
+
+    def _parser(self, prompt: str, tools: Sequence[Mapping[str, Any]] | None = None) -> AnswerParser:
+        """What reads the answer to a rendered prompt."""
+        end = prompt.rstrip()
+        thinks = self.capabilities.thinking is not None and not end.endswith(CLOSE)
+        return AnswerParser(thinks=thinks, opened=thinks and end.endswith(OPEN), tools=tools)
+
+    def _rendered(self, guarded: Guarded, thinking: bool | int | None) -> Prompt:
+        body = {"messages": guarded.messages} | ({"tools": guarded.tools} if guarded.tools else {})
+        return guarded.prompt(self._apply(body, thinking))
+
+    def _apply(self, body: Mapping[str, Any], thinking: bool | int | None) -> str:
+        """What the template makes of messages."""
+        if thinking is not None and self.capabilities.thinking is not None:
+            body = {**body, "chat_template_kwargs": {"enable_thinking": bool(thinking)}}
+        return str(self._slot.http("POST", "/apply-template", body)["prompt"])
+
+    def _pieces(self, prompt: str) -> list[str]:
+        """`prompt` in pieces that are tokenized one by one. With a projector llama.cpp takes one text
+        alone."""
+        return [self._marks.broken(prompt)] if self.capabilities.vision else self._marks.pieces(prompt)
+
+    def _ids(self, pieces: list[str]) -> list[int]:
+        body = {"content": pieces, "add_special": True, "parse_special": True}
+        return list(self._slot.http("POST", "/tokenize", body)["tokens"])
 
     def _settings(self, sampling: Sampling) -> dict[str, Any]:
         return requests.settings(effective(sampling, self.defaults), self.capabilities.context)
 
-    def _stream(self, handler: str, request: dict[str, Any]) -> Stream:
-        """Pieces of one answer. The last carries usage."""
+    def _stream(self, handler: str, request: dict[str, Any], parser: AnswerParser | None = None) -> Stream:
+        """Pieces of one answer. The last carries usage. `parser` finds thinking and calls in the text where
+        llama.cpp does not."""
         started = time.perf_counter()
         first: float | None = None
         calls = ToolCalls()
+        known: list[TokenLogprob] = []  # not told yet
         for moment, chunk in self._slot.stream(handler, request):
             if "prompt_progress" in chunk:
                 self.found = chunk["prompt_progress"]["cache"]
@@ -270,16 +370,24 @@ class LlamaCpp:
             if text := delta.get("reasoning_content"):
                 yield Piece(text, "thinking")
             if text := delta.get("content"):
-                yield Piece(text, logprobs=requests.logprobs(choice, request))
+                known += requests.logprobs(choice, request)
+                yield from told(parser.feed(text) if parser else [Piece(text)], known)
             calls.feed(delta.get("tool_calls") or ())
             if choice["finish_reason"]:
+                yield from told(parser.finish() if parser else [], known)
                 for call in calls.finish():
                     yield Piece(kind="tool_call", call=call)
-                yield Piece(usage=requests.usage(choice, chunk, request, first - started, moment - first))
+                usage = requests.usage(choice, chunk, request, first - started, moment - first)
+                if parser and parser.called and usage.stop_reason == "stop":
+                    usage = replace(usage, stop_reason="tool_calls")
+                yield Piece(usage=usage)
 
-    def _samples(self, handler: str, request: dict[str, Any], n: int) -> list[Completion]:
+    def _samples(
+        self, handler: str, request: dict[str, Any], parsers: Sequence[AnswerParser]
+    ) -> list[Completion]:
         started = time.perf_counter()
         first = 0.0
+        n = len(parsers)
         texts, thoughts = [""] * n, [""] * n
         logprobs: list[list[float]] = [[] for _ in range(n)]
         usages = [Usage()] * n
@@ -290,7 +398,11 @@ class LlamaCpp:
             choice = chunk["choices"][0]
             delta = choice.get("delta") or {"content": choice.get("text")}
             index = choice["index"]
-            texts[index] += delta.get("content") or ""
+            pieces = parsers[index].feed(delta.get("content") or "")
+            if choice["finish_reason"]:
+                pieces += parsers[index].finish()
+            for piece in pieces:
+                (thoughts if piece.kind == "thinking" else texts)[index] += piece.text
             thoughts[index] += delta.get("reasoning_content") or ""
             logprobs[index] += [t["logprob"] for t in (choice.get("logprobs") or {}).get("content") or ()]
             if choice["finish_reason"]:

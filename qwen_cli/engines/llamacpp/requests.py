@@ -12,10 +12,11 @@ from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused,
 
 
 def chat(
-    messages: Sequence[Message], settings: Mapping[str, Any], thinking: bool | int | None
+    messages: list[dict[str, Any]], settings: Mapping[str, Any], thinking: bool | int | None
 ) -> dict[str, Any]:
-    """A turn of a conversation. `thinking` is `None` where the model has no say in it."""
-    request = {"messages": turns(messages), **settings}
+    """A turn of a conversation, whose `messages` are `turns`. `thinking` is `None` where the model has no say
+    in it."""
+    request = {"messages": messages, **settings}
     if thinking is None:
         return request
     request["chat_template_kwargs"] = {"enable_thinking": thinking is True or thinking > 0}

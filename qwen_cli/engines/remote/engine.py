@@ -10,8 +10,11 @@ from typing import Any
 
 from qwen_cli.endpoints import base_url
 from qwen_cli.engines.core.base import Completion, Engine, Message, Piece, Sampling, Stream
+from qwen_cli.engines.marks import FAMILY, Marks
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.openai import ThinkTags, ToolCalls, wire_messages
+from qwen_cli.engines.parsing.think_tags import CLOSE
+from qwen_cli.engines.prompt import Prompt
 from qwen_cli.engines.remote import requests
 from qwen_cli.engines.remote.errors import NoRoute, faults, message
 from qwen_cli.engines.remote.probe import chosen, listed, look
@@ -25,6 +28,10 @@ from qwen_cli.errors import EndpointError, EngineError, UsageError
 # A server that is up accepts at once; a long prompt on a slow machine may take minutes to its first token.
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 600.0
+
+# A server's tokenizer is its own: of raw prompts it takes text alone, so a joiner breaks what spells a mark.
+# Messages are sent as they are: how the text in them is read is the server's to see to.
+_MARKS = Marks(FAMILY)
 
 
 class Remote:
@@ -109,10 +116,13 @@ class Remote:
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
         if not self.capabilities.render:
             raise EngineError(f"{self._kind.name} at {self.endpoint} does not tell its prompts", "use chat")
-        body: dict[str, Any] = {"messages": wire_messages(messages)}
+        turns = wire_messages(messages)
+        guarded = _MARKS.guard(turns, template=CLOSE)
+        body: dict[str, Any] = {"messages": guarded.messages if guarded else turns}
         if thinking is not None:
             body["chat_template_kwargs"] = {"enable_thinking": bool(thinking)}
-        return str(self._native("POST", "/apply-template", body)["prompt"])
+        text = str(self._native("POST", "/apply-template", body)["prompt"])
+        return guarded.prompt(text) if guarded else Prompt(text)
 
     def sample(
         self,
@@ -151,7 +161,7 @@ class Remote:
             raise EngineError(f"{kind.name} at {self.endpoint} does not count tokens", "rely on its usage")
         body: dict[str, Any] = {"model": self.model}
         if isinstance(prompt, str):
-            body |= {kind.text_field: prompt, "add_special": True, "parse_special": True}
+            body |= {kind.text_field: _MARKS.broken(prompt), "add_special": True, "parse_special": True}
             if kind.name != "llama.cpp":
                 del body["add_special"], body["parse_special"]
         else:
@@ -201,7 +211,8 @@ class Remote:
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
         if not prompt:
             raise UsageError("the prompt is empty", "give some text to continue")
-        request = {"prompt": prompt, **requests.settings(self.model, sampling, self._kind)}
+        settings = requests.settings(self.model, sampling, self._kind)
+        request = {"prompt": _MARKS.broken(prompt), **settings}
         if sampling.max_tokens is None and not self._kind.unlimited:
             try:
                 request["max_tokens"] = (self.capabilities.context or 0) - self.count_tokens(prompt)

@@ -6,9 +6,8 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from qwen_cli.engines.answer_parser import AnswerParser
 from qwen_cli.engines.core.base import Piece, Sampling, StopReason
-from qwen_cli.engines.parsing.think_tags import ThinkingText
-from qwen_cli.engines.parsing.tool_calls import ToolParser
 from qwen_cli.engines.transformers.detokenizer import TextStream, TokenTable
 
 
@@ -38,10 +37,9 @@ class Answer:
         self._ends = ends
         self._room = room
         self._limit = sampling.max_tokens
-        self._thoughts = ThinkingText(opened=opened) if thinks or opened else None
         self._budget = budget
         self._closing = closing
-        self._tools = ToolParser(tools) if tools else None
+        self._parser = AnswerParser(thinks=thinks, opened=opened, tools=tools)
         self.forced: deque[int] = deque()
         self.tokens = 0
         self.reason: StopReason | None = None
@@ -51,14 +49,14 @@ class Answer:
     @property
     def thinking(self) -> bool:
         """Whether the next token is part of the thinking."""
-        return self._thoughts is not None and self._thoughts.inside
+        return self._parser.thinking
 
     def accept(self, token: int) -> list[Piece]:
         """What `token` adds to the answer."""
         self.tokens += 1
         if token in self._ends:
             return self._end("stop")
-        pieces = self._sorted(self._text.feed(token))
+        pieces = self._parser.feed(self._text.feed(token))
         if self._text.stopped:
             return pieces + self._end("stop")
         if self._limit is not None and self.tokens >= self._limit:
@@ -74,28 +72,9 @@ class Answer:
         self._budget = None
 
     def _end(self, reason: StopReason) -> list[Piece]:
-        pieces = self._sorted(self._text.finish())
-        if self._thoughts:
-            pieces += self._with_calls(self._thoughts.finish())
-        if self._tools:
-            pieces += self._tools.finish()
-            if self._tools.called and reason == "stop":
-                reason = "tool_calls"
-        self.reason = reason
+        pieces = self._parser.feed(self._text.finish()) + self._parser.finish()
+        self.reason = "tool_calls" if self._parser.called and reason == "stop" else reason
         return pieces
-
-    def _sorted(self, text: str) -> list[Piece]:
-        if not text:
-            return []
-        return self._with_calls(self._thoughts.feed(text) if self._thoughts else [Piece(text)])
-
-    def _with_calls(self, pieces: list[Piece]) -> list[Piece]:
-        if self._tools is None:
-            return pieces
-        found: list[Piece] = []
-        for piece in pieces:
-            found += [piece] if piece.kind == "thinking" else self._tools.feed(piece.text)
-        return found
 
 
 def end_tokens(configured: Any, tokenizer: Any) -> frozenset[int]:

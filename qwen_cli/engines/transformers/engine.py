@@ -22,6 +22,7 @@ from qwen_cli.engines.core.base import (
     seeing,
 )
 from qwen_cli.engines.core.content import visual_parts
+from qwen_cli.engines.marks import Marks
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, thinking_mode
@@ -84,6 +85,7 @@ class Transformers:
         self.model = weights.label
         self.defaults = recommended(shape.sampling, catalogued.sampling if catalogued else None, _UNKNOWN)
         self._tokenizer = load.tokenizer(weights.path, trust_remote_code=trust_remote_code)
+        self._marks = Marks(self._tokenizer.get_added_vocab())
         if chat_template:
             self._tokenizer.chat_template = chat_template
         template = str(self._tokenizer.chat_template or "")
@@ -228,7 +230,7 @@ class Transformers:
         switches = thinking is not None and self.capabilities.thinking == "switch"
         switch = {"enable_thinking": bool(thinking)} if switches else {}
         return prompts.rendered(
-            self._tokenizer, messages, tools, label=self.model, sees=self._sight is not None, **switch
+            self._tokenizer, messages, tools, marks=self._marks, label=self.model, **switch
         )
 
     def _views(self, messages: Sequence[Message]) -> list[View]:
@@ -246,7 +248,8 @@ class Transformers:
         return scene.keys, scene
 
     def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        pieces = self._tokenizer(self._marks.pieces(text), add_special_tokens=False)["input_ids"]
+        return [token for piece in pieces for token in piece]
 
     def _answer(
         self,

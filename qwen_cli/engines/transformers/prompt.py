@@ -8,24 +8,23 @@ from typing import Any
 
 from qwen_cli.engines.core.base import Message
 from qwen_cli.engines.core.content import Part
+from qwen_cli.engines.marks import Marks
 from qwen_cli.engines.parsing.openai import chat_fields
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN
-from qwen_cli.engines.transformers.vision import without_placeholders
+from qwen_cli.engines.prompt import Prompt
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.sanitize import error_line
 
 
-def turns(messages: Sequence[Message], *, sees: bool) -> list[dict[str, Any]]:
-    """`messages` as templates want them: text as one string, arguments of tool calls as objects. A model that
-    `sees` gets the places of pictures and videos between the text."""
-    turns = chat_fields(messages)
+def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """`messages` as templates want them: text as one string, arguments of tool calls as objects, places of
+    pictures and videos between the text."""
+    turns = [dict(message) for message in messages]
     for turn in turns:
         content = turn.get("content")
         if isinstance(content, list):
             plain = all(part.get("type") == "text" for part in content)
             content = "".join(p["text"] for p in content) if plain else [_place(part) for part in content]
-        if sees and isinstance(content, str):
-            content = without_placeholders(content)
         turn["content"] = content or ""
         if calls := turn.get("tool_calls"):
             turn["tool_calls"] = [_with_object(call) for call in calls]
@@ -37,11 +36,12 @@ def rendered(
     messages: Sequence[Message],
     tools: Sequence[Mapping[str, Any]] | None,
     *,
+    marks: Marks,
     label: str,
-    sees: bool,
     **variables: Any,
 ) -> str:
-    """`messages` as the tokenizer's template writes them, up to where the answer begins.
+    """`messages` as the tokenizer's template writes them, up to where the answer begins. What somebody wrote
+    is plain in it where it spells one of the `marks`.
 
     Raises `UsageError` without a message, `EngineError` where `label` has no template or it refuses.
     """
@@ -49,16 +49,20 @@ def rendered(
         raise UsageError("there is no message to answer", "Say something first")
     if not tokenizer.chat_template:
         raise EngineError(f"{label} has no chat template", "It is a base model: use it to complete text")
+    own = chat_fields(messages)
+    guarded = marks.guard(own, tools, template=str(tokenizer.chat_template))
+    given = (guarded.messages, guarded.tools) if guarded else (own, tools)
     try:
-        return str(
+        text = str(
             tokenizer.apply_chat_template(
-                turns(messages, sees=sees),
-                tools=list(tools) if tools else None,
+                turns(given[0]),
+                tools=list(given[1]) if given[1] else None,
                 add_generation_prompt=True,
                 tokenize=False,
                 **variables,
             )
         )
+        return guarded.prompt(text) if guarded else Prompt(text)
     except Exception as error:
         # Beside these there is jinja2's own tree: `raise_exception` of a template, undefined names.
         jinja = type(error).__module__.startswith("jinja2")
@@ -90,5 +94,5 @@ def thinking_is_off(prompt: str) -> bool:
 def _place(part: Part) -> dict[str, Any]:
     """What the template needs of a part: which kind stands here."""
     if part["type"] == "text":
-        return {"type": "text", "text": without_placeholders(part["text"])}
+        return {"type": "text", "text": part["text"]}
     return {"type": "video" if part["type"] == "video" else "image"}

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli import sanitize
+from qwen_cli.engines.marks import Marks
+from qwen_cli.engines.prompt import Prompt, joined, plain
 from qwen_cli.engines.transformers import load
 from qwen_cli.errors import EngineError, ModelError
 
@@ -36,6 +38,7 @@ class Reward:
         architecture = _architecture(weights)
         self.process = _OUTPUTS[architecture] == 2
         self._tokenizer = load.tokenizer(weights.path, trust_remote_code=False)
+        self._marks = Marks(self._tokenizer.get_added_vocab())
         self._alone = threading.Lock()
         self._step = self._tokenizer.convert_tokens_to_ids(_STEP)
         if self.process and self._step is None:
@@ -56,7 +59,7 @@ class Reward:
         if not self.process:
             return self._values(messages, solution)[-1][0]
         steps = [step for step in solution.split(_BETWEEN) if step.strip()] or [solution]
-        marked = "".join(step + _STEP for step in steps)
+        marked = joined(part for step in steps for part in (plain(step), _STEP))
         return math.prod(1 / (1 + math.exp(no - yes)) for no, yes in self._values(messages, marked))
 
     def close(self) -> None:
@@ -68,8 +71,13 @@ class Reward:
         import torch
 
         turns = [*map(dict, messages), {"role": "assistant", "content": solution}]
-        text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False)
-        ids = self._tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+        guarded = self._marks.guard(turns)
+        text = self._tokenizer.apply_chat_template(
+            guarded.messages if guarded else turns, tokenize=False, add_generation_prompt=False
+        )
+        pieces = self._marks.pieces(guarded.prompt(text) if guarded else Prompt(text))
+        tokens = self._tokenizer(pieces, add_special_tokens=False).input_ids
+        ids = torch.tensor([[token for piece in tokens for token in piece]])
         try:
             with torch.inference_mode():
                 values = self._model(ids.to(self._model.device))[0].float().cpu()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from qwen_cli import sanitize
 from qwen_cli.engines.core.base import Engine, Message
 from qwen_cli.engines.core.content import Part, clip_of, visual_parts
+from qwen_cli.engines.marks import Marks
 from qwen_cli.engines.transformers import load
 from qwen_cli.engines.transformers import vision_inputs as views
 from qwen_cli.engines.transformers.device_map import main_device
@@ -29,11 +30,10 @@ from qwen_cli.errors import EngineError, UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Features", "Scene", "Sight", "View", "has_processor", "prepare", "without_placeholders"]
+__all__ = ["Features", "Scene", "Sight", "View", "has_processor", "prepare"]
 
 _KEPT = 32  # encoded inputs that are kept for prompts which come back to them
 _AHEAD = 65_536  # patches of one prompt that are made ahead: a picture of the largest size, 308 MB
-_PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Sight:
                     "Fetch the model again",
                 ) from error
         self._model = model
+        self._marks = Marks(self._processor.tokenizer.get_added_vocab())
         self._merge: int = images.merge_size
         self.unit: int = images.patch_size * self._merge
         self._kept: OrderedDict[int, Features] = OrderedDict()
@@ -96,9 +97,11 @@ class Sight:
                     self._ahead.remove(one)
                 return one.scene
         shown = {kind: [view.text for view in views if view.kind == kind] for kind in ("image", "video")}
-        (whole,), _ = self._processor.get_text_with_replacements([text], shown["image"], shown["video"])
+        pieces = self._marks.pieces(text)  # places that are cut are somebody's words
+        whole, _ = self._processor.get_text_with_replacements(pieces, shown["image"], shown["video"])
         with self._tokenizing:
-            ids = list(self._processor.tokenizer(whole, add_special_tokens=False)["input_ids"])
+            ids = self._processor.tokenizer(whole, add_special_tokens=False)["input_ids"]
+        ids = [token for piece in ids for token in piece]
         return Scene(self, self._model, ids, list(views))
 
     def prepare(self, text: str, parts: Sequence[Part]) -> None:
@@ -243,10 +246,3 @@ def prepare(engine: Engine, messages: Sequence[Message]) -> None:
     sight = getattr(engine, "_sight", None)
     if isinstance(sight, Sight):
         sight.prepare(engine.render(messages), visual_parts(messages))
-
-
-def without_placeholders(text: str) -> str:
-    """Text that a person wrote, in which no token can be taken for a picture's place."""
-    for token in _PLACEHOLDERS:
-        text = text.replace(token, token.replace("|", " "))
-    return text

@@ -42,6 +42,9 @@ FILE_TYPES = {
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 # Qwen2.5-Coder and Qwen3-Coder; CodeQwen1.5.
+_FIRST = b"<|endoftext|>"  # of the special tokens of every Qwen
+# What llama.cpp looks for in a text: unknown, control and user-defined (`llama_token_type`).
+_SPECIAL = (2, 3, 4)
 _KEY = re.compile(rb"[a-z0-9_.\-]{3,64}")
 
 
@@ -112,6 +115,74 @@ def shards(path: Path) -> tuple[Path, ...]:
             f"put all {count} parts into {path.parent}",
         )
     return parts
+
+
+def special_tokens(path: Path) -> tuple[str, ...]:
+    """How the special tokens of a GGUF file are spelt, those too that count as text (`<think>`). A few
+    milliseconds: they stand at the end of Qwen's vocabularies. Raises `ModelError`."""
+    first = shards(path)[0]
+    try:
+        with first.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _special_tokens(data)
+    except (OSError, struct.error, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot read the vocabulary of {path}: {error}", "fetch it again") from None
+
+
+def _special_tokens(data: mmap.mmap) -> tuple[str, ...]:
+    kinds, tokens = _array_at(data, b"tokenizer.ggml.token_type"), _array_at(data, b"tokenizer.ggml.tokens")
+    if not kinds or not tokens:
+        return ()
+    count, begin = kinds
+    hits = [hit for kind in _SPECIAL if (hit := _aligned(data, kind, begin, begin + 4 * count)) is not None]
+    if not hits:
+        return ()
+    first = min(hits)
+    types = struct.unpack_from(f"<{count - first}i", data, begin + 4 * first)
+    special = [first + number for number, kind in enumerate(types) if kind in _SPECIAL]
+    begin, position = 0, tokens[1]
+    # Stepping over 150,000 strings takes 40 ms: begin at the one that is looked for, if that is the first.
+    hit = data.find(_U64.pack(len(_FIRST)) + _FIRST, position)
+    if hit >= 0 and _ends(data, hit, count - special[0]):
+        begin, position = special[0], hit
+    wanted, found = set(special), []
+    for number in range(begin, special[-1] + 1):
+        length = _U64.unpack_from(data, position)[0]
+        if number in wanted:
+            found.append(data[position + 8 : position + 8 + length].decode("utf-8", "replace"))
+        position += 8 + length
+    return tuple(found)
+
+
+def _aligned(data: mmap.mmap, value: int, begin: int, end: int) -> int | None:
+    """The first place of `value` in an array of 32-bit integers."""
+    wanted, position = _U32.pack(value), begin
+    while (hit := data.find(wanted, position, end)) >= 0:
+        if (hit - begin) % 4 == 0:
+            return (hit - begin) // 4
+        position = hit + 1
+    return None
+
+
+def _array_at(data: mmap.mmap, key: bytes) -> tuple[int, int] | None:
+    """Length and first element of the array called `key`."""
+    hit = data.find(_U64.pack(len(key)) + key)
+    if hit < 0:
+        return None
+    start = hit + 8 + len(key)
+    if _U32.unpack_from(data, start)[0] != _ARRAY:
+        return None
+    return _U64.unpack_from(data, start + 8)[0], start + 16
+
+
+def _ends(data: mmap.mmap, position: int, strings: int) -> bool:
+    """Whether an array ends after as many more `strings`: a key comes next."""
+    try:
+        for _ in range(strings):
+            position += 8 + _U64.unpack_from(data, position)[0]
+        length = _U64.unpack_from(data, position)[0]
+        return length <= 64 and bool(_KEY.fullmatch(data[position + 8 : position + 8 + length]))
+    except (struct.error, IndexError, OverflowError):
+        return False
 
 
 def _read_one(path: Path) -> Header:

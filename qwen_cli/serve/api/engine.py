@@ -68,7 +68,7 @@ async def stream(request: Request, service: Service) -> Response:
     def pieces() -> Stream:
         if request.path_params["what"] == "complete":
             engine.shift_cache = bool(sent.get("shift_cache"))
-            return engine.complete(sent["prompt"], sampling=sampling)
+            return engine.complete(wire.prompt_in(sent["prompt"]), sampling=sampling)
         return engine.chat(
             wire.prompt_in(sent["prompt"]),
             tools=sent.get("tools"),
@@ -92,7 +92,9 @@ async def ask(request: Request, service: Service) -> Response:
     engine = await _engine(request, service, sent)
     prompt = sent.get("prompt")
     asked: dict[str, Callable[[], Any]] = {
-        "render": lambda: {"text": engine.render(wire.prompt_in(prompt), thinking=sent.get("thinking"))},
+        "render": lambda: {
+            "text": wire.text_out(engine.render(wire.prompt_in(prompt), thinking=sent.get("thinking")))
+        },
         "count_tokens": lambda: {
             "tokens": engine.count_tokens(wire.prompt_in(prompt), tools=sent.get("tools"))
         },

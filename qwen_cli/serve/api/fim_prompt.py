@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from qwen_cli.engines.core.base import Engine, Sampling
 from qwen_cli.tasks.fim import complete, token_healing
-from qwen_cli.tasks.fim.prompt import Hole
+from qwen_cli.tasks.fim.prompt import Hole, ends
 from qwen_cli.tasks.fim.span import Span
 
 # Longest middle that is kept room for where a request names no limit.
@@ -60,7 +60,7 @@ def between(
     count = complete.counter(engine)
     kept: list[Context] = []
     for file in reversed(files):  # the latest are the nearest
-        room -= count(f"{tokens.file}{file.path}\n{file.text}\n")
+        room -= count(f"{file.path}\n{file.text}\n") + 1
         if room < 0:
             break
         kept.insert(0, file)
@@ -70,7 +70,7 @@ def between(
     greedy = sampling.over(Sampling(temperature=0.0))  # the model's card: code is not guessed at
     return Between(
         start.prompt(fitted.hole, kept, tokens, ""),
-        replace(greedy, stop=(*sampling.stop, *tokens.ends), start=start.forced),
+        replace(greedy, stop=(*sampling.stop, *ends(tokens, hole)), start=start.forced),
         truncated=fitted.notice is not None or len(kept) < len(files),
         start=start,
     )

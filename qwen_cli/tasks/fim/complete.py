@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 from qwen_cli.engines.core.base import Engine, Sampling, StopReason, Stream, Usage
+from qwen_cli.engines.prompt import plain
 from qwen_cli.errors import ContextFull, UsageError
 from qwen_cli.tasks.common.drain import drain
 from qwen_cli.tasks.fim import token_healing
@@ -17,6 +18,7 @@ from qwen_cli.tasks.fim.prompt import (
     FimTokens,
     Fitted,
     Hole,
+    ends,
     fit,
     prompt,
     restored,
@@ -104,12 +106,12 @@ def room(engine: Engine, hole: Hole, mode: Mode = "auto", *, limit: int | None =
 
 
 def counter(engine: Engine) -> Callable[[str], int]:
-    """Counts the tokens of a text; where a server does not count, a bound that code stays below."""
+    """Counts the tokens of a source text; where a server does not count, a bound that code stays below."""
     from qwen_cli.errors import EngineError
 
     def count(text: str) -> int:
         try:
-            return engine.count_tokens(text) if text else 0
+            return engine.count_tokens(plain(text)) if text else 0
         except EngineError:
             return len(text.encode()) // 2
 
@@ -172,7 +174,7 @@ def stream(
                     break
                 clock.tick()
                 raw += piece.text
-                bare = _before_marks(raw)
+                bare = _before_marks(raw, hole)
                 text = start.middle(bare)
                 if attempt == 0 and (better := span.misplaced(text)) is not None:
                     break
@@ -216,14 +218,14 @@ def candidates(
     asked = replace(
         sampling,
         max_tokens=sampling.max_tokens or _MAX_SAMPLE_TOKENS[mode],
-        stop=(*sampling.stop, *span.stops(), *_ends(engine, tokens)),
+        stop=(*sampling.stop, *span.stops(), *_ends(engine, tokens, hole)),
         start=start.forced,
     )
     found: dict[str, Middle] = {}
     for done in engine.sample(text, n, sampling=asked):
         # A stop string is not part of the text, and most of ours begin with the newline of the line before.
         why = _why(done.usage.stop_reason)
-        middle, why = span.settled(start.middle(_before_marks(done.text)), why)
+        middle, why = span.settled(start.middle(_before_marks(done.text, hole)), why)
         best = found.get(middle)
         if best is None or (done.mean_logprob or 0) > (best.mean_logprob or 0):
             found[middle] = Middle(middle, why, done.usage, done.mean_logprob)
@@ -244,7 +246,7 @@ def _asker(
         if infill is None:
             raise
         return lambda start: infill(start.prefix + start.lead, hole.suffix, sampling=sampling)
-    stop = (*sampling.stop, *_ends(engine, tokens))
+    stop = (*sampling.stop, *_ends(engine, tokens, hole))
 
     def ask(start: token_healing.Start) -> Stream:
         text = start.prompt(hole, files, tokens, repository)
@@ -253,9 +255,9 @@ def _asker(
     return ask
 
 
-def _ends(engine: Engine, tokens: FimTokens) -> tuple[str, ...]:
+def _ends(engine: Engine, tokens: FimTokens, hole: Hole) -> tuple[str, ...]:
     # Servers know their models' end tokens, and some take four stop strings at most.
-    return () if engine.name == "remote" else tokens.ends
+    return () if engine.name == "remote" else ends(tokens, hole)
 
 
 def _settings(sampling: Sampling, mode: Mode) -> Sampling:
@@ -263,9 +265,9 @@ def _settings(sampling: Sampling, mode: Mode) -> Sampling:
     return sampling.over(Sampling(temperature=0.0, max_tokens=_MAX_TOKENS[mode]))
 
 
-def _before_marks(text: str) -> str:
+def _before_marks(text: str, hole: Hole) -> str:
     """`text` up to the first mark of the layout, for engines that write them out."""
-    marks = [at for mark in {*BARS.ends, *PLAIN.ends} if (at := text.find(mark)) >= 0]
+    marks = [at for mark in {*ends(BARS, hole), *ends(PLAIN, hole)} if (at := text.find(mark)) >= 0]
     return restored(text[: min(marks)] if marks else text)
 
 

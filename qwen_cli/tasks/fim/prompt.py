@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from qwen_cli.engines.core.base import Engine
+from qwen_cli.engines.marks import JOINER
+from qwen_cli.engines.prompt import Prompt, joined, plain
 from qwen_cli.errors import EngineError, UsageError
 
 
@@ -48,10 +50,6 @@ class FimTokens:
     repository: str
     file: str
     ends: tuple[str, ...]
-
-    def all(self) -> tuple[str, ...]:
-        """Every mark that a source text must not smuggle in."""
-        return (self.prefix, self.suffix, self.middle, self.repository, self.file, *self.ends)
 
 
 # Qwen2.5-Coder's README and its examples/Qwen2.5-Coder-fim.py; Qwen3-Coder has the same. The ends are the
@@ -117,36 +115,39 @@ def suitable() -> list[str]:
     return [m.name for m in lookup.MODELS if m.fim]
 
 
-def prompt(hole: Hole, files: Sequence[File] = (), tokens: FimTokens = BARS, *, repository: str = "") -> str:
-    """The raw text for the model: the file-level layout, or with `files` the repository-level one.
+def prompt(
+    hole: Hole, files: Sequence[File] = (), tokens: FimTokens = BARS, *, repository: str = ""
+) -> Prompt:
+    """The raw text for the model: the file-level layout, or with `files` the repository-level one. Sources,
+    paths and the repository's name are plain in it.
 
     As in examples/Qwen2.5-Coder-fim.py and -repolevel-fim.py: no space after a mark, a newline after the
     repository's name, each path and each file, nothing after the last mark.
     """
-    clean = _defuse(tokens)
-    current = f"{tokens.prefix}{clean(hole.prefix)}{tokens.suffix}{clean(hole.suffix)}{tokens.middle}"
-    if not files:
-        return current
-    parts = [f"{tokens.repository}{clean(repository or 'repository')}\n"]
-    for file in files:
-        text = clean(file.text)
-        parts.append(f"{tokens.file}{clean(file.path)}\n{text}{'' if text.endswith(chr(10)) else chr(10)}")
-    return f"{''.join(parts)}{tokens.file}{clean(hole.path or 'main')}\n{current}"
+    parts: list[str] = []
+    if files:
+        parts += [tokens.repository, plain(f"{repository or 'repository'}\n")]
+        for file in files:
+            end = "" if file.text.endswith("\n") else "\n"
+            parts += [tokens.file, plain(f"{file.path}\n{file.text}{end}")]
+        parts += [tokens.file, plain(f"{hole.path or 'main'}\n")]
+    parts += [tokens.prefix, plain(hole.prefix), tokens.suffix, plain(hole.suffix), tokens.middle]
+    return joined(parts)
 
 
-# A source text that spells a mark (a tokenizer's tests, this file) would be read as the mark itself. A word
-# joiner inside keeps it text; the model copies it if it copies the mark, and `restored` takes it out again.
-_JOINER = "\u2060"
+def ends(tokens: FimTokens, hole: Hole) -> tuple[str, ...]:
+    """The marks that close a middle, but for those that the source spells (a tokenizer's tests, this file):
+    there the model writes them as text."""
+    return tuple(mark for mark in tokens.ends if mark not in hole.prefix and mark not in hole.suffix)
+
+
+_JOINED = re.compile(rf"{JOINER}(?=\|?>)")
 
 
 def restored(text: str) -> str:
-    """What the model wrote, with marks spelt as the source spells them."""
-    return text.replace(_JOINER + ">", ">")
-
-
-def _defuse(tokens: FimTokens) -> Callable[[str], str]:
-    marks = re.compile("|".join(re.escape(mark) for mark in {*tokens.all(), "<|im_start|>"}))
-    return lambda text: marks.sub(lambda found: found[0][:-1] + _JOINER + found[0][-1], text)
+    """What the model wrote, with marks spelt as the source spells them: where an engine has to break marks
+    with a joiner, a model that copies them copies it too."""
+    return _JOINED.sub("", text)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qwen_cli.engines.core.base import Engine, Piece, Sampling, Stream
+from qwen_cli.engines.marks import own_words
+from qwen_cli.engines.prompt import Prompt, joined, plain
 from qwen_cli.sandbox import Outcome
 
 _FENCE = re.compile(r"^```[ \t]*([\w+-]*)[^\n`]*$", re.MULTILINE)
@@ -93,6 +95,15 @@ class Written:
         self.text += "\n\n"
         self._from = len(self.text)
 
+    def prompt(self, *, thinks: bool) -> Prompt:
+        """All of it for the model to go on with: what programs printed is plain, and so is what the model
+        wrote but for the marks round its thinking, where it `thinks`."""
+        parts: list[str] = []
+        for wrote, output in self.parts:
+            parts += [own_words(wrote, thinks=thinks), plain(output)]
+            thinks = thinks and _THOUGHT not in wrote
+        return joined([*parts, own_words(self.new, thinks=thinks)])
+
     def prose(self) -> str:
         """All of it without thoughts, programs and outputs: where an answer is an answer."""
         text = "\n".join([*(wrote for wrote, _ in self.parts), self.new])
@@ -145,7 +156,8 @@ class Turn:
 
     def ask(self, written: Written, sampling: Sampling) -> Stream:
         if self._prompt is not None:
-            return self._engine.complete(self._prompt + written.text, sampling=sampling)
+            thinks = self._engine.capabilities.thinking is not None
+            return self._engine.complete(self._prompt + written.prompt(thinks=thinks), sampling=sampling)
         turns = list(self._messages)
         for wrote, output in written.parts:
             turns.append({"role": "assistant", "content": wrote})

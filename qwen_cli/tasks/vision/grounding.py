@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from qwen_cli import sanitize
 from qwen_cli.engines.core.base import Boxes
+from qwen_cli.engines.prompt import Prompt
 from qwen_cli.tasks.common import lenient_json
 
 Convention: TypeAlias = Boxes
@@ -67,7 +68,8 @@ def prompt(what: str, convention: Convention, *, points: bool = False) -> str:
     what = " ".join(_SPECIAL.sub(" ", what).split())
     one = what.lower().startswith("the ")
     if convention == "tags":
-        return f"{'Point to' if points else 'Find'} <|object_ref_start|>{what}<|object_ref_end|>"
+        # The tags are ours; in a message text is somebody's words unless it says that it is not.
+        return Prompt(f"{'Point to' if points else 'Find'} <|object_ref_start|>{what}<|object_ref_end|>")
     if points:
         return (
             f"Locate {what if one else f'every {what}'} with points, report the point coordinates in JSON "

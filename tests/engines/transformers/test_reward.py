@@ -9,6 +9,7 @@ import small_models
 import torch
 from torch.nn import functional
 
+from qwen_cli.engines.prompt import joined, plain
 from qwen_cli.engines.transformers.reward import load_reward
 from qwen_cli.errors import ModelError
 
@@ -57,6 +58,15 @@ def test_a_process_reward_is_the_product_of_its_steps(tmp_path: Path, starter_sa
     assert reward.process
     assert len(of_steps) == 3
     assert reward.score(ASKED, "\n\n".join(STEPS)) == pytest.approx(of_steps.prod().item(), rel=1e-2)
+
+
+def test_what_is_judged_spells_no_mark(tmp_path: Path, starter_safetensors: Path) -> None:
+    """A step that is written into a solution or a problem is none."""
+    reward = load_reward(str(small_models.make_reward(tmp_path / "prm", starter_safetensors)))
+    turns = [{"role": "user", "content": "Is it <extra_0>? <|im_end|>"}]
+    steps = reward._values(turns, joined([plain("So <extra_0> it is."), "<extra_0>"]))
+    assert len(steps) == 1
+    assert 0 < reward.score(turns, "So <extra_0> it is.\n\nYes <|im_end|>") < 1
 
 
 def test_another_model_is_refused(starter_safetensors: Path) -> None:

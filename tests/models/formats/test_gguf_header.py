@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import gguf_files
 import pytest
-from gguf import GGML_QUANT_SIZES, LlamaFileType
+from gguf import GGML_QUANT_SIZES, GGUFWriter, LlamaFileType
 
 from qwen_cli.errors import ModelError
 from qwen_cli.models.formats import gguf_header
@@ -23,6 +24,24 @@ def test_says_what_the_starter_says_of_itself(starter_gguf: Path) -> None:
     assert header.arrays["tokenizer.ggml.tokens"] == 151_936
     assert header.size == 491_400_064
     assert header.fim
+
+
+def test_names_the_special_tokens(starter_gguf: Path, starter_safetensors: Path) -> None:
+    added = json.loads((starter_safetensors / "tokenizer.json").read_text("utf-8"))["added_tokens"]
+    found = gguf_header.special_tokens(starter_gguf)
+    assert list(found) == [token["content"] for token in sorted(added, key=lambda token: token["id"])]
+
+
+def test_names_special_tokens_wherever_they_stand(tmp_path: Path) -> None:
+    tokens = ["a", "<think>", "<|endoftext|>", "b", "<unk>", "[PAD5]", "<|im_end|>", "c"]
+    path = tmp_path / "odd.gguf"
+    writer = GGUFWriter(path, "qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([1, 4, 1, 1, 2, 5, 3, 1])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    assert gguf_header.special_tokens(path) == ("<think>", "<unk>", "<|im_end|>")
 
 
 def test_is_quick_because_it_steps_over_the_vocabulary(

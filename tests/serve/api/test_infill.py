@@ -142,3 +142,14 @@ def test_a_bad_request(server: Server, bad: dict[str, Any]) -> None:
 
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == next(iter(bad))
+
+
+def test_marks_in_what_is_shown_are_text(server: Server) -> None:
+    def cost(mark: str) -> int:
+        extra = [{"text": f"a = 1  # {mark}\n", "filename": f"{mark}.py"}]
+        done = ask(
+            server, input_prefix=f"# {mark}\n", input_suffix=f"\n# {mark}\n", input_extra=extra, n_predict=1
+        )
+        return int(done["tokens_evaluated"])
+
+    assert cost("<|im_end|>" * 20) - cost("") >= 320

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import pytest
 
 from qwen_cli.engines.core.base import Capabilities
+from qwen_cli.engines.marks import FAMILY, Marks
+from qwen_cli.engines.prompt import plain
 from qwen_cli.errors import UsageError
-from qwen_cli.tasks.fim.prompt import BARS, PLAIN, Hole, fit, prompt, restored, suitable, tokens_of
+from qwen_cli.tasks.fim.prompt import BARS, PLAIN, Hole, ends, fit, prompt, restored, suitable, tokens_of
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,32 @@ def test_codeqwen_writes_the_marks_without_bars() -> None:
     assert prompt(Hole("a", "b"), tokens=PLAIN) == "<fim_prefix>a<fim_suffix>b<fim_middle>"
 
 
-def test_a_mark_in_the_source_is_text_and_comes_back_as_it_was() -> None:
-    seen = prompt(Hole("stop = '<|fim_middle|>' # <|im_start|>", ""))
-    assert seen.count("<|fim_middle|>") == 1
-    assert "<|im_start|>" not in seen
-    written = seen.split("'")[1]
-    assert restored(written) == "<|fim_middle|>"
+@pytest.mark.parametrize("where", ["prefix", "suffix", "hole path", "path", "text", "repository"])
+def test_a_mark_in_what_is_shown_is_text(where: str) -> None:
+    mark = "<|fim_middle|><|im_start|><tool_call>"
+    given = {name: mark if name == where else "x" for name in ("prefix", "suffix", "path", "text")}
+    seen = prompt(
+        Hole(given["prefix"], given["suffix"], mark if where == "hole path" else "m.py"),
+        [Text(given["path"], given["text"])],
+        repository=mark if where == "repository" else "shop",
+    )
+    assert mark in seen
+    pieces = Marks(FAMILY).pieces(seen)
+    assert sum(piece.count("<|fim_middle|>") for piece in pieces) == 1
+    assert not any("<|im_start|>" in piece or "<tool_call>" in piece for piece in pieces)
+
+
+def test_a_joiner_that_the_model_copies_is_taken_out_again() -> None:
+    broken = Marks(FAMILY).broken(plain("stop = '<|fim_middle|>' or '<think>'"))
+    assert "<|fim_middle|>" not in broken
+    assert restored(broken) == "stop = '<|fim_middle|>' or '<think>'"
+    assert restored("a\u2060b") == "a\u2060b"
+
+
+def test_a_mark_that_the_source_spells_ends_no_middle() -> None:
+    assert "<|im_end|>" in ends(BARS, Hole("a", "b"))
+    assert "<|im_end|>" not in ends(BARS, Hole("END = '<|im_end|>'", ""))
+    assert "<|im_end|>" not in ends(BARS, Hole("", "END = '<|im_end|>'"))
 
 
 def test_what_fits_is_left_alone() -> None:
