@@ -1,4 +1,4 @@
-"""`qwen`: a person's own machine, good at what the Qwen models are good at.
+"""Run Qwen models locally: chat, code completion, math with a sandboxed Python, images and video.
 
 As a library::
 

@@ -17,7 +17,6 @@ from qwen_cli.errors import QwenError
 app = typer.Typer(
     name="qwen",
     cls=Verbs,
-    help="Your own machine, good at what the Qwen models are good at.",
     no_args_is_help=True,
     # Plain help: rich would take as long to import as everything else together.
     rich_markup_mode=None,
@@ -38,11 +37,23 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; allowed anywhere.")] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", help="Show a traceback when something fails; may stand anywhere in the line."
+        ),
+    ] = False,
 ) -> None:
-    """Your own machine, good at what the Qwen models are good at."""
+    """Run Qwen models locally: chat, code completion, math with a sandboxed Python, images and video.
+
+    Each command explains itself: `qwen COMMAND --help`.
+
+    Examples:
+      qwen chat "Write a haiku about the sea."
+      qwen models plan
+    """
 
 
 def main() -> NoReturn:

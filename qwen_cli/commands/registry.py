@@ -6,26 +6,27 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+
+from qwen_cli.commands.shared.help import Command, Group
 
 # verb: (module in `commands`, what it is called there, what it does in a line of 80 columns)
 VERBS = {
-    "chat": ("chat.command", "chat", "Talk with a Qwen model."),
-    "code-fim": ("fim.command", "code_fim", "Fill in code at a place in a file."),
-    "math": ("math.command", "math", "Solve a problem with words and sandboxed Python."),
-    "vision": ("vision.command", "vision", "Ask about pictures, documents and videos."),
-    "serve": ("serve.command", "serve", "Serve models to programs (OpenAI's API, /infill)."),
-    "ps": ("serve.daemon", "ps", "Show the server of this user and its models."),
-    "stop": ("serve.daemon", "stop", "Stop the server of this user, once its answers have ended."),
+    "chat": ("chat.command", "chat", "Chat with a Qwen model."),
+    "code-fim": ("fim.command", "code_fim", "Fill in code at a position in a file."),
+    "math": ("math.command", "math", "Solve math problems with reasoning and sandboxed Python."),
+    "vision": ("vision.command", "vision", "Ask about images, documents and videos."),
+    "serve": ("serve.command", "serve", "Serve models over HTTP (OpenAI API, /infill)."),
+    "ps": ("serve.daemon", "ps", "Show your running server and its models."),
+    "stop": ("serve.daemon", "stop", "Stop your running server."),
     "eval": ("eval.command", "app", "Measure a model on tasks with known answers."),
-    "models": ("models.command", "app", "List, plan, fetch, show, remove and convert models."),
+    "models": ("models.command", "app", "List, plan, download, show, remove and convert models."),
     "doctor": ("models.doctor", "doctor", "Check this machine and what works on it."),
     "config": ("config.command", "app", "Read and write settings."),
-    "sandbox": ("sandbox.command", "app", "Contain model-written Python: check the layers, run a program."),
+    "sandbox": ("sandbox.command", "app", "Run Python in the sandbox, and check that it holds."),
 }
 
 
-class Verbs(TyperGroup):
+class Verbs(Group):
     """The group of them. Typer's own imports every command to list their names."""
 
     def __init__(self, **given: Any) -> None:
@@ -45,7 +46,7 @@ class Verbs(TyperGroup):
         if isinstance(found, typer.Typer):
             group.add_typer(found, name=cmd_name)
         else:
-            group.command(cmd_name)(found)
+            group.command(cmd_name, cls=Command)(found)
         made: Any = typer.main.get_command(group)
         return made.get_command(ctx, cmd_name)
 

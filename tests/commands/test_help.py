@@ -6,7 +6,10 @@ After a change that was meant: `QWEN_WRITE_HELP=1 pytest tests/commands/test_hel
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import pytest
 import typer
 
 from qwen_cli.commands.main import app
+from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared.help import groups, parts
 
 TEXTS = Path(__file__).with_name("help")
 WIDTH = 80
@@ -36,6 +41,24 @@ def _below(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 COMMANDS = list(commands())
+
+
+def found(path: tuple[str, ...]) -> tuple[Any, Any]:
+    """The command at `path`, and a context of it."""
+    command: Any = typer.main.get_command(app)
+    context = command.context_class(command, info_name="qwen")
+    for name in path:
+        command = command.get_command(context, name)
+        context = command.context_class(command, info_name=name, parent=context)
+    return command, context
+
+
+def is_group(path: tuple[str, ...]) -> bool:
+    return hasattr(found(path)[0], "list_commands")
+
+
+LEAVES = [path for path in COMMANDS if not is_group(path)]
+LOADING = {field.name for field in fields(options.Loading)}
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(("qwen", *path)))
@@ -65,3 +88,44 @@ def rendered(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> str:
     done = CliRunner().invoke(app, [*path, "--help"], prog_name="qwen", terminal_width=WIDTH)
     assert done.exit_code == 0
     return done.output
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_and_argument_is_explained(path: tuple[str, ...]) -> None:
+    for heading, rows in groups(*found(path)).items():
+        for name, text in rows:
+            assert re.match(r"[A-Z]|[a-z]+: ", text), (heading, name, text)  # "tir: reason and run Python"
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_an_example_of_each_command_would_be_understood(path: tuple[str, ...]) -> None:
+    command, _ = found(path)
+    prose, examples = parts(command.help)
+    assert prose and examples
+    for line in examples:
+        assert len(line) + 2 <= WIDTH
+        words = shlex.split(re.split(r" [|<>] ", line[line.index("qwen ") :])[0])
+        assert tuple(words[1 : 1 + len(path)]) == path
+        command.make_context(path[-1], words[1 + len(path) :])  # raises what is no option or no number
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_the_options_of_loading_are_one_group_at_the_end(path: tuple[str, ...]) -> None:
+    command, context = found(path)
+    loading = [each for each in command.params if each.name in LOADING]
+    if {"model", "engine"} <= {each.name for each in loading}:
+        assert {each.name for each in loading} == LOADING
+        assert {each.rich_help_panel for each in loading} == {options.LOADING}
+        assert list(groups(command, context))[-1] == options.LOADING
+
+
+def test_examples_keep_their_lines_and_prose_is_filled() -> None:
+    text = """Do it
+    in one go.
+
+    Examples:
+      qwen it --now
+      qwen it | cat
+    """
+    assert parts(text) == ("Do it\nin one go.", ["qwen it --now", "qwen it | cat"])
+    assert parts(None) == ("", [])

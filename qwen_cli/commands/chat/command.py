@@ -28,39 +28,69 @@ def _sessions(incomplete: str) -> list[str]:
     return [name for name in sessions.names() if name.startswith(incomplete)]
 
 
+OUTPUT = "Output"
+SESSIONS = "Sessions and context"
+TOOLS = "Tools"
+
+
 @options.grouped
 def chat(
     message: Annotated[
         list[str] | None,
-        typer.Argument(help="The question. Without one, on a terminal, a conversation starts."),
+        typer.Argument(help="Question to ask; without one, a conversation starts on a terminal."),
     ] = None,
     file: Annotated[
         list[Path] | None,
-        typer.Option("--file", "-f", help="Put a text file before the question (repeatable; - is stdin)."),
+        typer.Option(
+            "--file", "-f", help="Text file to put before the question (repeatable; - reads standard input)."
+        ),
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--system", "-s", help="System prompt: instructions that hold for the whole conversation."
+        ),
+    ] = None,
     schema: Annotated[
-        str | None, typer.Option("--schema", help="JSON schema (file or text) the answer must satisfy.")
+        str | None,
+        typer.Option(
+            "--schema",
+            help="JSON schema (file or text) that the answer must satisfy.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one object: text, thinking, usage, timings.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object with text, thinking, usage and timings.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the text as it comes, not rendered.")] = False,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="Print the text as the model writes it, without rendering Markdown.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     think: Annotated[
-        bool | None, typer.Option("--think/--no-think", help="Let the model think first, or not.")
+        bool | None, typer.Option("--think/--no-think", help="Let the model think before it answers, or not.")
     ] = None,
     thinking_budget: Annotated[
-        int | None, typer.Option("--thinking-budget", help="Most tokens to think for before answering.")
+        int | None, typer.Option("--thinking-budget", help="Maximum thinking tokens before the answer.")
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--continue", "-c", help="Go on with the latest session."),
+        typer.Option("--continue", "-c", help="Resume the latest session.", rich_help_panel=SESSIONS),
     ] = False,
     session: Annotated[
         str | None,
         typer.Option(
             "--session",
-            help="Go on with, or start, the session of this name.",
+            help="Resume the session of this name, or start it.",
+            rich_help_panel=SESSIONS,
             autocompletion=_sessions,
         ),
     ] = None,
@@ -68,26 +98,46 @@ def chat(
         str | None,
         typer.Option(
             "--overflow",
-            help="When the context is full: slide (drop the oldest turns), summarise them, or stop.",
+            help="What to do when the context window is full: slide (drop the oldest turns), summarise them, "
+            "or stop.",
+            rich_help_panel=SESSIONS,
             autocompletion=options.among("slide", "summarise", "stop"),
         ),
     ] = None,
     tools: Annotated[
         list[Path] | None,
-        typer.Option("--tools", help="Python file whose typed functions the model may call."),
+        typer.Option(
+            "--tools",
+            help="Python file whose typed functions the model may call (repeatable).",
+            rich_help_panel=TOOLS,
+        ),
     ] = None,
-    mcp: Annotated[Path | None, typer.Option("--mcp", help="MCP servers file (mcpServers).")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Run tools without asking.")] = False,
+    mcp: Annotated[
+        Path | None,
+        typer.Option(
+            "--mcp",
+            help="JSON file that lists MCP servers (mcpServers) whose tools the model may call.",
+            rich_help_panel=TOOLS,
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Run tools without asking first.", rich_help_panel=TOOLS)
+    ] = False,
     allow_local_urls: options.AllowLocalUrls = False,
-    loading: options.Loading = options.Loading(),
     drawing: options.Drawing = options.Drawing(),
     penalties: options.Penalties = options.Penalties(),
     stop: options.Stop = None,
+    loading: options.Loading = options.Loading(),
 ) -> None:
-    """Talk with a Qwen model.
+    """Chat with a Qwen model.
 
-    `qwen chat "question"` answers once; `cat FILE | qwen chat "summarise"` reads standard input;
-    bare `qwen chat` starts a conversation.
+    With a question, answer it once on standard output; standard input, if piped, is read as well.
+    Without one, start a conversation on the terminal (/help there lists its commands).
+
+    Examples:
+      qwen chat
+      qwen chat "What is a monad?" -m qwen3:8b
+      git diff | qwen chat "Write a commit message."
     """
     settings = options.merged(
         user_settings.load(),

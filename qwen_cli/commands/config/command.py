@@ -8,25 +8,32 @@ import typer
 
 from qwen_cli import paths, settings
 from qwen_cli.commands.config import endpoint
+from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import QwenError, UsageError
 
-app = typer.Typer(help="Read and write settings.", no_args_is_help=True)
+app = App("Read and write settings.")
 app.add_typer(endpoint.app, name="endpoint")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]
 
 
 def _names(incomplete: str) -> list[str]:
     return [name for name in settings.SETTINGS if name.startswith(incomplete)]
 
 
-Name = Annotated[str, typer.Argument(help="A setting; `qwen config list` names them.", autocompletion=_names)]
+Name = Annotated[
+    str, typer.Argument(help="Name of a setting; `qwen config list` shows them.", autocompletion=_names)
+]
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """Every setting with its value and meaning."""
+    """List every setting with its value and meaning.
+
+    Examples:
+      qwen config list
+    """
     values = settings.load()
     if as_json:
         print_json({n: _shown(n, values.get(n)) for n in settings.SETTINGS})
@@ -38,7 +45,11 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def get(name: Name, as_json: Json = False) -> None:
-    """Print one setting; exit 1 where it is not set."""
+    """Print one setting. Exits 1 if it is not set.
+
+    Examples:
+      qwen config get model
+    """
     settings.setting(name)
     value = settings.load().get(name)
     if as_json:
@@ -52,12 +63,19 @@ def get(name: Name, as_json: Json = False) -> None:
 @app.command("set")
 def set_(
     name: Name,
-    value: Annotated[str, typer.Argument(help="Its new value.")],
+    value: Annotated[str, typer.Argument(help="New value of the setting.")],
     in_clear: Annotated[
-        bool, typer.Option("--in-clear", help="Write a key into the file, where programs can read it.")
+        bool,
+        typer.Option(
+            "--in-clear", help="Allow a key to be written into the settings file, where programs can read it."
+        ),
     ] = False,
 ) -> None:
-    """Write one setting."""
+    """Set one setting.
+
+    Examples:
+      qwen config set model qwen3:8b
+    """
     if settings.setting(name).secret and not in_clear:
         raise UsageError(
             f"{name} would stand in the file in clear",
@@ -70,14 +88,22 @@ def set_(
 
 @app.command()
 def unset(name: Name) -> None:
-    """Remove one setting."""
+    """Remove one setting.
+
+    Examples:
+      qwen config unset model
+    """
     file = settings.store(name, None)
     typer.echo(f"{name} removed  ({file})", err=True)
 
 
 @app.command()
 def path() -> None:
-    """Print where the settings file is (it need not exist)."""
+    """Print where the settings file is (it need not exist).
+
+    Examples:
+      qwen config path
+    """
     typer.echo(paths.config_file())
 
 

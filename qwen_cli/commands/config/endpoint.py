@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import UsageError
 
-app = typer.Typer(help="Names for servers, to be used with --endpoint.", no_args_is_help=True)
+app = App("Give servers names to use with --endpoint.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]
 
 
 def _names(incomplete: str) -> list[str]:
@@ -22,28 +23,32 @@ def _names(incomplete: str) -> list[str]:
     return [name for name in endpoints.named() if name.startswith(incomplete)]
 
 
-Name = Annotated[str, typer.Argument(help="The name.", autocompletion=_names)]
+Name = Annotated[str, typer.Argument(help="Name of the server.", autocompletion=_names)]
 
 
 @app.command()
 def add(
     name: Name,
-    url: Annotated[str, typer.Argument(help="Address, with or without /v1.")],
+    url: Annotated[str, typer.Argument(help="Address of the server, with or without /v1.")],
     key_env: Annotated[
-        str | None, typer.Option("--key-env", help="Variable of the environment that holds the key.")
+        str | None, typer.Option("--key-env", help="Environment variable that holds the API key.")
     ] = None,
     keyring: Annotated[
-        bool, typer.Option("--keyring", help="Keep the key in the system's keyring; it is asked for.")
+        bool, typer.Option("--keyring", help="Ask for the API key and keep it in the system keyring.")
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Model that is used where none is named.")
+        str | None, typer.Option("--model", "-m", help="Model to use if --model is not given.")
     ] = None,
     header: Annotated[
         list[str] | None,
-        typer.Option("--header", help="NAME=VALUE to send (repeatable); =$VARIABLE reads it from there."),
+        typer.Option("--header", help="HTTP header to send, as NAME=VALUE or NAME=$VARIABLE (repeatable)."),
     ] = None,
 ) -> None:
-    """Give a server a name, or change what is kept under it."""
+    """Give a server a name, or change one.
+
+    Examples:
+      qwen config endpoint add office http://10.0.0.5:8000/v1 --key-env OFFICE_KEY
+    """
     from qwen_cli import endpoints
 
     pairs = [word.partition("=") for word in header or ()]
@@ -63,7 +68,11 @@ def add(
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """Every name with its address, model, and where its key is."""
+    """List the named servers with address, model, and where the key is.
+
+    Examples:
+      qwen config endpoint list
+    """
     from qwen_cli import endpoints
 
     found = endpoints.named()
@@ -78,7 +87,11 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def remove(name: Name) -> None:
-    """Forget a name, and its key in the keyring."""
+    """Remove a named server, and its key from the keyring.
+
+    Examples:
+      qwen config endpoint remove office
+    """
     from qwen_cli import endpoints
 
     file = endpoints.remove(name)
@@ -87,10 +100,14 @@ def remove(name: Name) -> None:
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A name or an address.", autocompletion=_names)],
+    name: Annotated[str, typer.Argument(help="Name or address of the server.", autocompletion=_names)],
     as_json: Json = False,
 ) -> None:
-    """Ask a server what it is, what it serves, and what that can do."""
+    """Ask a server what it is, which models it serves, and what they can do.
+
+    Examples:
+      qwen config endpoint check office
+    """
     from qwen_cli import settings as user_settings
     from qwen_cli.commands.shared.engine import open_engine
     from qwen_cli.commands.shared.output import say

@@ -10,11 +10,12 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import changing, open_engine
+from qwen_cli.commands.shared.engine import changing, open_engine, say
+from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import EngineError, UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Measure a model on tasks with known answers.")
+app = App("Measure a model on tasks with known answers.")
 
 
 @app.callback()
@@ -25,23 +26,42 @@ def root() -> None:
 @app.command("fim")
 @options.grouped
 def fim(
-    file: Annotated[Path, typer.Argument(help="Infilling tasks with unit tests (JSONL, as HumanEval's).")],
-    mode: Annotated[str, typer.Option("--mode", help="line, block or auto, as for code-fim.")] = "auto",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many.")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(help="Fill-in tasks with unit tests (JSONL, in the format of HumanEval Infilling)."),
+    ],
+    mode: Annotated[
+        str, typer.Option("--mode", help="How much to fill in: line, block, or auto (until the model ends).")
+    ] = "auto",
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="Run only this many tasks from the start of the file."),
+    ] = None,
     results: Annotated[
         Path | None,
-        typer.Option("--results", help="Where results are kept; a run that was stopped goes on from them."),
+        typer.Option(
+            "--results",
+            help="File for the results: append one JSONL row per task; resumes an interrupted run.",
+        ),
     ] = None,
     at_once: Annotated[
         int | None,
         typer.Option(
-            "--parallel", min=1, max=256, help="Tasks in flight at once.", show_default="1, 4 on a server"
+            "--parallel",
+            min=1,
+            max=256,
+            help="Number of tasks run at the same time.",
+            show_default="1, 4 on a server",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
     loading: options.Loading = options.Loading(),
 ) -> None:
-    """Fill in each task greedily, run it with its tests in the sandbox, and count what passes."""
+    """Measure code completion: fill in each task greedily, run its tests in the sandbox, count what passes.
+
+    Examples:
+      qwen eval fim HumanEval-Infilling.jsonl -m qwen2.5-coder:7b --limit 100
+    """
     from qwen_cli.commands.fim.command import choose_model
     from qwen_cli.tasks.fim import evaluate
     from qwen_cli.ui.progress import Bar

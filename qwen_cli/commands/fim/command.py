@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from qwen_cli.tasks.repository.context import Taken
 
 WHERE = "Where to fill"
-OUTPUT = "What comes out (the middle alone by default)"
-CONTEXT = "What the model sees"
+OUTPUT = "Output (only the filled-in code by default)"
+CONTEXT = "Context from other files"
 
 MARKER = "<|fim|>"
 # Tokens of other files where --context does not say how much there may be: on two CPU cores a thousand
@@ -36,44 +36,57 @@ _QUICK_PARAMETERS = 4_000_000_000
 @options.grouped
 def code_fim(
     file: Annotated[
-        Path | None, typer.Argument(help="The file with the hole; - or nothing is standard input.")
+        Path | None, typer.Argument(help="File with the gap to fill; standard input if - or not given.")
     ] = None,
     at: Annotated[
         str | None,
         typer.Option(
             "--at",
-            help="LINE or LINE:COL, counted from 1; without COL the end of the line.",
+            help="Position of the gap as LINE or LINE:COL, counted from 1; without COL, the end of the line.",
             rich_help_panel=WHERE,
         ),
     ] = None,
     marker: Annotated[
         str | None,
         typer.Option(
-            "--marker", help=f"Text that marks the hole; {MARKER} if not given.", rich_help_panel=WHERE
+            "--marker",
+            help=f"Text in the file that marks the gap; {MARKER} if not given.",
+            rich_help_panel=WHERE,
         ),
     ] = None,
     prefix: Annotated[
         Path | None,
-        typer.Option("--prefix", help="File with what stands before the hole.", rich_help_panel=WHERE),
+        typer.Option("--prefix", help="File with the code before the gap.", rich_help_panel=WHERE),
     ] = None,
     suffix: Annotated[
-        Path | None, typer.Option("--suffix", help="File with what stands after it.", rich_help_panel=WHERE)
+        Path | None, typer.Option("--suffix", help="File with the code after the gap.", rich_help_panel=WHERE)
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", help="File name that tells the language of standard input.", rich_help_panel=WHERE
+            "--name",
+            help="File name that tells the programming language of standard input.",
+            rich_help_panel=WHERE,
         ),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="The whole file.", rich_help_panel=OUTPUT)] = False,
-    diff: Annotated[bool, typer.Option("--diff", help="A unified diff.", rich_help_panel=OUTPUT)] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print the whole file, filled in.", rich_help_panel=OUTPUT)
+    ] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Print a unified diff of the file.", rich_help_panel=OUTPUT)
+    ] = False,
     write: Annotated[
-        bool, typer.Option("--write", help="Nothing; the file is filled in place.", rich_help_panel=OUTPUT)
+        bool,
+        typer.Option(
+            "--write", help="Write the filled-in code into the file; print nothing.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="One object: middle, candidates, usage, timings.", rich_help_panel=OUTPUT
+            "--json",
+            help="Print one JSON object with middle, candidates, usage and timings.",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     n: Annotated[
@@ -82,44 +95,51 @@ def code_fim(
             "-n",
             min=1,
             max=64,
-            help="Candidates; on a terminal you choose, else the likeliest.",
+            help="Number of candidates to generate; on a terminal you choose one, otherwise the likeliest is "
+            "taken.",
             rich_help_panel=OUTPUT,
         ),
     ] = 1,
     mode: Annotated[
         str,
         typer.Option(
-            "--mode", help="How much: line, block, or auto (as the model ends).", rich_help_panel=OUTPUT
+            "--mode",
+            help="How much to fill in: line, block, or auto (until the model ends).",
+            rich_help_panel=OUTPUT,
         ),
     ] = "auto",
     repo: Annotated[
         Path | None,
         typer.Option(
             "--repo",
-            help="Folder whose other files are shown; the git work tree if not given.",
+            help="Folder whose other files give context; the file's git work tree if not given.",
             rich_help_panel=CONTEXT,
         ),
     ] = None,
     no_repo: Annotated[
-        bool, typer.Option("--no-repo", help="Show this file alone.", rich_help_panel=CONTEXT)
+        bool, typer.Option("--no-repo", help="Use this file alone as context.", rich_help_panel=CONTEXT)
     ] = False,
     show_prompt: Annotated[
         bool,
         typer.Option(
-            "--show-prompt", help="Print what the model would see, and stop.", rich_help_panel=CONTEXT
+            "--show-prompt",
+            help="Print the prompt that the model would get, and exit.",
+            rich_help_panel=CONTEXT,
         ),
     ] = False,
     lsp: Annotated[
         bool,
-        typer.Option("--lsp", help="Be a language server on stdin and stdout: completions in an editor."),
+        typer.Option("--lsp", help="Run as a language server over stdio, for completions in an editor."),
     ] = False,
-    loading: options.Loading = options.Loading(),
     drawing: options.Drawing = options.Drawing(),
     stop: options.Stop = None,
+    loading: options.Loading = options.Loading(),
 ) -> None:
-    """Fill in code between what stands before and after a place in a file.
+    """Fill in code at a position in a file, from the code before and after it.
 
-    `qwen code-fim main.py --at 12` completes line 12; `qwen code-fim < draft.c` fills the marker in it.
+    Examples:
+      qwen code-fim main.py --at 12 --diff
+      qwen code-fim --name draft.c < draft.c
     """
     from qwen_cli.commands.fim import output
     from qwen_cli.tasks.fim import complete

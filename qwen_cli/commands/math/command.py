@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
     from qwen_cli.tasks.math.solve import Picture, Way
 
+SOLVING = "How to solve it"
+OUTPUT = "Output"
 BATCH = "Many problems"
 _REWARDED = 8  # samples for a reward model to choose from, as RM@8 of Qwen2.5-Math's report
 _AT_ONCE = 4  # problems in flight: more gains nothing on a CPU and takes context from each
@@ -29,56 +31,120 @@ _AT_ONCE = 4  # problems in flight: more gains nothing on a CPU and takes contex
 def math(
     problem: Annotated[
         list[str] | None,
-        typer.Argument(help="The problem. Without one, on a terminal, problems are asked for."),
+        typer.Argument(help="Problem to solve; without one, problems are read from the terminal."),
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", help="A problem (.txt, .tex, .md; - is stdin), or many (.jsonl)."),
+        typer.Option(
+            "--file",
+            "-f",
+            help="File with one problem (.txt, .tex, .md; - reads standard input) or many (.jsonl).",
+        ),
     ] = None,
     mode: Annotated[
         str,
-        typer.Option("--mode", help="tir: words and programs; cot: words alone; auto: tir, else cot."),
+        typer.Option(
+            "--mode",
+            help="tir: reason and run Python; cot: reason in words alone; auto: tir where it can run, else "
+            "cot.",
+            rich_help_panel=SOLVING,
+        ),
     ] = "auto",
-    lang: Annotated[str, typer.Option("--lang", help="Language of the prompt: auto, en or zh.")] = "auto",
+    lang: Annotated[
+        str,
+        typer.Option("--lang", help="Language of the prompt: auto, en or zh.", rich_help_panel=SOLVING),
+    ] = "auto",
     samples: Annotated[
         int | None,
         typer.Option(
-            "--samples", min=1, max=256, help="Solutions to vote among; stops when decided.", show_default="1"
+            "--samples",
+            min=1,
+            max=256,
+            help="Maximum number of solutions to vote among; fewer if the vote is decided earlier.",
+            show_default="1",
+            rich_help_panel=SOLVING,
         ),
     ] = None,
     rm: Annotated[
         str | None,
-        typer.Option("--rm", help="Reward model that chooses among 8 samples (qwen2.5-math-prm:7b)."),
+        typer.Option(
+            "--rm",
+            help="Reward model that chooses the best of --samples solutions (8 if not given), such as "
+            "qwen2.5-math-prm:7b.",
+            rich_help_panel=SOLVING,
+        ),
     ] = None,
     image: Annotated[
         list[str] | None,
-        typer.Option("--image", help="A picture, PDF page or address, for a vision model (repeatable)."),
+        typer.Option(
+            "--image", help="Image, PDF page or web address of the problem, for a vision model (repeatable)."
+        ),
     ] = None,
     max_rounds: Annotated[
-        int, typer.Option("--max-rounds", min=1, max=64, help="Most programs run for a solution.")
+        int,
+        typer.Option(
+            "--max-rounds",
+            min=1,
+            max=64,
+            help="Maximum number of programs run for one solution.",
+            rich_help_panel=SOLVING,
+        ),
     ] = 6,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for each program.")] = 5.0,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout", min=0.1, help="Maximum seconds that one program may run.", rich_help_panel=SOLVING
+        ),
+    ] = 5.0,
     sandbox: Annotated[
-        str, typer.Option("--sandbox", help="off: programs run uncontained; asks first.")
+        str,
+        typer.Option(
+            "--sandbox",
+            help="on: programs run in the sandbox; off: with all your rights, after asking.",
+            rich_help_panel=SOLVING,
+        ),
     ] = "on",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer alone.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole trace as one object.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the answer alone.", rich_help_panel=OUTPUT)
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object with the answer and every step.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     save_plots: Annotated[
-        Path | None, typer.Option("--save-plots", help="Folder for figures that programs draw.")
+        Path | None,
+        typer.Option(
+            "--save-plots", help="Folder to save the plots that programs draw.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Results, a line each (JSONL); goes on where it was.", rich_help_panel=BATCH
+            "--out",
+            help="File for the results: append one JSONL row per problem; resumes an interrupted run.",
+            rich_help_panel=BATCH,
         ),
     ] = None,
     export: Annotated[
         Path | None,
-        typer.Option("--export", help="Correct solutions as chats for training.", rich_help_panel=BATCH),
+        typer.Option(
+            "--export",
+            help="File for the correct solutions, as chats to train on (JSONL).",
+            rich_help_panel=BATCH,
+        ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, help="Only the first so many.", rich_help_panel=BATCH),
+        typer.Option(
+            "--limit",
+            min=1,
+            help="Solve only this many problems from the start of the file.",
+            rich_help_panel=BATCH,
+        ),
     ] = None,
     at_once: Annotated[
         int,
@@ -86,20 +152,24 @@ def math(
             "--parallel",
             min=1,
             max=256,
-            help="Problems in flight at once; a server takes many.",
+            help="Number of problems solved at the same time; a server can take many.",
             rich_help_panel=BATCH,
         ),
     ] = _AT_ONCE,
     think: Annotated[
-        bool | None, typer.Option("--think/--no-think", help="Let the model think first, or not.")
+        bool | None, typer.Option("--think/--no-think", help="Let the model think before it answers, or not.")
     ] = None,
     allow_local_urls: options.AllowLocalUrls = False,
-    loading: options.Loading = options.Loading(),
     drawing: options.Drawing = options.Drawing(),
+    loading: options.Loading = options.Loading(),
 ) -> None:
-    """Solve a problem: the model reasons and writes Python, a sandbox runs it, the answer is checked.
+    """Solve math problems: the model reasons and writes Python, and a sandbox runs it.
 
-    `qwen math "problem"` solves one; `qwen math -f problems.jsonl --out results.jsonl` many.
+    Without a problem on a terminal, problems are asked for one after another.
+
+    Examples:
+      qwen math "What is 123 times 456?"
+      qwen math -f problems.jsonl --out results.jsonl --samples 8
     """
     from qwen_cli.commands.math import request
     from qwen_cli.sandbox import Limits

@@ -8,31 +8,44 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from qwen_cli.commands.models import output, plan
+from qwen_cli.commands.shared.help import App
 from qwen_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.models.catalog.lookup import Model
     from qwen_cli.models.hub.resolve import Weights
 
-app = typer.Typer(help="List, plan, fetch, show, remove and convert models.", no_args_is_help=True)
+app = App("List, plan, download, show, remove and convert models.")
 app.command("plan")(plan.plan)
 
 TASKS = ("chat", "code", "math", "vision", "thinking", "long", "reward", "base")
 
-Reference = Annotated[str, typer.Argument(metavar="MODEL", help="Alias, hub id, folder or .gguf file.")]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
-Format = Annotated[str | None, typer.Option("--format", help="gguf or safetensors.")]
-Quant = Annotated[str | None, typer.Option("--quant", help="GGUF file type, such as Q8_0.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Model alias (qwen3:8b), hub id, folder or .gguf file.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]
+Format = Annotated[str | None, typer.Option("--format", help="Format of the weights: gguf or safetensors.")]
+Quant = Annotated[str | None, typer.Option("--quant", help="GGUF file type to download, such as q8_0.")]
 
 
 @app.command("list")
 def list_models(
-    local: Annotated[bool, typer.Option("--local", help="Only those on this machine.")] = False,
-    task: Annotated[str | None, typer.Option("--task", help=f"Only for {', '.join(TASKS)}.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Base models too.")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="List only models that are on this machine.")
+    ] = False,
+    task: Annotated[
+        str | None, typer.Option("--task", help=f"List only models for this task: {', '.join(TASKS)}.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List base models too, which are not trained to answer.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Models that are known and models that are here."""
+    """List the Qwen models that are known, and those on this machine.
+
+    Examples:
+      qwen models list --task code
+    """
     if task and task not in TASKS:
         raise UsageError(f"unknown task {task!r}", f"choose one of {', '.join(TASKS)}")
     rows = [row for row in _rows() if _wanted(row, local, task, everything)]
@@ -107,11 +120,18 @@ def pull(
     quant: Quant = None,
     form: Format = None,
     source: Annotated[
-        str | None, typer.Option("--source", help="hub or modelscope; the one that answers if not given.")
+        str | None,
+        typer.Option(
+            "--source", help="Where to download from: hub or modelscope; the one that answers if not given."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a model; continues where an earlier try broke off. Writes its path."""
+    """Download a model and print its path; an interrupted download is resumed.
+
+    Examples:
+      qwen models pull qwen3:8b --quant q4_k_m
+    """
     if source not in (None, "hub", "modelscope"):
         raise UsageError(f"unknown source {source!r}", "choose hub or modelscope")
     from qwen_cli.models.hub import resolve
@@ -136,7 +156,11 @@ def pull(
 
 @app.command()
 def show(model: Reference, form: Format = None, as_json: Json = False) -> None:
-    """What a model is: layers, heads, experts, context, KV cache, licence."""
+    """Show what a model is: layers, heads, experts, context, KV cache, licence.
+
+    Examples:
+      qwen models show qwen3:30b-a3b
+    """
     from qwen_cli.models.catalog import lookup
     from qwen_cli.models.formats import architecture
 
@@ -158,7 +182,11 @@ def show(model: Reference, form: Format = None, as_json: Json = False) -> None:
 
 @app.command()
 def path(model: Reference, form: Format = None, as_json: Json = False) -> None:
-    """Where a model lies on this machine. Fetches nothing."""
+    """Print where a model is on this machine. Downloads nothing.
+
+    Examples:
+      qwen models path starter
+    """
     weights = _local_or_fault(model, form)
     if as_json:
         output.write_json(output.found(weights))
@@ -169,10 +197,14 @@ def path(model: Reference, form: Format = None, as_json: Json = False) -> None:
 @app.command("rm")
 def remove(
     model: Reference,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking first.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove a model from this machine, after asking."""
+    """Remove a model from this machine, after asking.
+
+    Examples:
+      qwen models rm qwen3:8b
+    """
     import sys
 
     doomed = _doomed(model)
@@ -240,15 +272,23 @@ def _folder_bytes(target: Path) -> int:
 @app.command()
 def convert(
     model: Reference,
-    to: Annotated[str, typer.Option("--to", help="The form to convert to: safetensors or gguf.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder or file to write.")] = None,
+    to: Annotated[str, typer.Option("--to", help="Format to convert to: safetensors or gguf.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Folder (safetensors) or file (gguf) to write; one in the data folder if not given."
+        ),
+    ] = None,
     quant: Annotated[
-        str | None, typer.Option("--quant", help="GGUF file type to read or write, such as q8_0.")
+        str | None, typer.Option("--quant", help="GGUF file type to read, or to write, such as q8_0.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Convert a GGUF model to a safetensors folder, for the transformers engine, or one of these to GGUF, for
-    llama.cpp. Writes its path."""
+    """Convert a model between GGUF (llama.cpp) and safetensors (transformers), and print the new path.
+
+    Examples:
+      qwen models convert qwen3:8b --to gguf --quant q4_k_m
+    """
     if to not in ("safetensors", "gguf"):
         raise UsageError(f"cannot convert to {to!r}", "use --to safetensors or --to gguf")
     from qwen_cli import paths

@@ -47,13 +47,20 @@ class Finding:
 
 def doctor(
     attacks: Annotated[
-        bool, typer.Option("--attacks/--no-attacks", help="Attack the sandbox (about 20 s).")
+        bool,
+        typer.Option(
+            "--attacks/--no-attacks",
+            help="Try to break out of the sandbox with attack programs (about 20 s), or not.",
+        ),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
     """Check this machine and what works on it.
 
     Exits 1 if no engine works, or if the sandbox does not hold.
+
+    Examples:
+      qwen doctor --no-attacks
     """
     from qwen_cli.ui.progress import Waiting
 

@@ -21,35 +21,50 @@ def plan(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]", help="Alias, hub id, folder or .gguf file; the catalog if not given."
+            metavar="[MODEL]",
+            help="Model alias (qwen3:8b), hub id, folder or .gguf file; all known if not given.",
         ),
     ] = None,
     context: Annotated[
-        int | None, typer.Option("--context", help="Tokens of context; 16,384 or the model's own if less.")
+        int | None,
+        typer.Option(
+            "--context",
+            help="Size of the context window in tokens; 16,384 if not given, or the model's maximum if less.",
+        ),
     ] = None,
     quant: Annotated[
         str | None,
         typer.Option(
-            "--quant", help="none, 8bit, 4bit, or a GGUF file type such as Q5_K_M; all if not given."
+            "--quant",
+            help="Quantization of the weights: none, 8bit, 4bit, or a GGUF file type such as q5_k_m; all if "
+            "not given.",
         ),
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="bf16, fp16 or fp32, for the transformers engine.")
+        str | None,
+        typer.Option("--dtype", help="Number format to compute in: bf16, fp16 or fp32 (transformers)."),
     ] = None,
     max_memory: Annotated[
         str | None,
         typer.Option(
-            "--max-memory", help="0=10GiB,cpu=20GiB: what each device may give; the rest is on disk."
+            "--max-memory",
+            help="Maximum memory for weights on each device, such as 0=10GiB,cpu=20GiB; the rest "
+            "stays on disk.",
         ),
     ] = None,
     machine: Annotated[
-        Path | None, typer.Option("--machine", help="A .toml or .json file that describes another machine.")
+        Path | None,
+        typer.Option("--machine", help="File that describes another machine to plan for (.toml or .json)."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
-    """What models take and how fast they are on this machine, from their configuration alone.
+    """Plan what a model would need and how fast it would be on this machine, before it is downloaded.
 
-    Without MODEL: the catalog sorted by what fits well, and the best for chat, code, math and vision.
+    Without a model, list all known ones by how well they fit, and the best for chat, code, math and vision.
+
+    Examples:
+      qwen models plan
+      qwen models plan qwen3:32b --quant q4_k_m --context 32768
     """
     there = _machine(machine)
     if model is None:

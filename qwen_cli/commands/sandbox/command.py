@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import SandboxError, UsageError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from qwen_cli.sandbox.attack_suite import Verdict
     from qwen_cli.sandbox.probe import Layer
 
-app = typer.Typer(help="Contain model-written Python: check the layers, run a program.", no_args_is_help=True)
+app = App("Run Python in the sandbox that contains model-written code, and check that it holds.")
 _UNKNOWN_END = 1
 _TIMED_OUT = 124  # as timeout(1) leaves
 _KILLED = 137  # 128 + SIGKILL, as a shell says it
@@ -24,10 +25,16 @@ _KILLED = 137  # 128 + SIGKILL, as a shell says it
 
 @app.command()
 def check(
-    attacks: Annotated[bool, typer.Option(help="Run the attack programs too (about 20 s).")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    attacks: Annotated[
+        bool, typer.Option(help="Try to break out with attack programs too (about 20 s), or not.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
-    """Show which layers are active and attack them. Exit 1 if code cannot be contained here."""
+    """Show which layers of the sandbox are active, and attack them. Exits 1 if it does not hold here.
+
+    Examples:
+      qwen sandbox check --no-attacks
+    """
     from qwen_cli.sandbox import probe
 
     found = probe.check()
@@ -59,13 +66,21 @@ def check(
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A Python program; - reads it from standard input.")],
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds.")] = 10.0,
-    memory: Annotated[int, typer.Option(min=16, help="Megabytes, on top of the interpreter.")] = 512,
-    processes: Annotated[int, typer.Option(min=1, help="Processes and threads at once.")] = 32,
-    save_plots: Annotated[Path | None, typer.Option(help="Folder for the figures it draws.")] = None,
+    file: Annotated[Path, typer.Argument(help="Python program to run; - reads it from standard input.")],
+    timeout: Annotated[float, typer.Option(min=0.1, help="Maximum seconds it may run.")] = 10.0,
+    memory: Annotated[
+        int, typer.Option(min=16, help="Maximum memory in MB, on top of the interpreter's own.")
+    ] = 512,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Maximum number of processes and threads at the same time.")
+    ] = 32,
+    save_plots: Annotated[Path | None, typer.Option(help="Folder to save the plots it draws.")] = None,
 ) -> None:
-    """Run a program in the sandbox. The exit code is the program's, 124 after the timeout, 137 if killed."""
+    """Run a program in the sandbox. The exit code is the program's, 124 after the timeout, 137 if killed.
+
+    Examples:
+      qwen sandbox run program.py --timeout 5
+    """
     from qwen_cli.sandbox import Limits, Sandbox
 
     limits = Limits(

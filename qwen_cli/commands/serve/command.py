@@ -15,9 +15,9 @@ from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import UsageError
 
-ADDRESS = "Where, and for whom"
-LOAD = "How much"
-OTHERS = "vLLM and SGLang"
+ADDRESS = "Address and access"
+LOAD = "Limits"
+OTHERS = "With --engine vllm or sglang"
 
 _KEY = "QWEN_SERVE_KEY"
 
@@ -25,83 +25,131 @@ _KEY = "QWEN_SERVE_KEY"
 @options.grouped
 def serve(
     name: Annotated[
-        str | None, typer.Argument(help="The model; others are loaded when they are asked for.")
+        str | None,
+        typer.Argument(help="Model to load at the start; others are loaded when a request names them."),
     ] = None,
     extra: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- FLAGS]", help="With --engine vllm or sglang: more flags for it."),
+        typer.Argument(
+            metavar="[-- FLAGS]", help="With --engine vllm or sglang: further flags for that engine."
+        ),
     ] = None,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen at.", rich_help_panel=ADDRESS)
+        str, typer.Option("--host", help="Network address to listen on.", rich_help_panel=ADDRESS)
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.", rich_help_panel=ADDRESS)
+        int,
+        typer.Option(
+            "--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.", rich_help_panel=ADDRESS
+        ),
     ] = 8080,
     api_key: Annotated[
         list[str] | None,
         typer.Option(
             "--api-key",
-            help=f"Key to ask for (repeatable); {_KEY} keeps it out of the process list; made up if neither.",
+            help=f"API key that clients must send (repeatable); {_KEY} keeps it out of the process list; a "
+            "random one if neither is given.",
             rich_help_panel=ADDRESS,
         ),
     ] = None,
     no_key: Annotated[
         bool,
         typer.Option(
-            "--no-key", help="Ask for no key: every user of this machine may use it.", rich_help_panel=ADDRESS
+            "--no-key",
+            help="Require no API key: every user of this machine may use the server.",
+            rich_help_panel=ADDRESS,
         ),
     ] = False,
     cors: Annotated[
         list[str] | None,
         typer.Option(
             "--cors",
-            help="Web pages of this origin may use the server (repeatable; * is all).",
+            help="Allow web pages of this origin to use the server (repeatable; * allows all).",
             rich_help_panel=ADDRESS,
         ),
     ] = None,
     parallel: Annotated[
         int,
-        typer.Option("--parallel", min=1, max=256, help="Requests computed together.", rich_help_panel=LOAD),
+        typer.Option(
+            "--parallel",
+            min=1,
+            max=256,
+            help="Maximum number of requests computed at the same time.",
+            rich_help_panel=LOAD,
+        ),
     ] = 8,
     max_queue: Annotated[
         int,
-        typer.Option("--max-queue", min=0, max=400, help="Requests that may wait.", rich_help_panel=LOAD),
+        typer.Option(
+            "--max-queue",
+            min=0,
+            max=400,
+            help="Maximum number of requests that wait; more are refused.",
+            rich_help_panel=LOAD,
+        ),
     ] = 64,
     max_body: Annotated[
-        int, typer.Option("--max-body", min=1, max=4096, help="Most MB of a request.", rich_help_panel=LOAD)
+        int,
+        typer.Option(
+            "--max-body", min=1, max=4096, help="Maximum size of one request in MB.", rich_help_panel=LOAD
+        ),
     ] = 32,
     keep: Annotated[
         float,
         typer.Option(
-            "--keep", min=0, help="Minutes to keep an idle model; 0 is for ever.", rich_help_panel=LOAD
+            "--keep",
+            min=0,
+            help="Minutes before an idle model is unloaded; 0 never unloads.",
+            rich_help_panel=LOAD,
         ),
     ] = 30.0,
     daemon: Annotated[
-        bool, typer.Option("--daemon", help="Run in the background; `qwen stop` ends it.")
+        bool, typer.Option("--daemon", help="Run in the background until `qwen stop`.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the command and stop.", rich_help_panel=OTHERS)
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the command that would start the engine, and exit.",
+            rich_help_panel=OTHERS,
+        ),
     ] = False,
     machine: Annotated[
         Path | None,
-        typer.Option("--machine", help="Describes the machine (.toml or .json).", rich_help_panel=OTHERS),
+        typer.Option(
+            "--machine",
+            help="File that describes the machine to serve on (.toml or .json).",
+            rich_help_panel=OTHERS,
+        ),
     ] = None,
     nodes: Annotated[
         str | None,
         typer.Option(
-            "--nodes", help="Print commands for so many machines, or host1,host2.", rich_help_panel=OTHERS
+            "--nodes",
+            help="Serve over several machines: how many, or their names (host1,host2); prints "
+            "their commands.",
+            rich_help_panel=OTHERS,
         ),
     ] = None,
     run: Annotated[
-        bool, typer.Option("--run", help="With --nodes: run them, by ssh.", rich_help_panel=OTHERS)
+        bool,
+        typer.Option(
+            "--run",
+            help="With --nodes: run the commands over ssh instead of printing them.",
+            rich_help_panel=OTHERS,
+        ),
     ] = False,
     allow_local_urls: options.AllowLocalUrls = False,
     loading: options.Loading = options.Loading(),
 ) -> None:
-    """Serve models to programs (OpenAI's API, llama.vim's /infill) and to the other commands.
+    """Serve models over HTTP: OpenAI's API, llama.vim's /infill, and the other commands of `qwen`.
 
-    While it runs, `qwen chat`, `code-fim`, `math` and `vision` use its models and load none of their own.
-    With --engine vllm or sglang that engine is started, with what it needs to be told.
+    While it runs, `qwen chat`, `code-fim`, `math` and `vision` use its models instead of loading their own.
+    With --engine vllm or sglang that engine is started, with flags worked out from the model and the GPUs.
+
+    Examples:
+      qwen serve qwen3:8b --daemon
+      qwen serve --engine vllm qwen3:32b --dry-run
     """
     if name and loading.model:
         raise UsageError("the model is named twice", "leave one out")

@@ -48,8 +48,12 @@ def begin() -> None:
     raise QwenError((said[-1] if said else "it ended").removeprefix("qwen: ").rstrip("."))
 
 
-def ps(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show the server of this user and its models. Exits 1 if none runs."""
+def ps(as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False) -> None:
+    """Show your running server and its models. Exits 1 if none runs.
+
+    Examples:
+      qwen ps --json
+    """
     from qwen_cli.engines.daemon import client
 
     running = client.asked("/engine/status")
@@ -111,9 +115,15 @@ _STOP_POLL = 0.1  # seconds
 
 
 def stop(
-    now: Annotated[bool, typer.Option("--now", help="Do not wait for answers that are running.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Stop at once, cutting off answers that are still being generated.")
+    ] = False,
 ) -> None:
-    """Stop the server of this user, once its answers have ended."""
+    """Stop your running server, once the answers it is generating are complete.
+
+    Examples:
+      qwen stop
+    """
     from qwen_cli.engines.daemon import client
 
     running = client.asked("/engine/status")

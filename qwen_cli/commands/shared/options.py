@@ -38,130 +38,177 @@ def among(*words: str) -> Callable[[str], list[str]]:
     return begun
 
 
+LOADING = "Model and loading"
+SAMPLING = "Sampling"
+
+
+def _loading(*names: str, **given: Any) -> Any:
+    """Declare an option that says which model is loaded and how."""
+    return typer.Option(*names, rich_help_panel=LOADING, **given)
+
+
+def _sampling(*names: str, **given: Any) -> Any:
+    """Declare an option that says how tokens are sampled."""
+    return typer.Option(*names, rich_help_panel=SAMPLING, **given)
+
+
 Model = Annotated[
     str | None,
-    typer.Option(
+    _loading(
         "--model",
         "-m",
-        help="Alias (qwen3:8b), hub id, folder or .gguf file; picked for this machine if not given.",
+        help="Model alias (qwen3:8b), hub id, folder or .gguf file; one that fits this machine if not given.",
         autocompletion=_models,
     ),
 ]
 Engine = Annotated[
     str | None,
-    typer.Option(
+    _loading(
         "--engine",
-        help="auto, llamacpp, transformers or remote.",
+        help="Engine that runs the model: auto, llamacpp, transformers or remote.",
         autocompletion=among(*user_settings.SETTINGS["engine"].choices),
     ),
 ]
 Endpoint = Annotated[
     str | None,
-    typer.Option(
+    _loading(
         "--endpoint",
-        help="An OpenAI-compatible server: its address (key from QWEN_API_KEY), or a name of yours.",
+        help="OpenAI-compatible server that runs the model: its address (key from QWEN_API_KEY), or a name "
+        "from `qwen config endpoint`.",
         autocompletion=_endpoints,
     ),
 ]
-Context = Annotated[
-    int | None,
-    typer.Option("--context", help="Context window in tokens."),
-]
-Adapters = Annotated[
-    list[Path] | None,
-    typer.Option("--adapter", help="LoRA adapter (repeatable)."),
-]
+Context = Annotated[int | None, _loading("--context", help="Size of the context window in tokens.")]
+Adapters = Annotated[list[Path] | None, _loading("--adapter", help="LoRA adapter to apply (repeatable).")]
 Merge = Annotated[
     bool | None,
-    typer.Option("--merge/--no-merge", help="Add adapters to the weights, or compute them beside."),
+    _loading(
+        "--merge/--no-merge", help="Add the adapters into the model's weights, or compute them separately."
+    ),
 ]
 Draft = Annotated[
     str,
-    typer.Option(
+    _loading(
         "--draft",
-        help="What guesses tokens ahead: auto, off, ngram, or a smaller model's name.",
+        help="Speculative decoding: auto, off, ngram, or a draft model (alias, hub id, folder or file).",
         autocompletion=among("auto", "off", "ngram"),
     ),
 ]
 RopeScaling = Annotated[
     str | None,
-    typer.Option(
+    _loading(
         "--rope-scaling",
-        help="yarn for a --context beyond the trained one, or none.",
+        help="yarn: allow a --context beyond the length the model was trained on; none: do not.",
         autocompletion=among("yarn", "none"),
     ),
 ]
 Quant = Annotated[
     str | None,
-    typer.Option(
+    _loading(
         "--quant",
-        help="none, 8bit or 4bit (transformers), or a GGUF file type (q4_k_m, q8_0).",
+        help="Quantization of the weights: none, 8bit or 4bit (transformers), or a GGUF file type (q4_k_m, "
+        "q8_0).",
         autocompletion=among("none", "8bit", "4bit", "q4_k_m", "q8_0"),
     ),
 ]
 Dtype = Annotated[
     str,
-    typer.Option(
+    _loading(
         "--dtype",
-        help="auto, bf16, fp16 or fp32 (transformers).",
+        help="Number format to compute in: auto, bf16, fp16 or fp32 (transformers).",
         autocompletion=among("auto", "bf16", "fp16", "fp32"),
     ),
 ]
 DeviceMap = Annotated[
     str | None,
-    typer.Option(
+    _loading(
         "--device-map",
-        help="auto, balanced, balanced_low_0, sequential, cpu, cuda:N, mps or a .json (transformers).",
+        help="Which device holds which layers: auto, balanced, balanced_low_0, sequential, cpu, cuda:N, mps "
+        "or a .json file (transformers).",
         autocompletion=among("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda:0", "mps"),
     ),
 ]
 MaxMemory = Annotated[
     str | None,
-    typer.Option("--max-memory", help="Most for weights, such as 0=10GiB,cpu=20GiB; the rest is on disk."),
+    _loading(
+        "--max-memory",
+        help="Maximum memory for weights on each device, such as 0=10GiB,cpu=20GiB; the rest stays on disk "
+        "(transformers).",
+    ),
 ]
 OffloadDir = Annotated[
     Path | None,
-    typer.Option("--offload-dir", help="Where weights on disk are rewritten; the cache if not given."),
+    _loading(
+        "--offload-dir", help="Folder for weights that stay on disk; one in the cache folder if not given."
+    ),
 ]
 Attention = Annotated[
     str,
-    typer.Option(
+    _loading(
         "--attention",
-        help="auto, eager, sdpa, flash_attention_2 or flash_attention_3 (transformers).",
+        help="Attention kernel: auto, eager, sdpa, flash_attention_2 or flash_attention_3 (transformers).",
         autocompletion=among("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"),
     ),
 ]
 Compiled = Annotated[
-    bool, typer.Option("--compile", help="Compile decoding: minutes at first, then faster on a GPU.")
+    bool,
+    _loading(
+        "--compile", help="Compile decoding (transformers): takes minutes at first, then is faster on a GPU."
+    ),
 ]
 TrustRemoteCode = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Run Python code that comes with the weights."),
+    bool, _loading("--trust-remote-code", help="Allow Python code that comes with the weights to run.")
 ]
 AllowPickle = Annotated[
-    bool, typer.Option("--allow-pickle", help="Load weights that are pickles, not safetensors.")
+    bool, _loading("--allow-pickle", help="Allow weights in pickle files, which can run code when loaded.")
 ]
-Temperature = Annotated[float | None, typer.Option("--temperature", "-t", help="0 is greedy.")]
-TopP = Annotated[float | None, typer.Option("--top-p")]
-TopK = Annotated[int | None, typer.Option("--top-k", help="0 is all.")]
-MinP = Annotated[float | None, typer.Option("--min-p")]
-RepetitionPenalty = Annotated[float | None, typer.Option("--repetition-penalty")]
-PresencePenalty = Annotated[float | None, typer.Option("--presence-penalty")]
-FrequencyPenalty = Annotated[float | None, typer.Option("--frequency-penalty")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same answer.")]
+Temperature = Annotated[
+    float | None,
+    _sampling("--temperature", "-t", help="Randomness of the answer; 0 always takes the likeliest token."),
+]
+TopP = Annotated[
+    float | None,
+    _sampling(
+        "--top-p", help="Sample among the likeliest tokens that together have this probability (0 to 1)."
+    ),
+]
+TopK = Annotated[int | None, _sampling("--top-k", help="Sample among this many likeliest tokens; 0 is all.")]
+MinP = Annotated[
+    float | None,
+    _sampling("--min-p", help="Drop tokens less likely than this share of the likeliest one (0 to 1)."),
+]
+RepetitionPenalty = Annotated[
+    float | None,
+    _sampling("--repetition-penalty", help="Above 1: make tokens that occurred before less likely."),
+]
+PresencePenalty = Annotated[
+    float | None,
+    _sampling("--presence-penalty", help="Lower the score of each token that occurred before by this."),
+]
+FrequencyPenalty = Annotated[
+    float | None,
+    _sampling("--frequency-penalty", help="Lower a token's score by this for each time it occurred."),
+]
+Seed = Annotated[
+    int | None, _sampling("--seed", help="Seed of the randomness: the same seed gives the same answer.")
+]
 MaxTokens = Annotated[
     int | None,
-    typer.Option("--max-tokens", help="Longest answer; no limit by default."),
+    _sampling("--max-tokens", help="Maximum length of the answer in tokens; no limit if not given."),
 ]
 Stop = Annotated[
     list[str] | None,
-    typer.Option("--stop", help="End the answer before this text (repeatable)."),
+    _sampling("--stop", help="End the answer before this text (repeatable)."),
 ]
 AllowLocalUrls = Annotated[
-    bool, typer.Option("--allow-local-urls", help="Fetch pictures from private addresses too.")
+    bool,
+    typer.Option(
+        "--allow-local-urls", help="Allow images and videos to be fetched from private network addresses."
+    ),
 ]
 NoServer = Annotated[
-    bool, typer.Option("--no-server", help="Load the model here, whether `qwen serve` has it or not.")
+    bool,
+    _loading("--no-server", help="Load the model in this process even if a running `qwen serve` has it."),
 ]
 
 
@@ -296,7 +343,7 @@ def schema(given: str, flag: str) -> dict[str, Any]:
     except json.JSONDecodeError as fault:
         raise UsageError(f"{where} is not JSON: {fault}", "give a JSON schema") from None
     except jsonschema.SchemaError as fault:
-        raise UsageError(f"{where} is not a JSON schema: {fault.message}", "mend it") from None
+        raise UsageError(f"{where} is not a JSON schema: {fault.message}", "fix the schema") from None
     if not isinstance(found, dict):
         raise UsageError(f"{where} is not a JSON schema object, got {text.strip()[:40]!r}")
     return found

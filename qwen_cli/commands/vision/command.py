@@ -16,8 +16,9 @@ from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import changing, open_engine
 from qwen_cli.errors import UsageError
 
-TASKS = "What to get"
-DETAIL = "Detail"
+TASKS = "Task (instead of a question)"
+DETAIL = "Image size and video frames"
+OUTPUT = "Output"
 BATCH = "Many inputs"
 
 
@@ -27,42 +28,65 @@ def vision(
         list[str] | None,
         typer.Argument(
             metavar="INPUT... [QUESTION]",
-            help="Pictures, videos, PDFs (doc.pdf#1-3), folders of frames, addresses, - ; then the question.",
+            help="Images, videos, PDFs (doc.pdf#1-3 for pages), folders of frames, web addresses or - "
+            "(standard input); then the question.",
         ),
     ] = None,
     ocr: Annotated[
-        bool, typer.Option("--ocr", help="The text in it, in reading order.", rich_help_panel=TASKS)
+        bool,
+        typer.Option("--ocr", help="Print the text in an image, in reading order.", rich_help_panel=TASKS),
     ] = False,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="A document as Markdown.", rich_help_panel=TASKS)
+        bool, typer.Option("--markdown", help="Convert a document to Markdown.", rich_help_panel=TASKS)
     ] = False,
-    html: Annotated[bool, typer.Option("--html", help="A document as HTML.", rich_help_panel=TASKS)] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="Convert a document to HTML.", rich_help_panel=TASKS)
+    ] = False,
     tables: Annotated[
-        bool, typer.Option("--tables", help="Its tables as CSV.", rich_help_panel=TASKS)
+        bool, typer.Option("--tables", help="Print the tables of a document as CSV.", rich_help_panel=TASKS)
     ] = False,
     extract: Annotated[
         Path | None,
-        typer.Option("--extract", help="JSON that satisfies this schema file.", rich_help_panel=TASKS),
+        typer.Option(
+            "--extract",
+            help="Extract data as JSON that satisfies this JSON schema file.",
+            rich_help_panel=TASKS,
+        ),
     ] = None,
     locate: Annotated[
-        str | None, typer.Option("--locate", help="Where these things are, as JSON.", rich_help_panel=TASKS)
+        str | None,
+        typer.Option(
+            "--locate",
+            help="Find these things in an image and print their boxes as JSON.",
+            rich_help_panel=TASKS,
+        ),
     ] = None,
     count: Annotated[
-        str | None, typer.Option("--count", help="How many of these things there are.", rich_help_panel=TASKS)
+        str | None, typer.Option("--count", help="Count these things in an image.", rich_help_panel=TASKS)
     ] = None,
     points: Annotated[
-        bool, typer.Option("--points", help="With --locate: points, not boxes.", rich_help_panel=TASKS)
+        bool,
+        typer.Option("--points", help="With --locate: print points instead of boxes.", rich_help_panel=TASKS),
     ] = False,
     draw: Annotated[
         Path | None,
-        typer.Option("--draw", help="The picture with what was located, as a file.", rich_help_panel=TASKS),
+        typer.Option(
+            "--draw",
+            help="With --locate: save the image with the boxes drawn on it to this file.",
+            rich_help_panel=TASKS,
+        ),
     ] = None,
     events: Annotated[
-        bool, typer.Option("--events", help="What happens when in a video.", rich_help_panel=TASKS)
+        bool,
+        typer.Option(
+            "--events", help="List what happens in a video and at which time.", rich_help_panel=TASKS
+        ),
     ] = False,
     video: Annotated[
         bool,
-        typer.Option("--video", help="Folders and animated pictures are videos.", rich_help_panel=DETAIL),
+        typer.Option(
+            "--video", help="Treat folders of images and animated images as videos.", rich_help_panel=DETAIL
+        ),
     ] = False,
     fps: Annotated[
         float | None,
@@ -70,43 +94,73 @@ def vision(
             "--fps",
             min=0.01,
             max=120,
-            help="Frames to look at a second.",
+            help="Video frames to sample per second.",
             show_default="2",
             rich_help_panel=DETAIL,
         ),
     ] = None,
     max_frames: Annotated[
         int,
-        typer.Option("--max-frames", min=2, max=4096, help="Most frames of a video.", rich_help_panel=DETAIL),
+        typer.Option(
+            "--max-frames",
+            min=2,
+            max=4096,
+            help="Maximum number of frames sampled from a video.",
+            rich_help_panel=DETAIL,
+        ),
     ] = 768,
     start: Annotated[
-        float | None, typer.Option("--start", min=0, help="Second of a video.", rich_help_panel=DETAIL)
+        float | None,
+        typer.Option("--start", min=0, help="Second of the video to start at.", rich_help_panel=DETAIL),
     ] = None,
     end: Annotated[
-        float | None, typer.Option("--end", min=0, help="Second of a video.", rich_help_panel=DETAIL)
+        float | None,
+        typer.Option("--end", min=0, help="Second of the video to end at.", rich_help_panel=DETAIL),
     ] = None,
     window: Annotated[
         float | None,
         typer.Option(
-            "--window", min=4, help="Seconds of a long video looked at at once.", rich_help_panel=DETAIL
+            "--window",
+            min=4,
+            help="Split a long video into parts of this many seconds.",
+            rich_help_panel=DETAIL,
         ),
     ] = None,
     min_pixels: Annotated[
-        int | None, typer.Option("--min-pixels", min=1, help="Of a picture.", rich_help_panel=DETAIL)
+        int | None,
+        typer.Option(
+            "--min-pixels",
+            min=1,
+            help="Enlarge an image to at least this many pixels.",
+            rich_help_panel=DETAIL,
+        ),
     ] = None,
     max_pixels: Annotated[
-        int | None, typer.Option("--max-pixels", min=1, help="Of a picture.", rich_help_panel=DETAIL)
+        int | None,
+        typer.Option(
+            "--max-pixels", min=1, help="Shrink an image to at most this many pixels.", rich_help_panel=DETAIL
+        ),
     ] = None,
     resize: Annotated[
-        str | None, typer.Option("--resize", help="WIDTHxHEIGHT to show it in.", rich_help_panel=DETAIL)
+        str | None,
+        typer.Option(
+            "--resize",
+            help="Size to give an image before the model sees it, as WIDTHxHEIGHT.",
+            rich_help_panel=DETAIL,
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it costs and stop.", rich_help_panel=DETAIL)
+        bool,
+        typer.Option(
+            "--dry-run", help="Print how many tokens the inputs cost, and exit.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="A line (JSONL) for each input; goes on where it was.", rich_help_panel=BATCH
+            "--out",
+            help="File for the results: append one JSONL row per input; resumes an interrupted run.",
+            rich_help_panel=BATCH,
         ),
     ] = None,
     at_once: Annotated[
@@ -115,23 +169,41 @@ def vision(
             "--parallel",
             min=1,
             max=256,
-            help="Inputs asked about at once with --out.",
+            help="With --out: number of inputs asked about at the same time.",
             show_default="1, 4 on a server",
             rich_help_panel=BATCH,
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The answer and nothing else.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One object with answer and cost.")] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print the answer and nothing else.", rich_help_panel=OUTPUT),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object with the answer and its cost.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
     show: Annotated[
-        bool | None, typer.Option("--show/--no-show", help="Show pictures where the terminal can.")
+        bool | None,
+        typer.Option(
+            "--show/--no-show",
+            help="Show the images in the terminal, or not; shown if it can if not given.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     allow_local_urls: options.AllowLocalUrls = False,
-    loading: options.Loading = options.Loading(),
     drawing: options.Drawing = options.Drawing(),
+    loading: options.Loading = options.Loading(),
 ) -> None:
-    """Ask about pictures, documents and videos.
+    """Ask about images, documents and videos.
 
-    `qwen vision photo.jpg "What is this?"` answers; without a question it asks for questions on a terminal.
+    Without a question on a terminal, questions are asked for one after another.
+
+    Examples:
+      qwen vision photo.jpg "What is this?"
+      qwen vision scan.pdf --markdown > scan.md
+      qwen vision street.jpg --locate "the red cars" --draw found.png
     """
     from qwen_cli.commands.vision import batch, inputs, output
     from qwen_cli.media.inputs import Picture
