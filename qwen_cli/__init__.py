@@ -1,6 +1,6 @@
 """Run Qwen models locally: chat, code completion, math with a sandboxed Python, images and video.
 
-As a library::
+As a library (docs/python-api.md)::
 
     from qwen_cli import load
 
@@ -11,23 +11,80 @@ As a library::
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli._version import __version__
-from qwen_cli.errors import QwenError
+from qwen_cli.errors import (
+    ContextFull,
+    DownloadError,
+    EndpointError,
+    EngineError,
+    ModelError,
+    QwenError,
+    RequestRefused,
+    SandboxError,
+    SessionError,
+    ToolError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
-    from qwen_cli.engines.core.base import Engine, Piece, Sampling, Usage
+    from qwen_cli.engines.core.base import Capabilities, Engine, Message, Piece, Sampling, Usage
     from qwen_cli.engines.load import load
+    from qwen_cli.sandbox import Limits, Sandbox
+    from qwen_cli.tasks.chat.conversation import Conversation
+    from qwen_cli.tasks.tools.toolbox import Toolbox
 
-__all__ = ["Engine", "Piece", "QwenError", "Sampling", "Usage", "__version__", "load"]
+__all__ = [
+    "Capabilities",
+    "ContextFull",
+    "Conversation",
+    "DownloadError",
+    "EndpointError",
+    "Engine",
+    "EngineError",
+    "Limits",
+    "Message",
+    "ModelError",
+    "Piece",
+    "QwenError",
+    "RequestRefused",
+    "Sampling",
+    "Sandbox",
+    "SandboxError",
+    "SessionError",
+    "ToolError",
+    "Toolbox",
+    "Usage",
+    "UsageError",
+    "__version__",
+    "load",
+]
+
+# Imported on first use, so that `qwen --help` never pays for them.
+_LAZY = {
+    "Capabilities": "engines.core.base",
+    "Conversation": "tasks.chat.conversation",
+    "Engine": "engines.core.base",
+    "Limits": "sandbox",
+    "Message": "engines.core.base",
+    "Piece": "engines.core.base",
+    "Sampling": "engines.core.base",
+    "Sandbox": "sandbox",
+    "Toolbox": "tasks.tools.toolbox",
+    "Usage": "engines.core.base",
+    "load": "engines.load",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Engines are resolved on first use, so that `qwen --help` never pays for them.
-    if name in {"Engine", "Piece", "Sampling", "Usage", "load"}:
-        from qwen_cli.engines import load
-        from qwen_cli.engines.core import base
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
 
-        return load.load if name == "load" else getattr(base, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _LAZY.keys())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,18 @@ def test_imports_point_down(module: str) -> None:
 @pytest.mark.parametrize("module", sorted(m for m in MODULES if not m.startswith(("commands", "ui"))))
 def test_only_commands_draw_on_a_terminal(module: str) -> None:
     assert not [name for name in GRAPH[module] if name == "ui" or name.startswith("ui.")]
+
+
+def test_the_architecture_page_has_the_same_rows() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| \d+ \| (.+) \|$", page, re.MULTILINE)
+    assert tuple(tuple(re.findall(r"`([\w.]+)`", line)) for line in rows) == ROWS
+
+
+def test_the_map_for_contributors_names_every_package_and_nothing_else() -> None:
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"`qwen_cli/(\w+)/", page))
+    assert named == {folder.parent.name for folder in PACKAGE.glob("*/__init__.py")}
 
 
 def test_no_modules_import_one_another_in_a_circle() -> None:
