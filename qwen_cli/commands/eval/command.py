@@ -10,7 +10,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import changing, open_engine, say
+from qwen_cli.commands.shared.engine import changing, open_engine
 from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import EngineError, UsageError
