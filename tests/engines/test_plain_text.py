@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from qwen_cli.engines.core.base import Engine, Piece, Sampling, Usage
+from qwen_cli.engines.core.prompt import Prompt, plain
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
-from qwen_cli.engines.prompt import Prompt, plain
 from tests.engines.conftest import weights
 
 # After Qwen/Qwen3-8B's tokenizer_config.json: the switch, and past thinking stripped.

@@ -302,3 +302,13 @@ def effective(given: Sampling, defaults: Sampling) -> Sampling:
     """
     merged = given.over(defaults)
     return merged if merged.temperature != 0 else given.over(Sampling(temperature=0.0))
+
+
+def with_logprobs(pieces: list[Piece], known: list[TokenLogprob]) -> Sequence[Piece]:
+    """`pieces`, the first of their texts with what is `known` and was not told yet."""
+    for index, piece in enumerate(pieces):
+        if piece.text:
+            pieces[index] = replace(piece, logprobs=tuple(known))
+            known.clear()
+            break
+    return pieces

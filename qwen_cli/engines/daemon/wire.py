@@ -21,7 +21,7 @@ from qwen_cli.engines.core.base import (
     ToolCall,
     Usage,
 )
-from qwen_cli.engines.prompt import Prompt
+from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.errors import ContextFull, EngineError, QwenError, UsageError
 
 if TYPE_CHECKING:

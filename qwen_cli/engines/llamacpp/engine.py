@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines.answer_parser import AnswerParser
 from qwen_cli.engines.core import kv_file, rope
 from qwen_cli.engines.core.base import (
     Capabilities,
@@ -27,15 +26,16 @@ from qwen_cli.engines.core.base import (
     effective,
     recommended,
     seeing,
+    with_logprobs,
 )
+from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.llamacpp import load, requests
 from qwen_cli.engines.llamacpp.slot import Slot
-from qwen_cli.engines.marks import FAMILY, Guarded, Marks
 from qwen_cli.engines.parsing import bare_tool_calls
+from qwen_cli.engines.parsing.answer import AnswerParser
+from qwen_cli.engines.parsing.marks import FAMILY, Guarded, Marks
 from qwen_cli.engines.parsing.openai import ToolCalls
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, thinking_mode
-from qwen_cli.engines.prompt import Prompt
-from qwen_cli.engines.transformers.sampler import told
 from qwen_cli.errors import EngineError
 from qwen_cli.models.formats import architecture, gguf_header
 
@@ -102,7 +102,9 @@ class LlamaCpp:
         )
         self._parallel = parallel
         self.shift_cache = False
-        self.found = 0  # tokens of the latest prompt that were in the KV cache, told as soon as it is read
+        self.found = (
+            0  # tokens of the latest prompt that were in the KV cache, with_logprobs as soon as it is read
+        )
         self._slots = tempfile.TemporaryDirectory(prefix="qwen-kv-")
         key = load.new_key()
         params = load.parameters(
@@ -358,7 +360,7 @@ class LlamaCpp:
         started = time.perf_counter()
         first: float | None = None
         calls = ToolCalls()
-        known: list[TokenLogprob] = []  # not told yet
+        known: list[TokenLogprob] = []  # not with_logprobs yet
         for moment, chunk in self._slot.stream(handler, request):
             if "prompt_progress" in chunk:
                 self.found = chunk["prompt_progress"]["cache"]
@@ -371,10 +373,10 @@ class LlamaCpp:
                 yield Piece(text, "thinking")
             if text := delta.get("content"):
                 known += requests.logprobs(choice, request)
-                yield from told(parser.feed(text) if parser else [Piece(text)], known)
+                yield from with_logprobs(parser.feed(text) if parser else [Piece(text)], known)
             calls.feed(delta.get("tool_calls") or ())
             if choice["finish_reason"]:
-                yield from told(parser.finish() if parser else [], known)
+                yield from with_logprobs(parser.finish() if parser else [], known)
                 for call in calls.finish():
                     yield Piece(kind="tool_call", call=call)
                 usage = requests.usage(choice, chunk, request, first - started, moment - first)

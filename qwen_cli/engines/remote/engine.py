@@ -10,11 +10,11 @@ from typing import Any
 
 from qwen_cli.endpoints import base_url
 from qwen_cli.engines.core.base import Completion, Engine, Message, Piece, Sampling, Stream
-from qwen_cli.engines.marks import FAMILY, Marks
+from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.parsing import bare_tool_calls
+from qwen_cli.engines.parsing.marks import FAMILY, Marks
 from qwen_cli.engines.parsing.openai import ThinkTags, ToolCalls, wire_messages
 from qwen_cli.engines.parsing.think_tags import CLOSE
-from qwen_cli.engines.prompt import Prompt
 from qwen_cli.engines.remote import requests
 from qwen_cli.engines.remote.errors import NoRoute, faults, message
 from qwen_cli.engines.remote.probe import chosen, listed, look

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from qwen_cli.engines.answer_parser import AnswerParser
 from qwen_cli.engines.core.base import Piece, Sampling, StopReason
+from qwen_cli.engines.parsing.answer import AnswerParser
 from qwen_cli.engines.transformers.detokenizer import TextStream, TokenTable
 
 

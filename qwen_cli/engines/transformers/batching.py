@@ -21,6 +21,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.continuous_batching.continuous_api import ContinuousBatchingManager, OutputRouter
 from transformers.generation.logits_process import LogitsProcessorList
 
+from qwen_cli.engines.core import base
 from qwen_cli.engines.core.base import (
     Completion,
     Engine,
@@ -174,7 +175,7 @@ class _Row:
             self.sum += float(before.log_softmax(-1)[token])
         if before is not None and choice.logprobs is not None:
             self._known.append(sampler.likely(before, token, choice.logprobs, answer.table))
-        for piece in sampler.told(answer.accept(token), self._known):
+        for piece in base.with_logprobs(answer.accept(token), self._known):
             self.pieces.put(piece)
         if answer.reason:
             self.pieces.put(None)

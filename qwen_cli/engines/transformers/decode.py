@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qwen_cli.engines.core import base
 from qwen_cli.engines.core.base import Completion, Piece, Stream, TokenLogprob, Usage
 from qwen_cli.engines.parsing.think_tags import CLOSE
 from qwen_cli.engines.transformers import sampler
@@ -46,7 +47,7 @@ def one(
             choice.remember([token])
             if before is not None and choice.logprobs is not None:
                 known.append(sampler.likely(before, token, choice.logprobs, answer.table))
-            yield from sampler.told(answer.accept(token), known)
+            yield from base.with_logprobs(answer.accept(token), known)
             if answer.reason:
                 break
             logits = steps.after(token)

@@ -22,8 +22,8 @@ from qwen_cli.engines.core.base import (
     seeing,
 )
 from qwen_cli.engines.core.content import visual_parts
-from qwen_cli.engines.marks import Marks
 from qwen_cli.engines.parsing import bare_tool_calls
+from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, thinking_mode
 from qwen_cli.engines.transformers import adapters as lora

@@ -8,10 +8,10 @@ from typing import Any
 
 from qwen_cli.engines.core.base import Message
 from qwen_cli.engines.core.content import Part
-from qwen_cli.engines.marks import Marks
+from qwen_cli.engines.core.prompt import Prompt
+from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.parsing.openai import chat_fields
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN
-from qwen_cli.engines.prompt import Prompt
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.sanitize import error_line
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli import sanitize
-from qwen_cli.engines.marks import Marks
-from qwen_cli.engines.prompt import Prompt, joined, plain
+from qwen_cli.engines.core.prompt import Prompt, joined, plain
+from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.transformers import load
 from qwen_cli.errors import EngineError, ModelError
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qwen_cli.engines.core.base import Piece, TokenLogprob
+from qwen_cli.engines.core.base import TokenLogprob
 
 if TYPE_CHECKING:
     import torch
@@ -174,16 +174,6 @@ def likely(scores: torch.Tensor, token: int, others: int, table: TokenTable) -> 
         _of(token, float(logprobs[token]), table),
         others=tuple(_of(int(other), value, table) for other, value in beside),
     )
-
-
-def told(pieces: list[Piece], known: list[TokenLogprob]) -> Sequence[Piece]:
-    """`pieces`, the first of their texts with what is `known` and was not told yet."""
-    for index, piece in enumerate(pieces):
-        if piece.text:
-            pieces[index] = replace(piece, logprobs=tuple(known))
-            known.clear()
-            break
-    return pieces
 
 
 def _of(token: int, logprob: float, table: TokenTable) -> TokenLogprob:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from qwen_cli import sanitize
 from qwen_cli.engines.core.base import Engine, Message
 from qwen_cli.engines.core.content import Part, clip_of, visual_parts
-from qwen_cli.engines.marks import Marks
+from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.transformers import load
 from qwen_cli.engines.transformers import vision_inputs as views
 from qwen_cli.engines.transformers.device_map import main_device

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 from qwen_cli.engines.core.base import Engine, Sampling, StopReason, Stream, Usage
-from qwen_cli.engines.prompt import plain
+from qwen_cli.engines.core.prompt import plain
 from qwen_cli.errors import ContextFull, UsageError
 from qwen_cli.tasks.common.drain import drain
 from qwen_cli.tasks.fim import token_healing

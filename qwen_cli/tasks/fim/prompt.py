@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from qwen_cli.engines.core.base import Engine
-from qwen_cli.engines.marks import JOINER
-from qwen_cli.engines.prompt import Prompt, joined, plain
+from qwen_cli.engines.core.prompt import Prompt, joined, plain
+from qwen_cli.engines.parsing.marks import JOINER
 from qwen_cli.errors import EngineError, UsageError
 
 

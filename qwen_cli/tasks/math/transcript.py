@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qwen_cli.engines.core.base import Engine, Piece, Sampling, Stream
-from qwen_cli.engines.marks import own_words
-from qwen_cli.engines.prompt import Prompt, joined, plain
+from qwen_cli.engines.core.prompt import Prompt, joined, plain
+from qwen_cli.engines.parsing.marks import own_words
 from qwen_cli.sandbox import Outcome
 
 _FENCE = re.compile(r"^```[ \t]*([\w+-]*)[^\n`]*$", re.MULTILINE)

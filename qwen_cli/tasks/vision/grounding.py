@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from qwen_cli import sanitize
 from qwen_cli.engines.core.base import Boxes
-from qwen_cli.engines.prompt import Prompt
+from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.tasks.common import lenient_json
 
 Convention: TypeAlias = Boxes

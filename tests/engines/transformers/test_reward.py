@@ -9,7 +9,7 @@ import small_models
 import torch
 from torch.nn import functional
 
-from qwen_cli.engines.prompt import joined, plain
+from qwen_cli.engines.core.prompt import joined, plain
 from qwen_cli.engines.transformers.reward import load_reward
 from qwen_cli.errors import ModelError
 

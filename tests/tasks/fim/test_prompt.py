@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from qwen_cli.engines.core.base import Capabilities
-from qwen_cli.engines.marks import FAMILY, Marks
-from qwen_cli.engines.prompt import plain
+from qwen_cli.engines.core.prompt import plain
+from qwen_cli.engines.parsing.marks import FAMILY, Marks
 from qwen_cli.errors import UsageError
 from qwen_cli.tasks.fim.prompt import BARS, PLAIN, Hole, ends, fit, prompt, restored, suitable, tokens_of
 

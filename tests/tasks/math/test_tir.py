@@ -13,7 +13,7 @@ from scripted import Scripted, end
 
 from qwen_cli.engines.core.base import Completion, Message, Piece, Sampling, Stream, Usage
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
-from qwen_cli.engines.marks import FAMILY, Marks
+from qwen_cli.engines.parsing.marks import FAMILY, Marks
 from qwen_cli.errors import ContextFull, UsageError
 from qwen_cli.models.hub import resolve
 from qwen_cli.sandbox import Limits, Sandbox

@@ -17,8 +17,8 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from qwen_cli.engines.core.base import Message
+from qwen_cli.engines.core.prompt import Prompt, Span, plain, spans
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN
-from qwen_cli.engines.prompt import Prompt, Span, plain, spans
 
 # tokenizer_config.json of CodeQwen1.5, Qwen2.5-Coder, Qwen2.5-VL, Qwen3 and Qwen3.5: for tokenizers that
 # cannot be asked, those of servers.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_cli.engines.prompt import Prompt, joined, plain, spans
+from qwen_cli.engines.core.prompt import Prompt, joined, plain, spans
 
 parts = st.lists(
     st.builds(lambda text, own: text if own else plain(text), st.text("ab", max_size=4), st.booleans())
