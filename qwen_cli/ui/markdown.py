@@ -48,6 +48,7 @@ class MarkdownStream:
         self._formulas, self._fold, self._interval = formulas, fold, interval
         self._next_drawing = 0.0
 
+        self._fresh = True  # nothing stands on the row, where nothing is rendered
         self._open = ""  # source that is not written for good
         self._started = False  # something is written: the next block is set off by a blank row
         self._number: int | None = None  # the open source goes on with a list; its next number, -1: bullets
@@ -87,6 +88,7 @@ class MarkdownStream:
         """Write what is left. The cursor then stands at the start of a fresh row."""
         self._append(self._filter.finish())
         if not self._renders:
+            self._append("" if self._fresh else "\n")
             return
         finished = self._end_thinking() + self._settle(final=True)
         self._region.update(finished, [])
@@ -98,6 +100,7 @@ class MarkdownStream:
         if not self._renders:
             self._console.file.write(text)
             self._console.file.flush()
+            self._fresh = text.endswith("\n")
             return
         finished = self._end_thinking()
         before, self._open = self._open, self._open + text

@@ -366,3 +366,14 @@ def test_without_formulas_latex_is_shown_as_it_is_written() -> None:
 def test_a_display_formula_that_never_ends_does_not_swallow_the_answer() -> None:
     screen, _ = stream("\\[\n" + "- a + b\n" * 500, size=50, formulas=True, height=10)
     assert sum("• a + b" in row for row in screen.text) == 500
+
+
+@pytest.mark.parametrize(("parts", "written"), [(["a"], "a\n"), (["a", "\n"], "a\n"), ([], ""), ([""], "")])
+def test_where_nothing_is_rendered_the_end_is_on_a_fresh_row_too(parts: list[str], written: str) -> None:
+    file = io.StringIO()
+    answer = MarkdownStream(Console(file=file, force_terminal=False))
+    for part in parts:
+        answer.feed(part)
+    answer.finish()
+    answer.finish()
+    assert file.getvalue() == written
