@@ -147,6 +147,7 @@ def quiet_keys() -> Iterator[None]:
     # Unbuffered as well: a line that waits in the kernel's line buffer would be sent when it ends in Enter
     # and kept from the editor when it does not.
     quiet[3] &= ~(termios.ECHO | termios.ICANON)
+    quiet[3] |= termios.NOFLSH  # Ctrl-C ends the answer, and not what was typed meanwhile
     termios.tcsetattr(keyboard, termios.TCSANOW, quiet)
     try:
         yield

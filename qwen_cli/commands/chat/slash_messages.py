@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qwen_cli.commands.chat.state import text_of
 from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.sanitize import clean_name
@@ -20,12 +20,10 @@ from qwen_cli.ui import clipboard
 if TYPE_CHECKING:
     from qwen_cli.commands.chat.state import ReplState
 
-_CODE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.DOTALL | re.MULTILINE)
-
 
 def retry(talk: ReplState, argument: str) -> Events:
     """Answer the last message again."""
-    return talk.conversation.retry()
+    return talk.again()
 
 
 def edit(talk: ReplState, argument: str) -> Events | None:
@@ -34,7 +32,7 @@ def edit(talk: ReplState, argument: str) -> Events | None:
     if last is None:
         raise UsageError("nothing to edit", "say something first")
     content: Content = last["content"]
-    before = _words(content)
+    before = text_of(content)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     try:
         after = _in_editor(editor, before) if editor else talk.editor.read(before)
@@ -48,7 +46,7 @@ def edit(talk: ReplState, argument: str) -> Events | None:
     else:
         images = [part for part in content if part.get("type") != "text"]
         talk.conversation.replace_last_user([*images, {"type": "text", "text": after}])
-    return talk.conversation.retry()
+    return talk.again()
 
 
 def undo(talk: ReplState, argument: str) -> None:
@@ -64,6 +62,8 @@ def clear(talk: ReplState, argument: str) -> None:
     if talk.session is not None and talk.conversation.messages:
         talk.save()
         say(f"a new conversation; the one before is saved as {talk.session.name}")
+    elif talk.conversation.messages:
+        say("a new conversation; the one before is not kept")
     talk.conversation.clear()
     talk.session, talk.named = None, False
 
@@ -103,24 +103,16 @@ def image(talk: ReplState, argument: str) -> None:
 
 def copy(talk: ReplState, argument: str) -> None:
     """Copy the last answer, or its last code block, to the clipboard."""
-    answers = [m["content"] for m in talk.conversation.messages if m["role"] == "assistant" and m["content"]]
-    if not answers:
-        raise UsageError("there is no answer to copy", "ask something first")
-    text = answers[-1]
-    if argument == "code":
-        blocks = _CODE.findall(text)
-        if not blocks:
-            raise UsageError("the last answer has no code block", "/copy takes all of it")
-        text = blocks[-1][1]
-    elif argument:
+    if argument not in ("", "code"):
         raise UsageError(f"/copy takes nothing or `code`, got {argument!r}")
+    text = talk.last_answer()
+    if not text:
+        raise UsageError("there is no answer to copy", "ask something first")
+    if argument == "code":
+        text = talk.last_code()
+    if text is None:
+        raise UsageError("the last answer has no code block", "/copy takes all of it")
     say(f"copied {len(text):,} characters to {clipboard.copy(text)}")
-
-
-def _words(content: Content) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(part["text"] for part in content if part.get("type") == "text")
 
 
 def _paths(argument: str) -> list[Path]:

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 _LISTED = 20
 
 
+def can_be_kept(talk: ReplState) -> bool:
+    """Whether /save is of use here."""
+    return talk.why_not_kept is None
+
+
 def save(talk: ReplState, argument: str) -> None:
     """Save the session under a name of your own."""
+    if talk.why_not_kept is not None:
+        raise UsageError(talk.why_not_kept, "/export md writes what was said")
     if not argument:
         raise UsageError("/save needs a name", "write /save NAME")
     if talk.session is not None and talk.session.name == argument:
@@ -83,6 +90,8 @@ def export(talk: ReplState, argument: str) -> None:
         raise UsageError(f"/export writes md or json, got {form!r}", "write /export md [FILE]")
     if not talk.conversation.messages:
         raise UsageError("there is nothing to export", "say something first")
+    if form == "json":
+        talk.portable()
     talk.save()
     session = talk.session or Session("conversation")
     session.record(talk.conversation)

@@ -73,17 +73,16 @@ def set_(talk: ReplState, argument: str) -> None:
         raise UsageError(f"no parameter is called {name!r}", f"they are {', '.join(PARAMETERS)}")
     if value:
         talk.conversation.sampling = sampling = replace(sampling, **{name: _parameter(name, value)})
-    defaults = talk.conversation.engine.defaults
     for shown in [name] if name else PARAMETERS:
-        own, usual = getattr(sampling, shown), getattr(defaults, shown)
+        own, usual = getattr(sampling, shown), getattr(talk.defaults, shown)
         if own not in (None, ()):
             say(f"{shown} {_text(own)}")
+        elif usual not in (None, ()):
+            by_model = usual == getattr(talk.conversation.engine.defaults, shown)
+            whose = "the model's default" if by_model else f"the default of `qwen {talk.name}`"
+            say(f"{shown} {_text(usual)} ({whose})")
         else:
-            say(
-                f"{shown} {_text(usual)} (the model's default)"
-                if usual not in (None, ())
-                else f"{shown} not set"
-            )
+            say(f"{shown} not set")
 
 
 def parameter_names(typed: str) -> list[str]:

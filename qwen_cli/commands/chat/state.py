@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from qwen_cli.commands.chat.turn import Interrupts
-from qwen_cli.commands.shared.output import say
-from qwen_cli.errors import QwenError
+from qwen_cli.commands.shared.approval import Approval
+from qwen_cli.commands.shared.loop import Interrupts, run_turn
+from qwen_cli.commands.shared.output import StreamView, say
+from qwen_cli.commands.shared.slash import Commands, Events
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.tasks.chat import attachments, sessions
 from qwen_cli.tasks.chat.conversation import Content, Conversation
 from qwen_cli.tasks.chat.sessions import Session
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
 
 _RECAP = 60  # characters of the last question
+_CODE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.DOTALL | re.MULTILINE)
 
 
 @dataclass
@@ -25,8 +31,11 @@ class ReplState:
     """What a conversation at the terminal holds besides its words: where it is kept and how it is shown.
 
     `session` is `None` until something was said. `attached` are files (name, text) and `images` content
-    parts for the next message. `fold`: thoughts become one line once the answer begins.
+    parts for the next message. `fold`: thoughts become one line once the answer begins. The prompts of
+    `qwen vision` and `qwen math` are this with other ways to ask, to keep and to show.
     """
+
+    name: ClassVar[str] = "chat"
 
     conversation: Conversation
     session: Session | None
@@ -34,12 +43,61 @@ class ReplState:
     raw: bool
     editor: LineEditor
     interrupts: Interrupts
+    commands: Commands
     fold: bool = True
     attached: list[tuple[str, str]] = field(default_factory=list)
     images: list[dict[str, Any]] = field(default_factory=list)
     named: bool = False  # the person chose the session's name
     allow_local_urls: bool = False  # of pictures
     leaving: bool = False
+    approval: Approval | None = None  # asks here before a tool runs
+
+    @property
+    def defaults(self) -> Sampling:
+        """What sampling is used where nothing is set."""
+        return self.conversation.engine.defaults
+
+    @property
+    def why_not_kept(self) -> str | None:
+        """Why no session can hold this; `None` where one can."""
+        return None
+
+    def greet(self) -> None:
+        """Say what answers here, and what was said before."""
+        engine = self.conversation.engine
+        size = engine.capabilities.context
+        context = f", {size:,} tokens of context" if size else ""
+        say(f"{engine.model} on {engine.name}{context}. /help lists commands, Ctrl-D leaves")
+        if self.session and self.conversation.messages:
+            say(recap(self.session.name, self.conversation))
+
+    def bar(self) -> str:
+        """Model, engine, context and speed: the line at the bottom."""
+        engine, usage = self.conversation.engine, self.conversation.usage
+        parts = [engine.model, engine.name, *self._filled()]
+        if usage is not None and usage.tokens_per_second:
+            parts.append(f"{usage.tokens_per_second:.1f} tokens/s")
+        return " · ".join(parts)
+
+    def send(self, text: str) -> Events:
+        """Say `text`, with what is attached."""
+        if not text.strip() and not self.attached and not self.images:
+            raise UsageError("the message is empty", "say something")
+        return self.conversation.send(self.compose(text))
+
+    def again(self) -> Events:
+        """Ask the last message once more. Raises `UsageError` where there is none, once it is read."""
+        return self.conversation.retry()
+
+    def answer(self, events: Events) -> None:
+        """Show the answer as it comes, and keep it."""
+        view = StreamView(raw=self.raw, fold=self.fold)
+        if self.approval is not None:
+            self.approval.answer = view
+        view.wait("…")
+        # After the first token too, so that a kill in the middle of the answer does not lose the question.
+        run_turn(events, view, self.interrupts, begun=self.save)
+        self.save()
 
     def compose(self, text: str) -> Content:
         """The message: attached files, images and `text`, which are then no longer attached."""
@@ -47,6 +105,19 @@ class ReplState:
         content: Content = [*self.images, {"type": "text", "text": whole}] if self.images else whole
         self.attached, self.images = [], []
         return content
+
+    def last_answer(self) -> str | None:
+        """What /copy takes."""
+        said = [m["content"] for m in self.conversation.messages if m["role"] == "assistant" and m["content"]]
+        return said[-1] if said else None
+
+    def last_code(self) -> str | None:
+        """The last code block of the last answer."""
+        blocks = _CODE.findall(self.last_answer() or "")
+        return blocks[-1][1] if blocks else None
+
+    def portable(self) -> None:
+        """Have the conversation hold nothing that JSON cannot. Raises `UsageError`."""
 
     def save(self) -> None:
         """Keep the conversation on disk; a fault is shown, as there is nothing else that could be done."""
@@ -60,6 +131,24 @@ class ReplState:
                 say(remark)
         except QwenError as fault:
             say(str(fault))
+
+    def leave(self) -> None:
+        """Keep everything, with the KV cache where the engine can, so that going on costs nothing."""
+        if not self.conversation.messages:
+            return
+        self.save()
+        if self.session is None:
+            return
+        if remark := sessions.keep_state(self.conversation.engine, self.session.name):
+            say(remark)
+        say(f"saved as {self.session.name}; go on with `qwen chat --continue`")
+
+    def _filled(self) -> list[str]:
+        """How much of the context is used."""
+        with suppress(QwenError):  # a count is not worth an error line at every prompt
+            used, total = self.conversation.tokens()
+            return [f"{used:,}/{total:,} tokens" if total else f"{used:,} tokens"]
+        return []
 
 
 def recap(name: str, conversation: Conversation) -> str:

@@ -13,7 +13,7 @@ from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import changing, open_engine, open_reward
 from qwen_cli.commands.shared.output import say
-from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.commands.math.batch import Batch
@@ -230,7 +230,14 @@ def math(
             flags = changing(settings, loading, asked_sampling)
             math_batch.run(loaded, batch, way, flags, limit=limit, at_once=at_once)
         elif asked is None:
-            _talk(loaded, way, save_plots)
+            from qwen_cli.commands.math import talk
+
+            talk.run(
+                loaded,
+                way,
+                lambda name: open_engine({**settings, "model": name}, loading.for_another()),
+                save_plots,
+            )
         else:
             shown = request.shown(loaded, pictures)
             _solve(loaded, asked, way, shown, quiet=quiet, as_json=as_json, save_plots=save_plots)
@@ -271,30 +278,3 @@ def _solve(
     if checked.answer is None:
         say(output.why_none(checked))
         raise typer.Exit(1)
-
-
-def _talk(engine: Engine, way: Way, save_plots: Path | None) -> None:
-    """Problems from the terminal, one after another, until Ctrl-D."""
-    from qwen_cli import paths
-    from qwen_cli.commands.chat.turn import Interrupts
-    from qwen_cli.ui.line_editor import LineEditor, unquoted
-
-    say(f'{engine.model} on {engine.name}. Several lines between two """, Ctrl-C stops, Ctrl-D leaves')
-    editor = LineEditor(history=paths.history_file("math"))
-    with Interrupts() as interrupts:
-        while True:
-            try:
-                problem = unquoted(editor.read()).strip()
-            except EOFError:
-                return
-            interrupts.pressed = False
-            try:
-                with interrupts.stoppable():
-                    if problem:
-                        _solve(engine, problem, way, quiet=False, as_json=False, save_plots=save_plots)
-            except KeyboardInterrupt:
-                say("stopped")
-            except QwenError as fault:
-                say(str(fault))
-            except typer.Exit:
-                continue  # no answer, and that was said

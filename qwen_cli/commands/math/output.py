@@ -34,27 +34,30 @@ def watched(solving: Solving) -> Checked:
 
 def shown(solving: Solving) -> Checked:
     """The solution as it comes. Into a pipe: its text as the model wrote it, then the answer's line."""
-    from qwen_cli.ui.terminal import stdout_console
-
-    shower = _Shower(stdout_console())
+    view = shower()
     try:
-        checked = drain(solving, shower.show)
+        checked = drain(solving, view.show)
     finally:
-        shower.end()
-    if checked.samples > 1:
-        shower.whole(checked.solution)
-    shower.answer(checked)
+        view.end()
+    view.conclude(checked)
     return checked
 
 
-class _Shower:
+def shower(*, fold: bool = True) -> SolutionView:
+    """The view of a solution on stdout. `fold`: thoughts become one line once the solution begins."""
+    from qwen_cli.ui.terminal import stdout_console
+
+    return SolutionView(stdout_console(), fold=fold)
+
+
+class SolutionView:
     """Puts the events of a solution on a console."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, fold: bool = True) -> None:
         from qwen_cli.ui.markdown import MarkdownStream
 
         self._console = console
-        self._markdown = MarkdownStream(console, formulas=True)
+        self._markdown = MarkdownStream(console, formulas=True, fold=fold)
         self._terminal = console.is_terminal and not console.is_dumb_terminal
 
     def show(self, event: tir.Event | Vote) -> None:
@@ -71,10 +74,12 @@ class _Shower:
         else:
             self._markdown.feed(event.text)
 
-    def whole(self, solution: tir.Solution) -> None:
-        """A solution that was not shown while it came."""
-        self._markdown.feed(solution.text)
-        self.end()
+    def conclude(self, checked: Checked) -> None:
+        """What comes when it is whole: a solution that was not shown while it came, then the answer."""
+        if checked.samples > 1:
+            self._markdown.feed(checked.solution.text)
+            self.end()
+        self.answer(checked)
 
     def end(self) -> None:
         """Write what is held back; the cursor is on a fresh line then."""

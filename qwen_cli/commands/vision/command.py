@@ -280,7 +280,15 @@ def vision(
             if dry_run:
                 output.costs(looks, loaded, as_json=as_json, windows=len(parts) or 1)
             elif job is None:
-                inputs.talk(loaded, looks, sampling)
+                from qwen_cli.commands.vision import talk
+
+                talk.run(
+                    loaded,
+                    looks,
+                    sampling,
+                    lambda name: open_engine({**settings, "model": name}, loading.for_another()),
+                    allow_local_urls=allow_local_urls,
+                )
             else:
                 output.answered(loaded, looks, job, sampling, drawn_on, target=draw, as_json=as_json)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.output import say
-from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.engines.core.base import Engine, Sampling
+    from qwen_cli.engines.core.base import Engine
     from qwen_cli.media.inputs import Film, Picture
     from qwen_cli.tasks.vision.prepare import Detail, Look
     from qwen_cli.tasks.vision.task import Job
@@ -183,44 +183,3 @@ def windows(
         long, each = clock(parts[-1][1] - parts[0][0]), clock(parts[0][1] - parts[0][0])
         say(f"{film.name}: {long} long, looked at in {len(parts)} windows of {each} (--window SECONDS)")
     return parts
-
-
-def talk(engine: Engine, looks: Sequence[Look], sampling: Sampling) -> None:
-    """Questions from the terminal about the same inputs, until Ctrl-D: the model looks at them once."""
-    from qwen_cli import paths
-    from qwen_cli.commands.chat.turn import Interrupts
-    from qwen_cli.commands.shared.output import StreamView
-    from qwen_cli.tasks.vision.prepare import message
-    from qwen_cli.ui.line_editor import LineEditor, unquoted
-
-    say(f'{engine.model} on {engine.name}. Several lines between two """, Ctrl-C stops, Ctrl-D leaves')
-    editor = LineEditor(history=paths.history_file("vision"))
-    turns: list[dict[str, Any]] = []
-    with Interrupts() as interrupts:
-        while True:
-            try:
-                question = unquoted(editor.read()).strip()
-            except EOFError:
-                return
-            if not question:
-                continue
-            turns.append(message(looks, question) if not turns else {"role": "user", "content": question})
-            interrupts.pressed = False
-            said, answer = "", StreamView(raw=False, fold=True)
-            pieces = engine.chat(turns, sampling=sampling)
-            try:
-                with interrupts.stoppable():
-                    for piece in pieces:
-                        said += piece.text if piece.kind == "answer" else ""
-                        answer.show(piece)
-            except KeyboardInterrupt:
-                say("stopped")
-            except QwenError as fault:
-                say(str(fault))
-            finally:
-                pieces.close()
-                answer.end()
-            if said:
-                turns.append({"role": "assistant", "content": said})
-            else:
-                turns.pop()

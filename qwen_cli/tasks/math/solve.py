@@ -100,6 +100,11 @@ def solve(
     return _voted(engine, asked, judge, way) if way.samples > 1 else _single(engine, asked, judge, way)
 
 
+def usual(engine: Engine, way: Way) -> Sampling:
+    """How tokens are chosen where `way` says nothing; what is not set there is the model's own."""
+    return tir.limited(math_vote.spread(engine, Sampling()) if way.samples > 1 else _greedy(engine, way))
+
+
 def specialist(engine: Engine) -> bool:
     """Whether the model was trained to write programs between its sentences: Qwen's mathematics family."""
     known = lookup.find(engine.model) or lookup.related(engine.model)

@@ -49,6 +49,11 @@ class Vote:
         return next((len(group) for group in self.groups if self.best in group), 0)
 
 
+def spread(engine: Engine, sampling: Sampling) -> Sampling:
+    """`sampling` under which several solutions differ, also where the model's own default is greedy."""
+    return sampling.over(_SPREAD) if engine.defaults.temperature == 0 else sampling
+
+
 def vote(
     engine: Engine,
     messages: Sequence[dict[str, Any]],
@@ -69,10 +74,10 @@ def vote(
     It ends as soon as those that are not finished cannot change which answer wins: they are stopped. With a
     `score` for the text of a solution all are finished.
     """
-    spread = sampling.over(_SPREAD) if engine.defaults.temperature == 0 else sampling
+    spreading = spread(engine, sampling)
 
     def solve(lane: Engine, number: int, begun: Completion | None, stopped: Stopped) -> tir.Solution:
-        chances = spread.nth(number)
+        chances = spreading.nth(number)
         if mode == "cot":
             if begun:
                 said, usage = begun.text, begun.usage
@@ -92,7 +97,7 @@ def vote(
             return tir.finished(attempt, stopped)
 
     prompt: Any = (transcript.rendered(engine, messages, thinking) if mode == "tir" else None) or messages
-    asked = tir.limited(spread)
+    asked = tir.limited(spreading)
     if mode == "tir":
         asked = replace(tir.beginning(engine, asked, nudge), stop=tir.stops(engine, nudge))
     begun: Sequence[Completion | None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import stat
 import sys
@@ -14,88 +13,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pexpect
 import pytest
 import small_models
 from PIL import Image
-from screen import Screen
+from terminal import ALT_ENTER, CTRL_C, CTRL_D, CTRL_R, ENTER, UP, Terminal
 
 from qwen_cli.commands.chat import slash_settings
 from qwen_cli.engines.core.base import Usage
 
-ENTER, ALT_ENTER, CTRL_C, CTRL_D, CTRL_R, UP = "\r", "\x1b\r", "\x03", "\x04", "\x12", "\x1b[A"
 STORY = "Write a very long story about a ship, at least 2000 words."
 
 
-class Terminal:
-    """`qwen chat` in a terminal of 90 × 30."""
-
-    def __init__(self, folder: Path, *arguments: str, shell: str = "", **environ: str) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "qwen_cli",
-            "chat",
-            "--model",
-            "starter",
-            "--temperature",
-            "0",
-            *arguments,
-        ]
-        if shell:
-            command = ["/bin/sh", "-c", " ".join(command) + shell]
-        plain = {
-            k: v for k, v in os.environ.items() if k not in ("EDITOR", "VISUAL", "DISPLAY", "WAYLAND_DISPLAY")
-        }
-        self.process = pexpect.spawn(
-            command[0],
-            command[1:],
-            env={**plain, "TERM": "xterm-256color", **environ},
-            cwd=str(folder),
-            dimensions=(30, 90),
-            encoding="utf-8",
-        )
-        self.screen = Screen(90, 30, answer=self.process.send)
-        self.written = ""
-
-    def type(self, *keys: str) -> None:
-        for key in keys:
-            self.process.send(key)
-
-    def say(self, line: str) -> None:
-        self.type(line, ENTER)
-
-    def wait(self, what: str | Callable[[], bool], seconds: float = 60) -> None:
-        """Read until `what` (a pattern of the whole screen, or a condition) holds."""
-        holds = what if callable(what) else lambda: re.search(what, self.text, re.MULTILINE) is not None
-        end = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < end, f"no {what!r} on\n{self.text}"
-            self._read()
-
-    def wait_for_prompt(self, after: str) -> None:
-        """Until what was said is answered: a fresh prompt stands below `after`."""
-        self.wait(rf"(?s){re.escape(after)}.*^>$")
-
-    def wait_for_end(self) -> int:
-        self.wait(lambda: not self._read(), 60)
-        self.process.close()
-        return int(self.process.exitstatus)
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.screen.text)
-
-    def _read(self) -> bool:
-        try:
-            data = self.process.read_nonblocking(65536, timeout=0.1)
-        except pexpect.TIMEOUT:
-            return True
-        except pexpect.EOF:
-            return False
-        self.written += data
-        self.screen.write(data, newlines=False)
-        return True
+def _command(*arguments: str, shell: str = "") -> list[str]:
+    """`qwen chat` with the starter, greedy; `shell`: what a shell is to do with it."""
+    qwen = [sys.executable, "-m", "qwen_cli", "chat", "--model", "starter", "--temperature", "0", *arguments]
+    return ["/bin/sh", "-c", " ".join(qwen) + shell] if shell else qwen
 
 
 @pytest.fixture
@@ -104,7 +36,7 @@ def chat(home: Path, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     running: list[Terminal] = []
 
     def start(*arguments: str, **options: str) -> Terminal:
-        terminal = Terminal(tmp_path, *arguments, **options)
+        terminal = Terminal(_command(*arguments, shell=options.pop("shell", "")), tmp_path, **options)
         running.append(terminal)
         terminal.wait(r"^>$")
         return terminal
@@ -252,7 +184,7 @@ def test_an_image_is_looked_at_once_also_when_the_session_goes_on(
         told = re.compile(r"prompt: (\d+) tokens(?:, (\d+) of them from the cache)?")
         before = len(told.findall(terminal.text))
         terminal.say("/stats")
-        terminal.wait(lambda: terminal._read() and len(told.findall(terminal.text)) > before)
+        terminal.wait(lambda: terminal.read() and len(told.findall(terminal.text)) > before)
         terminal.wait("^>$")
         prompt, cached = told.findall(terminal.text)[-1]
         return int(prompt) - int(cached or 0)
@@ -351,7 +283,7 @@ def test_a_message_that_does_not_fit_is_one_line_and_the_talk_goes_on(chat: Call
 def test_stdout_in_a_file_holds_the_answers_alone(chat: Callable[..., Terminal], tmp_path: Path) -> None:
     it = chat(shell=" > answers.txt")
     it.say("Reply with the word yes.")
-    it.wait(lambda: (tmp_path / "answers.txt").read_text().endswith("\n") or not it._read())
+    it.wait(lambda: (tmp_path / "answers.txt").read_text().endswith("\n") or not it.read())
     it.type(CTRL_D)
     it.wait_for_end()
     answer = (tmp_path / "answers.txt").read_text()
@@ -378,7 +310,7 @@ def test_tools_run_after_asking_and_what_was_typed_before_is_no_consent(
     it.type("Use the tool: what is the secret number of Ada?", ENTER, "y", ENTER)
     it.wait(r"run secret_number\(name=\"Ada\"\)\? \[y\]es, \[n\]o, \[a\]lways")
     time.sleep(0.5)
-    it._read()
+    it.read()
     assert not (tmp_path / "calls.txt").exists()
     it.say("y")
     it.wait("secret_number returned 7421")

@@ -7,15 +7,15 @@ import io
 import pytest
 from rich.console import Console
 
-from qwen_cli.commands.math.output import _Shower
+from qwen_cli.commands.math.output import SolutionView
 from qwen_cli.engines.core.base import Piece
 from qwen_cli.tasks.math.solve import Checked
 from qwen_cli.tasks.math.tir import Solution
 
 
-def shower() -> tuple[_Shower, io.StringIO]:
+def shower() -> tuple[SolutionView, io.StringIO]:
     written = io.StringIO()
-    return _Shower(Console(file=written, force_terminal=True, width=80, color_system=None)), written
+    return SolutionView(Console(file=written, force_terminal=True, width=80, color_system=None)), written
 
 
 @pytest.mark.parametrize(

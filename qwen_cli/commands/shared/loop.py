@@ -1,0 +1,161 @@
+"""The prompt that chat, math and vision share: lines are read, done and answered until somebody leaves."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qwen_cli import paths
+from qwen_cli.commands.shared import slash
+from qwen_cli.commands.shared.output import say
+from qwen_cli.commands.shared.slash import Events
+from qwen_cli.errors import QwenError
+from qwen_cli.ui.line_editor import LineEditor, quiet_keys, unquoted
+
+if TYPE_CHECKING:
+    from qwen_cli.tasks.chat.conversation import Conversation
+
+
+class Interrupts:
+    """Ctrl-C for as long as the prompt lasts.
+
+    It raises `KeyboardInterrupt` inside `stoppable`, once, and is only remembered outside: a session that
+    is being saved, or an answer that is being stopped, is not torn by a second one.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self._open = False
+
+    def __enter__(self) -> Interrupts:
+        self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        if self._open:
+            self._open = False
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Raises `KeyboardInterrupt` at once if Ctrl-C was pressed since `pressed` was cleared."""
+        if self.pressed:
+            raise KeyboardInterrupt
+        self._open = True
+        try:
+            yield
+        finally:
+            self._open = False
+
+
+class View(Protocol):
+    """What shows an answer: `StreamView`, or a view of solutions."""
+
+    def show(self, event: Any) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class Talk(slash.Talk, Protocol):
+    """What a prompt is about: whoever holds it says what a line asks and how an answer is shown."""
+
+    conversation: Conversation
+
+    def greet(self) -> None:
+        """Say what answers here."""
+
+    def bar(self) -> str:
+        """The line at the bottom."""
+
+    def send(self, text: str) -> Events:
+        """Ask what was typed. Raises `QwenError`."""
+
+    def answer(self, events: Events) -> None:
+        """Show an answer as it comes, and keep it. Raises `QwenError`."""
+
+    def leave(self) -> None:
+        """Keep what is to be kept."""
+
+
+def run(begin: Callable[[LineEditor, Interrupts], Talk], *, history: str) -> None:
+    """Talk until the person leaves. `begin` makes the talk for the editor and the Ctrl-C of this prompt.
+
+    `history` names the command whose typed lines it goes on with. An engine that took the place of the first
+    one is closed here.
+    """
+    with Interrupts() as interrupts:
+        talk: Talk
+        bar = ""
+        editor = LineEditor(
+            history=paths.history_file(history), words=lambda: slash.words(talk), status=lambda: bar
+        )
+        talk = begin(editor, interrupts)
+        first_engine = talk.conversation.engine
+        try:
+            talk.greet()
+            while not talk.leaving:
+                bar = talk.bar()
+                try:
+                    line = editor.read()
+                except EOFError:
+                    break
+                if line.strip():
+                    respond(talk, line)
+            talk.leave()
+        finally:
+            if talk.conversation.engine is not first_engine:
+                talk.conversation.engine.close()
+
+
+def respond(talk: Talk, line: str) -> None:
+    """Do what `line` asks: a slash command, or something for the model. A fault is shown as one line."""
+    try:
+        events = slash.run(talk, line) if slash.is_command(line) else talk.send(unquoted(line))
+        if events is not None:
+            talk.answer(events)
+    except QwenError as fault:
+        say(str(fault))
+
+
+def run_turn(
+    events: Events, view: View, interrupts: Interrupts, *, begun: Callable[[], object] = lambda: None
+) -> bool:
+    """Show `events` as they come; `begun` is called after the first. Ctrl-C ends them within a token.
+
+    What came is kept by whoever made `events`. A fault of the engine is shown as one line. False where they
+    did not come to their end.
+    """
+    interrupts.pressed = False
+    first = True
+    try:
+        with quiet_keys():
+            while True:
+                # Only here: a signal in the middle of an escape sequence would leave half of it.
+                with interrupts.stoppable():
+                    event = next(events, None)
+                if event is None:
+                    break
+                view.show(event)
+                if first:
+                    begun()
+                    first = False
+        view.end()
+        return True
+    except KeyboardInterrupt:
+        events.close()
+        view.end()
+        say("stopped")
+    except QwenError as fault:
+        view.end()
+        say(str(fault))
+    finally:
+        events.close()
+        interrupts.pressed = False
+    return False

@@ -1,0 +1,128 @@
+"""Slash commands: how a line names one, which of them a prompt has, and what /help and completion tell.
+
+A command is a function of the talk and its argument; the first line of its docstring is its help. One that
+asks the model something returns the events of the answer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from qwen_cli.commands.shared.output import say
+from qwen_cli.errors import UsageError
+from qwen_cli.ui.line_editor import Word, unquoted
+
+Events: TypeAlias = Generator[Any, None, None]
+"""What comes of an answer, as a view shows it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """`argument` is how /help writes it; `values` completes it; `offered` says whether this talk has it now.
+
+    `about` is its help where the docstring says it for another prompt. `here`: this prompt has it at all.
+    """
+
+    run: Callable[[Any, str], Events | None]
+    argument: str = ""
+    values: Callable[[str], Iterable[str]] | None = None
+    offered: Callable[[Any], bool] = lambda talk: True
+    about: str = ""
+    here: bool = True
+
+    @property
+    def help(self) -> str:
+        return self.about or (self.run.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+Commands: TypeAlias = Mapping[str, Command]
+
+
+class Talk(Protocol):
+    """What commands are given: `name` is the prompt's verb (`chat`), `commands` all of every prompt."""
+
+    name: ClassVar[str]
+    commands: Commands
+    leaving: bool
+
+
+# What other programs call them.
+_ALSO = {"exit": "quit", "bye": "quit", "?": "help"}
+
+
+def is_command(line: str) -> bool:
+    """Whether `line` is for us. "/usr/bin is full" and a pasted "// comment" are for the model."""
+    return re.match(r"/[A-Za-z?]+(\s|\Z)", line) is not None
+
+
+def run(talk: Talk, line: str) -> Events | None:
+    """Do what `line` says; the answer's events where it asks the model. Raises `QwenError`."""
+    name, *argument = line[1:].split(maxsplit=1)
+    return _find(talk, name)[1].run(talk, unquoted("".join(argument)).strip())
+
+
+def words(talk: Talk) -> dict[str, Word]:
+    """The commands as completion needs them."""
+    offered = _offered(talk)
+    found = {name: Word(name, command.help, command.values) for name, command in offered.items()}
+    if "help" in found:
+        found["help"] = replace(found["help"], values=lambda typed: starting(offered, typed))
+    return found
+
+
+def only(commands: Commands, names: Iterable[str]) -> dict[str, Command]:
+    """`commands` for a prompt that has those of `names` and answers the others with a line."""
+    kept = set(names)
+    return {name: replace(command, here=name in kept) for name, command in commands.items()}
+
+
+def starting(words: Iterable[str], typed: str) -> list[str]:
+    """Those of `words` that `typed` may become."""
+    return [word for word in words if word.startswith(typed)]
+
+
+def help_(talk: Talk, argument: str) -> None:
+    """List the commands and keys."""
+    shown = dict([_find(talk, argument.removeprefix("/"))]) if argument else _offered(talk)
+    forms = {name: f"/{name} {command.argument}".rstrip() for name, command in shown.items()}
+    width = max(len(form) for form in forms.values())
+    for name, command in shown.items():
+        say(f"{forms[name]:<{width}}  {command.help}")
+    if not argument:
+        for key, does in _keys():
+            say(f"{key:<{width}}  {does}")
+
+
+def quit_(talk: Talk, argument: str) -> None:
+    """Leave."""
+    talk.leaving = True
+
+
+def _keys() -> Iterator[tuple[str, str]]:
+    yield "Alt-Enter", 'A new line; or put several lines between two """'
+    yield "Ctrl-R", "Search what was said before"
+    yield "Ctrl-C", "Stop the answer and keep it"
+    yield "Ctrl-D", "Leave"
+
+
+def _offered(talk: Talk) -> dict[str, Command]:
+    return {name: one for name, one in talk.commands.items() if one.here and one.offered(talk)}
+
+
+def _find(talk: Talk, name: str) -> tuple[str, Command]:
+    """The command that `name` means, under its own name. Raises `UsageError`."""
+    lower = _ALSO.get(name.lower(), name.lower())
+    command = talk.commands.get(lower)
+    if command is None:
+        here = [known for known, one in talk.commands.items() if one.here]
+        near = difflib.get_close_matches(lower, here, n=1, cutoff=0.4)
+        raise UsageError(
+            f"no command is called /{name}", f"did you mean /{near[0]}?" if near else "/help lists them"
+        )
+    if not command.here:
+        raise UsageError(f"/{lower} is not for the prompt of `qwen {talk.name}`", "/help lists what it takes")
+    return lower, command
