@@ -20,7 +20,7 @@ class Scripted:
     """Plays `answers` in turn: each is a list of pieces, in which an exception is raised where it stands.
 
     It counts a token for every word, but tells nobody: what does not fit `context` is refused by `chat`.
-    `seen` are the messages and tools of every request.
+    `seen` are the messages and tools of every request, `asked` its sampling and thinking.
     """
 
     name = "scripted"
@@ -32,6 +32,8 @@ class Scripted:
         self.capabilities = Capabilities(context=context, tools=True, thinking="switch")
         self.hidden_limit = 10**9
         self.seen: list[tuple[list[dict[str, Any]], Any]] = []
+        self.asked: list[tuple[Sampling, bool | int | None]] = []
+        self.closed = False
 
     def chat(
         self,
@@ -46,6 +48,7 @@ class Scripted:
         if words > self.hidden_limit:
             raise ContextFull(words, self.hidden_limit)
         self.seen.append(([dict(m) for m in messages], tools))
+        self.asked.append((sampling, thinking))
         for piece in self.answers.pop(0):
             if isinstance(piece, BaseException):
                 raise piece
@@ -71,7 +74,8 @@ class Scripted:
     def load_state(self, path: Path) -> bool:
         return False
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
 
     def __enter__(self) -> Scripted:
         return self
