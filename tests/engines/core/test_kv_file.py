@@ -16,7 +16,6 @@ import pytest
 import small_models
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engines.test_adapters import adapter, packed
 
 from qwen_cli.engines.core import kv_file
 from qwen_cli.engines.core.base import Engine, Sampling, Usage
@@ -27,6 +26,7 @@ from qwen_cli.engines.transformers.engine import Transformers
 from qwen_cli.errors import EngineError
 from qwen_cli.models.formats import gguf_export
 from qwen_cli.models.hub.resolve import Weights
+from tests.engines.transformers.test_adapters import adapter, packed
 
 PROMPT = "One, two, three, four, five, six, seven, eight, nine, ten, eleven, " * 8
 SHORT = Sampling(temperature=0, max_tokens=2)
