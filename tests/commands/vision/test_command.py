@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-import pexpect
 import pytest
 import small_models
 from PIL import Image, ImageDraw
+from terminal import Terminal
 
 
 @pytest.fixture(scope="module")
@@ -123,21 +124,40 @@ def test_a_file_of_something_else_is_named_before_a_model_is_looked_for(
     assert out.read_text() == "buy milk"
 
 
-def test_questions_are_asked_for_and_the_picture_is_looked_at_once(home, model, photo: str) -> None:
-    terminal = pexpect.spawn(
-        sys.executable,
-        ["-m", "qwen_cli", "vision", photo, "--no-show", *model],
-        encoding="utf-8",
-        timeout=120,
-    )
-    terminal.expect("Ctrl-D leaves")
-    for question in ("What is this?", "And its colour?"):
-        terminal.send(f"{question}\r")
-        terminal.expect("\n.*>")
-    terminal.sendeof()
-    terminal.expect(pexpect.EOF)
-    terminal.close()
-    assert terminal.exitstatus == 0
+def test_questions_are_asked_for_and_the_picture_is_looked_at_once(
+    home: Path, model, photo: str, tmp_path: Path
+) -> None:
+    it = Terminal([sys.executable, "-m", "qwen_cli", "vision", photo, "--no-show", *model], tmp_path)
+    it.wait(r"(?s)99 tokens.*Ctrl-D leaves.*^>$", 120)
+
+    def computed() -> int:
+        """Tokens of the last prompt that were not in the cache."""
+        told = re.compile(r"prompt: (\d+) tokens, (\d+) of them from the cache")
+        before = len(told.findall(it.text))
+        it.say("/stats")
+        it.wait(lambda: it.read() and len(told.findall(it.text)) > before)
+        it.wait("^>$")
+        prompt, cached = map(int, told.findall(it.text)[-1])
+        return prompt - cached
+
+    it.say("What is this?")
+    it.wait_for_prompt("What is this?")
+    assert computed() > 99
+    for line in ("And its colour?", "/retry"):
+        it.say(line)
+        it.wait_for_prompt(line)
+        assert computed() < 60, "the picture was in the cache"
+    it.say("/clear")
+    it.wait("a new conversation")
+    it.say("Where is it?")
+    it.wait_for_prompt("Where is it?")
+    assert computed() < 60, "it still is"
+    it.say("/save photo")
+    it.wait("saved as photo")
+    it.say("/quit")
+    assert it.wait_for_end() == 0
+    first = json.loads((home / "sessions" / "photo.json").read_text())["messages"][0]["content"]
+    assert first[0]["image_url"]["url"].startswith("data:image/png;base64,")
 
 
 @pytest.mark.parametrize(
