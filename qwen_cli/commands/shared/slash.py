@@ -105,7 +105,7 @@ def quit_(talk: Talk, argument: str) -> None:
 def _keys() -> Iterator[tuple[str, str]]:
     yield "Alt-Enter", 'A new line; or put several lines between two """'
     yield "Ctrl-R", "Search what was said before"
-    yield "Ctrl-C", "Stop the answer and keep it"
+    yield "Ctrl-C", "Stop the answer"
     yield "Ctrl-D", "Leave"
 
 
