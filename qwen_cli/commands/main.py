@@ -129,7 +129,8 @@ def _run(argv: list[str], debug: bool) -> int:
 
 
 def _usage_line(fault: Exception, argv: list[str]) -> str:
-    """A wrong flag or argument in one line, with the value seen: Typer's own message may leave it out."""
+    """Return a wrong flag or argument in one line, with the value seen: Typer's own message may leave
+    it out."""
     context = getattr(fault, "ctx", None)
     command = context.command_path if context else "qwen"
     message = " ".join(fault.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
@@ -140,7 +141,7 @@ def _usage_line(fault: Exception, argv: list[str]) -> str:
 
 
 def _value_of(options: list[str], argv: list[str]) -> str | None:
-    """What was given for the first of `options` that stands in `argv`."""
+    """Return what was given for the first of `options` that stands in `argv`."""
     for word, following in zip(argv, [*argv[1:], None], strict=False):
         name, equals, value = word.partition("=")
         if name in options:

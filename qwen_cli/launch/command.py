@@ -95,7 +95,7 @@ def _quoted(word: str) -> str:
 
 
 def method(quant: str | None, engine: EngineName) -> tuple[str | None, str | None]:
-    """(the engine's name, the form it makes of the weights) for `--quant`. Raises `UsageError`."""
+    """Return (the engine's name, the form it makes of the weights) for `--quant`. Raises `UsageError`."""
     if quant is None or quant.lower() == "none":
         return None, None
     name = {"8bit": "fp8"}.get(quant.lower(), quant.lower())
@@ -108,7 +108,7 @@ def method(quant: str | None, engine: EngineName) -> tuple[str | None, str | Non
 
 
 def rank(adapter: Path) -> int:
-    """The rank of a LoRA adapter. Raises `UsageError` where the folder has none."""
+    """Return the rank of a LoRA adapter. Raises `UsageError` where the folder has none."""
     try:
         return int(json.loads((adapter / "adapter_config.json").read_text("utf-8"))["r"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -118,7 +118,7 @@ def rank(adapter: Path) -> int:
 
 
 def reasoning(model: Model | None, engine: EngineName) -> str | None:
-    """The parser for what `model` thinks; `None` where it does not think."""
+    """Return the parser for what `model` thinks; `None` where it does not think."""
     if model is None or model.thinking is None:
         return None
     if model.family == "qwq":  # its template opens <think> as DeepSeek-R1's does
@@ -129,7 +129,7 @@ def reasoning(model: Model | None, engine: EngineName) -> str | None:
 
 
 def tools(model: Model | None, engine: EngineName) -> str | None:
-    """The parser for the tool calls of `model`; `None` where its template has no tools."""
+    """Return the parser for the tool calls of `model`; `None` where its template has no tools."""
     if model is None or model.base or not {"chat", "code"} & set(model.tasks):
         return None
     if model.family.startswith("qwen3-coder"):

@@ -26,7 +26,7 @@ class Installed:
 
 
 def find(engine: EngineName) -> Installed | None:
-    """The engine that `$PATH` has, or that stands in this environment."""
+    """Return the engine that `$PATH` has, or that stands in this environment."""
     import sys
 
     beside = Path(sys.executable).parent
@@ -39,7 +39,7 @@ def find(engine: EngineName) -> Installed | None:
 
 
 def required(engine: EngineName) -> Installed:
-    """The same. Raises `EngineError` where it is not installed."""
+    """Return the same. Raises `EngineError` where it is not installed."""
     found = find(engine)
     if found is None:
         raise EngineError(
@@ -50,7 +50,7 @@ def required(engine: EngineName) -> Installed:
 
 
 def check(target: Target, engine: EngineName, found: Installed | None) -> str | None:
-    """A remark on what `target` needs of the engine, where it is not here to be looked at. Raises
+    """Return a remark on what `target` needs of the engine, where it is not here to be looked at. Raises
     `EngineError` where it is and has not got it."""
     if not target.dual_chunk:
         return None

@@ -31,7 +31,7 @@ class Step:
 
 
 def parse(given: str | None) -> tuple[int, tuple[str, ...]]:
-    """(how many, their names) of `--nodes 2` or `--nodes host1,host2`. Raises `UsageError`."""
+    """Return (how many, their names) of `--nodes 2` or `--nodes host1,host2`. Raises `UsageError`."""
     if given is None:
         return 1, ()
     if given.strip().isdigit():
@@ -50,7 +50,7 @@ def parse(given: str | None) -> tuple[int, tuple[str, ...]]:
 
 
 def steps(engine: EngineName, asked: Asked, hosts: Sequence[str], *, keys: Path | None = None) -> list[Step]:
-    """What is to be run, in order; the last step is on the first machine, where clients ask."""
+    """Return what is to be run, in order; the last step is on the first machine, where clients ask."""
     first = hosts[0].rpartition("@")[2]
     if engine == "vllm":
         head = Command(("ray", "start", "--head", "--port", str(_RAY_PORT)))
@@ -70,13 +70,13 @@ def steps(engine: EngineName, asked: Asked, hosts: Sequence[str], *, keys: Path 
 
 
 def leave(engine: EngineName, hosts: Sequence[str]) -> list[Step]:
-    """What ends the cluster when the model is served no more."""
+    """Return what ends the cluster when the model is served no more."""
     return [Step(host, Command(("ray", "stop"))) for host in hosts] if engine == "vllm" else []
 
 
 def over_ssh(step: Step) -> Command:
-    """The step as this machine runs it on another. A terminal is asked for, so that what stays ends with the
-    connection; nothing is asked of the person."""
+    """Return the step as this machine runs it on another. A terminal is asked for, so that what stays ends
+    with the connection; nothing is asked of the person."""
     terminal = ("-tt",) if step.stays else ()
     words = (
         "ssh",
@@ -91,7 +91,7 @@ def over_ssh(step: Step) -> Command:
 
 
 def is_here(host: str) -> bool:
-    """Whether `host` is this machine."""
+    """Return whether `host` is this machine."""
     import socket
 
     import psutil

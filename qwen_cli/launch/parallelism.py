@@ -49,7 +49,8 @@ def work_out(
     context: int | None = None,
     longest: int = 0,
 ) -> Split:
-    """The way to share out `target` in `form` (None: as it is stored) over `nodes` machines with `gpus` each.
+    """Return the way to share out `target` in `form` (None: as it is stored) over `nodes` machines with
+    `gpus` each.
 
     `context` in tokens; without it the `longest` that there is room for. Raises `ModelError` where it does
     not fit, `UsageError` where there is no GPU.
@@ -88,9 +89,9 @@ def work_out(
 
 
 def divides(target: Target, tensor: int, *, whole_experts: bool = False) -> bool:
-    """Whether every layer can be cut into `tensor` parts: query heads evenly, KV heads evenly or copied
-    evenly, and the feed-forward width at the borders of quantized blocks (vLLM `verify_with_parallel_config`,
-    `divide`; SGLang `models/qwen2.py`)."""
+    """Return whether every layer can be cut into `tensor` parts: query heads evenly, KV heads evenly or
+    copied evenly, and the feed-forward width at the borders of quantized blocks (vLLM
+    `verify_with_parallel_config`, `divide`; SGLang `models/qwen2.py`)."""
     counted, config = target.described.counted, target.config
     kv = counted.cache.kv_heads
     if counted.query_heads % tensor or (kv % tensor and tensor % kv):
@@ -104,8 +105,8 @@ def divides(target: Target, tensor: int, *, whole_experts: bool = False) -> bool
 
 
 def _experts_are_whole(target: Target, tensor: int) -> bool:
-    """Whether experts are too narrow to be cut, but can be shared out (the FP8 cards of Qwen3's mixtures:
-    `--enable-expert-parallel`, where a block of 128 does not divide their width)."""
+    """Return whether experts are too narrow to be cut, but can be shared out (the FP8 cards of Qwen3's
+    mixtures: `--enable-expert-parallel`, where a block of 128 does not divide their width)."""
     counted = target.described.counted
     if tensor == 1 or not counted.experts or counted.experts % tensor:
         return False
@@ -113,7 +114,7 @@ def _experts_are_whole(target: Target, tensor: int) -> bool:
 
 
 def _block(config: dict[str, Any]) -> int:
-    """Columns that share a scale and must stay together: 1 for plain weights."""
+    """Return the columns that share a scale and must stay together: 1 for plain weights."""
     quantized = config.get("quantization_config") or {}
     if block := quantized.get("weight_block_size"):
         return int(block[0])
@@ -122,7 +123,7 @@ def _block(config: dict[str, Any]) -> int:
 
 
 def _window(target: Target, room: float) -> int:
-    """Tokens of KV cache that `room` bytes hold, all GPUs together."""
+    """Return the tokens of KV cache that `room` bytes hold, all GPUs together."""
     cache = target.described.counted.cache
     each = cache.bytes_per_token(weight_formats.PLAIN["bf16"])
     return int((room - cache.constant_bytes()) / each) if each else int(room)

@@ -16,7 +16,7 @@ _DUAL_CHUNK = ("--attention-backend", "dual_chunk_flash_attn", "--chunked-prefil
 def command(
     asked: Asked, *, keys: Path | None = None, nodes: int = 1, node: int = 0, first: str = ""
 ) -> Command:
-    """What starts it, on machine `node` of `nodes` that meet at `first` ("host:port").
+    """Return what starts it, on machine `node` of `nodes` that meet at `first` ("host:port").
 
     SGLang takes its key as a flag or from a file: `keys` is the file; without it the flag is shown with the
     variable that `qwen serve` reads.

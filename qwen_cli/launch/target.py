@@ -49,7 +49,8 @@ class Target:
 
 
 def find(name: str | None, engine: EngineName) -> Target:
-    """The safetensors weights that `name` means, here or at the hub. Raises `UsageError`, `ModelError`."""
+    """Return the safetensors weights that `name` means, here or at the hub. Raises `UsageError`,
+    `ModelError`."""
     if not name:
         raise UsageError(
             f"{NAMES[engine]} serves one model", f"name it: `qwen serve --engine {engine} qwen3:8b`"
@@ -72,8 +73,9 @@ def find(name: str | None, engine: EngineName) -> Target:
 
 
 def scaling(target: Target, given: str | None, context: int | None) -> tuple[dict[str, Any] | None, int]:
-    """(rope parameters, longest window) for `--rope-scaling` and `--context`; no parameters where the model's
-    own stand. Raises `UsageError` as `engines.rope.extended` does, and for a context that is too long."""
+    """Return (rope parameters, longest window) for `--rope-scaling` and `--context`; no parameters where the
+    model's own stand. Raises `UsageError` as `engines.rope.extended` does, and for a context that is too
+    long."""
     wanted = rope.checked(given)
     counted, config = target.described.counted, target.config
     own = config.get("rope_parameters") or config.get("rope_scaling")

@@ -16,7 +16,7 @@ _DUAL_CHUNK_FLAGS = ("--enforce-eager", "--enable-chunked-prefill", "--max-num-b
 
 
 def command(asked: Asked, *, ray: bool = False) -> Command:
-    """What starts it; with `ray` on all machines of the Ray cluster that this one belongs to."""
+    """Return what starts it; with `ray` on all machines of the Ray cluster that this one belongs to."""
     target, split, model = asked.target, asked.split, asked.target.model
     words = ["vllm", "serve", target.place, "--served-model-name", target.name]
     words += [target.place] if target.place != target.name else []

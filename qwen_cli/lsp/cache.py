@@ -33,7 +33,8 @@ class Suggestions:
             self._entries.popitem(last=False)
 
     def find(self, uri: str, prefix: str, suffix: str) -> str | None:
-        """What is left of a completion made here, or made earlier if all that was typed since agrees with it.
+        """Return what is left of a completion made here, or made earlier if all that was typed since agrees
+        with it.
 
         None where there is none; an empty text where one is known to have nothing more.
         """

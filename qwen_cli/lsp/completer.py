@@ -34,7 +34,7 @@ class Place:
 
 
 def place(file: Path | None, prefix: str, suffix: str, open_texts: Mapping[Path, str]) -> Place:
-    """The place between two texts of `file`, with newlines as the models know them."""
+    """Return the place between two texts of `file`, with newlines as the models know them."""
     before, after = prefix.replace("\r\n", "\n"), suffix.replace("\r\n", "\n")
     root = root_of(file) if file is not None else None
     if file is None or root is None:
@@ -71,7 +71,7 @@ class Completing:
         self._shown: dict[tuple[Path | None, str], _Shown] = {}
 
     def complete(self, place: Place, cancelled: Cancelled) -> str | None:
-        """What to insert, empty where nothing belongs there. None if it was cancelled.
+        """Return what to insert, empty where nothing belongs there. None if it was cancelled.
 
         Raises `QwenError` as `fim.stream` does.
         """
@@ -124,7 +124,7 @@ class Completing:
         self._shown[place.root, place.path] = _Shown(files, place.prefix.count("\n"))
 
     def stale(self, place: Place) -> bool:
-        """Whether files should be chosen for this place: none are yet, or the cursor has moved far."""
+        """Return whether files should be chosen for this place: none are yet, or the cursor has moved far."""
         shown = self._shown.get((place.root, place.path))
         return shown is None or abs(shown.line - place.prefix.count("\n")) > _SCREEN
 

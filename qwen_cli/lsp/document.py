@@ -21,7 +21,7 @@ class Document:
 
 
 def offset(text: str, line: int, character: int, encoding: str = "utf-16") -> int:
-    """Where a position of the protocol is in `text`, both counted from 0.
+    """Return where a position of the protocol is in `text`, both counted from 0.
 
     `character` counts code units of `encoding` ("utf-8", "utf-16", "utf-32"). A position past the end of a
     line means its end, one past the last line the end of the text, one inside a character its start.
@@ -48,7 +48,7 @@ def _column(line: str, character: int, encoding: str) -> int:
 
 
 def units(text: str, encoding: str) -> int:
-    """How many code units a text takes."""
+    """Return how many code units a text takes."""
     if encoding == "utf-32" or text.isascii():
         return len(text)
     if encoding == "utf-8":

@@ -99,7 +99,7 @@ def _connect(server: LanguageServer, session: Session) -> None:
 
 
 def _stdout_for_messages() -> BinaryIO:
-    """The process's stdout for the protocol alone: whatever else is printed there goes to stderr."""
+    """Return the process's stdout for the protocol alone: whatever else is printed there goes to stderr."""
     sys.stdout.flush()
     own = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -35,7 +35,8 @@ class _Ahead:
     text: str
 
     def agrees(self, uri: str, text: str) -> bool:
-        """Whether a document still leads there: as before, or with the start of the suggestion typed."""
+        """Return whether a document still leads there: as before, or with the start of the suggestion
+        typed."""
         room = len(text) - len(self.prefix) - len(self.suffix)
         return (
             uri == self.uri
@@ -113,7 +114,7 @@ class Session:
         self._rest(uri)
 
     async def complete(self, params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList | None:
-        """The answer to one request. None where the text changed before there was one."""
+        """Return the answer to one request. None where the text changed before there was one."""
         from lsprotocol import types as lsp
 
         document = self.documents.get(params.text_document.uri)
@@ -139,7 +140,8 @@ class Session:
         return lsp.InlineCompletionList(items=[item])
 
     async def menu(self, params: lsp.CompletionParams) -> lsp.CompletionList | None:
-        """The same suggestion as an entry of the editor's completion menu, for editors that show no other."""
+        """Return the same suggestion as an entry of the editor's completion menu, for editors that show no
+        other."""
         from lsprotocol import types as lsp
 
         document = self.documents.get(params.text_document.uri)
@@ -169,7 +171,8 @@ class Session:
     async def _suggest(
         self, document: Document, index: int, prefix: str, suffix: str, by_itself: bool
     ) -> str | None:
-        """What to insert between two texts, and all that is done beside: what comes after it is prepared."""
+        """Return what to insert between two texts, and all that is done beside: what comes after it is
+        prepared."""
         here = place(_path(document.uri), prefix, suffix, self._open_texts())
         text = await self._text(document, here, by_itself)
         document.cursor = index
@@ -179,7 +182,7 @@ class Session:
         return text
 
     async def _text(self, document: Document, here: Place, by_itself: bool) -> str | None:
-        """The completion, from memory or made. None where the text changed meanwhile."""
+        """Return the completion, from memory or made. None where the text changed meanwhile."""
         known = self.suggestions.find(document.uri, here.prefix, here.suffix)
         if known is not None:
             return known
@@ -204,7 +207,7 @@ class Session:
         return text
 
     async def _result(self, future: Future[Any]) -> str | None:
-        """What the worker makes. Given up by the editor, the computation is stopped."""
+        """Return what the worker makes. Given up by the editor, the computation is stopped."""
         try:
             text: str | None = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -271,7 +274,7 @@ class Session:
 
 
 def _path(uri: str) -> Path | None:
-    """The file that a URI names. None for a document that is on no disk."""
+    """Return the file that a URI names. None for a document that is on no disk."""
     from pygls.uris import to_fs_path
 
     path = to_fs_path(uri) if uri.startswith("file:") else None

@@ -47,7 +47,8 @@ _LIMITS = {
 
 
 def read(options: object, given: Settings = DEFAULTS) -> tuple[Settings, list[str]]:
-    """The settings in `initializationOptions` over those given, and a line for each that cannot be used."""
+    """Return the settings in `initializationOptions` over those given, and a line for each that cannot be
+    used."""
     if options is None:
         return given, []
     if not isinstance(options, Mapping):
@@ -67,7 +68,7 @@ def read(options: object, given: Settings = DEFAULTS) -> tuple[Settings, list[st
 
 
 def _wish(name: str, value: Any) -> str | None:
-    """What to give instead of a value that cannot be used."""
+    """Return what to give instead of a value that cannot be used."""
     if name == "mode":
         return None if value in _MODES else f"Choose {', '.join(_MODES)}"
     if name not in _LIMITS:

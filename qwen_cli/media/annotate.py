@@ -68,8 +68,8 @@ _SYSTEM_FONTS: tuple[str, ...] = (
 
 
 def draw(image: Image, found: Iterable[tuple[str, Place]]) -> Image:
-    """A copy of `image` with a frame round each box, a dot on each point, and labels; things with the same
-    label have the same colour.
+    """Return a copy of `image` with a frame round each box, a dot on each point, and labels; things with the
+    same label have the same colour.
 
     The copy is RGB, or RGBA where the picture has transparency. Lines and letters grow with the picture.
     Labels stay inside it, and off each other where there is room. Signs that no font here has become "?".
@@ -165,8 +165,8 @@ def _shortened(text: str, font: FreeTypeFont | ImageFont, most: int) -> str:
 
 
 def _writable(text: str, size: int) -> tuple[FreeTypeFont | ImageFont, str]:
-    """The font that has most of `text`, and `text` with what it lacks replaced: an accented letter by the
-    plain one, anything else by "?"."""
+    """Return the font that has most of `text`, and `text` with what it lacks replaced: an accented letter by
+    the plain one, anything else by "?"."""
     from PIL import ImageFont
 
     best = ImageFont.load_default(size)
@@ -183,7 +183,7 @@ def _writable(text: str, size: int) -> tuple[FreeTypeFont | ImageFont, str]:
 
 
 def _lacking(font: FreeTypeFont | ImageFont, text: str) -> set[str]:
-    """The signs that `font` draws as it draws one that does not exist."""
+    """Return the signs that `font` draws as it draws one that does not exist."""
     nothing = bytes(font.getmask("\U0010ffff"))
     return {c for c in set(text) if not c.isspace() and bytes(font.getmask(c)) == nothing}
 

@@ -108,7 +108,8 @@ def fetch(
 
 
 def from_data_url(url: str) -> Fetched:
-    """The content of a `data:` address (RFC 2397). Raises `UsageError` for one that is not well-formed."""
+    """Return the content of a `data:` address (RFC 2397). Raises `UsageError` for one that is not
+    well-formed."""
     head, comma, body = url.partition(",")
     if not comma or head[:5].lower() != "data:":
         raise UsageError(
@@ -129,7 +130,7 @@ def from_data_url(url: str) -> Fetched:
 
 
 def shown(url: str) -> str:
-    """An address as it can be shown: without controls, and not longer than a line."""
+    """Return an address as it can be shown: without controls, and not longer than a line."""
     url = clean_name(url)
     return url if len(url) <= 80 else f"{url[:77]}…"
 
@@ -149,7 +150,7 @@ def _follow(url: str, allow_local: bool, asking: _Asking) -> Fetched:
 
 
 def _address(url: str, base: httpx.URL | None = None) -> httpx.URL:
-    """`url`, relative to `base`, if it is one to ask. Raises `UsageError`."""
+    """Return `url`, relative to `base`, if it is one to ask. Raises `UsageError`."""
     import httpx
 
     try:
@@ -167,7 +168,8 @@ def _address(url: str, base: httpx.URL | None = None) -> httpx.URL:
 
 
 def _resolve(place: httpx.URL, allow_local: bool) -> list[str]:
-    """The IP addresses of a host. Raises `UsageError` if any is one that only this machine can reach."""
+    """Return the IP addresses of a host. Raises `UsageError` if any is one that only this machine can
+    reach."""
     port = place.port or (443 if place.scheme == "https" else 80)
     try:
         answers = socket.getaddrinfo(place.raw_host.decode("ascii"), port, type=socket.SOCK_STREAM)
@@ -185,7 +187,7 @@ def _resolve(place: httpx.URL, allow_local: bool) -> list[str]:
 
 
 def _is_local(address: str) -> bool:
-    """Whether an IP address is anything but one of the public internet."""
+    """Return whether an IP address is anything but one of the public internet."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour

@@ -52,7 +52,7 @@ _QUICKTIME = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # what bega
 
 
 def kind_of(head: bytes, name: str = "", content_type: str = "") -> Kind | None:
-    """What a file is whose first `HEAD` bytes are `head`; None where neither they nor its name say."""
+    """Return what a file is whose first `HEAD` bytes are `head`; None where neither they nor its name say."""
     if found := _by_content(head):
         return found
     group, _, form = content_type.lower().partition("/")
@@ -64,7 +64,7 @@ def kind_of(head: bytes, name: str = "", content_type: str = "") -> Kind | None:
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether `head` begins a HEIC or HEIF picture."""
+    """Return whether `head` begins a HEIC or HEIF picture."""
     brands = _brands(head)
     return bool(_HEIF & brands) and not _AVIF & brands
 
@@ -85,7 +85,7 @@ def _by_content(head: bytes) -> Kind | None:
 
 
 def _brands(head: bytes) -> set[bytes]:
-    """The file types that an ISO file says it is of, the major one and those it is compatible with."""
+    """Return the file types that an ISO file says it is of, the major one and those it is compatible with."""
     if head[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(head[:4], "big"), len(head))

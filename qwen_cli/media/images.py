@@ -38,12 +38,14 @@ _BITS, _SUBFILE, _ORIENTATION = 258, 254, 274  # TIFF 6.0: BitsPerSample, NewSub
 
 
 def load(path: Path) -> Image:
-    """The picture in a file, as `decode` gives it. Raises `UsageError`, also for a file that is not there."""
+    """Return the picture in a file, as `decode` gives it. Raises `UsageError`, also for a file that is not
+    there."""
     return decode(io.read(path), str(path))
 
 
 def decode(data: bytes, name: str) -> Image:
-    """The picture in `data`, upright and RGB, transparency over white; of an animation the first frame.
+    """Return the picture in `data`, upright and RGB, transparency over white; of an animation the first
+    frame.
 
     Raises `UsageError` with `name` for what is empty, not a picture, cut off, above 179 million pixels or
     more than 200 times as long as wide.
@@ -72,7 +74,8 @@ def pages(data: bytes, name: str) -> list[Image]:
 
 
 def frames(data: bytes, name: str) -> tuple[list[Image], list[float]] | None:
-    """The frames of an animated GIF, WebP, PNG or AVIF and when each begins, in seconds; None for a still.
+    """Return the frames of an animated GIF, WebP, PNG or AVIF and when each begins, in seconds; None for a
+    still.
 
     Frames are made smaller where they would not all fit (`room.for_frames`). Raises `UsageError` as `decode`
     does, and for more frames than fit.
@@ -112,7 +115,7 @@ def pixels(data: bytes, name: str) -> int:
 
 
 def size(path: Path) -> tuple[int, int]:
-    """(width, height) of a picture file as stored, from its header alone. Raises `UsageError`."""
+    """Return (width, height) of a picture file as stored, from its header alone. Raises `UsageError`."""
     with io.opened(path) as source, _opened(source, str(path)) as image:
         return image.size
 
@@ -154,7 +157,7 @@ def _opened(source: BinaryIO, name: str) -> Iterator[ImageFile]:
 
 
 def _judge(size: tuple[int, int], shown: str) -> None:
-    """Raises `UsageError` for a size that is not to be decoded."""
+    """Raise `UsageError` for a size that is not to be decoded."""
     wide, high = size
     if wide < 1 or high < 1:
         raise UsageError(f"{shown} is damaged: it says that it is {wide} × {high}", "get a whole copy of it")
@@ -186,7 +189,8 @@ def _heif(shown: str) -> str:
 
 
 def _plain(image: Image, white: int | None = None) -> Image:
-    """`image` upright and RGB over white, without metadata; `white` is the value of white in deep greys."""
+    """Return `image` upright and RGB over white, without metadata; `white` is the value of white in deep
+    greys."""
     from PIL import Image as images
 
     image.load()
@@ -204,7 +208,7 @@ def _plain(image: Image, white: int | None = None) -> Image:
 
 
 def _upright(image: Image) -> Image:
-    """`image` turned as the camera was held.
+    """Return `image` turned as the camera was held.
 
     `ImageOps.exif_transpose` also writes the metadata anew, and fails where a camera or an editor has put
     nonsense there; the picture is well all the same.
@@ -228,13 +232,13 @@ def _upright(image: Image) -> Image:
 
 
 def _white(image: Image) -> int | None:
-    """What white is in a TIFF of deep greys: some hold 12 bits in 16."""
+    """Return what white is in a TIFF of deep greys: some hold 12 bits in 16."""
     bits = int(_tag(image, _BITS))
     return (1 << bits) - 1 if image.mode.startswith("I;") and bits else None
 
 
 def _tag(image: Image, number: int) -> int:
-    """The (first) value of a TIFF's tag, 0 where there is none."""
+    """Return the (first) value of a TIFF's tag, 0 where there is none."""
     value = getattr(image, "tag_v2", {}).get(number, 0)
     return value[0] if isinstance(value, tuple) else value
 

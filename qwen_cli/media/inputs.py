@@ -74,7 +74,7 @@ _NOTHING = _Found(b"", "")
 
 
 def is_input(word: str) -> bool:
-    """Whether a word is something to look at rather than a part of the question.
+    """Return whether a word is something to look at rather than a part of the question.
 
     That is what exists, matches or is an address; and a single word that ends as pictures and videos do, so
     that a mistyped name is told instead of asked about.
@@ -93,7 +93,8 @@ def is_input(word: str) -> bool:
 
 
 def expand(words: Sequence[str]) -> list[str]:
-    """`words` with the patterns replaced by what they match, in natural order, and `~` by the home folder.
+    """Return `words` with the patterns replaced by what they match, in natural order, and `~` by the home
+    folder.
 
     For shells that do not do it (Windows, quotes). Raises `UsageError` for a pattern that nothing matches.
     """
@@ -114,7 +115,7 @@ def expand(words: Sequence[str]) -> list[str]:
 def gather(
     words: Sequence[str], *, video: bool = False, allow_local_urls: bool = False, scratch: Path
 ) -> list[Picture | Film]:
-    """What the words name, in their order; a PDF or a scan becomes a picture for each page.
+    """Return what the words name, in their order; a PDF or a scan becomes a picture for each page.
 
     `video`: a file that is of no known kind is a video all the same. Videos that are not files are put into
     the folder `scratch`. Raises `UsageError` for the first that cannot be had.
@@ -199,7 +200,8 @@ def gather_pictures(words: Sequence[str], *, allow_local_urls: bool = False) -> 
 
 
 def _found(word: str, video: bool, allow_local_urls: bool) -> _Found | list[Item]:
-    """The bytes that a word stands for; or, where they are not to be read as a whole, what they are."""
+    """Return the bytes that a word stands for; or, where they are not to be read as a whole, what they
+    are."""
     if word == "-":
         with io.standard_input() as source:
             return _Found(io.rest(source, io.STDIN), io.STDIN)
@@ -277,7 +279,8 @@ def _fetched(
 
 
 def _folder(path: Path, name: str) -> Film:
-    """The pictures of a folder as the frames of one film. Raises `UsageError` where they cannot be that."""
+    """Return the pictures of a folder as the frames of one film. Raises `UsageError` where they cannot be
+    that."""
     try:
         frames = [file for file in path.iterdir() if file_types.PICTURE_NAME.search(file.name)]
     except OSError as error:
@@ -303,7 +306,7 @@ def _folder(path: Path, name: str) -> Film:
 
 
 def _kept(found: _Found, scratch: Path) -> Path:
-    """A file of the bytes of a video: what reads videos seeks in them."""
+    """Return a file of the bytes of a video: what reads videos seeks in them."""
     suffix = file_types.VIDEO_NAME.search(found.name)
     try:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -317,7 +320,7 @@ def _kept(found: _Found, scratch: Path) -> Path:
 
 
 def _divided(word: str) -> tuple[str, str]:
-    """("report.pdf", "#1-3") of "report.pdf#1-3"; of other words all and ""."""
+    """Return ("report.pdf", "#1-3") of "report.pdf#1-3"; of other words all and ""."""
     found = _CHOSEN.fullmatch(word)
     return (found[1], f"#{found[2]}") if found else (word, "")
 
@@ -337,7 +340,7 @@ def _exists(word: str, *, at_home: bool = True) -> bool:
 
 
 def _matches(pattern: str) -> list[str]:
-    """The files that a pattern matches, in natural order."""
+    """Return the files that a pattern matches, in natural order."""
     if not _PATTERN.search(pattern) or "\0" in pattern:
         return []
     return sorted(glob.glob(_at_home(pattern), recursive=True), key=_natural)  # noqa: PTH207  may be absolute

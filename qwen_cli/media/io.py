@@ -50,13 +50,14 @@ def standard_input() -> Iterator[BinaryIO]:
 
 
 def read(path: Path) -> bytes:
-    """A whole file. Raises `UsageError` as `opened` does, and above 600 MB."""
+    """Return a whole file. Raises `UsageError` as `opened` does, and above 600 MB."""
     with opened(path) as source:
         return rest(source, str(path))
 
 
 def rest(source: BinaryIO, name: str, head: bytes = b"") -> bytes:
-    """`head` and what is left of `source`. Raises `UsageError` above 600 MB, so that an endless pipe ends."""
+    """Return `head` and what is left of `source`. Raises `UsageError` above 600 MB, so that an endless pipe
+    ends."""
     data = head + source.read(LARGEST + 1 - len(head))
     if len(data) > LARGEST:
         raise UsageError(

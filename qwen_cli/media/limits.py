@@ -24,7 +24,8 @@ _FEWER = "give every second one, or a video file"
 
 
 def for_frames(count: int, sizes: Iterable[tuple[int, int]], shown: str) -> int | None:
-    """Pixels that each frame of the film `shown` may keep, so that all fit; None where they fit as they are.
+    """Return the pixels that each frame of the film `shown` may keep, so that all fit; None where they fit as
+    they are.
 
     The `sizes` are not asked for where there are too many of them. Raises `UsageError` for more than 4,096
     frames, and for more than fit even with the pixels that a model sees of a frame.
@@ -40,7 +41,7 @@ def for_frames(count: int, sizes: Iterable[tuple[int, int]], shown: str) -> int 
 
 
 def for_pages(sizes: Sequence[tuple[int, int]], shown: str, hint: str) -> None:
-    """Raises `UsageError` with `hint` for more than 64 pages, and for more pixels than are held at once."""
+    """Raise `UsageError` with `hint` for more than 64 pages, and for more pixels than are held at once."""
     if len(sizes) > MOST_PAGES:
         raise UsageError(f"{len(sizes):,} pages of {shown} are more than {MOST_PAGES} at once", hint)
     if sum(wide * high for wide, high in sizes) > TOGETHER:
@@ -48,7 +49,7 @@ def for_pages(sizes: Sequence[tuple[int, int]], shown: str, hint: str) -> None:
 
 
 def shrunk(image: Image, most: int | None) -> Image:
-    """`image`, made smaller where it has more than `most` pixels."""
+    """Return `image`, made smaller where it has more than `most` pixels."""
     pixels = image.width * image.height
     if most is None or pixels <= most:
         return image

@@ -32,7 +32,8 @@ _ONE = threading.Lock()  # PDFium is for one thread at a time
 
 
 def pages(source: bytes | Path, selection: str | None, name: str) -> list[tuple[int, Image]]:
-    """(number, picture) of the chosen pages of a PDF, all of them by default, in the order of `selection`.
+    """Return (number, picture) of the chosen pages of a PDF, all of them by default, in the order of
+    `selection`.
 
     `selection` is "2", "1-3" or "1,4-", counted from 1. Raises `UsageError` for a PDF that is broken or
     locked, for pages that are not there, and for more than 64 at once.
@@ -104,7 +105,7 @@ def _whole(number: int, shown: str) -> Iterator[None]:
 
 
 def chosen(selection: str | None, count: int, shown: str) -> list[int]:
-    """The page numbers, from 1, that `selection` names of `count` pages. Raises `UsageError`."""
+    """Return the page numbers, from 1, that `selection` names of `count` pages. Raises `UsageError`."""
     numbers: list[int] = []
     for part in ["1-"] if selection is None else selection.split(","):
         found = _PART.fullmatch(part)
@@ -126,7 +127,8 @@ _HOW = "choose as in `#2`, `#1-3` or `#1,4-`, counted from 1"
 
 
 def _scale(wide: float, high: float, shown: str) -> tuple[float, tuple[int, int]]:
-    """Pixels for a unit of a page, and the size of its picture. Raises `UsageError` for impossible pages."""
+    """Return the pixels for a unit of a page, and the size of its picture. Raises `UsageError` for impossible
+    pages."""
     if not (0 < wide < math.inf and 0 < high < math.inf):
         raise UsageError(f"{shown} has no size ({wide:g} × {high:g})", "choose the others")
     if max(wide, high) > MAX_RATIO * min(wide, high):

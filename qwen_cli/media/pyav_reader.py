@@ -59,7 +59,7 @@ class Screen:
         self._close.close()
 
     def at(self, seconds: float) -> av.VideoFrame | None:
-        """The frame on the screen so long after the first one; times must not go back.
+        """Return the frame on the screen so long after the first one; times must not go back.
 
         Where that part is damaged it is the nearest frame that can be decoded, None if there is none. Raises
         `av.FFmpegError`.
@@ -84,7 +84,7 @@ class Screen:
             self._shown, self._after = self._after, None
 
     def _from(self, sought: int, key: int | None) -> Iterator[av.VideoFrame]:
-        """Frames from the keyframe at `key` on (None: from the first), in the order shown.
+        """Yield the frames from the keyframe at `key` on (None: from the first), in the order shown.
 
         Packets that cannot be decoded are left out.
         """
@@ -129,7 +129,8 @@ class _Scout:
         self._next: av.Packet[VideoStream] | None = None  # the first beyond what was read
 
     def keyframe(self, tick: int) -> tuple[int, int | None]:
-        """Where to seek, and the time of the last keyframe not after `tick`; None stands for the start."""
+        """Return where to seek, and the time of the last keyframe not after `tick`; None stands for the
+        start."""
         if self._container.format.name in _START_ONLY:
             return self._begins, None
         if self._key is None or not 0 <= tick - self._reached <= _NEAR * self._second:

@@ -18,8 +18,8 @@ MAX_RATIO = 200
 def fitted(
     width: int, height: int, unit: int, *, min_pixels: int | None = None, max_pixels: int | None = None
 ) -> tuple[int, int]:
-    """(width, height) as the model sees a picture: multiples of `unit` (28 or 32 pixels, the side of what one
-    token covers), the aspect kept, between the two budgets.
+    """Return (width, height) as the model sees a picture: multiples of `unit` (28 or 32 pixels, the side of
+    what one token covers), the aspect kept, between the two budgets.
 
     Raises `UsageError` for a picture that is more than 200 times as long as wide, and for budgets that
     exclude each other.

@@ -76,7 +76,8 @@ def choose(
     start: float | None = None,
     end: float | None = None,
 ) -> list[int]:
-    """Numbers of the frames a model is to see: `fps` a second, evenly spread, an even number of them.
+    """Return the numbers of the frames a model is to see: `fps` a second, evenly spread, an even number of
+    them.
 
     `start` and `end` are seconds. Where they, or the film, hold a single frame, it comes twice. Raises
     `UsageError` for times outside of the film and rates or limits that leave nothing.
@@ -103,7 +104,7 @@ def frame_size(
     max_pixels: int | None = None,
     total_pixels: int | None = None,
 ) -> tuple[int, int]:
-    """(height, width) of each of `frames` frames as a model sees them, multiples of `factor`.
+    """Return (height, width) of each of `frames` frames as a model sees them, multiples of `factor`.
 
     `factor` is the side in pixels of what one token covers: 28 up to Qwen2.5-VL, 32 for Qwen3-VL.
     `min_pixels` and `max_pixels` bound one frame, `total_pixels` all of them; the defaults are 128 and 768
@@ -129,7 +130,8 @@ def frame_size(
 
 
 def read(film: Film, indices: Sequence[int], *, size: tuple[int, int], told: Told = unheard) -> torch.Tensor:
-    """The frames of these numbers, upright and resized to `size` (height, width): uint8, T × 3 × H × W.
+    """Return the frames of these numbers, upright and resized to `size` (height, width): uint8, T × 3 × H ×
+    W.
 
     Any order, repeats allowed. Each is resized as soon as it is decoded, so one frame at full size is held.
     Raises `UsageError` for what cannot be decoded.
@@ -165,7 +167,7 @@ def planned(
     max_pixels: int | None = None,
     total_pixels: int | None = None,
 ) -> tuple[Clip, tuple[int, int]]:
-    """A video file as a model is to see it, before its frames are read, and their (height, width)."""
+    """Return a video file as a model is to see it, before its frames are read, and their (height, width)."""
     film = probe(path, name)
     indices = choose(film, fps=fps, min_frames=min_frames, max_frames=max_frames, start=start, end=end)
     size = frame_size(
@@ -183,12 +185,12 @@ def planned(
 
 
 def clip(path: Path, *, name: str | None = None, told: Told = unheard, **wished: Any) -> Clip:
-    """A video file as a model is to see it, with its frames; `wished` is what `planned` takes."""
+    """Return a video file as a model is to see it, with its frames; `wished` is what `planned` takes."""
     return filled(*planned(path, name=name, **wished), told)
 
 
 def filled(plan: Clip, size: tuple[int, int], told: Told = unheard) -> Clip:
-    """What was `planned`, with its frames of `size` (height, width)."""
+    """Return what was `planned`, with its frames of `size` (height, width)."""
     assert plan.path
     return replace(plan, frames=read(probe(plan.path, plan.name), plan.indices, size=size, told=told))
 
@@ -205,8 +207,8 @@ def planned_of(
     max_pixels: int | None = None,
     total_pixels: int | None = None,
 ) -> tuple[Clip, tuple[int, int], list[Image]]:
-    """Pictures as the frames of a video, shown at `times` (ascending seconds): the clip without its frames,
-    their (height, width), and the pictures that they are made of.
+    """Return the pictures as the frames of a video, shown at `times` (ascending seconds): the clip without
+    its frames, their (height, width), and the pictures that they are made of.
 
     Without times they are `sampled_fps` a second, 2 by default; with times that rate is their own. Pictures
     of other sizes are brought to the first one's; more than `max_frames` are thinned out evenly; an odd last
@@ -252,13 +254,13 @@ def clip_of(
     told: Told = unheard,
     **wished: Any,
 ) -> Clip:
-    """Pictures as a video with its frames; `wished` is what `planned_of` takes."""
+    """Return the pictures as a video with its frames; `wished` is what `planned_of` takes."""
     clip, size, chosen = planned_of(images, times, name, **wished)
     return stacked(clip, chosen, size, told)
 
 
 def stacked(plan: Clip, images: Sequence[Image], size: tuple[int, int], told: Told = unheard) -> Clip:
-    """What was `planned_of` these pictures, with its frames of `size` (height, width)."""
+    """Return what was `planned_of` these pictures, with its frames of `size` (height, width)."""
     import numpy as np
     import torch
 
@@ -278,7 +280,7 @@ def _resized(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _span(film: Film, start: float | None, end: float | None) -> tuple[int, int]:
-    """The first and the last frame between two times; a single one where no two begin there."""
+    """Return the first and the last frame between two times; a single one where no two begin there."""
     asked = {"video_start": start, "video_end": end}
     try:
         first, last, _ = _library().calculate_video_frame_range(asked, film.frames, film.fps)

@@ -28,7 +28,7 @@ class _LeftOut(Exception):
 
 
 def pictures(film: Film, times: Sequence[float]) -> Iterator[torch.Tensor]:
-    """The picture on the screen at each of `times`, as uint8 of 3 × height × width, upright.
+    """Yield the picture on the screen at each of `times`, as uint8 of 3 × height × width, upright.
 
     `times` are ascending seconds after the first frame. The readers are tried in the order of `order()`; one
     that fails is followed by the next from where it stopped. Raises `UsageError` when none is left.
@@ -72,7 +72,8 @@ def order() -> list[str]:
 
 
 def by_pyav(film: Film, times: Sequence[float]) -> Iterator[torch.Tensor]:
-    """Frames by PyAV, see `Screen`. Raises `av.FFmpegError`, and `_LeftOut` when nothing can be decoded."""
+    """Yield the frames by PyAV, see `Screen`. Raises `av.FFmpegError`, and `_LeftOut` when nothing can be
+    decoded."""
     with Screen(film) as screen:
         for time in times:
             frame = screen.at(time)
@@ -82,7 +83,7 @@ def by_pyav(film: Film, times: Sequence[float]) -> Iterator[torch.Tensor]:
 
 
 def by_torchcodec(film: Film, times: Sequence[float]) -> Iterator[torch.Tensor]:
-    """Frames by torchcodec, which raises what it likes where FFmpeg's libraries are missing."""
+    """Yield the frames by torchcodec, which raises what it likes where FFmpeg's libraries are missing."""
     if film.orientation != UPRIGHT:  # its releases differ in whether they turn pictures
         raise _LeftOut("leaves turned videos to others")
     if film.format not in _TORCHCODEC:
@@ -97,7 +98,7 @@ def by_torchcodec(film: Film, times: Sequence[float]) -> Iterator[torch.Tensor]:
 
 
 def by_decord(film: Film, times: Sequence[float]) -> Iterator[torch.Tensor]:
-    """Frames by decord, one at a time."""
+    """Yield the frames by decord, one at a time."""
     if film.orientation != UPRIGHT:  # it reads a tag that FFmpeg no longer writes
         raise _LeftOut("leaves turned videos to others")
     import numpy as np
@@ -122,7 +123,7 @@ READERS: dict[str, Callable[[Film, Sequence[float]], Iterator[torch.Tensor]]] = 
 
 
 def _tensor(frame: av.VideoFrame, orientation: Orientation) -> torch.Tensor:
-    """A decoded frame as upright RGB, uint8 of 3 × height × width."""
+    """Return a decoded frame as upright RGB, uint8 of 3 × height × width."""
     import numpy as np
     import torch
 

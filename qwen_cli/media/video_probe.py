@@ -83,7 +83,7 @@ def probe(path: Path, name: str | None = None) -> Film:
 
 
 def open_file(path: Path) -> InputContainer:
-    """The container of a file on this machine; names inside of it are never fetched from a network."""
+    """Return the container of a file on this machine; names inside of it are never fetched from a network."""
     import av
 
     # "file:" keeps a name such as "concat:a|b" from being a protocol. Metadata may be in any encoding.
@@ -91,7 +91,7 @@ def open_file(path: Path) -> InputContainer:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The stream to show: the one FFmpeg would play, never the cover of a song."""
+    """Return the stream to show: the one FFmpeg would play, never the cover of a song."""
     from av.stream import Disposition
 
     films = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
@@ -100,7 +100,8 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
-    """The packets from where the container stands, and an empty one at the end; damaged ones left out."""
+    """Yield the packets from where the container stands, and an empty one at the end; damaged ones left
+    out."""
     import av
 
     broken = 0
@@ -121,7 +122,7 @@ def when(packet: av.Packet[VideoStream]) -> int | None:
 
 
 def reason(error: BaseException) -> str:
-    """An exception in a few words: FFmpeg's text, or the first line of a library's."""
+    """Return an exception in a few words: FFmpeg's text, or the first line of a library's."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.strip().splitlines()[0].strip(" .:")[:120]
 
@@ -223,7 +224,8 @@ def _last_packet(container: InputContainer, stream: VideoStream, tick: int) -> i
 def _packets_from(
     container: InputContainer, stream: VideoStream, tick: int
 ) -> Iterator[tuple[int, av.Packet[VideoStream]]]:
-    """Packets with their times, from the keyframe before `tick`; none where the file cannot be sought in."""
+    """Yield the packets with their times, from the keyframe before `tick`; none where the file cannot be
+    sought in."""
     import av
 
     try:
@@ -237,7 +239,7 @@ def _packets_from(
 
 
 def _counted(container: InputContainer, stream: VideoStream) -> int:
-    """The packets of the stream, counted without decoding, at least 1."""
+    """Return the packets of the stream, counted without decoding, at least 1."""
     import av
 
     try:

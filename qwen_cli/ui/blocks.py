@@ -46,7 +46,7 @@ class Block:
         return self.tokens[0].type
 
     def items(self) -> list[Block]:
-        """The items of a list, each as a list of one; of another block, itself."""
+        """Return the items of a list, each as a list of one; of another block, itself."""
         if self.kind not in LISTS:
             return [self]
         opening, closing = self.tokens[0], self.tokens[-1]
@@ -56,11 +56,11 @@ class Block:
         ]
 
     def first_number(self) -> int:
-        """The number a list starts with (1 where it has none)."""
+        """Return the number a list starts with (1 where it has none)."""
         return int(self.tokens[0].attrs.get("start", 1))
 
     def numbered_from(self, number: int) -> Block:
-        """The same list, its first item numbered `number`."""
+        """Return the same list, its first item numbered `number`."""
         opening = self.tokens[0].copy(attrs={**self.tokens[0].attrs, "start": number})
         return replace(self, tokens=[opening, *self.tokens[1:]])
 
@@ -72,7 +72,7 @@ def parse(source: str, *, formulas: bool = False, goes_on: bool = False) -> list
 
 
 def rows(console: Console, block: Block, width: int) -> list[Row]:
-    """The block as it stands on the screen, `width` columns wide."""
+    """Return the block as it stands on the screen, `width` columns wide."""
     if block.kind in ("fence", "code_block"):
         token = block.tokens[0]
         return code_rows(token.content, token.info, token.markup)
@@ -83,19 +83,19 @@ def rows(console: Console, block: Block, width: int) -> list[Row]:
 
 
 def code_rows(content: str, info: str, markup: str) -> list[Row]:
-    """A code block: its lines, between its fences if it has any."""
+    """Return a code block: its lines, between its fences if it has any."""
     found = list(highlight.lines(content, language(info)))
     return [highlight.fence(markup + info), *found, highlight.fence(markup)] if markup else found
 
 
 def language(info: str) -> str:
-    """The language in a fence's info string: "python" in "python title=x" and in "{.python}"."""
+    """Return the language in a fence's info string: "python" in "python title=x" and in "{.python}"."""
     words = info.strip().strip("{}.").split()
     return words[0] if words else ""
 
 
 def ends_fence(line: str, markup: str) -> bool:
-    """Whether `line` closes the code block that `markup` opened."""
+    """Return whether `line` closes the code block that `markup` opened."""
     match = _FENCE_END.match(line)
     return match is not None and match[1][0] == markup[0] and len(match[1]) >= len(markup)
 
@@ -167,7 +167,7 @@ def _display(state: StateBlock, first: int, end: int, silent: bool) -> bool:
 
 
 def _grouped(tokens: list[Token]) -> Iterator[Block]:
-    """Tokens up to each return to the outermost level."""
+    """Yield the tokens up to each return to the outermost level."""
     first = depth = 0
     for index, token in enumerate(tokens):
         depth += token.nesting
@@ -178,7 +178,7 @@ def _grouped(tokens: list[Token]) -> Iterator[Block]:
 
 
 def _with_plain_inlines(token: Token) -> Token:
-    """Line breaks kept, addresses shown: an inline token as text that hides nothing."""
+    """Return an inline token as text that hides nothing: line breaks kept, addresses shown."""
     if token.type != "inline" or not token.children:
         return token
     shown: list[Token] = []

@@ -33,7 +33,7 @@ class Highlighter:
         self._lines = 0
 
     def line(self, text: str) -> Row:
-        """`text` (one line, no newline) with its colours."""
+        """Return `text` (one line, no newline) with its colours."""
         text = text.expandtabs(4)
         if self._lexer is None or len(text) > 2000:  # minified text: colours are not worth its time
             return ((text, None),) if text else ()
@@ -54,18 +54,19 @@ class Highlighter:
 
 
 def fence(text: str) -> Row:
-    """The line that opens or closes a block."""
+    """Return the line that opens or closes a block."""
     return plain(text, Style(dim=True))
 
 
 def lines(code: str, language: str) -> Iterator[Row]:
-    """The rows of a whole block, as `Highlighter` gives them; each line of `code` ends in a newline."""
+    """Return the rows of a whole block, as `Highlighter` gives them; each line of `code` ends in a
+    newline."""
     highlighter = Highlighter(language)
     return (highlighter.line(line) for line in code.split("\n")[:-1])
 
 
 def _lex(lexer: Lexer, text: str) -> tuple[list[tuple[Any, str]], bool]:
-    """The tokens of `text`, and whether the lexer could start afresh behind it."""
+    """Return the tokens of `text`, and whether the lexer could start afresh behind it."""
     from pygments.lexer import ExtendedRegexLexer, LexerContext, RegexLexer
     from pygments.token import Comment, String
 

@@ -58,7 +58,7 @@ class LineEditor:
             )
 
     def read(self, prefilled: str = "") -> str:
-        """What the person sends, block quotes and all. Raises `EOFError` when they leave."""
+        """Return what the person sends, block quotes and all. Raises `EOFError` when they leave."""
         if self._session is None:
             return _read_plain(sys.stdin)
         prefilled, self._typed_ahead = prefilled + self._typed_ahead, ""
@@ -66,7 +66,8 @@ class LineEditor:
         return _whole(self._session.prompt("> ", default=prefilled))
 
     def ask(self, question: str) -> str:
-        """A short answer to `question`, not kept in the history. Raises `EOFError`, `KeyboardInterrupt`.
+        """Return a short answer to `question`, not kept in the history. Raises `EOFError`,
+        `KeyboardInterrupt`.
 
         What was typed before the question was shown is no answer to it: it waits for the next `read`.
         """
@@ -117,7 +118,8 @@ class LineEditor:
 
 
 def in_open_block(text: str) -> bool:
-    """Whether `text` (or the argument of its slash command) opened a block of lines and has not closed it."""
+    """Return whether `text` (or the argument of its slash command) opened a block of lines and has not closed
+    it."""
     start = text.lstrip()
     if start.startswith("/"):
         start = start.partition(" ")[2].lstrip()
@@ -125,7 +127,7 @@ def in_open_block(text: str) -> bool:
 
 
 def unquoted(text: str) -> str:
-    """`text` without the marks of a block of lines round it."""
+    """Return `text` without the marks of a block of lines round it."""
     bare = text.strip()
     if bare.startswith(BLOCK) and bare.endswith(BLOCK) and len(bare) >= 2 * len(BLOCK):
         return bare[len(BLOCK) : -len(BLOCK)].strip("\n")
@@ -156,7 +158,7 @@ def quiet_keys() -> Iterator[None]:
 
 
 def complete_path(typed: str) -> Iterator[str]:
-    """Paths that `typed` may become; folders end in a slash."""
+    """Yield the paths that `typed` may become; folders end in a slash."""
     head, _, start = typed.rpartition("/")
     folder = Path(f"{head}/" if head or typed.startswith("/") else ".").expanduser()
     with suppress(OSError):
@@ -186,7 +188,7 @@ def _session(**options: Any) -> PromptSession[str]:
 
 
 def _history(file: Path) -> History:
-    """The history in `file`, which only its owner may read; in memory where it cannot be written."""
+    """Return the history in `file`, which only its owner may read; in memory where it cannot be written."""
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
     class OwnHistory(FileHistory):
@@ -223,7 +225,8 @@ def _completer(words: Words) -> Completer:
 
 
 def _whole(text: str) -> str:
-    """Bytes that were no UTF-8 come as lone surrogates, which nothing after this could write."""
+    """Return `text` without lone surrogates: bytes that were no UTF-8 come as such, and nothing could write
+    them."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -245,7 +248,7 @@ def _line(source: TextIO) -> str:
 
 
 def _pending(keyboard: int) -> str:
-    """What was typed and not read, taken from the terminal."""
+    """Return what was typed and not read, taken from the terminal."""
     try:
         import select
         import termios

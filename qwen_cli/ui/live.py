@@ -27,7 +27,7 @@ _ERASE_BELOW = Segment("\x1b[J", control=[(ControlType.ERASE_IN_LINE, 0)])
 
 
 def row(segments: Iterable[Segment]) -> Row:
-    """One row out of `segments`: runs of the same style joined, trailing blanks dropped."""
+    """Return one row out of `segments`: runs of the same style joined, trailing blanks dropped."""
     runs = [(s.text, s.style or None) for s in segments if s.text and not s.control]
     joined = [("".join(text for text, _ in run), style) for style, run in groupby(runs, key=lambda r: r[1])]
     while joined:
@@ -42,12 +42,12 @@ def row(segments: Iterable[Segment]) -> Row:
 
 
 def plain(text: str, style: Style | None = None) -> Row:
-    """One row of one style."""
+    """Return one row of one style."""
     return ((text, style),) if text else ()
 
 
 def rendered(console: Console, renderable: RenderableType, width: int) -> list[Row]:
-    """The rows of `renderable` at `width` columns, without blank rows at either end."""
+    """Return the rows of `renderable` at `width` columns, without blank rows at either end."""
     options = console.options.update(width=width, height=None)
     lines = [row(line) for line in console.render_lines(renderable, options, pad=False)]
     while lines and not lines[0]:
@@ -111,7 +111,8 @@ class Region:
         return output
 
     def _height_of(self, line: Row) -> int:
-        """Rows that `line` takes now: terminals wrap what stands there when they become narrower."""
+        """Return the rows that `line` takes now: terminals wrap what stands there when they become
+        narrower."""
         return max(1, ceil(sum(cell_len(text) for text, _ in line) / self._console.width))
 
 
@@ -120,7 +121,8 @@ def _segments(line: Row) -> Iterator[Segment]:
 
 
 def _suffix(old: Row, new: Row) -> list[Segment] | None:
-    """What must be written behind `old` to make it `new`, or `None` if `new` does not start with `old`."""
+    """Return what must be written behind `old` to make it `new`, or `None` if `new` does not start with
+    `old`."""
     if not old:
         return list(_segments(new))
     whole, (text, style) = old[:-1], old[-1]

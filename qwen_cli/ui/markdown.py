@@ -110,7 +110,7 @@ class MarkdownStream:
             self._draw(finished, self._live())
 
     def _only_adds(self, before: str, text: str) -> bool:
-        """Whether the lines that `text` completes can only add to the block that is open.
+        """Return whether the lines that `text` completes can only add to the block that is open.
 
         Parsing again at every line of a long paragraph or table would be quadratic in its length.
         """
@@ -140,7 +140,7 @@ class MarkdownStream:
                 return settled
 
     def _settle_code(self) -> list[Row]:
-        """The whole lines of the open code block, up to its end."""
+        """Return the whole lines of the open code block, up to its end."""
         assert self._code is not None
         settled: list[Row] = []
         markup, indent = self._fence
@@ -153,7 +153,7 @@ class MarkdownStream:
         return settled
 
     def _settle_blocks(self, final: bool) -> list[Row]:
-        """Every block but the last, which may go on; of a last list every item but the last."""
+        """Return every block but the last, which may go on; of a last list every item but the last."""
         lines = self._open.split("\n")[:-1]
         found = blocks.parse("\n".join(lines), formulas=self._formulas, goes_on=not final)
         settled: list[Row] = []
@@ -183,7 +183,7 @@ class MarkdownStream:
         return [*gap, highlight.fence(token.markup + token.info)]
 
     def _placed(self, items: list[blocks.Block]) -> list[Row]:
-        """The rows of blocks and list items: a blank row before each, but not inside a list."""
+        """Return the rows of blocks and list items: a blank row before each, but not inside a list."""
         placed: list[Row] = []
         for item in items:
             if self._number is not None:
@@ -196,7 +196,7 @@ class MarkdownStream:
         return placed
 
     def _live(self) -> list[Row]:
-        """The rows of the source that is still open."""
+        """Return the rows of the source that is still open."""
         width = self._region.width
         if self._code is not None:
             line = self._open.expandtabs(4)
@@ -239,7 +239,7 @@ class MarkdownStream:
 
 
 def _unindented(line: str, columns: int) -> str:
-    """`line` without as many of its leading spaces as its fence has."""
+    """Return `line` without as many of its leading spaces as its fence has."""
     return line[min(columns, len(line) - len(line.lstrip(" "))) :]
 
 

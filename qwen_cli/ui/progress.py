@@ -45,7 +45,7 @@ class Waiting:
         self._show()
 
     def confirm(self, question: str) -> bool:
-        """A yes from the person at the terminal."""
+        """Return a yes from the person at the terminal."""
         import typer
 
         self._hide()

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 
 def stdout_console() -> Console:
-    """A rich console on stdout. NO_COLOR, TERM=dumb and a stdout that is no terminal are honoured by rich."""
+    """Return a rich console on stdout. NO_COLOR, TERM=dumb and a stdout that is no terminal are honoured by
+    rich."""
     return _console()
 
 

@@ -210,7 +210,7 @@ def _ask(
 
 
 def _question(words: list[str], files: list[Path]) -> str | None:
-    """What is asked: files, then standard input, then the words. `None` where a person is to type."""
+    """Return what is asked: files, then standard input, then the words. `None` where a person is to type."""
     from qwen_cli.tasks.chat import attachments
 
     texts = [("stdin" if str(path) == "-" else str(path), attachments.read_text(path)) for path in files]
@@ -232,7 +232,7 @@ def _question(words: list[str], files: list[Path]) -> str | None:
 
 
 def _session(resume: bool, name: str | None) -> Session | None:
-    """The session to go on with (or to start, by name); `None` where nothing is kept until /save."""
+    """Return the session to go on with (or to start, by name); `None` where nothing is kept until /save."""
     if not resume and name is None:
         return None
     from qwen_cli.errors import SessionError
@@ -266,7 +266,7 @@ def _conversation(engine: Engine, saved: Session | None, settings: dict[str, Any
 def _thinking(
     engine: Engine, think: bool | None, asked: int | None, budget: int | None, before: bool | int | None
 ) -> bool | int | None:
-    """What the flags ask for, if this model can do it. Raises `UsageError`.
+    """Return what the flags ask for, if this model can do it. Raises `UsageError`.
 
     `asked` is --thinking-budget, `budget` that or the kept setting, which is for the models that think.
     """
@@ -287,7 +287,7 @@ def _thinking(
 def _toolbox(
     paths: list[Path], mcp: Path | str | None, *, yes: bool, asks: bool
 ) -> AbstractContextManager[Toolbox | None]:
-    """The tools the model may call. `asks`: whoever holds the conversation sets `approve` itself."""
+    """Return the tools the model may call. `asks`: whoever holds the conversation sets `approve` itself."""
     if not paths and not mcp:
         return nullcontext()
     from qwen_cli.tasks.tools.toolbox import Toolbox

@@ -100,7 +100,7 @@ class ReplState:
         self.save()
 
     def compose(self, text: str) -> Content:
-        """The message: attached files, images and `text`, which are then no longer attached."""
+        """Return the message: attached files, images and `text`, which are then no longer attached."""
         whole = attachments.as_prompt(self.attached, text) if self.attached else text
         content: Content = [*self.images, {"type": "text", "text": whole}] if self.images else whole
         self.attached, self.images = [], []
@@ -152,7 +152,7 @@ class ReplState:
 
 
 def recap(name: str, conversation: Conversation) -> str:
-    """One line about a conversation that is taken up again."""
+    """Return one line about a conversation that is taken up again."""
     asked = [m for m in conversation.messages if m["role"] == "user"]
     last = " ".join(text_of(asked[-1]["content"]).split()) if asked else ""
     shown = last if len(last) <= _RECAP else f"{last[:_RECAP]}…"
@@ -161,12 +161,12 @@ def recap(name: str, conversation: Conversation) -> str:
 
 
 def text_of(content: Content) -> str:
-    """The words of a message, without its images."""
+    """Return the words of a message, without its images."""
     if isinstance(content, str):
         return content
     return "\n".join(part["text"] for part in content if part.get("type") == "text")
 
 
 def first_question(conversation: Conversation) -> str:
-    """What the session is named after."""
+    """Return what the session is named after."""
     return next((text_of(m["content"]) for m in conversation.messages if m["role"] == "user"), "")

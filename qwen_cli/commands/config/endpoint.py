@@ -166,7 +166,7 @@ def _words(value: Any) -> str:
 
 
 def _asked_for(name: str) -> str:
-    """The key, from the terminal without showing it, or a line of standard input."""
+    """Return the key, from the terminal without showing it, or a line of standard input."""
     if sys.stdin.isatty():
         key = str(typer.prompt(f"key of {name}", hide_input=True, err=True))
     else:

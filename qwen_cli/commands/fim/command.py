@@ -231,7 +231,7 @@ def _put(source: Source, chosen: Middle, *, full: bool, diff: bool, write: bool)
 def _source(
     file: Path | None, at: str | None, marker: str | None, prefix: Path | None, suffix: Path | None
 ) -> Source:
-    """The text and the place in it. Raises `UsageError`."""
+    """Return the text and the place in it. Raises `UsageError`."""
     from qwen_cli.tasks.fim import source as fim_source
 
     if prefix is not None or suffix is not None:
@@ -254,7 +254,7 @@ def _source(
 
 
 def _sampling(settings: dict[str, Any], temperature: float | None, stop: list[str] | None) -> Any:
-    """What was asked for by flag. A temperature kept for talking is no reason to guess at code."""
+    """Return what was asked for by flag. A temperature kept for talking is no reason to guess at code."""
     asked = options.sampling(settings, stop=stop)
     return replace(
         asked,
@@ -289,7 +289,7 @@ def _mode(mode: str) -> Mode:
 
 
 def _root(repo: Path | None, no_repo: bool, path: Path | None) -> Path | None:
-    """The folder whose files are shown. Raises `UsageError`."""
+    """Return the folder whose files are shown. Raises `UsageError`."""
     if no_repo:
         return None
     if repo is not None:
@@ -313,7 +313,7 @@ def _known_as(path: Path | None, root: Path | None) -> str:
 def _files(
     engine: Engine, root: Path | None, hole: Any, mode: Mode, limit: int | None, *, full_context: bool
 ) -> list[Taken]:
-    """The other files that fit beside the hole."""
+    """Return the other files that fit beside the hole."""
     if root is None or not hole.path:
         return []
     from qwen_cli.tasks.fim import complete

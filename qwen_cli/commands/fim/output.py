@@ -106,7 +106,7 @@ def as_json(source: Source, found: Sequence[Middle], engine: Engine, files: Sequ
 
 
 def pick(found: Sequence[Middle]) -> Middle:
-    """The one the person chooses, on a terminal; else the likeliest, which comes first."""
+    """Return the one the person chooses, on a terminal; else the likeliest, which comes first."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return found[0]
     for number, middle in enumerate(found, 1):

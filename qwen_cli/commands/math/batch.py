@@ -80,7 +80,7 @@ def run(
 
 
 def _made(engine: Engine, way: Way, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """What the results depend on, as the rows tell it."""
+    """Return what the results depend on, as the rows tell it."""
     return {
         "model": engine.model,
         "mode": way.mode,
@@ -96,7 +96,7 @@ def _made(engine: Engine, way: Way, flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _known(book: jsonl.Journal, problems: Sequence[math_batch.Problem]) -> dict[str, dict[str, Any]]:
-    """Results that are there, by id. Raises `UsageError` where they are of other problems."""
+    """Return the results that are there, by id. Raises `UsageError` where they are of other problems."""
     asked = {p.id: (p.problem, p.answer) for p in problems}
     rows = {str(row.get("id")): row for row in book.rows}
     for name, row in rows.items():
@@ -108,7 +108,7 @@ def _known(book: jsonl.Journal, problems: Sequence[math_batch.Problem]) -> dict[
 
 
 def _replaceable(export: Path, book: jsonl.Journal, others: Sequence[Path]) -> None:
-    """Raises `UsageError` unless `export` is new, or holds nothing but what `book` gives again."""
+    """Raise `UsageError` unless `export` is new, or holds nothing but what `book` gives again."""
     if any(export.resolve() == other.resolve() for other in others):
         raise UsageError(f"--export {export} is --file or --out as well", "give another --export")
     if not export.exists():

@@ -117,7 +117,7 @@ def answer(checked: Checked) -> None:
 
 
 def why_none(checked: Checked) -> str:
-    """One line about a solution that has no answer."""
+    """Return one line about a solution that has no answer."""
     reasons = {
         "length": "it was cut at --max-tokens",
         "context": "the context is full; raise --context",

@@ -35,8 +35,8 @@ def agree_to_no_sandbox() -> None:
 
 
 def problem(words: list[str], file: Path | None, *, pictured: bool) -> str | None:
-    """The text of the problem; `None` where it is to be asked for. With a picture (`pictured`) it may be
-    empty. Raises `UsageError`."""
+    """Return the text of the problem; `None` where it is to be asked for. With a picture (`pictured`) it may
+    be empty. Raises `UsageError`."""
     from qwen_cli.tasks.chat import attachments
 
     typed = " ".join(words).strip()
@@ -53,7 +53,7 @@ def problem(words: list[str], file: Path | None, *, pictured: bool) -> str | Non
 
 
 def pictures(words: Sequence[str], *, allow_local_urls: bool) -> list[Picture]:
-    """The pictures that --image names. Raises `UsageError`."""
+    """Return the pictures that --image names. Raises `UsageError`."""
     if not words:
         return []
     from qwen_cli.media import inputs
@@ -62,7 +62,7 @@ def pictures(words: Sequence[str], *, allow_local_urls: bool) -> list[Picture]:
 
 
 def shown(engine: Engine, found: Sequence[Picture]) -> list[dict[str, Any]]:
-    """`found` as content parts that fit the context. Raises `UsageError`."""
+    """Return `found` as content parts that fit the context. Raises `UsageError`."""
     if not found:
         return []
     from qwen_cli.commands.shared.output import say

@@ -64,7 +64,7 @@ def list_models(
 
 
 def _rows() -> list[dict[str, Any]]:
-    """One row a known model, with what of it is here, then what is here and not known."""
+    """Return one row a known model, with what of it is here, then what is here and not known."""
     from qwen_cli.models.catalog import lookup
     from qwen_cli.models.hub import resolve
 
@@ -223,7 +223,7 @@ def remove(
 
 
 def _doomed(model: str) -> list[Path]:
-    """The files and folders of this program and of the hub cache that hold `model`."""
+    """Return the files and folders of this program and of the hub cache that hold `model`."""
     from qwen_cli import paths
     from qwen_cli.models.hub import store
 
@@ -324,7 +324,7 @@ def convert(
 
 
 def _base(weights: Weights) -> str:
-    """What a file made of `weights` is called, as the official ones are: by the repository's name."""
+    """Return what a file made of `weights` is called, as the official ones are: by the repository's name."""
     known = weights.model.repo.rpartition("/")[2] if weights.model else weights.path.name
     return known.lower()
 
@@ -336,7 +336,7 @@ def _format(form: str | None) -> Literal["gguf", "safetensors"] | None:
 
 
 def _local(model: str, form: str | None) -> Weights | None:
-    """`model` if it is here (in `form`), None if it is not or is not known."""
+    """Return `model` if it is here (in `form`), None if it is not or is not known."""
     from qwen_cli.models.catalog import lookup
 
     try:

@@ -79,7 +79,7 @@ def doctor(
 
 
 def examine() -> list[Finding]:
-    """Every finding, in the order it is shown."""
+    """Return every finding, in the order it is shown."""
     return [
         _python(),
         _command(),
@@ -105,7 +105,7 @@ def _python() -> Finding:
 
 
 def _command() -> Finding:
-    """What a shell starts for `qwen`."""
+    """Return what a shell starts for `qwen`."""
     from qwen_cli import install_hint
     from qwen_cli.commands.models import which
 
@@ -194,7 +194,7 @@ def _models() -> Finding:
 
 
 def _best() -> list[Finding]:
-    """What the plan takes for each task (`qwen models plan`)."""
+    """Return what the plan takes for each task (`qwen models plan`)."""
     from qwen_cli.commands.models import plan_output as output
     from qwen_cli.models.planning import hardware, ranking
 
@@ -255,7 +255,7 @@ def _settings() -> Finding:
 
 
 def _child(script: str) -> str | None:
-    """What a fresh interpreter prints for `script`, or `None` where it fails."""
+    """Return what a fresh interpreter prints for `script`, or `None` where it fails."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True

@@ -53,7 +53,7 @@ def facts(known: Model | None, weights: Weights | None, shape: Architecture | No
 
 
 def fact(name: str, value: Any) -> str | None:
-    """A fact as a person reads it; None where there is nothing to say."""
+    """Return a fact as a person reads it; None where there is nothing to say."""
     if name == "experts" and not value:
         return "none, every weight is used for each token"
     if value in (None, [], {}, 0) or (value is False and name != "chat_template"):

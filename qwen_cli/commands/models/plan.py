@@ -151,7 +151,7 @@ def _one(
 
 
 def _form(quant: str | None, dtype: str | None) -> tuple[str | None, str]:
-    """The form that the two flags ask for, and the dtype of what is not quantized."""
+    """Return the form that the two flags ask for, and the dtype of what is not quantized."""
     from qwen_cli.models.formats import weight_formats
 
     rest = weight_formats.parse(dtype) if dtype and dtype.lower() != "auto" else "bf16"
@@ -186,8 +186,8 @@ def _mapped(
 def _others(
     found: Described, machine: Machine, one: Plan, context: int | None, rest: str, *, asked: bool
 ) -> list[Plan]:
-    """The same model in every other form it can be had in, the larger first; only the one that was asked
-    for."""
+    """Return the same model in every other form it can be had in, the larger first; only the one that was
+    asked for."""
     from qwen_cli.models.formats import weight_formats
     from qwen_cli.models.planning import plan as planning
 

@@ -24,7 +24,7 @@ _PICTURE = (1280, 960)  # pixels of the picture whose tokens are told
 
 
 def facts(plan: Plan, found: Described | None = None) -> dict[str, Any]:
-    """A plan as JSON: sizes in bytes, speed in tokens a second."""
+    """Return a plan as JSON: sizes in bytes, speed in tokens a second."""
     told = {
         "name": plan.name,
         "licence": plan.licence,
@@ -175,7 +175,7 @@ def best_lines(best: Mapping[str, Plan]) -> list[tuple[str, str]]:
 
 
 def _size(plan: Plan) -> str:
-    """Parameters as the names of the models give them: 30.5B-A3.4B."""
+    """Return the parameters as the names of the models give them: 30.5B-A3.4B."""
     whole = count(plan.parameters, None)
     return whole if plan.active == plan.parameters else f"{whole}-A{plan.active / 1e9:.2g}B"
 
@@ -218,7 +218,7 @@ def _machine(machine: Machine) -> str:
 
 
 def _devices(plan: Plan, mapped: ModuleMap | None) -> list[tuple[str, str]]:
-    """What goes where, if that is more than one place or accelerate was asked."""
+    """Return what goes where, if that is more than one place or accelerate was asked."""
     from qwen_cli.models.planning import device_map
     from qwen_cli.models.planning.plan import gb
 

@@ -25,7 +25,8 @@ class Found:
 
 
 def which(name: str = "qwen", path: str | None = None) -> list[Found]:
-    """What is called `name` on PATH, in the order in which a shell looks; the first is what it starts."""
+    """Return what is called `name` on PATH, in the order in which a shell looks; the first is what it
+    starts."""
     found: list[Found] = []
     for folder in (os.environ.get("PATH", os.defpath) if path is None else path).split(os.pathsep):
         program = shutil.which(name, path=folder) if folder else None
@@ -35,7 +36,7 @@ def which(name: str = "qwen", path: str | None = None) -> list[Found]:
 
 
 def _kind(program: Path) -> Kind:
-    """What `program` is, by where it leads and what it begins with."""
+    """Return what `program` is, by where it leads and what it begins with."""
     try:
         target = program.resolve()
         with target.open("rb") as file:

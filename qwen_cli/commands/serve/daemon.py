@@ -151,7 +151,7 @@ def _send(pid: int) -> None:
 
 
 def _lives(pid: int) -> bool:
-    """Whether the server still runs: a zombie, whose parent has not asked yet, does not."""
+    """Return whether the server still runs: a zombie, whose parent has not asked yet, does not."""
     import psutil
 
     try:

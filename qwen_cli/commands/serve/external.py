@@ -85,7 +85,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _refuse_what_is_ours(loading: Loading, engine: EngineName) -> None:
-    """Raises `UsageError` for a flag that says how the engines of this program load a model."""
+    """Raise `UsageError` for a flag that says how the engines of this program load a model."""
     from qwen_cli.launch.target import NAMES
 
     usual = Loading()
@@ -195,7 +195,7 @@ def _run(engine: EngineName, asked: Asked, hosts: Sequence[str], where: Where, e
 
 
 def _beside(command: Command, engine_here: Installed) -> Command:
-    """`command` with the program that was found, and what stands beside it (Ray comes with vLLM)."""
+    """Return `command` with the program that was found, and what stands beside it (Ray comes with vLLM)."""
     found = engine_here.program.parent / command.words[0]
     return replace(command, words=(str(found), *command.words[1:])) if found.exists() else command
 

@@ -40,8 +40,8 @@ def open_engine(
     settings: dict[str, Any],
     loading: Loading | None = None,
 ) -> Engine:
-    """The engine that `settings` (flags that are settings already merged in) and `loading` describe: on the
-    server of this user, where one runs and has the model or can load it, else in this process."""
+    """Return the engine that `settings` (flags that are settings already merged in) and `loading` describe:
+    on the server of this user, where one runs and has the model or can load it, else in this process."""
     from qwen_cli.ui.progress import Waiting
 
     wanted = given(settings, loading)
@@ -63,8 +63,8 @@ def open_engine(
 
 
 def _elsewhere(endpoint: str, loading: Loading | None) -> dict[str, Any]:
-    """What `load` is to be told of the server that `endpoint` means. One with a name has a key of its own and
-    is never sent one that is kept for another."""
+    """Return what `load` is to be told of the server that `endpoint` means. One with a name has a key of its
+    own and is never sent one that is kept for another."""
     from qwen_cli import endpoints
 
     found = endpoints.find(endpoint)
@@ -75,7 +75,7 @@ def _elsewhere(endpoint: str, loading: Loading | None) -> dict[str, Any]:
 
 
 def given(settings: dict[str, Any], loading: Loading | None) -> dict[str, Any]:
-    """Parameters of `engines.load`, those that say anything."""
+    """Return the parameters of `engines.load`, those that say anything."""
     flags = asdict(loading or Loading()) | {"api_key": None}
     flags |= {name: settings.get(name) for name in flags if name in SETTINGS}
     return {name: value for name, value in flags.items() if value is not None and name != "no_server"}
@@ -84,8 +84,8 @@ def given(settings: dict[str, Any], loading: Loading | None) -> dict[str, Any]:
 def changing(
     settings: dict[str, Any], loading: Loading | None, sampling: Sampling | None = None
 ) -> dict[str, Any]:
-    """What of these flags and settings makes answers others than the model gives by itself: a journal of
-    results is of one such set. A GGUF's quantization is in the model's name."""
+    """Return what of these flags and settings makes answers others than the model gives by itself: a journal
+    of results is of one such set. A GGUF's quantization is in the model's name."""
     from qwen_cli.engines.transformers.quantization import BITS
 
     wanted = given(settings, loading)
@@ -105,7 +105,7 @@ def changing(
 
 
 def _warm(wanted: dict[str, Any], waiting: Waiting) -> Engine | None:
-    """The model on the server of this user; `None` where it is to be loaded here."""
+    """Return the model on the server of this user; `None` where it is to be loaded here."""
     if wanted.get("endpoint") or wanted.get("engine") == "remote":
         return None
     from qwen_cli.engines.daemon import paths
@@ -118,7 +118,7 @@ def _warm(wanted: dict[str, Any], waiting: Waiting) -> Engine | None:
 
 
 def _trusted(label: str, code: Sequence[str], waiting: Waiting) -> bool:
-    """Whether the person who sits at the terminal wants `code`, which comes with weights, to run."""
+    """Return whether the person who sits at the terminal wants `code`, which comes with weights, to run."""
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     waiting.say(f"{label} comes with Python code that would run as you: {', '.join(code)}")

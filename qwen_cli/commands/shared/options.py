@@ -30,7 +30,7 @@ def _endpoints(incomplete: str) -> list[str]:
 
 
 def among(*words: str) -> Callable[[str], list[str]]:
-    """What the shell offers for an option whose usual values are `words`."""
+    """Return what the shell offers for an option whose usual values are `words`."""
 
     def begun(incomplete: str) -> list[str]:
         return [word for word in words if word.startswith(incomplete)]
@@ -237,7 +237,7 @@ class Loading:
     no_server: NoServer = False
 
     def for_another(self) -> Loading:
-        """The same for another model: what was trusted or trained for this one is left out."""
+        """Return the same for another model: what was trusted or trained for this one is left out."""
         return replace(
             self,
             adapters=None,
@@ -271,7 +271,8 @@ class Penalties:
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` as Typer wants it: each parameter that is a dataclass of flags spread into single options."""
+    """Return `command` as Typer wants it: each parameter that is a dataclass of flags spread into single
+    options."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     spread: list[tuple[str, Any, Any]] = []
@@ -300,7 +301,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def merged(settings: dict[str, Any], *groups: Any, **flags: Any) -> dict[str, Any]:
-    """`settings` with every flag over them that was given and is a setting, each checked.
+    """Return `settings` with every flag over them that was given and is a setting, each checked.
 
     `groups` are dataclasses of flags; their fields that are no settings are left alone. Raises `UsageError`.
     """
@@ -311,7 +312,7 @@ def merged(settings: dict[str, Any], *groups: Any, **flags: Any) -> dict[str, An
 
 
 def sampling(settings: dict[str, Any], *, stop: list[str] | None = None) -> Sampling:
-    """The sampling that `settings` (flags already merged in) ask for. Raises `UsageError`."""
+    """Return the sampling that `settings` (flags already merged in) ask for. Raises `UsageError`."""
     if "" in (stop or ()):
         raise UsageError("--stop is empty", "give the text that ends the answer")
     names = (
@@ -330,7 +331,8 @@ def sampling(settings: dict[str, Any], *, stop: list[str] | None = None) -> Samp
 
 
 def schema(given: str, flag: str) -> dict[str, Any]:
-    """A JSON schema from a file or from the text itself, as `flag` was given it. Raises `UsageError`."""
+    """Return a JSON schema from a file or from the text itself, as `flag` was given it. Raises
+    `UsageError`."""
     import jsonschema
 
     from qwen_cli.tasks.chat import attachments

@@ -25,7 +25,7 @@ def save(plots: Sequence[bytes], folder: Path, stem: str = "plot") -> Iterator[P
 
 
 def _new(folder: Path, stem: str, numbers: Iterator[int], plot: bytes) -> Path:
-    """The first file under a number of `numbers` that is not there yet, written."""
+    """Return the first file under a number of `numbers` that is not there yet, written."""
     while True:
         target = folder / f"{stem}-{next(numbers)}.png"
         try:

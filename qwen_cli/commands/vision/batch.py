@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 def opened(out: Path) -> jsonl.Journal:
-    """The journal of answers, held from here on. Raises `UsageError` where `out` holds something else."""
+    """Return the journal of answers, held from here on. Raises `UsageError` where `out` holds something
+    else."""
     return jsonl.Journal(out, "qwen vision")
 
 
@@ -78,8 +79,8 @@ def run(
 def _made(
     engine: Engine, job: Job, detail: Detail, gathering: Gathering, flags: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the answers depend on, as the rows tell it. How long they may be is not among it: a cut one is
-    asked for again, and the others are as they are."""
+    """Return what the answers depend on, as the rows tell it. How long they may be is not among it: a cut one
+    is asked for again, and the others are as they are."""
     usual = asdict(vision_prepare.Detail())
     return {
         "model": engine.model,
@@ -99,7 +100,7 @@ def _answers(
     sampling: Sampling,
     at_once: int,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each name with what was answered, as it comes. They are prepared one after another, in order."""
+    """Yield each name with what was answered, as it comes. They are prepared one after another, in order."""
     prepared = _prepared(engine, gathering, names, job, detail)
     lanes = engine.lanes(at_once) if at_once > 1 else [engine]
     if len(lanes) == 1:
@@ -118,8 +119,8 @@ def _answers(
 def _prepared(
     engine: Engine, gathering: Gathering, names: Sequence[str], job: Job, detail: Detail
 ) -> Iterator[tuple[str, list[Look] | QwenError]]:
-    """Every input as the model will see it; while one is asked about, the next is read, resized, cut into
-    patches, and its prompt made tokens."""
+    """Yield every input as the model will see it; while one is asked about, the next is read, resized, cut
+    into patches, and its prompt made tokens."""
     from qwen_cli.engines.transformers import vision as transformers_vision
 
     def prepare(name: str) -> list[Look] | QwenError:

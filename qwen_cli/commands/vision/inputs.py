@@ -23,7 +23,7 @@ _SIZE = re.compile(r"(\d{1,5})[x×](\d{1,5})")
 
 
 def divided(words: Sequence[str]) -> tuple[list[str], str]:
-    """(inputs, question): what is a picture, video or address stands first, the rest are words."""
+    """Return (inputs, question): what is a picture, video or address stands first, the rest are words."""
     from qwen_cli.media import inputs
 
     count = next((n for n, word in enumerate(words) if not inputs.is_input(word)), len(words))
@@ -50,7 +50,7 @@ def job(
     events: bool,
     window: float | None,
 ) -> Job | None:
-    """The one thing that the flags ask for; `None`: questions are asked for. Raises `UsageError`."""
+    """Return the one thing that the flags ask for; `None`: questions are asked for. Raises `UsageError`."""
     from qwen_cli.tasks.vision.task import Job, Kind
 
     flags: dict[Kind, bool] = {
@@ -87,7 +87,7 @@ def job(
 
 
 def size(given: str | None) -> tuple[int, int] | None:
-    """(width, height) of "640x480". Raises `UsageError`."""
+    """Return (width, height) of "640x480". Raises `UsageError`."""
     if given is None:
         return None
     match = _SIZE.fullmatch(given.strip().lower())
@@ -118,7 +118,7 @@ class Gathering:
     allow_local_urls: bool
 
     def gather(self, words: Sequence[str]) -> list[Picture | Film]:
-        """What the words name, in their order. Raises `UsageError`."""
+        """Return what the words name, in their order. Raises `UsageError`."""
         from qwen_cli.media import inputs
 
         return inputs.gather(
@@ -136,8 +136,8 @@ def prepared(
     only_costs: bool = False,
     notice: Callable[[str], None] = say,
 ) -> list[Look]:
-    """The inputs as the model will see them, with a line about what each costs; where `only_costs` are wanted
-    without their pixels, so that no video is read."""
+    """Return the inputs as the model will see them, with a line about what each costs; where `only_costs` are
+    wanted without their pixels, so that no video is read."""
     from qwen_cli.tasks.vision import prepare, task
     from qwen_cli.ui.progress import Waiting
 
@@ -161,8 +161,8 @@ def prepared(
 def windows(
     engine: Engine, items: Sequence[Picture | Film], detail: Detail, asked: Job | None, *, quiet: bool
 ) -> list[tuple[float, float]]:
-    """(start, end) in seconds of the parts of a long video that are asked about one after another; empty
-    where one look is enough. Raises `UsageError`."""
+    """Return (start, end) in seconds of the parts of a long video that are asked about one after another;
+    empty where one look is enough. Raises `UsageError`."""
     from qwen_cli.media.inputs import Film
     from qwen_cli.tasks.vision import windows as vision_windows
     from qwen_cli.tasks.vision.events import clock

@@ -43,7 +43,8 @@ class Model:
     base: bool = False
 
     def size(self, form: Literal["gguf", "safetensors"]) -> int:
-        """Bytes of the weights: exact for a published GGUF of the usual quant, else from the parameters."""
+        """Return the bytes of the weights: exact for a published GGUF of the usual quant, else from the
+        parameters."""
         if form == "gguf":
             # Q4_K_M takes 4.9 bits a weight in the published files of 7B to 72B.
             return self.gguf_bytes or int(self.parameters * 4.9 / 8)
@@ -76,7 +77,7 @@ def _family(
     repo: str, base_repo: str = "", gguf: str = "", small: tuple[str, ...] = (),
     sampling: Mapping[str, Any], small_sampling: Mapping[str, Any] | None = None, **same: Any,
 ) -> list[Model]:  # fmt: skip
-    """One family, from a table with the columns (`-` for none; quant `-` is Q4_K_M)
+    """Return one family, from a table with the columns (`-` for none; quant `-` is Q4_K_M)
 
         size  parameters/active in billions  licence  bytes of the published GGUF  quant  base: yes
 
@@ -246,7 +247,7 @@ _QWEN3 = _family(
 
 
 def _qwen3_2507() -> list[Model]:
-    """The July 2025 models: one mode each, and no GGUF of Qwen's own."""
+    """Return the July 2025 models: one mode each, and no GGUF of Qwen's own."""
     rows = "4B 4.02 apache - - -\n30B-A3B 30.5/3.3 apache - - -\n235B-A22B 235/22 apache - - -"
     models = []
     for mode, tasks, sampling, thinking in (
@@ -281,7 +282,7 @@ _QWEN3_CODER = [
 def _two_modes(
     family: str, prefix: str, file: str, rows: str, tasks: str, modes: Any, **same: Any
 ) -> list[Model]:
-    """A family whose Instruct and Thinking weights are separate, all with a GGUF of Qwen's own."""
+    """Return a family whose Instruct and Thinking weights are separate, all with a GGUF of Qwen's own."""
     models = []
     for mode, sampling, thinking in modes:
         for model in _family(

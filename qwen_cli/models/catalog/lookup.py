@@ -14,12 +14,13 @@ STARTER = "qwen2.5-coder:0.5b"
 
 
 def find(name: str) -> Model | None:
-    """The model of an alias (`qwen3:8b`), hub id or hub name in any letter case. None if unknown."""
+    """Return the model of an alias (`qwen3:8b`), hub id or hub name in any letter case. None if unknown."""
     return _names().get(_plain(name))
 
 
 def related(repo: str) -> Model | None:
-    """The model that `repo` holds in another form: a quantisation, a community's GGUF, a fine-tune's folder.
+    """Return the model that `repo` holds in another form: a quantisation, a community's GGUF, a fine-tune's
+    folder.
 
     `unsloth/Qwen3-8B-GGUF`, `Qwen/Qwen2.5-7B-Instruct-AWQ` → the model they were made from.
     """
@@ -52,7 +53,8 @@ def _plain(name: str) -> str:
 
 @cache
 def _names() -> dict[str, Model]:
-    """Every accepted spelling, in lower case. Built on first use; a name given twice keeps the first."""
+    """Return every accepted spelling, in lower case. Built on first use; a name given twice keeps the
+    first."""
     names: dict[str, Model] = {"starter": next(m for m in MODELS if m.name == STARTER)}
     for model in MODELS:
         repo = model.repo.lower()

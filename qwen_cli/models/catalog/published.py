@@ -89,7 +89,7 @@ _GATED = re.compile(r"(?P<width>\d+)x(?P<all>\d+)/(?P<used>\d+)(\+(?P<shared>\d+
 
 
 def config(model: Model) -> dict[str, Any]:
-    """The config.json of `model`, as far as sizes go."""
+    """Return the config.json of `model`, as far as sizes go."""
     size = _size(model)
     hidden, layers, heads, kv_heads, inner, vocabulary, tied = _row(_TABLES[model.family], size)
     text: dict[str, Any] = {

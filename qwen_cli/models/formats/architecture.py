@@ -49,7 +49,7 @@ class Architecture:
     vision: bool = False
 
     def kv_bytes_per_token(self, value_bytes: int = 2) -> int:
-        """Bytes that one token takes in the KV cache; `value_bytes` is 2 for f16 and bf16."""
+        """Return the bytes that one token takes in the KV cache; `value_bytes` is 2 for f16 and bf16."""
         return 2 * self.attention_layers * self.kv_heads * self.head_dim * value_bytes
 
     @property
@@ -59,7 +59,7 @@ class Architecture:
 
 
 def read(path: Path) -> Architecture:
-    """The architecture of a `.gguf` file or of a folder with config.json.
+    """Return the architecture of a `.gguf` file or of a folder with config.json.
 
     Raises `ModelError` naming the file: not a model, truncated, not a Qwen architecture.
     """
@@ -67,7 +67,7 @@ def read(path: Path) -> Architecture:
 
 
 def check_supported(model_type: str, where: Path) -> None:
-    """Raises `ModelError` unless `model_type` is a Qwen text or vision model.
+    """Raise `ModelError` unless `model_type` is a Qwen text or vision model.
 
     Any `qwen…` type passes, so that generations newer than this program run where the engine knows them;
     their audio, speech and omni relatives have no text interface here.
@@ -229,7 +229,8 @@ def _json(path: Path, *, required: bool = False) -> dict[str, Any]:
 
 
 def _safetensors(folder: Path) -> tuple[int | None, int | None]:
-    """Weights and bytes of all *.safetensors in `folder`, from their headers; `(None, None)` without any.
+    """Return the weights and bytes of all *.safetensors in `folder`, from their headers; `(None, None)`
+    without any.
 
     Raises `ModelError` where a file is missing or shorter than its header says.
     """

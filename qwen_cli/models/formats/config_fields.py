@@ -7,13 +7,13 @@ from typing import Any
 
 
 def text(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What `config` says of the text model: newer vision models have it in a part of its own."""
+    """Return what `config` says of the text model: newer vision models have it in a part of its own."""
     return {**config, **(config.get("text_config") or {})}
 
 
 def experts(text: Mapping[str, Any]) -> int:
-    """How many experts a layer has, 0 in dense models. Published files have the first name; transformers
-    writes Qwen3's mixtures with the second (`attribute_map` of configuration_qwen3_moe.py)."""
+    """Return how many experts a layer has, 0 in dense models. Published files have the first name;
+    transformers writes Qwen3's mixtures with the second (`attribute_map` of configuration_qwen3_moe.py)."""
     return int(text.get("num_experts") or text.get("num_local_experts") or 0)
 
 
@@ -23,7 +23,7 @@ def dtype(text: Mapping[str, Any]) -> str | None:
 
 
 def rope(text: Mapping[str, Any]) -> dict[str, Any]:
-    """`rope_parameters` as transformers 5 writes them, with `rope_type` and `rope_theta`.
+    """Return `rope_parameters` as transformers 5 writes them, with `rope_type` and `rope_theta`.
 
     Before it, the base stood beside them, and they were called `rope_scaling`; before 4.45 their kind was
     called `type`, and in files of that time it is (the YaRN section of Qwen2.5's cards). "mrope" shares

@@ -79,12 +79,12 @@ class Header:
         return str(self.metadata.get("general.architecture", ""))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Metadata under the architecture's own prefix: `get("block_count")`."""
+        """Return the metadata under the architecture's own prefix: `get("block_count")`."""
         return self.metadata.get(f"{self.architecture}.{key}", default)
 
 
 def read(path: Path) -> Header:
-    """The header of `path` (of a split file: its first shard, with the others checked).
+    """Return the header of `path` (of a split file: its first shard, with the others checked).
 
     Raises `ModelError` naming the file where it is not GGUF, is truncated, or a shard is missing.
     """
@@ -100,7 +100,7 @@ def read(path: Path) -> Header:
 
 
 def shards(path: Path) -> tuple[Path, ...]:
-    """All files of the split model that `path` belongs to, in order; `(path,)` for a single file.
+    """Return all files of the split model that `path` belongs to, in order; `(path,)` for a single file.
 
     Raises `ModelError` where one is missing.
     """
@@ -227,7 +227,7 @@ def _parse(path: Path, data: mmap.mmap, size: int) -> Header:
 
 
 def _walk(path: Path, data: mmap.mmap, size: int, *, jump: bool) -> tuple[Header, int]:
-    """The header, and where the last tensor ends in the file."""
+    """Return the header, and where the last tensor ends in the file."""
     tensor_count, pair_count = struct.unpack_from("<QQ", data, 8)
     position = 24
     metadata: dict[str, Any] = {}
@@ -278,7 +278,7 @@ def _string(data: mmap.mmap, position: int) -> tuple[str, int]:
 
 
 def _skip_array(data: mmap.mmap, position: int, jump: bool) -> tuple[int, int]:
-    """Length of the array at `position`, and where it ends."""
+    """Return the length of the array at `position`, and where it ends."""
     kind, count = struct.unpack_from("<IQ", data, position)
     position += 12
     if kind in _SCALAR:
@@ -298,7 +298,7 @@ def _skip_array(data: mmap.mmap, position: int, jump: bool) -> tuple[int, int]:
 
 
 def _next_key(data: mmap.mmap, position: int) -> int | None:
-    """Where the next `tokenizer.` key begins after a large array of strings.
+    """Return where the next `tokenizer.` key begins after a large array of strings.
 
     A search costs 2 ms where stepping over 150,000 strings in Python costs 40. It cannot be wrong
     silently: a false hit breaks the walk, which is then done step by step.

@@ -94,7 +94,7 @@ def to_safetensors(gguf: Path, out: Path, *, progress: Progress | None = None) -
 
 
 def _read(files: Iterable[Path]) -> tuple[dict[str, Any], list[tuple[str, np.ndarray, Any]]]:
-    """The metadata, and name, rows and packing of every tensor, of the files a model is split in."""
+    """Return the metadata, and name, rows and packing of every tensor, of the files a model is split in."""
     metadata: dict[str, Any] = {}
     tensors = []
     for path in files:
@@ -160,7 +160,8 @@ def _named(gguf: Path, name: str, rows: np.ndarray, kind: Any) -> Iterator[Tenso
 
 
 def _partial_folder(out: Path, weights_bytes: int) -> Path:
-    """A new folder beside `out` with room for the weights; what killed conversions left there is removed."""
+    """Return a new folder beside `out` with room for the weights; what killed conversions left there is
+    removed."""
     import os
 
     import psutil

@@ -49,7 +49,8 @@ _LEGACY_BLOCK, _K_BLOCK = 32, 256
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name. Raises `UsageError` for one that is not known or cannot be packed here."""
+    """Return the recipe of that name. Raises `UsageError` for one that is not known or cannot be packed
+    here."""
     found = RECIPES.get(name.lower())
     if found is None:
         raise UsageError(f"cannot write the quantization {name!r}", f"choose one of {', '.join(RECIPES)}")
@@ -59,7 +60,7 @@ def recipe(name: str) -> Recipe:
 
 
 def kind(recipe: Recipe, name: str, shape: tuple[int, ...], layers: int, *, tied: bool) -> str:
-    """How the tensor `name` is packed: a name of `gguf.GGMLQuantizationType`.
+    """Return how the tensor `name` is packed: a name of `gguf.GGMLQuantizationType`.
 
     Vectors and the routers of experts stay float32, as in llama.cpp's converter.
     """
@@ -78,7 +79,7 @@ def kind(recipe: Recipe, name: str, shape: tuple[int, ...], layers: int, *, tied
 
 
 def nbytes(kind: str, shape: tuple[int, ...]) -> int:
-    """Bytes of a tensor packed so."""
+    """Return the bytes of a tensor packed so."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     block, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
@@ -86,7 +87,7 @@ def nbytes(kind: str, shape: tuple[int, ...]) -> int:
 
 
 def pack(rows: np.ndarray, kind: str) -> bytes:
-    """`rows` (rows × columns, float32) packed."""
+    """Return `rows` (rows × columns, float32) packed."""
     import ctypes
 
     import numpy as np
@@ -105,13 +106,13 @@ def pack(rows: np.ndarray, kind: str) -> bytes:
 
 
 def _feels_more(layer: int, layers: int) -> bool:
-    """The first and last eighth of the layers, and every third between (`use_more_bits` there)."""
+    """Return the first and last eighth of the layers, and every third between (`use_more_bits` there)."""
     return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
 
 
 @cache
 def _library() -> Any:
-    """`ggml_quantize_chunk` (ggml.h), or `None` where the wheel keeps it to itself."""
+    """Return `ggml_quantize_chunk` (ggml.h), or `None` where the wheel keeps it to itself."""
     import ctypes
 
     from xllamacpp import xllamacpp

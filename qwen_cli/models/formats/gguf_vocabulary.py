@@ -56,7 +56,7 @@ def write(writer: Any, folder: Path, size: int) -> None:
 
 
 def json_of(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises `ModelError`."""
+    """Return the object in a JSON file. Raises `ModelError`."""
     try:
         loaded = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -31,19 +31,20 @@ class Cache:
     state_values: int = 0
 
     def bytes_per_token(self, value_bytes: float = 2) -> int:
-        """Bytes that one more token takes while no window is full. `value_bytes` is 2 for f16 and bf16."""
+        """Return the bytes that one more token takes while no window is full. `value_bytes` is 2 for f16 and
+        bf16."""
         return int(2 * (self.full + self.sliding) * self.kv_heads * self.head_dim * value_bytes)
 
     def bytes_at(self, tokens: int, value_bytes: float = 2, *, llamacpp: bool = False) -> int:
-        """Bytes after `tokens` tokens of one conversation, with the constant states."""
+        """Return the bytes after `tokens` tokens of one conversation, with the constant states."""
         kept = self.full * tokens + self.sliding * min(tokens, self.window)
         grown = int(2 * kept * self.kv_heads * self.head_dim * value_bytes)
         return grown + self.constant_bytes(value_bytes, llamacpp=llamacpp)
 
     def constant_bytes(self, value_bytes: float = 2, *, llamacpp: bool = False) -> int:
-        """Bytes of the linear layers' states. transformers keeps convolutions in the model's dtype and
-        recurrent states in float32 (`cache_utils.LinearAttentionLayer`); llama.cpp both in float32, and one
-        input less (src/llama-hparams.cpp, `n_embd_r` and `n_embd_s`)."""
+        """Return the bytes of the linear layers' states. transformers keeps convolutions in the model's dtype
+        and recurrent states in float32 (`cache_utils.LinearAttentionLayer`); llama.cpp both in float32, and
+        one input less (src/llama-hparams.cpp, `n_embd_r` and `n_embd_s`)."""
         inputs = self.conv_channels * (self.conv_kernel - 1 if llamacpp else self.conv_kernel)
         return self.linear * int(inputs * (4 if llamacpp else value_bytes) + 4 * self.state_values)
 
@@ -89,7 +90,7 @@ class Counted:
 
 
 def count(config: Mapping[str, Any], where: str) -> Counted:
-    """The tensors of the model that `config` (the content of a config.json) describes.
+    """Return the tensors of the model that `config` (the content of a config.json) describes.
 
     Raises `ModelError` naming `where` and the field that is missing or is no number.
     """
@@ -110,7 +111,7 @@ def count(config: Mapping[str, Any], where: str) -> Counted:
 
 
 def untied(counted: Counted) -> Counted:
-    """The same model with an output layer of its own."""
+    """Return the same model with an output layer of its own."""
     output = Tensor("output", counted.vocabulary, counted.hidden)
     return replace(counted, tensors=(*counted.tensors, output), tied=False)
 

@@ -36,12 +36,12 @@ class Stored:
     of: int = 1
 
     def half(self, part: int) -> Stored:
-        """The first (0) or second half of the rows of each of its matrices."""
+        """Return the first (0) or second half of the rows of each of its matrices."""
         *stack, rows, width = self.shape
         return replace(self, shape=(*stack, rows // 2, width), part=part, of=2)
 
     def rows(self, count: int) -> Iterator[np.ndarray]:
-        """Its rows (a vector is one), at most `count` at a time, as float32."""
+        """Yield its rows (a vector is one), at most `count` at a time, as float32."""
         import numpy as np
 
         width, many = self.shape[-1], math.prod(self.shape[-2:-1])
@@ -63,7 +63,7 @@ class Stored:
 
 
 def tensors(folder: Path) -> dict[str, Stored]:
-    """Every tensor of `folder` by its name, in the order of the files.
+    """Return every tensor of `folder` by its name, in the order of the files.
 
     Raises `ModelError` for files that are missing, not whole, or hold something that is no plain number.
     """

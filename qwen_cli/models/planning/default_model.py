@@ -23,7 +23,7 @@ def default_model(
     progress: progress.Progress | None = None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Weights:
-    """The best chat model for this machine, preferring one that is here; no network is asked then.
+    """Return the best chat model for this machine, preferring one that is here; no network is asked then.
 
     With none here the machine's best is fetched, after `notice` has said so; where no source of models can
     be reached, the starter model is used. Raises `DownloadError`.
@@ -56,12 +56,12 @@ def suited_models(form: Format, there: Machine | None = None) -> Iterator[lookup
 
 
 def machine() -> Machine:
-    """This machine, with what is known of it: finding out what is not known takes half a second."""
+    """Return this machine, with what is known of it: finding out what is not known takes half a second."""
     return hardware.this_machine()
 
 
 def _best_local(prefer: Format) -> Weights | None:
-    """The best suited model that is here, in either form; else the starter; else any chat model."""
+    """Return the best suited model that is here, in either form; else the starter; else any chat model."""
     cached = [name for name in store.repositories() if "/" in name]
     if cached:
         order: tuple[Format, ...] = (prefer, "gguf" if prefer == "safetensors" else "safetensors")

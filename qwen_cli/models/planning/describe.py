@@ -48,12 +48,12 @@ class Described:
     note: str | None = None
 
     def engine_of(self, form: str) -> Engine:
-        """Which engine runs the weights in `form`."""
+        """Return which engine runs the weights in `form`."""
         return self.engine if form == self.stored else weight_formats.engine_of(form)
 
     def bytes_in(self, form: str, rest: str = "bf16") -> tuple[int, int]:
-        """Bytes of all weights in `form`, and of those read for one token of text. `rest` is the dtype of
-        what bitsandbytes leaves alone."""
+        """Return the bytes of all weights in `form`, and of those read for one token of text. `rest` is the
+        dtype of what bitsandbytes leaves alone."""
         counted = self.counted
         if self.engine_of(form) == "llamacpp" and counted.tied and self._untied_in_gguf():
             counted = parameters.untied(counted)
@@ -70,8 +70,8 @@ class Described:
 
 
 def describe(name: str, *, prefer: Format = "gguf", quant: str | None = None) -> Described:
-    """The model called `name` (alias, hub id, folder, .gguf file). `prefer` is the form to look at where both
-    are here; `quant` a GGUF file type.
+    """Return the model called `name` (alias, hub id, folder, .gguf file). `prefer` is the form to look at
+    where both are here; `quant` a GGUF file type.
 
     A model that is not here is asked of the hub, config.json and tensor index only, and where no hub can be
     reached taken as published. Raises `ModelError`.
@@ -91,7 +91,7 @@ def describe(name: str, *, prefer: Format = "gguf", quant: str | None = None) ->
 
 
 def of_model(model: lookup.Model, note: str | None = None) -> Described:
-    """A model of the catalog as published: its GGUF where Qwen has one, else its safetensors."""
+    """Return a model of the catalog as published: its GGUF where Qwen has one, else its safetensors."""
     config = published.config(model)
     stored = model.quant if model.gguf_bytes else "bf16"
     return Described(
@@ -110,14 +110,14 @@ def of_model(model: lookup.Model, note: str | None = None) -> Described:
 
 
 def of_weights(weights: Weights) -> Described:
-    """Weights that are here. Raises `ModelError`."""
+    """Return the weights that are here. Raises `ModelError`."""
     if weights.format == "gguf":
         return _of_gguf(weights)
     return of_folder(weights.path, weights.label, weights.model)
 
 
 def of_folder(folder: Path, name: str, model: lookup.Model | None = None) -> Described:
-    """A folder with a config.json, weights or none. Raises `ModelError`."""
+    """Return a folder with a config.json, weights or none. Raises `ModelError`."""
     from qwen_cli.models.formats import architecture
 
     shape = architecture.read(folder)
@@ -166,7 +166,7 @@ def _is_experts(name: str) -> bool:
 
 
 def _counted_gguf(header: gguf_header.Header) -> Counted:
-    """The tensors of a GGUF file as they stand in its table, what is kept from its metadata."""
+    """Return the tensors of a GGUF file as they stand in its table, what is kept from its metadata."""
     get = header.get
     experts, used = get("expert_count", 0), get("expert_used_count", 0)
     tensors = []
@@ -233,7 +233,7 @@ def _stored(config: Mapping[str, Any]) -> str:
 
 
 def _indexed(folder: Path) -> int | None:
-    """Bytes of the weights that the tensor index names, which need not be here."""
+    """Return the bytes of the weights that the tensor index names, which need not be here."""
     try:
         return int(json.loads((folder / _INDEX).read_text("utf-8"))["metadata"]["total_size"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -241,7 +241,7 @@ def _indexed(folder: Path) -> int | None:
 
 
 def _elsewhere(name: str, repo: str | None, model: lookup.Model | None, quant: str | None) -> Described:
-    """A model that is not here: from the hub's small files, else as published."""
+    """Return a model that is not here: from the hub's small files, else as published."""
     model = model or lookup.related(repo or name)
     wanted = model.repo if model and (repo is None or "gguf" in repo.lower()) else str(repo)
     why = None
@@ -264,7 +264,7 @@ def _elsewhere(name: str, repo: str | None, model: lookup.Model | None, quant: s
 
 
 def _as_form(found: Described, repo: str | None, quant: str | None) -> Described:
-    """`found` in the form that a file type or a repository's name gives ("…-AWQ", "…-GPTQ-Int4")."""
+    """Return `found` in the form that a file type or a repository's name gives ("…-AWQ", "…-GPTQ-Int4")."""
     if quant and quant.upper() != found.stored:
         return replace(found, stored=quant.upper(), engine="llamacpp", size=None)
     if repo and (packed := re.search(r"awq|gptq|fp8|int[48]|[48]bit", repo, re.IGNORECASE)):
@@ -280,7 +280,7 @@ def _with_config(folder: Path | None) -> Path | None:
 
 
 def _fetched(repo: str) -> Path:
-    """The snapshot of `repo` with its config.json and tensor index: some kilobytes. Raises
+    """Return the snapshot of `repo` with its config.json and tensor index: some kilobytes. Raises
     `DownloadError`."""
     from qwen_cli.models.hub import download, sources
 

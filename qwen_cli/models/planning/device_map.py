@@ -24,9 +24,9 @@ class ModuleMap:
 def infer(
     config: Mapping[str, Any], machine: Machine, most: Mapping[int | str, int] | None, form: str, rest: str
 ) -> ModuleMap:
-    """The device map of a model of `config` in `form` ("bf16", "8bit"), with at most `most` bytes for each
-    device
-    (`None`: what `machine` has free). Takes seconds: it imports torch and builds the model's class.
+    """Return the device map of a model of `config` in `form` ("bf16", "8bit"), with at most `most` bytes for
+    each device (`None`: what `machine` has free). Takes seconds: it imports torch and builds the model's
+    class.
 
     Raises `ModelError` where transformers has no such class.
     """
@@ -67,7 +67,7 @@ def infer(
 
 
 def told(found: ModuleMap) -> dict[str, str]:
-    """Device → what is on it, in words: "embed_tokens, layers 0-17"."""
+    """Return the device → what is on it, in words: "embed_tokens, layers 0-17"."""
     words: dict[str, list[str]] = {}
     for device in dict.fromkeys(found.modules.values()):
         names = [name for name, place in found.modules.items() if place == device]

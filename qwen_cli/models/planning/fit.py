@@ -77,7 +77,8 @@ def _room(machine: Machine, plan: Plan) -> str:
 
 
 def nearest(described: Described, machine: Machine, plan: Plan) -> str:
-    """What to do instead of a plan that does not fit: another form, a shorter context, a smaller model."""
+    """Return what to do instead of a plan that does not fit: another form, a shorter context, a smaller
+    model."""
     counted, model = described.counted, described.model
     if plan.engine == "transformers" and not machine.gpus and model and model.gguf_repo:
         # On a processor llama.cpp is several times as fast as bitsandbytes.
@@ -104,9 +105,8 @@ def nearest(described: Described, machine: Machine, plan: Plan) -> str:
 
 
 def _smaller(described: Described, machine: Machine, plan: Plan) -> Plan | None:
-    """The largest model for the same tasks that fits and is smaller; of the same family if there is one, and
-    as
-    GGUF if this one is."""
+    """Return the largest model for the same tasks that fits and is smaller; of the same family if there is
+    one, and as GGUF if this one is."""
     model = described.model
     tasks = set(model.tasks if model else ("chat",))
     family = model.family if model else ""

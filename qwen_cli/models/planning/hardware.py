@@ -67,8 +67,8 @@ class Machine:
 
 
 def this_machine(*, measure: bool = False) -> Machine:
-    """This machine. `measure` spends half a second on how fast it reads memory and multiplies; else it is
-    what was measured before, or assumed.
+    """Return this machine. `measure` spends half a second on how fast it reads memory and multiplies; else it
+    is what was measured before, or assumed.
 
     Costs some milliseconds otherwise and imports nothing heavy: `auto` asks before every start.
     """
@@ -92,19 +92,19 @@ def this_machine(*, measure: bool = False) -> Machine:
 
 
 def assumed_bandwidth(cores: int) -> float:
-    """Bytes a second of a common machine with so many cores."""
+    """Return the bytes a second of a common machine with so many cores."""
     return _CORE_BANDWIDTH * min(cores, _USEFUL_CORES)
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def has_gpu() -> bool:
-    """Whether a CUDA or Apple GPU is present. Looks at driver files only."""
+    """Return whether a CUDA or Apple GPU is present. Looks at driver files only."""
     return (
         _is_apple()
         or Path("/proc/driver/nvidia/version").exists()
@@ -113,7 +113,8 @@ def has_gpu() -> bool:
 
 
 def read(path: Path) -> Machine:
-    """The machine that a .toml or .json file describes. Raises `UsageError` naming the file and the field."""
+    """Return the machine that a .toml or .json file describes. Raises `UsageError` naming the file and the
+    field."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as fault:
@@ -187,7 +188,7 @@ def _field(found: Mapping[str, Any], name: str, path: Path) -> int:
 
 
 def size_in_bytes(text: str) -> int:
-    """Bytes of "10GiB", "24 GB", "512MB", "2000000". Raises `ValueError`."""
+    """Return the bytes of "10GiB", "24 GB", "512MB", "2000000". Raises `ValueError`."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text, re.IGNORECASE)
     if not match:
         raise ValueError(f"{text!r} is not a size")
@@ -195,7 +196,7 @@ def size_in_bytes(text: str) -> int:
 
 
 def limited(machine: Machine, most: Mapping[int | str, int]) -> Machine:
-    """`machine` as if it had no more than `most`; a device that is not named takes nothing then.
+    """Return `machine` as if it had no more than `most`; a device that is not named takes nothing then.
 
     Raises `UsageError` for a GPU that it does not have.
     """
@@ -211,7 +212,8 @@ def limited(machine: Machine, most: Mapping[int | str, int]) -> Machine:
 
 
 def memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or less where a container is limited."""
+    """Return the bytes of memory that this process may use: the machine's, or less where a container is
+    limited."""
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows
@@ -222,7 +224,7 @@ def memory() -> int:
 
 
 def _container() -> int | None:
-    """The memory limit of this container (cgroup v2, then v1), in bytes."""
+    """Return the memory limit of this container (cgroup v2, then v1), in bytes."""
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             return int(Path(name).read_text("ascii"))
@@ -232,7 +234,7 @@ def _container() -> int | None:
 
 
 def free_memory() -> int:
-    """Bytes that programs can have now without swapping."""
+    """Return the bytes that programs can have now without swapping."""
     try:
         for line in Path("/proc/meminfo").read_text("ascii").splitlines():
             if line.startswith("MemAvailable:"):

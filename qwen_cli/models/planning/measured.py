@@ -45,7 +45,7 @@ def measure(cores: int) -> Measured:
 
 
 def bandwidth(cores: int, seconds: float = _READING) -> float:
-    """Bytes a second that `cores` cores read together, over about `seconds` seconds."""
+    """Return the bytes a second that `cores` cores read together, over about `seconds` seconds."""
     scan = _scanner()
     size = _BYTES // cores
     buffers = [ctypes.create_string_buffer(size) for _ in range(cores)]
@@ -93,7 +93,7 @@ def _scanner() -> ctypes._NamedFuncPointer:
 
 
 def remembered(cores: int) -> Measured | None:
-    """What was measured on this machine with as many cores, or None."""
+    """Return what was measured on this machine with as many cores, or None."""
     try:
         return _usual(_known()[str(cores)])
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -120,7 +120,7 @@ def measure_and_remember(cores: int) -> Measured:
 
 
 def _usual(measurements: list[list[float]]) -> Measured:
-    """The median of pairs as they are kept. Raises `ValueError`, `TypeError` for anything else."""
+    """Return the median of pairs as they are kept. Raises `ValueError`, `TypeError` for anything else."""
     reading, counts = zip(*measurements, strict=True)
     found = Measured(float(median(reading)), float(median(counts)))
     if not (found.bandwidth > 0 and found.multiplying > 0):
@@ -129,7 +129,7 @@ def _usual(measurements: list[list[float]]) -> Measured:
 
 
 def _known() -> dict[str, Any]:
-    """What the file holds by numbers of cores."""
+    """Return what the file holds by numbers of cores."""
     try:
         known = json.loads(_file().read_text("utf-8"))
     except (OSError, ValueError):

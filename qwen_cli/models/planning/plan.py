@@ -100,7 +100,7 @@ def make(
     rest: str = "bf16",
     offload: bool = False,
 ) -> Plan:
-    """The plan for `described` on `machine`.
+    """Return the plan for `described` on `machine`.
 
     `form` is a name of `weight_formats` or the form that the weights are in (`None`: what `auto` would take),
     `rest` the dtype of what bitsandbytes leaves alone, `context` in tokens. `offload` lets weights go to the
@@ -148,7 +148,8 @@ def make(
 
 
 def usual_form(described: Described, machine: Machine) -> str:
-    """What `auto` takes: the files that are here as they are; else safetensors for a GPU, GGUF for none."""
+    """Return what `auto` takes: the files that are here as they are; else safetensors for a GPU, GGUF for
+    none."""
     if described.model and machine.gpus and described.origin.startswith("the published"):
         return "bf16"
     return described.stored
@@ -171,9 +172,9 @@ def _window(described: Described, machine: Machine, wanted: int | None, weights:
 
 
 def _working(described: Described, engine: Engine, value: int, window: int, *, gpu: bool) -> int:
-    """Bytes of activations while a prompt is read, the largest thing that is computed: a chunk of it through
-    one layer, with llama.cpp's logits for each of its tokens, and the eyes for one picture of 1,024
-    tokens."""
+    """Return the bytes of activations while a prompt is read, the largest thing that is computed: a chunk of
+    it through one layer, with llama.cpp's logits for each of its tokens, and the eyes for one picture of
+    1,024 tokens."""
     counted = described.counted
     chunk = min(_CHUNK[engine][gpu], window)
     if engine == "llamacpp":
@@ -185,8 +186,8 @@ def _working(described: Described, engine: Engine, value: int, window: int, *, g
 
 
 def _mapped(described: Described, form: str, rest: str) -> tuple[int, int]:
-    """`Plan.mapped` and `Plan.untouched`. Weights that are not quantized and keep their dtype are used where
-    they are, in the mapped safetensors file; the whole file stays mapped then, quantized weights too.
+    """Return `Plan.mapped` and `Plan.untouched`. Weights that are not quantized and keep their dtype are used
+    where they are, in the mapped safetensors file; the whole file stays mapped then, quantized weights too.
     llama.cpp has all of its file read ahead."""
     config, counted = described.config, described.counted
     if described.engine_of(form) == "llamacpp" or described.size is None or config is None:
@@ -204,7 +205,7 @@ def _mapped(described: Described, form: str, rest: str) -> tuple[int, int]:
 def _place(
     machine: Machine, engine: Engine, weights: int, beside: int, runtime: int, *, offload: bool
 ) -> tuple[dict[str, int], Fit]:
-    """What goes where: the GPUs first, in order, then memory, then (with `offload`) the disk."""
+    """Return what goes where: the GPUs first, in order, then memory, then (with `offload`) the disk."""
     left, on = weights + beside, {}
     for index, gpu in enumerate(() if machine.unified else machine.gpus):
         taken = min(left, max(0, gpu.free - _CUDA_CONTEXT))
@@ -255,5 +256,5 @@ def _speed(
 
 
 def gb(number: float) -> str:
-    """Bytes as a person reads them."""
+    """Return the bytes as a person reads them."""
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

@@ -45,9 +45,9 @@ def best(machine: Machine) -> dict[str, Plan]:
 
 
 def table(machine: Machine, context: int | None = None) -> list[Plan]:
-    """Every model of the catalog that one talks with: what fits well and is fast enough first, then what
-    fits,
-    then the others; the larger before the smaller. `context` in tokens, or as much as each reads."""
+    """Return every model of the catalog that one talks with: what fits well and is fast enough first, then
+    what fits, then the others; the larger before the smaller. `context` in tokens, or as much as each reads.
+    """
     plans = [
         make(of_model(model), machine, context=min(context, model.context) if context else None)
         for model in lookup.MODELS

@@ -53,8 +53,8 @@ _BF16_BESIDE_8BIT = Rate(0.20, 0.26)
 def on_processor(
     machine: Machine, described: Described, form: str, *, read: int, kept: int, rest: str
 ) -> float:
-    """Tokens a second. `read` are the bytes of weights for a token, `kept` those of the cache; what
-    bitsandbytes leaves alone is in `rest`."""
+    """Return the tokens a second. `read` are the bytes of weights for a token, `kept` those of the cache;
+    what bitsandbytes leaves alone is in `rest`."""
     counted, known = described.counted, form in weight_formats.FOR_TRANSFORMERS
     rate = _RATES[form if known else "llamacpp"]
     value = weight_formats.PLAIN.get(form, weight_formats.PLAIN[rest]) if known else 2

@@ -87,7 +87,7 @@ def read_text(path: Path | str) -> str:
 
 
 def as_prompt(files: Sequence[tuple[str, str]], question: str) -> str:
-    """Each file as a named code block, then the question.
+    """Return each file as a named code block, then the question.
 
     The files come first: another question about them finds them in the KV cache.
     """
@@ -96,14 +96,15 @@ def as_prompt(files: Sequence[tuple[str, str]], question: str) -> str:
 
 
 def fenced(text: str, tag: str = "") -> str:
-    """`text` in a code block that nothing in it can end: its fence is longer than any run of backticks."""
+    """Return `text` in a code block that nothing in it can end: its fence is longer than any run of
+    backticks."""
     longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
     fence = "`" * (longest + 1)
     return f"{fence}{tag}\n{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{fence}"
 
 
 def language(name: str) -> str:
-    """The code fence's tag for a file of this name, "" for prose."""
+    """Return the code fence's tag for a file of this name, "" for prose."""
     path = PurePath(name)
     if path.name.lower() in _NAMES:
         return _NAMES[path.name.lower()]

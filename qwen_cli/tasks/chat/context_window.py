@@ -35,12 +35,14 @@ _PER_PROMPT = 512
 
 
 def starts(messages: Sequence[Message], first: int = 0) -> list[int]:
-    """Indices from `first` on where a turn starts: a user message with all that answers it is one turn."""
+    """Return the indices from `first` on where a turn starts: a user message with all that answers it is one
+    turn."""
     return [i for i in range(first, len(messages)) if messages[i]["role"] == "user"]
 
 
 def at_most(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None) -> int | None:
-    """Tokens that these messages cannot exceed, without asking the engine; `None` with images in them.
+    """Return the tokens that these messages cannot exceed, without asking the engine; `None` with images in
+    them.
 
     Qwen's vocabulary is byte-level: a text never has more tokens than UTF-8 bytes.
     """
@@ -60,7 +62,7 @@ def at_most(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | No
 def count(
     engine: Engine, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
 ) -> int | None:
-    """Prompt tokens by the engine's own count; `None` where it cannot tell."""
+    """Return the prompt tokens by the engine's own count; `None` where it cannot tell."""
     try:
         return engine.count_tokens(messages, tools=tools)
     except EngineError:
@@ -68,7 +70,8 @@ def count(
 
 
 def first_to_keep(candidates: Sequence[int], fits: Callable[[int], bool]) -> int:
-    """The earliest of the turn starts `candidates` from which everything `fits`, else the last of them.
+    """Return the earliest of the turn starts `candidates` from which everything `fits`, else the last of
+    them.
 
     Fewer turns always need fewer tokens, so the search halves: an engine counts log2(turns) times.
     """
@@ -83,12 +86,12 @@ def first_to_keep(candidates: Sequence[int], fits: Callable[[int], bool]) -> int
 
 
 def request(messages: Sequence[Message]) -> list[Message]:
-    """`messages`, then what asks for their summary."""
+    """Return `messages`, then what asks for their summary."""
     return [*messages, {"role": "user", "content": SUMMARY_REQUEST}]
 
 
 def summarise(engine: Engine, messages: Sequence[Message], limit: int | None) -> str:
-    """The model's summary of `messages`, or "" where they leave no room for one.
+    """Return the model's summary of `messages`, or "" where they leave no room for one.
 
     The messages are the prompt's own beginning, so without tools their KV cache is reused and only the
     request is prefilled. `limit` is the window in tokens. Raises `EngineError`.

@@ -100,7 +100,7 @@ class Conversation:
         self.usage = None
 
     def tokens(self) -> tuple[int, int | None]:
-        """Tokens of the context used and in all (`None`: the server does not say).
+        """Return the tokens of the context used and in all (`None`: the server does not say).
 
         After an answer this is free; after an edit it asks the engine to count, once.
         """
@@ -117,7 +117,8 @@ class Conversation:
         return self._counted[1], total
 
     def sent(self, first: int | None = None, end: int | None = None) -> list[dict[str, Any]]:
-        """The messages as the engine gets them: system, summary, and those from `first` to before `end`."""
+        """Return the messages as the engine gets them: system, summary, and those from `first` to before
+        `end`."""
         first = self.first_sent if first is None else first
         system = self.system
         if self.summary and first >= self.first_sent > 0:
@@ -144,7 +145,8 @@ class Conversation:
                 yield Notice(f"stopped after {self.max_tool_rounds} rounds of tool calls")
 
     def _generate_sliding(self) -> Generator[Event, None, list[ToolCall]]:
-        """`_generate`; where only the engine knows that the prompt is too long, drop turns and try again."""
+        """Yield `_generate`; where only the engine knows that the prompt is too long, drop turns and try
+        again."""
         while True:
             before = len(self.messages)
             try:
@@ -155,7 +157,7 @@ class Conversation:
                 yield from self._drop(full.needed, full.limit)
 
     def _generate(self) -> Generator[Event, None, list[ToolCall]]:
-        """One generation. Its message is appended however it ends; the result is the calls to run."""
+        """Yield one generation. Its message is appended however it ends; the result is the calls to run."""
         text: list[str] = []
         thinking: list[str] = []
         calls: list[ToolCall] = []
@@ -229,7 +231,7 @@ class Conversation:
             raise ContextFull(needed, limit)
 
     def _droppable(self) -> list[int]:
-        """Where the context may start after dropping: at any sent turn but the first."""
+        """Return where the context may start after dropping: at any sent turn but the first."""
         return overflow.starts(self.messages, self.first_sent)[1:]
 
     def _drop(self, needed: int, limit: int) -> Events:
@@ -257,7 +259,7 @@ class Conversation:
             yield Notice(f"{turns} left the context" + (", not summarised" if summary == "" else ""))
 
     def _summary(self, end: int, limit: int) -> str:
-        """The model's summary of the sent turns before `end`; of the latest of them if not all fit."""
+        """Return the model's summary of the sent turns before `end`; of the latest of them if not all fit."""
         longest = limit * overflow.SUMMARY_SHARE
 
         def fits(first: int) -> bool:
@@ -292,7 +294,7 @@ class Conversation:
             self.first_sent, self.summary = 0, None
 
     def _state(self) -> tuple[Any, ...]:
-        """What a token count depends on."""
+        """Return what a token count depends on."""
         return (
             id(self.engine),
             id(self.toolbox),

@@ -17,13 +17,14 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def to_json(session: Session) -> str:
-    """The session as one JSON object: what its file holds."""
+    """Return the session as one JSON object: what its file holds."""
     content = {f.name: getattr(session, f.name) for f in fields(session) if f.name != "stamp"}
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
 def to_markdown(session: Session) -> str:
-    """The session as Markdown: settings, system prompt, turns; thinking is folded, tool calls are shown."""
+    """Return the session as Markdown: settings, system prompt, turns; thinking is folded, tool calls are
+    shown."""
     parts = [f"# {session.name}", _header(session)]
     if session.system:
         parts += ["## System", session.system]
@@ -51,7 +52,7 @@ def _header(session: Session) -> str:
 
 
 def _turn(message: dict[str, Any]) -> list[str]:
-    """The blocks of one message."""
+    """Return the blocks of one message."""
     if message["role"] == "tool":
         verb = "Result" if message.get("ok", True) else "Failed result"
         return [f"{verb} of `{message.get('name', 'tool')}`:", fenced(_text(message.get("content")))]
@@ -71,7 +72,7 @@ def _turn(message: dict[str, Any]) -> list[str]:
 
 
 def _text(content: Content | None) -> str:
-    """A message's text, with a word where a picture was."""
+    """Return a message's text, with a word where a picture was."""
     if not isinstance(content, list):
         return content or ""
     return "\n\n".join(part["text"] if part.get("type") == "text" else _picture(part) for part in content)

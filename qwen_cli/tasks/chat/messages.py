@@ -21,12 +21,12 @@ NO_ROUNDS_LEFT = "not run: no more tool calls are allowed"
 
 
 def clean(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`messages` as OpenAI's chat format has them, without turns that were too long to send."""
+    """Return `messages` as OpenAI's chat format has them, without turns that were too long to send."""
     return [{key: m[key] for key in SENT_KEYS if key in m} for m in messages if not m.get("unsent")]
 
 
 def answer(text: str, thinking: str, calls: Sequence[ToolCall], *, cut: bool) -> dict[str, Any]:
-    """An assistant message."""
+    """Return an assistant message."""
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if calls:
         message["tool_calls"] = [_openai_call(call) for call in calls]
@@ -38,7 +38,7 @@ def answer(text: str, thinking: str, calls: Sequence[ToolCall], *, cut: bool) ->
 
 
 def result(done: ToolResult, hint: str = "") -> dict[str, Any]:
-    """The message that answers a tool call; `hint` is for the model alone."""
+    """Return the message that answers a tool call; `hint` is for the model alone."""
     return {
         "role": "tool",
         "tool_call_id": done.call.id,
@@ -49,6 +49,6 @@ def result(done: ToolResult, hint: str = "") -> dict[str, Any]:
 
 
 def _openai_call(call: ToolCall) -> dict[str, Any]:
-    """`call` as an assistant message's `tool_calls` holds it: the arguments are JSON text there."""
+    """Return `call` as an assistant message's `tool_calls` holds it: the arguments are JSON text there."""
     arguments = json.dumps(call.arguments, ensure_ascii=False)
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}

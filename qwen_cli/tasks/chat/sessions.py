@@ -62,7 +62,7 @@ class Session:
         }
 
     def resume(self, engine: Engine) -> Conversation:
-        """The conversation again, on `engine` (which need not be the one it was held with)."""
+        """Return the conversation again, on `engine` (which need not be the one it was held with)."""
         conversation = Conversation(
             engine,
             system=self.system,
@@ -77,24 +77,25 @@ class Session:
         return conversation
 
     def sampling(self) -> Sampling:
-        """The sampling that was set in this session; unknown keys are left out."""
+        """Return the sampling that was set in this session; unknown keys are left out."""
         known = {f.name for f in fields(Sampling)}
         given = {k: v for k, v in self.settings.get("sampling", {}).items() if k in known}
         return Sampling(**{**given, "stop": tuple(given.get("stop", ()))})
 
 
 def folder() -> Path:
-    """Where sessions are kept: `sessions/` in the data directory. Not made until something is saved."""
+    """Return where sessions are kept: `sessions/` in the data directory. Not made until something is
+    saved."""
     return paths.data_folder() / "sessions"
 
 
 def path(name: str) -> Path:
-    """The session's file. Raises `UsageError` for a name that cannot be one."""
+    """Return the session's file. Raises `UsageError` for a name that cannot be one."""
     return folder() / f"{checked(name)}.json"
 
 
 def kv_path(name: str) -> Path:
-    """Where the engine's KV state of this session goes (`Engine.save_state`)."""
+    """Return where the engine's KV state of this session goes (`Engine.save_state`)."""
     return folder() / f"{checked(name)}.kv"
 
 
@@ -113,7 +114,7 @@ def keep_state(engine: Engine, name: str) -> str | None:
 
 
 def new(question: Content = "", name: str | None = None) -> Session:
-    """A session under `name`, or one named by date, time and the first question. Not yet on disk.
+    """Return a session under `name`, or one named by date, time and the first question. Not yet on disk.
 
     Raises `SessionError` if `name` is taken, `UsageError` if it cannot be a name.
     """
@@ -175,7 +176,7 @@ def load(name: str) -> Session:
 
 
 def names() -> list[str]:
-    """Names of the saved sessions, the one saved last first."""
+    """Return the names of the saved sessions, the one saved last first."""
     found: list[tuple[int, str]] = []
     with suppress(OSError):
         for file in folder().glob("*.json"):
@@ -185,7 +186,7 @@ def names() -> list[str]:
 
 
 def latest() -> str | None:
-    """The session saved last, or `None`."""
+    """Return the session saved last, or `None`."""
     return next(iter(names()), None)
 
 
@@ -254,7 +255,7 @@ def _sync_folder(directory: Path) -> None:
 
 
 def _stamp(file: Path) -> _Stamp | None:
-    """What changes with every save (the inode is a new one each time), or `None` without a file."""
+    """Return what changes with every save (the inode is a new one each time), or `None` without a file."""
     try:
         status = file.stat()
     except FileNotFoundError:
@@ -263,7 +264,7 @@ def _stamp(file: Path) -> _Stamp | None:
 
 
 def _fault(content: Any) -> str | None:
-    """What is wrong with a session file's content, or `None`."""
+    """Return what is wrong with a session file's content, or `None`."""
     if not isinstance(content, dict):
         return "it holds no object"
     if not isinstance(content.get("version"), int):
@@ -281,7 +282,7 @@ def _fault(content: Any) -> str | None:
 
 
 def _free(name: str) -> str:
-    """`name`, or it with the first number behind that is not taken."""
+    """Return `name`, or it with the first number behind that is not taken."""
     candidate, number = name, 2
     while path(candidate).exists():
         candidate, number = f"{name}-{number}", number + 1
@@ -306,7 +307,7 @@ _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORE
 
 
 def checked(name: str) -> str:
-    """`name`, if every platform takes it as a file name. Raises `UsageError`."""
+    """Return `name`, if every platform takes it as a file name. Raises `UsageError`."""
     why = None
     if not name.strip():
         why = "it is empty"
@@ -324,7 +325,7 @@ def checked(name: str) -> str:
 
 
 def slug(question: Content) -> str:
-    """The question's first words, as a part of a name: "-how-do-i-sort-a-list"."""
+    """Return the question's first words, as a part of a name: "-how-do-i-sort-a-list"."""
     if not isinstance(question, str):
         question = " ".join(part.get("text", "") for part in question)
     words = ""

@@ -117,7 +117,7 @@ class Journal:
         self.close()
 
     def _found(self) -> Path:
-        """Where the file is or will be. A link is followed, so that it stays one."""
+        """Return where the file is or will be. A link is followed, so that it stays one."""
         if str(self.path) == "-":
             raise self._unfit("it is standard output")
         try:
@@ -134,7 +134,7 @@ class Journal:
         return target
 
     def _held(self) -> BinaryIO:
-        """The file, open for reading and adding, and held against other runs."""
+        """Return the file, open for reading and adding, and held against other runs."""
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             while True:
@@ -162,8 +162,8 @@ class Journal:
         return os.fdopen(number, "r+b")
 
     def _read(self) -> tuple[list[Row], int | None, bytes]:
-        """The rows that are there, the length to cut the file to before a row is added (`None`: as it is),
-        and what that row is to begin with."""
+        """Return the rows that are there, the length to cut the file to before a row is added (`None`: as it
+        is), and what that row is to begin with."""
         if self._file.read(1) not in (b"", b"{"):  # whatever its size: no more of it is read
             raise self._unfit("it is something else")
         self._file.seek(0)
@@ -224,7 +224,8 @@ def _line(row: Mapping[str, Any]) -> bytes:
 
 
 def _locked(file: BinaryIO) -> bool:
-    """Whether the file is ours alone now. Where there is no flock (Windows, some network folders) it is."""
+    """Return whether the file is ours alone now. Where there is no flock (Windows, some network folders) it
+    is."""
     try:
         import fcntl  # POSIX only
 

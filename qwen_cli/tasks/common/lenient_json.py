@@ -12,7 +12,8 @@ _CLOSING = re.compile(r"^[ \t]*```[ \t]*$", re.MULTILINE)
 
 
 def unfenced(text: str, *languages: str) -> str:
-    """What stands in the code fence round `text`, which may have lost its end; `text` where there is none.
+    """Return what stands in the code fence round `text`, which may have lost its end; `text` where there is
+    none.
 
     A fence at the very start is one round the whole, as is the first with one of `languages` for its tag:
     models like to say a sentence before it. Code blocks inside it stay.
@@ -30,7 +31,7 @@ def unfenced(text: str, *languages: str) -> str:
 
 
 def objects(text: str) -> list[dict[str, Any]]:
-    """Every JSON object in `text` in order, outer before inner, whatever stands round it.
+    """Return every JSON object in `text` in order, outer before inner, whatever stands round it.
 
     Single quotes, trailing commas and the like are repaired. An object that was cut off is not there (half
     a number is a wrong number), but the whole ones before it are.
@@ -46,7 +47,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 
 def _value(text: str, start: int, ends: dict[int, int]) -> tuple[Any, int]:
-    """The object that begins at `start` (`None`: none does) and where to go on."""
+    """Return the object that begins at `start` (`None`: none does) and where to go on."""
     try:
         return _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
@@ -77,7 +78,8 @@ def _inside(value: Any) -> list[dict[str, Any]]:
 
 
 def _braces(text: str) -> dict[int, int]:
-    """Where the brace that opens at each index closes. Quotes are not looked at: in broken JSON they lie."""
+    """Return where the brace that opens at each index closes. Quotes are not looked at: in broken JSON they
+    lie."""
     ends: dict[int, int] = {}
     opened: list[int] = []
     for match in re.finditer("[{}]", text):

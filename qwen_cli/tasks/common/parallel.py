@@ -18,7 +18,8 @@ Stopped: TypeAlias = Callable[[], bool]
 def each(
     lanes: Sequence[Engine], items: Sequence[Item], work: Callable[[Engine, Item, Stopped], Result]
 ) -> Generator[Result, None, None]:
-    """`work(lane, item, stopped)` for every item, as many at once as there are lanes; results as they come.
+    """Yield `work(lane, item, stopped)` for every item, as many at once as there are lanes; results as they
+    come.
 
     None waits while a lane is free. Closing the iterator makes `stopped()` true and waits for what runs.
     """

@@ -29,7 +29,7 @@ class Problem:
 
 
 def load(path: Path, complain: Callable[[str], None]) -> list[Problem]:
-    """The problems of a JSONL file, in the fields of the usual collections: see `problem`.
+    """Return the problems of a JSONL file, in the fields of the usual collections: see `problem`.
 
     A line that is none is told to `complain` by its number and left out. Raises `UsageError` where the file
     cannot be read, names a problem twice, holds results of ours, or has no problem.
@@ -70,8 +70,8 @@ _MARKED = re.compile(r"^####[ \t]*(\S.*)\Z", re.MULTILINE)
 
 
 def problem(row: Any, id: str) -> Problem:
-    """The problem in one row of a collection. Its answer may be the end of a solution: what stands after
-    GSM8K's `####`, or in the last box of MATH's. `id` is for a row that has none.
+    """Return the problem in one row of a collection. Its answer may be the end of a solution: what stands
+    after GSM8K's `####`, or in the last box of MATH's. `id` is for a row that has none.
 
     Raises `ValueError` where it has no problem, or holds what would be lost: choices, an answer that cannot
     be told from its solution.
@@ -95,7 +95,7 @@ def problem(row: Any, id: str) -> Problem:
 
 
 def _answer(fields: Mapping[str, Any]) -> str | None:
-    """The known answer, `None` where there is none. Raises `ValueError` where it cannot be told."""
+    """Return the known answer, `None` where there is none. Raises `ValueError` where it cannot be told."""
     for name in (*_ANSWERED, *_WORKED):
         value = fields.get(name)
         if value is None:
@@ -113,7 +113,8 @@ def _answer(fields: Mapping[str, Any]) -> str | None:
 
 
 def _last(solution: str) -> str | None:
-    """What a solution comes to: after `####` (GSM8K), in its last box (MATH), after MetaMath's last words."""
+    """Return what a solution comes to: after `####` (GSM8K), in its last box (MATH), after MetaMath's last
+    words."""
     if marked := _MARKED.search(solution.strip()):
         return marked[1]
     said = solution.rpartition("The answer is: ")[2] if "The answer is: " in solution else ""
@@ -121,14 +122,14 @@ def _last(solution: str) -> str | None:
 
 
 def _is_bare(text: str) -> bool:
-    """Whether it can be an answer by itself: one line without sentences."""
+    """Return whether it can be an answer by itself: one line without sentences."""
     return "\n" not in text and len(text.split()) <= 8 and ". " not in text
 
 
 def solve_all(
     engine: Engine, problems: Sequence[Problem], way: solve.Way, *, at_once: int
 ) -> Iterator[dict[str, Any]]:
-    """A row for each problem as it is solved; `at_once` of them are in flight on engines that can.
+    """Yield a row for each problem as it is solved; `at_once` of them are in flight on engines that can.
 
     A problem that the engine fails on is a row with `error`. Closing the iterator stops what is in flight.
     """

@@ -94,7 +94,7 @@ def messages(
     specialist: bool,
     pictures: Sequence[dict[str, Any]] = (),
 ) -> list[dict[str, Any]]:
-    """The messages that ask for a solution. `specialist`: the model is of Qwen's mathematics family;
+    """Return the messages that ask for a solution. `specialist`: the model is of Qwen's mathematics family;
     `pictures` are content parts that belong to the problem."""
     words: list[dict[str, Any]] = [{"type": "text", "text": problem or PICTURED[spoken]}]
     asked = {"role": "user", "content": [*pictures, *words] if pictures else problem}

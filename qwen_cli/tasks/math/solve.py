@@ -106,7 +106,8 @@ def usual(engine: Engine, way: Way) -> Sampling:
 
 
 def specialist(engine: Engine) -> bool:
-    """Whether the model was trained to write programs between its sentences: Qwen's mathematics family."""
+    """Return whether the model was trained to write programs between its sentences: Qwen's mathematics
+    family."""
     known = lookup.find(engine.model) or lookup.related(engine.model)
     return "math" in (known.family if known else engine.model.lower())
 

@@ -80,7 +80,7 @@ def reason(
     sampling: Sampling = Sampling(),
     thinking: bool | int | None = None,
 ) -> Attempt:
-    """A solution in words alone."""
+    """Yield a solution in words alone."""
     text, usage = "", Usage()
     pieces = engine.chat(messages, sampling=limited(sampling), thinking=thinking)
     try:
@@ -105,7 +105,7 @@ def solve(
     patience: int | None = None,
     nudge: prompts.Nudge | None = None,
 ) -> Attempt:
-    """A solution with programs. `begun` is a sample of its beginning, which ended at one of `stops`.
+    """Yield a solution with programs. `begun` is a sample of its beginning, which ended at one of `stops`.
 
     At most `max_rounds` programs are run. With `patience`, as many failed runs in a row end the attempt
     (`stop` "failing"). With `nudge`, a model that comes to its answer without a program is made to write one
@@ -178,7 +178,7 @@ def solve(
 
 
 def stops(engine: Engine, nudge: prompts.Nudge | None) -> tuple[str, ...]:
-    """Where a generation ends besides the model's own end: after a program, and with `nudge` before an
+    """Return where a generation ends besides the model's own end: after a program, and with `nudge` before an
     answer. A model that thinks may box what it thinks of."""
     return (*STOPS, _BOX) if nudge and engine.capabilities.thinking is None else STOPS
 
@@ -189,12 +189,12 @@ def finished(attempt: Attempt, stopped: Callable[[], bool] = lambda: False) -> S
 
 
 def limited(sampling: Sampling) -> Sampling:
-    """`sampling` with an end to it: a small model that goes round in circles never stops by itself."""
+    """Return `sampling` with an end to it: a small model that goes round in circles never stops by itself."""
     return sampling.over(Sampling(max_tokens=MAX_TOKENS))
 
 
 def beginning(engine: Engine, sampling: Sampling, nudge: prompts.Nudge | None) -> Sampling:
-    """`limited`, but with `nudge` for no more than the words between programs. Thinking takes what it
+    """Return `limited`, but with `nudge` for no more than the words between programs. Thinking takes what it
     takes."""
     most = limited(sampling)
     if nudge is None or engine.capabilities.thinking is not None or (most.max_tokens or 0) <= WORDS:

@@ -41,7 +41,7 @@ def said(outcome: Outcome) -> str:
 
 
 def rendered(engine: Engine, messages: Sequence[dict[str, Any]], thinking: bool | int | None) -> str | None:
-    """The raw prompt that answers can be gone on with, where the engine tells it. It has no place for
+    """Return the raw prompt that answers can be gone on with, where the engine tells it. It has no place for
     pictures."""
     if not engine.capabilities.render or not all(isinstance(m["content"], str) for m in messages):
         return None
@@ -66,7 +66,7 @@ class Written:
         return self.text[self._from :]
 
     def program(self) -> str | None:
-        """The program that ends the new text, its fence open or closed."""
+        """Return the program that ends the new text, its fence open or closed."""
         if (block := self._block()) is None:
             return None
         tag, body, rest = block
@@ -105,7 +105,7 @@ class Written:
         return joined([*parts, own_words(self.new, thinks=thinks)])
 
     def prose(self) -> str:
-        """All of it without thoughts, programs and outputs: where an answer is an answer."""
+        """Return all of it without thoughts, programs and outputs: where an answer is an answer."""
         text = "\n".join([*(wrote for wrote, _ in self.parts), self.new])
         spoken = text.rpartition(_THOUGHT)[2]
         return re.sub(r"^```.*?(?:^```[ \t]*$|\Z)", "", spoken, flags=re.MULTILINE | re.DOTALL)
@@ -119,7 +119,7 @@ class Written:
         return self.new.rpartition(_THOUGHT)[2]
 
     def _block(self) -> tuple[str, str, str] | None:
-        """The last fenced block of the new text: (language, body, what stands after it)."""
+        """Return the last fenced block of the new text: (language, body, what stands after it)."""
         text = self._spoken()
         fences = list(_FENCE.finditer(text))
         if not fences:

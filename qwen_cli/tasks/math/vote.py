@@ -69,7 +69,7 @@ def vote(
     thinking: bool | int | None = None,
     nudge: prompts.Nudge | None = None,
 ) -> Generator[Vote, None, Vote]:
-    """`k` solutions made at the same time, after one prefill; yields the state after each of them.
+    """Yield `k` solutions made at the same time, after one prefill; yields the state after each of them.
 
     It ends as soon as those that are not finished cannot change which answer wins: they are stopped. With a
     `score` for the text of a solution all are finished.
@@ -139,8 +139,8 @@ def vote(
 
 
 def _decided(groups: Sequence[Sequence[int]], left: Sequence[int]) -> bool:
-    """Whether the samples that are `left` cannot change which answer wins. `groups` are numbers of samples
-    with equal answers, the largest first. A tie goes to the answer of the lowest number."""
+    """Return whether the samples that are `left` cannot change which answer wins. `groups` are numbers of
+    samples with equal answers, the largest first. A tie goes to the answer of the lowest number."""
     if not left or not groups:
         return not left
     winner, *rivals = groups

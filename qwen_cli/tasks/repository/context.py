@@ -76,7 +76,8 @@ class Repository:
         *,
         unsaved: Mapping[str, str] | None = None,
     ) -> list[Taken]:
-        """What to show for a hole in the file `path` (from the root, forward slashes) in `budget` tokens.
+        """Return what to show for a hole in the file `path` (from the root, forward slashes) in `budget`
+        tokens.
 
         `count` is the tokenizer; it must stay the same for the life of this object. `unsaved` holds texts of
         other open files by path. The same input gives the same list in the same order, and a character typed
@@ -177,7 +178,7 @@ class _Fit:
     def _parts(
         self, text: str, found: list[Definition], candidate: _Candidate, left: int
     ) -> tuple[str, list[str]]:
-        """The whole definitions that matter and fit, and the names they are there for.
+        """Return the whole definitions that matter and fit, and the names they are there for.
 
         Of a class that does not fit, the members that are used here; of any definition that does not, its
         head, which tells how it is called.
@@ -205,7 +206,8 @@ class _Fit:
     def _interesting(
         self, text: str, found: list[Definition], candidate: _Candidate
     ) -> list[tuple[int, str]]:
-        """Positions of definitions worth showing, best first, each with the name that makes it so."""
+        """Return the positions of definitions worth showing, best first, each with the name that makes
+        it so."""
         wanted = [(i, d.name) for i, d in enumerate(found) if d.name in candidate.wanted]
         if candidate.users:
             lines = text.splitlines()
@@ -226,12 +228,12 @@ class _Fit:
 def context(
     root: Path, path: str, prefix: str, suffix: str, budget: int, count: Callable[[str], int]
 ) -> list[Taken]:
-    """`Repository.context` for a single question. Who asks again keeps a `Repository`."""
+    """Return `Repository.context` for a single question. Who asks again keeps a `Repository`."""
     return Repository(root).context(path, prefix, suffix, budget, count)
 
 
 def _near_names(prefix: str, suffix: str) -> list[str]:
-    """Names around the cursor, without the word that is being typed: it changes with every key."""
+    """Return the names around the cursor, without the word that is being typed: it changes with every key."""
     before = "".join(prefix.splitlines(keepends=True)[-_LINES_BEFORE:])
     after = "".join(suffix.splitlines(keepends=True)[:_LINES_AFTER])
     text = re.sub(r"\w+\Z", "", before) + "\n" + re.sub(r"\A\w+", "", after)
@@ -244,7 +246,8 @@ def _is_dunder(name: str) -> bool:
 
 
 def _counterparts(path: str, paths: Collection[str]) -> list[str]:
-    """Tests and headers of a file, or what a test or header belongs to: the same name without affixes."""
+    """Return tests and headers of a file, or what a test or header belongs to: the same name without
+    affixes."""
     wanted, family = _plain_stem(path), _family(path)
     return sorted(p for p in paths if p != path and _plain_stem(p) == wanted and _family(p) == family)[:4]
 

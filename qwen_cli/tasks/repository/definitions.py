@@ -79,7 +79,7 @@ _COMMENTS = frozenset((
 
 
 def definitions(text: str, path: str) -> list[Definition]:
-    """Definitions at the top of a file and inside its classes, in the order of the text."""
+    """Return the definitions at the top of a file and inside its classes, in the order of the text."""
     language = languages.language_of(path)
     if language is None:
         return list(_by_indentation(text.splitlines()))
@@ -120,7 +120,7 @@ def _collect(node: Node, outer: int | None, wrapper: Node | None, found: list[De
 
 
 def _name(node: Node) -> str:
-    """The last name in a declarator: `size` of `int *Buffer::size() const`, `S` of `impl<T> S<T>`."""
+    """Return the last name in a declarator: `size` of `int *Buffer::size() const`, `S` of `impl<T> S<T>`."""
     named = node.child_by_field_name("name")
     while named is None or named.child_by_field_name("declarator") or named.child_by_field_name("name"):
         inner = named or node
@@ -139,7 +139,7 @@ def _name(node: Node) -> str:
 
 
 def _variable(node: Node) -> str:
-    """The constant that a Python assignment or a C declaration at the top of a file names."""
+    """Return the constant that a Python assignment or a C declaration at the top of a file names."""
     inner = node.named_children[0] if node.named_children else None
     if node.type == "expression_statement" and inner is not None and inner.type == "assignment":
         target = inner.child_by_field_name("left")
@@ -150,7 +150,7 @@ def _variable(node: Node) -> str:
 
 
 def _first_line(node: Node) -> int:
-    """Comments and attributes directly above a definition belong to it."""
+    """Return the comments and attributes directly above a definition belong to it."""
     first = node.start_point.row
     before = node.prev_named_sibling
     while before is not None and before.type in _COMMENTS:
@@ -179,7 +179,7 @@ _PLAIN_END = re.compile(r"\s*(?:end\b|[\]})]+[;,]?\s*$)")
 
 
 def _by_indentation(lines: list[str]) -> Iterator[Definition]:
-    """A definition reaches as far as its lines are indented deeper, and over a closing line."""
+    """Yield definitions: each reaches as far as its lines are indented deeper, and over a closing line."""
     for start, line in enumerate(lines):
         opening = _PLAIN_RULE.match(line)
         if opening is None:
@@ -218,17 +218,19 @@ _NAMES = re.compile(
 
 
 def names(text: str) -> frozenset[str]:
-    """Names that a text seems to define. Quick (about 1 ms for 30 KB); ranges are left to `definitions`."""
+    """Return the names that a text seems to define. Quick (about 1 ms for 30 KB); ranges are left to
+    `definitions`."""
     return frozenset(next(filter(None, groups)) for groups in _NAMES.findall(text))
 
 
 def all_names(text: str) -> set[str]:
-    """Names of functions and types that a text defines at any depth, methods too."""
+    """Return the names of functions and types that a text defines at any depth, methods too."""
     return {found["name"] for line in text.splitlines() if (found := _PLAIN_RULE.match(line))}
 
 
 def extract(text: str, found: list[Definition], wholes: Iterable[int], heads: Iterable[int] = ()) -> str:
-    """The definitions at positions `wholes` of `found`, and of those at `heads` the lines above the body.
+    """Return the definitions at positions `wholes` of `found`, and of those at `heads` the lines above the
+    body.
 
     Members stand under the head of their class; what lies between is left out; the order is the file's.
     """

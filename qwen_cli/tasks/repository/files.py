@@ -73,7 +73,7 @@ class Entry:
 
 
 def root_of(path: Path) -> Path | None:
-    """The git work tree that `path` is in, or None."""
+    """Return the git work tree that `path` is in, or None."""
     for folder in path.resolve().parents:
         if (folder / ".git").exists():  # a folder, or a file in a linked work tree
             return folder
@@ -81,19 +81,20 @@ def root_of(path: Path) -> Path | None:
 
 
 def is_secret(path: str) -> bool:
-    """Whether the name says that the file holds credentials."""
+    """Return whether the name says that the file holds credentials."""
     *folders, name = path.lower().split("/")
     return bool(_SECRET.match(name)) or not _SECRET_FOLDERS.isdisjoint(folders)
 
 
 def is_generated(path: str) -> bool:
-    """Whether the name says that a program wrote the file."""
+    """Return whether the name says that a program wrote the file."""
     *folders, name = path.lower().split("/")
     return bool(_GENERATED.match(name)) or not _VENDORED_FOLDERS.isdisjoint(folders)
 
 
 def listing(root: Path) -> list[Entry]:
-    """Files under `root` that git does not ignore, without secrets, generated, empty and huge files.
+    """Return the files under `root` that git does not ignore, without secrets, generated, empty and huge
+    files.
 
     Symbolic links are left out: what they point to is listed under its own name, or lies outside.
     """
@@ -111,7 +112,8 @@ def listing(root: Path) -> list[Entry]:
 
 
 def read(root: Path, path: str) -> str | None:
-    """The text of a listed file; None where it is binary, not UTF-8, minified, generated, or holds a key."""
+    """Return the text of a listed file; None where it is binary, not UTF-8, minified, generated, or holds a
+    key."""
     try:
         data = (root / path).read_bytes()
     except OSError:
@@ -130,7 +132,7 @@ def read(root: Path, path: str) -> str | None:
 
 
 def _candidates(root: Path) -> Iterator[str]:
-    """Paths that are not ignored. Names that are not UTF-8 or hold a line break are left out."""
+    """Yield the paths that are not ignored. Names that are not UTF-8 or hold a line break are left out."""
     names = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if names is None:
         yield from _walk(root)
@@ -141,7 +143,7 @@ def _candidates(root: Path) -> Iterator[str]:
 
 
 def git(root: Path, *arguments: str) -> str | None:
-    """What git prints, or None where `root` is in no work tree or there is no git."""
+    """Return what git prints, or None where `root` is in no work tree or there is no git."""
     try:
         done = subprocess.run(
             # fsmonitor and hooks of a repository somebody else made are programs: not run
@@ -157,14 +159,14 @@ def git(root: Path, *arguments: str) -> str | None:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """The files of a folder that is no git work tree; its .gitignore files count all the same."""
+    """Yield the files of a folder that is no git work tree; its .gitignore files count all the same."""
     import pathspec  # 10 ms, needed outside git work trees only
 
     specs: dict[str, pathspec.GitIgnoreSpec] = {}
     found = 0
 
     def ignored(path: str) -> bool:
-        """The innermost .gitignore that says something about the path decides."""
+        """Return the innermost .gitignore that says something about the path decides."""
         folder = path.rstrip("/")
         while folder:
             folder = folder.rpartition("/")[0]

@@ -52,7 +52,8 @@ _JAVA = re.compile(r"^[ \t]*import[ \t]+(?:static[ \t]+)?([\w.]+)(?:\.\*)?[ \t]*
 
 
 def imports(text: str, path: str) -> tuple[str, ...]:
-    """The imports of a text as its language writes them, in order, none twice. Sorted out by `resolve`.
+    """Return the imports of a text as its language writes them, in order, none twice. Sorted out by
+    `resolve`.
 
     Python: "package.module" or ".module", one for each imported name; C: the include's path; JavaScript:
     the specifier; Go: the package's path; Rust: "mod name" or "use a::b"; Java: "package.Class".
@@ -103,7 +104,7 @@ def _rust(text: str) -> list[str]:
 
 
 def resolve(specs: Iterable[str], path: str, paths: Paths) -> list[str]:
-    """Files of the repository that the imports `specs` of the file `path` mean, in their order."""
+    """Return the files of the repository that the imports `specs` of the file `path` mean, in their order."""
     language = languages.language_of(path)
     folder = path.rpartition("/")[0]
     found: dict[str, None] = {}
@@ -162,7 +163,8 @@ def _find_ecma(spec: str, folder: str, paths: Paths) -> list[str]:
 
 
 def _find_go(spec: str, paths: Paths) -> list[str]:
-    """The files of the package: the folder that has the longest end in common with the import's path."""
+    """Return the files of the package: the folder that has the longest end in common with the import's
+    path."""
     parts = spec.split("/")
     for start in range(1 if len(parts) > 1 else 0, len(parts)):
         inside = [p for p in paths.by_folder.get("/".join(parts[start:]), ()) if p.endswith(".go")]
@@ -209,8 +211,8 @@ def _first(paths: Paths, candidates: Iterable[str]) -> list[str]:
 
 
 def _near(tail: str, folder: str, paths: Paths, endings: Iterable[str]) -> list[str]:
-    """The file whose path ends with `tail` and one of `endings`: beside the importing file if it is there,
-    else the one that shares most of the way with it."""
+    """Return the file whose path ends with `tail` and one of `endings`: beside the importing file if it is
+    there, else the one that shares most of the way with it."""
     tail = tail.removeprefix("./")
     beside = normpath(f"{folder}/{tail}" if folder else tail)
     for ending in endings:
@@ -225,7 +227,7 @@ def _near(tail: str, folder: str, paths: Paths, endings: Iterable[str]) -> list[
 
 
 def _shared(path: str, folder: str) -> int:
-    """Folders that a path has in common with `folder`, from the root on."""
+    """Return the folders that a path has in common with `folder`, from the root on."""
     count = 0
     for one, other in zip(path.split("/")[:-1], folder.split("/"), strict=False):
         if one != other:

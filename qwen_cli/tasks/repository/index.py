@@ -66,11 +66,11 @@ class Index:
         self._looked = time.monotonic()
 
     def text(self, path: str, unsaved: Mapping[str, str]) -> str:
-        """The text of a file, empty if it went away meanwhile."""
+        """Return the text of a file, empty if it went away meanwhile."""
         return unsaved[path] if path in unsaved else files.read(self.root, path) or ""
 
     def parsed(self, path: str, text: str) -> list[Definition]:
-        """Definitions of a file, kept as long as its text stays the same."""
+        """Return the definitions of a file, kept as long as its text stays the same."""
         known = self._parsed.get(path)
         if known is None or known[0] != text:
             known = (text, definitions(text, path))
@@ -78,14 +78,14 @@ class Index:
         return known[1]
 
     def defining(self, name: str) -> list[str]:
-        """Files that seem to define a name, sorted."""
+        """Return the files that seem to define a name, sorted."""
         return sorted(self._defined.get(name, ()))
 
     def names(self, path: str) -> frozenset[str]:
         return self._scans[path].names if path in self._scans else frozenset()
 
     def importing(self, path: str) -> list[str]:
-        """Files whose imports mean `path`, sorted."""
+        """Return the files whose imports mean `path`, sorted."""
         folder, _, name = path.rpartition("/")
         stem = name.split(".")[0]
         words = {stem}
@@ -95,7 +95,7 @@ class Index:
         return sorted(p for p in found if path in resolve(self._scans[p].imports, p, self.paths))
 
     def recent(self) -> list[str]:
-        """Source files with uncommitted changes, latest first, then those of the last commits."""
+        """Return the source files with uncommitted changes, latest first, then those of the last commits."""
         now = time.monotonic()
         if now - self._looked_recent < _RECENT_SECONDS:
             return self._recent

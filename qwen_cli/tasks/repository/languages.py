@@ -45,13 +45,13 @@ _PLAIN = frozenset((
 
 
 def language_of(path: str | PurePath) -> str | None:
-    """The name of the grammar for this file: "python", "c", "cpp", "javascript", "typescript", "tsx", "go",
-    "rust", "java". None where there is none."""
+    """Return the name of the grammar for this file: "python", "c", "cpp", "javascript", "typescript", "tsx",
+    "go", "rust", "java". None where there is none."""
     return _BY_SUFFIX.get(_suffix(path))
 
 
 def is_source(path: str | PurePath) -> bool:
-    """Whether a file of this name holds program text."""
+    """Return whether a file of this name holds program text."""
     suffix = _suffix(path)
     return suffix in _BY_SUFFIX or suffix in _PLAIN
 
@@ -64,7 +64,8 @@ def _suffix(path: str | PurePath) -> str:
 
 @cache
 def parser(language: str) -> Parser:
-    """A parser for one of the names that `language_of` returns. Not to be used by two threads at once."""
+    """Return a parser for one of the names that `language_of` returns. Not to be used by two threads at
+    once."""
     # 20 ms and a shared library for each grammar: nothing outside code completion needs them
     import importlib
 

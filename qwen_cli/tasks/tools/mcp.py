@@ -61,7 +61,7 @@ class _Connections:
         return ready
 
     def tools(self, server: McpServer, ready: Future[tuple[Client, list[Any]]]) -> list[Tool]:
-        """The server's tools, when it has said them."""
+        """Return the server's tools, when it has said them."""
         try:
             client, listed = ready.result(START_SECONDS)
         except FutureTimeout:
@@ -147,7 +147,7 @@ def _client(server: McpServer, log: TextIO) -> Client:
 
 
 async def _listed(client: Client) -> list[Any]:
-    """All the server's tools, page by page; none if it has no such capability."""
+    """Return all the server's tools, page by page; none if it has no such capability."""
     if client.server_capabilities.tools is None:
         return []
     found: list[Any] = []
@@ -161,7 +161,7 @@ async def _listed(client: Client) -> list[Any]:
 
 
 def _text(result: Any) -> str:
-    """A result as the model reads it: texts as they are, a word for what is not text."""
+    """Return a result as the model reads it: texts as they are, a word for what is not text."""
     parts: list[str] = []
     for block in result.content:
         if block.type == "text":
@@ -178,7 +178,7 @@ def _text(result: Any) -> str:
 
 
 def _start_error(server: McpServer, error: BaseException, log: TextIO) -> ToolError:
-    """One line on why a server cannot be used, with the last line that it wrote itself."""
+    """Return one line on why a server cannot be used, with the last line that it wrote itself."""
     log.seek(0)
     said = [one_line(line).rstrip(".") for line in log.read().splitlines() if line.strip()]
     reason = _reason(error) + (f" ({said[-1]})" if said else "")
@@ -189,7 +189,7 @@ def _start_error(server: McpServer, error: BaseException, log: TextIO) -> ToolEr
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause, in one line without escape sequences."""
+    """Return the innermost cause, in one line without escape sequences."""
     while inner := getattr(
         error, "exceptions", None
     ):  # an exception group, which Python 3.10 has no name for

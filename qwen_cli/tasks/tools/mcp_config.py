@@ -37,7 +37,8 @@ class McpServer:
 
 
 def read(path: Path) -> list[McpServer]:
-    """The servers of the file at `path`, without those marked `"disabled": true`. Raises `ToolError`."""
+    """Return the servers of the file at `path`, without those marked `"disabled": true`. Raises
+    `ToolError`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

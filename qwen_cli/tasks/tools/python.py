@@ -88,7 +88,7 @@ def _tool(function: FunctionType, path: Path) -> Tool:
 def _arguments(
     function: FunctionType, said: dict[str, str], path: Path
 ) -> tuple[TypeAdapter[Any], dict[str, Any]]:
-    """What checks the arguments, and their JSON schema."""
+    """Return what checks the arguments, and their JSON schema."""
     import pydantic  # 0.1 s, only with tools
     from typing_extensions import NotRequired, TypedDict  # pydantic asks for this one before Python 3.12
 
@@ -134,7 +134,7 @@ def _validated(name: str, adapter: TypeAdapter[Any], arguments: dict[str, Any]) 
 
 
 def _default(value: Any) -> dict[str, Any] | None:
-    """The schema's mention of a default, where JSON can hold it."""
+    """Return the schema's mention of a default, where JSON can hold it."""
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
     try:
@@ -144,7 +144,7 @@ def _default(value: Any) -> dict[str, Any] | None:
 
 
 def _untitled(schema: Any) -> Any:
-    """The schema without pydantic's titles, which repeat the names: each costs prompt tokens."""
+    """Return the schema without pydantic's titles, which repeat the names: each costs prompt tokens."""
     if isinstance(schema, list):
         return [_untitled(item) for item in schema]
     if not isinstance(schema, dict):
@@ -170,7 +170,7 @@ def _finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _text(result: Any) -> str:
-    """A result as the model reads it: text as it is, anything else as JSON."""
+    """Return a result as the model reads it: text as it is, anything else as JSON."""
     if isinstance(result, str):
         return result
     if result is None:
@@ -200,7 +200,7 @@ _ARGUMENTS = {"args", "arguments", "parameters", "params"}
 
 
 def split(docstring: str | None) -> tuple[str, dict[str, str]]:
-    """The text before the first section, and what is said of each argument.
+    """Return the text before the first section, and what is said of each argument.
 
     Google, numpy and Sphinx layouts are read; in a plain docstring everything is description.
     """

@@ -37,14 +37,15 @@ class Toolbox:
 
     @classmethod
     def from_python(cls, path: Path, *, approve: Approve = refuse) -> Toolbox:
-        """The typed functions of the Python file at `path`, which is run. Raises `ToolError`."""
+        """Return the typed functions of the Python file at `path`, which is run. Raises `ToolError`."""
         from qwen_cli.tasks.tools.python import read
 
         return cls(read(path), approve=approve)
 
     @classmethod
     def from_mcp(cls, path: Path, *, approve: Approve = refuse) -> Toolbox:
-        """The tools of the MCP servers in the config file at `path`; starts them. Raises `ToolError`."""
+        """Return the tools of the MCP servers in the config file at `path`; starts them. Raises
+        `ToolError`."""
         from qwen_cli.tasks.tools.mcp import connect
 
         tools, close = connect(path)
@@ -52,7 +53,7 @@ class Toolbox:
 
     @classmethod
     def joined(cls, boxes: Sequence[Toolbox], *, approve: Approve = refuse) -> Toolbox:
-        """One box with the tools of several; closing it closes them."""
+        """Return one box with the tools of several; closing it closes them."""
         tools = [tool for box in boxes for tool in box._tools.values()]
         return cls(tools, approve=approve, closers=[box.close for box in boxes])
 
@@ -106,7 +107,7 @@ class Toolbox:
 
 
 def _named(tools: Sequence[Tool]) -> dict[str, Tool]:
-    """Tools by the name the model uses: their own, with the source in front only where two share it.
+    """Return tools by the name the model uses: their own, with the source in front only where two share it.
 
     OpenAI-compatible servers take 64 letters, digits, "_" and "-" (OpenAI API reference, function name).
     """

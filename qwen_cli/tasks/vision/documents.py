@@ -65,7 +65,8 @@ _BOXES = {"data-bbox", "data-polygon"}
 
 
 def prompt(form: Form, convention: Convention | None) -> str:
-    """The words that ask the generation of `convention` for a document as `form`; `system` goes with them.
+    """Return the words that ask the generation of `convention` for a document as `form`; `system` goes with
+    them.
 
     Qwen3-VL and later have words for both formats ("qwenvl markdown", "qwenvl html":
     cookbooks/document_parsing.ipynb in QwenLM/Qwen3-VL and Model Studio's guide). Qwen2.5-VL has them for
@@ -82,13 +83,13 @@ def prompt(form: Form, convention: Convention | None) -> str:
 
 
 def system(form: Form, convention: Convention | None) -> str | None:
-    """The system message that `prompt` needs before it; `None` where it needs none."""
+    """Return the system message that `prompt` needs before it; `None` where it needs none."""
     return _PARSER if convention == "absolute" and form != "ocr" else None
 
 
 def clean_html(text: str, *, boxes: bool = True) -> str:
-    """The HTML in an answer as a fragment that is safe to open: without code fence, scripts, style sheets,
-    frames, handlers (`on…`) and addresses of images. Without `boxes` also without `data-bbox`.
+    """Return the HTML in an answer as a fragment that is safe to open: without code fence, scripts, style
+    sheets, frames, handlers (`on…`) and addresses of images. Without `boxes` also without `data-bbox`.
 
     Elements that were cut off are closed. `page` makes a whole file of it.
     """
@@ -106,7 +107,7 @@ def clean_html(text: str, *, boxes: bool = True) -> str:
 
 
 def page(fragment: str, title: str) -> str:
-    """A clean fragment as an HTML file: with its encoding, and nothing in it may run or load."""
+    """Return a clean fragment as an HTML file: with its encoding, and nothing in it may run or load."""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html>\n<head>\n<meta charset="utf-8">\n'
@@ -116,17 +117,17 @@ def page(fragment: str, title: str) -> str:
 
 
 def html_to_markdown(text: str) -> str:
-    """The HTML in an answer as Markdown: headings, paragraphs, lists, tables (merged cells are filled),
-    emphasis, formulas, and images by their description."""
+    """Return the HTML in an answer as Markdown: headings, paragraphs, lists, tables (merged cells are
+    filled), emphasis, formulas, and images by their description."""
     from qwen_cli.tasks.vision import html_markdown
 
     return html_markdown.convert(clean_html(text, boxes=False))
 
 
 def clean_markdown(text: str) -> str:
-    """The Markdown in an answer without a fence round it and without the comments that say where things are;
-    tables that Qwen3-VL writes in LaTeX become Markdown ones. HTML, which is what Qwen2.5-VL can be asked
-    for, is converted."""
+    """Return the Markdown in an answer without a fence round it and without the comments that say where
+    things are; tables that Qwen3-VL writes in LaTeX become Markdown ones. HTML, which is what Qwen2.5-VL can
+    be asked for, is converted."""
     text = lenient_json.unfenced(text, "markdown", "md", "html")
     if _IS_HTML.match(text):
         return html_to_markdown(text)
@@ -134,12 +135,13 @@ def clean_markdown(text: str) -> str:
 
 
 def tables(text: str) -> list[Rows]:
-    """Every table in an answer (Markdown, HTML or LaTeX): rows of cells of plain text, merged ones filled."""
+    """Return every table in an answer (Markdown, HTML or LaTeX): rows of cells of plain text, merged ones
+    filled."""
     return _tables.tables(lenient_json.unfenced(text, "markdown", "md", "html", "latex"))
 
 
 def schema_prompt(schema: Mapping[str, Any]) -> str:
-    """What is asked beside decoding that is constrained to a JSON schema: the keys and what they mean.
+    """Return what is asked beside decoding that is constrained to a JSON schema: the keys and what they mean.
 
     Constrained decoding tells a model what it may write, not what is wanted. The words are those of Qwen's
     cookbook (QwenLM/Qwen3-VL cookbooks/ocr.ipynb, "Visual information extraction"), the values say what goes
@@ -163,7 +165,8 @@ def schema_prompt(schema: Mapping[str, Any]) -> str:
 
 
 def _filled(schema: Any, root: Mapping[str, Any], within: tuple[str, ...] = ()) -> Any:
-    """An example of `schema` whose values are words about them. `within` are the references that are open."""
+    """Return an example of `schema` whose values are words about them. `within` are the references that are
+    open."""
     if not isinstance(schema, Mapping):
         return ""
     reference = schema.get("$ref")
@@ -192,7 +195,7 @@ def _filled(schema: Any, root: Mapping[str, Any], within: tuple[str, ...] = ()) 
 
 
 def _words(schema: Mapping[str, Any]) -> str:
-    """What goes where `schema` is: its description, type and choices."""
+    """Return what goes where `schema` is: its description, type and choices."""
     kinds = schema.get("type", [])
     kind = " or ".join(kinds if isinstance(kinds, list) else [kinds])
     choices = ", ".join(str(one) for one in schema.get("enum") or ())

@@ -69,7 +69,7 @@ class Event:
 
 
 def parse(text: str, *, offset: float, duration: float) -> list[Event]:
-    """The events in an answer about a window that begins `offset` seconds into the source and lasts
+    """Return the events in an answer about a window that begins `offset` seconds into the source and lasts
     `duration`; the answer counts from the window's start.
 
     Understands seconds and clock times, other names of the keys, and JSON that is fenced, broken or cut off.
@@ -90,8 +90,8 @@ def parse(text: str, *, offset: float, duration: float) -> list[Event]:
 
 
 def windows(start: float, end: float, *, length: float, overlap: float) -> list[tuple[float, float]]:
-    """The span from `start` to `end` as windows of at most `length` seconds, each sharing `overlap` seconds
-    with the next. They are equally long, so that no small rest is left at the end.
+    """Return the span from `start` to `end` as windows of at most `length` seconds, each sharing `overlap`
+    seconds with the next. They are equally long, so that no small rest is left at the end.
 
     Raises `UsageError` for an empty span and for windows that would not get on.
     """
@@ -112,7 +112,7 @@ def windows(start: float, end: float, *, length: float, overlap: float) -> list[
 
 
 def merge(per_window: Sequence[Sequence[Event]], *, gap: float = 1.0) -> list[Event]:
-    """The events of overlapping windows as one list in order of time.
+    """Return the events of overlapping windows as one list in order of time.
 
     Events of different windows are one where they overlap in time (or are at most `gap` seconds apart) and
     are alike in words; it then has the time of both and the words of the longer one, which was seen more
@@ -140,7 +140,7 @@ def merge(per_window: Sequence[Sequence[Event]], *, gap: float = 1.0) -> list[Ev
 
 
 def clock(seconds: float) -> str:
-    """A time to read, to a tenth of a second: "2:03", "1:02:03.5"."""
+    """Return a time to read, to a tenth of a second: "2:03", "1:02:03.5"."""
     tenths = round(max(seconds, 0.0) * 10)
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -153,7 +153,7 @@ def _first(one: dict[str, Any], keys: Sequence[str]) -> Any:
 
 
 def _span(value: Any) -> tuple[float | None, float | None]:
-    """The two times of "00:01 - 00:05" or of a list."""
+    """Return the two times of "00:01 - 00:05" or of a list."""
     if isinstance(value, str):
         value = _TIMES.findall(value)
     times = [_seconds(part) for part in value] if isinstance(value, list) else []

@@ -57,7 +57,7 @@ class Found:
 
 
 def prompt(what: str, convention: Convention, *, points: bool = False) -> str:
-    """What asks a model for the boxes (or `points`) of `what`.
+    """Return what asks a model for the boxes (or `points`) of `what`.
 
     `what` is a category ("small cake"), several ("car, bus, bicycle") or one thing ("the top right brown
     cake"; the article tells). Sources: "tags" the grounding format of ms-swift's Qwen2-VL best practice, for
@@ -91,7 +91,7 @@ def prompt(what: str, convention: Convention, *, points: bool = False) -> str:
 
 
 def parse(text: str, convention: Convention, *, seen: Size, original: Size) -> list[Found]:
-    """What an answer says it found, in pixels of the original picture; empty where it found nothing.
+    """Return what an answer says it found, in pixels of the original picture; empty where it found nothing.
 
     `seen` is the size that the model was shown (only "absolute" counts in its pixels), `original` that of the
     file. Either format is understood from every generation, JSON also when it is broken or cut off, in which
@@ -106,7 +106,8 @@ def parse(text: str, convention: Convention, *, seen: Size, original: Size) -> l
 
 
 def as_json(found: Iterable[Found]) -> list[dict[str, Any]]:
-    """What was found as plain data: `{"label", "box": [x1, y1, x2, y2]}` or `{"label", "point": [x, y]}`."""
+    """Return what was found as plain data: `{"label", "box": [x1, y1, x2, y2]}` or `{"label", "point": [x,
+    y]}`."""
     return [
         {"label": one.label, **({"box": list(one.box)} if one.box else {"point": list(one.point or ())})}
         for one in found
@@ -114,7 +115,7 @@ def as_json(found: Iterable[Found]) -> list[dict[str, Any]]:
 
 
 def count(found: Iterable[Found]) -> dict[str, int]:
-    """How many there are of each label, the most frequent first."""
+    """Return how many there are of each label, the most frequent first."""
     return dict(Counter(one.label for one in found).most_common())
 
 
@@ -142,7 +143,7 @@ def _from_objects(text: str) -> Iterator[_Shape]:
 
 
 def _lists(value: Any, *, corners: bool) -> Iterator[list[float]]:
-    """The coordinate lists in a value: one list, several, two `corners`, or a text of numbers."""
+    """Yield the coordinate lists in a value: one list, several, two `corners`, or a text of numbers."""
     if isinstance(value, str):
         value = re.findall(_N, value)
     if not isinstance(value, list):
@@ -183,7 +184,7 @@ def _from_tags(text: str) -> Iterator[_Shape]:
 
 
 def _runs(text: str) -> Iterator[tuple[int, int, list[float]]]:
-    """(start, end, numbers) of each row of pairs, without those that are cut off."""
+    """Yield (start, end, numbers) of each row of pairs, without those that are cut off."""
     start, end, numbers = 0, -1, list[float]()
     for pair in _PAIR.finditer(text):
         if not numbers or _COMMA.fullmatch(text, end, pair.start()) is None:

@@ -39,7 +39,7 @@ class _Converter(MarkdownConverter):
 
 
 def convert(html: str) -> str:
-    """HTML as Markdown; it must be clean already (`documents.clean_html`)."""
+    """Return HTML as Markdown; it must be clean already (`documents.clean_html`)."""
     soup = BeautifulSoup(html, "html.parser")
     try:
         text = _Converter(heading_style="atx", bullets="-", escape_misc=False).convert_soup(soup)

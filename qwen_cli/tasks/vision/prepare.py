@@ -80,19 +80,19 @@ class Plan:
 
 
 def plan(item: Picture | Film, capabilities: Capabilities, detail: Detail = Detail()) -> Plan:
-    """How one input is going to be shown. Raises `UsageError`."""
+    """Return how one input is going to be shown. Raises `UsageError`."""
     if isinstance(item, Picture):
         return _picture(item, capabilities.seeing, detail)
     return _film(item, capabilities, detail)
 
 
 def is_shown_as_video(look: Look, capabilities: Capabilities) -> bool:
-    """Whether the model gets it as a video; else as pictures with their times."""
+    """Return whether the model gets it as a video; else as pictures with their times."""
     return capabilities.video or (capabilities.video_files and is_sent_as_file(look.part))
 
 
 def most_frames(engine: Engine) -> int:
-    """Frames of a video that the context holds, however small."""
+    """Return the frames of a video that the context holds, however small."""
     context = engine.capabilities.context
     if context is None:
         return 1 << 20
@@ -100,7 +100,8 @@ def most_frames(engine: Engine) -> int:
 
 
 def _joined(as_video: bool) -> int:
-    """Frames that share their tokens: two are one step in time (`temporal_patch_size` of the family)."""
+    """Return the frames that share their tokens: two are one step in time (`temporal_patch_size` of the
+    family)."""
     return 2 if as_video else 1
 
 
@@ -154,13 +155,13 @@ def plan_all(
 
 
 def kept(look: Look) -> list[dict[str, Any]]:
-    """The parts of `look` as a session keeps them: as JSON, and without loss, so that going on finds the
-    picture in the KV cache."""
+    """Return the parts of `look` as a session keeps them: as JSON, and without loss, so that going on finds
+    the picture in the KV cache."""
     return wire(look.part)
 
 
 def message(looks: Sequence[Look], question: str) -> dict[str, Any]:
-    """The user's turn: what is shown, in the order given, then the question."""
+    """Return the user's turn: what is shown, in the order given, then the question."""
     return {"role": "user", "content": [*(one.part for one in looks), {"type": "text", "text": question}]}
 
 
@@ -215,7 +216,7 @@ def _film(item: Film, sees: Capabilities, detail: Detail) -> Plan:
 
 
 def _smaller(detail: Detail, looks: Sequence[Look], room: int, sees: Capabilities) -> Detail:
-    """The same share of the room for every input that wants more than that."""
+    """Return the same share of the room for every input that wants more than that."""
     wanted = sorted(one.tokens for one in looks)
     share = room
     for index, tokens in enumerate(wanted):  # those below the share leave the rest of theirs to the others

@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"[-+]?\s*[$€£¥]?\s*[.,]?\d[\d., ]*(?:[eE][-+]?\d+)?[%$
 
 
 def tables(text: str) -> list[Rows]:
-    """Every table in `text`, in order: rows of cells, equally long, each cell one line of plain text.
+    """Return every table in `text`, in order: rows of cells, equally long, each cell one line of plain text.
 
     Understands Markdown's pipes, HTML and LaTeX's `tabular` (which Qwen3-VL writes into its Markdown, by its
     cookbook). A cell that spans several is in each of them.
@@ -65,7 +65,7 @@ def to_csv(rows: Sequence[Sequence[str]]) -> str:
 
 
 def to_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """`rows` as a Markdown table; the first one is its head."""
+    """Return `rows` as a Markdown table; the first one is its head."""
     if not rows:
         return ""
     cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in _even(rows)]
@@ -74,7 +74,7 @@ def to_markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def html_rows(table: Tag) -> Rows:
-    """The cells of one HTML table, without those of tables inside it."""
+    """Return the cells of one HTML table, without those of tables inside it."""
     rows: Rows = []
     claimed: dict[tuple[int, int], str] = {}  # by cells above that span several rows
     lines = [line for line in table.find_all("tr") if line.find_parent("table") is table]
@@ -96,7 +96,7 @@ def html_rows(table: Tag) -> Rows:
 
 
 def latex_rows(text: str) -> Rows:
-    """The cells of one LaTeX table, which may be cut off."""
+    """Return the cells of one LaTeX table, which may be cut off."""
     rows: Rows = []
     claimed: dict[tuple[int, int], str] = {}
     columns = _COLUMNS.match(text)
@@ -115,7 +115,7 @@ def latex_rows(text: str) -> Rows:
 
 
 def replace_latex(text: str) -> str:
-    """`text` with its LaTeX tables as Markdown ones."""
+    """Return `text` with its LaTeX tables as Markdown ones."""
     for start, end in reversed(list(_outermost(_TABULAR, text))):
         table = to_markdown(latex_rows(text[start:end]))
         text = f"{text[:start].rstrip()}\n\n{table}\n\n{text[end:].lstrip()}".strip("\n")
@@ -123,7 +123,7 @@ def replace_latex(text: str) -> str:
 
 
 def _outermost(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of each table that is in no other; one that was cut off ends with the text."""
+    """Yield (start, end) of each table that is in no other; one that was cut off ends with the text."""
     depth, start = 0, 0
     for match in pattern.finditer(text):
         if not match[1]:
@@ -138,7 +138,7 @@ def _outermost(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]
 
 
 def _even(rows: Sequence[Sequence[str]]) -> Rows:
-    """`rows` with the short ones filled up with empty cells."""
+    """Return `rows` with the short ones filled up with empty cells."""
     width = max((len(row) for row in rows), default=0)
     return [[*row, *[""] * (width - len(row))] for row in rows]
 
@@ -201,7 +201,7 @@ def _latex_cells(text: str) -> Iterator[list[str]]:
 
 
 def _latex_cell(cell: str) -> tuple[str, int, int]:
-    """(plain text, columns, rows) of one cell."""
+    """Return (plain text, columns, rows) of one cell."""
     wide = high = 1
     while match := _MULTI.match(cell):
         number = max(1, min(int(match[2][:4]), _WIDEST))
@@ -211,7 +211,7 @@ def _latex_cell(cell: str) -> tuple[str, int, int]:
 
 
 def _plain(cell: str) -> str:
-    """A cell without LaTeX's commands; formulas stay as they are."""
+    """Return a cell without LaTeX's commands; formulas stay as they are."""
     if "\\" in cell or "~" in cell or "{" in cell:
         from pylatexenc.latex2text import LatexNodes2Text
 

@@ -49,8 +49,8 @@ class Result:
 
 
 def question(job: Job, engine: Engine) -> str:
-    """The words that ask for it, in the way of the model's generation. Raises `UsageError` where places are
-    asked of a model whose way to write them is not known."""
+    """Return the words that ask for it, in the way of the model's generation. Raises `UsageError` where
+    places are asked of a model whose way to write them is not known."""
     seeing = engine.capabilities.seeing
     if job.kind in ("locate", "count"):
         if seeing.boxes is None:
@@ -69,14 +69,15 @@ def question(job: Job, engine: Engine) -> str:
 
 
 def closely(job: Job, detail: Detail, seeing: Seeing) -> Detail:
-    """`detail`, and where things are to be found and nothing else is wished, as many tokens as that needs."""
+    """Return `detail`, and where things are to be found and nothing else is wished, as many tokens as that
+    needs."""
     least = seeing.least_located * seeing.unit**2
     wished = detail.min_pixels or detail.resize or (detail.max_pixels or least) < least
     return detail if wished or job.kind not in ("locate", "count") else replace(detail, min_pixels=least)
 
 
 def turns(engine: Engine, looks: Sequence[Look], job: Job) -> list[dict[str, Any]]:
-    """The messages that ask for it. Raises `UsageError` as `question` does."""
+    """Return the messages that ask for it. Raises `UsageError` as `question` does."""
     asked = message(looks, question(job, engine))
     form = _FORMS.get(job.kind)
     before = documents.system(form, engine.capabilities.seeing.boxes) if form else None
@@ -84,7 +85,7 @@ def turns(engine: Engine, looks: Sequence[Look], job: Job) -> list[dict[str, Any
 
 
 def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> Stream:
-    """The model's answer. Reading, finding and filling in are greedy: there is one right answer."""
+    """Return the model's answer. Reading, finding and filling in are greedy: there is one right answer."""
     schema = {"extract": job.schema, "events": events.SCHEMA}.get(job.kind)
     if job.kind != "ask":
         sampling = sampling.over(Sampling(temperature=0.0))
@@ -92,7 +93,7 @@ def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> 
 
 
 def cut(usage: Usage | None) -> str | None:
-    """Why an answer is not whole, in one line; `None` where the model ended it."""
+    """Return why an answer is not whole, in one line; `None` where the model ended it."""
     if usage is None or usage.stop_reason not in ("length", "context"):
         return None
     if usage.stop_reason == "length":
@@ -101,7 +102,7 @@ def cut(usage: Usage | None) -> str | None:
 
 
 def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Result:
-    """What `answer` means. Raises `EngineError` where it has not the form that was asked for."""
+    """Return what `answer` means. Raises `EngineError` where it has not the form that was asked for."""
     if job.kind in ("locate", "count"):
         look = looks[0]
         found = grounding.parse(answer, _known(seeing), seen=look.seen, original=look.original)

@@ -50,7 +50,7 @@ class Said:
 
 
 def windows(film: Film, engine: Engine, detail: Detail, job: Job) -> list[Window]:
-    """(start, end) in seconds of the parts to look at; empty for a question that one look answers."""
+    """Return (start, end) in seconds of the parts to look at; empty for a question that one look answers."""
     start, end = _span(film, detail)
     if film.path is None:
         return [(start, end)] if job.kind == "events" else []
@@ -61,7 +61,8 @@ def windows(film: Film, engine: Engine, detail: Detail, job: Job) -> list[Window
 
 
 def covered(engine: Engine, detail: Detail) -> float:
-    """Seconds of video that one look covers: all its frames, as close together as was asked for."""
+    """Return the seconds of video that one look covers: all its frames, as close together as was asked
+    for."""
     frames = min(detail.max_frames, prepare.most_frames(engine))
     return frames * (1 / detail.fps if detail.fps else _APART)
 
@@ -98,7 +99,7 @@ def said(
 
 
 def events(answers: Sequence[Said]) -> Result:
-    """What happens when, from all windows."""
+    """Return what happens when, from all windows."""
     per_window = [
         vision_events.parse(one.text, offset=one.counted_from, duration=one.window[1] - one.counted_from)
         for one in answers
@@ -108,8 +109,8 @@ def events(answers: Sequence[Said]) -> Result:
 
 
 def brief(engine: Engine, parts: Sequence[Window], sampling: Sampling) -> Sampling:
-    """`sampling` for one window's answer to a question, so short that all of them are read at once. A model
-    that thinks first would be cut before it answers."""
+    """Return `sampling` for one window's answer to a question, so short that all of them are read at once. A
+    model that thinks first would be cut before it answers."""
     context = engine.capabilities.context
     if context is None or engine.capabilities.thinking == "always":
         return sampling
@@ -118,7 +119,7 @@ def brief(engine: Engine, parts: Sequence[Window], sampling: Sampling) -> Sampli
 
 
 def merged(engine: Engine, answers: Sequence[Said], job: Job, sampling: Sampling) -> Stream:
-    """The answer for the whole video, from those for its windows."""
+    """Return the answer for the whole video, from those for its windows."""
     lines = []
     for one in answers:
         start, end = one.window
@@ -130,7 +131,7 @@ def merged(engine: Engine, answers: Sequence[Said], job: Job, sampling: Sampling
 
 
 def _span(film: Film, detail: Detail) -> Window:
-    """The seconds of `film` that are asked about."""
+    """Return the seconds of `film` that are asked about."""
     if film.path is None:
         whole = film.times[-1] if film.times else len(film.frames) / detail.rate
     else:
