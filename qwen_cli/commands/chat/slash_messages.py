@@ -14,7 +14,8 @@ from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.sanitize import clean_name
 from qwen_cli.tasks.chat import attachments
-from qwen_cli.tasks.chat.conversation import Content, Events
+from qwen_cli.tasks.chat.conversation import Events
+from qwen_cli.tasks.chat.messages import Content
 from qwen_cli.ui import clipboard
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from qwen_cli.commands.shared.slash import Commands, Events
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.tasks.chat import attachments, sessions
-from qwen_cli.tasks.chat.conversation import Content, Conversation
+from qwen_cli.tasks.chat.conversation import Conversation
+from qwen_cli.tasks.chat.messages import Content
 from qwen_cli.tasks.chat.sessions import Session
 from qwen_cli.ui.line_editor import LineEditor
 
