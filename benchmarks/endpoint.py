@@ -40,7 +40,7 @@ sys.stdin.read()
 
 def ours(url: str, problems: list[batch.Problem], at_once: int) -> float:
     """Seconds of a batch as `qwen math --file --mode cot` does it, journal and all."""
-    way = solve.Way(mode="cot", sampling=Sampling(temperature=0, max_tokens=TOKENS))
+    way = solve.SolveOptions(mode="cot", sampling=Sampling(temperature=0, max_tokens=TOKENS))
     with (
         tempfile.TemporaryDirectory() as folder,
         Journal(Path(folder) / "out.jsonl", "qwen math") as book,

@@ -26,7 +26,7 @@ def main() -> None:
     asked = parser.parse_args()
     weights = resolve.resolve(asked.model)
     problems = batch.load(asked.problems, print)[: asked.limit]
-    way = solve.Way(mode=asked.mode)
+    way = solve.SolveOptions(mode=asked.mode)
     with LlamaCpp(weights, context=16_384) as engine:
         list(batch.solve_all(engine, problems[:4], way, at_once=4))  # each slot has the prompt's example
         rates = []

@@ -36,7 +36,7 @@ def main() -> None:
     asked = parser.parse_args()
     weights = resolve.resolve(asked.model)
     problems = batch.load(asked.problems, print)[: asked.limit]
-    way = math_solve.Way(mode=asked.mode, sampling=SPREAD)
+    way = math_solve.SolveOptions(mode=asked.mode, sampling=SPREAD)
     singly, together, early = 0.0, [], []
     needed = same = 0
     with LlamaCpp(weights, context=16_384) as engine, Judge() as judge:
@@ -69,12 +69,14 @@ def main() -> None:
     print(f"the same answer in {same} of {len(problems)}")
 
 
-def solve(engine: LlamaCpp, problem: str, judge: Judge, way: math_solve.Way) -> None:
+def solve(engine: LlamaCpp, problem: str, judge: Judge, way: math_solve.SolveOptions) -> None:
     """One solution, to its end."""
     tir.finished(math_solve.solve(engine, problem, judge, way))  # type: ignore[arg-type]
 
 
-def votes(engine: LlamaCpp, problem: str, judge: Judge, way: math_solve.Way) -> list[tuple[float, vote.Vote]]:
+def votes(
+    engine: LlamaCpp, problem: str, judge: Judge, way: math_solve.SolveOptions
+) -> list[tuple[float, vote.Vote]]:
     """The vote after each of all samples, and the seconds until then. A score that never says anything has
     all of them made."""
     started = time.perf_counter()

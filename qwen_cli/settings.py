@@ -153,7 +153,7 @@ def read() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise UsageError(f"{file} is not valid TOML: {fault}", "mend it or remove it") from None
+        raise UsageError(f"{file} is not valid TOML: {fault}", "fix it or remove it") from None
     except OSError as fault:
         raise QwenError(f"cannot read {file}: {fault.strerror}", "check its permissions") from None
 

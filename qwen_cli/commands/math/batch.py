@@ -20,7 +20,7 @@ from qwen_cli.ui.progress import Bar
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
-    from qwen_cli.tasks.math.solve import Way
+    from qwen_cli.tasks.math.solve import SolveOptions
 
 BY = "qwen math"
 
@@ -47,7 +47,13 @@ def opened(file: Path, out: Path, export: Path | None) -> Iterator[Batch]:
 
 
 def run(
-    engine: Engine, batch: Batch, way: Way, flags: Mapping[str, Any], *, limit: int | None, at_once: int
+    engine: Engine,
+    batch: Batch,
+    way: SolveOptions,
+    flags: Mapping[str, Any],
+    *,
+    limit: int | None,
+    at_once: int,
 ) -> None:
     """Solve what the journal has not yet; at the end its lines are in the order of the problems. `flags` are
     what else the results depend on. Exit code 1 where the engine failed on any: these are tried again."""
@@ -79,7 +85,7 @@ def run(
         raise typer.Exit(1)
 
 
-def _made(engine: Engine, way: Way, flags: Mapping[str, Any]) -> dict[str, Any]:
+def _made(engine: Engine, way: SolveOptions, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the results depend on, as the rows tell it."""
     return {
         "model": engine.model,

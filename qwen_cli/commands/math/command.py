@@ -18,7 +18,7 @@ from qwen_cli.errors import UsageError
 if TYPE_CHECKING:
     from qwen_cli.commands.math.batch import Batch
     from qwen_cli.engines.core.base import Engine
-    from qwen_cli.tasks.math.solve import Picture, Way
+    from qwen_cli.tasks.math.solve import Picture, SolveOptions
 
 SOLVING = "How to solve it"
 OUTPUT = "Output"
@@ -173,7 +173,7 @@ def math(
     """
     from qwen_cli.commands.math import request
     from qwen_cli.sandbox import Limits
-    from qwen_cli.tasks.math.solve import MODES, Way
+    from qwen_cli.tasks.math.solve import MODES, SolveOptions
 
     if mode not in MODES:
         raise UsageError(f"--mode must be auto, tir or cot, got {mode!r}")
@@ -213,7 +213,7 @@ def math(
         open_reward(rm) as reward,
         open_engine(settings, loading) as loaded,
     ):
-        way = Way(
+        way = SolveOptions(
             mode=cast("Any", mode),
             spoken=None if lang == "auto" else cast("Any", lang),
             samples=samples or (_REWARDED if rm else 1),
@@ -254,7 +254,7 @@ def _batch(file: Path | None, out: Path | None, export: Path | None) -> Abstract
 def _solve(
     engine: Engine,
     problem: str,
-    way: Way,
+    way: SolveOptions,
     pictures: Sequence[Picture] = (),
     *,
     quiet: bool,

@@ -132,7 +132,7 @@ def _parsed(path: Path, text: str) -> Mapping[str, Any]:
         found = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except (ValueError, RecursionError) as fault:
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
-        raise UsageError(f"{path} is not valid {kind}: {fault}", "mend it") from None
+        raise UsageError(f"{path} is not valid {kind}: {fault}", "fix the file") from None
     if not isinstance(found, dict):
         raise UsageError(f"{path} is not a table of fields", "give memory, cores and bandwidth")
     return found
@@ -143,7 +143,7 @@ def _from(found: Mapping[str, Any], path: Path) -> Machine:
     total = _field(found, "memory", path)
     cores = found.get("cores")
     if not isinstance(cores, int) or isinstance(cores, bool) or cores < 1:
-        raise UsageError(f"{path}: cores must be a whole number above 0, got {cores!r}", "mend it")
+        raise UsageError(f"{path}: cores must be a whole number above 0, got {cores!r}", "fix the file")
     gpus = found.get("gpus", [])
     if not isinstance(gpus, list) or not all(isinstance(gpu, dict) for gpu in gpus):
         raise UsageError(f"{path}: gpus must be a list of tables", "write [[gpus]] above each")

@@ -77,7 +77,7 @@ def _events(
     from qwen_cli.tasks.math.vote import Vote
 
     spoken = fields.get("language", "auto")
-    way = math_solve.Way(
+    way = math_solve.SolveOptions(
         mode=fields.get("mode", "auto"),
         spoken=None if spoken == "auto" else spoken,
         samples=fields.get("samples", 1),

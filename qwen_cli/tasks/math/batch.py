@@ -127,7 +127,7 @@ def _is_bare(text: str) -> bool:
 
 
 def solve_all(
-    engine: Engine, problems: Sequence[Problem], way: solve.Way, *, at_once: int
+    engine: Engine, problems: Sequence[Problem], way: solve.SolveOptions, *, at_once: int
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each problem as it is solved; `at_once` of them are in flight on engines that can.
 
@@ -149,7 +149,7 @@ def solve_all(
 
 
 def _row(
-    engine: Engine, problem: Problem, judge: Judge, way: solve.Way, stopped: parallel.Stopped
+    engine: Engine, problem: Problem, judge: Judge, way: solve.SolveOptions, stopped: parallel.Stopped
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"id": problem.id, "problem": problem.problem, "expected": problem.answer}
     solving = solve.solve(engine, problem.problem, judge, way)

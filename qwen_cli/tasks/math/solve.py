@@ -26,7 +26,7 @@ _PATIENCE = 2  # failed programs in a row after which `auto` goes on without
 
 
 @dataclass(frozen=True)
-class Way:
+class SolveOptions:
     """How problems are to be solved. `spoken` `None`: the language of the problem. `contained` false:
     programs run with the rights of this user. `reward` chooses among the samples where there is one."""
 
@@ -75,7 +75,7 @@ class Checked:
 Solving: TypeAlias = "Generator[tir.Event | math_vote.Vote, None, Checked]"
 
 
-def prefill(engine: Engine, problem: str, way: Way = Way()) -> None:
+def prefill(engine: Engine, problem: str, way: SolveOptions = SolveOptions()) -> None:
     """Have the KV cache hold the prompt of `problem`."""
     asked = _Asked(problem, way.spoken or prompts.language(problem), (), specialist(engine))
     messages = asked.messages("cot" if way.mode == "cot" else "tir")
@@ -83,7 +83,12 @@ def prefill(engine: Engine, problem: str, way: Way = Way()) -> None:
 
 
 def solve(
-    engine: Engine, problem: str, judge: Judge, way: Way = Way(), *, pictures: Sequence[Picture] = ()
+    engine: Engine,
+    problem: str,
+    judge: Judge,
+    way: SolveOptions = SolveOptions(),
+    *,
+    pictures: Sequence[Picture] = (),
 ) -> Solving:
     """Solve `problem`, telling what happens. Closing the generator ends model and programs.
 
@@ -135,7 +140,7 @@ class _Asked:
         return None if self.specialist else prompts.NUDGE[self.spoken]
 
 
-def _single(engine: Engine, asked: _Asked, judge: Judge, way: Way) -> Solving:
+def _single(engine: Engine, asked: _Asked, judge: Judge, way: SolveOptions) -> Solving:
     sampling = way.sampling.over(_greedy(engine, way))
     if way.mode != "cot":
         with Sandbox(way.limits, contained=way.contained) as sandbox:
@@ -157,7 +162,7 @@ def _single(engine: Engine, asked: _Asked, judge: Judge, way: Way) -> Solving:
     return _checked(reasoned, judge)
 
 
-def _voted(engine: Engine, asked: _Asked, judge: Judge, way: Way) -> Solving:
+def _voted(engine: Engine, asked: _Asked, judge: Judge, way: SolveOptions) -> Solving:
     mode: prompts.Mode = "cot" if way.mode == "cot" else "tir"
     reward = way.reward
 
@@ -193,7 +198,7 @@ def _checked(solution: tir.Solution, judge: Judge) -> Checked:
     return Checked(solution, "code" if agrees else "unverified")
 
 
-def _greedy(engine: Engine, way: Way) -> Sampling:
+def _greedy(engine: Engine, way: SolveOptions) -> Sampling:
     """Greedy, as Qwen2.5-Math's card has it; but a model that thinks must sample (Qwen3's cards)."""
     thinks = engine.capabilities.thinking is not None and way.thinking is not False
     return Sampling() if thinks else Sampling(temperature=0.0)

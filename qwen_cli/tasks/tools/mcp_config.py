@@ -46,7 +46,7 @@ def read(path: Path) -> list[McpServer]:
     except OSError as error:
         raise ToolError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
     except ValueError as error:
-        raise ToolError(f"{path} is not JSON: {error}", "mend the file") from error
+        raise ToolError(f"{path} is not JSON: {error}", "fix the file") from error
     servers = content.get("mcpServers") if isinstance(content, dict) else None
     if not isinstance(servers, dict):
         raise ToolError(

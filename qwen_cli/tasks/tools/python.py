@@ -63,10 +63,10 @@ def _run(path: Path) -> ModuleType:
             spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ToolError(
-            f"{error.filename or path}, line {error.lineno}: {error.msg}", "mend the file"
+            f"{error.filename or path}, line {error.lineno}: {error.msg}", "fix the file"
         ) from error
     except (Exception, SystemExit) as error:
-        raise ToolError(f"{path}{_line(error, path)}: {_one_line(error)}", "mend the file") from error
+        raise ToolError(f"{path}{_line(error, path)}: {_one_line(error)}", "fix the file") from error
     return module
 
 

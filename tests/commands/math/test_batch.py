@@ -15,9 +15,9 @@ from qwen_cli.commands.math import batch as math_batch
 from qwen_cli.commands.shared import plots
 from qwen_cli.engines.core.base import Capabilities, Message, Piece, Sampling, Stream, Usage
 from qwen_cli.errors import EngineError, UsageError
-from qwen_cli.tasks.math.solve import Way
+from qwen_cli.tasks.math.solve import SolveOptions
 
-WAY = Way(mode="cot")
+WAY = SolveOptions(mode="cot")
 
 
 class Answers:
@@ -50,7 +50,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def run(
-    engine: Any, file: Path, out: Path, way: Way = WAY, export: Path | None = None, limit: int | None = None
+    engine: Any,
+    file: Path,
+    out: Path,
+    way: SolveOptions = WAY,
+    export: Path | None = None,
+    limit: int | None = None,
 ) -> None:
     with math_batch.opened(file, out, export) as batch:
         math_batch.run(engine, batch, way, {}, limit=limit, at_once=1)
@@ -87,7 +92,7 @@ def test_failures_of_the_engine_are_no_wrong_answers_and_are_tried_again(
     ],
 )
 def test_figures_of_another_run_are_never_told_as_ours(
-    name: str, value: Any, way: Way, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, value: Any, way: SolveOptions, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.jsonl"
     first = Answers()

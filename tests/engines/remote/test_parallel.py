@@ -30,7 +30,7 @@ from qwen_cli.tasks.math import batch, solve
 
 resource = pytest.importorskip("resource")
 
-WAY = solve.Way(mode="cot")
+WAY = solve.SolveOptions(mode="cot")
 QUICK = Retries(times=4, first=0.05, most=0.4)
 FAULTS = ("503", "429", "dropped", "broken off", "silent")
 

@@ -17,7 +17,7 @@ from qwen_cli.engines.core.base import Message, Piece, Sampling, Stream
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.tasks.math import batch, solve
 
-WAY = solve.Way(mode="cot")
+WAY = solve.SolveOptions(mode="cot")
 
 
 class Busy(Scripted):

@@ -366,7 +366,7 @@ class TestVoting:
 
 def test_the_starter_solves_with_a_program_and_computes_nothing_twice(starter_gguf: Path) -> None:
     with LlamaCpp(resolve.resolve(str(starter_gguf)), context=2048) as engine, Judge() as judge:
-        way = solve.Way(mode="tir")
+        way = solve.SolveOptions(mode="tir")
         checked: Any = tir.finished(solve.solve(engine, "What is 123 times 456?", judge, way))  # type: ignore[arg-type]
         again: Any = tir.finished(solve.solve(engine, "What is 123 times 457?", judge, way))  # type: ignore[arg-type]
     assert checked.solution.printed == "56088"
@@ -384,5 +384,5 @@ def _voted(model: Scripted, k: int, judge: Judge, mode: prompts.Mode = "cot") ->
 def _asked(problem: str) -> tuple[list[dict[str, Any]], Any]:
     model = Scripted(*says("\\boxed{5}"))
     with Judge() as judge:
-        tir.finished(solve.solve(model, problem, judge, solve.Way(mode="cot")))  # type: ignore[arg-type]
+        tir.finished(solve.solve(model, problem, judge, solve.SolveOptions(mode="cot")))  # type: ignore[arg-type]
     return model.seen[0]
