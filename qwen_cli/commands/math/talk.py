@@ -17,10 +17,11 @@ from qwen_cli.commands.shared.output import say
 from qwen_cli.commands.shared.slash import Command, Events
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import UsageError
-from qwen_cli.tasks.chat.conversation import Content, Conversation
+from qwen_cli.tasks.chat.conversation import Conversation
+from qwen_cli.tasks.chat.messages import Content
 from qwen_cli.tasks.math import solve
 from qwen_cli.tasks.math.answer import Judge
-from qwen_cli.tasks.math.solve import Checked, Way
+from qwen_cli.tasks.math.solve import Checked, SolveOptions
 from qwen_cli.ui.line_editor import LineEditor
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class MathState(ReplState):
 
     name: ClassVar[str] = "math"
 
-    way: Way = field(default_factory=Way)
+    way: SolveOptions = field(default_factory=SolveOptions)
     save_plots: Path | None = None
     checked: Checked | None = None
 
@@ -108,7 +109,7 @@ class MathState(ReplState):
     def _filled(self) -> list[str]:
         return []
 
-    def _way(self) -> Way:
+    def _way(self) -> SolveOptions:
         return replace(self.way, sampling=self.conversation.sampling, thinking=self.conversation.thinking)
 
     def _solved(self, problem: Content) -> Events:
@@ -123,7 +124,9 @@ class MathState(ReplState):
         talk.messages.append({"role": "assistant", "content": self.checked.solution.text})
 
 
-def run(engine: Engine, way: Way, load_engine: Callable[[str], Engine], save_plots: Path | None) -> None:
+def run(
+    engine: Engine, way: SolveOptions, load_engine: Callable[[str], Engine], save_plots: Path | None
+) -> None:
     """Problems from the terminal, one after another, until the person leaves. `load_engine` is for /model."""
     conversation = Conversation(engine, sampling=way.sampling, thinking=way.thinking)
 

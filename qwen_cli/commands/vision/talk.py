@@ -14,7 +14,8 @@ from qwen_cli.commands.shared.loop import Interrupts
 from qwen_cli.engines.core import content
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import UsageError
-from qwen_cli.tasks.chat.conversation import Content, Conversation
+from qwen_cli.tasks.chat.conversation import Conversation
+from qwen_cli.tasks.chat.messages import Content
 from qwen_cli.ui.line_editor import LineEditor
 
 if TYPE_CHECKING:

@@ -105,7 +105,7 @@ def solve(
     return _voted(engine, asked, judge, way) if way.samples > 1 else _single(engine, asked, judge, way)
 
 
-def usual(engine: Engine, way: Way) -> Sampling:
+def usual(engine: Engine, way: SolveOptions) -> Sampling:
     """How tokens are chosen where `way` says nothing; what is not set there is the model's own."""
     return tir.limited(math_vote.spread(engine, Sampling()) if way.samples > 1 else _greedy(engine, way))
 

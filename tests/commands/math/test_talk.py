@@ -19,7 +19,7 @@ from qwen_cli.commands.math import talk
 from qwen_cli.commands.shared import slash
 from qwen_cli.engines.core.base import Piece, Sampling
 from qwen_cli.errors import EngineError
-from qwen_cli.tasks.math.solve import Way
+from qwen_cli.tasks.math.solve import SolveOptions
 
 Math = Callable[..., At]
 FOUR, FIVE = r"So it is \boxed{4}.", r"It is \boxed{5}."
@@ -36,7 +36,7 @@ def math(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     def begin(*solutions: str | list[Any], vision: bool = False, **way: Any) -> At:
         engine = Scripted(*([Piece(s), end()] if isinstance(s, str) else s for s in solutions), context=4096)
         engine.capabilities = replace(engine.capabilities, vision=vision, thinking=None)
-        solving = Way(**{"mode": "cot", **way})
+        solving = SolveOptions(**{"mode": "cot", **way})
         return at_prompt(
             lambda: talk.run(cast("Any", engine), solving, lambda name: cast("Any", None), None),
             monkeypatch,

@@ -49,8 +49,8 @@ print("requests with the picture first:", ["PIL" in str(seen[0]) for seen in eng
 """
 _MATH = """
 from qwen_cli.commands.math import talk
-from qwen_cli.tasks.math.solve import Way
-talk.run(engine, Way(mode="cot"), None, None)
+from qwen_cli.tasks.math.solve import SolveOptions
+talk.run(engine, SolveOptions(mode="cot"), None, None)
 """
 PROMPTS = {"chat": _CHAT, "vision": _VISION, "math": _MATH}
 Start = Callable[[str], Terminal]
