@@ -132,6 +132,19 @@ def make(architecture: str, folder: Path, starter: Path, template: str | None = 
     return folder
 
 
+def make_endless(folder: Path, starter: Path) -> Path:
+    """A GGUF in `folder` that is quick, and never done: no mark that ends an answer is ever the likeliest."""
+    from safetensors.torch import load_file, save_file
+
+    from qwen_cli.models.formats import gguf_export
+
+    file = make("Qwen2", folder / "model", starter, max_position_embeddings=8_192) / "model.safetensors"
+    tensors = load_file(file)
+    tensors["lm_head.weight"][151_643:] = 0
+    save_file(tensors, file, {"format": "pt"})
+    return gguf_export.to_gguf(folder / "model", folder / "endless.gguf", quant="f32")
+
+
 # After the chat_template.json of Qwen/Qwen2.5-VL-7B-Instruct, which Qwen2-VL and Qwen3-VL write alike.
 SEEING = (
     "{% for m in messages %}{% if loop.first and m.role != 'system' %}"

@@ -30,6 +30,7 @@ from qwen_cli.engines.core.base import (
 )
 from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.llamacpp import load, requests
+from qwen_cli.engines.llamacpp.pool import Pool
 from qwen_cli.engines.llamacpp.slot import Slot
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.answer import AnswerParser
@@ -123,7 +124,8 @@ class LlamaCpp:
         self._files = kv_file.stamps(_files(weights, adapters))
         self._key_settings = load.key_settings(params)
         server = load.start(params, weights)
-        self._slot = Slot(server, key, _FIRST_SLOT, Path(self._slots.name))
+        pool = Pool(params.n_ctx, parallel, drafted=load.drafted(params))
+        self._slot = Slot(server, key, _FIRST_SLOT, Path(self._slots.name), pool)
 
     def chat(
         self,
@@ -188,12 +190,15 @@ class LlamaCpp:
             request |= {"logprobs": True, "top_logprobs": 1}
             handler = "handle_chat_completions"
         done: list[Completion] = []
+        limit = request.get("max_tokens")
+        tokens = self.count_tokens(prompt) if n > 1 else 0
         while len(done) < n:
-            batch = min(n - len(done), self._parallel)
+            batch, each = self._slot.pool.together(tokens, limit, n - len(done))
             # llama.cpp gives the i-th sample of a request the seed plus i: the next request goes on there.
             seed = {"seed": sampling.seed + len(done)} if sampling.seed is not None else {}
+            most = {"max_tokens": each} if each is not None else {}
             parsers = [parser() for _ in range(batch)]
-            done += self._samples(handler, {**request, **seed, "n": batch}, parsers)
+            done += self._samples(handler, {**request, **seed, **most, "n": batch}, parsers, limit)
         return done
 
     def count_tokens(
@@ -385,8 +390,9 @@ class LlamaCpp:
                 yield Piece(usage=usage)
 
     def _samples(
-        self, handler: str, request: dict[str, Any], parsers: Sequence[AnswerParser]
+        self, handler: str, request: dict[str, Any], parsers: Sequence[AnswerParser], limit: int | None
     ) -> list[Completion]:
+        """Return an answer for each parser. One that reaches `limit` ends for that, any other for want of room."""
         started = time.perf_counter()
         first = 0.0
         n = len(parsers)
@@ -408,7 +414,8 @@ class LlamaCpp:
             thoughts[index] += delta.get("reasoning_content") or ""
             logprobs[index] += [t["logprob"] for t in (choice.get("logprobs") or {}).get("content") or ()]
             if choice["finish_reason"]:
-                usages[index] = requests.usage(choice, chunk, request, first - started, moment - first)
+                asked = {"max_tokens": limit} if limit else {}
+                usages[index] = requests.usage(choice, chunk, asked, first - started, moment - first)
         means = [sum(values) / len(values) if values else None for values in logprobs]
         return [Completion(*parts) for parts in zip(texts, thoughts, usages, means, strict=True)]
 

@@ -160,6 +160,18 @@ def start(params: Any, weights: Weights) -> Any:
     return server
 
 
+def drafted(params: Any) -> int:
+    """Tokens that are guessed in a step, at most."""
+    import xllamacpp
+
+    kinds, guesses = xllamacpp.common_speculative_type, params.speculative
+    most = {
+        kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE: guesses.ngram_simple.size_m,
+        kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE: guesses.draft.n_max,
+    }
+    return max((int(most.get(kind, 0)) for kind in guesses.types), default=0)
+
+
 # Of the parameters, those that the content and the layout of a KV cache depend on.
 _KEY_PARAMETERS = (
     "rope_scaling_type",

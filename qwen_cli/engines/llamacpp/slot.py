@@ -14,22 +14,36 @@ from queue import SimpleQueue
 from typing import Any
 
 from qwen_cli.engines.llamacpp import requests
+from qwen_cli.engines.llamacpp.pool import Claim, Pool
 from qwen_cli.errors import EngineError, RequestRefused
 
 # How long a cancelled stream waits for llama.cpp to stop. A decode step takes less; a prefill batch may take
 # longer, and then it ends in the background and the next request waits for it.
 _CANCEL_SECONDS = 0.5
 
+_RENDERED = ("messages", "tools", "chat_template_kwargs")  # what the prompt of a request is made of
+
+
+def _is_last(chunk: Mapping[str, Any]) -> bool:
+    return not chunk["choices"] or bool(chunk["choices"][0]["finish_reason"])
+
+
+def _cut(timings: Mapping[str, Any]) -> dict[str, Any]:
+    """The last chunk of an answer that had to end where llama.cpp would have gone on."""
+    return {"choices": [{"index": 0, "delta": {}, "text": "", "finish_reason": "length"}], "timings": timings}
+
 
 class Slot:
     """Slot `number` of `server`, an `xllamacpp.Server` whose listener wants `key`. One stream at a time.
 
-    `folder` is where the server looks for KV caches; nobody else may look into it.
+    `folder` is where the server looks for KV caches; nobody else may look into it. `pool` is the room that
+    all slots share.
     """
 
-    def __init__(self, server: Any, key: str, number: int, folder: Path) -> None:
+    def __init__(self, server: Any, key: str, number: int, folder: Path, pool: Pool) -> None:
         self.server: Any = server
         self.number = number
+        self.pool = pool
         self._key = key
         self._folder = folder
         self._worker: threading.Thread | None = None
@@ -37,7 +51,7 @@ class Slot:
 
     def another(self, number: int) -> Slot:
         """Another slot of the same server."""
-        return Slot(self.server, self._key, number, self._folder)
+        return Slot(self.server, self._key, number, self._folder, self.pool)
 
     @property
     def used(self) -> bool:
@@ -54,24 +68,44 @@ class Slot:
     ) -> Generator[tuple[float, dict[str, Any]], None, None]:
         """Chunks of llama.cpp's answer with the moment each came; closing it cancels the computation.
 
+        It begins when there is room for it beside what other slots compute. Where its room ends before the
+        answer does, the last chunk is as of one whose context is full. Raises `ContextFull`, `EngineError`.
+
         The call into llama.cpp blocks, so it has a thread of its own. Its callback stops the computation by
         returning True: after the running decode step, or the running prefill batch.
         """
         self.wait()
         chunks: SimpleQueue[tuple[float, dict[str, Any]] | Exception | None] = SimpleQueue()
         cancelled = self._cancelled = threading.Event()
+        pool = self.pool
+        claim = Claim(lambda: self._count(request), request.get("max_tokens"), request.get("n", 1))
+        lease = pool.take(self.number, claim, cancelled, lambda slot: self.another(slot).erase())
+        if lease is None:
+            return
+        timings: dict[str, Any] = {}
 
         def on_chunk(chunk: dict[str, Any]) -> bool:
             chunks.put((time.perf_counter(), chunk))
+            said = chunk.get("prompt_progress")
+            if said and claim.answers == 1:
+                pool.settle(lease, said["total"])
+            timings.update(chunk.get("timings") or {})
+            if pool.grows(claim) and "timings" in chunk and not _is_last(chunk):
+                return not pool.grow(lease, timings["predicted_n"]) or cancelled.is_set()
             return cancelled.is_set()
 
         server = self.server
+        asked = {**request, "id_slot": self.number, "timings_per_token": pool.grows(claim)}
 
         def work() -> None:
             try:
-                getattr(server, handler)({**request, "id_slot": self.number}, on_chunk)
+                getattr(server, handler)(asked, on_chunk)
+                if lease.full and not cancelled.is_set():
+                    chunks.put((time.perf_counter(), _cut(timings)))
             except Exception as error:  # carried to the caller's thread
                 chunks.put(error)
+            finally:
+                pool.give_back(lease, timings.get("predicted_n") if claim.answers == 1 else None)
             chunks.put(None)
 
         self._worker = threading.Thread(target=work, name="llama.cpp", daemon=True)
@@ -90,6 +124,7 @@ class Slot:
     def cancel(self) -> None:
         """End the running stream, from any thread."""
         self._cancelled.set()
+        self.pool.wake()
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait for the end of a cancelled computation: one stream at a time uses the slot."""
@@ -119,7 +154,9 @@ class Slot:
     def restore(self, path: Path) -> int:
         """Take the KV cache from `path`, which must be whole: llama.cpp ends the process over one that is cut
         off. How many tokens it holds. Raises `EngineError` where there is no room for it."""
-        return int(self._act("restore", path)["n_restored"])
+        held = int(self._act("restore", path)["n_restored"])
+        self.pool.hold(self.number, held)
+        return held
 
     def copy_to(self, others: Iterable[Slot]) -> None:
         """Give `others` a copy of the KV cache. Raises `EngineError` where memory or disk have no room."""
@@ -139,6 +176,16 @@ class Slot:
         """Forget the KV cache."""
         self.wait()
         self.http("POST", f"/slots/{self.number}?action=erase", {})
+
+    def _count(self, request: Mapping[str, Any]) -> int:
+        """Tokens of the prompt of a request."""
+        if "messages" in request:
+            asked = {key: request[key] for key in _RENDERED if key in request}
+            return int(self.http("POST", "/chat/completions/input_tokens", asked)["input_tokens"])
+        if isinstance(request["prompt"], list):  # tokens already
+            return len(request["prompt"])
+        body = {"content": request["prompt"], "add_special": True, "parse_special": True}
+        return len(self.http("POST", "/tokenize", body)["tokens"])
 
     def _act(self, action: str, path: Path) -> dict[str, Any]:
         """ "save" or "restore" the KV cache of this slot, in `path`: the server takes only names of a folder,

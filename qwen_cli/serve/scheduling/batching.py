@@ -46,6 +46,6 @@ def _llamacpp(wanted: Wanted, engine: LlamaCpp, parallel: int, max_queue: int) -
             view.close()
         engine.close()
 
-    # The slots share one KV cache, of the size of the context.
-    lanes = Lanes(views, max_queue=max_queue, room=engine.capabilities.context, copy=copy)
+    # The slots share one KV cache, which the engine shares out to them.
+    lanes = Lanes(views, max_queue=max_queue, copy=copy)
     return Resident(wanted, engine, lanes, close, state=through_a_file)
