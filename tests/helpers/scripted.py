@@ -25,7 +25,7 @@ class Scripted:
 
     name = "scripted"
     model = "none"
-    defaults = DEFAULTS
+    defaults = plain_defaults = DEFAULTS
 
     def __init__(self, *answers: list[Piece | BaseException], context: int | None = None) -> None:
         self.answers = list(answers)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_cli import settings
 from qwen_cli.commands.shared.output import say
+from qwen_cli.engines.core import base
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import UsageError
 
@@ -78,7 +79,9 @@ def set_(talk: ReplState, argument: str) -> None:
         if own not in (None, ()):
             say(f"{shown} {_text(own)}")
         elif usual not in (None, ()):
-            by_model = usual == getattr(talk.conversation.engine.defaults, shown)
+            by_model = usual == getattr(
+                base.usual(talk.conversation.engine, talk.conversation.thinking), shown
+            )
             whose = "the model's default" if by_model else f"the default of `qwen {talk.name}`"
             say(f"{shown} {_text(usual)} ({whose})")
         else:

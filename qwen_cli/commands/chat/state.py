@@ -12,7 +12,7 @@ from qwen_cli.commands.shared.approval import Approval
 from qwen_cli.commands.shared.loop import Interrupts, run_turn
 from qwen_cli.commands.shared.output import StreamView, say
 from qwen_cli.commands.shared.slash import Commands, Events
-from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.core.base import Sampling, usual
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.tasks.chat import attachments, sessions
 from qwen_cli.tasks.chat.conversation import Conversation
@@ -56,7 +56,7 @@ class ReplState:
     @property
     def defaults(self) -> Sampling:
         """What sampling is used where nothing is set."""
-        return self.conversation.engine.defaults
+        return usual(self.conversation.engine, self.conversation.thinking)
 
     @property
     def why_not_kept(self) -> str | None:

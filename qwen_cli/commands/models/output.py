@@ -26,7 +26,8 @@ def facts(known: Model | None, weights: Weights | None, shape: Architecture | No
         "thinking": known.thinking if known else None,
         "fill_in_the_middle": known.fim if known else bool(shape and shape.fim),
         "vision": known.vision if known else bool(shape and shape.vision),
-        "sampling": dict((shape and shape.sampling) or (known.sampling if known else {})),
+        "sampling": {**(known.sampling if known else {}), **(shape.sampling if shape else {})},
+        "sampling_without_thinking": dict(known.plain_sampling or {}) if known else {},
         "repo": known.repo if known else None,
         "gguf_repo": known.gguf_repo if known else None,
     }

@@ -6,8 +6,11 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from uuid import uuid4
+
+if TYPE_CHECKING:
+    from qwen_cli.models.catalog.families import Model
 
 Message: TypeAlias = Mapping[str, Any]
 """One turn as the OpenAI chat format has it: `role`, `content`; for tools `tool_calls`, `tool_call_id`."""
@@ -26,6 +29,9 @@ class Sampling:
     end the generation; they are not part of the text. `start` is what a raw completion has to begin with,
     in whatever tokens the model likes best, where the engine can (`Capabilities.start`). With `logprobs`
     pieces tell how likely their tokens were, and so many others in their place (`Capabilities.logprobs`).
+
+    The repetition penalty is for tokens of the prompt and of the answer (transformers), presence and
+    frequency penalties for those of the answer alone (OpenAI, vLLM).
     """
 
     temperature: float | None = None
@@ -204,13 +210,14 @@ class Engine(Protocol):
     """A loaded model. Not thread-safe: one stream at a time.
 
     `name` is the engine ("llamacpp"), `model` the label of the weights, `defaults` the sampling that a
-    `None` stands for.
+    `None` stands for, `plain_defaults` the same where thinking is turned off.
     """
 
     name: str
     model: str
     capabilities: Capabilities
     defaults: Sampling
+    plain_defaults: Sampling
 
     def chat(
         self,
@@ -285,13 +292,31 @@ class Engine(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
-def recommended(*sources: Mapping[str, Any] | None) -> Sampling:
-    """The first of `sources` that says anything: the weights' own settings, then the catalog's."""
-    known = {f.name for f in fields(Sampling)} - {"seed", "max_tokens", "stop"}
-    for source in sources:
-        if found := {name: value for name, value in (source or {}).items() if name in known}:
-            return Sampling(**found)
-    return Sampling()
+def recommended(
+    card: Mapping[str, Any] | None, own: Mapping[str, Any] | None, unknown: Mapping[str, Any]
+) -> Sampling:
+    """The settings that the weights' `own` files name, and those of the model's `card` that the files do not:
+    they have no name for a presence penalty. `unknown` where neither says anything.
+    """
+    names = {f.name for f in fields(Sampling)} - {"seed", "max_tokens", "stop"}
+    found = {name: value for name, value in {**(card or {}), **(own or {})}.items() if name in names}
+    return Sampling(**(found or unknown))
+
+
+def without_thinking(model: Model | None, defaults: Sampling) -> Sampling:
+    """The settings for answers of `model` without thinking. `defaults` are the usual ones: files have one
+    set, which is for thinking where a model can do both."""
+    return Sampling(**model.plain_sampling) if model and model.plain_sampling else defaults
+
+
+def usual(engine: Engine, thinking: bool | int | None) -> Sampling:
+    """What a `None` stands for in a turn with `thinking`, which is on, off, a budget, or the model's own."""
+    return engine.plain_defaults if is_off(thinking) else engine.defaults
+
+
+def is_off(thinking: bool | int | None) -> bool:
+    """Whether there is none: a budget of no tokens is none too."""
+    return thinking is not None and not thinking
 
 
 def effective(given: Sampling, defaults: Sampling) -> Sampling:

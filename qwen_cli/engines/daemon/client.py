@@ -64,6 +64,7 @@ class Warm:
         self.model = opened["model"]
         self.capabilities = wire.capabilities_in(opened["capabilities"])
         self.defaults = wire.sampling_in(opened["defaults"])
+        self.plain_defaults = wire.sampling_in(opened["plain_defaults"])
         self.shift_cache = False
 
     def chat(

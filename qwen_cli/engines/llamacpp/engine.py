@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +25,11 @@ from qwen_cli.engines.core.base import (
     TokenLogprob,
     Usage,
     effective,
+    is_off,
     recommended,
     seeing,
     with_logprobs,
+    without_thinking,
 )
 from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.llamacpp import load, requests
@@ -36,7 +39,7 @@ from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.answer import AnswerParser
 from qwen_cli.engines.parsing.marks import FAMILY, Guarded, Marks
 from qwen_cli.engines.parsing.openai import ToolCalls
-from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, thinking_mode
+from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out, thinking_mode
 from qwen_cli.errors import EngineError
 from qwen_cli.models.formats import architecture, gguf_header
 
@@ -85,7 +88,8 @@ class LlamaCpp:
         shape = rope.extended(trained, rope_scaling, context, weights.label)
         catalogued = weights.model
         self.model = weights.label
-        self.defaults = recommended(shape.sampling, catalogued.sampling if catalogued else None, _UNKNOWN)
+        self.defaults = recommended(catalogued.sampling if catalogued else None, shape.sampling, _UNKNOWN)
+        self.plain_defaults = without_thinking(catalogued, self.defaults)
         self._template = template = chat_template or shape.chat_template or ""
         self._marks = Marks([*FAMILY, *gguf_header.special_tokens(weights.path)])
         self.capabilities = Capabilities(
@@ -257,8 +261,9 @@ class LlamaCpp:
         try:
             if slot.used:
                 slot.wait(_CLOSE_SECONDS)
-            elif slot.server is not None:
-                # The destructor waits for ever for a loop that has not begun: an answer says that it has.
+            if slot.server is not None and not slot.busy:
+                # The destructor holds the interpreter's lock and waits for ever for a loop that has not begun
+                # or that wants the lock (`llamacpp_penalties`): an answer says that it is idle.
                 with suppress(EngineError):
                     slot.erase()
         finally:  # also after a second Ctrl-C
@@ -282,7 +287,8 @@ class LlamaCpp:
         thinking: bool | int | None,
     ) -> dict[str, Any]:
         switch = thinking if self.capabilities.thinking is not None else None
-        request = requests.chat(messages, self._settings(sampling), switch)
+        plain = self._plain_by_itself if switch is None else is_off(switch)
+        request = requests.chat(messages, self._settings(sampling, plain), switch)
         if tools:
             request |= {"tools": list(tools), "parallel_tool_calls": True}
         if schema is not None:
@@ -290,7 +296,7 @@ class LlamaCpp:
         return request
 
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
-        request = requests.completion(prompt, self._settings(sampling), sampling)
+        request = requests.completion(prompt, self._settings(sampling, is_left_out(prompt)), sampling)
         pieces = self._pieces(prompt)
         # One text stays one: llama.cpp tokenizes it.
         return {**request, "prompt": pieces[0] if len(pieces) == 1 else self._ids(pieces)}
@@ -356,8 +362,16 @@ class LlamaCpp:
         body = {"content": pieces, "add_special": True, "parse_special": True}
         return list(self._slot.http("POST", "/tokenize", body)["tokens"])
 
-    def _settings(self, sampling: Sampling) -> dict[str, Any]:
-        return requests.settings(effective(sampling, self.defaults), self.capabilities.context)
+    def _settings(self, sampling: Sampling, plain: bool) -> dict[str, Any]:
+        defaults = self.plain_defaults if plain else self.defaults
+        return requests.settings(effective(sampling, defaults), self.capabilities.context or 0)
+
+    @functools.cached_property
+    def _plain_by_itself(self) -> bool:
+        """Whether the model answers without thinking when nothing is said about it."""
+        if self.plain_defaults == self.defaults:
+            return False  # it does not matter
+        return is_left_out(self.render([{"role": "user", "content": "Hello"}]))
 
     def _stream(self, handler: str, request: dict[str, Any], parser: AnswerParser | None = None) -> Stream:
         """Pieces of one answer. The last carries usage. `parser` finds thinking and calls in the text where
@@ -392,7 +406,7 @@ class LlamaCpp:
     def _samples(
         self, handler: str, request: dict[str, Any], parsers: Sequence[AnswerParser], limit: int | None
     ) -> list[Completion]:
-        """Return an answer for each parser. One that reaches `limit` ends for that, any other for want of room."""
+        """Return an answer for each parser. One at `limit` ends for that, any other for want of room."""
         started = time.perf_counter()
         first = 0.0
         n = len(parsers)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qwen_cli.engines.core.base import Message, Sampling, StopReason, TokenLogprob, Usage
+from qwen_cli.engines.llamacpp import penalties
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, wire_messages
 from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused, UsageError
 
@@ -38,16 +39,13 @@ def completion(prompt: str, settings: Mapping[str, Any], sampling: Sampling) -> 
     return request
 
 
-def settings(s: Sampling, context: int | None) -> dict[str, Any]:
-    """How to choose tokens and when to stop."""
+def settings(s: Sampling, context: int) -> dict[str, Any]:
+    """How to choose tokens and when to stop; `context` is the window in tokens."""
     names = {
         "temperature": s.temperature,
         "top_p": s.top_p,
         "top_k": s.top_k,
         "min_p": s.min_p,
-        "repeat_penalty": s.repetition_penalty,
-        "presence_penalty": s.presence_penalty,
-        "frequency_penalty": s.frequency_penalty,
         "seed": s.seed,
         "max_tokens": s.max_tokens,
         "stop": list(s.stop) or None,
@@ -57,11 +55,12 @@ def settings(s: Sampling, context: int | None) -> dict[str, Any]:
     given = {name: value for name, value in names.items() if value is not None}
     # Progress reports come once a prefill batch: they are where a prefill can be cancelled.
     # What stays unset is off: llama.cpp would mix its own top_k, top_p and min_p into a recommendation.
-    # Penalties see the whole text, as in transformers, where the recommended values come from.
-    off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_last_n": context}
+    # The repetition penalty sees the whole text, as in transformers, where the recommended values come from.
+    off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
     if s.temperature == 0:
         off["top_k"] = 1  # the same token, without weighing the whole vocabulary: 1 % with eight slots
-    return {"stream": True, "return_progress": True, **off, **given}
+    punished = penalties.fields(s.repetition_penalty, s.presence_penalty, s.frequency_penalty, context)
+    return {"stream": True, "return_progress": True, **off, **given, **punished}
 
 
 def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from qwen_cli.engines.core.base import Piece
 from qwen_cli.engines.core.text import overlap
 
 OPEN, CLOSE = "<think>", "</think>"
+_TURN = "<|im_start|>assistant\n"
+_NOTHING = re.compile(rf"\s*{OPEN}\s*{CLOSE}")
+
+
+def is_left_out(prompt: str) -> bool:
+    """Whether the turn that a raw prompt ends in has no thinking: Qwen3's templates begin it with an empty
+    block where that is switched off. A prompt without turns tells nothing."""
+    _, mark, turn = prompt.rpartition(_TURN)
+    return bool(mark and _NOTHING.match(turn))
 
 
 class ThinkingText:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.endpoints import base_url
-from qwen_cli.engines.core.base import Completion, Engine, Message, Piece, Sampling, Stream
+from qwen_cli.engines.core.base import Completion, Engine, Message, Piece, Sampling, Stream, effective, usual
 from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.marks import FAMILY, Marks
 from qwen_cli.engines.parsing.openai import ThinkTags, ToolCalls, wire_messages
-from qwen_cli.engines.parsing.think_tags import CLOSE
+from qwen_cli.engines.parsing.think_tags import CLOSE, is_left_out
 from qwen_cli.engines.remote import requests
 from qwen_cli.engines.remote.errors import NoRoute, faults, message
 from qwen_cli.engines.remote.probe import chosen, listed, look
@@ -40,7 +40,7 @@ class Remote:
     `endpoint` is the server's address (with or without `/v1`), `model` one that it serves (`None`: its
     first). `headers` go with each request. `notice` is told of requests that are made again, and of what the
     server does not take. `patience` is how many seconds it may be silent. Sampling defaults are the server's
-    own. Raises `EndpointError`, `UsageError`.
+    own, but for what it cannot know (`remote_requests.defaults`). Raises `EndpointError`, `UsageError`.
     """
 
     name = "remote"
@@ -59,7 +59,6 @@ class Remote:
         import openai  # 1 to 2 s of imports that the local engines do not need
 
         self.endpoint = base_url(endpoint)
-        self.defaults = Sampling()
         self._client = openai.OpenAI(
             base_url=self.endpoint,
             api_key=api_key or "none",
@@ -76,6 +75,7 @@ class Remote:
         self.model = str(card["id"])
         self._kind = KINDS.get(str(card.get("owned_by")), OTHER)
         self.capabilities = look(self._kind, card, self.model, self._native)
+        self.defaults, self.plain_defaults = requests.defaults(self.model, self._kind)
 
     def chat(
         self,
@@ -204,6 +204,7 @@ class Remote:
     def _chat_request(
         self, messages: Sequence[Message], sampling: Sampling, thinking: bool | int | None
     ) -> dict[str, Any]:
+        sampling = effective(sampling, usual(self, thinking))
         settings = requests.settings(self.model, sampling, self._kind)
         request = requests.chat(messages, settings, self._kind, self.capabilities)
         return requests.thinking(request, thinking, self._kind, self.endpoint)
@@ -211,8 +212,8 @@ class Remote:
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
         if not prompt:
             raise UsageError("the prompt is empty", "give some text to continue")
-        settings = requests.settings(self.model, sampling, self._kind)
-        request = {"prompt": _MARKS.broken(prompt), **settings}
+        sampling = effective(sampling, self.plain_defaults if is_left_out(prompt) else self.defaults)
+        request = {"prompt": _MARKS.broken(prompt), **requests.settings(self.model, sampling, self._kind)}
         if sampling.max_tokens is None and not self._kind.unlimited:
             try:
                 request["max_tokens"] = (self.capabilities.context or 0) - self.count_tokens(prompt)

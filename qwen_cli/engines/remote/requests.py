@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qwen_cli.engines.core.base import Capabilities, Message, Sampling
+from qwen_cli.engines.core.base import Capabilities, Message, Sampling, without_thinking
 from qwen_cli.engines.core.content import clip_of, is_sent_as_file
 from qwen_cli.engines.parsing.openai import wire_messages
 from qwen_cli.engines.remote.servers import ServerKind
 from qwen_cli.errors import EndpointError, UsageError
 
 _STANDARD = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "max_tokens")
+
+
+def defaults(model: str, kind: ServerKind) -> tuple[Sampling, Sampling]:
+    """(thinking, not thinking): what `model` is asked with where nothing is said, namely what a server does
+    not know of the card's recommendation. It reads a file that has no name for a presence penalty, and one
+    set of settings, which is for thinking. `qwen serve` knows the card."""
+    from qwen_cli.models.catalog import lookup
+
+    known = lookup.find(model)
+    if known is None or kind.name == "qwen serve":
+        return Sampling(), Sampling()
+    usual = Sampling(presence_penalty=known.sampling.get("presence_penalty") or None)
+    return usual, without_thinking(known, usual)
 
 
 def settings(model: str, sampling: Sampling, kind: ServerKind) -> dict[str, Any]:

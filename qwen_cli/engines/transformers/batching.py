@@ -22,16 +22,7 @@ from transformers.generation.continuous_batching.continuous_api import Continuou
 from transformers.generation.logits_process import LogitsProcessorList
 
 from qwen_cli.engines.core import base
-from qwen_cli.engines.core.base import (
-    Completion,
-    Engine,
-    Piece,
-    Sampling,
-    Stream,
-    TokenLogprob,
-    Usage,
-    effective,
-)
+from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Stream, TokenLogprob, Usage
 from qwen_cli.engines.transformers import sampler
 from qwen_cli.engines.transformers.decode import parts
 from qwen_cli.engines.transformers.engine import Transformers
@@ -273,7 +264,7 @@ class _Lane(Transformers):
         budget: int | None = None,
     ) -> Stream:
         started = time.perf_counter()
-        sampling = effective(given, self.defaults)
+        sampling = self._sampling(text, given)
         prompt = self._ids(text)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
         with self._batch.tokenizing:
@@ -304,7 +295,7 @@ class _Lane(Transformers):
         budget: int | None,
     ) -> list[Completion]:
         started = time.perf_counter()
-        sampling = effective(given, self.defaults)
+        sampling = self._sampling(text, given)
         prompt = self._ids(text)
         rows: dict[str, _Row] = {}
         done: list[Completion] = []

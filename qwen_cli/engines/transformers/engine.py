@@ -20,12 +20,13 @@ from qwen_cli.engines.core.base import (
     effective,
     recommended,
     seeing,
+    without_thinking,
 )
 from qwen_cli.engines.core.content import visual_parts
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
-from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, thinking_mode
+from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out, thinking_mode
 from qwen_cli.engines.transformers import adapters as lora
 from qwen_cli.engines.transformers import decode, device_map, load, speculative, vision
 from qwen_cli.engines.transformers import device as transformers_device
@@ -83,7 +84,8 @@ class Transformers:
         shape = rope.extended(architecture.read(weights.path), rope_scaling, context, weights.label)
         catalogued = weights.model
         self.model = weights.label
-        self.defaults = recommended(shape.sampling, catalogued.sampling if catalogued else None, _UNKNOWN)
+        self.defaults = recommended(catalogued.sampling if catalogued else None, shape.sampling, _UNKNOWN)
+        self.plain_defaults = without_thinking(catalogued, self.defaults)
         self._tokenizer = load.tokenizer(weights.path, trust_remote_code=trust_remote_code)
         self._marks = Marks(self._tokenizer.get_added_vocab())
         if chat_template:
@@ -145,7 +147,7 @@ class Transformers:
     ) -> Stream:
         views = self._views(messages)
         text = self._rendered(messages, tools, thinking)
-        thinks = self.capabilities.thinking is not None and not prompts.thinking_is_off(text)
+        thinks = self.capabilities.thinking is not None and not is_left_out(text)
         if schema is not None and thinks and not prompts.opened(text):
             text += f"{OPEN}\n"  # so that it is certain where thinking ends and the schema begins
         pieces = self._stream(
@@ -174,7 +176,7 @@ class Transformers:
         raw = isinstance(prompt, str)
         views = [] if isinstance(prompt, str) else self._views(prompt)
         text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking)
-        thinks = not raw and self.capabilities.thinking is not None and not prompts.thinking_is_off(text)
+        thinks = not raw and self.capabilities.thinking is not None and not is_left_out(text)
         done: list[Completion] = []
         while len(done) < n:
             rows = min(n - len(done), _TOGETHER)
@@ -247,6 +249,10 @@ class Transformers:
         scene = self._sight.scene(text, views)
         return scene.keys, scene
 
+    def _sampling(self, text: str, given: Sampling) -> Sampling:
+        """`given`, and what the model recommends for the answer to the prompt `text`."""
+        return effective(given, self.plain_defaults if is_left_out(text) else self.defaults)
+
     def _ids(self, text: str) -> list[int]:
         pieces = self._tokenizer(self._marks.pieces(text), add_special_tokens=False)["input_ids"]
         return [token for piece in pieces for token in piece]
@@ -287,7 +293,7 @@ class Transformers:
     ) -> Stream:
         """Pieces of one answer. The last carries usage."""
         started = time.perf_counter()
-        sampling = effective(given, self.defaults)
+        sampling = self._sampling(text, given)
         prompt, scene = self._prompt(text, views)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
         grammar = Grammar(schema, self._xgrammar()) if schema is not None else None
@@ -312,7 +318,7 @@ class Transformers:
         budget: int | None,
     ) -> list[Completion]:
         started = time.perf_counter()
-        sampling = effective(given, self.defaults)
+        sampling = self._sampling(text, given)
         prompt, scene = self._prompt(text, views)
         answers = [self._answer(text, prompt, sampling, thinks, budget) for _ in range(n)]
         choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self._device, rows=n)

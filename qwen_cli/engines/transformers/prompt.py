@@ -11,7 +11,7 @@ from qwen_cli.engines.core.content import Part
 from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.parsing.openai import chat_fields
-from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN
+from qwen_cli.engines.parsing.think_tags import OPEN
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.sanitize import error_line
 
@@ -84,11 +84,6 @@ def _with_object(call: Mapping[str, Any]) -> dict[str, Any]:
 def opened(prompt: str) -> bool:
     """Whether the template has begun the thinking itself."""
     return prompt.rstrip().endswith(OPEN)
-
-
-def thinking_is_off(prompt: str) -> bool:
-    """Qwen3's template writes an empty block where thinking is switched off."""
-    return prompt.rstrip().endswith(CLOSE)
 
 
 def _place(part: Part) -> dict[str, Any]:

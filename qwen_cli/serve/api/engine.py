@@ -52,6 +52,7 @@ async def open_model(request: Request, service: Service) -> Response:
             "model": engine.model,
             "capabilities": asdict(engine.capabilities),
             "defaults": asdict(engine.defaults),
+            "plain_defaults": asdict(engine.plain_defaults),
             "lanes": len(resident.lanes),
         }
         yield {"opened": opened}

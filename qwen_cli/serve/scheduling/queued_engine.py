@@ -34,6 +34,7 @@ class Queued:
         self.model = resident.engine.model
         self.capabilities = resident.engine.capabilities
         self.defaults = resident.engine.defaults
+        self.plain_defaults = resident.engine.plain_defaults
         self.shift_cache = False
         self.found = 0  # tokens of the prompt that were in the KV cache, where the engine tells that early
 

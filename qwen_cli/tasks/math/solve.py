@@ -107,7 +107,9 @@ def solve(
 
 def usual(engine: Engine, way: SolveOptions) -> Sampling:
     """How tokens are chosen where `way` says nothing; what is not set there is the model's own."""
-    return tir.limited(math_vote.spread(engine, Sampling()) if way.samples > 1 else _greedy(engine, way))
+    return tir.limited(
+        math_vote.spread(engine, Sampling(), way.thinking) if way.samples > 1 else _greedy(engine, way)
+    )
 
 
 def specialist(engine: Engine) -> bool:

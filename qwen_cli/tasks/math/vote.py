@@ -49,9 +49,9 @@ class Vote:
         return next((len(group) for group in self.groups if self.best in group), 0)
 
 
-def spread(engine: Engine, sampling: Sampling) -> Sampling:
+def spread(engine: Engine, sampling: Sampling, thinking: bool | int | None = None) -> Sampling:
     """`sampling` under which several solutions differ, also where the model's own default is greedy."""
-    return sampling.over(_SPREAD) if engine.defaults.temperature == 0 else sampling
+    return sampling.over(_SPREAD) if usual(engine, thinking).temperature == 0 else sampling
 
 
 def vote(
@@ -74,7 +74,7 @@ def vote(
     It ends as soon as those that are not finished cannot change which answer wins: they are stopped. With a
     `score` for the text of a solution all are finished.
     """
-    spreading = spread(engine, sampling)
+    spreading = spread(engine, sampling, thinking)
 
     def solve(lane: Engine, number: int, begun: Completion | None, stopped: Stopped) -> tir.Solution:
         chances = spreading.nth(number)

@@ -432,6 +432,37 @@ class TestWhatIsSent:
         knows = kind in ("vllm", "sglang", "tensorrt_llm", "qwen")
         assert {name: sent[name] for name in extras if name in sent} == (extras if knows else {})
 
+    @pytest.mark.parametrize("kind", [*KINDS, "llamacpp"])
+    def test_without_thinking_it_is_the_cards_settings_for_that(self, stub: StubServer, kind: str) -> None:
+        """A server's own are those of a file that has one set, for thinking."""
+        stub.info["/props"] = {"chat_template": "enable_thinking"}
+        stub.serve(kind, "Qwen/Qwen3-8B")
+        server = Remote(stub.url)
+        list(server.chat(HELLO, thinking=False))
+        knows_itself = kind == "qwen"
+        assert (stub.sent.get("temperature"), stub.sent.get("top_p")) == (
+            (None, None) if knows_itself else (0.7, 0.8)
+        )
+        for thinking in (None, True):
+            list(server.chat(HELLO, thinking=thinking))
+            assert not {"temperature", "top_p", "top_k"} & stub.sent.keys()
+        list(server.chat(HELLO, thinking=False, sampling=Sampling(temperature=0.0)))
+        assert stub.sent["temperature"] == 0 and "top_p" not in stub.sent
+        prompt = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+        list(server.complete(prompt, sampling=Sampling(max_tokens=1)))
+        assert stub.sent.get("temperature") == (None if knows_itself else 0.7)
+
+    @pytest.mark.parametrize("kind", ["vllm", "sglang", "library", "openai", "qwen"])
+    def test_a_presence_penalty_of_the_card_is_in_no_servers_files(self, stub: StubServer, kind: str) -> None:
+        stub.serve(kind, "Qwen/Qwen3-VL-8B-Instruct")
+        list(Remote(stub.url).chat(HELLO))
+        assert stub.sent.get("presence_penalty") == (None if kind == "qwen" else 1.5)
+        list(Remote(stub.url).chat(HELLO, sampling=Sampling(presence_penalty=0.25)))
+        assert stub.sent["presence_penalty"] == 0.25
+        stub.serve(kind, "Qwen/Qwen3-VL-8B-Thinking")
+        list(Remote(stub.url).chat(HELLO))
+        assert "presence_penalty" not in stub.sent
+
     @pytest.mark.parametrize(
         ("kind", "fields"),
         [

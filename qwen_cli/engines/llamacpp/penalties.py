@@ -1,0 +1,140 @@
+"""Presence and frequency penalties in llama.cpp that count what was generated alone, as in OpenAI's API,
+vLLM and our transformers engine.
+
+llama.cpp has one sampler for three penalties, and its server shows it the whole prompt before the first token
+(`server_slot::init_sampler`). For the repetition penalty that is right: its recommended values come from
+transformers. The others would punish every word of a document, and no field of a request separates them.
+
+So a request with them gets a second sampler, of the kind "typ_p", which nothing here uses otherwise and which
+is shown no tokens. When it is asked for the first time, the prompt is read and nothing is generated: there it
+changes places with a penalties sampler that has seen nothing. From then on all is llama.cpp's own work, with
+drafts and the samples of one prompt too; Python is entered once a request.
+
+The structures are those of llama.cpp's public header (`llama_sampler`, `llama_sampler_i` in include/llama.h).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Any
+
+# In front of what cuts candidates off, as in llama.cpp's own order (`common_params_sampling::samplers`).
+_ORDER = ["penalties", "typ_p", "top_k", "top_p", "min_p", "temperature"]
+_APPLY = 2  # its place in `llama_sampler_i`, after `name` and `accept`
+
+# A request hands its penalties over as the one number of a "typ_p" sampler, a float of 24 bits below zero:
+# both in thousandths from -2 to 2, which are OpenAI's limits and those of our own settings.
+_MOST, _STEPS = 2.0, 1000
+_VALUES = int(2 * _MOST * _STEPS) + 1
+
+# How far back llama.cpp's own penalties look where it does not lend its functions: its default.
+_FEW = 64
+
+
+class _Sampler(ctypes.Structure):
+    _fields_ = (("functions", ctypes.c_void_p), ("state", ctypes.c_void_p))
+
+
+_Asked = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Sampler), ctypes.c_void_p)
+
+
+def fields(
+    repetition: float | None, presence: float | None, frequency: float | None, context: int
+) -> dict[str, Any]:
+    """What a request says about its penalties; `context` is the window in tokens.
+
+    Where the library lends no functions (Windows) presence and frequency are llama.cpp's own, which look at
+    the last 64 tokens, or at all of them beside a repetition penalty.
+    """
+    said: dict[str, Any] = {"repeat_last_n": context}
+    if repetition is not None:
+        said["repeat_penalty"] = repetition
+    if not presence and not frequency:
+        return said
+    number = _number(presence or 0.0, frequency or 0.0)
+    if _hook.installed(context):
+        return said | {"samplers": _ORDER, "typical_p": number}
+    if repetition in (None, 1.0):
+        said["repeat_last_n"] = _FEW
+    return said | {"presence_penalty": presence or 0.0, "frequency_penalty": frequency or 0.0}
+
+
+def _number(presence: float, frequency: float) -> float:
+    first, second = _thousandths(presence), _thousandths(frequency)
+    return -1.0 - (first * _VALUES + second)
+
+
+def _thousandths(penalty: float) -> int:
+    return round((min(_MOST, max(-_MOST, penalty)) + _MOST) * _STEPS)
+
+
+def _penalties(number: float) -> tuple[float, float]:
+    """(presence, frequency) of what `_number` gave."""
+    first, second = divmod(round(-1.0 - number), _VALUES)
+    return first / _STEPS - _MOST, second / _STEPS - _MOST
+
+
+class _Hook:
+    """The function of "typ_p" samplers in this process, once it is ours."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._works: bool | None = None
+        self._window = 0  # tokens: as many as the largest context may generate
+        self._function: Any = None  # llama.cpp holds its address
+
+    def installed(self, context: int) -> bool:
+        """Install it if it is not. False where that cannot be done."""
+        with self._lock:
+            self._window = max(self._window, context)
+            if self._works is None:
+                self._works = self._install()
+            return self._works
+
+    def _install(self) -> bool:
+        from xllamacpp import xllamacpp  # loaded with the engine
+
+        try:
+            library = ctypes.CDLL(xllamacpp.__file__)
+            typical, penalties = library.llama_sampler_init_typical, library.llama_sampler_init_penalties
+            free = library.llama_sampler_free
+        except (OSError, AttributeError):  # it lends none
+            return False
+        for make in (typical, penalties):
+            make.restype = ctypes.POINTER(_Sampler)
+        typical.argtypes = (ctypes.c_float, ctypes.c_size_t)
+        penalties.argtypes = (ctypes.c_int32, ctypes.c_int32, *[ctypes.c_float] * 3)
+        free.argtypes, free.restype = (ctypes.POINTER(_Sampler),), None
+        sample = typical(-3.0, 1)
+        functions = (ctypes.c_void_p * (_APPLY + 1)).from_address(sample.contents.functions)
+        known = _told(sample) == -3.0
+        free(sample)
+        if not known:
+            return False
+        original = _Asked(functions[_APPLY] or 0)
+
+        def asked(sampler: Any, candidates: int) -> None:
+            number = _told(sampler)
+            if number >= 0:  # typical sampling that somebody means
+                original(sampler, candidates)
+                return
+            presence, frequency = _penalties(number)
+            # The size of the vocabulary, 1 here, is read by samplers in a GPU's graph alone.
+            fresh = penalties(1, self._window, 1.0, frequency, presence)
+            one, other = sampler.contents, fresh.contents
+            one.functions, other.functions = other.functions, one.functions
+            one.state, other.state = other.state, one.state
+            free(fresh)
+
+        self._function = _Asked(asked)
+        functions[_APPLY] = ctypes.cast(self._function, ctypes.c_void_p).value
+        return True
+
+
+def _told(sampler: Any) -> float:
+    """The number that a "typ_p" sampler was made with, the first of its state."""
+    return float(ctypes.c_float.from_address(sampler.contents.state).value)
+
+
+_hook = _Hook()
