@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qwen_cli.engines.core.base import Completion, Engine, Sampling
+from qwen_cli.engines.core.base import Completion, Engine, Sampling, usual
 from qwen_cli.sandbox import Limits, Sandbox
 from qwen_cli.tasks.common import parallel
 from qwen_cli.tasks.common.parallel import Stopped
