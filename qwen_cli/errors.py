@@ -54,6 +54,10 @@ class RequestRefused(EngineError):
     """An engine cannot do what is asked of it, such as keep to a schema that it cannot compile."""
 
 
+class SchemaUnmet(EngineError):
+    """An answer that does not satisfy the JSON schema that was asked for, whatever was tried."""
+
+
 class EndpointError(EngineError):
     """A remote server could not be reached, refused the key, or refused the request."""
 

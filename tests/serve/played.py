@@ -43,7 +43,9 @@ class Played:
     was asked, in all lanes."""
 
     answer: Callable[[Asked], str | list[Piece] | Iterator[Piece]] = lambda asked: "yes"
-    capabilities: Capabilities = field(default_factory=lambda: Capabilities(4096, tools=True, logprobs=True))
+    capabilities: Capabilities = field(
+        default_factory=lambda: Capabilities(4096, tools=True, logprobs=True, constrained=True)
+    )
     seen: list[Asked] = field(default_factory=list)
     name: str = "played"
     model: str = "played"
@@ -91,10 +93,11 @@ def end(reason: Any = "stop") -> Piece:
 
 @dataclass(frozen=True)
 class Here:
-    """A running server: its address, and the model's lanes."""
+    """A running server: its address, the model's lanes, and when it was asked to be loaded."""
 
     url: str
     lanes: Lanes
+    loads: list[float]
 
     @property
     def client(self) -> openai.OpenAI:
@@ -108,6 +111,7 @@ class Here:
 def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings: Any) -> Iterator[Here]:
     """A server of `engine`, ready; `settings` are those of `Service`."""
     lanes = Lanes([cast("Any", engine)] * parallel, max_queue=max_queue)
+    loads: list[float] = []
     wanted = Wanted("1", engine.model, {})
     resident = Resident(wanted, cast("Any", engine), lanes, engine.close)
 
@@ -118,6 +122,7 @@ def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings
             return wanted
 
         def get(self, wanted: Wanted) -> Resident:
+            loads.append(time.time())
             return resident
 
         def names(self) -> list[str]:
@@ -138,7 +143,7 @@ def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings
         time.sleep(0.005)
     try:
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Here(f"http://127.0.0.1:{port}", lanes)
+        yield Here(f"http://127.0.0.1:{port}", lanes, loads)
     finally:
         lanes.stop()
         server.should_exit = True

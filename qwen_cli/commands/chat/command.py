@@ -155,7 +155,7 @@ def chat(
     question = _question(message or [], file or [])
     if question is None and as_json:
         raise UsageError("--json needs a question", 'run `qwen chat --json "…"`')
-    wanted = options.schema(schema, "--schema") if schema else None
+    wanted = options.schema(schema, "--schema") if schema is not None else None
     saved = _session(resume, session)
     if saved and saved.model and saved.engine != "remote":
         settings.setdefault("model", saved.model)
@@ -170,7 +170,7 @@ def chat(
         conversation.thinking = _thinking(
             loaded, think, thinking_budget, settings.get("thinking_budget"), conversation.thinking
         )
-        conversation.schema = wanted or conversation.schema
+        conversation.schema = conversation.schema if wanted is None else wanted
         conversation.toolbox = toolbox
         if question is None:
             from qwen_cli.commands.chat import repl

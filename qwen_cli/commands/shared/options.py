@@ -333,19 +333,15 @@ def sampling(settings: dict[str, Any], *, stop: list[str] | None = None) -> Samp
 def schema(given: str, flag: str) -> dict[str, Any]:
     """Return a JSON schema from a file or from the text itself, as `flag` was given it. Raises
     `UsageError`."""
-    import jsonschema
-
     from qwen_cli.tasks.chat import attachments
+    from qwen_cli.tasks.common import json_schema
 
+    if not given.strip():
+        raise UsageError(f"{flag} is empty", "give a JSON schema, or the name of a file that holds one")
     text = given if given.lstrip().startswith("{") else attachments.read_text(Path(given))
     where = flag if text is given else given
     try:
         found = json.loads(text)
-        jsonschema.validators.validator_for(found).check_schema(found)
-    except json.JSONDecodeError as fault:
+    except (ValueError, RecursionError) as fault:
         raise UsageError(f"{where} is not JSON: {fault}", "give a JSON schema") from None
-    except jsonschema.SchemaError as fault:
-        raise UsageError(f"{where} is not a JSON schema: {fault.message}", "fix the schema") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"{where} is not a JSON schema object, got {text.strip()[:40]!r}")
-    return found
+    return json_schema.checked(found, where)

@@ -188,13 +188,15 @@ class Capabilities:
 
     `thinking` is `None` where the model never thinks, `"switch"` where it can be turned off, `"always"`
     where it cannot. `vision` and `video` are what it can be shown, `seeing` says how; with `video_files` it
-    takes a whole video as a file, and chosen frames as pictures with their times.
+    takes a whole video as a file, and chosen frames as pictures with their times. `constrained` says
+    that a JSON schema is kept to while tokens are chosen, as far as grammars go; a server may not.
     """
 
     context: int | None
     thinking: Literal["switch", "always"] | None = None
     tools: bool = False
     schema: bool = True
+    constrained: bool = False
     fim: bool = False
     vision: bool = False
     video: bool = False

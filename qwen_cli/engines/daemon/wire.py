@@ -22,7 +22,7 @@ from qwen_cli.engines.core.base import (
     Usage,
 )
 from qwen_cli.engines.core.prompt import Prompt
-from qwen_cli.errors import ContextFull, EngineError, QwenError, UsageError
+from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,14 +89,16 @@ def fault_out(fault: QwenError) -> dict[str, Any]:
         sent |= {"kind": "context", "needed": fault.needed, "limit": fault.limit}
     elif isinstance(fault, UsageError):
         sent["kind"] = "usage"
+    elif isinstance(fault, RequestRefused):
+        sent["kind"] = "refused"
     return {"error": sent}
 
 
 def fault_in(sent: Mapping[str, Any]) -> QwenError:
     if sent["kind"] == "context":
         return ContextFull(sent["needed"], sent["limit"])
-    kind = UsageError if sent["kind"] == "usage" else EngineError
-    return kind(sent["message"], sent["hint"])
+    kinds = {"usage": UsageError, "refused": RequestRefused}
+    return kinds.get(sent["kind"], EngineError)(sent["message"], sent["hint"])
 
 
 def prompt_out(prompt: str | Sequence[Message], scratch: Path) -> Any:

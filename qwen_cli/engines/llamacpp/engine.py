@@ -104,6 +104,7 @@ class LlamaCpp:
             render=True,
             state=True,
             logprobs=True,
+            constrained=True,
         )
         self._parallel = parallel
         self.shift_cache = False

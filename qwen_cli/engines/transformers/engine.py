@@ -130,6 +130,7 @@ class Transformers:
             render=bool(template),
             state=self._cache.croppable,
             logprobs=True,
+            constrained=True,
         )
         self._vocabulary_size = self._model.get_input_embeddings().weight.shape[0]
         self._table = TokenTable(self._tokenizer)

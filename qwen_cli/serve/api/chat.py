@@ -20,15 +20,17 @@ from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.queued_engine import Queued
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed
+from qwen_cli.tasks.common import structured
 
 
 async def complete(request: Request, service: Service) -> Response:
     """The next turn of a conversation."""
     sent = await api_body.read(request, service.max_body)
+    asked = await threads.one(request, lambda: chat_request.read(sent), lambda: None)
     engine = await service.engine(request, sent)
-    asked = await threads.one(request, lambda: chat_request.read(sent, engine.capabilities), engine.interrupt)
+    asked = chat_request.for_model(asked, sent, engine.capabilities)
     answering = Answering(asked, engine.model)
-    plain = not (asked.stream or asked.tools or asked.schema) and asked.sampling.logprobs is None
+    plain = not (asked.stream or asked.tools) and asked.schema is None and asked.sampling.logprobs is None
     if asked.n > 1 and plain:
 
         def together() -> Response:
@@ -68,13 +70,14 @@ def _pieces(asked: ChatRequest, engine: Queued, service: Service) -> Iterator[tu
     with engine.admitted(), _shown(asked, engine, service) as messages:
 
         def ask(view: Engine, index: int) -> Stream:
-            return view.chat(
-                messages,
-                tools=asked.tools,
-                schema=asked.schema,
-                sampling=asked.sampling.nth(index),
-                thinking=asked.thinking,
-            )
+            settings: dict[str, Any] = {
+                "tools": asked.tools,
+                "sampling": asked.sampling.nth(index),
+                "thinking": asked.thinking,
+            }
+            if asked.schema is None:
+                return view.chat(messages, **settings)
+            return structured.chat(view, messages, asked.schema, **settings, cut_is_answer=True)
 
         yield from sse.each(engine, asked.n, ask)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from qwen_cli.errors import UsageError
 from qwen_cli.serve.api import params
 from qwen_cli.serve.api.body import checked
 from qwen_cli.serve.api.errors import Refused
+from qwen_cli.tasks.common import json_schema
 
 _IGNORED_NOT = {
     "audio": "is not given by these models",
@@ -52,8 +53,9 @@ class ChatRequest:
     calls: int | None
 
 
-def read(sent: Mapping[str, Any], can: Capabilities) -> ChatRequest:
-    """`sent` as it is meant. Raises `Refused`."""
+def read(sent: Mapping[str, Any]) -> ChatRequest:
+    """`sent` as it is meant, as far as that can be told before a model is loaded for it. Raises `Refused` and
+    `UsageError`."""
     sent = {"model": "", **sent}
     kind = CompletionCreateParamsStreaming if sent.get("stream") else CompletionCreateParamsNonStreaming
     messages = _messages(sent, kind)
@@ -62,11 +64,9 @@ def read(sent: Mapping[str, Any], can: Capabilities) -> ChatRequest:
         raise Refused(400, "these models give no audio", param="modalities")
     if not messages:
         raise Refused(400, "there is no message to answer", param="messages")
-    _can_show(messages, can)
     tells = sent.get("logprobs")
     if sent.get("top_logprobs") and not tells:
         raise Refused(400, "top_logprobs needs logprobs", param="top_logprobs")
-    most = params.alternatives((sent.get("top_logprobs") or 0) if tells else None, can, "logprobs")
     tools, schema = _tools(sent), _schema(sent)
     forced = False
     if tools and sent.get("tool_choice") not in (None, "auto", "none"):
@@ -78,15 +78,25 @@ def read(sent: Mapping[str, Any], can: Capabilities) -> ChatRequest:
         tools=None if forced or sent.get("tool_choice") == "none" else tools,
         schema=schema,
         sampling=params.sampling(
-            sent, limit=params.limit(sent, "max_completion_tokens", "max_tokens"), logprobs=most
+            sent,
+            limit=params.limit(sent, "max_completion_tokens", "max_tokens"),
+            logprobs=(sent.get("top_logprobs") or 0) if tells else None,
         ),
-        thinking=params.thinking(sent, can),
+        thinking=None,
         n=params.choices(sent),
         stream=bool(sent.get("stream")),
         include_usage=bool((sent.get("stream_options") or {}).get("include_usage")),
         forced=forced,
         calls=1 if sent.get("parallel_tool_calls") is False else None,
     )
+
+
+def for_model(request: ChatRequest, sent: Mapping[str, Any], can: Capabilities) -> ChatRequest:
+    """`request` as a model that `can` so much takes it. Raises `Refused`, and `UsageError` for what it cannot
+    see."""
+    _can_show(request.messages, can)
+    params.alternatives(request.sampling.logprobs, can, "logprobs")
+    return replace(request, thinking=params.thinking(sent, can))
 
 
 def shown(
@@ -245,20 +255,15 @@ def _schema(sent: Mapping[str, Any]) -> dict[str, Any] | None:
     schema = form["json_schema"].get("schema")
     if schema is None:
         raise Refused(400, "json_schema has no schema", param="response_format")
-    return check_schema(schema, "response_format")
+    return _checked_schema(schema, "response_format", "response_format")
 
 
-def check_schema(schema: Any, param: str) -> dict[str, Any]:
-    """`schema` if it is one. Raises `Refused`."""
-    import jsonschema
-
+def _checked_schema(schema: Any, name: str, param: str) -> dict[str, Any]:
+    """`schema` if answers can satisfy it. Raises `Refused`."""
     try:
-        jsonschema.validators.validator_for(schema).check_schema(schema)
-    except jsonschema.SchemaError as fault:
-        raise Refused(400, f"not a JSON schema: {fault.message}", param=param) from None
-    except (TypeError, AttributeError):
-        raise Refused(400, "a JSON schema must be an object", param=param) from None
-    return dict(schema)
+        return json_schema.checked(schema, name)
+    except UsageError as fault:
+        raise Refused(400, str(fault), param=param) from None
 
 
 def _call_forced(
@@ -268,7 +273,7 @@ def _call_forced(
 
     Templates only offer tools; here a schema leaves the model no other way.
     """
-    if schema:
+    if schema is not None:
         raise Refused(400, "a forced tool call and response_format exclude each other", param="tool_choice")
     wanted = choice["function"]["name"] if isinstance(choice, Mapping) and "function" in choice else None
     if wanted is None and choice != "required":
@@ -276,18 +281,24 @@ def _call_forced(
     functions = [tool["function"] for tool in tools if wanted in (None, tool["function"]["name"])]
     if not functions:
         raise Refused(400, f"tool_choice names {wanted!r}, which is none of the tools", param="tool_choice")
-    calls = [
-        {
-            "type": "object",
-            "properties": {
-                "name": {"const": function["name"]},
-                "arguments": function.get("parameters") or {"type": "object"},
-            },
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-        }
-        for function in functions
-    ]
+    calls, definitions = [], {}
+    for number, function in enumerate(functions):
+        arguments = _checked_schema(
+            function.get("parameters") or {"type": "object"},
+            f"the parameters of {function['name']!r}",
+            "tools",
+        )
+        if "$ref" in json.dumps(arguments):  # what it refers to is counted from its own beginning
+            definitions[str(number)] = _moved(arguments, f"#/$defs/{number}")
+            arguments = {"$ref": f"#/$defs/{number}"}
+        calls.append(
+            {
+                "type": "object",
+                "properties": {"name": {"const": function["name"]}, "arguments": arguments},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+        )
     offered = "\n".join(json.dumps(function, ensure_ascii=False) for function in functions)
     words = f"Call one of these functions. Answer with its name and arguments as JSON.\n{offered}"
     system = messages[0] if messages[0]["role"] == "system" else None
@@ -295,4 +306,17 @@ def _call_forced(
         told = [{**system, "content": f"{system['content']}\n\n{words}"}, *messages[1:]]
     else:
         told = [{"role": "system", "content": words}, *messages]
-    return told, calls[0] if len(calls) == 1 else {"anyOf": calls}
+    whole = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    return told, {**whole, **({"$defs": definitions} if definitions else {})}
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """`schema` with what it refers to in itself, for it to stand at `place` of another."""
+    if isinstance(schema, dict):
+        return {
+            name: f"{place}{value[1:]}"
+            if name == "$ref" and isinstance(value, str) and value.startswith("#")
+            else _moved(value, place)
+            for name, value in schema.items()
+        }
+    return [_moved(one, place) for one in schema] if isinstance(schema, list) else schema

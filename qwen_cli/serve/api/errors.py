@@ -7,7 +7,7 @@ import traceback
 
 from starlette.responses import JSONResponse, Response
 
-from qwen_cli.errors import ContextFull, ModelError, QwenError, RequestRefused, UsageError
+from qwen_cli.errors import ContextFull, ModelError, QwenError, RequestRefused, SchemaUnmet, UsageError
 from qwen_cli.serve.scheduling.lanes import Busy, Gone, Stopping
 
 
@@ -61,6 +61,8 @@ def of(fault: Exception) -> Refused:
         return Refused(503, str(fault), code="stopping")
     if isinstance(fault, Gone):
         return Refused(499, str(fault))  # nginx's number for a client that has left; nobody reads it
+    if isinstance(fault, SchemaUnmet):
+        return Refused(422, str(fault), param="response_format", code="schema_not_satisfied")
     if isinstance(fault, (UsageError, RequestRefused)):
         return Refused(400, str(fault), param="response_format" if "JSON schema" in str(fault) else None)
     if isinstance(fault, QwenError):

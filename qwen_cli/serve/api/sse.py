@@ -60,7 +60,8 @@ async def events(
         raise
     except Exception as fault:  # the status has been sent; the client is told all the same
         refused = errors.of(fault)
-        yield event(json.dumps(errors.body(refused.status, refused.message, code=refused.code)))
+        said = errors.body(refused.status, refused.message, param=refused.param, code=refused.code)
+        yield event(json.dumps(said))
         return
     if answering.includes_usage:
         yield event(answering.usage_chunk())

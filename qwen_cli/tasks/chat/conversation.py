@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from qwen_cli.engines.core.base import Engine, Piece, Sampling, StopReason, ToolCall, Usage
+from qwen_cli.engines.core.base import Engine, Piece, Sampling, StopReason, Stream, ToolCall, Usage
 from qwen_cli.errors import ContextFull, UsageError
 from qwen_cli.tasks.chat import context_window as overflow
 from qwen_cli.tasks.chat import messages
 from qwen_cli.tasks.chat.context_window import Overflow
 from qwen_cli.tasks.chat.messages import LAST_ROUND, NO_ROUNDS_LEFT, NOT_RUN, Content
+from qwen_cli.tasks.common import structured
 from qwen_cli.tasks.tools.base import ToolResult
 
 if TYPE_CHECKING:
@@ -162,15 +163,12 @@ class Conversation:
         thinking: list[str] = []
         calls: list[ToolCall] = []
         stop: StopReason = "cancelled"
-        stream = self.engine.chat(
-            self.sent(),
-            tools=self._tools(),
-            schema=self.schema,
-            sampling=self.sampling,
-            thinking=self.thinking,
-        )
+        refused: list[str] = []  # answers that did not satisfy the schema
+        stream = self._asked(refused.append)
         try:
             for piece in stream:
+                while refused:
+                    yield Notice(refused.pop(0))
                 if piece.call is not None:
                     calls.append(piece.call)
                 (thinking if piece.kind == "thinking" else text).append(piece.text)
@@ -187,11 +185,22 @@ class Conversation:
             yield Notice(self._why_cut(stop))
         return calls
 
+    def _asked(self, refused: Callable[[str], None]) -> Stream:
+        """The engine's next turn; with a schema one that satisfies it."""
+        settings: dict[str, Any] = {
+            "tools": self._tools(),
+            "sampling": self.sampling,
+            "thinking": self.thinking,
+        }
+        if self.schema is None:
+            return self.engine.chat(self.sent(), **settings)
+        return structured.chat(self.engine, self.sent(), self.schema, **settings, told=refused)
+
     def _append_answer(self, text: str, thinking: str, calls: list[ToolCall], stop: StopReason) -> None:
         if stop == "cancelled" and not text and not thinking:
             return  # nothing came: the user turn stands unanswered
         self.messages.append(messages.answer(text, thinking, calls, cut=stop in CUT))
-        if self.usage is not None and stop != "cancelled" and not thinking:
+        if self.usage is not None and stop != "cancelled" and not thinking and self.schema is None:
             self._counted = self._state(), self.usage.prompt_tokens + self.usage.generated_tokens
 
     def _run_tools(self, calls: list[ToolCall], rounds_left: int) -> Events:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from qwen_cli.engines.core.base import Boxes, Engine, Sampling, Seeing, Stream, Usage
-from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.errors import SchemaUnmet, UsageError
+from qwen_cli.tasks.common import json_schema, structured
 from qwen_cli.tasks.vision import documents, events, grounding
 from qwen_cli.tasks.vision import tables as csv
 from qwen_cli.tasks.vision.grounding import Found
@@ -86,9 +87,11 @@ def turns(engine: Engine, looks: Sequence[Look], job: Job) -> list[dict[str, Any
 
 def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> Stream:
     """Return the model's answer. Reading, finding and filling in are greedy: there is one right answer."""
-    schema = {"extract": job.schema, "events": events.SCHEMA}.get(job.kind)
+    schema = events.SCHEMA if job.kind == "events" else None
     if job.kind != "ask":
         sampling = sampling.over(Sampling(temperature=0.0))
+    if job.kind == "extract":
+        return structured.chat(engine, turns(engine, looks, job), job.schema or {}, sampling=sampling)
     return engine.chat(turns(engine, looks, job), schema=schema, sampling=sampling)
 
 
@@ -130,13 +133,6 @@ def _known(seeing: Seeing) -> Boxes:
 
 
 def _satisfying(answer: str, schema: dict[str, Any]) -> Any:
-    import jsonschema
-
-    try:
-        data = json.loads(answer)
-        jsonschema.validate(data, schema)
-    except json.JSONDecodeError as fault:
-        raise EngineError("the answer is not whole JSON", "raise --max-tokens") from fault
-    except jsonschema.ValidationError as fault:
-        raise EngineError(f"the answer does not satisfy the schema: {fault.message}") from fault
-    return data
+    if fault := json_schema.fault(answer, schema):
+        raise SchemaUnmet(f"the answer does not satisfy the JSON schema: {fault}")
+    return json.loads(answer)

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pexpect
 import pytest
 
@@ -93,6 +95,89 @@ def test_a_stop_string_ends_the_answer_and_is_not_in_it(qwen) -> None:
 def test_the_system_prompt_is_obeyed(qwen) -> None:
     done = qwen("chat", "Who are you?", "-s", "You are a lighthouse keeper called Bartholomew.", *GREEDY)
     assert "Bartholomew" in done.stdout
+
+
+# Schemas that a grammar does not hold: the starter's answers come right at the first try, at a later one, or
+# never, and then it is an error.
+HARD: list[dict[str, Any]] = [
+    {
+        "type": "object",
+        "properties": {"year": {"type": "string", "pattern": r"^\d{4}$"}},
+        "required": ["year"],
+    },
+    {"type": "object", "properties": {"x": {"type": "string", "pattern": "abc"}}, "required": ["x"]},
+    {"type": "array", "items": {"type": "integer"}, "uniqueItems": True, "minItems": 3, "maxItems": 5},
+    {"type": "object", "properties": {"n": {"type": "integer", "multipleOf": 7}}, "required": ["n"]},
+    {
+        "type": "object",
+        "properties": {"n": {"type": "number", "minimum": 0.5, "maximum": 1}},
+        "required": ["n"],
+    },
+    {"type": "object", "properties": {"mail": {"type": "string", "format": "email"}}, "required": ["mail"]},
+    {"type": "array", "items": {"type": "integer"}, "contains": {"const": 7}, "maxItems": 4},
+    {"type": "object", "minProperties": 2, "maxProperties": 3, "additionalProperties": {"type": "integer"}},
+    {"type": "object", "properties": {"a": True, "b": {"not": {"type": "string"}}}, "required": ["a", "b"]},
+    {
+        "type": "object",
+        "properties": {"kind": {"enum": ["a"]}, "v": {"type": "integer"}},
+        "required": ["kind"],
+        "if": {"properties": {"kind": {"const": "a"}}},
+        "then": {"required": ["v"]},
+    },
+]
+
+
+@pytest.mark.parametrize("schema", HARD, ids=lambda schema: json.dumps(schema)[17:60])
+def test_an_answer_satisfies_its_schema_or_is_an_error(qwen, schema: dict[str, Any]) -> None:
+    asked = f"An example, as short as can be, of: {json.dumps(schema)}"
+    done = qwen("chat", asked, "--schema", json.dumps(schema), "--max-tokens", "80", *GREEDY)
+
+    if done.returncode == 0:
+        jsonschema.validate(
+            json.loads(done.stdout),
+            schema,
+            format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
+        )
+    else:
+        assert done.returncode == 1
+        assert done.stdout.strip() == ""
+        assert "JSON" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_any_json_is_asked_for_by_an_empty_schema(qwen) -> None:
+    done = qwen("chat", 'Answer with {"a": 1} and nothing else.', "--schema", "{}", *GREEDY)
+
+    assert done.returncode == 0, done.stderr
+    json.loads(done.stdout)
+
+
+def test_an_answer_that_was_cut_satisfies_nothing(qwen) -> None:
+    schema = json.dumps({"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]})
+    done = qwen("chat", "Tell me all about Paris.", "--schema", schema, "--max-tokens", "5", *GREEDY)
+
+    assert done.returncode == 1
+    assert "the answer was cut before its JSON was whole: it reached max_tokens, 5" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ("", "--schema is empty"),
+        ("{", "not JSON"),
+        ('{"type": 3}', "not a JSON schema"),
+        ('{"$ref": "#/x"}', "'#/x' is not in it"),
+        ('{"$ref": "https://example.com/x.json"}', "nothing is fetched"),
+        ('{"type": "string", "pattern": "("}', "regex"),
+        ('{"type": "integer", "minimum": 9, "maximum": 1}', "nothing satisfies"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_told_before_a_model_loads(qwen, schema: str, why: str) -> None:
+    done = qwen("chat", "hello", "--schema", schema, "-m", "no-such-model")
+
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_schema_constrains_the_answer(qwen, tmp_path: Path) -> None:

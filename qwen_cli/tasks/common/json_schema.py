@@ -1,0 +1,475 @@
+"""JSON schemas: whether one can be used, what of it a grammar holds, and whether an answer satisfies it.
+
+Schemas and answers may both be a stranger's: nothing that a schema names is fetched, and its patterns have a
+second each.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qwen_cli.errors import SchemaUnmet, UsageError
+
+MOST_VALUES = 10_000
+"""Values in a schema. OpenAI takes 5,000 properties and 1,000 choices ("Structured Outputs", limitations)."""
+
+_PATIENCE = 1.0  # seconds for a pattern: ordinary ones take microseconds
+_LONGEST = 200  # characters of what is told of a fault
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Keywords by what they hold: one schema (or a list of them), a list, schemas by name.
+_ONE = _words(
+    "items additionalItems additionalProperties contains not if then else propertyNames unevaluatedItems"
+    " unevaluatedProperties"
+)
+_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+_NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+
+_REMARKS = _words("$schema $id $comment title description default examples deprecated readOnly writeOnly")
+# What the grammars of llama.cpp (common/json-schema-to-grammar.cpp) and xgrammar both hold, to the letter.
+_SURE = _REMARKS | _words(
+    "type properties required additionalProperties items minItems maxItems enum const anyOf $ref $defs"
+    " definitions minLength maxLength"
+)
+# What at least one of them holds about a value, and the other passes over: where an answer fails it all the
+# same, the grammar may have it wrong.
+_DOUBTFUL = _words(
+    "pattern format minimum maximum exclusiveMinimum exclusiveMaximum propertyNames patternProperties"
+)
+_TRIED = _SURE | _DOUBTFUL | {"oneOf", "allOf", "prefixItems"}
+# What may ask for properties that are not listed. Both grammars allow none where nothing is said of them.
+_OPEN = _words(
+    "if then else dependentRequired dependentSchemas dependencies minProperties not oneOf anyOf allOf"
+    " patternProperties propertyNames"
+)
+_FORMATS = frozenset({"date", "time", "date-time", "uuid"})  # of those, the ones that both know
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an answer does not satisfy a schema: the keyword that it fails, and where ("$.year")."""
+
+    keyword: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.keyword} at {self.path}: {self.message}"
+
+
+def checked(schema: Any, name: str = "the schema") -> dict[str, Any]:
+    """`schema` if answers can satisfy it. Raises `UsageError`, which calls it `name`, for what is no JSON
+    schema and for what no engine could keep to."""
+    if not isinstance(schema, dict):
+        raise UsageError(f"{name} is not a JSON schema object, got {_short(json.dumps(schema))}", _HOW)
+    if _size(schema) > MOST_VALUES:
+        raise UsageError(
+            f"{name} is a JSON schema of more than {MOST_VALUES:,} values", "leave some of it out"
+        )
+    try:
+        _judge(schema)
+    except _Impossible as why:
+        raise UsageError(f"{name} is a JSON schema that nothing satisfies: {why}", _HOW) from None
+    except _NoSchema as why:
+        raise UsageError(f"{name} is not a JSON schema: {why}", _HOW) from None
+    except RecursionError:
+        raise UsageError(
+            f"{name} is a JSON schema that nothing satisfies: it refers to itself alone", _HOW
+        ) from None
+    return schema
+
+
+_HOW = "correct it; json-schema.org tells how they are written"
+
+
+def fault(answer: str, schema: Mapping[str, Any]) -> Fault | None:
+    """Why `answer` does not satisfy `schema` (one that is `checked`); `None` where it does.
+
+    Raises `SchemaUnmet` where that cannot be told.
+    """
+    from jsonschema.exceptions import best_match
+    from referencing.exceptions import Unresolvable
+
+    try:
+        value = json.loads(answer, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        return Fault("JSON", "$", f"the answer is not whole JSON ({_short(str(error))})")
+    try:
+        found = best_match(_validator(schema).iter_errors(value))
+    except Unresolvable as error:
+        raise SchemaUnmet(
+            f"the JSON schema refers to {_short(str(error.ref))!r}, which is not in it"
+        ) from None
+    except TimeoutError:
+        raise SchemaUnmet(
+            f"the answer cannot be held against the JSON schema: a pattern takes longer than {_PATIENCE:g} s",
+            "write a simpler pattern",
+        ) from None
+    except RecursionError:
+        raise SchemaUnmet(
+            "the answer cannot be held against the JSON schema: it is nested too deeply",
+            "simplify the schema",
+        ) from None
+    if found is None:
+        return None
+    return Fault(found.validator or "false", _short(found.json_path), _short(found.message))
+
+
+def is_held(schema: Mapping[str, Any]) -> bool:
+    """Whether a grammar of `schema` lets nothing pass that does not satisfy it."""
+    return all(
+        isinstance(one, Mapping)
+        and one.keys() <= _SURE
+        and isinstance(one.get("items", {}), Mapping)
+        and not ("$ref" in one and one.keys() - {"$ref", "$defs", "definitions"} - _REMARKS)
+        for path, one in _parts(schema)
+        if not path.endswith("/additionalProperties") or not isinstance(one, bool)
+    )
+
+
+def grammars(schema: Mapping[str, Any], failed: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Schemas to make a grammar of, for an engine to take the first that it can: each lets more pass than the
+    one before. `failed` are keywords that answers have failed: what may be at fault for it is let pass."""
+    is_open = bool({"required", *_OPEN} & set(failed))
+    found: list[dict[str, Any]] = []
+    for kept in (_TRIED, _SURE, frozenset({"type"})):
+        one = _loose(schema, kept - (_DOUBTFUL & set(failed)), is_open)
+        if one not in found:
+            found.append(one)
+    return found
+
+
+def _loose(schema: Any, kept: Collection[str], is_open: bool) -> Any:
+    """`schema` for a grammar: with the keywords in `kept`, what engines stumble over put otherwise, and if it
+    `is_open` with other properties wherever they are not forbidden."""
+    if not isinstance(schema, Mapping):
+        return {}  # true: anything; false is not for a grammar, and told of afterwards
+    found: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword not in kept or keyword in _REMARKS:
+            continue
+        if keyword in _NAMED:
+            found[keyword] = {
+                name: _loose(one, kept, is_open)
+                for name, one in value.items()
+                if one is not False or keyword != "properties"
+            }
+        elif keyword in _LISTS:
+            found[keyword] = [_loose(one, kept, is_open) for one in value]
+        elif keyword in _ONE:
+            if keyword == "additionalProperties" and isinstance(value, bool):
+                found[keyword] = value
+            elif isinstance(value, Mapping):
+                found[keyword] = _loose(value, kept, is_open)
+        elif keyword == "pattern":
+            if pattern := plain_pattern(value):
+                found[keyword] = pattern
+        elif keyword != "format" or value in _FORMATS:
+            found[keyword] = value
+    if "patternProperties" in schema:  # what they allow is not additional
+        found.pop("additionalProperties", None)
+    if (
+        found.get("properties")
+        and "additionalProperties" not in schema
+        and (is_open or schema.keys() & _OPEN)
+    ):
+        found["additionalProperties"] = True
+    if "prefixItems" in schema:  # to llama.cpp `items` beside them are all items
+        found.pop("items", None)
+    if "oneOf" in found:
+        found.setdefault("anyOf", found.pop("oneOf"))
+        found.pop("oneOf", None)
+    return _merged(found)
+
+
+def _merged(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` with the objects of its `allOf` in one: xgrammar holds to the first of them alone."""
+    parts = schema.get("allOf")
+    plain = {"type", "properties", "required"}
+    if not parts:
+        return schema
+    whole = {name: value for name, value in schema.items() if name != "allOf"}
+    if len(parts) == 1 and whole.keys() <= {"$defs", "definitions"}:
+        return {**parts[0], **whole}
+    if not all(part.keys() <= plain | {"additionalProperties"} for part in parts):
+        return whole
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for part in (whole, *parts):
+        for name, one in part.get("properties", {}).items():
+            properties[name] = {**one, **properties.get(name, {})}
+        required += [name for name in part.get("required", ()) if name not in required]
+        if "type" in part:
+            whole.setdefault("type", part["type"])
+    if properties:
+        whole["properties"] = properties
+    if required:
+        whole["required"] = required
+    return whole
+
+
+_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": " "}
+_ANY = r'[^"\\\n\r]'  # as it stands between the quotes of JSON
+_PIECE = re.compile(r"\\(.)|(\[\^?\]?(?:\\.|[^\]\\])*\])|(\(\?.)|(.)", re.DOTALL)
+
+
+def plain_pattern(pattern: str) -> str | None:
+    r"""`pattern` as grammars take it, anchored and without shorthands (`\d{4}` → `^…*([0-9]{4})…*$`); `None`
+    for what they have no word for: assertions, references, classes of Unicode, what JSON escapes."""
+    if '"' in pattern or r"\\" in pattern:
+        return None
+    made: list[str] = []
+    for escaped, group, special, plain in _PIECE.findall(pattern):
+        if escaped in _CLASSES:
+            made.append(f"[{_CLASSES[escaped]}]")
+        elif escaped and escaped.isalnum() and escaped not in "ntr":
+            return None
+        elif group:
+            if not (opened := _open_class(group)):
+                return None
+            made.append(opened)
+        elif special:
+            if special != "(?:":
+                return None
+            made.append("(")
+        else:
+            made.append(f"\\{escaped}" if escaped else _ANY if plain == "." else plain)
+    text = "".join(made)
+    starts, ends = text.startswith("^"), text.endswith("$") and not text.endswith(r"\$")
+    inner = text[starts : len(text) - ends]
+    if re.search(r"(?<!\\)(?:\\\\)*[\^$]", re.sub(r"\[(?:\\.|[^\]\\])*\]", "", inner)):
+        return None  # an anchor in the middle
+    if starts and ends and "|" not in inner:
+        return text
+    if "|" in inner and (starts or ends):
+        return None  # each belongs to one of the choices
+    return f"^{'' if starts else f'{_ANY}*'}({inner}){'' if ends else f'{_ANY}*'}$"
+
+
+def _open_class(group: str) -> str | None:
+    """A class in brackets with its shorthands written out."""
+    made = []
+    for escaped, plain in re.findall(r"\\(.)|(.)", group, re.DOTALL):
+        if escaped in _CLASSES:
+            made.append(_CLASSES[escaped])
+        elif escaped and escaped.isalnum() and escaped not in "ntr":
+            return None
+        else:
+            made.append(f"\\{escaped}" if escaped else plain)
+    if made[1] == "^":
+        made.insert(2, r'"\\')
+    return "".join(made)
+
+
+class _NoSchema(Exception):
+    """It is no schema."""
+
+
+class _Impossible(Exception):
+    """Nothing satisfies it."""
+
+
+_TOGETHER = ("patternProperties", "unevaluatedProperties")  # there patterns have no limit of time
+
+
+def _judge(schema: dict[str, Any]) -> None:
+    """Raises `_NoSchema`, `_Impossible`."""
+    import regex
+    from jsonschema import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+    from referencing.exceptions import Unresolvable
+
+    try:
+        validator_for(schema, default=Draft202012Validator).check_schema(schema)
+    except SchemaError as error:
+        raise _NoSchema(f"{_short(error.message)} (at {error.json_path})") from None
+    except (TypeError, AttributeError):
+        raise _NoSchema("its $schema is no address") from None
+    ids = any("$id" in one or "id" in one for _, one in _objects(schema))
+    if all(any(name in one for _, one in _objects(schema)) for name in _TOGETHER):
+        raise _NoSchema(f"{' and '.join(_TOGETHER)} together are not supported")
+    for path, one in _objects(schema):
+        for pattern in (one.get("pattern"), *one.get("patternProperties", ())):
+            try:
+                regex.compile(pattern or "")
+            except (regex.error, OverflowError) as error:
+                raise _NoSchema(f"{pattern!r} is no pattern: {error} (at {path})") from None
+        for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
+            if keyword in one and not ids and not str(one[keyword]).startswith("#"):
+                raise _NoSchema(f"{one[keyword]!r} is not in it, and nothing is fetched (at {path})")
+    try:
+        validator = _validator(schema)
+        if why := _impossible(schema, "#", validator):
+            raise _Impossible(why)
+        probes: tuple[Any, ...] = ({}, [], "", 0, None)
+        for probe in probes:
+            validator.is_valid(probe)
+        for _, one in _objects(schema):
+            if "$ref" in one and not ids:  # followed, so that one that leads nowhere is told now
+                validator.evolve(schema={"$ref": one["$ref"]}).is_valid({})
+    except Unresolvable as error:
+        place = str(error.ref).lstrip("#")
+        raise _NoSchema(f"'#{place}' is not in it") from None
+    except TimeoutError:
+        raise _NoSchema(f"a pattern takes longer than {_PATIENCE:g} s") from None
+
+
+def _impossible(schema: Any, path: str, validator: Any) -> str | None:
+    """Why nothing satisfies `schema`, as far as that can be seen from outside."""
+    if schema is False:
+        return f"false (at {path})"
+    if not isinstance(schema, Mapping):
+        return None
+    for least, most in _BOUNDS:
+        low, high = schema.get(least, -math.inf), schema.get(most, math.inf)
+        if low > high and _BOUNDS[least, most] in _types(schema, _BOUNDS[least, most]):
+            return f"{least} {low:,} is above {most} {high:,} (at {path})"
+    if schema.get("not") in (True, {}):
+        return f"not anything (at {path})"
+    if not _types(schema):
+        return f"no type is all that it asks for (at {path})"
+    for keyword in ("enum", "const"):
+        if keyword in schema:
+            values = schema["enum"] if keyword == "enum" else [schema["const"]]
+            if not any(validator.evolve(schema=schema).is_valid(value) for value in values):
+                return f"no {keyword} is one that the rest allows (at {path})"
+    for keyword in ("anyOf", "oneOf"):
+        parts = schema.get(keyword)
+        whys = [_impossible(one, f"{path}/{keyword}", validator) for one in parts or ()]
+        if parts and all(whys):
+            return whys[0]
+    inner = [(one, f"{path}/allOf") for one in schema.get("allOf", ())]
+    if _types(schema) == {"object"}:
+        named, more = schema.get("properties", {}), schema.get("additionalProperties")
+        for name in schema.get("required", ()):
+            if name not in named and more is False and "patternProperties" not in schema:
+                return f"{name!r} is required and not allowed (at {path})"
+            inner.append((named.get(name, True), f"{path}/properties/{name}"))
+    if _types(schema) == {"array"} and schema.get("minItems", 0) > len(schema.get("prefixItems", ())):
+        items = schema.get("items", True)
+        inner += [(items, f"{path}/items")] if not isinstance(items, list) else []
+    return next((why for one, at in inner if (why := _impossible(one, at, validator))), None)
+
+
+# By the type that they are about.
+_BOUNDS = {
+    ("minimum", "maximum"): "number",
+    ("minLength", "maxLength"): "string",
+    ("minItems", "maxItems"): "array",
+    ("minProperties", "maxProperties"): "object",
+}
+_ALL_TYPES = frozenset({"object", "array", "string", "number", "boolean", "null"})
+
+
+def _types(schema: Any, only: str | None = None) -> frozenset[str]:
+    """The types that `schema` and the parts of its `allOf` have in common, integers as numbers. With `only`,
+    that type where it is the single one."""
+    found = _ALL_TYPES
+    for one in (schema, *schema.get("allOf", ())):
+        if isinstance(one, Mapping) and "type" in one:
+            named = one["type"] if isinstance(one["type"], list) else [one["type"]]
+            found &= {"number" if name == "integer" else str(name) for name in named}
+    return found if only is None or found == {only} else frozenset()
+
+
+def _parts(schema: Any, path: str = "#") -> Iterator[tuple[str, Any]]:
+    """`schema` and the schemas in it, with their places."""
+    yield path, schema
+    if not isinstance(schema, Mapping):
+        return
+    for keyword, value in schema.items():
+        at = f"{path}/{keyword}"
+        if keyword in _NAMED and isinstance(value, Mapping):
+            for name, one in value.items():
+                yield from _parts(one, f"{at}/{name}")
+        elif keyword in _LISTS or (keyword in _ONE and isinstance(value, list)):
+            for number, one in enumerate(value):
+                yield from _parts(one, f"{at}/{number}")
+        elif keyword in _ONE:
+            yield from _parts(value, at)
+
+
+def _objects(schema: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return ((path, one) for path, one in _parts(schema) if isinstance(one, Mapping))
+
+
+def _size(value: Any) -> int:
+    """Values in `value`, itself among them."""
+    count, left = 0, [value]
+    while left:
+        one = left.pop()
+        count += 1
+        if isinstance(one, Mapping):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return count
+
+
+def _validator(schema: Mapping[str, Any]) -> Any:
+    """What checks values against `schema`, formats too; it fetches nothing."""
+    from jsonschema.validators import Draft202012Validator, validator_for
+    from jsonschema_specifications import REGISTRY
+
+    kind = validator_for(schema, default=Draft202012Validator)
+    return _patient(kind)(schema, registry=REGISTRY, format_checker=kind.FORMAT_CHECKER)
+
+
+@functools.cache
+def _patient(kind: Any) -> Any:
+    """`kind` with patterns that have an end, whatever they are: Python's own expressions would hold the whole
+    process."""
+    from jsonschema import ValidationError, validators
+
+    def pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
+        if validator.is_type(instance, "string") and not _matches(pattern, instance):
+            yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+    def by_pattern(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        if validator.is_type(instance, "object"):
+            for pattern, inner in patterns.items():
+                for name in instance:
+                    if _matches(pattern, name):
+                        yield from validator.descend(instance[name], inner, path=name, schema_path=pattern)
+
+    def additional(validator: Any, more: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        if not validator.is_type(instance, "object") or more is True:
+            return
+        patterns = schema.get("patternProperties", {})
+        extras = [name for name in instance if name not in schema.get("properties", {})]
+        extras = [name for name in extras if not any(_matches(pattern, name) for pattern in patterns)]
+        if isinstance(more, Mapping):
+            for name in extras:
+                yield from validator.descend(instance[name], more, path=name)
+        elif extras:
+            yield ValidationError(f"{', '.join(map(repr, extras))} is not allowed")
+
+    mine = {"pattern": pattern, "patternProperties": by_pattern, "additionalProperties": additional}
+    return validators.extend(kind, {name: one for name, one in mine.items() if name in kind.VALIDATORS})
+
+
+def _matches(pattern: str, text: str) -> bool:
+    import regex
+
+    # Other threads go on meanwhile.
+    return regex.search(pattern, text, timeout=_PATIENCE, concurrent=True) is not None
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _short(text: str) -> str:
+    """`text` as a part of one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

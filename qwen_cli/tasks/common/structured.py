@@ -1,0 +1,172 @@
+"""Answers that must satisfy a JSON schema.
+
+A grammar holds most of a schema while tokens are chosen, and no engine's holds all of it (patterns, ranges,
+`uniqueItems`, `not`, `if` …): so answers are checked, and what fails is asked for again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qwen_cli.engines.core.base import Engine, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.errors import ContextFull, RequestRefused, SchemaUnmet, UsageError
+from qwen_cli.tasks.common import json_schema
+from qwen_cli.tasks.common.json_schema import Fault
+
+TRIES = 3
+"""Answers that are asked for altogether."""
+
+_CUT = ("length", "context")
+_TOLD = 2_000  # characters of a schema that the model is told with its fault
+
+
+@dataclass
+class _Try:
+    """One answer: what of it is kept back, and what is known of it once it has ended."""
+
+    held: list[Piece] = field(default_factory=list)
+    text: str = ""
+    called: bool = False
+    usage: Usage | None = None
+
+
+def chat(
+    engine: Engine,
+    messages: Sequence[Message],
+    schema: Mapping[str, Any],
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    sampling: Sampling = Sampling(),
+    thinking: bool | int | None = None,
+    cut_is_answer: bool = False,
+    told: Callable[[str], None] = lambda text: None,
+) -> Stream:
+    """The next assistant turn, as `engine.chat` gives it, whose text satisfies `schema`, a checked one.
+
+    It comes as it is written where the engine's grammar holds all of the schema, else once it is whole and
+    checked; of one that fails nothing comes: the model is told why and asked again, twice, and `told` hears
+    of it. A turn that calls tools is no answer yet; one that a limit has ended is passed on if
+    `cut_is_answer`. The usage is that of all tries. Raises `SchemaUnmet`, and what `engine.chat` raises.
+    """
+    live = engine.capabilities.constrained and json_schema.is_held(schema)
+    turns, failed, spent = list(messages), set[str](), Usage()
+    fault: Fault | None = None
+    for number in range(1, TRIES + 1):
+        one = _Try()
+        try:
+            yield from _tried(engine, turns, schema, failed, one, live, tools, sampling, thinking)
+        except ContextFull:
+            if fault is None:
+                raise
+            raise _unmet(fault, number - 1) from None
+        if one.usage is None:  # whoever asked has ended it
+            yield from one.held
+            return
+        spent = _sum(spent, one.usage)
+        cut = one.usage.stop_reason in _CUT
+        if not one.called and not (cut and cut_is_answer):
+            if cut and not one.text.rstrip().endswith(("}", "]", '"')):
+                raise _was_cut(one.usage, sampling)
+            fault = json_schema.fault(one.text, schema)
+            if fault and cut:
+                raise _was_cut(one.usage, sampling)
+        if fault is None or one.called or cut:
+            yield from one.held
+            yield Piece(usage=spent)
+            return
+        if live or number == TRIES:
+            raise _unmet(fault, number)
+        told(f"the answer does not satisfy the JSON schema ({fault}): asked again")
+        failed.add(fault.keyword)
+        turns = [*messages, {"role": "assistant", "content": one.text}, _again(fault, schema)]
+
+
+def _tried(
+    engine: Engine,
+    turns: Sequence[Message],
+    schema: Mapping[str, Any],
+    failed: set[str],
+    one: _Try,
+    live: bool,
+    tools: Sequence[Mapping[str, Any]] | None,
+    sampling: Sampling,
+    thinking: bool | int | None,
+) -> Generator[Piece, None, None]:
+    """One answer into `one`, by the strictest grammar that the engine makes; what need not wait comes out."""
+    *stricter, loosest = json_schema.grammars(schema, failed)
+    for grammar in (*stricter, loosest):
+        pieces = engine.chat(turns, tools=tools, schema=grammar, sampling=sampling, thinking=thinking)
+        begun = False
+        try:
+            for piece in pieces:
+                if not begun and not live:
+                    yield Piece()  # it is computed: who waits may be told so
+                begun = True
+                yield from _sorted(piece, one, live)
+            return
+        except (RequestRefused, UsageError):
+            if begun or grammar is loosest:
+                raise
+        finally:
+            pieces.close()
+
+
+def _sorted(piece: Piece, one: _Try, live: bool) -> Generator[Piece, None, None]:
+    """`piece` out or kept back; the usage is told once the answer has been judged."""
+    if piece.usage:
+        one.usage = piece.usage
+        piece = replace(piece, usage=None)
+        if piece == Piece():
+            return
+    one.called = one.called or piece.call is not None
+    if piece.kind == "answer":
+        one.text += piece.text
+    if live or piece.kind == "thinking":
+        yield piece
+    else:
+        one.held.append(piece)
+
+
+def _again(fault: Fault, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The turn that asks for another answer."""
+    written = json.dumps(schema, ensure_ascii=False)
+    whole = f" It is:\n{written}" if len(written) <= _TOLD else ""
+    return {
+        "role": "user",
+        "content": f"Your answer does not satisfy the JSON schema that was asked for.{whole}\n\n"
+        f"What is wrong: {fault}\n\nAnswer again, with the corrected JSON alone.",
+    }
+
+
+def _unmet(fault: Fault, tries: int) -> SchemaUnmet:
+    times = "" if tries == 1 else f" after {tries} tries"
+    return SchemaUnmet(
+        f"the answer does not satisfy the JSON schema{times}: {fault}", "simplify it, or use a larger model"
+    )
+
+
+def _was_cut(usage: Usage, sampling: Sampling) -> SchemaUnmet:
+    if usage.stop_reason == "length" and sampling.max_tokens:
+        where, hint = f"it reached max_tokens, {sampling.max_tokens:,}", "raise --max-tokens"
+    elif usage.stop_reason == "length":
+        where, hint = "it reached the server's own limit", "set --max-tokens"
+    else:
+        where, hint = "the context is full", "raise --context"
+    return SchemaUnmet(f"the answer was cut before its JSON was whole: {where}", hint)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    """What both cost together; why the second ended."""
+    return Usage(
+        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
+        cached_tokens=one.cached_tokens + other.cached_tokens,
+        generated_tokens=one.generated_tokens + other.generated_tokens,
+        prefill_seconds=one.prefill_seconds + other.prefill_seconds,
+        decode_seconds=one.decode_seconds + other.decode_seconds,
+        stop_reason=other.stop_reason,
+        drafted_tokens=one.drafted_tokens + other.drafted_tokens,
+        accepted_tokens=one.accepted_tokens + other.accepted_tokens,
+    )

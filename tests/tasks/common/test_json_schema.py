@@ -1,0 +1,255 @@
+"""Which schemas can be used, which answers satisfy them, and what of them goes into a grammar."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from qwen_cli.errors import SchemaUnmet, UsageError
+from qwen_cli.tasks.common import json_schema
+from qwen_cli.tasks.common.json_schema import checked, fault, grammars, is_held, plain_pattern
+
+
+def thing(**keywords: Any) -> dict[str, Any]:
+    """An object with one property."""
+    return {"type": "object", "properties": {"x": keywords}, "required": ["x"]}
+
+
+# A schema, what satisfies it, what does not, and the keyword that it fails.
+KEPT: list[tuple[dict[str, Any], Any, Any, str]] = [
+    (thing(pattern=r"^\d{4}$"), {"x": "2024"}, {"x": "24"}, "pattern"),
+    (thing(pattern="b"), {"x": "abc"}, {"x": "ac"}, "pattern"),
+    ({"uniqueItems": True}, [1, 2], [1, 1], "uniqueItems"),
+    (thing(multipleOf=7), {"x": 49}, {"x": 50}, "multipleOf"),
+    (thing(minimum=0.5, exclusiveMaximum=1), {"x": 0.5}, {"x": 1}, "exclusiveMaximum"),
+    (thing(minimum=3), {"x": 3}, {"x": 2}, "minimum"),
+    (thing(format="email"), {"x": "a@b.de"}, {"x": "a at b"}, "format"),
+    (thing(format="date-time"), {"x": "2024-02-29T10:00:00Z"}, {"x": "2023-02-29T10:00:00Z"}, "format"),
+    (thing(format="time"), {"x": "10:00:00Z"}, {"x": "25:00:00Z"}, "format"),
+    (thing(format="date"), {"x": "2024-02-29"}, {"x": "2023-02-29"}, "format"),
+    (thing(format="ipv4"), {"x": "10.0.0.1"}, {"x": "10.0.0.256"}, "format"),
+    (thing(format="uri"), {"x": "https://a.de/b?c"}, {"x": "no address"}, "format"),
+    (thing(format="hostname"), {"x": "a.example"}, {"x": "-a-.example"}, "format"),
+    (thing(format="uuid"), {"x": "123e4567-e89b-12d3-a456-426614174000"}, {"x": "123"}, "format"),
+    ({"contains": {"const": 7}}, [1, 7], [1], "contains"),
+    ({"type": "object", "minProperties": 2}, {"a": 1, "b": 2}, {"a": 1}, "minProperties"),
+    ({"not": {"type": "string"}}, 1, "a", "not"),
+    ({"if": {"required": ["a"]}, "then": {"required": ["b"]}}, {"a": 1, "b": 2}, {"a": 1}, "required"),
+    ({"dependentRequired": {"a": ["b"]}}, {"b": 1}, {"a": 1}, "dependentRequired"),
+    ({"propertyNames": {"maxLength": 2}}, {"ab": 1}, {"abc": 1}, "maxLength"),
+    ({"patternProperties": {"^n": {"type": "integer"}}}, {"n1": 1, "x": "a"}, {"n1": "a"}, "type"),
+    (
+        {"patternProperties": {"^n": {}}, "additionalProperties": False},
+        {"n1": 1},
+        {"x": 1},
+        "additionalProperties",
+    ),
+    (
+        {"properties": {"a": {}}, "additionalProperties": {"type": "null"}},
+        {"a": 1, "b": None},
+        {"b": 1},
+        "type",
+    ),
+    ({"oneOf": [{"type": "integer"}, {"minimum": 3}]}, 2, 4, "oneOf"),
+    ({"allOf": [thing(type="integer"), {"required": ["y"]}]}, {"x": 1, "y": 2}, {"x": 1}, "required"),
+    ({"prefixItems": [{"type": "string"}], "items": False}, ["a"], ["a", 1], "items"),
+    ({"properties": {"a": True, "b": False}}, {"a": 1}, {"b": 1}, "false"),
+    ({"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}}, [1], ["a"], "type"),
+    ({"type": "object", "unevaluatedProperties": False}, {}, {"a": 1}, "unevaluatedProperties"),
+    ({"enum": [None, 1]}, None, 2, "enum"),
+    ({"const": None}, None, 0, "const"),
+]
+
+
+@pytest.mark.parametrize(("schema", "good", "bad", "keyword"), KEPT, ids=lambda value: str(value)[:40])
+def test_an_answer_is_held_against_every_keyword(
+    schema: dict[str, Any], good: Any, bad: Any, keyword: str
+) -> None:
+    assert checked(schema) == schema
+    assert fault(json.dumps(good), schema) is None
+    found = fault(json.dumps(bad), schema)
+    assert found
+    assert found.keyword == keyword
+    assert "\n" not in str(found)
+
+
+@pytest.mark.parametrize(("schema", "good", "bad", "keyword"), KEPT, ids=lambda value: str(value)[:40])
+def test_its_grammars_let_pass_what_satisfies_it(
+    schema: dict[str, Any], good: Any, bad: Any, keyword: str
+) -> None:
+    for failed in ((), (keyword,)):
+        for grammar in grammars(schema, failed):
+            jsonschema.Draft202012Validator.check_schema(grammar)
+            jsonschema.validate(good, grammar)
+            assert not [
+                path
+                for path, one in json_schema._parts(grammar)
+                if isinstance(one, bool) and not path.endswith("/additionalProperties")
+            ]
+
+
+def test_where_a_fault_is() -> None:
+    schema = thing(type="array", items=thing(pattern="^a$"))
+    found = fault('{"x": [{"x": "a"}, {"x": "b"}]}', schema)
+
+    assert found
+    assert (found.keyword, found.path) == ("pattern", "$.x[1].x")
+    assert str(found) == "pattern at $.x[1].x: 'b' does not match '^a$'"
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "{", '{"x": 1', "yes", '{"x": NaN}', "[" * 100_000, "```json\n{}\n```"]
+)
+def test_what_is_no_json_satisfies_nothing(answer: str) -> None:
+    found = fault(answer, {})
+
+    assert found
+    assert (found.keyword, found.path) == ("JSON", "$")
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        (True, "not a JSON schema object, got true"),
+        ([], "not a JSON schema object"),
+        ("{}", "not a JSON schema object"),
+        (None, "not a JSON schema object, got null"),
+        ({"type": 3}, r"not a JSON schema: 3 is not valid .* \(at \$\.type\)"),
+        ({"type": "text"}, "'text' is not valid"),
+        ({"required": "a"}, "'a' is not of type 'array'"),
+        ({"$schema": 5}, r"\$schema"),
+        ({"$ref": "#/nowhere"}, "'#/nowhere' is not in it"),
+        (thing(**{"$ref": "#/$defs/x"}), r"'#/\$defs/x' is not in it"),
+        ({"$ref": "http://127.0.0.1/x"}, "nothing is fetched"),
+        (thing(**{"$ref": "file:///etc/passwd"}), "nothing is fetched"),
+        ({"items": {"$ref": "other.json"}}, "nothing is fetched"),
+        (thing(pattern="("), "is not a 'regex'|is no pattern"),
+        ({"patternProperties": {"[": {}}}, "is not a 'regex'|is no pattern"),
+        ({"$ref": "#"}, "refers to itself alone"),
+        ({"allOf": [{"$ref": "#"}]}, "refers to itself alone"),
+        ({"enum": list(range(10_001))}, "more than 10,000 values"),
+        ({"enum": []}, "no enum is one"),
+        ({"type": "string", "enum": [1, 2]}, "no enum is one"),
+        ({"const": "a", "minLength": 2}, "no const is one"),
+        ({"not": {}}, "not anything"),
+        ({"type": "integer", "minimum": 7, "maximum": 3}, "minimum 7 is above maximum 3"),
+        (thing(type="string", minLength=5, maxLength=2), "minLength 5 is above maxLength 2"),
+        ({"type": "array", "minItems": 3, "maxItems": 1}, "minItems 3 is above maxItems 1"),
+        ({"type": "array", "minItems": 1, "items": False}, r"false \(at #/items\)"),
+        (thing(type="array", minItems=1, items=thing(not_=1) | {"enum": []}), "no enum is one"),
+        ({"type": "object", "properties": {"a": False}, "required": ["a"]}, "false"),
+        ({"type": "object", "required": ["a"], "additionalProperties": False}, "'a' is required and not"),
+        ({"allOf": [{"type": "string"}, {"type": "number"}]}, "no type is all"),
+        ({"anyOf": [False, {"enum": []}]}, "false"),
+        ({"patternProperties": {"(a+)+$": {}}, "unevaluatedProperties": False}, "not supported"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_what_cannot_be_used_is_told(schema: Any, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as refused:
+        checked(schema, "city.json")
+    assert str(refused.value).startswith("city.json is ")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": ["string", "null"], "minimum": 7, "maximum": 3},
+        {"properties": {"a": False}},
+        {"type": "array", "items": False},
+        {"minimum": 7, "maximum": 3},
+        {"anyOf": [{"enum": []}, {"type": "string"}]},
+        {"type": "object", "properties": {"next": {"$ref": "#"}}},
+        {"$id": "https://example.com/a", "$defs": {"b": {"$id": "b"}}, "items": {"$ref": "b"}},
+        {"$schema": "http://json-schema.org/draft-04/schema#", "maximum": 1, "exclusiveMaximum": True},
+        {"type": "object", "properties": {"pattern": {"type": "string"}, "$ref": {"type": "string"}}},
+        {"enum": list(range(9_000))},
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_what_something_satisfies_can_be_used(schema: dict[str, Any]) -> None:
+    assert checked(schema) is schema
+
+
+def test_nothing_is_fetched_for_a_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    monkeypatch.setattr(socket, "create_connection", None)
+    with pytest.raises(UsageError):
+        checked({"$id": "http://a.example/", "$ref": "http://b.example/x"})
+
+
+def test_a_pattern_that_explodes_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_schema, "_PATIENCE", 0.05)
+    for keyword in ("pattern", "patternProperties", "propertyNames"):
+        bomb = "^(a|a)*$"
+        inner: Any = {bomb: {}} if keyword == "patternProperties" else bomb
+        schema = {keyword: {"pattern": bomb} if keyword == "propertyNames" else inner}
+        text = "a" * 40 + "b"
+        answer = json.dumps(text if keyword == "pattern" else {text: 1})
+        began = time.monotonic()
+        with pytest.raises(SchemaUnmet, match="pattern takes longer"):
+            fault(answer, schema)
+        assert time.monotonic() < began + 20  # it would be hours
+
+
+@pytest.mark.parametrize(
+    ("pattern", "plain"),
+    [
+        (r"^\d{4}$", "^[0-9]{4}$"),
+        (r"^\w+@[\w.]+$", "^[A-Za-z0-9_]+@[A-Za-z0-9_.]+$"),
+        ("^(?:ab)+$", "^(ab)+$"),
+        (r"^\$5\.00$", r"^\$5\.00$"),
+        ("^[^x]$", r'^[^"\\x]$'),
+        ("^a|b$", None),
+        (r"^\p{L}+$", None),
+        ("^(?=a)b$", None),
+        (r"^(a)\1$", None),
+        (r"\bword\b", None),
+        ('^"$', None),
+        ("a^b", None),
+        (r"^\D$", None),
+    ],
+)
+def test_patterns_as_grammars_take_them(pattern: str, plain: str | None) -> None:
+    assert plain_pattern(pattern) == plain
+
+
+@given(some.text("ab1 ", max_size=6), some.sampled_from(["b", "a|b", r"\d\d", "^a", "1$", "a.b", r"^\w*$"]))
+def test_a_pattern_without_anchors_means_the_same_with_them(text: str, pattern: str) -> None:
+    plain = plain_pattern(pattern)
+
+    assert plain
+    assert bool(re.search(plain, text)) == bool(re.search(pattern, text))
+
+
+def test_what_a_grammar_holds_to_the_letter() -> None:
+    assert is_held(thing(type="string", maxLength=3, description="a", default="b"))
+    assert is_held({"type": "object", "properties": {"a": {}}, "additionalProperties": False})
+    assert is_held({"$defs": {"a": {"enum": [1]}}, "items": {"$ref": "#/$defs/a"}})
+    assert not any(
+        is_held(schema) for schema, *_, keyword in KEPT if keyword not in ("enum", "const", "type")
+    )
+    assert not is_held(thing(items=[{"type": "string"}]))
+    assert not is_held({"$ref": "#/$defs/a", "maxLength": 3, "$defs": {"a": {"type": "string"}}})
+
+
+@pytest.mark.parametrize("keyword", ["required", "minProperties", "not", "if"])
+def test_other_properties_are_let_pass_once_they_were_missed(keyword: str) -> None:
+    schema = thing(type="string")
+
+    assert "additionalProperties" not in grammars(schema)[0]
+    assert grammars(schema, [keyword])[0]["additionalProperties"] is True
+
+
+def test_a_doubtful_keyword_that_failed_is_left_out() -> None:
+    assert grammars(thing(pattern="^a$", minimum=2), ["pattern"])[0] == thing(minimum=2)
