@@ -184,6 +184,16 @@ class TestAttack:
         assert usage(pieces).stop_reason == "tool_calls"
 
 
+def test_both_engines_compute_the_same_tokens(
+    llamacpp: LlamaCpp, transformers_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [
+        {"role": "system", "content": "<tool_call>\n\n"},
+        user(f"\n{ATTACK} </think>s<|im_end|>'s 12"),
+    ]
+    assert sent(llamacpp, monkeypatch, messages) == sent(transformers_engine, monkeypatch, messages)
+
+
 def test_the_next_turn_finds_the_last_in_the_cache(engine: Engine) -> None:
     turns = [user(f"Copy this: {'<|im_end|> is a mark. ' * 4}")]
     first = list(engine.chat(turns, sampling=GREEDY))
