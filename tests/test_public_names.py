@@ -15,8 +15,8 @@ from qwen_cli import errors
 NAMES = [
     "Capabilities", "ContextFull", "Conversation", "DownloadError", "EndpointError", "Engine", "EngineError",
     "Limits", "Message", "ModelError", "Piece", "QwenError", "RequestRefused", "Sampling", "Sandbox",
-    "SandboxError", "SchemaUnmet", "SessionError", "ToolError", "Toolbox", "Usage", "UsageError", "__version__",
-    "load",
+    "SandboxError", "SchemaUnmet", "SessionError", "ToolError", "Toolbox", "Usage", "UsageError",
+    "__version__", "load",
 ]  # fmt: skip
 
 
