@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import small_models
-from tests.engines.test_llamacpp import THINKING_TEMPLATE
 
 from qwen_cli.engines.core.base import Sampling, recommended, usual
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
@@ -18,6 +17,7 @@ from qwen_cli.engines.transformers import engine as engine_module
 from qwen_cli.engines.transformers.engine import Transformers
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.hub.resolve import Weights
+from tests.engines.llamacpp.test_engine import THINKING_TEMPLATE
 
 HELLO = [{"role": "user", "content": "hello"}]
 ONE = Sampling(max_tokens=1)

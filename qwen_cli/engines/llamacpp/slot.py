@@ -108,8 +108,13 @@ class Slot:
                 pool.give_back(lease, timings.get("predicted_n") if claim.answers == 1 else None)
             chunks.put(None)
 
-        self._worker = threading.Thread(target=work, name="llama.cpp", daemon=True)
-        self._worker.start()
+        before, self._worker = self._worker, threading.Thread(target=work, name="llama.cpp", daemon=True)
+        try:
+            self._worker.start()
+        except RuntimeError:  # no thread is to be had: nobody else would give the room back
+            self._worker = before
+            pool.give_back(lease)
+            raise
         try:
             while (item := chunks.get()) is not None:
                 if isinstance(item, Exception):

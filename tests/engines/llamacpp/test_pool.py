@@ -16,6 +16,7 @@ import small_models
 from qwen_cli.engines.core.base import Engine, Sampling, Usage
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.llamacpp.pool import ANSWER, Claim, Lease, Pool
+from qwen_cli.engines.llamacpp.slot import Slot
 from qwen_cli.errors import ContextFull
 from qwen_cli.models.hub.resolve import Weights
 
@@ -248,6 +249,28 @@ class TestPool:
         with ThreadPoolExecutor(6) as threads:
             list(threads.map(work, range(6)))
         assert all(whole for limit, whole in ends if limit in (50, 500))
+
+
+def test_a_stream_that_cannot_begin_gives_its_room_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Server:
+        def handle_completions(self, request: dict[str, Any], on_chunk: Callable[[Any], bool]) -> None:
+            on_chunk({"prompt_progress": {"total": 3, "cache": 0}})
+            on_chunk({"choices": [{"finish_reason": "stop"}], "timings": {"predicted_n": 1}})
+
+    pool = Pool(100, 2, drafted=0)
+    slot = Slot(Server(), "key", 0, tmp_path, pool)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no thread"))
+        )
+        with pytest.raises(RuntimeError, match="no thread"):
+            next(slot.stream("handle_completions", {"prompt": "x"}))
+    assert not pool._leases
+
+    assert len(list(slot.stream("handle_completions", {"prompt": "x"}))) == 2
+    assert not pool._leases
 
 
 @pytest.fixture(scope="module")
