@@ -50,6 +50,7 @@ class Played:
     name: str = "played"
     model: str = "played"
     defaults: Sampling = DEFAULTS
+    plain_defaults: Sampling = DEFAULTS
 
     def chat(
         self,
