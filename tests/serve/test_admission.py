@@ -150,7 +150,7 @@ import base64, resource, sys
 from types import SimpleNamespace
 from qwen_cli.engines.core.base import Capabilities
 from qwen_cli.errors import UsageError
-from qwen_cli.media import inputs, pictures, pdf
+from qwen_cli.media import images, inputs, pdf
 from qwen_cli.serve.api import chat_request
 from qwen_cli.tasks.vision import prepare as vision
 url = "data:image/png;base64," + base64.b64encode(sys.stdin.buffer.read()).decode()
