@@ -413,7 +413,7 @@ class TestDamage:
 _MEMORY = """
 import resource, sys
 import psutil
-from qwen_cli.engines import Sampling, load
+from qwen_cli import Sampling, load
 from qwen_cli.errors import EngineError
 from qwen_cli.tasks.chat.conversation import Conversation
 

@@ -117,7 +117,7 @@ class TestState:
 import json, sys
 from pathlib import Path
 from tests.engines.conftest import weights
-from qwen_cli.engines.llamacpp import LlamaCpp
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.core.base import Sampling
 with LlamaCpp(weights(Path(sys.argv[1])), context={CONTEXT}) as engine:
     loaded = engine.load_state(Path(sys.argv[2]))
@@ -230,7 +230,7 @@ server.handle_chat_completions({{"messages": {SEA!r}, "max_tokens": 4, "stream":
 import sys
 from pathlib import Path
 from tests.engines.conftest import weights
-from qwen_cli.engines.llamacpp import LlamaCpp
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.core.base import Sampling
 engine = LlamaCpp(weights(Path(sys.argv[1])))
 list(engine.chat({SEA!r}, sampling=Sampling(max_tokens=4)))
