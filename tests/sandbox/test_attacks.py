@@ -14,7 +14,7 @@ import pytest
 
 from qwen_cli.sandbox import attack_suite, probe
 
-HERE = Path(__file__).parent
+ORDINARY = Path(__file__).parents[1] / "helpers" / "ordinary.py"
 DRILL = """
 import dataclasses, json, sys
 from qwen_cli.sandbox import attack_suite as drill
@@ -87,7 +87,7 @@ def verdicts(identity: str, only: str, *without: str) -> dict[str, dict[str, Any
     """What became of the attacks, run in a process of `identity`."""
     command = [sys.executable, "-c", DRILL, only, *without]
     if identity == "user" and os.geteuid() == 0:
-        command = [sys.executable, str(HERE / "ordinary.py"), *command]
+        command = [sys.executable, str(ORDINARY), *command]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return {verdict["name"]: verdict for verdict in json.loads(done.stdout)}
