@@ -52,8 +52,8 @@ class Asked:
 
     @property
     def overrides(self) -> dict[str, Any] | None:
-        """What of config.json is replaced for `scaling`, where the model has it. Both engines hold a context
-        against `max_position_embeddings`, which they take to be stretched already."""
+        """Return what of config.json is replaced for `scaling`, where the model has it. Both engines hold a
+        context against `max_position_embeddings`, which they take to be stretched already."""
         if self.scaling is None:
             return None
         config = self.target.config
@@ -84,7 +84,8 @@ class Command:
     key: str | None = None
 
     def shown(self) -> str:
-        """As a shell takes it. The key is not told: it is read from where `qwen serve` reads it."""
+        """Return the command line as a shell takes it. The key is not told: it is read from where `qwen
+        serve` reads it."""
         before = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
         before += [f'{self.key}="$QWEN_SERVE_KEY"'] if self.key else []
         return " ".join([*before, *(_quoted(word) for word in self.words)])

@@ -32,7 +32,7 @@ class Target:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The language model's part of config.json."""
+        """Return the language model's part of config.json."""
         config = dict(self.described.config or {})
         return {**config, **(config.get("text_config") or {})}
 
@@ -42,8 +42,8 @@ class Target:
 
     @property
     def dual_chunk(self) -> bool:
-        """Whether it is one of the models that read a million tokens by dual chunk attention (Qwen2.5-1M,
-        arXiv:2501.15383): their config.json says so, as does their family."""
+        """Return whether it is one of the models that read a million tokens by dual chunk attention
+        (Qwen2.5-1M, arXiv:2501.15383): their config.json says so, as does their family."""
         family = self.model.family if self.model else ""
         return "dual_chunk_attention_config" in self.config or family == "qwen2.5-1m"
 

@@ -150,7 +150,7 @@ def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -
 
 
 def _contrary(color: Color) -> Color:
-    """Black or white, whichever is easier to read on `color` (relative luminance, WCAG 2.2)."""
+    """Return black or white, whichever is easier to read on `color` (relative luminance, WCAG 2.2)."""
     shares = ((c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4) for c in color)
     luminance = sum(share * weight for share, weight in zip(shares, (0.2126, 0.7152, 0.0722), strict=True))
     return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)  # where both contrasts are the same

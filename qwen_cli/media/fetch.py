@@ -65,7 +65,7 @@ class _Asking:
                 self.end()
 
     def end(self) -> None:
-        """Nobody waits any more: what reads fails at once."""
+        """Close the connection: whatever still reads from it fails at once."""
         self.over = True
         if self._socket:
             with suppress(OSError):
@@ -80,9 +80,10 @@ def fetch(
     seconds: float,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Fetched:
-    """What is at an http(s) address, at most `most_bytes` of it and `seconds` for everything together.
+    """Return what is at an http(s) address.
 
-    `allow_local` also lets it be in this machine or its network; once `stopped` says so, it is given up.
+    At most `most_bytes` of it are read, and everything together takes at most `seconds`. `allow_local` also
+    allows addresses of this machine and its network; the request is given up once `stopped` returns True.
     Raises `UsageError`.
     """
     done: Future[Fetched] = Future()
@@ -136,7 +137,7 @@ def shown(url: str) -> str:
 
 
 def _follow(url: str, allow_local: bool, asking: _Asking) -> Fetched:
-    """The content, after at most five redirects. They are followed here, so that each is judged."""
+    """Return the content, after at most five redirects. They are followed here, so that each is judged."""
     import httpx
 
     place = _address(url)
@@ -201,7 +202,8 @@ def _is_local(address: str) -> bool:
 
 
 def _ask(place: httpx.URL, addresses: list[str], trust: ssl.SSLContext, asking: _Asking) -> Fetched | str:
-    """What is at `place`, asked at the first of `addresses` that answers; or where it redirects to."""
+    """Request `place` from the first of `addresses` that answers; return the content or the redirect's
+    target."""
     import httpx
 
     from qwen_cli._version import __version__

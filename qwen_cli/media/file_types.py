@@ -93,7 +93,7 @@ def _brands(head: bytes) -> set[bytes]:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """MPEG-TS: a 0x47 every 188 bytes, or every 192 after 4 bytes of time (Blu-ray, AVCHD)."""
+    """Recognise MPEG-TS: a 0x47 every 188 bytes, or every 192 after 4 bytes of time (Blu-ray, AVCHD)."""
     return any(
         len(head) > start + 3 * step and all(head[start + n * step] == 0x47 for n in range(4))
         for start, step in ((0, 188), (4, 192))

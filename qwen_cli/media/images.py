@@ -55,7 +55,8 @@ def decode(data: bytes, name: str) -> Image:
 
 
 def pages(data: bytes, name: str) -> list[Image]:
-    """As `decode`, but of a TIFF every page, as scanners and fax machines write them. Raises `UsageError`."""
+    """Decode as `decode` does, but of a TIFF every page, as scanners and fax machines write them. Raises
+    `UsageError`."""
     with _opened(BytesIO(data), name) as image:
         if image.format != "TIFF":
             return [_plain(image, _white(image))]
@@ -101,7 +102,7 @@ def frames(data: bytes, name: str) -> tuple[list[Image], list[float]] | None:
 
 
 def pixels(data: bytes, name: str) -> int:
-    """Pixels of all frames or pages that `data` holds, from their headers: nothing is decoded. Raises
+    """Return the pixels of all frames or pages in `data`, from their headers: nothing is decoded. Raises
     `UsageError` as `decode` does."""
     with _opened(BytesIO(data), name) as image:
         count = getattr(image, "n_frames", 1)
@@ -122,7 +123,8 @@ def size(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(source: BinaryIO, name: str) -> Iterator[ImageFile]:
-    """A picture whose header has been judged; what fails while its pixels are read becomes `UsageError`."""
+    """Yield a picture whose header has been judged; what fails while its pixels are read becomes
+    `UsageError`."""
     from PIL import Image, UnidentifiedImageError
 
     shown = clean_name(name)
@@ -174,7 +176,8 @@ def _too_large(pixels: int, shown: str) -> UsageError:
 
 
 def _heif(shown: str) -> str:
-    """Teaches Pillow HEIC; the name of the format. Raises `UsageError` where that package is not there."""
+    """Register the HEIC reader with Pillow and return the format's name. Raises `UsageError` where that
+    package is not installed."""
     try:
         import pillow_heif  # an extra: its wheels hold an H.265 decoder, which has a licence of its own
     except ImportError:
@@ -244,7 +247,7 @@ def _tag(image: Image, number: int) -> int:
 
 
 def _eight_bits(image: Image, white: int | None) -> Image:
-    """Greys of 16 or 32 bits and of floats, scaled to 8. Pillow's own conversion cuts them off at 255."""
+    """Scale greys of 16 or 32 bits and of floats to 8. Pillow's own conversion cuts them off at 255."""
     low, high = 0.0, float(white or 65535)
     if image.mode in ("I", "F"):
         darkest, lightest = cast("tuple[float, float]", image.getextrema())

@@ -146,11 +146,11 @@ def gather_addresses(
     scratch: Path,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Picture | Film]]:
-    """What is at each of `addresses`, for who does not trust those who name them: all are fetched, within the
-    bytes and the seconds of one, and all are measured; what is given then decodes one after the other.
+    """Fetch all of `addresses` from untrusted users within one budget, then decode them one after the other.
 
-    Pictures and pages may have `most_pixels` together. Raises `UsageError`; also where `stopped` says that
-    nobody waits any more.
+    All share the bytes and seconds that a single address may take, and all are measured before the first is
+    decoded. Pictures and pages may have `most_pixels` together. Raises `UsageError`; also where `stopped`
+    returns True because nobody waits any more.
     """
     until, left, found = time.monotonic() + PATIENCE, LARGEST_DOWNLOAD, []
     for address in addresses:
@@ -182,7 +182,8 @@ def gather_addresses(
 
 
 def _pixels(found: _Found, video: bool) -> int:
-    """Pixels that an input will be decoded to; of a video its frames are chosen and counted later."""
+    """Return the pixels that an input will be decoded to, 0 for a video: its frames are chosen and counted
+    later."""
     kind = _kind(found.data[: file_types.HEAD], found.name, video, found.content_type)
     if kind == "pdf":
         return pdf.pixels(found.data, found.pages, found.name)
@@ -190,7 +191,8 @@ def _pixels(found: _Found, video: bool) -> int:
 
 
 def gather_pictures(words: Sequence[str], *, allow_local_urls: bool = False) -> list[Picture]:
-    """As `gather`, where only pictures will do. Raises `UsageError` also for a video or an animation."""
+    """Gather as `gather` does, where only pictures will do. Raises `UsageError` also for a video or an
+    animation."""
     with tempfile.TemporaryDirectory(prefix="qwen-pictures-") as scratch:
         items = gather(words, allow_local_urls=allow_local_urls, scratch=Path(scratch))
     for item in items:
@@ -347,5 +349,5 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _natural(name: str) -> list[str | int]:
-    """So that "frame 9" comes before "frame 10"."""
+    """Return a sort key by which "frame 9" comes before "frame 10"."""
     return [int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", name)]

@@ -19,7 +19,7 @@ STDIN = "standard input"
 
 @contextmanager
 def faults(shown: str) -> Iterator[None]:
-    """What goes wrong with a file while it is opened and read becomes a `UsageError` that names it."""
+    """Turn what goes wrong while a file is opened and read into a `UsageError` that names it."""
     try:
         yield
     except FileNotFoundError:
@@ -33,14 +33,15 @@ def faults(shown: str) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file to read from. Raises `UsageError` where it is missing, a folder, unreadable, or fails later."""
+    """Open a file to read from. Raises `UsageError` where it is missing, a folder, unreadable, or fails
+    later."""
     with faults(clean_name(str(path))), path.open("rb") as file:
         yield file
 
 
 @contextmanager
 def standard_input() -> Iterator[BinaryIO]:
-    """What is piped in. Raises `UsageError` where nothing is."""
+    """Yield what is piped in. Raises `UsageError` where nothing is."""
     source: BinaryIO | None = getattr(sys.stdin, "buffer", None)
     if source is None or sys.stdin.closed:
         raise UsageError(f"{STDIN} is closed", "give a file name")

@@ -43,14 +43,15 @@ def pages(source: bytes | Path, selection: str | None, name: str) -> list[tuple[
 
 
 def pixels(source: bytes | Path, selection: str | None, name: str) -> int:
-    """Pixels of all the pages that `pages` would give; nothing is drawn. Raises `UsageError` as it does."""
+    """Return the pixels of all the pages that `pages` would give; nothing is drawn. Raises `UsageError` as it
+    does."""
     with _opened(source, name) as document:
         return sum(wide * high for _, _, (wide, high) in _sizes(document, selection, clean_name(name)))
 
 
 @contextmanager
 def _opened(source: bytes | Path, name: str) -> Iterator[Any]:
-    """The document, for one thread at a time. Raises `UsageError`."""
+    """Open the document, for one thread at a time. Raises `UsageError`."""
     from pypdfium2 import PdfDocument, PdfiumError
 
     shown = clean_name(name)
@@ -70,7 +71,7 @@ def _opened(source: bytes | Path, name: str) -> Iterator[Any]:
 
 
 def _sizes(document: Any, selection: str | None, shown: str) -> list[tuple[int, float, tuple[int, int]]]:
-    """(number, scale, size of its picture) of the chosen pages."""
+    """Return (number, scale, size of its picture) of the chosen pages."""
     found = []
     for number in chosen(selection, len(document), shown):
         with _whole(number, shown):

@@ -46,5 +46,5 @@ def fitted(
 
 
 def tokens(width: int, height: int, unit: int) -> int:
-    """Visual tokens of a picture that is `fitted` already."""
+    """Return the visual tokens of a picture that is `fitted` already."""
     return (width // unit) * (height // unit)

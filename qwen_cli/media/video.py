@@ -59,12 +59,12 @@ class Clip:
 
     @property
     def times(self) -> list[float]:
-        """When each frame is shown, in seconds from the start of the video."""
+        """Return when each frame is shown, in seconds from the start of the video."""
         return [index / self.fps for index in self.indices]
 
 
 def unheard(done: int, total: int) -> None:
-    """A `Told` that tells nobody."""
+    """Ignore progress: the `Told` of a caller that shows none."""
 
 
 def choose(
@@ -273,7 +273,7 @@ def stacked(plan: Clip, images: Sequence[Image], size: tuple[int, int], told: To
 
 
 def _resized(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """As `fetch_video` resizes: the same values, since it gives uint8 to torchvision too."""
+    """Resize as `fetch_video` does: the same values, since it gives uint8 to torchvision too."""
     from torchvision.transforms import InterpolationMode, functional  # type: ignore[import-untyped]
 
     return functional.resize(picture, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
@@ -307,7 +307,7 @@ def _check_choice(
 
 
 def _library() -> Any:
-    """qwen_vl_utils' module, which imports torch and torchvision: seconds. Its warnings would name its own
+    """Import qwen_vl_utils, which imports torch and torchvision: seconds. Its warnings would name its own
     arguments, which a person does not know."""
     from qwen_vl_utils import vision_process  # type: ignore[import-untyped]
 

@@ -51,7 +51,8 @@ def pictures(film: Film, times: Sequence[float]) -> Iterator[torch.Tensor]:
 
 
 def order() -> list[str]:
-    """Installed readers in the order tried: torchcodec, PyAV, decord, the forced one before all others.
+    """Return the installed readers in the order tried: torchcodec, PyAV, decord, the forced one before all
+    others.
 
     torchcodec may be installed and useless: it needs FFmpeg's shared libraries, which it does not bring; PyAV
     brings its own. decord comes last: it hangs on some files, and 0.6 gives neighbours of frames of MPEG-TS,

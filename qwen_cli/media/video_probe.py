@@ -117,7 +117,7 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packe
 
 
 def when(packet: av.Packet[VideoStream]) -> int | None:
-    """When a packet is shown, in ticks; an AVI only says when it is decoded."""
+    """Return when a packet is shown, in ticks; an AVI only says when it is decoded."""
     return packet.dts if packet.pts is None else packet.pts
 
 
@@ -197,7 +197,7 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFram
 
 
 def _end(container: InputContainer, stream: VideoStream, begins: int) -> int:
-    """When the last packet that can be read ends, in ticks of the stream.
+    """Return when the last packet that can be read ends, in ticks of the stream.
 
     Headers are wrong in files that were cut off, and where the sound outlasts the picture. Only the last
     packets are read; where there are none, the point is found by halving.
@@ -250,7 +250,7 @@ def _counted(container: InputContainer, stream: VideoStream) -> int:
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:
-    """From the display matrix: x' = a·x + c·y, y' = b·x + d·y, stored as (a, b, u, c, d, v, x, y, w)."""
+    """Read the display matrix: x' = a·x + c·y, y' = b·x + d·y, stored as (a, b, u, c, d, v, x, y, w)."""
     side = frame.side_data.get("DISPLAYMATRIX")
     if side is None:
         return UPRIGHT

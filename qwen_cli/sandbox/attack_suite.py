@@ -39,12 +39,12 @@ class Verdict:
 
 
 def names() -> list[str]:
-    """The attack programs, in order."""
+    """Return the names of the attack programs, in order."""
     return sorted(path.stem for path in ATTACKS.glob("*.py"))
 
 
 def needs(name: str) -> str | None:
-    """The layer that an attack is for, if it is for one alone."""
+    """Return the layer that an attack is for, if it is for one alone."""
     return _header(name).get("needs")
 
 
@@ -106,7 +106,8 @@ def _fault(name: str, outcome: Outcome, seconds: float) -> str:
 
 
 def _header(name: str) -> dict[str, str]:
-    """`escape` (what would count as one), `status` or `reports` (how the run ends), `needs` (a layer)."""
+    """Return `escape` (what would count as one), `status` or `reports` (how the run ends), `needs` (a
+    layer)."""
     lines = (ATTACKS / f"{name}.py").read_text().splitlines()
     pairs = (line[2:].partition(": ") for line in lines if line.startswith("# "))
     return {key: value for key, _, value in pairs if key in ("escape", "status", "reports", "needs")}
@@ -114,8 +115,8 @@ def _header(name: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def bait() -> Iterator[dict[str, Any]]:
-    """What an escape would find: a secret file, a variable, listening sockets. Upper-case names are told to
-    the attacks."""
+    """Lay out what an escape would find: a secret file, a variable, listening sockets. Upper-case names are
+    told to the attacks."""
     os.environ["QWEN_CANARY"] = "canary"
     heard: list[bytes] = []
     with contextlib.ExitStack() as open_things:
@@ -165,7 +166,7 @@ def _hear(listener: socket.socket, heard: list[bytes]) -> None:
 
 
 def left_behind(bait: dict[str, Any]) -> str:
-    """What the attacks did outside; empty where nothing."""
+    """Return what the attacks did outside; empty where nothing."""
     faults = [f"heard {what!r}" for what in bait["heard"]]
     for place in (*_TRACES, str(Path(bait["SECRET"]).parent)):
         trace = Path(place, "qwen_escape")
@@ -198,7 +199,7 @@ def _canaries() -> list[int]:
 
 
 def _scratch_folders() -> set[Path]:
-    """Folders of sandboxes that nobody holds any more."""
+    """Return the folders of sandboxes that nobody holds any more."""
     found = set()
     for path in Path(_TRACES[0]).glob(f"{supervisor.PREFIX}*"):
         with contextlib.suppress(OSError):  # gone by now, or of another user

@@ -28,13 +28,13 @@ class Group:
             (self.path / "cgroup.procs").write_text("0")
 
     def holds(self) -> bool:
-        """Whether a process is in it."""
+        """Return whether a process is in it."""
         with contextlib.suppress(OSError):
             return bool((self.path / "cgroup.procs").read_text())
         return False
 
     def exceeded(self) -> bool:
-        """Whether a process had to be ended because there was no memory left."""
+        """Return whether a process had to be ended because there was no memory left."""
         with contextlib.suppress(OSError):
             lines = (self.path / self.events).read_text().splitlines()
             return any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines)
@@ -47,8 +47,8 @@ class Group:
 
 
 def make(memory_bytes: int, own: Path = Path("/proc/self"), root: Path = Path("/")) -> Group | None:
-    """A group for one process to join and to fork in, `None` where none can be had. `own` is this process's
-    folder in /proc, `root` where the paths found there begin."""
+    """Create a group for one process to join and to fork in; return `None` where none can be had. `own` is
+    this process's folder in /proc, `root` where the paths found there begin."""
     for parent, limit, events in _parents(own, root):
         path = parent / f"qwen-{os.getpid()}"
         with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ def make(memory_bytes: int, own: Path = Path("/proc/self"), root: Path = Path("/
 
 
 def _parents(own: Path, root: Path) -> Iterator[tuple[Path, str, str]]:
-    """(group to make one in, file of its limit, file of its events), the best first."""
+    """Yield (group to make one in, file of its limit, file of its events), the best first."""
     try:
         groups = [line.split(":", 2) for line in (own / "cgroup").read_text().splitlines()]
         mounts = [line.split() for line in (own / "mountinfo").read_text().splitlines()]
@@ -88,8 +88,8 @@ def _parents(own: Path, root: Path) -> Iterator[tuple[Path, str, str]]:
 
 
 def _delegated(here: Path, top: Path) -> Path | None:
-    """The nearest group from `here` upwards that hands the memory controller on and may be written to, as
-    long as none on the way has a limit of its own: that would not hold beside it."""
+    """Return the nearest group from `here` upwards that hands the memory controller on and may be written to,
+    as long as none on the way has a limit of its own: that would not hold beside it."""
     for group in (here, *here.parents):
         with contextlib.suppress(OSError):
             handed_on = (group / "cgroup.subtree_control").read_text().split()

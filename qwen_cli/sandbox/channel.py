@@ -22,13 +22,13 @@ CODE, READY, REFUSED, RESULT, PLOT = b"C", b"Y", b"X", b"R", b"P"
 
 
 def packets(token: bytes, kind: bytes, data: bytes) -> list[bytes]:
-    """`data` as packets: token, kind, whether it is the last one, at most `FRAGMENT` bytes."""
+    """Split `data` into packets: token, kind, whether it is the last one, at most `FRAGMENT` bytes."""
     parts = [data[i : i + FRAGMENT] for i in range(0, len(data), FRAGMENT)] or [b""]
     return [token + kind + (b"." if part is parts[-1] else b"+") + part for part in parts]
 
 
 def parse(packet: bytes) -> tuple[bytes, bytes, bool, bytes] | None:
-    """(token, kind, last, data), or `None` for a packet that is too short to be one."""
+    """Return (token, kind, last, data), or `None` for a packet that is too short to be one."""
     if len(packet) < _HEADER:
         return None
     kind = packet[TOKEN_BYTES : TOKEN_BYTES + 1]
@@ -58,7 +58,7 @@ def receive(fd: int, *, stream: bool = False) -> tuple[bytes, bytes] | None:
 
 
 def frame(packet: bytes) -> bytes:
-    """`packet` as a stream carries it."""
+    """Return `packet` as a stream carries it."""
     return _LENGTH.pack(len(packet)) + packet
 
 
@@ -82,7 +82,7 @@ def _read_frame(fd: int) -> bytes:
 
 
 def _read_exactly(fd: int, count: int) -> bytes:
-    """`count` bytes, or none once the other side has gone."""
+    """Read `count` bytes, or return none once the other side has gone."""
     data = b""
     while len(data) < count:
         part = os.read(fd, count - len(data))

@@ -28,12 +28,13 @@ class Applied:
 
     @property
     def enough(self) -> bool:
-        """Whether foreign code may be run at all."""
+        """Return whether foreign code may be run at all."""
         return self.namespaces or bool(self.landlock and self.seccomp)
 
 
 def readable_paths(search_path: Sequence[str]) -> list[Path]:
-    """The interpreter's own files and the libraries: all that code may read. Nothing below another entry."""
+    """Return all that code may read: the interpreter's own files and the libraries. Nothing below another
+    entry."""
     base = Path(sys.base_prefix)
     wanted = [Path(p) for p in (*search_path, *_SYSTEM)]
     if base != Path("/usr"):
@@ -83,5 +84,5 @@ def confine(
 
 
 def others_can_reach(paths: Sequence[Path]) -> bool:
-    """Whether a user who owns nothing can walk to all of `paths`."""
+    """Return whether a user who owns nothing can walk to all of `paths`."""
     return all(p.stat().st_mode & 0o001 for path in paths for p in path.parents)

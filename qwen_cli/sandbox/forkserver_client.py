@@ -52,22 +52,22 @@ class Template:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return its process id."""
         return self._process.pid
 
     def alive(self) -> bool:
-        """Whether it still runs and is this process's own, not the parent's before a fork."""
+        """Return whether it still runs and is this process's own, not the parent's before a fork."""
         return self.owner == os.getpid() and self._process.poll() is None
 
     def open(self, request: dict[str, Any], descriptors: list[int]) -> None:
-        """Have it fork a contained process that holds `descriptors` (control, channel, output)."""
+        """Make it fork a contained process that holds `descriptors` (control, channel, output)."""
         try:
             socket.send_fds(self._control, [json.dumps(request).encode()], descriptors)
         except OSError as fault:
             raise SandboxError("the sandbox's parent process has ended", self.last_words()) from fault
 
     def last_words(self) -> str | None:
-        """The last line it wrote to its standard error."""
+        """Return the last line it wrote to its standard error."""
         return last_line(self._errors)
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ def warm() -> None:
 
 
 def current() -> Template:
-    """The warmed process of this process, started where there is none."""
+    """Return this process's forkserver client, started where there is none."""
     global _current
     if sys.platform != "linux":
         raise SandboxError(
@@ -107,14 +107,15 @@ def current() -> Template:
 
 
 def last_line(errors: IO[bytes]) -> str | None:
-    """The last line of a file that a process writes its errors to."""
+    """Return the last line of a file that a process writes its errors to."""
     errors.seek(0)
     lines = errors.read()[-4096:].decode(errors="replace").split("\n")
     return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), None)
 
 
 def search_path() -> list[str]:
-    """The standard library and installed packages. Not the working folder, nor anything else on the path."""
+    """Return the paths of the standard library and installed packages. Not the working folder, nor anything
+    else on the path."""
     library = Path(os.__file__).parent
     ours = {str(library), str(library / "lib-dynload")}
     return [
@@ -125,7 +126,7 @@ def search_path() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """All that a process for foreign code finds in its environment."""
+    """Return the whole environment of a process for foreign code."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     fonts = paths.cache_folder() / "matplotlib"
     return {**kept, **dict.fromkeys(_ONE_THREAD, "1"), "MPLBACKEND": "Agg", "MPLCONFIGDIR": str(fonts)}

@@ -31,7 +31,7 @@ _FOR_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE
 
 
 def abi() -> int:
-    """Version of Landlock in the running kernel, 0 where there is none or it is switched off."""
+    """Return the version of Landlock in the running kernel, 0 where there is none or it is switched off."""
     return max(int(LIBC.syscall(_CREATE_RULESET, None, 0, _VERSION)), 0)
 
 

@@ -53,8 +53,8 @@ def enter() -> None:
 
 
 def scratch_folder(readable: Sequence[Path]) -> Path:
-    """Where the new root has its one writable folder: /tmp, or where libraries lie below that (a virtual
-    environment there), a folder which does not hide them."""
+    """Return where the new root has its one writable folder: /tmp, or where libraries lie below that (a
+    virtual environment there), a folder which does not hide them."""
     usual = Path("/tmp")  # noqa: S108 - the sandbox's own, made in its own root
     return Path("/scratch") if any(usual in (path, *path.parents) for path in readable) else usual
 
@@ -162,7 +162,7 @@ def _pivot(new: Path, old: Path) -> None:
 
 
 def why_not() -> str | None:
-    """`None` where a child of this process can have all of the above, else what the kernel said.
+    """Return `None` where a child of this process can have all of the above, else what the kernel said.
 
     Tried for real: some systems grant the namespaces and then refuse to let anything be mounted in them.
     The process must have one thread.

@@ -10,8 +10,8 @@ _MOST_PIXELS = 1 << 26  # what opens in a viewer with 256 MiB; a figure of matpl
 
 
 def is_png(data: bytes) -> bool:
-    """Whether `data` is one whole PNG: signature, chunks with their checksums from IHDR to IEND and nothing
-    after it, some pixels but not more than a viewer can hold. Pixels are not unpacked."""
+    """Return whether `data` is one whole PNG: signature, chunks with their checksums from IHDR to IEND and
+    nothing after it, some pixels but not more than a viewer can hold. Pixels are not unpacked."""
     if not data.startswith(_SIGNATURE):
         return False
     kinds: list[bytes] = []

@@ -31,7 +31,8 @@ REPORT_BYTES = 16 << 20
 
 
 def become_spare_user(spare: int) -> None:
-    """From root to `_FIRST_SPARE_ID + spare`, or nobody where the container does not map that."""
+    """Change from root to the user `_FIRST_SPARE_ID + spare`, or nobody where the container does not map
+    that."""
     for number in (_FIRST_SPARE_ID + spare, _NOBODY):
         try:
             os.setgroups([])
@@ -43,7 +44,7 @@ def become_spare_user(spare: int) -> None:
 
 
 def spare_id(spare: int) -> int:
-    """The id `become_spare_user` tries first."""
+    """Return the id `become_spare_user` tries first."""
     return _FIRST_SPARE_ID + spare
 
 

@@ -33,8 +33,8 @@ class Layers:
 
     @property
     def level(self) -> str:
-        """`full`, `partial` (namespaces, or Landlock with seccomp, or sandbox-exec), or `none`: code would
-        not be run."""
+        """Return `full`, `partial` (namespaces, or Landlock with seccomp, or sandbox-exec), or `none`: code
+        would not be run."""
         if self.namespaces and self.landlock and self.seccomp:
             return "full"
         if self.namespaces or (self.landlock and self.seccomp) or self.seatbelt:
@@ -73,7 +73,7 @@ def probe() -> Layers:
 
 
 def check() -> list[Layer]:
-    """Each layer with what it does here, or with what would bring it."""
+    """Return each layer with what it does here, or with what would bring it."""
     limits = Layer("limits", True, "time, memory, processes, files, output; no privileges")
     if sys.platform == "darwin":
         from qwen_cli.sandbox import seatbelt
@@ -111,7 +111,7 @@ def check() -> list[Layer]:
 
 
 def kernel() -> str:
-    """Name and release, for reports."""
+    """Return the kernel's name and release, for reports."""
     return f"{platform.system()} {platform.release()}"
 
 

@@ -54,7 +54,7 @@ class Cell:
     gone: bool = False
 
     def packets(self) -> list[bytes]:
-        """What has arrived; none where a stream has brought half of one.
+        """Return the packets that have arrived; none where a stream has brought half of one.
 
         Raises `EOFError` once the other side has gone, `ValueError` where it makes no sense.
         """
@@ -72,7 +72,8 @@ class Cell:
 
 
 def start(limits: Limits, without: Sequence[str], *, everything: bool) -> Cell:
-    """A contained process, every layer in place. `everything`: wait until the template has imported all."""
+    """Start a contained process, every layer in place. `everything`: wait until the template has imported
+    all."""
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     read, write = os.pipe()
@@ -87,7 +88,7 @@ def start(limits: Limits, without: Sequence[str], *, everything: bool) -> Cell:
 
 
 def plain(limits: Limits, wrapped: spawn.Wrapped = spawn.bare) -> Cell:
-    """A process of its own that nothing holds but limits and what it is `wrapped` in."""
+    """Start a process that nothing holds but limits and what it is `wrapped` in."""
     control, theirs = socket.socketpair()
     ours, inner = socket.socketpair()
     read, write = os.pipe()
@@ -97,7 +98,7 @@ def plain(limits: Limits, wrapped: spawn.Wrapped = spawn.bare) -> Cell:
 
 
 def wrapped(limits: Limits) -> Cell:
-    """A process inside sandbox-exec's profile. Raises `SandboxError` where that does not hold it."""
+    """Start a process inside sandbox-exec's profile. Raises `SandboxError` where that does not hold it."""
     if why_not := seatbelt.why_not():
         raise SandboxError(f"sandbox-exec does not contain code here: {why_not}", "use a Linux container")
     return plain(limits, seatbelt.wrap)
@@ -235,7 +236,8 @@ class _Reply:
 
 
 def _is_flat(text: bytes) -> bool:
-    """Whether JSON, if it is that, is one object of few fields: parsed, "[],[],…" grows to a multiple."""
+    """Return whether JSON, if it is that, is one object of few fields: parsed, "[],[],…" grows to a
+    multiple."""
     quoted = text.replace(rb"\\", b"").replace(rb"\"", b"")
     if quoted.count(b'"') > 4 * _RESULT_FIELDS:
         return False
@@ -246,7 +248,7 @@ def _is_flat(text: bytes) -> bool:
 def _converse(
     cell: Cell, outgoing: list[bytes], reply: _Reply, limits: Limits, deadline: float
 ) -> str | None:
-    """`None` once the result is there, else why there will be none."""
+    """Exchange packets until the result is there, and return `None`, or else why there will be none."""
     poll = select.poll()
     poll.register(cell.output, select.POLLIN)
     poll.register(cell.control, select.POLLIN)
@@ -307,7 +309,8 @@ def _drain(cell: Cell, reply: _Reply) -> None:
 
 
 def _told(reply: _Reply) -> Outcome:
-    """The run's own report. It comes from the code's process: only what has the right shape is taken."""
+    """Return the run's own report, of which only what has the right shape is taken: it comes from the code's
+    process."""
     said = reply.result or {}
     status = said.get("status")
     code = said.get("exit")
@@ -328,7 +331,7 @@ def _text(value: object) -> str | None:
 
 
 def _ended(why: str, report: dict[str, Any], reply: _Reply, limits: Limits) -> Outcome:
-    """A run that had to be ended, or that ended itself."""
+    """Return the outcome of a run that had to be ended, or that ended itself."""
     output, plots = reply.output.text(), tuple(filter(pictures.is_png, reply.plots[: runner.PLOTS]))
     reason, code = report.get("reason"), report.get("exit")
     if why == "timeout":

@@ -166,7 +166,8 @@ class Usage:
 
 
 def make(prefix: str) -> tuple[Path, int]:
-    """A new folder below the system's temporary one, and the descriptor whose lock says that it is in use."""
+    """Create a folder below the system's temporary one; return it with the descriptor whose lock says that it
+    is in use."""
     # On macOS /var is a link, and a profile is about real paths.
     path = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
     lock = os.open(path, _FOLDER)
@@ -192,7 +193,8 @@ def become_home(path: Path) -> None:
 
 
 def usage(path: Path) -> Usage:
-    """What is below `path` now, up to `MOST_ENTRIES` and `MOST_DEPTH`. What vanishes meanwhile is nothing."""
+    """Measure what is below `path` now, up to `MOST_ENTRIES` and `MOST_DEPTH`. What vanishes meanwhile is
+    nothing."""
     size = entries = 0
     whole = True
     with contextlib.suppress(OSError):  # gone, or of another user
@@ -208,7 +210,8 @@ def usage(path: Path) -> Usage:
 
 
 def _below(top: int, depth: int) -> Iterator[os.stat_result | None]:
-    """Each entry below the open folder `top`, which is closed; `None` for a folder that cannot be read."""
+    """Yield the status of each entry below the open folder `top`, which is closed; `None` for a folder that
+    cannot be read."""
     try:
         with os.scandir(top) as entries:
             for entry in entries:
@@ -236,8 +239,8 @@ class Space:
         self._before = self._explained()
 
     def lost(self, most: int, standing_still: Callable[[], AbstractContextManager[None]]) -> bool:
-        """Whether more than `most` bytes have gone since the start that are in none of our folders, and the
-        disk stops filling while the code is `standing_still` (else somebody else fills it)."""
+        """Return whether more than `most` bytes have gone since the start that are in none of our folders,
+        and the disk stops filling while the code is `standing_still` (else somebody else fills it)."""
         if self._before - self._free() <= most or self._before - self._explained() <= most:
             return False
         with standing_still():
@@ -254,7 +257,7 @@ class Space:
         return told.f_bfree * told.f_frsize
 
     def _explained(self) -> int:
-        """What would be free without the files in this folder and in those beside it."""
+        """Return how many bytes would be free without the files in this folder and in those beside it."""
         return self._free() + sum(usage(path).size for path in self._path.parent.glob(f"{self._prefix}*"))
 
 
@@ -311,7 +314,8 @@ def sweep(prefix: str, owners: range) -> None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether the process that made the folder is still there. Raises `OSError` where that cannot be seen."""
+    """Return whether the process that made the folder is still there. Raises `OSError` where that cannot be
+    seen."""
     lock = os.open(path, _FOLDER)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

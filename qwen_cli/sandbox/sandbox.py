@@ -86,7 +86,7 @@ class Sandbox:
 
     @property
     def layers(self) -> dict[str, int | bool]:
-        """The layers round the running process: `namespaces`, `landlock` (ABI), `seccomp`."""
+        """Return the layers round the running process: `namespaces`, `landlock` (ABI), `seccomp`."""
         self.open()
         assert self._cell is not None
         return self._cell.layers

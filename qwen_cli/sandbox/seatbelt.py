@@ -50,12 +50,12 @@ print("done")
 
 
 def wrap(command: Sequence[str], scratch: Path) -> list[str]:
-    """`command` inside the profile, with `scratch` its only writable folder."""
+    """Return `command` inside the profile, with `scratch` its only writable folder."""
     return [_PROGRAM, "-p", profile(scratch), *command]
 
 
 def profile(scratch: Path) -> str:
-    """The profile: the interpreter and its libraries to read, `scratch` to write, nothing else."""
+    """Build the profile: the interpreter and its libraries to read, `scratch` to write, nothing else."""
     programs = {Path(sys.executable), Path(sys.executable).resolve()}
     readable = {
         *confine.readable_paths(forkserver_client.search_path()),
@@ -75,7 +75,8 @@ def profile(scratch: Path) -> str:
 
 @functools.cache
 def why_not() -> str | None:
-    """`None` where the profile holds what it must hold here, else what went wrong. Tried for real, once."""
+    """Return `None` where the profile holds what it must hold here, else what went wrong. Tried for real,
+    once."""
     with (
         tempfile.TemporaryDirectory(prefix="qwen-trial-") as held,
         socket.create_server(("127.0.0.1", 0)) as listening,

@@ -47,12 +47,12 @@ Instruction = tuple[int, int, int, int]
 
 
 def supported() -> bool:
-    """Whether the table of system calls covers this processor."""
+    """Return whether the table of system calls covers this processor."""
     return MACHINE in _ARCHITECTURES
 
 
 def program(*, own_root: bool, own_processes: bool, machine: str = MACHINE) -> list[Instruction]:
-    """The filter. `own_root` and `own_processes` say which namespaces already hold the caller."""
+    """Build the filter. `own_root` and `own_processes` say which namespaces already hold the caller."""
     audit, column = _ARCHITECTURES[machine]
     free = dict(syscalls.ALWAYS)
     if own_root:
@@ -89,7 +89,7 @@ def apply(*, own_root: bool, own_processes: bool) -> None:
 
 
 def _checks(own_root: bool, own_processes: bool) -> dict[str, list[Instruction]]:
-    """What follows a matching number of `BY_ARGUMENT`; each ends in a return."""
+    """Return what follows a matching number of `BY_ARGUMENT`; each ends in a return."""
     checks = {
         "fcntl": _argument_in(1, _FCNTL),
         "ioctl": _argument_in(1, _IOCTL),
@@ -143,7 +143,7 @@ def _checks(own_root: bool, own_processes: bool) -> dict[str, list[Instruction]]
 
 
 def _opening(index: int, own_root: bool) -> list[Instruction]:
-    """What open(2) may do, its flags being argument `index`: cut files only that it opens to write.
+    """Limit what open(2) may do, its flags being argument `index`: cut files only that it opens to write.
 
     Landlock knows cutting from ABI 3 on, and asks for no right where a file is opened for neither reading nor
     writing. A file without a name is counted nowhere on the host's disk.
@@ -163,7 +163,8 @@ def _opening(index: int, own_root: bool) -> list[Instruction]:
 
 
 def _folder_mode(index: int, own_root: bool) -> list[Instruction]:
-    """Folders of the host that their owner cannot look into could be neither counted nor removed."""
+    """Refuse folders of the host that their owner cannot look into: they could be neither counted nor
+    removed."""
     if own_root:
         return [(_RETURN, 0, 0, _ALLOW)]
     return [

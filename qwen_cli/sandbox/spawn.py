@@ -41,7 +41,7 @@ _LIBRARIES = 1024 * MIB  # of address space, which numpy and scipy map when they
 
 
 def bare(command: Sequence[str], scratch: Path) -> Sequence[str]:
-    """Wrapped in nothing: the command has all the rights of this user."""
+    """Return the command unwrapped: it has all the rights of this user."""
     return command
 
 
@@ -81,7 +81,7 @@ def start(
 
 
 def main(channel_fd: int, limits: dict, search_path: list[str], scratch: str) -> None:
-    """In the new process: limits, then blocks of code until the caller has gone."""
+    """Run in the new process: set limits, then execute blocks of code until the caller has gone."""
     from qwen_cli.sandbox import runner
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

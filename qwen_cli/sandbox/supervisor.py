@@ -140,7 +140,7 @@ class _Watched:
     group: cgroups.Group | None
 
     def excess(self) -> str | None:
-        """What it has too much of."""
+        """Return what it has too much of."""
         too_much = self.group.exceeded() if self.group else self.view.memory(self.most) > self.most
         if too_much:
             return "memory"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 def cut(text: str, most: int) -> str:
-    """`text`, or its two ends with the number of characters between them said, `most` characters in all."""
+    """Return `text`, or its two ends with the number of characters between them said, `most` characters in
+    all."""
     if len(text) <= most:
         return text
     gap = f"\n... {len(text) - most:,} characters left out ...\n"
@@ -32,7 +33,7 @@ class Ends:
             del self._tail[: -self._each]
 
     def text(self) -> str:
-        """What is kept, as `cut` shows it."""
+        """Return what is kept, as `cut` shows it."""
         lost = self.total - len(self._head) - len(self._tail)
         if lost <= 0:
             return cut((self._head + self._tail).decode(errors="replace"), self._most)

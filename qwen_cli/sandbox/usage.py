@@ -33,21 +33,21 @@ class View:
     processes: int
 
     def pids(self) -> list[int]:
-        """All processes, as their own namespace numbers them."""
+        """Return all processes, as their own namespace numbers them."""
         if self.processes < 0:
             return [_FIRST]
         with os.scandir(self.processes) as entries:
             return [int(entry.name) for entry in entries if entry.name.isdigit()]
 
     def memory(self, enough: int) -> int:
-        """Bytes of anonymous, shared and swapped memory of all together. Up to `enough` an upper bound (a
-        page counts for each process that has it); beyond, as exact as this user may know."""
+        """Return the bytes of anonymous, shared and swapped memory of all together. Up to `enough` an upper
+        bound (a page counts for each process that has it); beyond, as exact as this user may know."""
         pids = self.pids()
         bound = sum(map(self._resident, pids))
         return bound if bound <= enough else sum(map(self._exact, pids))
 
     def threads(self) -> int:
-        """Threads of all processes together."""
+        """Count the threads of all processes together."""
         return sum(int(self._status(pid).get("Threads", "0")) for pid in self.pids())
 
     def close(self) -> None:
@@ -102,7 +102,8 @@ class View:
 
 
 def total(fields: Fields, names: tuple[str, ...]) -> int:
-    """Bytes in `names` of a file in which the kernel counts in kB; what is not there is nothing."""
+    """Add up the bytes in `names` of a file in which the kernel counts in kB; what is not there is
+    nothing."""
     return 1024 * sum(int(fields.get(name, "0 kB").split()[0]) for name in names)
 
 
@@ -120,7 +121,8 @@ def show_family(to: socket.socket, processes: int) -> None:
 
 
 def seen(by: socket.socket) -> View | None:
-    """What `show` and `show_family` at the other end of the socket hand over; `None` where that has ended."""
+    """Receive what `show` and `show_family` at the other end of the socket hand over; `None` where that has
+    ended."""
     told, own, _, _ = socket.recv_fds(by, 1, 2)
     more, family, _, _ = socket.recv_fds(by, 1, 1)
     if not told or not more:
@@ -139,7 +141,7 @@ def _hand_over(to: socket.socket, held: list[int]) -> None:
 
 
 def read_status() -> Fields:
-    """What /proc says of this process."""
+    """Read what /proc says of this process."""
     fd = os.open("/proc/self/status", os.O_RDONLY)
     try:
         return _read(fd)

@@ -38,12 +38,12 @@ _ENGINE_ROUTES: tuple[tuple[str, str, Route], ...] = (
 
 
 def public(service: Service, rules: Rules) -> ASGIApp:
-    """What is served at the address."""
+    """Return the app that is served at the address."""
     return Guard(_app(service, _ROUTES), rules)
 
 
 def private(service: Service) -> ASGIApp:
-    """What is served on the socket, which only its user opens."""
+    """Return the app that is served on the socket, which only its user opens."""
     return _app(service, _ENGINE_ROUTES)
 
 
@@ -56,7 +56,7 @@ def _app(service: Service, routes: tuple[tuple[str, str, Route], ...]) -> FastAP
 
 
 def _bound(route: Route, service: Service, path: str) -> Callable[[Request], Awaitable[Response]]:
-    """`route` as FastAPI calls it; its errors become answers here, and are counted."""
+    """Wrap `route` as FastAPI calls it; its errors become answers here, and are counted."""
 
     async def handle(request: Request) -> Response:
         request.path_params.setdefault("what", path.rpartition("/")[2])
@@ -71,7 +71,7 @@ def _bound(route: Route, service: Service, path: str) -> Callable[[Request], Awa
 
 
 async def _unknown(request: Request, fault: Any) -> Response:
-    """A route or method that there is none of."""
+    """Answer that there is no such route or method."""
     where = f"{request.method} {request.url.path[:80]}"
     message = "this route takes another method" if fault.status_code == 405 else f"there is no {where}"
     return errors.response(errors.Refused(fault.status_code, message))

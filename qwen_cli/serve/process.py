@@ -97,7 +97,7 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
 
 
 def _end(service: Service, servers: Sequence[uvicorn.Server]) -> None:
-    """What a signal does: the second time, everything stops where it is."""
+    """Handle a signal: the second time, everything stops where it is."""
     if servers[0].should_exit:
         for path in (paths.socket_path(), paths.key_path()):
             path.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def _server(application: Any) -> uvicorn.Server:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One server of a user at a time: commands would not know which to ask."""
+    """Hold the lock of the user's one server: commands would not know which to ask."""
     from filelock import FileLock, Timeout
 
     paths.made()
@@ -143,7 +143,7 @@ def _alone() -> Iterator[None]:
 
 @contextmanager
 def _listening(plan: Plan) -> Iterator[socket.socket]:
-    """The socket at the address. Raises `UsageError` where it cannot be had, or needs a key."""
+    """Open the socket at the address. Raises `UsageError` where it cannot be had, or needs a key."""
     if not auth.is_loopback(plan.host) and not plan.keys:
         raise UsageError(
             f"{plan.host} can be reached by others, so a key is needed",
@@ -172,7 +172,7 @@ def _listening(plan: Plan) -> Iterator[socket.socket]:
 
 @contextmanager
 def _keyed(plan: Plan) -> Iterator[Sequence[str]]:
-    """The keys that are taken. One that is made up lies where only this user can read it."""
+    """Yield the keys that are taken. One that is made up lies where only this user can read it."""
     if plan.keys is None:
         yield ()
         return

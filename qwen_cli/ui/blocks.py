@@ -66,8 +66,8 @@ class Block:
 
 
 def parse(source: str, *, formulas: bool = False, goes_on: bool = False) -> list[Block]:
-    """The top-level blocks of `source`. `formulas`: those that can be are Unicode text. `goes_on`: more is to
-    come, so a display formula that is open at the end takes what follows."""
+    """Parse `source` into its top-level blocks. `formulas`: those that can be are Unicode text. `goes_on`:
+    more is to come, so a display formula that is open at the end takes what follows."""
     return list(_grouped(_parser(formulas).parse(source, {"goes_on": goes_on})))
 
 
@@ -111,7 +111,7 @@ def _parser(formulas: bool) -> MarkdownIt:
 
 
 def _math(state: StateInline, silent: bool) -> bool:
-    """LaTeX between its delimiters is text: no escapes, no emphasis."""
+    """Keep LaTeX between its delimiters as text: no escapes, no emphasis."""
     match = _MATH.match(state.src, state.pos, state.posMax)
     if match is None:
         return False
@@ -122,7 +122,7 @@ def _math(state: StateInline, silent: bool) -> bool:
 
 
 def _formula(state: StateInline, silent: bool) -> bool:
-    """A formula between its delimiters as Unicode text, or else as it is written."""
+    """Render a formula between its delimiters as Unicode text, or else as it is written."""
     found = latex.at(state.src, state.pos, state.posMax)
     if found is None:
         return _math(state, silent)
@@ -136,8 +136,8 @@ def _formula(state: StateInline, silent: bool) -> bool:
 
 
 def _display(state: StateBlock, first: int, end: int, silent: bool) -> bool:
-    """Lines from one that begins a display formula to the one that ends it: a paragraph, whatever its lines
-    begin with."""
+    """Take the lines from one that begins a display formula to the one that ends it as a paragraph, whatever
+    its lines begin with."""
     if state.is_code_block(first):
         return False
     last, indent = first, min(state.blkIndent, state.sCount[first])

@@ -23,7 +23,7 @@ def copy(text: str) -> str:
 
 
 def _through_the_terminal(text: str) -> str:
-    """OSC 52 asks the terminal, which may be at the other end of an ssh connection."""
+    """Copy by OSC 52, which asks the terminal: it may be at the other end of an ssh connection."""
     data = text.encode("utf-8", "replace")
     if not sys.stdout.isatty():
         raise QwenError("there is no clipboard here", "write a file with /export")

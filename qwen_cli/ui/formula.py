@@ -163,7 +163,7 @@ _ROW, _CELL = Symbol("\n", "row"), Symbol("\t", "cell")
 
 
 def as_text(latex: str) -> str | None:
-    """`latex` as text that means the same; `None` where there is none, or the source is broken."""
+    """Return `latex` as text that means the same; `None` where there is none, or the source is broken."""
     if len(latex) > _LONGEST:
         return None
     try:
@@ -191,7 +191,7 @@ class _Parser:
         return tuple(node for line in lines for node in (*line, Symbol("\n", "relation")))
 
     def _items(self, end: int) -> Items:
-        """The nodes before token number `end`."""
+        """Parse the nodes before token number `end`."""
         self._depth += 1
         if self._depth > _DEEPEST:
             raise _Unknown
@@ -212,7 +212,7 @@ class _Parser:
         return tuple(items)
 
     def _node(self) -> list[Node]:
-        """The nodes that one mark begins: none for a command that only sets a style."""
+        """Parse the nodes that one mark begins: none for a command that only sets a style."""
         start, mark = self._at, self._tokens[self._at]
         if mark.isspace():
             self._at += 1
@@ -259,9 +259,9 @@ class _Parser:
         return items
 
     def _argument(self, *, of_two: bool = False) -> Items:
-        """What the command before it is about: a group, or one token with its own arguments. `of_two`: of two
-        digits the first, as in `\\frac12`. Anything else that stands unbraced and has several digits is
-        refused: TeX takes one, its writer meant all."""
+        """Parse the argument of the command before it: a group, or one token with its own arguments.
+        `of_two`: of two digits the first, as in `\\frac12`. Anything else that stands unbraced and has
+        several digits is refused: TeX takes one, its writer meant all."""
         self._at += self._skipped(self._at)
         mark = self._tokens[self._at] if self._at < len(self._tokens) else ""
         if not mark or mark in "}^_&'~" or mark in ("\\left", "\\right", "\\begin", "\\\\"):
@@ -280,7 +280,7 @@ class _Parser:
         return found[0].items if isinstance(found[0], Group) else (found[0],)
 
     def _raw(self) -> str:
-        """The source in the braces that come next."""
+        """Return the source in the braces that come next."""
         self._at += self._skipped(self._at)
         if self._tokens[self._at : self._at + 1] != ["{"]:
             raise _Unknown
@@ -355,8 +355,8 @@ class _Parser:
 
 
 def _paired(tokens: Sequence[str]) -> dict[int, int]:
-    """Where each bracket, brace and environment that is opened is closed. A bracket that stands alone has no
-    pair, and of bars only two at one level have. Raises `_Unknown` where braces are not balanced."""
+    """Return where each bracket, brace and environment that is opened is closed. A bracket that stands alone
+    has no pair, and of bars only two at one level have. Raises `_Unknown` where braces are not balanced."""
     pairs: dict[int, int] = {}
     opened: list[tuple[int, str]] = [(-1, "")]  # place, and the bracket or what is firmer than brackets
     bars: dict[tuple[int, str], list[int]] = {}
@@ -393,7 +393,7 @@ def _is_number(mark: str) -> bool:
 
 
 def _character(mark: str) -> Symbol:
-    """One character that is no command."""
+    """Return the symbol of one character that is no command."""
     if mark in "$#&^_{}" or (not mark.isprintable()):
         if mark == "&":
             return _CELL
@@ -407,7 +407,7 @@ def _character(mark: str) -> Symbol:
 
 @cache
 def _letters() -> dict[str, tuple[str, str]]:
-    """Commands for one character each, of which there are thousands, and the kind of each."""
+    """Return the thousands of commands for one character each, with that character and its kind."""
     from unicodeit.data import REPLACEMENTS  # 8 ms
 
     kinds = {"Lu": "letter", "Ll": "letter", "Lo": "letter", "Sm": "relation", "So": "relation"}
@@ -421,7 +421,7 @@ def _letters() -> dict[str, tuple[str, str]]:
 
 
 def _worded(source: str, command: str) -> Symbol:
-    r"""The words of \text, or the upright letters of \mathrm."""
+    r"""Return the words of \text, or the upright letters of \mathrm."""
     text = re.sub(r"\\([%$&#_ ])", r"\1", source.replace("~", " "))
     if re.search(r"[\\{}^$]|(?<!\\)_", source.replace(r"\$", "").replace(r"\%", "")):
         raise _Unknown
@@ -435,7 +435,7 @@ def _worded(source: str, command: str) -> Symbol:
 
 
 def _styled(command: str, items: Items) -> Symbol:
-    """A letter in another alphabet or with an accent."""
+    """Return a letter in another alphabet or with an accent."""
     letter = items[0] if len(items) == 1 else None
     if not isinstance(letter, Symbol):
         raise _Unknown
@@ -466,8 +466,8 @@ def _negated(items: Items) -> Symbol:
 
 
 def _scripted(base: Node | None, mark: str, inside: Items) -> Node:
-    """`base` with one more script. Raises `_Unknown` for a second of the same kind, and where it is not said
-    what the script belongs to."""
+    """Return `base` with one more script. Raises `_Unknown` for a second of the same kind, and where it is
+    not said what the script belongs to."""
     if base is None or base in (_ROW, _CELL):
         raise _Unknown
     if isinstance(base, Group):
@@ -493,7 +493,7 @@ def _split(items: Items, mark: Symbol) -> list[Items]:
 
 
 def _trimmed(items: Items) -> Items:
-    """Without spaces at both ends."""
+    """Return `items` without spaces at both ends."""
     first, last = 0, len(items)
     while first < last and _kind(items[first]) == "space":
         first += 1
@@ -513,7 +513,7 @@ _APART = ("", " ", "\u2003", "\n", "(", "[", "{", "|")
 
 
 def _kind(node: Node | None) -> str:
-    """What `node` is to its neighbours: the kind of a symbol, or what it is."""
+    """Return what `node` is to its neighbours: the kind of a symbol, or what it is."""
     if isinstance(node, Symbol):
         return node.kind
     if isinstance(node, Script):
@@ -523,7 +523,7 @@ def _kind(node: Node | None) -> str:
 
 
 def _line(items: Items, *, tight: bool = False) -> str:
-    """`items` printed in a row. `tight`: no spaces round operators, as in a script."""
+    """Print `items` in a row. `tight`: no spaces round operators, as in a script."""
     nodes = _spliced(_trimmed(items))
     out = ""
     for at, node in enumerate(nodes):
@@ -532,7 +532,7 @@ def _line(items: Items, *, tight: bool = False) -> str:
 
 
 def _beside(nodes: Sequence[Node], at: int) -> tuple[Node | None, Node | None]:
-    """The nodes before and after number `at`, spaces not counted."""
+    """Return the nodes before and after number `at`, spaces not counted."""
     before, after = at - 1, at + 1
     while before >= 0 and _kind(nodes[before]) == "space":
         before -= 1
@@ -542,7 +542,7 @@ def _beside(nodes: Sequence[Node], at: int) -> tuple[Node | None, Node | None]:
 
 
 def _spliced(items: Items) -> list[Node]:
-    """`items` with groups opened, which are not seen, and mixed numbers as one.
+    """Return `items` with groups opened, which are not seen, and mixed numbers as one.
 
     Raises `_Unknown` where without its braces the formula could be read in another way.
     """
@@ -561,7 +561,7 @@ def _spliced(items: Items) -> list[Node]:
 
 
 def _opened(group: Group, before: str, after: str) -> Sequence[Node]:
-    """What a group becomes between two neighbours of these kinds."""
+    """Return what a group becomes between two neighbours of these kinds."""
     inside = _spliced(_trimmed(group.items))
     single = len(inside) == 1
     if before == "function":
@@ -580,7 +580,7 @@ def _opened(group: Group, before: str, after: str) -> Sequence[Node]:
 
 
 def _mixed(nodes: Sequence[Node], fraction: Fraction) -> Symbol | None:
-    """A whole number and a proper fraction after it as one number."""
+    """Return a whole number and a proper fraction after it as one number."""
     whole = next((node for node in reversed(nodes) if _kind(node) != "space"), None)
     parts = [_trimmed(fraction.top), _trimmed(fraction.bottom)]
     if not isinstance(whole, Symbol) or whole.kind != "number" or not all(len(part) == 1 for part in parts):
@@ -594,7 +594,7 @@ def _mixed(nodes: Sequence[Node], fraction: Fraction) -> Symbol | None:
 
 
 def _appended(out: str, node: Node, beside: Node | None, before: Node | None, after: Node | None) -> str:
-    """`node` written after `out`. `beside` is the node right before it, be it a space."""
+    """Return `node` written after `out`. `beside` is the node right before it, be it a space."""
     kind, last = _kind(node), _kind(before)
     if kind in ("row", "cell", "group"):
         raise _Unknown
@@ -619,7 +619,7 @@ def _appended(out: str, node: Node, beside: Node | None, before: Node | None, af
 
 
 def _printed(node: Node, before: Node | None, after: Node | None) -> str:
-    """`node` as text, in the brackets that it needs between its neighbours."""
+    """Return `node` as text, in the brackets that it needs between its neighbours."""
     last, following = _kind(before), _kind(after)
     if isinstance(node, Symbol):
         if node.kind != "mixed":
@@ -644,7 +644,7 @@ def _printed(node: Node, before: Node | None, after: Node | None) -> str:
 
 
 def _top(items: Items, *, signed: bool) -> str:
-    """A numerator. `signed`: it may begin with a sign and no bracket."""
+    """Print a numerator. `signed`: it may begin with a sign and no bracket."""
     nodes = _spliced(_trimmed(items))
     kinds = [_kind(node) for node in nodes]
     if not nodes:
@@ -655,7 +655,7 @@ def _top(items: Items, *, signed: bool) -> str:
 
 
 def _bottom(fraction: Fraction) -> str:
-    """The denominator of `fraction`: in brackets unless it is a single factor."""
+    """Print the denominator of `fraction`: in brackets unless it is a single factor."""
     nodes = _spliced(_trimmed(fraction.bottom))
     if not nodes:
         raise _Unknown
@@ -695,7 +695,7 @@ def _rooted(node: Root, last: str, following: str) -> str:
 
 
 def _script(node: Script, followed: bool) -> str:
-    """`node.base` with what stands low and high. `followed`: something multiplies with it."""
+    """Print `node.base` with what stands low and high. `followed`: something multiplies with it."""
     kind = _kind(node.base)
     if kind not in _FACTORS | {"word", "function", "big", "after", "loose"}:
         raise _Unknown

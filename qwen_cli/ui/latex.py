@@ -28,13 +28,13 @@ class Formula:
 
 
 def unicode(formula: str) -> str:
-    """One formula as text that means the same (`a/b`, `x^(2/3)`); as it is where there is none."""
+    """Return one formula as text that means the same (`a/b`, `x^(2/3)`); as it is where there is none."""
     text = as_text(formula)
     return formula if text is None else text
 
 
 def at(source: str, start: int, end: int) -> Formula | None:
-    """The formula that begins at `start` and ends before `end`; its source where it has no text."""
+    """Return the formula that begins at `start` and ends before `end`; its source where it has no text."""
     found = _delimited(source, start, end)
     if found is None:
         return None
@@ -44,13 +44,13 @@ def at(source: str, start: int, end: int) -> Formula | None:
 
 
 def begins_display(line: str) -> bool:
-    """Whether a display formula begins with `line`."""
+    """Return whether a display formula begins with `line`."""
     opening = _DISPLAY.match(line)
     return opening is not None and not (opening[0] == "$$" and _is_prose(line[2:]))
 
 
 def display_is_open(text: str) -> bool:
-    """Whether the display formula that `text` begins with does not end in it."""
+    """Return whether the display formula that `text` begins with does not end in it."""
     opening = _DISPLAY.match(text)
     return opening is not None and text.find(_closing(opening), opening.end()) < 0
 
@@ -60,7 +60,7 @@ def _closing(opening: re.Match[str]) -> str:
 
 
 def _delimited(source: str, start: int, end: int) -> tuple[str, int] | None:
-    """What stands between the delimiters that begin at `start`, and where they end."""
+    """Return what stands between the delimiters that begin at `start`, and where they end."""
     most = min(end, start + LONGEST_DISPLAY)
     if single := _INLINE.match(source, start, most):
         return None if _is_prose(single[1]) else (single[1], single.end())
@@ -82,7 +82,7 @@ def _delimited(source: str, start: int, end: int) -> tuple[str, int] | None:
 
 
 def _brace(source: str, start: int, end: int) -> int | None:
-    """Where the brace at `start` is closed."""
+    """Return where where the brace at `start` is closed."""
     depth = at = 0
     for at in range(start, end):
         if source[at] in "{}" and source[at - 1] != "\\":
@@ -93,5 +93,5 @@ def _brace(source: str, start: int, end: int) -> int | None:
 
 
 def _is_prose(inside: str) -> bool:
-    """Whether what stands between dollars is no formula."""
+    """Return whether what stands between dollars is no formula."""
     return "\\" not in inside and _PROSE.search(inside) is not None

@@ -136,7 +136,8 @@ def unquoted(text: str) -> str:
 
 @contextmanager
 def quiet_keys() -> Iterator[None]:
-    """While an answer is written: keys are not echoed into it and wait for the next `read`; Ctrl-C works."""
+    """Hold the keys typed while an answer is written: they are not echoed into it and wait for the next
+    `read`; Ctrl-C works."""
     try:
         import termios  # POSIX only
 

@@ -67,12 +67,13 @@ class Region:
 
     @property
     def width(self) -> int:
-        """Columns to fill: one less than there are, so that no row ends in a pending wrap."""
+        """Return the columns to fill: one less than there are, so that no row ends in a pending wrap."""
         return max(self._console.width - 1, 1)
 
     @property
     def height(self) -> int:
-        """Most rows that can be changed later: one that has left the screen cannot be reached."""
+        """Return the maximum of rows that can be changed later: one that has left the screen cannot be
+        reached."""
         return max(self._console.height - 1, 1)
 
     def update(self, finished: Sequence[Row], live: Sequence[Row]) -> None:

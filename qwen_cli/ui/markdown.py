@@ -60,16 +60,16 @@ class MarkdownStream:
         self._thought_since: float | None = None
 
     def status(self, text: str) -> None:
-        """A dim line that vanishes with whatever comes next."""
+        """Show a dim line that vanishes with whatever comes next."""
         if self._renders and not self._open and self._thought_since is None:
             self._region.update([], [plain(text[: self._region.width], _DIM)])
 
     def feed(self, text: str) -> None:
-        """Some text of the answer."""
+        """Append some text of the answer."""
         self._append(self._filter.feed(text))
 
     def thinking(self, text: str) -> None:
-        """Some text of the model's thoughts; one call is taken for one token."""
+        """Append some text of the model's thoughts; one call is taken for one token."""
         if not self._renders:
             return
         if self._thought_since is None:

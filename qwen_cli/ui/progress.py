@@ -35,7 +35,7 @@ class Waiting:
         self._hide()
 
     def say(self, text: str) -> None:
-        """One remark that stays."""
+        """Print one remark that stays."""
         import typer
 
         from qwen_cli.sanitize import strip_escapes
@@ -54,7 +54,7 @@ class Waiting:
         return answer
 
     def progress(self, label: str, done: int, total: int | None) -> None:
-        """`done` of `total` bytes of `label` are there (`models.store.Progress`)."""
+        """Show that `done` of `total` bytes of `label` are there (`models.progress.Progress`)."""
         if not self._terminal:
             return
         if self._bars is None:

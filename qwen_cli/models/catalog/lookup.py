@@ -33,7 +33,7 @@ def related(repo: str) -> Model | None:
 
 
 def suggestions(name: str) -> list[str]:
-    """Up to five names close to `name`, best first; those of its family where it names one."""
+    """Return up to five names close to `name`, best first; those of its family where it names one."""
     import difflib  # only a wrong name needs it
 
     wanted = _plain(name).rpartition("/")[2]
@@ -67,7 +67,7 @@ def _names() -> dict[str, Model]:
 
 
 def _spellings(model: Model) -> list[str]:
-    """Shorter and longer ways to write a name, which must not hide another model's own name."""
+    """Return shorter and longer ways to write a name, which must not hide another model's own name."""
     family, _, tag = model.name.partition(":")
     tags = [tag]
     if not model.base:

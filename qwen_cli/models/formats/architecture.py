@@ -54,7 +54,7 @@ class Architecture:
 
     @property
     def kv_saving(self) -> float:
-        """How many times smaller the KV cache is than with one KV head per query head."""
+        """Return how many times smaller the KV cache is than with one KV head per query head."""
         return self.query_heads / self.kv_heads
 
 
@@ -206,7 +206,8 @@ def _config_sampling(generation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mentions_fim(folder: Path) -> bool:
-    """Newer tokenizer_config.json files leave the added tokens to tokenizer.json, which has them in front."""
+    """Return whether tokenizer.json has FIM tokens: newer tokenizer_config.json files leave them to it, in
+    front."""
     try:
         with (folder / "tokenizer.json").open("rb") as file:
             return b"fim_prefix" in file.read(65_536)

@@ -18,7 +18,7 @@ def experts(text: Mapping[str, Any]) -> int:
 
 
 def dtype(text: Mapping[str, Any]) -> str | None:
-    """As torch calls it ("bfloat16"). transformers 5 writes the first name, releases before it the second."""
+    """Return the dtype by torch's name, such as "bfloat16"."""
     return text.get("dtype") or text.get("torch_dtype")
 
 

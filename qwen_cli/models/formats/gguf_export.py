@@ -112,7 +112,8 @@ def _tensors(
 
 
 def _halves(name: str, tensor: Stored) -> Iterator[tuple[str, Stored]]:
-    """Newer checkpoints of experts have gate and up in one tensor (experts × 2·width × hidden)."""
+    """Split the tensor in which newer checkpoints of experts have gate and up (experts × 2·width ×
+    hidden)."""
     if "gate_up_proj" not in name:
         yield name, tensor
         return
@@ -191,7 +192,7 @@ def _float(rows: np.ndarray) -> np.ndarray:
 
 
 def _describe(writer: Any, architecture: str, config: dict[str, Any], folder: Path, recipe: Recipe) -> None:
-    """The metadata that llama.cpp builds the model by. `writer` has the tensors already."""
+    """Write the metadata that llama.cpp builds the model by. `writer` has the tensors already."""
     from gguf import Metadata, RopeScalingType, size_label
 
     parameters = writer.get_total_parameter_count()

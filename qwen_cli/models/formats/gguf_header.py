@@ -118,7 +118,7 @@ def shards(path: Path) -> tuple[Path, ...]:
 
 
 def special_tokens(path: Path) -> tuple[str, ...]:
-    """How the special tokens of a GGUF file are spelt, those too that count as text (`<think>`). A few
+    """Return how the special tokens of a GGUF file are spelt, those too that count as text (`<think>`). A few
     milliseconds: they stand at the end of Qwen's vocabularies. Raises `ModelError`."""
     first = shards(path)[0]
     try:
@@ -154,7 +154,7 @@ def _special_tokens(data: mmap.mmap) -> tuple[str, ...]:
 
 
 def _aligned(data: mmap.mmap, value: int, begin: int, end: int) -> int | None:
-    """The first place of `value` in an array of 32-bit integers."""
+    """Return the first place of `value` in an array of 32-bit integers."""
     wanted, position = _U32.pack(value), begin
     while (hit := data.find(wanted, position, end)) >= 0:
         if (hit - begin) % 4 == 0:
@@ -164,7 +164,7 @@ def _aligned(data: mmap.mmap, value: int, begin: int, end: int) -> int | None:
 
 
 def _array_at(data: mmap.mmap, key: bytes) -> tuple[int, int] | None:
-    """Length and first element of the array called `key`."""
+    """Return the length and the place of the first element of the array called `key`."""
     hit = data.find(_U64.pack(len(key)) + key)
     if hit < 0:
         return None
@@ -175,7 +175,7 @@ def _array_at(data: mmap.mmap, key: bytes) -> tuple[int, int] | None:
 
 
 def _ends(data: mmap.mmap, position: int, strings: int) -> bool:
-    """Whether an array ends after as many more `strings`: a key comes next."""
+    """Return whether an array ends after as many more `strings`: a key comes next."""
     try:
         for _ in range(strings):
             position += 8 + _U64.unpack_from(data, position)[0]

@@ -140,7 +140,7 @@ def _reader(path: Path) -> Any:
 
 
 def _named(gguf: Path, name: str, rows: np.ndarray, kind: Any) -> Iterator[Tensor]:
-    """What one GGUF tensor is called in a checkpoint: one name, or one for each expert it stacks."""
+    """Yield one GGUF tensor under its names in a checkpoint: one, or one for each expert it stacks."""
     from gguf import quant_shape_from_byte_shape
 
     shape = tuple(rows.shape)
@@ -190,7 +190,7 @@ def _partial_folder(out: Path, weights_bytes: int) -> Path:
 
 
 def _config(metadata: Mapping[str, Any], tensors: list[Tensor]) -> dict[str, Any]:
-    """config.json, in the fields of the official checkpoints."""
+    """Build config.json, in the fields of the official checkpoints."""
     architecture = metadata["general.architecture"]
     model_type, class_name = ARCHITECTURES[architecture]
     shapes = {t.name: t.shape for t in tensors}
@@ -246,7 +246,8 @@ def _config(metadata: Mapping[str, Any], tensors: list[Tensor]) -> dict[str, Any
 
 
 def _generation_config(metadata: Mapping[str, Any], gguf: Path) -> dict[str, Any]:
-    """generation_config.json: the file's end tokens, and the catalog's sampling if it knows the model."""
+    """Build generation_config.json: the file's end tokens, and the catalog's sampling if it knows the
+    model."""
     tokens: list[str] = metadata["tokenizer.ggml.tokens"]
     end = metadata["tokenizer.ggml.eos_token_id"]
     # A chat model's turn ends on <|im_end|>, a text on <|endoftext|>; the official files list both.

@@ -69,7 +69,7 @@ def json_of(path: Path) -> dict[str, Any]:
 
 
 def _pre(tokenizer: dict[str, Any]) -> str | None:
-    """llama.cpp's name for how the tokenizer cuts text into words."""
+    """Return llama.cpp's name for how the tokenizer cuts text into words."""
     steps = (tokenizer.get("pre_tokenizer") or {}).get("pretokenizers") or [
         tokenizer.get("pre_tokenizer") or {}
     ]

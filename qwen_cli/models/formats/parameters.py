@@ -80,8 +80,11 @@ class Counted:
 
     @property
     def active(self) -> int:
-        """Parameters that take part in a token of text: all but the experts that are not asked. The token
-        table is counted, as the model cards do; the eyes are, since they are no experts."""
+        """Return the parameters that take part in a token of text: all but those of the experts not chosen
+        for it.
+
+        The token table is counted, as the model cards do; so is the vision encoder, which has no experts.
+        """
         return sum(tensor.active for tensor in (*self.tensors, *self.vision))
 
     @property
@@ -159,8 +162,8 @@ def _counted(config: Mapping[str, Any], text: Mapping[str, Any], vision: tuple[T
 
 
 def layer_kinds(text: Mapping[str, Any]) -> list[str]:
-    """ "full_attention", "sliding_attention" or "linear_attention" for each layer, as transformers' config
-    classes fill them in where a config.json does not list them."""
+    """Return "full_attention", "sliding_attention" or "linear_attention" for each layer, as transformers'
+    config classes fill them in where a config.json does not list them."""
     layers: int = text["num_hidden_layers"]
     if kinds := text.get("layer_types"):
         return list(kinds)

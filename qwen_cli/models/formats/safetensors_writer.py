@@ -37,7 +37,7 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
-        """Size as bfloat16."""
+        """Return the size as bfloat16, in bytes."""
         return 2 * math.prod(self.shape)
 
 

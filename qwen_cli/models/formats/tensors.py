@@ -91,7 +91,7 @@ def _attention(text: Mapping[str, Any], layer: int, head_dim: int, kv_heads: int
 
 
 def _linear_attention(text: Mapping[str, Any], layer: int) -> Iterator[Tensor]:
-    """Gated DeltaNet, one token mixer of Qwen3-Next and Qwen3.5."""
+    """Yield the tensors of Gated DeltaNet, one token mixer of Qwen3-Next and Qwen3.5."""
     hidden, heads = text["hidden_size"], text["linear_num_value_heads"]
     key = text["linear_num_key_heads"] * text["linear_key_head_dim"]
     value = heads * text["linear_value_head_dim"]

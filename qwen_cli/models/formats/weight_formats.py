@@ -96,7 +96,7 @@ def unquantized(counted: Counted, rest: str) -> int:
 
 
 def left_alone(counted: Counted, rest: str) -> int:
-    """Of the bytes that are read for a token of text those that bitsandbytes does not quantize."""
+    """Return how many of the bytes read for a token of text bitsandbytes does not quantize."""
     return sum(PLAIN[rest] * tensor.active for tensor in _read_for_text(counted) if not tensor.linear)
 
 

@@ -94,7 +94,7 @@ def _partial(blob: Path) -> Path:
 
 
 def _place(listing: Listing, file: RemoteFile, folder: Path, report: _Report) -> None:
-    """Have `file` in the snapshot of its commit, fetching it if its content is not in the cache."""
+    """Ensure that `file` is in the snapshot of its commit, fetching it if its content is not in the cache."""
     pointer = folder / "snapshots" / listing.commit / file.path
     if folder not in Path(os.path.normpath(pointer)).parents or ".." in Path(file.path).parts:
         raise DownloadError(f"{listing.repo} has a file with the unsafe path {file.path!r}", "report it")

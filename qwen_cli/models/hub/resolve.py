@@ -35,7 +35,7 @@ class Weights:
 
     @property
     def size(self) -> int:
-        """Bytes of the weights and the projector."""
+        """Return the bytes of the weights and the projector."""
         if self.format == "safetensors":
             return sum(file.stat().st_size for file in self.path.glob("*.safetensors"))
         from qwen_cli.models.formats import gguf_header
@@ -45,7 +45,7 @@ class Weights:
 
     @property
     def quant(self) -> str | None:
-        """The file type that a GGUF file's name gives; None for safetensors."""
+        """Return the file type that a GGUF file's name gives; None for safetensors."""
         return store.quant_of(self.path.name) if self.format == "gguf" else None
 
 
@@ -209,7 +209,8 @@ def _from_path(path: Path, only: Format | None, quant: str | None, pickle: bool)
 
 
 def _refuse_other_forms(form: Format, quant: str | None) -> None:
-    """The package index carries one form of the starter. Raises `ModelError` for another."""
+    """Refuse any form of the starter but the one that the package index carries. Raises `ModelError` for
+    another."""
     if form == "safetensors":
         raise ModelError(
             "starter comes as GGUF, safetensors are wanted",

@@ -37,7 +37,7 @@ class RemoteFile:
 
     @property
     def key(self) -> str:
-        """What the cache calls the content: the etag that huggingface_hub would use."""
+        """Return the cache's name for the content: the etag that huggingface_hub would use."""
         return self.sha256 or self.git_sha1 or hashlib.sha1(self.url.encode()).hexdigest()  # noqa: S324 a name
 
 

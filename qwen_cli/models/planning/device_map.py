@@ -105,7 +105,7 @@ def _empty(config: Mapping[str, Any], dtype: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No remarks of the libraries: a GPU that is planned for need not be here."""
+    """Silence the remarks of the libraries: a GPU that is planned for need not be here."""
     import logging
     import warnings
 

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 def before_load(
     weights: Weights, *, form: str | None = None, rest: str = "bf16", context: int | None = None
 ) -> str | None:
-    """Asked before weights that are here are loaded: None where they fit, a remark where memory will be
-    short.
+    """Check, before weights that are here are loaded, that they fit.
 
-    `form` as in `make`. A model that takes less than a quarter of the free memory is let through without
-    counting: it stands on the way to the first token. Raises `ModelError` where it cannot fit, with the
-    nearest that does.
+    Return None where they do, a remark where memory will be short. `form` as in `make`. A model that takes
+    less than a quarter of the free memory is let through without counting: it stands on the way to the first
+    token. Raises `ModelError` where it cannot fit, with the nearest that does.
     """
     if weights.size * 4 < hardware.free_memory() and not hardware.has_gpu():
         return None
@@ -34,10 +33,10 @@ def before_load(
 
 
 def before_fetch(name: str, *, prefer: Format, quant: str | None = None, context: int | None = None) -> None:
-    """Asked before gigabytes are fetched: of models in the catalog that are not here. `prefer` is the form
-    that would be fetched, `quant` a GGUF file type, "8bit", "4bit" or "none".
+    """Check that a model of the catalog which is not here fits, before gigabytes of it are fetched.
 
-    Raises `ModelError` where the model cannot fit, with the nearest that does.
+    `prefer` is the form that would be fetched, `quant` a GGUF file type, "8bit", "4bit" or "none". Raises
+    `ModelError` where the model cannot fit, with the nearest that does.
     """
     model = lookup.find(name)
     if model is None or _is_here(model):
@@ -56,7 +55,7 @@ def _is_here(model: lookup.Model) -> bool:
 
 
 def check(described: Described, machine: Machine, plan: Plan) -> str | None:
-    """None where a plan fits, a remark where memory will be short. Raises `ModelError` where it cannot
+    """Return None where a plan fits, a remark where memory will be short. Raises `ModelError` where it cannot
     fit."""
     if plan.fit == "no":
         raise ModelError(

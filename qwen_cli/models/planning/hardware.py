@@ -256,7 +256,7 @@ def _apple(total: int) -> tuple[Gpu, ...]:
 
 
 def _nvidia() -> tuple[Gpu, ...]:
-    """NVIDIA's GPUs from its management library, because torch takes seconds to say the same.
+    """Return NVIDIA's GPUs from its management library, because torch takes seconds to say the same.
 
     https://docs.nvidia.com/deploy/nvml-api/: memory moves twice a clock over the whole width of its bus.
     """

@@ -71,7 +71,7 @@ def bandwidth(cores: int, seconds: float = _READING) -> float:
 
 
 def multiplying(seconds: float = _MULTIPLYING) -> float:
-    """Float32 multiply-adds a second of one core, over about `seconds` seconds."""
+    """Measure the Float32 multiply-adds a second of one core, over about `seconds` seconds."""
     import numpy  # 0.1 s; transformers brings it
 
     matrix: Any = numpy.ones((_SIZE, _SIZE), numpy.float32)

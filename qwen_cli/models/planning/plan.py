@@ -77,17 +77,17 @@ class Plan:
 
     @property
     def memory(self) -> int:
-        """Bytes in all."""
+        """Return all bytes: weights, cache, working memory and runtime."""
         return self.weights + self.cache + self.working + self.runtime
 
     @property
     def resident(self) -> int:
-        """Bytes that the system counts as the program's on a processor (its resident set)."""
+        """Return the bytes that the system counts as the program's on a processor (its resident set)."""
         return self.memory + self.mapped - self.untouched
 
     @property
     def bearable(self) -> bool:
-        """Whether it writes as fast as one reads; a GPU whose speed is not known does."""
+        """Return whether it writes as fast as one reads; a GPU whose speed is not known does."""
         return self.speed >= BEARABLE if self.speed is not None else self.at_most and self.fit == "well"
 
 

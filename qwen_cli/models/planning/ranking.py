@@ -32,7 +32,7 @@ RANKED: dict[str, tuple[str, ...]] = {
 
 
 def best(machine: Machine) -> dict[str, Plan]:
-    """For each task the best model that fits well and writes as fast as one reads, with its plan."""
+    """Return for each task the best model that fits well and writes as fast as one reads, with its plan."""
     found: dict[str, Plan] = {}
     for task, names in RANKED.items():
         for name in names:

@@ -100,12 +100,13 @@ class Guard:
 
 
 def hosts(address: str) -> frozenset[str] | None:
-    """What a server at `address` is called by who means it: on loopback its names, elsewhere anything."""
+    """Return the names that requests meant for a server at `address` use: on loopback its own, elsewhere
+    anything."""
     return frozenset({"localhost", "127.0.0.1", "::1", address.lower()}) if is_loopback(address) else None
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches `address`."""
+    """Return whether only this machine reaches `address`."""
     if address.lower() == "localhost":
         return True
     try:
@@ -115,7 +116,7 @@ def is_loopback(address: str) -> bool:
 
 
 def _called(host: str) -> str:
-    """The name in a `Host` header."""
+    """Return the name in a `Host` header."""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:

@@ -26,14 +26,14 @@ _READ_SECONDS = 60.0  # for a body, altogether
 
 
 async def read(request: Request, most_bytes: int, *, null: Collection[str] = ()) -> dict[str, Any]:
-    """The object in the body of `request`, without its fields that are null: OpenAI's clients write null for
-    "not given". Of the fields of the object itself those in `null` stay. Raises `Refused`."""
+    """Return the object in the body of `request`, without its fields that are null: OpenAI's clients write
+    null for "not given". Of the fields of the object itself those in `null` stay. Raises `Refused`."""
     sent = await read_as_sent(request, most_bytes)
     return {**{name: None for name in null if name in sent}, **given(sent)}
 
 
 async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) -> dict[str, Any]:
-    """The object in the body of `request`, as `parsed` gives it. Raises `Refused`."""
+    """Return the object in the body of `request`, as `parsed` gives it. Raises `Refused`."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most_bytes:
         raise _too_large(most_bytes)
@@ -61,8 +61,8 @@ async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) 
 
 
 def parsed(data: bytes, *, own: bool = False) -> dict[str, Any]:
-    """The JSON object in `data`. Raises `Refused`; unless it is from a command of one's `own`, also for one
-    that is nested too deeply or holds more values than any request has."""
+    """Parse the JSON object in `data`. Raises `Refused`; unless it is from a command of one's `own`, also for
+    one that is nested too deeply or holds more values than any request has."""
     try:
         if not own:
             _measure(data)
@@ -81,8 +81,8 @@ def parsed(data: bytes, *, own: bool = False) -> dict[str, Any]:
 
 
 def given(value: Any) -> Any:
-    """`value` without the fields that are null, however deep; what is in the client's own words (`_OWN`: a
-    JSON schema may mean a null) is left as it is."""
+    """Return `value` without the fields that are null, however deep; what is in the client's own words
+    (`_OWN`: a JSON schema may mean a null) is left as it is."""
     if isinstance(value, dict):
         return {name: one if name in _OWN else given(one) for name, one in value.items() if one is not None}
     if isinstance(value, list):
@@ -91,7 +91,7 @@ def given(value: Any) -> Any:
 
 
 def checked(kind: Any, value: Mapping[str, Any]) -> dict[str, Any]:
-    """`value` as the `TypedDict` (or union of them) `kind` describes it. Raises `Refused` naming the field.
+    """Validate `value` against the `TypedDict` (or union of them) `kind`. Raises `Refused` naming the field.
 
     Fields that the type does not have are left out.
     """
@@ -106,7 +106,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _whole(value: Any, path: _Path) -> Any:
-    """`value` gone through: pydantic checks what is declared as `Iterable` only then."""
+    """Go through all of `value`: pydantic checks what is declared as `Iterable` only then."""
     if type(value).__name__ == "ValidatorIterator":
         with _faults(path):
             # Not `list`: that would hold the interpreter for as long as all of it takes.
@@ -120,7 +120,7 @@ def _whole(value: Any, path: _Path) -> Any:
 
 @contextmanager
 def _faults(path: _Path) -> Iterator[None]:
-    """Pydantic's fault with a value at `path` as ours."""
+    """Raise pydantic's fault with a value at `path` as ours."""
     try:
         yield
     except ValidationError as fault:
@@ -132,7 +132,7 @@ _TYPE_NAMES = {"str", "int", "float", "bool", "list", "dict", "generator", "none
 
 
 def _said(fault: ValidationError, path: _Path) -> tuple[str, str]:
-    """The field and the fault that matter most: of a union all members complain, and the one that got
+    """Return the field and the fault that matter most: of a union all members complain, and the one that got
     furthest was meant."""
     errors = fault.errors(include_url=False, include_context=False, include_input=False)
     # A member whose `role` or `type` is another was not meant, whatever else is wrong with it.
@@ -160,12 +160,12 @@ def _said(fault: ValidationError, path: _Path) -> tuple[str, str]:
 
 
 def _tells_apart(error: ErrorDetails) -> bool:
-    """Whether it says that another member of a union may be meant."""
+    """Return whether it says that another member of a union may be meant."""
     return error["type"] == "literal_error" and error["loc"][-1:] in (("role",), ("type",))
 
 
 def _field(path: _Path) -> str:
-    """`path` as a client knows it: between the fields stand the members of unions."""
+    """Return `path` as a client knows it: between the fields stand the members of unions."""
     return ".".join(
         str(part)
         for part in path
@@ -179,7 +179,7 @@ _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a pair of surrogates; a whole pa
 
 
 def _measure(data: bytes) -> None:
-    """Raises `Refused` for JSON nested deeper than `_DEEPEST` or of more than `_MOST_VALUES` values.
+    """Raise `Refused` for JSON nested deeper than `_DEEPEST` or of more than `_MOST_VALUES` values.
 
     In time and memory that grow with `data` alone: what is escaped goes, so that each quote left begins or
     ends a string. As far as `data` is JSON this sees the strings that a parser does, and where it is none a

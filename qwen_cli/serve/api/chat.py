@@ -24,7 +24,7 @@ from qwen_cli.tasks.common import structured
 
 
 async def complete(request: Request, service: Service) -> Response:
-    """The next turn of a conversation."""
+    """Answer with the next turn of a conversation."""
     sent = await api_body.read(request, service.max_body)
     asked = await threads.one(request, lambda: chat_request.read(sent), lambda: None)
     engine = await service.engine(request, sent)
@@ -52,7 +52,8 @@ async def complete(request: Request, service: Service) -> Response:
 
 @contextmanager
 def _shown(asked: ChatRequest, engine: Queued, service: Service) -> Iterator[list[dict[str, Any]]]:
-    """The messages of `asked` with what they show; files that this takes are gone afterwards."""
+    """Yield the messages of `asked` with their pictures and videos; files that this takes are gone
+    afterwards."""
     if not chat_request.shows(asked.messages):
         yield asked.messages
         return

@@ -54,7 +54,7 @@ class ChatRequest:
 
 
 def read(sent: Mapping[str, Any]) -> ChatRequest:
-    """`sent` as it is meant, as far as that can be told before a model is loaded for it. Raises `Refused` and
+    """Parse `sent`, as far as it can be understood before a model is loaded for it. Raises `Refused` and
     `UsageError`."""
     sent = {"model": "", **sent}
     kind = CompletionCreateParamsStreaming if sent.get("stream") else CompletionCreateParamsNonStreaming
@@ -92,8 +92,8 @@ def read(sent: Mapping[str, Any]) -> ChatRequest:
 
 
 def for_model(request: ChatRequest, sent: Mapping[str, Any], can: Capabilities) -> ChatRequest:
-    """`request` as a model that `can` so much takes it. Raises `Refused`, and `UsageError` for what it cannot
-    see."""
+    """Fit `request` to a model with the capabilities `can`. Raises `Refused`, and `UsageError` for what it
+    cannot see."""
     _can_show(request.messages, can)
     params.alternatives(request.sampling.logprobs, can, "logprobs")
     return replace(request, thinking=params.thinking(sent, can))
@@ -107,9 +107,9 @@ def shown(
     scratch: Path,
     stopped: Callable[[], bool],
 ) -> list[dict[str, Any]]:
-    """`messages` with their pictures and videos as the engine is shown them, by the rules of `qwen vision`:
-    addresses of the public web, no files, and no more than the context holds. Raises `UsageError`, also where
-    `stopped` says that nobody waits any more."""
+    """Load the pictures and videos of `messages` for the engine, by the rules of `qwen vision`: addresses of
+    the public web, no files, and no more than the context holds. Raises `UsageError`, also where `stopped`
+    says that nobody waits any more."""
     from qwen_cli.media import inputs
     from qwen_cli.tasks.vision import prepare
 
@@ -139,12 +139,12 @@ def shown(
 
 
 def shows(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether there is a picture or a video in `messages`."""
+    """Return whether there is a picture or a video in `messages`."""
     return bool(_visual(messages))
 
 
 def _visual(messages: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[int, int], Mapping[str, Any]]]:
-    """The pictures and videos of `messages`, with their message and place in it."""
+    """Return the pictures and videos of `messages`, with their message and place in it."""
     return [
         ((turn, place), part)
         for turn, message in enumerate(messages)
@@ -154,7 +154,7 @@ def _visual(messages: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[int, int]
 
 
 def _can_show(messages: Sequence[Mapping[str, Any]], can: Capabilities) -> None:
-    """Raises `UsageError` for a picture that the model cannot see, or that is at no address of the web:
+    """Raise `UsageError` for a picture that the model cannot see, or that is at no address of the web:
     nothing is fetched or decoded for it."""
     for _, part in _visual(messages):
         if not can.vision:
@@ -180,8 +180,8 @@ def _parts(message: Mapping[str, Any]) -> list[Any]:
 
 
 def _messages(sent: Mapping[str, Any], kind: Any) -> list[dict[str, Any]]:
-    """The messages, checked with the rest of the request. Videos are no part of OpenAI's types: while those
-    are checked a text stands for each, and its address is checked here."""
+    """Return the messages, checked with the rest of the request. Videos are no part of OpenAI's types: while
+    those are checked a text stands for each, and its address is checked here."""
     given = sent.get("messages")
     if not isinstance(given, list) or not all(isinstance(message, dict) for message in given):
         raise Refused(400, "messages must be a list of objects", param="messages")
@@ -215,8 +215,8 @@ def _without_videos(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_calls(message: dict[str, Any]) -> dict[str, Any]:
-    """`message` with its tool calls whole: what clients put together from a stream may lack their type, and
-    the arguments of a function that takes none. Without calls it has no list of them."""
+    """Return `message` with its tool calls whole: what clients put together from a stream may lack their
+    type, and the arguments of a function that takes none. Without calls it has no list of them."""
     calls = message.get("tool_calls")
     if not isinstance(calls, list):
         return message
@@ -259,7 +259,7 @@ def _schema(sent: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _checked_schema(schema: Any, name: str, param: str) -> dict[str, Any]:
-    """`schema` if answers can satisfy it. Raises `Refused`."""
+    """Return `schema` if answers can satisfy it. Raises `Refused`."""
     try:
         return json_schema.checked(schema, name)
     except UsageError as fault:
@@ -269,7 +269,7 @@ def _checked_schema(schema: Any, name: str, param: str) -> dict[str, Any]:
 def _call_forced(
     messages: list[dict[str, Any]], tools: list[dict[str, Any]], choice: Any, schema: Any
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """A request whose answer can be nothing but a call: of the tool named, or of any ("required").
+    """Return a request whose answer can be nothing but a call: of the tool named, or of any ("required").
 
     Templates only offer tools; here a schema leaves the model no other way.
     """
@@ -311,7 +311,7 @@ def _call_forced(
 
 
 def _moved(schema: Any, place: str) -> Any:
-    """`schema` with what it refers to in itself, for it to stand at `place` of another."""
+    """Return `schema` with what it refers to in itself, for it to stand at `place` of another."""
     if isinstance(schema, dict):
         return {
             name: f"{place}{value[1:]}"

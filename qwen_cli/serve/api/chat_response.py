@@ -47,7 +47,7 @@ class Answering:
         self.usages: list[Usage] = []
 
     def chunks(self, index: int, piece: Piece) -> Iterator[str]:
-        """What a client gets of a `piece` of choice `index`, as JSON."""
+        """Yield what a client gets of a `piece` of choice `index`, as JSON."""
         if index not in self._begun:
             self._begun.add(index)
             yield self._chunk(index, ChoiceDelta(role="assistant", content=""))
@@ -70,21 +70,21 @@ class Answering:
 
     @property
     def includes_usage(self) -> bool:
-        """Whether the client wants to be told what it cost."""
+        """Return whether the client asked for the usage."""
         return self._asked.include_usage
 
     def usage_chunk(self) -> str:
-        """The last chunk, where the client wants to know what it cost."""
+        """Return the last chunk: the usage, where the client asked for it."""
         return self._chunk(None, None, usage=usage(self.usages))
 
     def whole(self, pieces: Sequence[tuple[int, Piece]]) -> ChatCompletion:
-        """The whole answer, from all its pieces."""
+        """Return the whole answer, from all its pieces."""
         made = [[piece for at, piece in pieces if at == index] for index in range(self._asked.n)]
         self.usages = [piece.usage for _, piece in pieces if piece.usage]
         return self._completion([self._choice(index, said) for index, said in enumerate(made)])
 
     def of_samples(self, samples: Sequence[Completion]) -> ChatCompletion:
-        """The whole answer, from samples that were made together."""
+        """Return the whole answer, from samples that were made together."""
         self.usages = [done.usage for done in samples]
         choices = [[Piece(done.thinking, "thinking"), Piece(done.text, usage=done.usage)] for done in samples]
         return self._completion([self._choice(index, said) for index, said in enumerate(choices)])
@@ -140,7 +140,7 @@ class Answering:
         yield self._chunk(index, ChoiceDelta(tool_calls=[part]))
 
     def _text(self, index: int, text: str) -> str:
-        """Most chunks of an answer."""
+        """Return a chunk of an answer's text, which is what most chunks are."""
         if (stencil := self._stencils.get(index)) is None:
             written = self._chunk(index, ChoiceDelta.model_construct(content=HOLE))
             stencil = self._stencils[index] = Stencil(written)
@@ -178,7 +178,7 @@ class Answering:
 
 
 def usage(spent: Sequence[Usage]) -> CompletionUsage:
-    """What all choices cost together; the prompt they share is counted once."""
+    """Return the usage of all choices together; the prompt they share is counted once."""
     prompt = max((one.prompt_tokens for one in spent), default=0)
     generated = sum(one.generated_tokens for one in spent)
     return CompletionUsage(
@@ -192,7 +192,7 @@ def usage(spent: Sequence[Usage]) -> CompletionUsage:
 
 
 def timings(spent: Sequence[Usage]) -> dict[str, float]:
-    """As llama.cpp's server tells them."""
+    """Return the timings in the fields of llama.cpp's server."""
     if not spent:
         return {}
     prompt = max(one.prompt_tokens - one.cached_tokens for one in spent)
@@ -213,7 +213,7 @@ def timings(spent: Sequence[Usage]) -> dict[str, float]:
 
 
 def forced_call(text: str) -> ToolCall | None:
-    """The call that an answer consists of; `None` for one that was cut off."""
+    """Return the call that an answer consists of; `None` for one that was cut off."""
     try:
         said = json.loads(text)
         return ToolCall(call_id(), said["name"], said["arguments"])

@@ -53,7 +53,7 @@ class _Asked:
 
 
 async def complete(request: Request, service: Service) -> Response:
-    """What follows each prompt."""
+    """Answer with what follows each prompt."""
     sent = await body.read(request, service.max_body, null=_LIMITS)
     engine = await service.engine(request, sent)
     asked_for = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
@@ -72,7 +72,7 @@ async def complete(request: Request, service: Service) -> Response:
 
 
 def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
-    """`sent` as it is meant. Raises `Refused`; `UsageError` where the model cannot fill in a middle."""
+    """Parse `sent`. Raises `Refused`; `UsageError` where the model cannot fill in a middle."""
     sent = {"model": "", **sent}
     kind = CompletionCreateParamsStreaming if sent.get("stream") else CompletionCreateParamsNonStreaming
     fields = body.checked(kind, sent)
@@ -106,7 +106,7 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
 
 
 def _prompts(given: Any) -> list[str]:
-    """The prompts as texts. Raises `Refused` for tokens: their numbers mean little across models."""
+    """Return the prompts as texts. Raises `Refused` for tokens: their numbers mean little across models."""
     found = [given] if isinstance(given, str) else given
     if not found or not all(isinstance(one, str) for one in found):
         raise Refused(400, "prompt must be a text or a list of texts", param="prompt")
@@ -125,7 +125,8 @@ def _pieces(asked_for: _Asked, engine: Queued) -> Iterator[tuple[int, Piece]]:
 
 
 def _sampled(asked_for: _Asked, engine: Queued, answering: _Answering) -> CompletionObject:
-    """The best `n` of `best_of` samples of each prompt, by the mean log probability of their tokens."""
+    """Return the best `n` of `best_of` samples of each prompt, by the mean log probability of their
+    tokens."""
     best: list[Completion] = []
     with engine.admitted():
         for text in asked_for.texts:
@@ -156,7 +157,7 @@ class _Answering:
         return self._asked.include_usage
 
     def chunks(self, index: int, piece: Piece) -> Iterator[str]:
-        """What a client gets of a `piece` of answer `index`, as JSON."""
+        """Yield what a client gets of a `piece` of answer `index`, as JSON."""
         text = piece.text
         if index not in self._begun:
             self._begun.add(index)
@@ -176,7 +177,7 @@ class _Answering:
         return self._object([], usage=self._usage())
 
     def whole(self, pieces: Sequence[tuple[int, Piece]]) -> CompletionObject:
-        """All answers, from all their pieces."""
+        """Return all answers, from all their pieces."""
         said: list[tuple[str, Usage, tuple[TokenLogprob, ...]]] = []
         for index in range(self._asked.answers):
             own = [piece for at, piece in pieces if at == index]
@@ -195,7 +196,7 @@ class _Answering:
         return CompletionObject.model_construct(choices=made, **self._fields, **more)
 
     def _text(self, index: int, text: str) -> str:
-        """Most chunks of an answer."""
+        """Return a chunk of an answer's text, which is what most chunks are."""
         if (stencil := self._stencils.get(index)) is None:
             stencil = self._stencils[index] = Stencil(self._object([self._choice(index, HOLE, None, ())]))
         return stencil.around(text)
@@ -214,7 +215,7 @@ class _Answering:
         return CompletionChoice.model_construct(index=index, text=text, finish_reason=finish, **told)
 
     def _usage(self) -> Any:
-        """Of all prompts and answers; a prompt with several answers is counted once."""
+        """Return the usage of all prompts and answers; a prompt with several answers is counted once."""
         first = [replace(one, prompt_tokens=0) for one in self.usages]
         found = chat_response.usage(first)
         found.prompt_tokens = (

@@ -21,7 +21,7 @@ from qwen_cli.serve.scheduling.service import Service
 
 
 async def embed(request: Request, service: Service) -> Response:
-    """A vector for each text. Raises `UsageError` for a model that was trained to write."""
+    """Answer with a vector for each text. Raises `UsageError` for a model that was trained to write."""
     sent = await body.read(request, service.max_body)
     fields, texts = await threads.one(request, lambda: _read(sent), lambda: None)
 
@@ -51,7 +51,7 @@ async def embed(request: Request, service: Service) -> Response:
 
 
 def _read(sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The fields of a request, and its texts. Raises `Refused`."""
+    """Return the fields of a request, and its texts. Raises `Refused`."""
     fields = body.checked(EmbeddingCreateParams, {"model": "", **sent})
     given = fields["input"]
     texts = [given] if isinstance(given, str) else given

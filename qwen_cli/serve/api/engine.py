@@ -61,7 +61,7 @@ async def open_model(request: Request, service: Service) -> Response:
 
 
 async def stream(request: Request, service: Service) -> Response:
-    """Pieces of a turn (`chat`) or of what follows a raw prompt (`complete`)."""
+    """Stream the pieces of a turn (`chat`) or of what follows a raw prompt (`complete`)."""
     sent = await body.read_as_sent(request, _MOST_BODY, own=True)
     engine = await _engine(request, service, sent)
     sampling = wire.sampling_in(sent["sampling"])
@@ -88,7 +88,7 @@ async def stream(request: Request, service: Service) -> Response:
 
 
 async def ask(request: Request, service: Service) -> Response:
-    """Everything else that an engine is asked."""
+    """Answer everything else that an engine is asked."""
     sent = await body.read_as_sent(request, _MOST_BODY, own=True)
     engine = await _engine(request, service, sent)
     prompt = sent.get("prompt")
@@ -110,7 +110,7 @@ async def ask(request: Request, service: Service) -> Response:
 
 
 async def status(request: Request, service: Service) -> Response:
-    """What `qwen ps` shows."""
+    """Answer with what `qwen ps` shows."""
     import os
 
     said = {
@@ -123,7 +123,8 @@ async def status(request: Request, service: Service) -> Response:
 
 
 async def _engine(request: Request, service: Service, sent: Mapping[str, Any]) -> Queued:
-    """The model that was opened, loaded again if it was dropped. Each command is a client of its own."""
+    """Return the model that was opened, loaded again if it was dropped. Each command is a client of its
+    own."""
     session = str(sent.get("session", ""))
 
     def load() -> Queued:
@@ -141,7 +142,7 @@ def _sampled(engine: Queued, sent: Mapping[str, Any]) -> list[Any]:
 async def _streamed(
     request: Request, work: Callable[[], Iterator[dict[str, Any]]], interrupt: Callable[[], None]
 ) -> Response:
-    """What `work` yields, a line each; an error is a line too: the command raises it again."""
+    """Stream what `work` yields, a line each; an error is a line too: the command raises it again."""
     values = Running(request, work, interrupt)
 
     async def lines() -> AsyncIterator[bytes]:
@@ -159,7 +160,7 @@ async def _streamed(
 
 
 def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Paths as `engines.load` takes them."""
+    """Return the settings with paths as `engines.load` takes them."""
     found = dict(settings)
     if found.get("adapters"):
         found["adapters"] = [Path(path) for path in found["adapters"]]

@@ -32,13 +32,13 @@ _TYPES = {
 def body(
     status: int, message: str, *, param: str | None = None, code: str | None = None
 ) -> dict[str, object]:
-    """The object that tells of an error."""
+    """Return the object that tells of an error."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def response(fault: Exception) -> Response:
-    """The answer to a request that ended in `fault`."""
+    """Build the answer to a request that ended in `fault`."""
     refused = of(fault)
     headers = {"Retry-After": str(fault.seconds)} if isinstance(fault, Busy) else {}
     if isinstance(fault, Stopping):
@@ -48,7 +48,7 @@ def response(fault: Exception) -> Response:
 
 
 def of(fault: Exception) -> Refused:
-    """What a client is told of `fault`. What was not foreseen goes to the log, and no further."""
+    """Return what a client is told of `fault`. What was not foreseen goes to the log, and no further."""
     if isinstance(fault, Refused):
         return fault
     if isinstance(fault, ContextFull):

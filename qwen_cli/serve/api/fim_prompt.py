@@ -33,7 +33,7 @@ class Between:
     start: token_healing.Start
 
     def middle(self, generated: str) -> str:
-        """The middle in what the model has written so far."""
+        """Return the middle in what the model has written so far."""
         return self.start.middle(generated)
 
 
@@ -46,8 +46,8 @@ def between(
     files: Sequence[Context] = (),
     whole_words: bool = False,
 ) -> Between:
-    """The prompt for what stands between `prefix` and `suffix`. Raises `UsageError` for a model that was not
-    trained to fill in, `ContextFull`.
+    """Build the prompt for what stands between `prefix` and `suffix`. Raises `UsageError` for a model that
+    was not trained to fill in, `ContextFull`.
 
     What does not fit is left out: far lines of the file first, then `files` from the front. `whole_words`: a
     word that the cursor stands in is written again by the model, which guesses badly in the middle of one.

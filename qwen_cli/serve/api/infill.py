@@ -80,7 +80,7 @@ class _Said:
 
 
 async def infill(request: Request, service: Service) -> Response:
-    """The middle, in llama.cpp's own form."""
+    """Answer with the middle, in llama.cpp's own form."""
     sent = await body.read(request, service.max_body)
     engine = await service.engine(request, {"model": None, **_named(sent)})
     asked_for = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
@@ -94,13 +94,13 @@ async def infill(request: Request, service: Service) -> Response:
 
 
 def _named(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """llama.vim sends an empty model, or one blank, where it means any."""
+    """Name any model where the client's name is empty or blank, as llama.vim sends it."""
     name = sent.get("model")
     return {**sent, "model": name.strip() if isinstance(name, str) else None}
 
 
 def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
-    """`sent` as it is meant. Raises `Refused`; `UsageError` for a model that cannot fill in."""
+    """Parse `sent`. Raises `Refused`; `UsageError` for a model that cannot fill in."""
     fields = body.checked(_Fields, sent)
     predict = fields.get("n_predict", -1)
     if predict < -1:
@@ -133,7 +133,7 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
 
 
 def _texts(asked_for: _Asked, engine: Queued, said: _Said) -> Iterator[str]:
-    """The middle as it comes."""
+    """Yield the middle as it comes."""
     engine.shift_cache = True
     sampling = asked_for.prompt.sampling
     if asked_for.only_reads:
@@ -163,7 +163,8 @@ def _texts(asked_for: _Asked, engine: Queued, said: _Said) -> Iterator[str]:
 
 
 def _cut(text: str, asked_for: _Asked, said: _Said) -> tuple[str, bool]:
-    """What of `text` stands, and whether it ends here (llama.cpp's `n_indent` and `t_max_predict_ms`)."""
+    """Return what of `text` stands, and whether it ends here (llama.cpp's `n_indent` and
+    `t_max_predict_ms`)."""
     lines = text.split("\n")
     for number, line in enumerate(lines[1:], 1):
         indented = len(line) - len(line.lstrip(" \t"))
@@ -188,7 +189,7 @@ async def _events(
 
 
 def _answer(asked_for: _Asked, said: _Said, engine: Queued, service: Service) -> dict[str, Any]:
-    """The object that llama.cpp answers with."""
+    """Build the object that llama.cpp answers with."""
     now = time.perf_counter()
     first = said.first or now
     spent = said.usage or Usage(
@@ -235,7 +236,8 @@ def _answer(asked_for: _Asked, said: _Said, engine: Queued, service: Service) ->
 
 
 def _at(whole: Mapping[str, Any], path: str) -> Any:
-    """The value at "timings/prompt_n"; `None` where there is none (llama.cpp leaves such fields out)."""
+    """Return the value at "timings/prompt_n"; `None` where there is none (llama.cpp leaves such fields
+    out)."""
     found: Any = whole
     for name in path.split("/"):
         if not isinstance(found, Mapping):

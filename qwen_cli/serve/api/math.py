@@ -45,7 +45,7 @@ class _Fields(TypedDict):
 
 
 async def solve(request: Request, service: Service) -> Response:
-    """The solution of one problem."""
+    """Answer with the solution of one problem."""
     sent = await body.read(request, service.max_body)
     fields = body.checked(_Fields, sent)
     if not fields["problem"].strip():

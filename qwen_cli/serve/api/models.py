@@ -18,31 +18,31 @@ _OWNER = "qwen"
 
 
 async def models(request: Request, service: Service) -> Response:
-    """What can be asked for: the model that the server was started for, and those on this machine."""
+    """List what can be asked for: the model that the server was started for, and those on this machine."""
     names = await threads.one(request, service.residents.names, lambda: None)
     data = [_model(name, service) for name in names]
     return JSONResponse({"object": "list", "data": data})
 
 
 async def model(request: Request, service: Service) -> Response:
-    """One of them."""
+    """Describe one of them."""
     name = request.path_params["name"]
     wanted = await threads.one(request, lambda: service.residents.named(name), lambda: None)
     return JSONResponse(_model(wanted.label, service))
 
 
 async def health(request: Request, service: Service) -> Response:
-    """That it answers; a monitor needs no key for that."""
+    """Answer that the server is up; a monitor needs no key for that."""
     return JSONResponse({"status": "ok"})
 
 
 async def metrics(request: Request, service: Service) -> Response:
-    """The counters, as Prometheus reads them."""
+    """Answer with the counters, as Prometheus reads them."""
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def resident(one: Resident) -> dict[str, Any]:
-    """A loaded model, for `qwen ps`."""
+    """Describe a loaded model, for `qwen ps`."""
     return {
         "model": one.wanted.label,
         "engine": one.engine.name,

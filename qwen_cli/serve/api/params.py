@@ -42,7 +42,7 @@ class Extensions(TypedDict, total=False):
 
 
 def sampling(sent: Mapping[str, Any], *, limit: int | None, logprobs: int | None = None) -> Sampling:
-    """How tokens are drawn; `limit` is the longest answer. Raises `Refused` naming the field."""
+    """Return how tokens are sampled; `limit` is the longest answer. Raises `Refused` naming the field."""
     beside = checked(Extensions, sent)
     penalty = beside.get("repetition_penalty")
     given: dict[str, Any] = {
@@ -72,7 +72,7 @@ def stops(given: Any) -> tuple[str, ...]:
 
 
 def limit(sent: Mapping[str, Any], *names: str) -> int | None:
-    """The longest answer in tokens, under the first of `names` that is given; -1 is no limit."""
+    """Return the longest answer in tokens, under the first of `names` that is given; -1 is no limit."""
     for name in names:
         if (value := sent.get(name)) is not None:
             if isinstance(value, bool) or not isinstance(value, int) or value == 0 or value < -1:
@@ -82,7 +82,7 @@ def limit(sent: Mapping[str, Any], *names: str) -> int | None:
 
 
 def choices(sent: Mapping[str, Any], name: str = "n") -> int:
-    """How many answers. Raises `Refused`."""
+    """Return how many answers. Raises `Refused`."""
     n = sent.get(name)
     if n is None:
         return 1
@@ -92,7 +92,8 @@ def choices(sent: Mapping[str, Any], name: str = "n") -> int:
 
 
 def alternatives(most: int | None, can: Capabilities, name: str) -> int | None:
-    """How many likely tokens are told beside each. Raises `Refused` where the engine knows none."""
+    """Return how many likely tokens are reported beside each. Raises `Refused` where the engine knows
+    none."""
     if most is None:
         return None
     if not can.logprobs:
@@ -103,7 +104,7 @@ def alternatives(most: int | None, can: Capabilities, name: str) -> int | None:
 
 
 def thinking(sent: Mapping[str, Any], can: Capabilities) -> bool | int | None:
-    """Whether to think before the answer, or for how many tokens; `None` leaves it to the model.
+    """Return whether to think before the answer, or for how many tokens; `None` leaves it to the model.
 
     Raises `Refused` for what the model cannot: clients send `reasoning_effort` to every model, so that one is
     heeded where it can be.
@@ -129,7 +130,7 @@ def thinking(sent: Mapping[str, Any], can: Capabilities) -> bool | int | None:
 
 
 def refuse(sent: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
-    """Raises `Refused` for the first field that is given and would be ignored."""
+    """Raise `Refused` for the first field that is given and would be ignored."""
     for name, why in reasons.items():
         if sent.get(name):
             raise Refused(400, f"{name} {why}", param=name)

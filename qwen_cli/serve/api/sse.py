@@ -46,7 +46,7 @@ class Stencil:
 async def events(
     answering: Answering, pieces: Running[tuple[int, Piece]], service: Service, model: str
 ) -> AsyncIterator[bytes]:
-    """The events of all `pieces`; a fault on the way is one too."""
+    """Yield the events of all `pieces`; a fault on the way is one too."""
     try:
         async for came in pieces.batches():
             made: list[bytes] = []
@@ -69,8 +69,8 @@ async def events(
 
 
 def each(engine: Queued, n: int, ask: Callable[[Engine, int], Stream]) -> Iterator[tuple[int, Piece]]:
-    """The pieces of `n` answers, with the index of each. `ask` begins one on a view of the engine, which
-    computes as many of them at a time as it can."""
+    """Yield the pieces of `n` answers, with the index of each. `ask` begins one on a view of the engine,
+    which computes as many of them at a time as it can."""
     if n == 1:
         for only in ask(engine, 0):
             yield 0, only

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def resident(wanted: Wanted, engine: Engine, parallel: int, max_queue: int) -> Resident:
-    """`engine` with as many lanes as it can have, at most `parallel`."""
+    """Return `engine` with as many lanes as it can have, at most `parallel`."""
     if engine.name == "llamacpp":
         return _llamacpp(wanted, cast("LlamaCpp", engine), parallel, max_queue)
     from qwen_cli.engines.transformers.batching import batch

@@ -71,7 +71,7 @@ class Lane:
 
     @property
     def ending(self) -> bool:
-        """Whether it is held by a request that nobody waits for, and so will be free in a moment."""
+        """Return whether it is held by a request that nobody waits for, and so will be free in a moment."""
         return self.holder is not None and self.holder.cancelled.is_set()
 
 
@@ -110,8 +110,8 @@ class Lanes:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """A place for one request, before anything is fetched or computed for it: as many have one as may run
-        and wait. Raises `Busy`, `Stopping`."""
+        """Hold a place for one request, before anything is fetched or computed for it: as many have one as
+        may run and wait. Raises `Busy`, `Stopping`."""
         with self._changed:
             self._enter()
         try:
@@ -154,7 +154,7 @@ class Lanes:
         return lane
 
     def give_back(self, lane: Lane, said: str) -> None:
-        """The request is done; the KV cache holds its prompt and `said`."""
+        """Free `lane`: the request is done; the KV cache holds its prompt and `said`."""
         with self._changed:
             now = time.monotonic()
             self._seconds += 0.1 * (now - lane.used - self._seconds)
@@ -163,7 +163,7 @@ class Lanes:
             self._changed.notify_all()
 
     def of(self, owner: str) -> Lane | None:
-        """The lane that holds what `owner` said last; `None` where others have used it since."""
+        """Return the lane that holds what `owner` said last; `None` where others have used it since."""
         with self._changed:
             return max(
                 (lane for lane in self._lanes if lane.owner == owner),
@@ -172,7 +172,7 @@ class Lanes:
             )
 
     def cancel(self, ticket: Ticket) -> None:
-        """Nobody waits for `ticket` any more."""
+        """Cancel `ticket`, for which nobody waits any more."""
         with self._changed:
             ticket.cancelled.set()
             self._changed.notify_all()
@@ -209,12 +209,12 @@ class Lanes:
         return next(iter(self._waiting.values()))[0]
 
     def _fits(self, ticket: Ticket) -> bool:
-        """Whether what it may come to fits beside what runs; alone anything may be tried."""
+        """Return whether the tokens it may come to fit beside what runs; alone anything may be tried."""
         held = [lane.holder.tokens for lane in self._lanes if lane.holder]
         return not held or self._room is None or sum(held) + ticket.tokens <= self._room
 
     def _lane_for(self, ticket: Ticket) -> Lane | None:
-        """The free lane for it; `None` to wait a moment longer."""
+        """Choose the free lane for it; `None` to wait a moment longer."""
         there = [lane for lane in self._lanes if not lane.holder or lane.ending]
         free = [lane for lane in there if not lane.holder]
         if not there:
@@ -235,7 +235,7 @@ class Lanes:
         return len(lane.said) - shared > _ANOTHER * len(lane.said)
 
     def _source(self, ticket: Ticket, lane: Lane) -> Lane | None:
-        """The free lane whose beginning is worth copying into `lane`."""
+        """Return the free lane whose beginning is worth copying into `lane`."""
         if not self._copy:
             return None
         others = [other for other in self._lanes if not other.holder and other is not lane]
@@ -246,7 +246,7 @@ class Lanes:
         return best if _is_worth_it(more, ticket.prompt) else None
 
     def _leave(self, ticket: Ticket) -> None:
-        """Out of the queue; its client goes to the end of it."""
+        """Remove it from the queue; its client goes to the end of it."""
         mine = self._waiting[ticket.client]
         mine.remove(ticket)
         if mine:
@@ -263,7 +263,7 @@ def _is_worth_it(shared: int, prompt: str) -> bool:
 
 
 def common(one: str, other: str) -> int:
-    """Characters that both begin with."""
+    """Count the characters that both begin with."""
     low, high = 0, min(len(one), len(other))
     if one[:high] == other[:high]:
         return high
@@ -277,6 +277,7 @@ def common(one: str, other: str) -> int:
 
 
 def tokens(prompt: str, limit: int | None, context: int | None) -> int:
-    """The room that a request may take, roughly: counting exactly would cost more than being a little off."""
+    """Estimate the tokens that a request may take: counting exactly would cost more than being a little
+    off."""
     wanted = len(prompt) // _CHARACTERS + (limit or _ANSWER)
     return min(wanted, context) if context else wanted

@@ -39,7 +39,7 @@ class Metrics:
         self.registry.register(_Models(residents))
 
     def spent(self, model: str, usage: Usage) -> None:
-        """An answer of `model` has ended."""
+        """Count an answer of `model` that has ended."""
         self._prompt.labels(model).inc(usage.prompt_tokens)
         self._cached.labels(model).inc(usage.cached_tokens)
         self._generated.labels(model).inc(usage.generated_tokens)

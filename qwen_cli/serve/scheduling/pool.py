@@ -46,7 +46,7 @@ class Residents:
         self.first = self.wanted(first)
 
     def wanted(self, settings: Mapping[str, Any], notice: Callable[[str], None] | None = None) -> Wanted:
-        """What `settings` ask for. Raises `UsageError`, `ModelError`, `DownloadError`."""
+        """Return what `settings` ask for. Raises `UsageError`, `ModelError`, `DownloadError`."""
         from qwen_cli.engines.load import resolved
 
         weights, differing = resolved(settings, notice or self._notice)
@@ -59,7 +59,7 @@ class Residents:
             return self._known.setdefault(mark, found)
 
     def like(self, wanted: Wanted) -> Wanted:
-        """A loaded model that will do as well: the same but for a context that was left open."""
+        """Return a loaded model that will do as well: the same but for a context that was left open."""
         if wanted.settings.get("context") is not None:
             return wanted
         bare = {pair for pair in wanted.lasting if pair[0] != "context"}
@@ -71,15 +71,15 @@ class Residents:
         return first if bare == {pair for pair in first.lasting if pair[0] != "context"} else wanted
 
     def known(self, id: str) -> Wanted:
-        """What was asked for under this id. Raises `ModelError`."""
+        """Return what was asked for under this id. Raises `ModelError`."""
         with self._lock:
             if id not in self._known:
                 raise ModelError(f"no model was opened as {id!r}", "open it first")
             return self._known[id]
 
     def named(self, name: str | None) -> Wanted:
-        """What a request calls `name`: the first model, or one that is on this machine. Nothing is fetched
-        because a request says so. Raises `ModelError`."""
+        """Return the model that a request calls `name`: the first model, or one that is on this machine.
+        Nothing is fetched because a request says so. Raises `ModelError`."""
         if not name or name in (self.first.label, "default"):
             return self.first
         with self._lock:
@@ -91,7 +91,7 @@ class Residents:
         return self.wanted({"model": name})
 
     def names(self) -> list[str]:
-        """What can be asked for, the first model first."""
+        """Return the names that can be asked for, the first model first."""
         from qwen_cli.models.hub import resolve
 
         with self._lock:
@@ -102,7 +102,7 @@ class Residents:
         return list(dict.fromkeys([self.first.label, *(weights.label for weights in listed)]))
 
     def get(self, wanted: Wanted, notice: Callable[[str], None] | None = None) -> Resident:
-        """The model, loaded if it is not. Raises `EngineError` and what loading raises."""
+        """Return the model, loaded if it is not. Raises `EngineError` and what loading raises."""
         with self._lock:
             if found := self._loaded.get(wanted.id):
                 found.used = time.time()
@@ -127,7 +127,8 @@ class Residents:
             self.get(self.first)
 
     def embedder(self, wanted: Wanted) -> Embedder:
-        """The embedding model, loaded if it is not. Raises `UsageError` for one that was trained to write."""
+        """Return the embedding model, loaded if it is not. Raises `UsageError` for one that was trained to
+        write."""
         from qwen_cli.engines.llamacpp.embedding import Embedder
         from qwen_cli.engines.load import resolved
 

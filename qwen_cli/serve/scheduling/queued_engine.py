@@ -85,16 +85,17 @@ class Queued:
         return self._resident.engine.count_tokens(prompt, tools=tools)
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
-        """KV caches that begin alike are copied when a request comes, `warm` or not."""
+        """Return this and views of it; KV caches that begin alike are copied when a request comes, `warm` or
+        not."""
         return [self, *self.views(min(n, len(self._resident.lanes)) - 1)]
 
     @property
     def width(self) -> int:
-        """How many views of this are computed at the same time, at most."""
+        """Return how many views of this are computed at the same time, at most."""
         return len(self._resident.lanes)
 
     def views(self, n: int) -> list[Queued]:
-        """`n` more of this for the same request, each for a thread; `interrupt` ends them too."""
+        """Return `n` more of this for the same request, each for a thread; `interrupt` ends them too."""
         views = [Queued(self._resident, client=self._client) for _ in range(n)]
         for view in views:
             view._admitted = self._admitted
@@ -105,8 +106,8 @@ class Queued:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """A place in the queue for all that this and its views are asked meanwhile. Raises `Busy`, `Gone` and
-        `Stopping`."""
+        """Hold a place in the queue for all that this and its views are asked meanwhile. Raises `Busy`,
+        `Gone` and `Stopping`."""
         with self._resident.lanes.admitted():
             self._admitted = True
             if self._cancelled:
@@ -139,11 +140,11 @@ class Queued:
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits any more for what it is asked."""
+        """Return whether nobody waits any more for what it is asked."""
         return self._cancelled
 
     def close(self) -> None:
-        """The model stays: it is the server's."""
+        """Leave the model loaded: it is the server's."""
 
     def __enter__(self) -> Queued:
         return self
@@ -172,7 +173,7 @@ class Queued:
 
     @contextmanager
     def _turn(self, said: str, sampling: Sampling) -> Iterator[Lane]:
-        """A lane for one request, given back at the latest here."""
+        """Hold a lane for one request, given back at the latest here."""
         resident = self._resident
         room = queue.tokens(said, sampling.max_tokens, self.capabilities.context)
         self._ticket = ticket = Ticket(self._client, said, self._session, room, admitted=self._admitted)
@@ -190,7 +191,7 @@ class Queued:
             resident.touch()
 
     def _give_back(self, lane: Lane, said: str) -> None:
-        """Once: what comes after may run there already."""
+        """Give `lane` back, once: what comes after may run there already."""
         if self._lane is lane:
             self._lane = None
             self._resident.lanes.give_back(lane, said)
@@ -200,7 +201,8 @@ _TURN = "\x1e"
 
 
 def said_in(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None) -> str:
-    """Messages as one text, of which that of a longer conversation begins with that of a shorter one."""
+    """Return messages as one text, of which that of a longer conversation begins with that of a shorter
+    one."""
     turns = [json.dumps(list(tools))] if tools else []
     for message in messages:
         content = message.get("content")

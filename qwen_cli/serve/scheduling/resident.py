@@ -38,10 +38,10 @@ class Resident:
     state: threading.Lock = field(default_factory=threading.Lock)  # one KV cache at a time goes to a file
 
     def touch(self) -> None:
-        """Somebody has just used it."""
+        """Mark it as used just now."""
         self.used = time.time()
 
     @property
     def idle_seconds(self) -> float:
-        """For how long nobody has asked; 0 while something runs or waits."""
+        """Return for how long nobody has asked; 0 while something runs or waits."""
         return 0.0 if self.lanes.running or self.lanes.waiting else time.time() - self.used

@@ -32,7 +32,7 @@ class Service:
     since: float = field(default_factory=time.time)
 
     async def engine(self, request: Request, sent: Mapping[str, Any]) -> Queued:
-        """The model that a request names, loaded. Raises what loading raises."""
+        """Return the model that a request names, loaded. Raises what loading raises."""
         model = sent.get("model")
 
         def load() -> Queued:
@@ -42,12 +42,13 @@ class Service:
         return await threads.one(request, load, lambda: None)
 
     def queued(self, wanted: Wanted, *, client: str, session: str = "") -> Queued:
-        """`wanted` for one request of `client`. Blocks while it loads."""
+        """Return `wanted` for one request of `client`. Blocks while it loads."""
         return Queued(self.residents.get(wanted), client=client, session=session)
 
 
 def client(request: Request, sent: Mapping[str, Any]) -> str:
-    """Who asks: those who share a machine and a key are told apart by what they say of themselves."""
+    """Identify who asks: those who share a machine and a key are told apart by what they say of
+    themselves."""
     who = sent.get("safety_identifier") or sent.get("user") or request.headers.get("user-agent", "")
     host = request.client.host if request.client else ""
     key = hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()[:8]

@@ -53,13 +53,14 @@ class Running(Generic[T]):
                 yield value
 
     async def batches(self) -> AsyncIterator[list[T]]:
-        """All that has come whenever something has: more than one where the client or this loop is slow."""
+        """Yield all that has come whenever something has: more than one where the client or this loop is
+        slow."""
         while found := (self._held or await self._next()):
             self._held = []
             yield found
 
     async def _next(self) -> list[T]:
-        """What has come, or none at the end."""
+        """Return what has come, or none at the end."""
         while not (self._came or self.done):
             await self._arrived.wait()
             self._arrived.clear()
@@ -76,7 +77,7 @@ class Running(Generic[T]):
         return [] if self.done else values
 
     def end(self) -> None:
-        """Nobody wants more of it."""
+        """Interrupt the work: nobody wants more of it."""
         if not self.done:
             self._interrupt()
         self._watch.cancel()
@@ -110,7 +111,7 @@ class Running(Generic[T]):
 
 
 async def one(request: Request, work: Callable[[], T], interrupt: Callable[[], None]) -> T:
-    """What `work` returns, from a thread."""
+    """Run `work` in a thread and return its result."""
     values = await Running(request, lambda: iter([work()]), interrupt).all()
     return values[0]
 
@@ -165,5 +166,5 @@ class Streamed(Response):
 
 
 def event(data: str, name: str | None = None) -> bytes:
-    """One server-sent event."""
+    """Encode one server-sent event."""
     return (f"event: {name}\n" if name else "").encode() + b"data: " + data.encode() + b"\n\n"
