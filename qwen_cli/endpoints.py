@@ -45,7 +45,8 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def key(self) -> str | None:
-        """Its key; None where it wants none. Raises `QwenError` where the key is not where it should be."""
+        """Return its key; None where it wants none. Raises `QwenError` where the key is not where it should
+        be."""
         if self.key_env:
             if value := os.environ.get(self.key_env):
                 return value
@@ -60,7 +61,7 @@ class Endpoint:
         )
 
     def sent(self) -> dict[str, str]:
-        """Its headers with their values. Raises `QwenError` where a variable is not set."""
+        """Return its headers with their values. Raises `QwenError` where a variable is not set."""
         values = {}
         for header, value in self.headers.items():
             if value.startswith("$"):
@@ -74,7 +75,8 @@ class Endpoint:
 
 
 def named() -> dict[str, Endpoint]:
-    """Every endpoint of the settings file. Raises `UsageError` naming the field that cannot be read."""
+    """Return every endpoint of the settings file. Raises `UsageError` naming the field that cannot be
+    read."""
     file = paths.config_file()
     found = settings.read().get(settings.ENDPOINTS, {})
     if not isinstance(found, dict):
@@ -83,7 +85,7 @@ def named() -> dict[str, Endpoint]:
 
 
 def find(given: str) -> Endpoint:
-    """The endpoint that `--endpoint` means: an address, or a name. Raises `UsageError`."""
+    """Return the endpoint that `--endpoint` means: an address, or a name. Raises `UsageError`."""
     if not _NAME.fullmatch(given.strip()) or given.strip().lower() == "localhost":
         return Endpoint(given)
     known = named()
@@ -193,12 +195,12 @@ def _checked_name(name: str) -> str:
 
 
 def _hidden(text: str) -> str:
-    """Perhaps a key that was given in the wrong place: it is not shown again."""
+    """Return a text for what may be a key that was given in the wrong place: it is not shown again."""
     return f"a text of {len(text)} characters"
 
 
 def _keyring() -> Any:
-    """The system's keyring. Raises `QwenError` where there is none."""
+    """Return the system's keyring. Raises `QwenError` where there is none."""
     try:
         import keyring
     except ImportError:
@@ -231,7 +233,7 @@ def _forget(name: str) -> None:
 
 
 def base_url(endpoint: str) -> str:
-    """The address that `/chat/completions` is appended to. Raises `UsageError`.
+    """Return the address that `/chat/completions` is appended to. Raises `UsageError`.
 
     A missing scheme is http, a missing path is `/v1`; another path is taken as it is, because hosted
     services have their own (`/compatible-mode/v1`, `/api/v1`).

@@ -32,13 +32,13 @@ class Source:
 
 
 def command(extra: str = "") -> str:
-    """The `pip install` that installs this program as it was installed, with `extra` ("heif"): from its
-    folder, its address, or the package index."""
+    """Return the `pip install` that installs this program as it was installed, with `extra` ("heif"): from
+    its folder, its address, or the package index."""
     return _pip(source(), extra)
 
 
 def upgrade() -> str:
-    """What to do for a newer version, as a hint goes on."""
+    """Return what to do for a newer version, as a hint goes on."""
     found = source()
     if found.folder:
         return f"update {found.name}, then run `{_pip(found)}`"
@@ -51,8 +51,8 @@ def _pip(found: Source, extra: str = "", options: tuple[str, ...] = ()) -> str:
 
 
 def distribution() -> Distribution | None:
-    """The installed distribution that the running package belongs to; `None` where it runs from a folder that
-    was not installed."""
+    """Return the installed distribution that the running package belongs to; `None` where it runs from a
+    folder that was not installed."""
     from importlib import metadata
 
     try:
@@ -66,7 +66,7 @@ def distribution() -> Distribution | None:
 
 
 def source() -> Source:
-    """Where the running package came from."""
+    """Return where the running package came from."""
     found = distribution()
     if found is None:
         root = _package().parent
@@ -85,7 +85,8 @@ def source() -> Source:
 
 
 def _origin(found: Distribution) -> dict[str, Any]:
-    """Where it came from (direct_url.json of the packaging specifications); empty for the package index."""
+    """Return where it came from (direct_url.json of the packaging specifications); empty for the
+    package index."""
     try:
         origin = json.loads(found.read_text("direct_url.json") or "{}")
     except (OSError, ValueError):
@@ -94,7 +95,7 @@ def _origin(found: Distribution) -> dict[str, Any]:
 
 
 def _folder(origin: dict[str, Any]) -> Path | None:
-    """The folder on this machine that it was installed from."""
+    """Return the folder on this machine that it was installed from."""
     address = urlsplit(str(origin.get("url", "")))
     if "dir_info" not in origin or address.scheme != "file":
         return None

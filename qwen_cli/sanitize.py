@@ -9,7 +9,7 @@ _UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\
 
 
 def clean_name(name: str) -> str:
-    """A file name as it can be shown: control and invisible characters are replaced by "?"."""
+    """Return a file name as it can be shown: control and invisible characters are replaced by "?"."""
     return _UNSHOWABLE.sub("?", name)
 
 
@@ -42,7 +42,7 @@ _LONGEST_SEQUENCE = 4096  # characters; a string that has not ended by then is n
 
 
 def strip_escapes(text: str) -> str:
-    """`text` without terminal control sequences and control characters, newline and tab excepted.
+    """Return `text` without terminal control sequences and control characters, newline and tab excepted.
 
     A carriage return before a newline goes, any other becomes a newline: it would overwrite the line.
     """
@@ -60,7 +60,7 @@ class EscapeFilter:
         self._held = ""
 
     def feed(self, piece: str) -> str:
-        """What of the text so far is safe to write and has not been returned yet."""
+        """Return what of the text so far is safe to write and has not been returned yet."""
         text = self._held + piece
         unfinished = _UNFINISHED.search(text) if _INTRODUCER.search(text) else None
         if unfinished and len(unfinished[0]) < _LONGEST_SEQUENCE:
@@ -71,6 +71,6 @@ class EscapeFilter:
         return strip_escapes(text)
 
     def finish(self) -> str:
-        """What was held back as the possible start of a sequence, made safe."""
+        """Return what was held back as the possible start of a sequence, made safe."""
         held, self._held = self._held, ""
         return strip_escapes(held)

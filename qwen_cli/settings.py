@@ -63,12 +63,12 @@ SETTINGS: dict[str, Setting] = {
 
 
 def parse(name: str, text: str) -> Any:
-    """`text` as the value of setting `name`, checked. Raises `UsageError`."""
+    """Return `text` as the value of setting `name`, checked. Raises `UsageError`."""
     return check(name, _convert(setting(name), text))
 
 
 def check(name: str, value: Any) -> Any:
-    """`value` if setting `name` may have it. Raises `UsageError` naming the bounds."""
+    """Return `value` if setting `name` may have it. Raises `UsageError` naming the bounds."""
     known = setting(name)
     if known.kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
@@ -83,7 +83,7 @@ def check(name: str, value: Any) -> Any:
 
 
 def load(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Every setting that is given: the file's values with the environment's over them.
+    """Return every setting that is given: the file's values with the environment's over them.
 
     Raises `UsageError` for a broken file or value, naming where it stands.
     """
@@ -119,7 +119,7 @@ def store(name: str, text: str | None) -> Path:
 
 
 def change(edit: Callable[[Any], None]) -> Path:
-    """Have `edit` change the file as a tomlkit document, keeping comments and order. Returns the file.
+    """Let `edit` change the file as a tomlkit document, keeping comments and order. Returns the file.
 
     It is replaced whole or not at all. Raises `UsageError` for one that does not parse, and what `edit` does.
     """
@@ -142,7 +142,7 @@ def change(edit: Callable[[Any], None]) -> Path:
 
 
 def read() -> dict[str, Any]:
-    """The file as it stands; nothing where it is not there. Raises `UsageError`, `QwenError`."""
+    """Return the file as it stands; nothing where it is not there. Raises `UsageError`, `QwenError`."""
     file = paths.config_file()
     if sys.version_info >= (3, 11):
         import tomllib
@@ -159,7 +159,7 @@ def read() -> dict[str, Any]:
 
 
 def setting(name: str) -> Setting:
-    """The setting called `name`. Raises `UsageError` with the nearest name there is."""
+    """Return the setting called `name`. Raises `UsageError` with the nearest name there is."""
     if name in SETTINGS:
         return SETTINGS[name]
     import difflib

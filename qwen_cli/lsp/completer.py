@@ -169,6 +169,6 @@ class Completing:
 
 
 def _whole_lines(text: str) -> str:
-    """Of a completion that is still being written: its whole lines."""
+    """Return the whole lines of a completion that is still being written."""
     whole = text[: text.rfind("\n") + 1]
     return whole if whole.strip() else ""

@@ -245,7 +245,7 @@ class Session:
         return ahead.prefix + ahead.text, ahead.suffix
 
     def _rest(self, uri: str) -> None:
-        """Once nothing happens for a while, read the files around the cursor into the engine's cache."""
+        """Read the files around the cursor into the engine's cache once nothing happens for a while."""
         if self._idle is not None:
             self._idle.cancel()
         loop = asyncio.get_running_loop()

@@ -82,7 +82,7 @@ def _delimited(source: str, start: int, end: int) -> tuple[str, int] | None:
 
 
 def _brace(source: str, start: int, end: int) -> int | None:
-    """Return where where the brace at `start` is closed."""
+    """Return where the brace at `start` is closed."""
     depth = at = 0
     for at in range(start, end):
         if source[at] in "{}" and source[at - 1] != "\\":

@@ -41,7 +41,7 @@ def as_json(conversation: Conversation, question: str) -> None:
 
 
 def _remark(event: Event) -> None:
-    """Notices and tool runs go to stderr."""
+    """Write notices and tool runs to stderr."""
     if isinstance(event, Notice):
         say(event.text)
     elif isinstance(event, ToolResult):

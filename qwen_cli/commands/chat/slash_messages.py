@@ -80,7 +80,7 @@ def file(talk: ReplState, argument: str) -> None:
 
 
 def sees_images(talk: ReplState) -> bool:
-    """Whether /image is of use here."""
+    """Return whether /image is of use here."""
     return talk.conversation.engine.capabilities.vision
 
 
@@ -117,7 +117,7 @@ def copy(talk: ReplState, argument: str) -> None:
 
 
 def _paths(argument: str) -> list[Path]:
-    """One path that may hold spaces, or several as a shell splits them."""
+    """Return one path that may hold spaces, or several as a shell splits them."""
     whole = Path(argument).expanduser()
     if whole.exists():
         return [whole]
@@ -128,7 +128,8 @@ def _paths(argument: str) -> list[Path]:
 
 
 def _in_editor(editor: str, text: str) -> str:
-    """`text` after the person has changed it in their editor. Raises `QwenError` if that does not run."""
+    """Return `text` after the person has changed it in their editor. Raises `QwenError` if that does
+    not run."""
     with tempfile.TemporaryDirectory(prefix="qwen-edit-") as folder:
         draft = Path(folder) / "message.md"
         draft.write_text(text, encoding="utf-8")

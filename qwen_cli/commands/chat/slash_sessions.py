@@ -21,7 +21,7 @@ _LISTED = 20
 
 
 def can_be_kept(talk: ReplState) -> bool:
-    """Whether /save is of use here."""
+    """Return whether /save is of use here."""
     return talk.why_not_kept is None
 
 
@@ -63,7 +63,7 @@ def load(talk: ReplState, argument: str) -> None:
 
 
 def names(typed: str) -> Iterator[str]:
-    """What /load may be given."""
+    """Yield what /load may be given."""
     return (name for name in sessions.names() if name.startswith(typed))
 
 
@@ -109,7 +109,7 @@ def export(talk: ReplState, argument: str) -> None:
 
 
 def export_values(typed: str) -> Iterator[str]:
-    """What /export may be given."""
+    """Yield what /export may be given."""
     form, space, name = typed.partition(" ")
     if space:
         return (f"{form} {path}" for path in complete_path(name))

@@ -57,7 +57,7 @@ def model(talk: ReplState, argument: str) -> None:
 
 
 def model_names(typed: str) -> Iterator[str]:
-    """What /model may be given: the models on this machine, then those of the catalog."""
+    """Yield what /model may be given: the models on this machine, then those of the catalog."""
     from qwen_cli.models.catalog import lookup
     from qwen_cli.models.hub import resolve
 
@@ -89,7 +89,7 @@ def set_(talk: ReplState, argument: str) -> None:
 
 
 def parameter_names(typed: str) -> list[str]:
-    """What /set may be given first."""
+    """Return what /set may be given first."""
     return [name for name in PARAMETERS if name.startswith(typed)]
 
 
@@ -147,7 +147,7 @@ def stats(talk: ReplState, argument: str) -> None:
 
 
 def _parameter(name: str, value: str) -> Any:
-    """`value` as the sampling parameter `name`, checked. Raises `UsageError`."""
+    """Return `value` as the sampling parameter `name`, checked. Raises `UsageError`."""
     if value == "default":
         return () if name == "stop" else None
     if name == "stop":

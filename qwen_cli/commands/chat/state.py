@@ -55,12 +55,12 @@ class ReplState:
 
     @property
     def defaults(self) -> Sampling:
-        """What sampling is used where nothing is set."""
+        """Return the sampling that is used where nothing is set."""
         return usual(self.conversation.engine, self.conversation.thinking)
 
     @property
     def why_not_kept(self) -> str | None:
-        """Why no session can hold this; `None` where one can."""
+        """Return why no session can hold this; `None` where one can."""
         return None
 
     def greet(self) -> None:
@@ -73,7 +73,7 @@ class ReplState:
             say(recap(self.session.name, self.conversation))
 
     def bar(self) -> str:
-        """Model, engine, context and speed: the line at the bottom."""
+        """Return the line at the bottom: model, engine, context and speed."""
         engine, usage = self.conversation.engine, self.conversation.usage
         parts = [engine.model, engine.name, *self._filled()]
         if usage is not None and usage.tokens_per_second:
@@ -108,17 +108,17 @@ class ReplState:
         return content
 
     def last_answer(self) -> str | None:
-        """What /copy takes."""
+        """Return what /copy takes."""
         said = [m["content"] for m in self.conversation.messages if m["role"] == "assistant" and m["content"]]
         return said[-1] if said else None
 
     def last_code(self) -> str | None:
-        """The last code block of the last answer."""
+        """Return the last code block of the last answer."""
         blocks = _CODE.findall(self.last_answer() or "")
         return blocks[-1][1] if blocks else None
 
     def portable(self) -> None:
-        """Have the conversation hold nothing that JSON cannot. Raises `UsageError`."""
+        """Replace what the conversation holds and JSON cannot. Raises `UsageError`."""
 
     def save(self) -> None:
         """Keep the conversation on disk; a fault is shown, as there is nothing else that could be done."""
@@ -145,7 +145,7 @@ class ReplState:
         say(f"saved as {self.session.name}; go on with `qwen chat --continue`")
 
     def _filled(self) -> list[str]:
-        """How much of the context is used."""
+        """Return how much of the context is used."""
         with suppress(QwenError):  # a count is not worth an error line at every prompt
             used, total = self.conversation.tokens()
             return [f"{used:,}/{total:,} tokens" if total else f"{used:,} tokens"]

@@ -200,7 +200,7 @@ def code_fim(
 
 
 def _serve(loaded: Engine, mode: str, *, repository: bool, max_tokens: int | None) -> None:
-    """Be the language server until the editor leaves."""
+    """Run as a language server until the editor leaves."""
     from qwen_cli.lsp.server import serve
     from qwen_cli.lsp.settings import DEFAULTS
 
@@ -266,7 +266,8 @@ def _sampling(settings: dict[str, Any], temperature: float | None, stop: list[st
 
 
 def choose_model(settings: dict[str, Any]) -> None:
-    """Without a wish for a model: the largest here that fills in and is quick enough, else the starter."""
+    """Choose, where no model is named, the largest here that fills in and is quick enough, else the
+    starter."""
     if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
         return
     from qwen_cli.models.hub import resolve

@@ -38,7 +38,8 @@ def watched(running: Generator[str, None, Middle]) -> Middle:
 
 
 def raw(source: Source, written: str, *, whole: bool = False) -> None:
-    """Exactly the bytes that go into (or make up) the file; on a terminal no escape sequence of theirs."""
+    """Write exactly the bytes that go into (or make up) the file; on a terminal no escape sequence of
+    theirs."""
     if sys.stdout.isatty():
         sys.stdout.write(strip_escapes(written))
         if not written.endswith(("\n", "\r")):
@@ -50,7 +51,7 @@ def raw(source: Source, written: str, *, whole: bool = False) -> None:
 
 
 def text(written: str) -> None:
-    """Text that is no part of a file."""
+    """Write text that is no part of a file."""
     if sys.stdout.isatty():
         sys.stdout.write(strip_escapes(written))
     else:
@@ -59,7 +60,7 @@ def text(written: str) -> None:
 
 
 def diff(source: Source, middle: str) -> None:
-    """A unified diff that `patch` takes, coloured on a terminal."""
+    """Write a unified diff that `patch` takes, coloured on a terminal."""
     import difflib
 
     name = str(source.path or "stdin").lstrip("/")
@@ -84,7 +85,7 @@ def _lines(text: str) -> list[str]:
 
 
 def as_json(source: Source, found: Sequence[Middle], engine: Engine, files: Sequence[Taken]) -> None:
-    """The best completion, all of them, what they cost, and what the model saw beside the file."""
+    """Write the best completion, all of them, what they cost, and what the model saw beside the file."""
     best = found[0]
     answer = {
         "middle": source.inserted(best.text),

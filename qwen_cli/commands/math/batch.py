@@ -36,8 +36,9 @@ class Batch:
 
 @contextmanager
 def opened(file: Path, out: Path, export: Path | None) -> Iterator[Batch]:
-    """A batch to `run`. What is wrong before a model loads raises `UsageError`: a file without problems, an
-    `out` that holds something else, an `export` that would replace what did not come of `out`."""
+    """Yield a batch to `run`. What is wrong before a model loads raises `UsageError`: a file without
+    problems, an `out` that holds something else, an `export` that would replace what did not come of
+    `out`."""
     problems = math_batch.load(file, say)
     with jsonl.Journal(out, BY) as book:
         _known(book, problems)
@@ -134,7 +135,8 @@ def _replaceable(export: Path, book: jsonl.Journal, others: Sequence[Path]) -> N
 
 
 def _share(rows: list[dict[str, Any]]) -> str:
-    """Of what the model answered and whose answer is known: what the engine failed on is not wrong."""
+    """Return the share that is correct of what the model answered and whose answer is known: what the engine
+    failed on is not wrong."""
     marked = [row["correct"] for row in rows if row.get("correct") is not None and "error" not in row]
     if not marked:
         return "–"

@@ -33,7 +33,8 @@ def watched(solving: Solving) -> Checked:
 
 
 def shown(solving: Solving) -> Checked:
-    """The solution as it comes. Into a pipe: its text as the model wrote it, then the answer's line."""
+    """Render the solution as it comes. Into a pipe: its text as the model wrote it, then the answer's
+    line."""
     view = shower()
     try:
         checked = drain(solving, view.show)
@@ -44,7 +45,7 @@ def shown(solving: Solving) -> Checked:
 
 
 def shower(*, fold: bool = True) -> SolutionView:
-    """The view of a solution on stdout. `fold`: thoughts become one line once the solution begins."""
+    """Return the view of a solution on stdout. `fold`: thoughts become one line once the solution begins."""
     from qwen_cli.ui.terminal import stdout_console
 
     return SolutionView(stdout_console(), fold=fold)
@@ -75,7 +76,7 @@ class SolutionView:
             self._markdown.feed(event.text)
 
     def conclude(self, checked: Checked) -> None:
-        """What comes when it is whole: a solution that was not shown while it came, then the answer."""
+        """Write what comes when it is whole: a solution that was not shown while it came, then the answer."""
         if checked.samples > 1:
             self._markdown.feed(checked.solution.text)
             self.end()
@@ -102,7 +103,7 @@ class SolutionView:
         self._console.print(Panel.fit(line, border_style=style, padding=(0, 2)))
 
     def _run(self, run: transcript.Run) -> None:
-        """The fence that the stop string took, and what the program printed."""
+        """Write the fence that the stop string took, and what the program printed."""
         lines = run.said.splitlines()
         if len(lines) > _LINES:
             lines[_LINES // 2 : -_LINES // 2] = [f"… {len(lines) - _LINES:,} lines left out …"]
@@ -111,7 +112,7 @@ class SolutionView:
 
 
 def answer(checked: Checked) -> None:
-    """The answer alone."""
+    """Write the answer alone."""
     if checked.answer is not None:
         sys.stdout.write(strip_escapes(checked.answer) + "\n")
 
@@ -129,7 +130,7 @@ def why_none(checked: Checked) -> str:
 
 
 def as_json(checked: Checked, engine: Engine) -> None:
-    """The whole trace as one object."""
+    """Write the whole trace as one object."""
     solution = checked.solution
     trace = {
         "answer": checked.answer,

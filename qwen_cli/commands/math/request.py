@@ -72,7 +72,8 @@ def shown(engine: Engine, found: Sequence[Picture]) -> list[dict[str, Any]]:
 
 
 def choose_model(settings: dict[str, Any]) -> None:
-    """Without a wish for a model: the largest of the mathematics family that is here, else the usual one."""
+    """Choose, where no model is named, the largest of the mathematics family that is here, else the usual
+    one."""
     if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
         return
     from qwen_cli.models.hub import resolve

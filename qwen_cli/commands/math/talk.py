@@ -101,10 +101,10 @@ class MathState(ReplState):
         return runs[-1].code if runs else None
 
     def save(self) -> None:
-        """Nothing is kept."""
+        """Save nothing: no session holds problems."""
 
     def leave(self) -> None:
-        """Nothing is kept."""
+        """Leave without saving: no session holds problems."""
 
     def _filled(self) -> list[str]:
         return []
@@ -127,7 +127,8 @@ class MathState(ReplState):
 def run(
     engine: Engine, way: SolveOptions, load_engine: Callable[[str], Engine], save_plots: Path | None
 ) -> None:
-    """Problems from the terminal, one after another, until the person leaves. `load_engine` is for /model."""
+    """Solve problems from the terminal, one after another, until the person leaves. `load_engine` is for
+    /model."""
     conversation = Conversation(engine, sampling=way.sampling, thinking=way.thinking)
 
     def begin(editor: LineEditor, interrupts: Interrupts) -> MathState:

@@ -129,7 +129,7 @@ def write_json(value: Any) -> None:
 
 
 def write_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A table where a person looks, lines with tabs where a program reads."""
+    """Write a table where a person looks, lines with tabs where a program reads."""
     import sys
 
     if not sys.stdout.isatty():

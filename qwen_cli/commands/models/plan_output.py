@@ -102,7 +102,7 @@ def write_plan(
     others: Sequence[Plan],
     instead: str | None,
 ) -> None:
-    """What one model takes, then the same model in its other forms."""
+    """Write what one model takes, then the same model in its other forms."""
     from qwen_cli.models.planning.plan import gb
 
     counted = found.counted
@@ -138,7 +138,7 @@ def write_plan(
 
 
 def write_catalog(machine: Machine, plans: Sequence[Plan], best: Mapping[str, Plan]) -> None:
-    """The catalog as it fits a machine, and what is best for each task."""
+    """Write the catalog as it fits a machine, and what is best for each task."""
     from qwen_cli.models.planning.plan import gb
 
     _table(
@@ -159,7 +159,7 @@ def write_catalog(machine: Machine, plans: Sequence[Plan], best: Mapping[str, Pl
 
 
 def best_lines(best: Mapping[str, Plan]) -> list[tuple[str, str]]:
-    """ "best for chat" → "qwen3:4b (2.5 GB, 7 tokens/s)" for each task."""
+    """Return a line for each task: "for chat" → "qwen3:4b as Q4_K_M, 2.5 GB, 7 tokens/s"."""
     from qwen_cli.models.planning.plan import gb
     from qwen_cli.models.planning.ranking import RANKED
 
@@ -261,8 +261,8 @@ def _table(
     marked: str | None = None,
     narrow: int | None = None,
 ) -> None:
-    """A table where a person looks, lines with tabs where a program reads. `marked` names the row in bold,
-    `narrow` is how many of the columns a window gets that is too narrow for all."""
+    """Write a table where a person looks, lines with tabs where a program reads. `marked` names the row in
+    bold, `narrow` is how many of the columns a window gets that is too narrow for all."""
     if not sys.stdout.isatty():
         for row in rows:
             write("\t".join(row))

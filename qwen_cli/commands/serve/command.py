@@ -214,7 +214,7 @@ def serve(
 
 
 def _tell(address: str, keys: Any) -> None:
-    """Where it is, once it is ready. The key is shown where it was made up."""
+    """Say where the server is, once it is ready. The key is shown where it was made up."""
     from qwen_cli.engines.daemon import paths
 
     say(f"serving at {address}/v1")

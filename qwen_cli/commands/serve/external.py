@@ -202,8 +202,8 @@ def _beside(command: Command, engine_here: Installed) -> Command:
 
 @contextmanager
 def _key_file(engine: EngineName, key: str | None, *, made_up: bool) -> Iterator[Path | None]:
-    """The key where only this user reads it: SGLang is given the file, so that the list of processes does not
-    show the key; a person finds one there that was made up."""
+    """Write the key to a file that only this user reads: SGLang is given the file, so that the list of
+    processes does not show the key; a person finds one there that was made up."""
     from qwen_cli.engines.daemon import paths
 
     if key is None:

@@ -54,7 +54,7 @@ class Approval:
 
 
 def call_line(call: ToolCall) -> str:
-    """The call as one line, whole: it is what the person agrees to."""
+    """Return the call as one line, whole: it is what the person agrees to."""
     arguments = ", ".join(
         f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items()
     )

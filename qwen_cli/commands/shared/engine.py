@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_reward(model: str | None) -> Iterator[Reward | None]:
-    """The reward model of this name, loaded; `None` for none."""
+    """Yield the reward model of this name, loaded; `None` for none."""
     if model is None:
         yield None
         return

@@ -45,7 +45,7 @@ class Interrupts:
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Raises `KeyboardInterrupt` at once if Ctrl-C was pressed since `pressed` was cleared."""
+        """Raise `KeyboardInterrupt` at once if Ctrl-C was pressed since `pressed` was cleared."""
         if self.pressed:
             raise KeyboardInterrupt
         self._open = True
@@ -72,7 +72,7 @@ class Talk(slash.Talk, Protocol):
         """Say what answers here."""
 
     def bar(self) -> str:
-        """The line at the bottom."""
+        """Return the line at the bottom."""
 
     def send(self, text: str) -> Events:
         """Ask what was typed. Raises `QwenError`."""

@@ -55,7 +55,7 @@ _ALSO = {"exit": "quit", "bye": "quit", "?": "help"}
 
 
 def is_command(line: str) -> bool:
-    """Whether `line` is for us. "/usr/bin is full" and a pasted "// comment" are for the model."""
+    """Return whether `line` is for us. "/usr/bin is full" and a pasted "// comment" are for the model."""
     return re.match(r"/[A-Za-z?]+(\s|\Z)", line) is not None
 
 
@@ -66,7 +66,7 @@ def run(talk: Talk, line: str) -> Events | None:
 
 
 def words(talk: Talk) -> dict[str, Word]:
-    """The commands as completion needs them."""
+    """Return the commands as completion needs them."""
     offered = _offered(talk)
     found = {name: Word(name, command.help, command.values) for name, command in offered.items()}
     if "help" in found:
@@ -75,13 +75,13 @@ def words(talk: Talk) -> dict[str, Word]:
 
 
 def only(commands: Commands, names: Iterable[str]) -> dict[str, Command]:
-    """`commands` for a prompt that has those of `names` and answers the others with a line."""
+    """Return `commands` for a prompt that has those of `names` and answers the others with a line."""
     kept = set(names)
     return {name: replace(command, here=name in kept) for name, command in commands.items()}
 
 
 def starting(words: Iterable[str], typed: str) -> list[str]:
-    """Those of `words` that `typed` may become."""
+    """Return those of `words` that `typed` may become."""
     return [word for word in words if word.startswith(typed)]
 
 
@@ -114,7 +114,7 @@ def _offered(talk: Talk) -> dict[str, Command]:
 
 
 def _find(talk: Talk, name: str) -> tuple[str, Command]:
-    """The command that `name` means, under its own name. Raises `UsageError`."""
+    """Return the command that `name` means, under its own name. Raises `UsageError`."""
     lower = _ALSO.get(name.lower(), name.lower())
     command = talk.commands.get(lower)
     if command is None:

@@ -97,7 +97,7 @@ def size(given: str | None) -> tuple[int, int] | None:
 
 
 def choose_model(settings: dict[str, Any]) -> None:
-    """Without a wish for a model: the largest vision model that is here, else a small one is fetched."""
+    """Choose, where no model is named, the largest vision model that is here, else a small one to fetch."""
     if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
         return
     from qwen_cli.models.hub import resolve

@@ -86,7 +86,7 @@ def in_windows(
 
 
 def _streamed(pieces: Stream, *, live: bool, raw: bool = False) -> tuple[str, Usage | None]:
-    """The answer, shown while it comes if `live`, and what it cost."""
+    """Return the answer, shown while it comes if `live`, and what it cost."""
     shower = StreamView(raw=raw or not sys.stdout.isatty(), fold=True) if live else None
     text, usage = "", None
     try:
@@ -103,7 +103,8 @@ def _streamed(pieces: Stream, *, live: bool, raw: bool = False) -> tuple[str, Us
 
 
 def costs(looks: Sequence[Look], engine: Engine, *, as_json: bool, windows: int = 1) -> None:
-    """What the inputs would cost, for --dry-run. `windows`: so many that are looked at one after another."""
+    """Write what the inputs would cost, for --dry-run. `windows`: so many that are looked at one after
+    another."""
     rows = [
         {
             "name": look.name,

@@ -44,7 +44,7 @@ class VisionState(ReplState):
         return "a session cannot hold a video" if films else None
 
     def compose(self, text: str) -> Content:
-        """The message; one that is the first the model sees begins with the inputs."""
+        """Return the message; one that is the first the model sees begins with the inputs."""
         said = super().compose(text)
         sent = self.conversation.messages[self.conversation.first_sent :]
         if any(m["role"] == "user" and not m.get("unsent") for m in sent):
@@ -73,8 +73,8 @@ def run(
     *,
     allow_local_urls: bool = False,
 ) -> None:
-    """Questions from the terminal about the same inputs, until the person leaves. The context never slides:
-    the inputs stand at its beginning. `load_engine` is for /model."""
+    """Answer questions from the terminal about the same inputs, until the person leaves. The context never
+    slides: the inputs stand at its beginning. `load_engine` is for /model."""
     conversation = Conversation(engine, sampling=sampling, overflow="stop")
 
     def begin(editor: LineEditor, interrupts: Interrupts) -> VisionState:
@@ -94,7 +94,7 @@ def run(
 
 
 def _seeing(engine: Engine) -> Engine:
-    """`engine`, if it sees pictures; else it is closed. Raises `UsageError`."""
+    """Return `engine`, if it sees pictures; else it is closed. Raises `UsageError`."""
     if not engine.capabilities.vision:
         engine.close()
         raise UsageError(f"{engine.model} sees no pictures", "choose a vision model, such as qwen2.5-vl:3b")
@@ -102,5 +102,5 @@ def _seeing(engine: Engine) -> Engine:
 
 
 def _as_json(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`parts` with pictures as `data:` addresses, without loss, so that the KV cache knows them."""
+    """Return `parts` with pictures as `data:` addresses, without loss, so that the KV cache knows them."""
     return [one for part in parts for one in (content.wire(part) if part["type"] == "image" else [part])]

@@ -59,7 +59,7 @@ _NAMES = {"dockerfile": "dockerfile", "makefile": "makefile", "cmakelists.txt": 
 
 
 def read_text(path: Path | str) -> str:
-    """The text of a file ("-" is standard input), UTF-8 or with a UTF-16/32 byte order mark.
+    """Return the text of a file ("-" is standard input), UTF-8 or with a UTF-16/32 byte order mark.
 
     Other encodings are refused rather than guessed: a wrong guess would be silent nonsense in the prompt.
     Line ends become "\\n". Raises `UsageError` for what is missing, a folder, unreadable, binary or
@@ -117,7 +117,7 @@ def _heading(name: str) -> str:
 
 
 def _bytes(path: Path | str, shown: str) -> bytes:
-    """At most one byte more than may be sent, so that an endless device ends too."""
+    """Read at most one byte more than may be sent, so that an endless device ends too."""
     with files.faults(shown):
         if str(path) == "-":
             source: BinaryIO | None = getattr(sys.stdin, "buffer", None)

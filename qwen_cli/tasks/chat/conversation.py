@@ -186,7 +186,7 @@ class Conversation:
         return calls
 
     def _asked(self, refused: Callable[[str], None]) -> Stream:
-        """The engine's next turn; with a schema one that satisfies it."""
+        """Ask for the engine's next turn; with a schema for one that satisfies it."""
         settings: dict[str, Any] = {
             "tools": self._tools(),
             "sampling": self.sampling,

@@ -230,7 +230,7 @@ def _write(session: Session, data: bytes) -> str | None:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """One writer at a time, so that nobody saves between another's look and its rename.
+    """Allow one writer at a time, so that nobody saves between another's look and its rename.
 
     The lock dies with its process. Where there is no flock (Windows) the look alone must do.
     """
@@ -245,7 +245,8 @@ def _locked() -> Iterator[None]:
 
 
 def _sync_folder(directory: Path) -> None:
-    """The rename itself must survive a power cut. Windows cannot open folders, and needs no such thing."""
+    """Write the folder itself to disk: the rename must survive a power cut. Windows cannot open folders, and
+    needs no such thing."""
     if os.name != "nt":
         handle = os.open(directory, os.O_RDONLY)
         try:

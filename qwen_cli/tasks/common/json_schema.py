@@ -68,8 +68,8 @@ class Fault:
 
 
 def checked(schema: Any, name: str = "the schema") -> dict[str, Any]:
-    """`schema` if answers can satisfy it. Raises `UsageError`, which calls it `name`, for what is no JSON
-    schema and for what no engine could keep to."""
+    """Return `schema` if answers can satisfy it. Raises `UsageError`, which calls it `name`, for what is no
+    JSON schema and for what no engine could keep to."""
     if not isinstance(schema, dict):
         raise UsageError(f"{name} is not a JSON schema object, got {_short(json.dumps(schema))}", _HOW)
     if _size(schema) > MOST_VALUES:
@@ -93,7 +93,7 @@ _HOW = "correct it; json-schema.org tells how they are written"
 
 
 def fault(answer: str, schema: Mapping[str, Any]) -> Fault | None:
-    """Why `answer` does not satisfy `schema` (one that is `checked`); `None` where it does.
+    """Return why `answer` does not satisfy `schema` (one that is `checked`); `None` where it does.
 
     Raises `SchemaUnmet` where that cannot be told.
     """
@@ -126,7 +126,7 @@ def fault(answer: str, schema: Mapping[str, Any]) -> Fault | None:
 
 
 def is_held(schema: Mapping[str, Any]) -> bool:
-    """Whether a grammar of `schema` lets nothing pass that does not satisfy it."""
+    """Return whether a grammar of `schema` lets nothing pass that does not satisfy it."""
     return all(
         isinstance(one, Mapping)
         and one.keys() <= _SURE
@@ -138,8 +138,9 @@ def is_held(schema: Mapping[str, Any]) -> bool:
 
 
 def grammars(schema: Mapping[str, Any], failed: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Schemas to make a grammar of, for an engine to take the first that it can: each lets more pass than the
-    one before. `failed` are keywords that answers have failed: what may be at fault for it is let pass."""
+    """Return the schemas to make a grammar of, for an engine to take the first that it can: each lets more
+    pass than the one before. `failed` are keywords that answers have failed: what may be at fault for it is
+    let pass."""
     is_open = bool({"required", *_OPEN} & set(failed))
     found: list[dict[str, Any]] = []
     for kept in (_TRIED, _SURE, frozenset({"type"})):
@@ -150,8 +151,8 @@ def grammars(schema: Mapping[str, Any], failed: Collection[str] = ()) -> list[di
 
 
 def _loose(schema: Any, kept: Collection[str], is_open: bool) -> Any:
-    """`schema` for a grammar: with the keywords in `kept`, what engines stumble over put otherwise, and if it
-    `is_open` with other properties wherever they are not forbidden."""
+    """Return `schema` for a grammar: with the keywords in `kept`, what engines stumble over put otherwise,
+    and if it `is_open` with other properties wherever they are not forbidden."""
     if not isinstance(schema, Mapping):
         return {}  # true: anything; false is not for a grammar, and told of afterwards
     found: dict[str, Any] = {}
@@ -193,7 +194,7 @@ def _loose(schema: Any, kept: Collection[str], is_open: bool) -> Any:
 
 
 def _merged(schema: dict[str, Any]) -> dict[str, Any]:
-    """`schema` with the objects of its `allOf` in one: xgrammar holds to the first of them alone."""
+    """Return `schema` with the objects of its `allOf` in one: xgrammar holds to the first of them alone."""
     parts = schema.get("allOf")
     plain = {"type", "properties", "required"}
     if not parts:
@@ -224,8 +225,8 @@ _PIECE = re.compile(r"\\(.)|(\[\^?\]?(?:\\.|[^\]\\])*\])|(\(\?.)|(.)", re.DOTALL
 
 
 def plain_pattern(pattern: str) -> str | None:
-    r"""`pattern` as grammars take it, anchored and without shorthands (`\d{4}` → `^…*([0-9]{4})…*$`); `None`
-    for what they have no word for: assertions, references, classes of Unicode, what JSON escapes."""
+    r"""Return `pattern` as grammars take it, anchored and without shorthands (`\d{4}` → `^…*([0-9]{4})…*$`);
+    `None` for what they have no word for: assertions, references, classes of Unicode, what JSON escapes."""
     if '"' in pattern or r"\\" in pattern:
         return None
     made: list[str] = []
@@ -257,7 +258,7 @@ def plain_pattern(pattern: str) -> str | None:
 
 
 def _open_class(group: str) -> str | None:
-    """A class in brackets with its shorthands written out."""
+    """Return a class in brackets with its shorthands written out."""
     made = []
     for escaped, plain in re.findall(r"\\(.)|(.)", group, re.DOTALL):
         if escaped in _CLASSES:
@@ -283,7 +284,7 @@ _TOGETHER = ("patternProperties", "unevaluatedProperties")  # there patterns hav
 
 
 def _judge(schema: dict[str, Any]) -> None:
-    """Raises `_NoSchema`, `_Impossible`."""
+    """Raise `_NoSchema` or `_Impossible` where no answer can satisfy `schema`."""
     import regex
     from jsonschema import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
@@ -325,7 +326,7 @@ def _judge(schema: dict[str, Any]) -> None:
 
 
 def _impossible(schema: Any, path: str, validator: Any) -> str | None:
-    """Why nothing satisfies `schema`, as far as that can be seen from outside."""
+    """Return why nothing satisfies `schema`, as far as that can be seen from outside."""
     if schema is False:
         return f"false (at {path})"
     if not isinstance(schema, Mapping):
@@ -372,8 +373,8 @@ _ALL_TYPES = frozenset({"object", "array", "string", "number", "boolean", "null"
 
 
 def _types(schema: Any, only: str | None = None) -> frozenset[str]:
-    """The types that `schema` and the parts of its `allOf` have in common, integers as numbers. With `only`,
-    that type where it is the single one."""
+    """Return the types that `schema` and the parts of its `allOf` have in common, integers as numbers. With
+    `only`, that type where it is the single one."""
     found = _ALL_TYPES
     for one in (schema, *schema.get("allOf", ())):
         if isinstance(one, Mapping) and "type" in one:
@@ -383,7 +384,7 @@ def _types(schema: Any, only: str | None = None) -> frozenset[str]:
 
 
 def _parts(schema: Any, path: str = "#") -> Iterator[tuple[str, Any]]:
-    """`schema` and the schemas in it, with their places."""
+    """Yield `schema` and the schemas in it, with their places."""
     yield path, schema
     if not isinstance(schema, Mapping):
         return
@@ -404,7 +405,7 @@ def _objects(schema: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _size(value: Any) -> int:
-    """Values in `value`, itself among them."""
+    """Count the values in `value`, itself among them."""
     count, left = 0, [value]
     while left:
         one = left.pop()
@@ -417,7 +418,7 @@ def _size(value: Any) -> int:
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
-    """What checks values against `schema`, formats too; it fetches nothing."""
+    """Return the validator of `schema`, which checks formats too and fetches nothing."""
     from jsonschema.validators import Draft202012Validator, validator_for
     from jsonschema_specifications import REGISTRY
 
@@ -427,8 +428,8 @@ def _validator(schema: Mapping[str, Any]) -> Any:
 
 @functools.cache
 def _patient(kind: Any) -> Any:
-    """`kind` with patterns that have an end, whatever they are: Python's own expressions would hold the whole
-    process."""
+    """Return `kind` with patterns that have an end, whatever they are: Python's own expressions would hold
+    the whole process."""
     from jsonschema import ValidationError, validators
 
     def pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
@@ -470,6 +471,6 @@ def _no_number(word: str) -> float:
 
 
 def _short(text: str) -> str:
-    """`text` as a part of one line."""
+    """Return `text` as a part of one line."""
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

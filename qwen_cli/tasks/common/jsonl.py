@@ -47,7 +47,7 @@ class Journal:
             raise
 
     def begin(self, run: Mapping[str, Any]) -> None:
-        """From now on rows of this `run` (model, mode and settings; `None` is not given) are added.
+        """Accept rows of this `run` (model, mode and settings; `None` is not given) from now on.
 
         Raises `UsageError` where those that are there were made by another.
         """

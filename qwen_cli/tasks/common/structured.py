@@ -44,7 +44,7 @@ def chat(
     cut_is_answer: bool = False,
     told: Callable[[str], None] = lambda text: None,
 ) -> Stream:
-    """The next assistant turn, as `engine.chat` gives it, whose text satisfies `schema`, a checked one.
+    """Yield the next assistant turn, as `engine.chat` gives it, whose text satisfies `schema`, a checked one.
 
     It comes as it is written where the engine's grammar holds all of the schema, else once it is whole and
     checked; of one that fails nothing comes: the model is told why and asked again, twice, and `told` hears
@@ -95,7 +95,8 @@ def _tried(
     sampling: Sampling,
     thinking: bool | int | None,
 ) -> Generator[Piece, None, None]:
-    """One answer into `one`, by the strictest grammar that the engine makes; what need not wait comes out."""
+    """Write one answer into `one`, by the strictest grammar that the engine makes; what need not wait comes
+    out."""
     *stricter, loosest = json_schema.grammars(schema, failed)
     for grammar in (*stricter, loosest):
         pieces = engine.chat(turns, tools=tools, schema=grammar, sampling=sampling, thinking=thinking)
@@ -115,7 +116,7 @@ def _tried(
 
 
 def _sorted(piece: Piece, one: _Try, live: bool) -> Generator[Piece, None, None]:
-    """`piece` out or kept back; the usage is told once the answer has been judged."""
+    """Yield `piece` or keep it back; the usage is told once the answer has been judged."""
     if piece.usage:
         one.usage = piece.usage
         piece = replace(piece, usage=None)
@@ -131,7 +132,7 @@ def _sorted(piece: Piece, one: _Try, live: bool) -> Generator[Piece, None, None]
 
 
 def _again(fault: Fault, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The turn that asks for another answer."""
+    """Return the turn that asks for another answer."""
     written = json.dumps(schema, ensure_ascii=False)
     whole = f" It is:\n{written}" if len(written) <= _TOLD else ""
     return {
@@ -159,7 +160,7 @@ def _was_cut(usage: Usage, sampling: Sampling) -> SchemaUnmet:
 
 
 def _sum(one: Usage, other: Usage) -> Usage:
-    """What both cost together; why the second ended."""
+    """Add what both cost; the stop reason is the second's."""
     return Usage(
         prompt_tokens=one.prompt_tokens + other.prompt_tokens,
         cached_tokens=one.cached_tokens + other.cached_tokens,

@@ -80,12 +80,12 @@ _UNKNOWN_CONTEXT = 4096
 
 
 def max_tokens(mode: Mode) -> int:
-    """Longest completion of this mode in tokens: what to keep free in the context."""
+    """Return the longest completion of this mode in tokens: what to keep free in the context."""
     return _MAX_TOKENS[mode]
 
 
 def fitted(engine: Engine, hole: Hole, mode: Mode = "auto", *, limit: int | None = None) -> Fitted:
-    """`hole` cut to what the engine's context holds beside a completion of this mode.
+    """Return `hole` cut to what the engine's context holds beside a completion of this mode.
 
     `limit` is the longest completion in tokens. Raises `ContextFull` where nothing of the hole would fit.
     """
@@ -99,14 +99,15 @@ def fitted(engine: Engine, hole: Hole, mode: Mode = "auto", *, limit: int | None
 
 
 def room(engine: Engine, hole: Hole, mode: Mode = "auto", *, limit: int | None = None) -> int:
-    """Tokens that the context has left for other files beside `hole` and its completion."""
+    """Return the tokens that the context has left for other files beside `hole` and its completion."""
     count = counter(engine)
     context = engine.capabilities.context or _UNKNOWN_CONTEXT
     return context - (limit or _MAX_TOKENS[mode]) - _SPARE - count(hole.prefix) - count(hole.suffix)
 
 
 def counter(engine: Engine) -> Callable[[str], int]:
-    """Counts the tokens of a source text; where a server does not count, a bound that code stays below."""
+    """Return a function that counts the tokens of a source text; where a server does not count, one that
+    gives a bound which code stays below."""
     from qwen_cli.errors import EngineError
 
     def count(text: str) -> int:
@@ -119,7 +120,7 @@ def counter(engine: Engine) -> Callable[[str], int]:
 
 
 def shown(engine: Engine, hole: Hole, files: Sequence[File] = (), *, repository: str = "") -> str:
-    """Exactly what the model sees."""
+    """Return exactly what the model sees."""
     start = token_healing.of(hole, Span(hole), engine)
     return start.prompt(hole, files, tokens_of(engine), repository)
 
@@ -134,7 +135,7 @@ def complete(
     sampling: Sampling = Sampling(),
     seconds: float | None = None,
 ) -> Middle:
-    """What should stand in `hole`. See `stream`."""
+    """Return what should stand in `hole`. See `stream`."""
     running = stream(
         engine, hole, files, repository=repository, mode=mode, sampling=sampling, seconds=seconds
     )
@@ -151,7 +152,7 @@ def stream(
     sampling: Sampling = Sampling(),
     seconds: float | None = None,
 ) -> Generator[str, None, Middle]:
-    """The completion while it is written (provisional: all of it so far each time); returns it finished.
+    """Yield the completion while it is written (provisional: all of it so far each time); return it finished.
 
     Greedy unless `sampling` says otherwise. `seconds` ends it early, with the lines that are whole by then.
     Closing the generator stops the computation within a token.
@@ -207,7 +208,7 @@ def candidates(
     mode: Mode = "auto",
     sampling: Sampling = Sampling(),
 ) -> list[Middle]:
-    """`n` completions sampled together, without those that say the same, the likeliest first.
+    """Return `n` completions sampled together, without those that say the same, the likeliest first.
 
     The prompt is computed once. The model's own temperature unless `sampling` says otherwise.
     """
@@ -235,7 +236,8 @@ def candidates(
 def _asker(
     engine: Engine, hole: Hole, files: Sequence[File], repository: str, sampling: Sampling
 ) -> Callable[[token_healing.Start], Stream]:
-    """How the engine is asked: with the layout, or where a server's model has unknown marks by its own route.
+    """Return how the engine is asked: with the layout, or where a server's model has unknown marks by its own
+    route.
 
     Raises `UsageError` where there is neither.
     """
@@ -261,12 +263,13 @@ def _ends(engine: Engine, tokens: FimTokens, hole: Hole) -> tuple[str, ...]:
 
 
 def _settings(sampling: Sampling, mode: Mode) -> Sampling:
-    """Greedy, as the model card has it, and no longer than `mode` needs, where nobody asked otherwise."""
+    """Return `sampling`, greedy as the model card has it and no longer than `mode` needs where it says
+    nothing else."""
     return sampling.over(Sampling(temperature=0.0, max_tokens=_MAX_TOKENS[mode]))
 
 
 def _before_marks(text: str, hole: Hole) -> str:
-    """`text` up to the first mark of the layout, for engines that write them out."""
+    """Return `text` up to the first mark of the layout, for engines that write them out."""
     marks = [at for mark in {*ends(BARS, hole), *ends(PLAIN, hole)} if (at := text.find(mark)) >= 0]
     return restored(text[: min(marks)] if marks else text)
 

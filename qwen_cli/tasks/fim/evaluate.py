@@ -51,7 +51,7 @@ class Result:
 
 
 def load(path: Path) -> list[Task]:
-    """The tasks of a JSONL file. Raises `UsageError` naming the line that is none."""
+    """Return the tasks of a JSONL file. Raises `UsageError` naming the line that is none."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as fault:
@@ -82,7 +82,8 @@ def evaluate(
     *,
     at_once: int = 1,
 ) -> Iterator[Result]:
-    """A result for each task as it comes, greedy; those in `done` are not computed again and come first.
+    """Yield a result for each task as it comes, greedy; those in `done` are not computed again and come
+    first.
 
     `at_once` tasks are in flight on engines that can. One that the engine failed on ends as `UNANSWERED`.
     Raises `SandboxError` on a machine that cannot contain programs.
@@ -109,7 +110,8 @@ def evaluate(
 
 
 def failure(task: Task, middle: str) -> str | None:
-    """Why the program with `middle` in it fails its tests, `None` where it passes. Runs in the sandbox."""
+    """Return why the program with `middle` in it fails its tests, `None` where it passes. Runs in the
+    sandbox."""
     from qwen_cli.sandbox import Limits, Sandbox
 
     # Its last expression is a word the program cannot know: one that leaves early has not passed.
@@ -122,7 +124,7 @@ def failure(task: Task, middle: str) -> str | None:
 
 
 def interval(passed: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927)."""
+    """Return the 95 % interval of a share (Wilson, 1927)."""
     if not total:
         return 0.0, 1.0
     z = 1.959964  # 97.5 % of the normal distribution
@@ -134,7 +136,7 @@ def interval(passed: int, total: int) -> tuple[float, float]:
 
 
 def check(path: Path) -> None:
-    """Raises `UsageError` where `path` cannot be a `Journal`."""
+    """Raise `UsageError` where `path` cannot be a `Journal`."""
     jsonl.Journal(path, _BY, flag=_FLAG).close()
 
 

@@ -9,7 +9,7 @@ from qwen_cli.tasks.fim.syntax import Style, nesting
 
 
 def joined(hole: Hole, text: str, style: Style) -> str:
-    """`text` with the line end, or the lack of one, that the text on both sides of `hole` asks for."""
+    """Return `text` with the line end, or the lack of one, that the text on both sides of `hole` asks for."""
     line = hole.prefix[hole.prefix.rfind("\n") + 1 :]
     rest = hole.suffix.partition("\n")[0]
     if line.strip() and rest.strip():
@@ -28,7 +28,7 @@ def joined(hole: Hole, text: str, style: Style) -> str:
 
 
 def _without_overlap(text: str, line: str, rest: str, style: Style) -> str:
-    """`text` without its end where that is the beginning of `rest`, written once more."""
+    """Return `text` without its end where that is the beginning of `rest`, written once more."""
     whole = rest.rstrip()
     for size in range(min(len(text), len(whole)), 0, -1):
         overlap = whole[:size]
@@ -38,7 +38,7 @@ def _without_overlap(text: str, line: str, rest: str, style: Style) -> str:
 
 
 def _doubled(text: str, overlap: str, line: str, rest: str, style: Style) -> bool:
-    """Whether the `overlap` of `text` and `rest` is the same piece of code twice, not two alike."""
+    """Return whether the `overlap` of `text` and `rest` is the same piece of code twice, not two alike."""
     if overlap == rest.rstrip() and len(re.findall(r"\w", overlap)) >= 3:
         return True
     once, twice = line + text[: len(text) - len(overlap)] + rest, line + text + rest

@@ -93,7 +93,8 @@ PLAIN = FimTokens(
 
 
 def tokens_of(engine: Engine) -> FimTokens:
-    """The marks as this engine's tokenizer spells them. Raises `UsageError` for a model that has none."""
+    """Return the marks as this engine's tokenizer spells them. Raises `UsageError` for a model that has
+    none."""
     if engine.capabilities.fim or engine.name == "remote":  # a server may call its model anything
         for tokens in (BARS, PLAIN):
             try:
@@ -109,7 +110,7 @@ def tokens_of(engine: Engine) -> FimTokens:
 
 
 def suitable() -> list[str]:
-    """Names of models that fill in the middle, smallest of each generation first."""
+    """Return the names of models that fill in the middle, smallest of each generation first."""
     from qwen_cli.models.catalog import lookup
 
     return [m.name for m in lookup.MODELS if m.fim]
@@ -118,8 +119,8 @@ def suitable() -> list[str]:
 def prompt(
     hole: Hole, files: Sequence[File] = (), tokens: FimTokens = BARS, *, repository: str = ""
 ) -> Prompt:
-    """The raw text for the model: the file-level layout, or with `files` the repository-level one. Sources,
-    paths and the repository's name are plain in it.
+    """Build the raw text for the model: the file-level layout, or with `files` the repository-level one.
+    Sources, paths and the repository's name are plain in it.
 
     As in examples/Qwen2.5-Coder-fim.py and -repolevel-fim.py: no space after a mark, a newline after the
     repository's name, each path and each file, nothing after the last mark.
@@ -136,8 +137,8 @@ def prompt(
 
 
 def ends(tokens: FimTokens, hole: Hole) -> tuple[str, ...]:
-    """The marks that close a middle, but for those that the source spells (a tokenizer's tests, this file):
-    there the model writes them as text."""
+    """Return the marks that close a middle, but for those that the source spells (a tokenizer's tests, this
+    file): there the model writes them as text."""
     return tuple(mark for mark in tokens.ends if mark not in hole.prefix and mark not in hole.suffix)
 
 
@@ -145,8 +146,8 @@ _JOINED = re.compile(rf"{JOINER}(?=\|?>)")
 
 
 def restored(text: str) -> str:
-    """What the model wrote, with marks spelt as the source spells them: where an engine has to break marks
-    with a joiner, a model that copies them copies it too."""
+    """Return what the model wrote, with marks spelt as the source spells them: where an engine has to break
+    marks with a joiner, a model that copies them copies it too."""
     return _JOINED.sub("", text)
 
 
@@ -160,7 +161,7 @@ class Fitted:
 
     @property
     def notice(self) -> str | None:
-        """One line for the person, where something was left out."""
+        """Return one line for the person, where something was left out."""
         if not self.before and not self.after:
             return None
         return (
@@ -201,7 +202,7 @@ def fit(hole: Hole, room: int, count: Callable[[str], int]) -> Fitted:
 
 
 def _tail(text: str, room: int, count: Callable[[str], int], skipped: int) -> str:
-    """The last lines of `text` that take at most `room` tokens; `skipped` lines stand before it."""
+    """Return the last lines of `text` that take at most `room` tokens; `skipped` lines stand before it."""
     lines = _lines(text)
     low = _smallest(len(lines), lambda n: count("".join(lines[n:])) <= room)
     if low == len(lines):
@@ -212,7 +213,7 @@ def _tail(text: str, room: int, count: Callable[[str], int], skipped: int) -> st
 
 
 def _head(text: str, room: int, count: Callable[[str], int]) -> str:
-    """The first lines of `text` that take at most `room` tokens."""
+    """Return the first lines of `text` that take at most `room` tokens."""
     lines = _lines(text)
     dropped = _smallest(len(lines), lambda n: count("".join(lines[: len(lines) - n])) <= room)
     if dropped == len(lines):
@@ -227,7 +228,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _smallest(limit: int, fits: Callable[[int], bool]) -> int:
-    """The smallest n up to `limit` for which `fits`, which holds from some n on and at `limit`."""
+    """Return the smallest n up to `limit` for which `fits`, which holds from some n on and at `limit`."""
     low, high = 0, limit
     while low < high:
         middle = (low + high) // 2

@@ -45,7 +45,7 @@ class Source:
 
     @property
     def newline(self) -> str:
-        """The file's line end: the one that most lines have."""
+        """Return the file's line end: the one that most lines have."""
         crlf = self.text.count("\r\n")
         lf = self.text.count("\n") - crlf
         cr = self.text.count("\r") - crlf
@@ -60,20 +60,20 @@ class Source:
         return self.text[self.at + self.marker :]
 
     def hole(self, name: str = "") -> Hole:
-        """The hole as the model sees it: with `\\n` newlines. `name` is the path it is known by."""
+        """Return the hole as the model sees it: with `\\n` newlines. `name` is the path it is known by."""
         return Hole(_plain(self.before), _plain(self.after), name)
 
     def inserted(self, middle: str) -> str:
-        """`middle` with this file's newlines."""
+        """Return `middle` with this file's newlines."""
         return middle.replace("\n", self.newline)
 
     def filled(self, middle: str) -> str:
-        """The whole text with `middle` in its place."""
+        """Return the whole text with `middle` in its place."""
         return self.before + self.inserted(middle) + self.after
 
 
 def read(path: Path) -> Source:
-    """The text of a file. Raises `UsageError` for what is no readable text."""
+    """Return the text of a file. Raises `UsageError` for what is no readable text."""
     try:
         data = path.read_bytes()
     except IsADirectoryError:
@@ -86,7 +86,7 @@ def read(path: Path) -> Source:
 
 
 def decoded(data: bytes, name: str) -> Source:
-    """The text in `data`: UTF-8, or what its byte order mark says. Raises `UsageError` naming `name`."""
+    """Decode `data`: UTF-8, or what its byte order mark says. Raises `UsageError` naming `name`."""
     marked = (known for known in _MARKS if data.startswith(known[0]))
     bom, encoding = next(marked, (b"", "utf-8"))
     try:
@@ -101,7 +101,7 @@ def decoded(data: bytes, name: str) -> Source:
 
 
 def at_position(source: Source, position: str) -> Source:
-    """`source` with the cursor at LINE[:COL], both from 1; without COL at the end of the line.
+    """Return `source` with the cursor at LINE[:COL], both from 1; without COL at the end of the line.
 
     A column is a character, one past the last being the end of the line. Raises `UsageError`.
     """
@@ -135,7 +135,7 @@ def at_position(source: Source, position: str) -> Source:
 
 
 def at_marker(source: Source, marker: str) -> Source:
-    """`source` with the cursor where `marker` stands, once. Raises `UsageError`."""
+    """Return `source` with the cursor where `marker` stands, once. Raises `UsageError`."""
     name = source.path or "the text"
     if not marker:
         raise UsageError("the marker is empty", "give --marker some text")
@@ -191,7 +191,8 @@ def _plain(text: str) -> str:
 
 
 def _splits_character(text: str, at: int) -> bool:
-    """Whether `at` is between a base character and what belongs to it: accents, joiners, half a line end."""
+    """Return whether `at` is between a base character and what belongs to it: accents, joiners, half a line
+    end."""
     import unicodedata
 
     if not 0 < at < len(text):

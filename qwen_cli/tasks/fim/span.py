@@ -76,17 +76,17 @@ class Span:
 
     @property
     def whole_lines(self) -> bool:
-        """The hole is a place for whole lines: at the start of one, nothing typed yet."""
+        """Return whether the hole is a place for whole lines: at the start of one, nothing typed yet."""
         return not self.line
 
     @property
     def suffix_width(self) -> int | None:
-        """Indentation of the first line after the hole; `None` where the file ends."""
+        """Return the indentation of the first line after the hole in columns; `None` where the file ends."""
         return width(self.following[0]) if self.following else None
 
     def indentation(self) -> str | None:
-        """What the first line has to begin with, where that is certain: after a line that opens a block, in
-        a language whose blocks are made by indentation."""
+        """Return what the first line has to begin with, where that is certain: after a line that opens a
+        block, in a language whose blocks are made by indentation."""
         if not self._indents() or not self.code[-1].endswith(":"):
             return None
         header = indent(self.code[0])
@@ -95,10 +95,9 @@ class Span:
         return following if len(header) < len(following) < len(inner) else inner
 
     def misplaced(self, text: str) -> str | None:
-        """The indentation that a completion should have begun with, where `text` began with one that cannot
-        be: out of its braces, or so far out that the line after the hole would lose what opens its block.
-        Known from the first visible character on.
-        """
+        """Return the indentation that a completion should have begun with, where `text` began with one that
+        cannot be: out of its braces, or so far out that the line after the hole would lose what opens its
+        block. Known from the first visible character on."""
         written = next((line for line in text.split("\n") if line.strip()), None)
         if written is None or not self.whole_lines or self.before.inside:
             return None
@@ -121,12 +120,12 @@ class Span:
         return header if len(indent(written)) < least else None
 
     def _indents(self) -> bool:
-        """Whether the hole is a place for lines whose indentation says which block they belong to."""
+        """Return whether the hole is a place for lines whose indentation says which block they belong to."""
         outside = not self.before.inside and not self.before.open
         return self.whole_lines and self.style.colon and outside and bool(self.code)
 
     def ended(self, text: str) -> Cut | None:
-        """Where a completion that is still being written ends, if it has come that far."""
+        """Return where a completion that is still being written ends, if it has come that far."""
         if self.mode == "line":
             return self._line_end(text)
         if self.rest.strip() and self.line.strip():
@@ -134,7 +133,8 @@ class Span:
         return self._block_end(text)
 
     def settled(self, text: str, why: Why) -> tuple[str, Why]:
-        """The text to insert, of what was written until `why`: cut, trimmed, made to fit what it meets."""
+        """Return the text to insert, of what was written until `why`: cut, trimmed, made to fit what it
+        meets."""
         whole = why == "model"
         cut = self.ended(text + ("\n" if whole and not text.endswith("\n") else ""))
         if cut:
@@ -149,8 +149,8 @@ class Span:
         return Cut(end, "line") if end > 0 and text[:end].strip() else None
 
     def _balanced_line_end(self, text: str) -> Cut | None:
-        """Inside of a line: to the end of the line on which the brackets opened here are closed again, and
-        not beyond a bracket that the rest of the line closes."""
+        """Find the end of the line on which the brackets opened inside of a line are closed again, and not
+        beyond a bracket that the rest of the line closes."""
         room = len(self.before.open) - len(self.after.extra)
         if (at := surplus(text, self.style, max(room, 0))) is not None:
             return Cut(at, "suffix", whole=True)
@@ -162,7 +162,7 @@ class Span:
         return None
 
     def _block_end(self, text: str) -> Cut | None:
-        """The first line that belongs to the text after the hole, or to no block of this one."""
+        """Find the first line that belongs to the text after the hole, or to no block of this one."""
         first: int | None = None
         depth_left = len(self.before.open) - len(self.after.extra)
         for start, line, complete in _lines(self.line, text):
@@ -196,7 +196,8 @@ class Span:
         return None
 
     def _floor(self, first: int) -> int:
-        """Columns that a line must be indented by to be of this hole, whose first line has `first`."""
+        """Return the columns that a line must be indented by to be of this hole, whose first line has
+        `first`."""
         if self.style.prose:
             return 0
         following = self.suffix_width
@@ -206,7 +207,7 @@ class Span:
         return max(min(following, first), inner) if following <= first else inner
 
     def _repeated(self, text: str, start: int) -> int | None:
-        """Which of the suffix's first lines the line of `text` at `start` is, if it is one."""
+        """Return which of the suffix's first lines the line of `text` at `start` is, if it is one."""
         lines = text[start:].split("\n")
         line = ((self.line if start == 0 else "") + lines[0]).rstrip()
         following = next((other.rstrip() for other in lines[1:-1] if other.strip()), None)
@@ -223,7 +224,8 @@ class Span:
         return None
 
     def _best(self, text: str, whole: bool, *, cut: bool) -> str:
-        """Of the places where `text` may end, the first in order of trust that leaves the fewest faults."""
+        """Choose among the places where `text` may end the first, in order of trust, that leaves the fewest
+        faults."""
         scored = []
         for order, at in enumerate(self._candidates(text, whole, cut)):
             middle = self._joined(text[:at])
@@ -237,7 +239,7 @@ class Span:
         return join.joined(self.hole, text, self.style)
 
     def _candidates(self, text: str, whole: bool, cut: bool) -> list[int]:
-        """Ends of lines of `text`, the likeliest first.
+        """Return the ends of lines of `text`, the likeliest first.
 
         What the model ended itself, or what led straight to the text after the hole, counts as whole. What
         ran into the block of that text without meeting it is the model writing the rest in its own way:
@@ -255,9 +257,9 @@ class Span:
         return [*trusted, *self._own_block(text), *shortest]
 
     def _own_block(self, text: str) -> list[int]:
-        """Where `text` comes out to the indentation of the line after the hole; where it starts there, the
-        end of its first statement. Nothing where that line stands deeper: then `text` has to open its block.
-        """
+        """Return where `text` comes out to the indentation of the line after the hole; where it starts
+        there, the end of its first statement. Nothing where that line stands deeper: then `text` has to open
+        its block."""
         outer = self.suffix_width or 0
         first: int | None = None
         last = 0
@@ -283,7 +285,8 @@ class Span:
         return (*(f"\n{line}\n" for line in telling), *outside, *(_TOP_LEVEL if indented else ()))
 
     def _cuts_off(self, middle: str) -> int:
-        """1 where `middle` leaves the block that the text after it stands in: that text would be dead."""
+        """Return 1 where `middle` leaves the block that the text after it stands in: that text would be
+        dead."""
         following = self.suffix_width
         if following is None or self.style.prose or _CONTINUES.match(self.following[0].lstrip()):
             return 0
@@ -293,7 +296,7 @@ class Span:
 
 
 def _lines(head: str, text: str) -> list[tuple[int, str, bool]]:
-    """(start in `text`, the line, whether its end is there); the first with `head` in front."""
+    """Return (start in `text`, the line, whether its end is there); the first with `head` in front."""
     found = []
     start = 0
     for index, piece in enumerate(text.split("\n")):

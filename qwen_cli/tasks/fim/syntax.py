@@ -46,7 +46,7 @@ class Style:
 
 
 def style_of(path: str) -> Style:
-    """The rules for a file of this name; a file without one counts as code with brackets."""
+    """Return the rules for a file of this name; a file without one counts as code with brackets."""
     ending = PurePath(path).suffix.lower()
     if ending in _PROSE:
         return Style(None)
@@ -110,7 +110,7 @@ def nesting(text: str, style: Style) -> Nesting:
 
 
 def surplus(text: str, style: Style, allowed: int) -> int | None:
-    """Where the bracket stands that closes more than `allowed` brackets which `text` did not open."""
+    """Return where the bracket stands that closes more than `allowed` brackets which `text` did not open."""
     depth = 0
     for found in style.scanner.finditer(text) if style.scanner else ():
         if found[0] in ("(", "[", "{"):
@@ -133,25 +133,25 @@ def _unfinished(token: str, style: Style) -> Literal["string", "comment"] | None
 
 
 def _in_quotes(line: str, style: Style) -> bool:
-    """Whether a string in quotes is open at the end of `line`."""
+    """Return whether a string in quotes is open at the end of `line`."""
     assert style.scanner
     rest = style.scanner.sub("", line)
     return rest.count('"') % 2 == 1 or (style.colon and rest.count("'") % 2 == 1)
 
 
 def indent(line: str) -> str:
-    """The white space that `line` begins with."""
+    """Return the white space that `line` begins with."""
     return line[: len(line) - len(line.lstrip(" \t"))]
 
 
 def width(line: str) -> int:
-    """Columns of the indentation of `line`; a tab reaches the next multiple of eight."""
+    """Return the columns of the indentation of `line`; a tab reaches the next multiple of eight."""
     return len(indent(line).expandtabs(8))
 
 
 def unit(text: str, usual: str) -> str:
-    """One step of indentation as `text` has it, after lines that open a block: a tab, or the most frequent
-    step in spaces (`usual` if there is none)."""
+    """Return one step of indentation as `text` has it, after lines that open a block: a tab, or the most
+    frequent step in spaces (`usual` if there is none)."""
     steps: dict[str, int] = {}
     opener: str | None = None
     for line in text.split("\n"):
@@ -170,7 +170,7 @@ _AT_BRACE = re.compile(r"\s*(?:case\b|\w+\s*:|[})\]#])")
 
 
 def out_of_braces(header: str, written: str, following: str) -> bool:
-    """Whether `written`, the first line after the `{` at the end of `header`, stands too far out.
+    """Return whether `written`, the first line after the `{` at the end of `header`, stands too far out.
 
     `following` is the next line of the file: where that stands no deeper, this file does not indent here.
     """
@@ -185,7 +185,7 @@ _BRANCHING = re.compile(r"(?:if|elif|for|while|try|except|async for)\b")
 
 
 def branching(text: str) -> list[str]:
-    """Indentations at the end of `text` at which a branch can follow, the innermost first."""
+    """Return the indentations at the end of `text` at which a branch can follow, the innermost first."""
     found: list[str] = []
     least: int | None = None
     for line in reversed(text.split("\n")):
@@ -197,7 +197,7 @@ def branching(text: str) -> list[str]:
 
 
 def code_lines(text: str) -> list[str]:
-    """Lines of `text` that hold more than a comment, without the comment that may follow."""
+    """Return the lines of `text` that hold more than a comment, without the comment that may follow."""
     lines = [re.sub(r"\s+#[^\"']*$", "", line).rstrip() for line in text.split("\n")]
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
@@ -207,7 +207,7 @@ _LARGEST_PARSED = 200_000
 
 
 def faults(text: str, style: Style) -> int:
-    """How many syntax errors `text` has; 0 where nobody can tell."""
+    """Count the syntax errors of `text`; 0 where they cannot be told."""
     if style.grammar is None or len(text) > _LARGEST_PARSED:
         return 0
     found = 0

@@ -34,19 +34,20 @@ class Start:
     kept: str = ""
 
     def prompt(self, hole: Hole, files: Sequence[File], tokens: FimTokens, repository: str) -> str:
-        """The raw text for the model."""
+        """Return the raw text for the model."""
         shown = replace(hole, prefix=self.prefix)
         return prompt(shown, files, tokens, repository=repository) + self.lead
 
     def middle(self, generated: str) -> str:
-        """The completion in what the model wrote, as far as it has got."""
+        """Return the completion in what the model wrote, as far as it has got."""
         if self.expected.startswith(generated):
             return self.kept
         return self.kept + generated.removeprefix(self.expected)
 
 
 def of(hole: Hole, span: Span, engine: Engine) -> Start:
-    """The start for a hole: certain indentation, a word to be finished, or white space that was typed."""
+    """Return the start for a hole: certain indentation, a word to be finished, or white space that was
+    typed."""
     if (inner := span.indentation()) is not None:
         return indented(hole, inner)
     line = hole.prefix[hole.prefix.rfind("\n") + 1 :]
@@ -58,7 +59,7 @@ def of(hole: Hole, span: Span, engine: Engine) -> Start:
 
 
 def indented(hole: Hole, indentation: str, *, force: bool = False) -> Start:
-    """A start with `indentation`, which becomes part of the completion. The last of it is the model's to
-    write: it belongs to the word's token. `force` sees to it, where nothing in front of it does."""
+    """Return a start with `indentation`, which becomes part of the completion. The last of it is the model's
+    to write: it belongs to the word's token. `force` sees to it, where nothing in front of it does."""
     last, lead = indentation[-1:], indentation[:-1]
     return Start(hole.prefix, last, forced=last if force and not lead else "", lead=lead, kept=indentation)

@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d*)?|-?\.\d+|-?\d+/\d+")
 
 
 def boxed(text: str) -> str | None:
-    r"""What stands in the last `\boxed{}` whose braces are balanced; `None` where there is none."""
+    r"""Return what stands in the last `\boxed{}` whose braces are balanced; `None` where there is none."""
     for found in reversed(list(_BOX.finditer(text))):
         depth = 1
         for at in range(found.end(), len(text)):
@@ -40,14 +40,14 @@ def boxed(text: str) -> str | None:
 
 
 def plain(answer: str) -> str:
-    """`answer` without what is not part of its value: dollar signs, a unit, a full stop."""
+    """Return `answer` without what is not part of its value: dollar signs, a unit, a full stop."""
     bare = answer.strip().strip("$").strip().removesuffix(".").strip()
     unit = _UNIT.fullmatch(bare)
     return (unit["number"] if unit else bare).strip()
 
 
 def number(answer: str) -> Fraction | None:
-    """The value of a plain number (`1,234`, `$18.00`, `3/4`), exactly; `None` for anything else."""
+    """Return the value of a plain number (`1,234`, `$18.00`, `3/4`), exactly; `None` for anything else."""
     bare = plain(answer).replace("\\$", "").replace("$", "").replace(",", "").replace(" ", "")
     if not _NUMBER.fullmatch(bare) or len(bare) > 100:
         return None
@@ -68,7 +68,7 @@ class Judge:
         self._verifies = True
 
     def same(self, one: str, other: str) -> bool:
-        """Whether both answers are the same mathematics."""
+        """Return whether both answers are the same mathematics."""
         if plain(one) == plain(other):
             return True
         values = number(one), number(other)
@@ -77,7 +77,8 @@ class Judge:
         return self._verifies and self._verified(plain(one), plain(other))
 
     def groups(self, answers: Sequence[str]) -> list[list[int]]:
-        """Indices of `answers` in groups of equal ones: the largest first, among equals the earliest."""
+        """Return the indices of `answers` in groups of equal ones: the largest first, among equals the
+        earliest."""
         groups: list[list[int]] = []
         for index, answer in enumerate(answers):
             home = next((group for group in groups if self.same(answers[group[0]], answer)), None)

@@ -179,7 +179,7 @@ def _row(
 
 
 def training(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Correct solutions as chats for fine-tuning: rejection sampling, the first half of Qwen2.5-Math's
+    """Yield correct solutions as chats for fine-tuning: rejection sampling, the first half of Qwen2.5-Math's
     self-improvement (technical report, arXiv:2409.12122, section 2)."""
     for row in rows:
         if row.get("correct"):

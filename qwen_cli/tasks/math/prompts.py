@@ -80,7 +80,7 @@ NO_MORE_RUNS = "\nReach max function call limit."
 
 
 def language(problem: str) -> Language:
-    """Chinese where at least a third of the letters are Chinese characters, else English."""
+    """Return "zh" where at least a third of the letters are Chinese characters, else "en"."""
     chinese = sum("\u4e00" <= c <= "\u9fff" for c in problem)
     letters = sum(c.isalpha() for c in problem)
     return "zh" if chinese and chinese * 3 >= letters else "en"

@@ -63,7 +63,7 @@ class Checked:
 
     @property
     def words(self) -> str:
-        """The check in a few words."""
+        """Return the check in a few words."""
         if self.how == "vote":
             early = f", {self.wanted - self.samples} not needed" if self.samples < self.wanted else ""
             return f"vote {self.votes} of {self.samples}{early}"
@@ -76,7 +76,7 @@ Solving: TypeAlias = "Generator[tir.Event | math_vote.Vote, None, Checked]"
 
 
 def prefill(engine: Engine, problem: str, way: SolveOptions = SolveOptions()) -> None:
-    """Have the KV cache hold the prompt of `problem`."""
+    """Prefill the KV cache with the prompt of `problem`."""
     asked = _Asked(problem, way.spoken or prompts.language(problem), (), specialist(engine))
     messages = asked.messages("cot" if way.mode == "cot" else "tir")
     engine.sample(messages, 1, sampling=Sampling(max_tokens=1), thinking=way.thinking)
@@ -106,7 +106,7 @@ def solve(
 
 
 def usual(engine: Engine, way: SolveOptions) -> Sampling:
-    """How tokens are chosen where `way` says nothing; what is not set there is the model's own."""
+    """Return how tokens are sampled where `way` says nothing; what is not set there is the model's own."""
     return tir.limited(
         math_vote.spread(engine, Sampling(), way.thinking) if way.samples > 1 else _greedy(engine, way)
     )
@@ -134,7 +134,8 @@ class _Asked:
         )
 
     def judged(self, mode: prompts.Mode) -> list[dict[str, Any]]:
-        """As a reward model is told of it: in the words it was trained on, without example and pictures."""
+        """Return the messages for a reward model: in the words it was trained on, without example and
+        pictures."""
         return prompts.messages(self.text, mode, self.spoken, specialist=True)
 
     @property
@@ -201,6 +202,7 @@ def _checked(solution: tir.Solution, judge: Judge) -> Checked:
 
 
 def _greedy(engine: Engine, way: SolveOptions) -> Sampling:
-    """Greedy, as Qwen2.5-Math's card has it; but a model that thinks must sample (Qwen3's cards)."""
+    """Return greedy sampling, as Qwen2.5-Math's card has it; but a model that thinks must sample (Qwen3's
+    cards)."""
     thinks = engine.capabilities.thinking is not None and way.thinking is not False
     return Sampling() if thinks else Sampling(temperature=0.0)

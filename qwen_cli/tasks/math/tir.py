@@ -62,7 +62,7 @@ class Solution:
 
     @property
     def printed(self) -> str | None:
-        """The last line of the last run that worked: what the code says the answer is."""
+        """Return the last line of the last run that worked: what the code says the answer is."""
         for run in reversed(self.runs):
             if run.outcome.status == "ok":
                 lines = (run.outcome.value or run.outcome.output).strip().splitlines()

@@ -29,12 +29,13 @@ class Run:
 
     @property
     def said(self) -> str:
-        """What there is to read of it: output, value, and the last line of an error."""
+        """Return what there is to read of it: output, value, and the last line of an error."""
         return said(self.outcome)
 
 
 def said(outcome: Outcome) -> str:
-    """Output, value, and of an error the last line: Qwen2.5-Math's executor shows the model no more."""
+    """Return output, value, and of an error the last line: Qwen2.5-Math's executor shows the model no
+    more."""
     error = None if outcome.status == "ok" else outcome.error or outcome.status
     parts = (outcome.output.rstrip("\n") or None, outcome.value, error)
     return "\n".join(part for part in parts if part is not None) or NOTHING
@@ -62,7 +63,7 @@ class Written:
 
     @property
     def new(self) -> str:
-        """What the model wrote after the last output."""
+        """Return what the model wrote after the last output."""
         return self.text[self._from :]
 
     def program(self) -> str | None:
@@ -90,14 +91,14 @@ class Written:
         self._from = len(self.text)
 
     def say(self, words: str) -> None:
-        """Have the user say something after what was written."""
+        """Add words of the user after what was written."""
         self.parts.append((self.new, words))
         self.text += "\n\n"
         self._from = len(self.text)
 
     def prompt(self, *, thinks: bool) -> Prompt:
-        """All of it for the model to go on with: what programs printed is plain, and so is what the model
-        wrote but for the marks round its thinking, where it `thinks`."""
+        """Return all of it for the model to go on with: what programs printed is plain, and so is what the
+        model wrote but for the marks round its thinking, where it `thinks`."""
         parts: list[str] = []
         for wrote, output in self.parts:
             parts += [own_words(wrote, thinks=thinks), plain(output)]
@@ -112,7 +113,7 @@ class Written:
 
     @property
     def open(self) -> bool:
-        """Whether a fenced block is not closed yet."""
+        """Return whether a fenced block is not closed yet."""
         return len(_FENCE.findall(self._spoken())) % 2 == 1
 
     def _spoken(self) -> str:
@@ -140,11 +141,12 @@ class Turn:
 
     @property
     def continues(self) -> bool:
-        """Whether the model goes on with its own text, so that a sentence can be begun for it."""
+        """Return whether the model goes on with its own text, so that a sentence can be begun for it."""
         return self._prompt is not None
 
     def say(self, written: Written, begin: str, ask: str) -> str:
-        """Have the model go on with what is begun for it, or asked. The text added to what it wrote."""
+        """Make the model go on with what is begun for it, or ask it to; return the text added to what it
+        wrote. The text added to what it wrote."""
         before = len(written.text)
         if self.continues:
             # It may have been stopped inside a formula that was to hold the answer.

@@ -32,25 +32,26 @@ class Vote:
 
     @property
     def best(self) -> int:
-        """Which solution it is: the first with the answer that won, or the one of the highest score; the
-        first of all where none has an answer."""
+        """Return the index of the best solution: the first with the answer that won, or the one of the
+        highest score; the first of all where none has an answer."""
         if not self.scores or not self.groups:
             return self.groups[0][0] if self.groups else 0
         return max((i for group in self.groups for i in group), key=lambda i: self.scores[i])
 
     @property
     def solution(self) -> tir.Solution:
-        """The solution that won."""
+        """Return the solution that won."""
         return self.solutions[self.best]
 
     @property
     def votes(self) -> int:
-        """How many solutions have the answer that won."""
+        """Return how many solutions have the answer that won."""
         return next((len(group) for group in self.groups if self.best in group), 0)
 
 
 def spread(engine: Engine, sampling: Sampling, thinking: bool | int | None = None) -> Sampling:
-    """`sampling` under which several solutions differ, also where the model's own default is greedy."""
+    """Return `sampling` under which several solutions differ, also where the model's own default is
+    greedy."""
     return sampling.over(_SPREAD) if usual(engine, thinking).temperature == 0 else sampling
 
 

@@ -241,7 +241,7 @@ def _near_names(prefix: str, suffix: str) -> list[str]:
 
 
 def _is_dunder(name: str) -> bool:
-    """Python's `__init__` and its like: every class has them."""
+    """Return whether this is Python's `__init__` or its like: every class has them."""
     return name.startswith("__") and name.endswith("__")
 
 

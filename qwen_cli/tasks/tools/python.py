@@ -181,7 +181,7 @@ def _text(result: Any) -> str:
 
 
 def _line(error: BaseException, path: Path) -> str:
-    """ ", line N" of the file where the error came from, if it has one."""
+    """Return ", line N" of the file where the error came from, if it has one."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     return f", line {frames[-1].lineno}" if frames else ""
 

@@ -59,7 +59,7 @@ class Toolbox:
 
     @property
     def definitions(self) -> list[dict[str, Any]]:
-        """The tools as the OpenAI chat format defines them."""
+        """Return the tools as the OpenAI chat format defines them."""
         return [
             {
                 "type": "function",
@@ -74,7 +74,7 @@ class Toolbox:
 
     @property
     def names(self) -> list[str]:
-        """Names as the model sees them."""
+        """Return the names as the model sees them."""
         return list(self._tools)
 
     def run(self, call: ToolCall) -> ToolResult:

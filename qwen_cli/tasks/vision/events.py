@@ -182,7 +182,8 @@ def _same(one: Event, other: Event, gap: float) -> bool:
 
 
 def _likeness(one: str, other: str) -> float:
-    """0 to 1: the share of words that are in both. A sign of Chinese or Japanese counts as a word."""
+    """Return the share of words that are in both, from 0 to 1. A sign of Chinese or Japanese counts as a
+    word."""
     first, second = _words(one), _words(other)
     if not first or not second:
         return float(one == other)

@@ -42,7 +42,7 @@ class Detail:
 
     @property
     def rate(self) -> float:
-        """Frames a second."""
+        """Return the frames a second."""
         return self.fps or FPS
 
 
@@ -60,7 +60,7 @@ class Look:
 
     @property
     def words(self) -> str:
-        """One line about it."""
+        """Return one line about it."""
         frames = f"{self.frames} frames of " if self.frames else ""
         shown = f"{frames}{self.seen[0]:,} × {self.seen[1]:,}"
         was = f" (from {self.original[0]:,} × {self.original[1]:,})" if self.seen != self.original else ""
@@ -68,7 +68,7 @@ class Look:
 
 
 def unheard(done: int, total: int) -> None:
-    """A `Told` that tells nobody."""
+    """Ignore progress: the `Told` of a caller that shows none."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def plan_all(
     question: str = "",
     notice: Callable[[str], None] = lambda text: None,
 ) -> list[Plan]:
-    """As `look_at_all`, but nothing is read yet."""
+    """Plan as `look_at_all` does, but nothing is read yet."""
     if not engine.capabilities.vision:
         raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b")
     sees = engine.capabilities

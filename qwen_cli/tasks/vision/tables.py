@@ -51,7 +51,7 @@ def tables(text: str) -> list[Rows]:
 
 
 def to_csv(rows: Sequence[Sequence[str]]) -> str:
-    """`rows` as CSV with "\\n" line ends.
+    """Return `rows` as CSV with "\\n" line ends.
 
     What a spreadsheet would take for a formula gets an apostrophe in front and is text there: the page that
     was read, and so the cell, may be anybody's. Numbers ("-5", "+3.2 %", "-$1,000") stay numbers.
