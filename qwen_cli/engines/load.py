@@ -175,8 +175,9 @@ def resolved(
     notice: Callable[[str], None] = lambda text: None,
     progress: Progress | None = None,
 ) -> tuple[Weights, dict[str, Any]]:
-    """The weights that `settings` (parameters of `load`) name, and what of the others makes a difference:
-    two loads of the same weights with the same of it give the same engine. Raises as `load` does."""
+    """Return the weights that `settings` (parameters of `load`) name, and what of the others makes a
+    difference: two loads of the same weights with the same of it give the same engine. Raises as `load`
+    does."""
     nothing: tuple[object, ...] = (None, "auto", False, "", [], ())
     given = {name: value for name, value in settings.items() if value not in nothing}
     wanted = places(given.get("device_map"), given.get("max_memory"), given.get("offload_dir"))
@@ -198,7 +199,7 @@ def resolved(
 
 
 def _guesser(name: str, form: Format, progress: Progress | None) -> Draft:
-    """What `name` has guess tokens ahead. A smaller model's weights are needed in the `form` of the large.
+    """Return what `name` has draft tokens. A smaller model's weights are needed in the `form` of the large.
     Raises `ModelError`."""
     if name == "off":
         return None
@@ -213,7 +214,7 @@ def _guesser(name: str, form: Format, progress: Progress | None) -> Draft:
 
 
 def _refuse(given: Mapping[str, object], why: str, hint: str) -> None:
-    """Raises `UsageError` for the first flag that was given."""
+    """Raise `UsageError` for the first option that was given."""
     for flag, value in given.items():
         if value:
             raise UsageError(f"{flag} {why}", hint)
@@ -260,8 +261,8 @@ def _check_room(
     wanted: Places,
     notice: Callable[[str], None],
 ) -> None:
-    """Says so where memory will be short. Raises `ModelError` where `weights` cannot fit; not where it was
-    said what goes where."""
+    """Say where memory will be short. Raises `ModelError` where `weights` cannot fit; not where it was said
+    what goes where."""
     if wanted.map or wanted.memory:
         return
     from qwen_cli.models.formats import weight_formats
@@ -274,7 +275,7 @@ def _check_room(
 
 
 def _form(engine: EngineName, quant: str | None) -> Literal["gguf", "safetensors"] | None:
-    """The form of weights that engine and quantization want; `None` where either will do."""
+    """Return the form of weights that engine and quantization want; `None` where either will do."""
     from qwen_cli.models.hub import store
 
     bits = quant is not None and quant.lower() in quantization.BITS

@@ -48,12 +48,13 @@ class Sampling:
     logprobs: int | None = None
 
     def over(self, defaults: Sampling) -> Sampling:
-        """These settings where they are given, `defaults` elsewhere."""
+        """Return these settings where they are given, `defaults` elsewhere."""
         given = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (None, ())}
         return replace(defaults, **given)
 
     def nth(self, index: int) -> Sampling:
-        """These settings for one of several answers: a seed becomes its own, or all would be the same."""
+        """Return these settings for one of several answers: a seed becomes its own, or all would be the
+        same."""
         return self if self.seed is None else replace(self, seed=self.seed + index)
 
 
@@ -165,7 +166,7 @@ _GENERATION = re.compile(r"qwen[-_ ]?(\d)(?:[-_. ]?(\d)(?![\d.]*b)(?!\d))?")
 
 
 def seeing(name: str) -> Seeing:
-    """What holds for a model by its type or name ("qwen2_5_vl", "Qwen3-VL-8B").
+    """Return what holds for a model by its type or name ("qwen2_5_vl", "Qwen3-VL-8B").
 
     A GGUF's architecture cannot tell: llama.cpp calls Qwen2-VL and Qwen2.5-VL both "qwen2vl"; give the name
     before it.
@@ -230,7 +231,7 @@ class Engine(Protocol):
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
     ) -> Stream:
-        """The next assistant turn, through the model's own chat template.
+        """Stream the next assistant turn, through the model's own chat template.
 
         `tools` are OpenAI tool definitions; `schema` is a JSON schema that the answer must satisfy.
         `thinking` is on, off, or a budget in tokens; `None` leaves it to the model.
@@ -239,15 +240,15 @@ class Engine(Protocol):
         ...
 
     def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
-        """What follows a raw prompt: no template, special tokens in `prompt` are parsed as such, but for the
-        plain spans of a `prompt.Prompt`. (In messages it is the other way round: what is written there is
-        text, whatever it spells.)"""
+        """Stream what follows a raw prompt: no template, special tokens in `prompt` are parsed as such, but
+        for the plain spans of a `prompt.Prompt`. (In messages it is the other way round: what is written
+        there is text, whatever it spells.)"""
         ...
 
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
-        """The raw prompt that `chat` would send, up to where the answer begins; as a `prompt.Prompt`, what
-        was said that spells a special token is plain in it. With `complete`, an answer can be gone on with
-        after something was put into it. Raises `EngineError` where a server does not tell
+        """Return the raw prompt that `chat` would send, up to where the answer begins; as a `prompt.Prompt`,
+        what was said that spells a special token is plain in it. With `complete`, an answer can be gone on
+        with after something was put into it. Raises `EngineError` where a server does not tell
         (`capabilities.render`)."""
         ...
 
@@ -259,18 +260,20 @@ class Engine(Protocol):
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
     ) -> list[Completion]:
-        """`n` samples of one prompt (raw, or messages) decoded together; the prompt is prefilled once."""
+        """Return `n` samples of one prompt (raw, or messages) decoded together; the prompt is prefilled
+        once."""
         ...
 
     def count_tokens(
         self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> int:
-        """Tokens of a raw text, or of messages as the template renders them with the generation prompt."""
+        """Count the tokens of a raw text, or of messages as the template renders them with the generation
+        prompt."""
         ...
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
-        """At most `n` views of this model that different threads may use at once, each with a KV cache of
-        its own; this engine must not be used meanwhile. One where it computes one answer at a time.
+        """Return at most `n` views of this model that different threads may use at once, each with a KV cache
+        of its own; this engine must not be used meanwhile. One where it computes one answer at a time.
 
         `warm`: each begins with a copy of this engine's KV cache where it has one, to answer a prompt that
         it holds without a second prefill.
@@ -297,32 +300,32 @@ class Engine(Protocol):
 def recommended(
     card: Mapping[str, Any] | None, own: Mapping[str, Any] | None, unknown: Mapping[str, Any]
 ) -> Sampling:
-    """The settings that the weights' `own` files name, and those of the model's `card` that the files do not:
-    they have no name for a presence penalty. `unknown` where neither says anything.
-    """
+    """Return the settings that the weights' `own` files name, and those of the model's `card` that the files
+    do not: they have no name for a presence penalty. `unknown` where neither says anything."""
     names = {f.name for f in fields(Sampling)} - {"seed", "max_tokens", "stop"}
     found = {name: value for name, value in {**(card or {}), **(own or {})}.items() if name in names}
     return Sampling(**(found or unknown))
 
 
 def without_thinking(model: Model | None, defaults: Sampling) -> Sampling:
-    """The settings for answers of `model` without thinking. `defaults` are the usual ones: files have one
-    set, which is for thinking where a model can do both."""
+    """Return the settings for answers of `model` without thinking. `defaults` are the usual ones: files have
+    one set, which is for thinking where a model can do both."""
     return Sampling(**model.plain_sampling) if model and model.plain_sampling else defaults
 
 
 def usual(engine: Engine, thinking: bool | int | None) -> Sampling:
-    """What a `None` stands for in a turn with `thinking`, which is on, off, a budget, or the model's own."""
+    """Return the sampling that a `None` stands for in a turn with `thinking`, which is on, off, a budget, or
+    the model's own."""
     return engine.plain_defaults if is_off(thinking) else engine.defaults
 
 
 def is_off(thinking: bool | int | None) -> bool:
-    """Whether there is none: a budget of no tokens is none too."""
+    """Return whether there is no thinking: a budget of no tokens is none too."""
     return thinking is not None and not thinking
 
 
 def effective(given: Sampling, defaults: Sampling) -> Sampling:
-    """`given` over `defaults`; greedy takes penalties only as given.
+    """Return `given` over `defaults`; greedy takes penalties only as given.
 
     Penalties come with a model's recommendation for random sampling. Under `temperature` 0 they would make
     the answer differ from the model's most likely one without anybody having asked for it.
@@ -332,7 +335,7 @@ def effective(given: Sampling, defaults: Sampling) -> Sampling:
 
 
 def with_logprobs(pieces: list[Piece], known: list[TokenLogprob]) -> Sequence[Piece]:
-    """`pieces`, the first of their texts with what is `known` and was not told yet."""
+    """Return `pieces`, the first of their texts with what is `known` and was not reported yet."""
     for index, piece in enumerate(pieces):
         if piece.text:
             pieces[index] = replace(piece, logprobs=tuple(known))

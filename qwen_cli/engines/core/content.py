@@ -31,8 +31,8 @@ LARGEST_FILE = 64 << 20
 
 
 def picture_of(part: Part) -> Image:
-    """The picture of an `image` or `image_url` part. Raises `UsageError` for one that cannot be read, and
-    for an address: an engine fetches nothing."""
+    """Return the picture of an `image` or `image_url` part. Raises `UsageError` for one that cannot be read,
+    and for an address: an engine fetches nothing."""
     if part["type"] == "image":
         return part["image"]
     address = part["image_url"]
@@ -53,20 +53,20 @@ def _decoded(url: str) -> Image:
 
 
 def clip_of(part: Part) -> Clip:
-    """The clip of a `video` part."""
+    """Return the clip of a `video` part."""
     return part["video"]
 
 
 def is_sent_as_file(part: Part) -> bool:
-    """Whether a server that takes videos gets this one whole: where all of it is asked about, by its address
-    on the web, or a small file as it is."""
+    """Return whether a server that takes videos gets this one whole: where all of it is asked about, by its
+    address on the web, or a small file as it is."""
     file = part.get("file")
     return isinstance(file, str) or (isinstance(file, Path) and file.stat().st_size <= LARGEST_FILE)
 
 
 def wire(part: Part, *, files: bool = False) -> list[dict[str, Any]]:
-    """`part` as a server takes it: pictures as `data:` addresses, a video as its frames with their times; as
-    a file where the server takes `files` and it can be sent so."""
+    """Return `part` as a server takes it: pictures as `data:` addresses, a video as its frames with their
+    times; as a file where the server takes `files` and it can be sent so."""
     if part["type"] == "image":
         return [_address(part["image"])]
     if part["type"] != "video":
@@ -100,6 +100,6 @@ def _address(image: Image) -> dict[str, Any]:
 
 
 def visual_parts(messages: Sequence[Mapping[str, Any]]) -> list[Part]:
-    """The pictures and videos of all messages, in their order."""
+    """Return the pictures and videos of all messages, in their order."""
     contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
     return [part for content in contents for part in content if part.get("type") != "text"]

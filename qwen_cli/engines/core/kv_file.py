@@ -37,7 +37,8 @@ Stamps: TypeAlias = tuple[tuple[Path, int, int], ...]
 
 
 def stamps(files: Sequence[Path]) -> Stamps:
-    """What tells whether `files` are still those that were loaded; those that are missing are left out."""
+    """Return what tells whether `files` are still those that were loaded; those that are missing are left
+    out."""
     found = []
     for path in files:
         with suppress(OSError):
@@ -47,7 +48,8 @@ def stamps(files: Sequence[Path]) -> Stamps:
 
 
 def owner(files: Stamps, settings: Mapping[str, Any]) -> str:
-    """The name of all that a key comes from: the loaded `files`, and the `settings` they are computed with.
+    """Return the name of all that a key comes from: the loaded `files`, and the `settings` they are computed
+    with.
 
     Raises `EngineError` where a file cannot be read any more.
     """
@@ -67,8 +69,9 @@ def owner(files: Stamps, settings: Mapping[str, Any]) -> str:
 
 @contextmanager
 def written(target: Path) -> Iterator[Path]:
-    """A new empty file beside `target`, for this user alone, that takes its place when the body has filled it
-    and it is on the disk. Nothing changes where the body removes it, or fails. Raises `EngineError`."""
+    """Yield a new empty file beside `target`, for this user alone, that takes its place when the body has
+    filled it and it is on the disk. Nothing changes where the body removes it, or fails. Raises
+    `EngineError`."""
     half: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -93,7 +96,7 @@ def written(target: Path) -> Iterator[Path]:
 
 
 def no_room(target: Path, why: str) -> EngineError:
-    """The fault of a cache that could not be written."""
+    """Return the fault of a cache that could not be written."""
     return EngineError(
         f"the KV cache could not be written to {target}: {why}",
         f"check space and permissions of {target.parent}",
@@ -101,7 +104,7 @@ def no_room(target: Path, why: str) -> EngineError:
 
 
 def leftovers(target: Path) -> list[Path]:
-    """Half-written files that were to become `target`."""
+    """Return the half-written files that were to become `target`."""
     return sorted(target.parent.glob(f".{glob.escape(target.name)}.*.saving"))
 
 
@@ -115,7 +118,7 @@ def seal(state: Path, owned: str) -> None:
 
 
 def sealed(target: Path, owned: str) -> bool:
-    """Whether `target` is whole, undamaged and of this `owner`."""
+    """Return whether `target` is whole, undamaged and of this `owner`."""
     try:
         if not target.is_file():  # a pipe would be waited for
             return False
@@ -137,7 +140,7 @@ def sealed(target: Path, owned: str) -> bool:
 
 
 def _sum(file: BinaryIO, size: int | None) -> tuple[int, int]:
-    """How many bytes there are in `file`, `size` at most, and their CRC-32."""
+    """Return how many bytes there are in `file`, `size` at most, and their CRC-32."""
     file.seek(0)
     count = checksum = 0
     while block := file.read(_BLOCK if size is None else min(_BLOCK, size - count)):
@@ -146,7 +149,7 @@ def _sum(file: BinaryIO, size: int | None) -> tuple[int, int]:
 
 
 def _samples(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """A small file whole, of a large one blocks from the first to the last byte."""
+    """Yield a small file whole, of a large one blocks from the first to the last byte."""
     if size <= _SAMPLES * _SAMPLE:
         yield file.read()
         return

@@ -47,17 +47,17 @@ class Prompt(str):
 
 
 def plain(text: str) -> Prompt:
-    """`text` that somebody wrote: none of it is a special token."""
+    """Return `text` that somebody wrote as a prompt: none of it is a special token."""
     return Prompt(text, [(0, len(text))] if text else [])
 
 
 def spans(text: str) -> tuple[Span, ...]:
-    """The plain spans of a raw prompt: none of an ordinary string."""
+    """Return the plain spans of a raw prompt: none of an ordinary string."""
     return text.plain if isinstance(text, Prompt) else ()
 
 
 def joined(parts: Iterable[str]) -> Prompt:
-    """All `parts` as one prompt."""
+    """Join all `parts` into one prompt."""
     text, found, length = [], [], 0
     for part in parts:
         text.append(str(part))

@@ -28,14 +28,14 @@ _HARMED = ("qwen2vl", "qwen25vl")
 
 
 def checked(name: str | None) -> Scaling | None:
-    """`name` if it is a way of scaling. Raises `UsageError`."""
+    """Return `name` if it is a way of scaling. Raises `UsageError`."""
     if name not in (None, *get_args(Scaling)):
         raise UsageError(f"unknown --rope-scaling {name!r}", f"choose {' or '.join(get_args(Scaling))}")
     return cast("Scaling | None", name)
 
 
 def extended(shape: Architecture, scaling: Scaling | None, context: int | None, label: str) -> Architecture:
-    """`shape` with the window and `rope_scaling` that it has with `scaling` for `context` tokens.
+    """Return `shape` with the window and `rope_scaling` that it has with `scaling` for `context` tokens.
 
     "none" takes back what the files scale by; `None` leaves the model as it is, and so does "yarn" where
     `context` is no longer than what it was trained for. Raises `UsageError` where `context` is missing or too
@@ -67,14 +67,14 @@ def extended(shape: Architecture, scaling: Scaling | None, context: int | None, 
 
 
 def notice(shape: Architecture, scaling: Scaling | None, label: str) -> str | None:
-    """What to know before a model of this family is scaled."""
+    """Return what to know before a model of this family is scaled."""
     if scaling == "yarn" and _family(shape) in _HARMED:
         return f"YaRN makes {label} worse at saying where things are and when: its card advises against it"
     return None
 
 
 def hint(trained: int) -> str:
-    """What to do about a context longer than `trained`."""
+    """Return what to do about a context longer than `trained`."""
     return f"use --context {trained} or less, or add --rope-scaling yarn"
 
 
@@ -94,7 +94,7 @@ def scale(config: Any, shape: Architecture) -> None:
 
 
 def _unscaled(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The base, and how a vision model shares it out; nothing of another scaling."""
+    """Return the base, and how a vision model shares it out; nothing of another scaling."""
     kept = ("rope_theta", "partial_rotary_factor", "mrope_section", "mrope_interleaved")
     return {name: parameters[name] for name in kept if name in parameters}
 

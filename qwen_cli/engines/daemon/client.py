@@ -29,7 +29,7 @@ _LOST = "the server broke the answer off"
 def open_warm(
     settings: Mapping[str, Any], *, notice: Callable[[str], None] = lambda text: None
 ) -> Warm | None:
-    """The model that `settings` (parameters of `engines.load`) name, on the server of this user.
+    """Connect to the model that `settings` (parameters of `engines.load`) name, on the server of this user.
 
     `None` where none runs, or it cannot have this model: then it is to be loaded here, and what is wrong with
     it shows there.
@@ -110,7 +110,8 @@ class Warm:
         return int(self._ask("count_tokens", given)["tokens"])
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
-        """The server copies the KV caches that requests begin alike with by itself, `warm` or not."""
+        """Return as many connections as the server has lanes; it copies the KV caches that requests begin
+        alike with by itself, `warm` or not."""
         most = min(n, self._opened["lanes"])
         return [self, *(Warm(self._path, self._opened) for _ in range(most - 1))]
 
@@ -135,7 +136,8 @@ class Warm:
         self.close()
 
     def _stream(self, what: str, given: Mapping[str, Any]) -> Stream:
-        """Pieces as they come. Closing it closes the connection, which is how the server learns to stop."""
+        """Yield pieces as they come. Closing it closes the connection, which is how the server learns to
+        stop."""
         with self._body(given) as body:
             connection = _Connection(self._path)
             self._running = connection
@@ -168,7 +170,7 @@ class Warm:
 
     @contextmanager
     def _body(self, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """What is sent; the files that it names are there until it is done with."""
+        """Yield what is sent; the files that it names are there until it is done with."""
         prompt = given.get("prompt", "")
         shows = not isinstance(prompt, str) and any(
             part.get("type") == "video"
@@ -184,7 +186,7 @@ class Warm:
 
 
 def asked(path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """What the server of this user answers to one question; `None` where none runs."""
+    """Return what the server of this user answers to one question; `None` where none runs."""
     where = paths.socket_path()
     if not (paths.HAS_SOCKETS and where.exists() and paths.is_private(where.parent)):
         return None
@@ -217,7 +219,7 @@ class _Connection(http.client.HTTPConnection):
             raise OSError("the socket is another user's")
 
     def lines(self, route: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """The values that are answered. Raises the error that is one of them."""
+        """Yield the values that are answered. Raises the error that is one of them."""
         sent = json.dumps(body, ensure_ascii=False).encode()
         self.request("POST", route, sent, {"Content-Type": "application/json"})
         answer = self.getresponse()
@@ -238,7 +240,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def _is_mine(sock: socket.socket) -> bool:
-    """Whether who listens is this user, where the system tells."""
+    """Return whether the listening process is this user's, where the system tells."""
     if not hasattr(socket, "SO_PEERCRED"):  # macOS: the folder is this user's alone, which has to do
         return True
     _, user, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -246,7 +248,7 @@ def _is_mine(sock: socket.socket) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it; paths so that they hold in another process's folder too."""
+    """Return `value` as JSON has it; paths so that they hold in another process's folder too."""
     if isinstance(value, Path):
         return str(value.absolute())
     return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value

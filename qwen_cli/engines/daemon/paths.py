@@ -15,7 +15,7 @@ HAS_SOCKETS = hasattr(os, "getuid")
 
 
 def folder() -> Path:
-    """`qwen` in `$XDG_RUNTIME_DIR`, else one of this user's in the folder for temporary files.
+    """Return `qwen` in `$XDG_RUNTIME_DIR`, else one of this user's in the folder for temporary files.
 
     Who has a home of its own for models (`$QWEN_HOME`) has a server of its own for them. The name is short:
     the path of a socket holds about a hundred characters.
@@ -29,27 +29,28 @@ def folder() -> Path:
 
 
 def socket_path() -> Path:
-    """Where the server listens for commands."""
+    """Return where the server listens for commands."""
     return folder() / "serve.sock"
 
 
 def key_path() -> Path:
-    """Where the server keeps the key that it made up for its address."""
+    """Return where the server keeps the key that it made up for its address."""
     return folder() / "serve.key"
 
 
 def log_path() -> Path:
-    """Where a server in the background writes what it has to say."""
+    """Return where a server in the background writes what it has to say."""
     return folder() / "serve.log"
 
 
 def lock_path() -> Path:
-    """Held while a server runs."""
+    """Return the file that is locked while a server runs."""
     return folder() / "serve.lock"
 
 
 def is_private(path: Path) -> bool:
-    """Whether `path` is a folder that only this user enters: in a shared one anybody could have made it."""
+    """Return whether `path` is a folder that only this user enters: in a shared one anybody could have made
+    it."""
     try:
         found = path.lstat()
     except OSError:
@@ -60,7 +61,7 @@ def is_private(path: Path) -> bool:
 
 
 def made() -> Path:
-    """The folder, made if it is not there. Raises `EngineError` where it is open to others."""
+    """Return the folder, made if it is not there. Raises `EngineError` where it is open to others."""
     where = folder()
     try:
         where.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ VERSION = 2
 
 
 def line(value: Mapping[str, Any]) -> bytes:
-    """One value of a stream of them."""
+    """Encode one value of a stream of them."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
@@ -102,27 +102,27 @@ def fault_in(sent: Mapping[str, Any]) -> QwenError:
 
 
 def prompt_out(prompt: str | Sequence[Message], scratch: Path) -> Any:
-    """A raw prompt with its plain spans, or messages with what they show. The frames of videos go through
-    files in `scratch`, a folder that the caller removes after the answer: they may be gigabytes."""
+    """Encode a raw prompt with its plain spans, or messages with what they show. The frames of videos go
+    through files in `scratch`, a folder that the caller removes after the answer: they may be gigabytes."""
     if isinstance(prompt, str):
         return text_out(prompt)
     return [{**message, "content": _content_out(message.get("content"), scratch)} for message in prompt]
 
 
 def prompt_in(sent: Any) -> Any:
-    """What `prompt_out` was given."""
+    """Decode what `prompt_out` encoded."""
     if isinstance(sent, list):
         return [{**message, "content": _content_in(message["content"])} for message in sent]
     return text_in(sent)
 
 
 def text_out(text: str) -> Any:
-    """A text, with its plain spans where it has some to tell."""
+    """Encode a text, with its plain spans where it has some."""
     return {"text": str(text), "plain": text.plain} if isinstance(text, Prompt) else text
 
 
 def text_in(sent: Any) -> Any:
-    """What `text_out` was given."""
+    """Decode what `text_out` encoded."""
     if not isinstance(sent, dict):
         return sent
     return Prompt(sent["text"], [(start, stop) for start, stop in sent["plain"]])

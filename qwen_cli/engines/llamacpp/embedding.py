@@ -20,7 +20,8 @@ _TOGETHER = 4  # texts computed at once
 
 
 def is_for(path: Path) -> bool:
-    """Whether the GGUF at `path` was made to give vectors: it says which of its states they are (pooling)."""
+    """Return whether the GGUF at `path` was made to give vectors: it says which of its states they are
+    (pooling)."""
     return path.suffix == ".gguf" and bool(gguf_header.read(path).get("pooling_type"))
 
 
@@ -52,7 +53,8 @@ class Embedder:
         self._running = threading.Semaphore(_TOGETHER)
 
     def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], int]:
-        """A vector of length 1 for each of `texts`, and their tokens. Raises `UsageError`, `ContextFull`."""
+        """Return a vector of length 1 for each of `texts`, and their tokens. Raises `UsageError`,
+        `ContextFull`."""
         if not texts or "" in texts:
             raise UsageError("a text to embed is empty", "leave it out")
         with self._running:

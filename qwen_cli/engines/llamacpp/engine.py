@@ -305,19 +305,20 @@ class LlamaCpp:
     def _guarded(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
     ) -> Guarded | None:
-        """`messages` and `tools` with stand-ins where somebody wrote a special token, which is seldom."""
+        """Return `messages` and `tools` with stand-ins where somebody wrote a special token, which is
+        seldom."""
         return self._marks.guard(messages, tools, template=self._template)
 
     def _broken(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
     ) -> tuple[list[dict[str, Any]], Sequence[Mapping[str, Any]] | None]:
-        """`messages` and `tools` with a joiner in what spells a special token."""
+        """Return `messages` and `tools` with a joiner in what spells a special token."""
         return self._marks.guard_broken(messages, tools, template=self._template)
 
     def _exactly(self, schema: Mapping[str, Any] | None, thinking: bool | int | None) -> bool:
-        """Whether what spells a special token can be sent as the tokens of its text. llama.cpp takes tokens
-        in raw prompts only, those without pictures; what it does after thinking (a schema, the end of a
-        budget) it does for chats only. There a joiner breaks each mark."""
+        """Return whether what spells a special token can be sent as the tokens of its text. llama.cpp takes
+        tokens in raw prompts only, those without pictures; what it does after thinking (a schema, the end of
+        a budget) it does for chats only. There a joiner breaks each mark."""
         budget = thinking is not None and not isinstance(thinking, bool)
         thinks = self.capabilities.thinking is not None and thinking is not False
         return not (self.capabilities.vision or budget or (schema is not None and thinks))
@@ -330,7 +331,7 @@ class LlamaCpp:
         sampling: Sampling,
         thinking: bool | int | None,
     ) -> tuple[dict[str, Any], AnswerParser]:
-        """A turn as a raw prompt, and who reads the answer in llama.cpp's place."""
+        """Return a turn as a raw prompt, and who reads the answer in llama.cpp's place."""
         prompt = self._rendered(guarded, thinking)
         request = self._completion_request(prompt, sampling)
         if schema is not None:
@@ -339,7 +340,7 @@ class LlamaCpp:
         return request, self._parser(prompt, tools)
 
     def _parser(self, prompt: str, tools: Sequence[Mapping[str, Any]] | None = None) -> AnswerParser:
-        """What reads the answer to a rendered prompt."""
+        """Return what reads the answer to a rendered prompt."""
         end = prompt.rstrip()
         thinks = self.capabilities.thinking is not None and not end.endswith(CLOSE)
         return AnswerParser(thinks=thinks, opened=thinks and end.endswith(OPEN), tools=tools)
@@ -349,13 +350,13 @@ class LlamaCpp:
         return guarded.prompt(self._apply(body, thinking))
 
     def _apply(self, body: Mapping[str, Any], thinking: bool | int | None) -> str:
-        """What the template makes of messages."""
+        """Return what the template makes of messages."""
         if thinking is not None and self.capabilities.thinking is not None:
             body = {**body, "chat_template_kwargs": {"enable_thinking": bool(thinking)}}
         return str(self._slot.http("POST", "/apply-template", body)["prompt"])
 
     def _pieces(self, prompt: str) -> list[str]:
-        """`prompt` in pieces that are tokenized one by one. With a projector llama.cpp takes one text
+        """Return `prompt` in pieces that are tokenized one by one. With a projector llama.cpp takes one text
         alone."""
         return [self._marks.broken(prompt)] if self.capabilities.vision else self._marks.pieces(prompt)
 
@@ -369,14 +370,14 @@ class LlamaCpp:
 
     @functools.cached_property
     def _plain_by_itself(self) -> bool:
-        """Whether the model answers without thinking when nothing is said about it."""
+        """Return whether the model answers without thinking when nothing is said about it."""
         if self.plain_defaults == self.defaults:
             return False  # it does not matter
         return is_left_out(self.render([{"role": "user", "content": "Hello"}]))
 
     def _stream(self, handler: str, request: dict[str, Any], parser: AnswerParser | None = None) -> Stream:
-        """Pieces of one answer. The last carries usage. `parser` finds thinking and calls in the text where
-        llama.cpp does not."""
+        """Yield the pieces of one answer. The last carries usage. `parser` finds thinking and calls in the
+        text where llama.cpp does not."""
         started = time.perf_counter()
         first: float | None = None
         calls = ToolCalls()
@@ -436,12 +437,13 @@ class LlamaCpp:
 
 
 def _files(weights: Weights, adapters: Sequence[Path]) -> tuple[Path, ...]:
-    """All files that the keys and values of a token come from; a picture's come through the projector."""
+    """Return all files that the keys and values of a token come from; a picture's come through the
+    projector."""
     projector = (weights.mmproj,) if weights.mmproj else ()
     return (*gguf_header.shards(weights.path), *projector, *adapters)
 
 
 def _named(weights: Weights, shape: architecture.Architecture) -> str:
-    """All names there are: the GGUF architecture of Qwen2.5-VL is `qwen2vl` too."""
+    """Return all names of the model: the GGUF architecture of Qwen2.5-VL is `qwen2vl` too."""
     known = weights.model.name if weights.model else ""
     return " ".join((known, shape.name or "", weights.label, shape.model_type))

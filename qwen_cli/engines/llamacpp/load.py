@@ -44,8 +44,8 @@ _ALIKE, _COPIED = 12, 16
 
 
 def context_size(weights: Weights, shape: Architecture, wanted: int | None) -> int:
-    """Tokens of context to allocate: `wanted`, or the model's own window up to `DEFAULT_CONTEXT`, halved
-    until the KV cache takes at most half of the memory that the weights leave free.
+    """Return the tokens of context to allocate: `wanted`, or the model's own window up to `DEFAULT_CONTEXT`,
+    halved until the KV cache takes at most half of the memory that the weights leave free.
 
     Raises `UsageError` where `wanted` is more than the model or the memory holds.
     """
@@ -85,7 +85,8 @@ def parameters(
     draft: Draft = "auto",
     rope: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The `xllamacpp.CommonParams` of a server that listens on loopback, asks for `key`, and prints nothing.
+    """Return the `xllamacpp.CommonParams` of a server that listens on loopback, asks for `key`, and prints
+    nothing.
 
     `slots` is the folder that KV states are written to and read from, `rope` what positions are scaled by.
     Raises `UsageError` for adapters that are none.
@@ -141,7 +142,7 @@ def parameters(
 
 
 def start(params: Any, weights: Weights) -> Any:
-    """A running `xllamacpp.Server` with `params`, those of `weights`.
+    """Start a `xllamacpp.Server` with `params`, those of `weights`.
 
     Raises `EngineError` with llama.cpp's own reason.
     """
@@ -161,7 +162,7 @@ def start(params: Any, weights: Weights) -> Any:
 
 
 def drafted(params: Any) -> int:
-    """Tokens that are guessed in a step, at most."""
+    """Return the maximum of tokens that are drafted in a step."""
     import xllamacpp
 
     kinds, guesses = xllamacpp.common_speculative_type, params.speculative
@@ -192,7 +193,8 @@ _KEY_PARAMETERS = (
 
 
 def key_settings(params: Any) -> dict[str, Any]:
-    """What changes the keys and values of a token beside the weights, and how they are laid out in a file."""
+    """Return what changes the keys and values of a token beside the weights, and how they are laid out in a
+    file."""
     import xllamacpp
 
     return {
@@ -205,8 +207,9 @@ def key_settings(params: Any) -> dict[str, Any]:
 
 
 def abandon(server: Any) -> None:
-    """Never run the destructor of `server`: it waits for ever for a thread that has not begun its loop (the
-    server has just been made), or that waits for the interpreter's lock, which the destructor holds."""
+    """Keep the destructor of `server` from ever running: it waits for ever for a thread that has not begun
+    its loop (the server has just been made), or that waits for the interpreter's lock, which the destructor
+    holds."""
     import ctypes  # only here: as good as never
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
@@ -214,7 +217,8 @@ def abandon(server: Any) -> None:
 
 @contextmanager
 def _interrupts_held() -> Iterator[list[int]]:
-    """Ctrl-C is only noted: raised right after the load it would destroy a server that is still starting."""
+    """Hold Ctrl-C back until the load is done: raised right after the load it would destroy a server that is
+    still starting."""
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted
@@ -227,10 +231,10 @@ def _interrupts_held() -> Iterator[list[int]]:
 
 
 def _speculate(xllamacpp: Any, params: Any, draft: Draft) -> None:
-    """Tokens are guessed and the model checks them all at once, so the greedy answer stays what it would have
-    been. Checking costs a third of decoding on a CPU: only where twelve tokens in a row have come before it
-    pays, and loses nothing where names differ in every line. The library's other kinds keep a memory beside
-    the text; NGRAM_MAP_K4V was seen to guess nothing more once a slot has had another prompt."""
+    """Set up speculative decoding: drafts are checked all at once, so the greedy answer stays what it would
+    have been. Checking costs a third of decoding on a CPU: only where twelve tokens in a row have come before
+    it pays, and loses nothing where names differ in every line. The library's other kinds keep a memory
+    beside the text; NGRAM_MAP_K4V was seen to guess nothing more once a slot has had another prompt."""
     kinds = xllamacpp.common_speculative_type
     if draft == "auto" or draft == "ngram":
         params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
@@ -250,19 +254,21 @@ def _speculate(xllamacpp: Any, params: Any, draft: Draft) -> None:
 
 
 def _scale(xllamacpp: Any, params: Any, rope: Mapping[str, Any]) -> None:
-    """YaRN: llama.cpp takes the inverse of the factor, and stretches the trained window by it."""
+    """Set YaRN: llama.cpp takes the inverse of the factor, and stretches the trained window by it."""
     params.rope_scaling_type = xllamacpp.llama_rope_scaling_type.LLAMA_ROPE_SCALING_TYPE_YARN
     params.rope_freq_scale = 1 / rope["factor"]
     params.yarn_orig_ctx = rope["original_max_position_embeddings"]
 
 
 def new_key() -> str:
-    """The listener is reachable by every user of the machine; only this process knows the key."""
+    """Return a new key for the listener, which every user of the machine can reach; only this process knows
+    it."""
     return secrets.token_urlsafe(32)
 
 
 def _allowed_cores() -> int | None:
-    """Cores this process is pinned to, where that is fewer than there are: llama.cpp counts all of them."""
+    """Return the cores this process is pinned to, where that is fewer than there are: llama.cpp counts all of
+    them."""
     if not hasattr(os, "sched_getaffinity"):  # macOS, Windows
         return None
     allowed = len(os.sched_getaffinity(0))
@@ -293,7 +299,7 @@ xllamacpp.Server(params)
 
 
 def _reason(path: Path, context: int, adapters: Sequence[Path]) -> str | None:
-    """Why the load fails, from llama.cpp's log.
+    """Return why the load fails, from llama.cpp's log.
 
     The log goes to the file descriptors of the process, which belong to the terminal; so the failed load is
     repeated in a process of its own, with the log on. Failures show before weights are read.

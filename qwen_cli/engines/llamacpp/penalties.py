@@ -42,7 +42,7 @@ _Asked = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Sampler), ctypes.c_void_p)
 def fields(
     repetition: float | None, presence: float | None, frequency: float | None, context: int
 ) -> dict[str, Any]:
-    """What a request says about its penalties; `context` is the window in tokens.
+    """Return what a request says about its penalties; `context` is the window in tokens.
 
     Where the library lends no functions (Windows) presence and frequency are llama.cpp's own, which look at
     the last 64 tokens, or at all of them beside a repetition penalty.
@@ -70,7 +70,7 @@ def _thousandths(penalty: float) -> int:
 
 
 def _penalties(number: float) -> tuple[float, float]:
-    """(presence, frequency) of what `_number` gave."""
+    """Return the (presence, frequency) that `_number` was given."""
     first, second = divmod(round(-1.0 - number), _VALUES)
     return first / _STEPS - _MOST, second / _STEPS - _MOST
 
@@ -133,7 +133,7 @@ class _Hook:
 
 
 def _told(sampler: Any) -> float:
-    """The number that a "typ_p" sampler was made with, the first of its state."""
+    """Return the number that a "typ_p" sampler was made with, the first of its state."""
     return float(ctypes.c_float.from_address(sampler.contents.state).value)
 
 

@@ -91,14 +91,14 @@ class Pool:
                 self._changed.notify_all()
 
     def settle(self, lease: Lease, prompt: int) -> None:
-        """The prompt has so many tokens, and the slot holds nothing else any more."""
+        """Record that the prompt has so many tokens, and that the slot holds nothing else any more."""
         with self._changed:
             if lease.prompt is None:
                 lease.prompt, lease.tokens = prompt, self._needed(lease.claim, prompt)
                 self._changed.notify_all()
 
     def grow(self, lease: Lease, generated: int) -> bool:
-        """Whether an answer of so many tokens may go on. False is for good."""
+        """Return whether an answer of so many tokens may go on. False is for good."""
         with self._changed:
             prompt, limit = lease.prompt or 0, lease.claim.limit
             needed = min(prompt + generated + self._slack, self.size)
@@ -112,8 +112,8 @@ class Pool:
             return not lease.full
 
     def give_back(self, lease: Lease, generated: int | None = None) -> None:
-        """The request has ended, after so many tokens if that is known. What it has computed stays in its
-        slot, and that of its other answers in others."""
+        """Give the room back: the request has ended, after so many tokens if that is known. What it has
+        computed stays in its slot, and that of its other answers in others."""
         with self._changed:
             self._leases.remove(lease)
             known = lease.prompt is not None and generated is not None
@@ -124,17 +124,18 @@ class Pool:
             self._changed.notify_all()
 
     def grows(self, claim: Claim) -> bool:
-        """Whether answers may come to need more room than they begin with: `grow` has to be asked."""
+        """Return whether answers may come to need more room than they begin with: `grow` has to be asked."""
         return claim.answers == 1 and (claim.limit is None or claim.limit > self._share())
 
     def hold(self, slot: int, tokens: int) -> None:
-        """A slot at rest was given so many tokens."""
+        """Record that a slot at rest was given so many tokens."""
         with self._changed:
             self._held[slot] = tokens
 
     def together(self, prompt: int, limit: int | None, answers: int) -> tuple[int, int | None]:
-        """How many of `answers` to a prompt of so many tokens may be computed at once, and the limit of each
-        (`None`: the context). llama.cpp cannot end one of them alone: all have their room from the start."""
+        """Return how many of `answers` to a prompt of so many tokens may be computed at once, and the limit
+        of each (`None`: the context). llama.cpp cannot end one of them alone: all have their room from the
+        start."""
         room = max(1, self.size - prompt)
         each = min(limit, room) if limit else min(room, self._share())
         at_once = max(1, min(answers, self._slots, room // each))
@@ -143,16 +144,16 @@ class Pool:
         return at_once, limit or room // at_once
 
     def wake(self) -> None:
-        """Have those who wait look whether they were cancelled."""
+        """Make those who wait look whether they were cancelled."""
         with self._changed:
             self._changed.notify_all()
 
     def _share(self) -> int:
-        """Tokens that every answer may have, if it wants as many."""
+        """Return the tokens that every answer may have, if it wants as many."""
         return max(ANSWER, self.size // self._slots)
 
     def _needed(self, claim: Claim, prompt: int) -> int:
-        """The room to begin with: all where that is no more than a share."""
+        """Return the room to begin with: all where that is no more than a share."""
         answer = self._share() if claim.limit is None else min(claim.limit, self._share())
         if claim.answers > 1 and claim.limit is not None:
             answer = claim.limit * claim.answers
@@ -174,8 +175,9 @@ class Pool:
         return lease
 
     def _at_first(self, slot: int, claim: Claim, prompt: int) -> int:
-        """What the slots of a claim hold together when it begins: each keeps what it held until its prompt is
-        looked at, which may take some batches of others, and llama.cpp cannot drop that any more."""
+        """Return what the slots of a claim hold together when it begins: each keeps what it held until
+        its prompt is looked at, which may take some batches of others, and llama.cpp cannot drop that
+        any more."""
         copies = sum(self._held[number] for number in self._copied_to(slot, claim))
         return max(prompt, self._held[slot]) + copies
 
@@ -189,5 +191,5 @@ class Pool:
                 self._held[number] = 0
 
     def _copied_to(self, slot: int, claim: Claim) -> list[int]:
-        """Where llama.cpp may compute the other answers of a claim: any slot at rest."""
+        """Return where llama.cpp may compute the other answers of a claim: any slot at rest."""
         return [number for number in self._resting() if number != slot] if claim.answers > 1 else []

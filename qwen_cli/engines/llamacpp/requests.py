@@ -15,8 +15,8 @@ from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused,
 def chat(
     messages: list[dict[str, Any]], settings: Mapping[str, Any], thinking: bool | int | None
 ) -> dict[str, Any]:
-    """A turn of a conversation, whose `messages` are `turns`. `thinking` is `None` where the model has no say
-    in it."""
+    """Build the request for a turn of a conversation, whose `messages` are `turns`. `thinking` is `None`
+    where the model has no say in it."""
     request = {"messages": messages, **settings}
     if thinking is None:
         return request
@@ -27,7 +27,7 @@ def chat(
 
 
 def completion(prompt: str, settings: Mapping[str, Any], sampling: Sampling) -> dict[str, Any]:
-    """What follows a raw prompt. Raises `UsageError` without one."""
+    """Build the request for what follows a raw prompt. Raises `UsageError` without one."""
     if not prompt:
         raise UsageError("the prompt is empty", "give some text to continue")
     # A stop string that is a special token is never written out unless it is asked for by name, and so
@@ -40,7 +40,7 @@ def completion(prompt: str, settings: Mapping[str, Any], sampling: Sampling) -> 
 
 
 def settings(s: Sampling, context: int) -> dict[str, Any]:
-    """How to choose tokens and when to stop; `context` is the window in tokens."""
+    """Return how to choose tokens and when to stop; `context` is the window in tokens."""
     names = {
         "temperature": s.temperature,
         "top_p": s.top_p,
@@ -64,14 +64,14 @@ def settings(s: Sampling, context: int) -> dict[str, Any]:
 
 
 def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """`messages` in the form of the API. Raises `UsageError` without one."""
+    """Return `messages` in the form of the API. Raises `UsageError` without one."""
     if not messages:
         raise UsageError("there is no message to answer", "say something first")
     return wire_messages(messages)
 
 
 def fault(error: Mapping[str, Any]) -> QwenError:
-    """The error that the server's answer tells of."""
+    """Return the error that the server's answer tells of."""
     if error.get("type") == "exceed_context_size_error":
         return ContextFull(error["n_prompt_tokens"], error["n_ctx"])
     kind = RequestRefused if error.get("type") == "invalid_request_error" else EngineError
@@ -79,12 +79,13 @@ def fault(error: Mapping[str, Any]) -> QwenError:
 
 
 def refusal(said: str) -> str:
-    """llama.cpp's reason. A schema that it cannot compile it blames on the template (common/chat.cpp)."""
+    """Return llama.cpp's reason. A schema that it cannot compile it blames on the template
+    (common/chat.cpp)."""
     return f"llama.cpp refused the request: {said.rpartition('Automatic parser generation failed: ')[2]}"
 
 
 def logprobs(choice: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
-    """How likely the tokens of a chunk were, where that was asked for."""
+    """Return how likely the tokens of a chunk were, where that was asked for."""
     if "n_probs" not in request:
         return ()
     said = (choice.get("logprobs") or {}).get("content") or ()
@@ -108,7 +109,7 @@ def usage(
     prefill: float,
     decode: float,
 ) -> Usage:
-    """What an answer cost, from its last chunk; the seconds were measured here."""
+    """Return the usage of an answer, from its last chunk; the seconds were measured here."""
     timings = chunk["timings"]
     generated = timings["predicted_n"]
     reason: StopReason = "stop"

@@ -29,7 +29,7 @@ def _is_last(chunk: Mapping[str, Any]) -> bool:
 
 
 def _cut(timings: Mapping[str, Any]) -> dict[str, Any]:
-    """The last chunk of an answer that had to end where llama.cpp would have gone on."""
+    """Return the last chunk of an answer that had to end where llama.cpp would have gone on."""
     return {"choices": [{"index": 0, "delta": {}, "text": "", "finish_reason": "length"}], "timings": timings}
 
 
@@ -50,23 +50,24 @@ class Slot:
         self._cancelled = threading.Event()
 
     def another(self, number: int) -> Slot:
-        """Another slot of the same server."""
+        """Return another slot of the same server."""
         return Slot(self.server, self._key, number, self._folder, self.pool)
 
     @property
     def used(self) -> bool:
-        """Whether a stream has ever begun here."""
+        """Return whether a stream has ever begun here."""
         return self._worker is not None
 
     @property
     def busy(self) -> bool:
-        """Whether a computation runs, that of a closed stream too."""
+        """Return whether a computation runs, that of a closed stream too."""
         return self._worker is not None and self._worker.is_alive()
 
     def stream(
         self, handler: str, request: Mapping[str, Any]
     ) -> Generator[tuple[float, dict[str, Any]], None, None]:
-        """Chunks of llama.cpp's answer with the moment each came; closing it cancels the computation.
+        """Yield the chunks of llama.cpp's answer with the moment each came; closing it cancels the
+        computation.
 
         It begins when there is room for it beside what other slots compute. Where its room ends before the
         answer does, the last chunk is as of one whose context is full. Raises `ContextFull`, `EngineError`.
@@ -183,7 +184,7 @@ class Slot:
         self.http("POST", f"/slots/{self.number}?action=erase", {})
 
     def _count(self, request: Mapping[str, Any]) -> int:
-        """Tokens of the prompt of a request."""
+        """Count the tokens of the prompt of a request."""
         if "messages" in request:
             asked = {key: request[key] for key in _RENDERED if key in request}
             return int(self.http("POST", "/chat/completions/input_tokens", asked)["input_tokens"])
@@ -193,8 +194,8 @@ class Slot:
         return len(self.http("POST", "/tokenize", body)["tokens"])
 
     def _act(self, action: str, path: Path) -> dict[str, Any]:
-        """ "save" or "restore" the KV cache of this slot, in `path`: the server takes only names of a folder,
-        but follows links."""
+        """Save or restore (the `action`) the KV cache of this slot, in `path`: the server takes only names of
+        a folder, but follows links."""
         self.wait()
         link = self._folder / f"slot-{self.number}"
         link.unlink(missing_ok=True)
@@ -205,7 +206,8 @@ class Slot:
             link.unlink(missing_ok=True)
 
     def http(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What only llama.cpp's listener offers: tokenizing, properties, slots. Raises `EngineError`."""
+        """Request what only llama.cpp's listener offers: tokenizing, properties, slots. Raises
+        `EngineError`."""
         import http.client  # 15 ms, not needed for a first token
 
         host, port = self.server.listening_address.removeprefix("http://").split(":")

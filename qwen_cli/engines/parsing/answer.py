@@ -22,22 +22,22 @@ class AnswerParser:
 
     @property
     def thinking(self) -> bool:
-        """Whether the text so far ends within thinking."""
+        """Return whether the text so far ends within thinking."""
         return self._thoughts is not None and self._thoughts.inside
 
     @property
     def called(self) -> bool:
-        """Whether a tool was called."""
+        """Return whether a tool was called."""
         return self._tools is not None and self._tools.called
 
     def feed(self, text: str) -> list[Piece]:
-        """What `text` decides."""
+        """Return what `text` decides."""
         if not text:
             return []
         return self._with_calls(self._thoughts.feed(text) if self._thoughts else [Piece(text)])
 
     def finish(self) -> list[Piece]:
-        """What was held back when the text ended."""
+        """Return what was held back when the text ended."""
         pieces = self._with_calls(self._thoughts.finish()) if self._thoughts else []
         return pieces + (self._tools.finish() if self._tools else [])
 

@@ -18,7 +18,7 @@ from qwen_cli.errors import EngineError
 
 
 def recognise(pieces: Stream, tools: Sequence[Mapping[str, Any]], count_prompt: Callable[[], int]) -> Stream:
-    """`pieces`, with an answer that is nothing but calls of `tools` turned into those calls.
+    """Yield `pieces`, with an answer that is nothing but calls of `tools` turned into those calls.
 
     Text is held back only while the whole answer still may be a call: from its first `{"name": "` of a
     known tool on, so that other answers stream as ever. Small models write the same call again and again:
@@ -58,12 +58,12 @@ def recognise(pieces: Stream, tools: Sequence[Mapping[str, Any]], count_prompt: 
 
 
 def _plain(text: str) -> str:
-    """Without white space: models format their JSON as they like."""
+    """Return `text` without white space: models format their JSON as they like."""
     return "".join(text.split())
 
 
 def _calls(text: str, names: Sequence[str]) -> list[ToolCall] | None:
-    """The calls that `text` consists of, or `None` where it is anything else."""
+    """Return the calls that `text` consists of, or `None` where it is anything else."""
     decoder = json.JSONDecoder()
     calls: list[ToolCall] = []
     rest = text.strip()
@@ -83,13 +83,13 @@ def _calls(text: str, names: Sequence[str]) -> list[ToolCall] | None:
 
 
 def _repeats(calls: Sequence[ToolCall]) -> bool:
-    """Whether the last call asks for what an earlier one does."""
+    """Return whether the last call asks for what an earlier one does."""
     said = [(call.name, call.arguments) for call in calls]
     return bool(said) and said[-1] in said[:-1]
 
 
 def _usage(started: float, moments: Sequence[float], count_prompt: Callable[[], int]) -> Usage:
-    """What an answer that was ended here cost: a piece is a token, as engines stream them."""
+    """Return the usage of an answer that was ended here: a piece is a token, as engines stream them."""
     prompt = 0
     with suppress(EngineError):  # a server that cannot count
         prompt = count_prompt()

@@ -62,15 +62,15 @@ class Guarded:
     real: Mapping[str, str]
 
     def prompt(self, rendered: str) -> Prompt:
-        """What the template made of them, with the characters that they stand for."""
+        """Return what the template made of them, with the characters that they stand for."""
         pattern = re.compile("|".join(map(re.escape, self.real)))
         found = [match.span() for match in pattern.finditer(rendered)]
         return Prompt(pattern.sub(lambda match: self.real[match[0]], rendered), found)
 
 
 def own_words(text: str, *, thinks: bool) -> Prompt:
-    """What a model has written, for it to go on with: plain but for the marks that it writes itself, those
-    round its thinking among them where it `thinks`, up to where it stopped."""
+    """Return what a model has written, for it to go on with: plain but for the marks that it writes itself,
+    those round its thinking among them where it `thinks`, up to where it stopped."""
     thought, close, said = text.partition(CLOSE) if thinks else ("", "", text)
     return _apart(thought + close, [_ANSWERS, _THINKING]) + _apart(said, [_ANSWERS])
 
@@ -93,7 +93,8 @@ class Marks:
         self._longest = max(map(len, known), default=0)
 
     def pieces(self, prompt: str) -> list[str]:
-        """`prompt` in pieces that are tokenized one by one, with special tokens: none in its plain spans."""
+        """Split `prompt` into pieces that are tokenized one by one, with special tokens: none in its plain
+        spans."""
         text, found = str(prompt), spans(prompt)
         if not found:
             return [text]
@@ -106,7 +107,7 @@ class Marks:
         return [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True) if a < b]
 
     def broken(self, prompt: str) -> str:
-        """`prompt` with a joiner in each mark of its plain spans, for who takes nothing but text."""
+        """Return `prompt` with a joiner in each mark of its plain spans, for who takes nothing but text."""
         return JOINER.join(self.pieces(prompt))
 
     def guard(
@@ -116,7 +117,7 @@ class Marks:
         *,
         template: str = "",
     ) -> Guarded | None:
-        """`messages` and `tools` for a chat template; `None` where nobody wrote a mark.
+        """Return `messages` and `tools` for a chat template; `None` where nobody wrote a mark.
 
         A `template` that looks for the end of thinking in past answers is left what it looks for.
         """
@@ -139,7 +140,7 @@ class Marks:
     def guard_broken(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None, *, template: str = ""
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
-        """`messages` and `tools` as `broken` makes a prompt."""
+        """Return `messages` and `tools` as `broken` makes a prompt."""
         return self._both((messages, tools), JOINER.__add__, template)
 
     def _both(
@@ -170,7 +171,7 @@ class Marks:
         return changed
 
     def _answer(self, content: str, write: Write, thinking: bool, present: set[str] | None) -> str:
-        """A past answer, in which the model's own marks stay what they were."""
+        """Change a past answer, in which the model's own marks stay what they were."""
         thought, close, said = content.rpartition(CLOSE) if thinking else ("", "", content)
         whole = _apart(thought + close, [_ANSWERS, _THINKING]) + _apart(said, [_ANSWERS])
         return self._text(whole, write, present)
@@ -188,13 +189,13 @@ class Marks:
         return value
 
     def _key(self, name: Any, write: Write, present: set[str] | None) -> Any:
-        """The name of an argument: Qwen3-Coder's template puts some into brackets."""
+        """Change the name of an argument: Qwen3-Coder's template puts some into brackets."""
         if name in self._inner:
             return write(name[0]) + name[1:]
         return self._value(name, write, present)
 
     def _text(self, text: str, write: Write, present: set[str] | None) -> str:
-        """`text` with each mark in it changed by `write`, but for those that its writer meant."""
+        """Return `text` with each mark in it changed by `write`, but for those that its writer meant."""
         if present is not None and not text.isascii():
             present.update(text)
         found = spans(text) if isinstance(text, Prompt) else ((0, len(text)),)
@@ -206,7 +207,7 @@ class Marks:
         return out + bare[at:] if at else bare
 
     def _changes(self, text: str, found: Sequence[Span]) -> Iterator[int]:
-        """Which characters of `text` have to change for no mark to be left in the spans `found`."""
+        """Yield which characters of `text` have to change for no mark to be left in the spans `found`."""
         for mark in self._any.finditer(text):
             if _touches(found, mark.span()):
                 yield mark.start() + _cut(mark[0])
@@ -218,7 +219,8 @@ class Marks:
 
 
 def _cut(name: str) -> int:
-    """Where a mark is cut: behind its last letter or digit, where a word ends; 0 where it cannot be."""
+    """Return where a mark is cut: behind its last letter or digit, where a word ends; 0 where it cannot
+    be."""
     last = next(
         (i for i in range(len(name) - 1, 0, -1) if name[i - 1].isalnum() and not name[i].isalnum()), 0
     )
@@ -226,19 +228,19 @@ def _cut(name: str) -> int:
 
 
 def _one_of(names: Iterable[str], end: str = "") -> re.Pattern[str]:
-    """Any of `names`, the longest first; of none, what is never found."""
+    """Compile a pattern of any of `names`, the longest first; of none, what is never found."""
     found = sorted(names, key=lambda name: (-len(name), name))
     return re.compile(f"(?:{'|'.join(map(re.escape, found))}){end}" if found else r"(?!)")
 
 
 def _touches(found: Sequence[Span], span: Span) -> bool:
-    """Whether `span` has a character in one of the spans `found`, which are in order."""
+    """Return whether `span` has a character in one of the spans `found`, which are in order."""
     index = bisect_right(found, span[0], key=lambda one: one[1])
     return index < len(found) and found[index][0] < span[1]
 
 
 def _apart(text: str, own: Sequence[re.Pattern[str]]) -> Prompt:
-    """`text`, plain but for what `own` finds."""
+    """Return `text`, plain but for what `own` finds."""
     whole, at = Prompt(), 0
     for match in re.finditer("|".join(pattern.pattern for pattern in own), text):
         whole += plain(text[at : match.start()])
@@ -248,7 +250,8 @@ def _apart(text: str, own: Sequence[re.Pattern[str]]) -> Prompt:
 
 
 def _decoded(name: Any, value: Any) -> Any:
-    """Arguments of a call that hide characters in escapes, with the characters: templates decode them."""
+    """Write arguments of a call that hide characters in escapes with the characters: templates decode
+    them."""
     if name != "arguments" or not isinstance(value, str) or "\\u" not in value:
         return value
     try:

@@ -21,13 +21,13 @@ BUDGET_MESSAGE = (
 
 
 def chat_fields(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """`messages` with the fields of the chat format alone."""
+    """Return `messages` with the fields of the chat format alone."""
     return [{name: m[name] for name in _MESSAGE_FIELDS if name in m} for m in messages]
 
 
 def wire_messages(messages: Sequence[Message], *, files: bool = False) -> list[dict[str, Any]]:
-    """`messages` as they are sent: pictures and videos in the chat format's parts. `files`: the server takes
-    videos as such."""
+    """Return `messages` as they are sent: pictures and videos in the chat format's parts. `files`: the server
+    takes videos as such."""
     return [{name: _wired(value, files) for name, value in m.items()} for m in chat_fields(messages)]
 
 
@@ -51,7 +51,7 @@ class ToolCalls:
             part["arguments"] += function.get("arguments") or ""
 
     def finish(self) -> list[ToolCall]:
-        """The calls in the order the model made them."""
+        """Return the calls in the order the model made them."""
         return [
             ToolCall(call_id(), part["name"], _arguments(part["arguments"]))
             for _, part in sorted(self._parts.items())
@@ -59,8 +59,8 @@ class ToolCalls:
 
 
 def _arguments(text: str) -> dict[str, Any]:
-    """Parsed arguments. What is no JSON object stays visible under one name, so that the tool refuses it
-    and the model learns what it did wrong."""
+    """Parse arguments. What is no JSON object stays visible under one name, so that the tool refuses it and
+    the model learns what it did wrong."""
     try:
         value = json.loads(text or "{}")
     except json.JSONDecodeError:
@@ -105,7 +105,7 @@ class ThinkTags:
         return pieces
 
     def finish(self) -> list[Piece]:
-        """What was held back when the text ended."""
+        """Return what was held back when the text ended."""
         return [Piece(self._held, "thinking" if self._closing else "answer")] if self._held else []
 
 

@@ -14,8 +14,8 @@ _NOTHING = re.compile(rf"\s*{OPEN}\s*{CLOSE}")
 
 
 def is_left_out(prompt: str) -> bool:
-    """Whether the turn that a raw prompt ends in has no thinking: Qwen3's templates begin it with an empty
-    block where that is switched off. A prompt without turns tells nothing."""
+    """Return whether the turn that a raw prompt ends in has no thinking: Qwen3's templates begin it with an
+    empty block where that is switched off. A prompt without turns tells nothing."""
     _, mark, turn = prompt.rpartition(_TURN)
     return bool(mark and _NOTHING.match(turn))
 
@@ -57,7 +57,7 @@ class ThinkingText:
         return pieces
 
     def finish(self) -> list[Piece]:
-        """What was held back when the text ended."""
+        """Return what was held back when the text ended."""
         held, self._held = self._held, ""
         return self._part(held, "thinking" if self.inside else "answer")
 
@@ -71,7 +71,7 @@ class ThinkingText:
 
 
 def thinking_mode(template: str) -> Literal["switch", "always"] | None:
-    """Whether the model thinks and whether that can be turned off.
+    """Return whether the model thinks and whether that can be turned off.
 
     Qwen3's template has the variable `enable_thinking`. Models that always think (QwQ, Qwen3-2507 Thinking)
     open the block in the generation prompt.

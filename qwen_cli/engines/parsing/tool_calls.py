@@ -50,7 +50,7 @@ class ToolParser:
             self._held = after
 
     def finish(self) -> list[Piece]:
-        """What is held at the end: a call whose closing tag is missing, or text."""
+        """Return what is held at the end: a call whose closing tag is missing, or text."""
         held, self._held = self._held, ""
         body = held.removeprefix(_OPEN)
         if held.startswith(_OPEN) and body.strip():
@@ -65,7 +65,7 @@ class ToolParser:
         return [Piece(kind="tool_call", call=call)]
 
     def _text(self, text: str) -> list[Piece]:
-        """`text` but for the white space at its end, which may turn out to stand before a call."""
+        """Pass `text` on but for the white space at its end, which may turn out to stand before a call."""
         whole = self._blank + text
         shown = whole.rstrip()
         self._blank = whole[len(shown) :]
@@ -101,7 +101,7 @@ class ToolParser:
 
 
 def _typed(text: str, schema: Any) -> Any:
-    """A parameter's text as the type its schema names: strings as they are, the rest is JSON."""
+    """Return a parameter's text as the type its schema names: strings as they are, the rest is JSON."""
     if isinstance(schema, dict) and schema.get("type") == "string":
         return text
     try:

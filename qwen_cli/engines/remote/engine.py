@@ -101,7 +101,8 @@ class Remote:
         return self._stream(self._client.completions, self._completion_request(prompt, sampling))
 
     def infill(self, prefix: str, suffix: str, *, sampling: Sampling = Sampling()) -> Stream:
-        """What belongs between two texts, by the server's own route, for models whose layout only it knows.
+        """Stream what belongs between two texts, by the server's own route, for models whose layout only it
+        knows.
 
         llama.cpp's `/infill`, elsewhere `suffix` of `/v1/completions`. Raises `EndpointError` where the
         server or its model has neither.
@@ -153,8 +154,8 @@ class Remote:
     def count_tokens(
         self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
     ) -> int:
-        """Raises `EngineError` where the server has no route that counts: a guess would be wrong where it
-        matters, at the edge of the context."""
+        """Count tokens; raise `EngineError` where the server has no route for it: a guess would be wrong
+        where it matters, at the edge of the context."""
         kind = self._kind
         route = kind.tokenize if isinstance(prompt, str) else kind.count_messages
         if route is None:
@@ -184,12 +185,12 @@ class Remote:
 
     @property
     def server(self) -> str:
-        """What kind of server it is ("vLLM")."""
+        """Return what kind of server it is ("vLLM")."""
         return self._kind.name
 
     @property
     def counts(self) -> bool:
-        """Whether it counts the tokens of a text."""
+        """Return whether it counts the tokens of a text."""
         return self._kind.tokenize is not None
 
     def close(self) -> None:
@@ -223,7 +224,8 @@ class Remote:
         return request
 
     def _stream(self, route: Any, request: dict[str, Any]) -> Stream:
-        """Pieces of one answer. Closing it closes the connection, which is how a server learns to stop."""
+        """Yield the pieces of one answer. Closing it closes the connection, which is how a server learns to
+        stop."""
         started = time.perf_counter()
         first: float | None = None
         finish: str | None = None
@@ -269,7 +271,7 @@ class Remote:
         return samples(answer, request, time.perf_counter() - started)
 
     def _native(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A route of the server's own, beside `/v1`."""
+        """Request a route of the server's own, beside `/v1`."""
         root = self.endpoint.removesuffix("/v1")
         with faults(self.endpoint):
             try:
@@ -288,8 +290,8 @@ class Remote:
         return self._retries.run(ask, lambda why: self._notice(f"{self.endpoint} {why}"), reached=reached)
 
     def _create(self, route: Any, request: dict[str, Any]) -> Any:
-        """The answer, or the stream before its first piece. A field that the server does not take is left
-        out, or put as it takes it, and that is told once."""
+        """Return the answer, or the stream before its first piece. A field that the server does not take is
+        left out, or put as it takes it, and that is told once."""
         import openai
 
         field: str | None

@@ -23,7 +23,8 @@ class KeyRefused(EndpointError):
 
 @functools.cache  # and imported once, before there are threads that would do it at the same time
 def transport_errors() -> tuple[type[Exception], ...]:
-    """What a connection fails with: newer releases of the client have httpx2 under them, older ones httpx."""
+    """Return what a connection fails with: newer releases of the client have httpx2 under them, older ones
+    httpx."""
     found = []
     for name in ("httpx", "httpx2"):
         with suppress(ImportError):
@@ -33,7 +34,7 @@ def transport_errors() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def faults(endpoint: str) -> Iterator[None]:
-    """The client's exceptions as ours: `EndpointError`, `NoRoute` for a 404, `ContextFull`."""
+    """Raise the client's exceptions as ours: `EndpointError`, `NoRoute` for a 404, `ContextFull`."""
     import openai
 
     unreached: tuple[type[Exception], ...] = (openai.APIConnectionError, *transport_errors())
@@ -63,14 +64,14 @@ def faults(endpoint: str) -> Iterator[None]:
 
 
 def message(error: Any) -> str:
-    """The server's own words, on one line."""
+    """Return the server's own words, on one line."""
     body = error.body
     text = body.get("message") if isinstance(body, Mapping) else None
     return " ".join(str(text or error.message).split())[:500]
 
 
 def _advice(told: str) -> str | None:
-    """What to do where a server was started without something."""
+    """Return what to do where a server was started without something."""
     if "tool-call-parser" in told:  # vLLM without tools
         return "start it with `qwen serve --engine vllm`, which names the parser of the model"
     if "reasoning_config" in told or "reasoning-config" in told:  # vLLM's thinking budgets

@@ -17,7 +17,7 @@ Ask: TypeAlias = Callable[[str, str, Mapping[str, Any] | None], dict[str, Any]]
 
 
 def look(kind: ServerKind, card: Mapping[str, Any], model: str, ask: Ask) -> Capabilities:
-    """What `model` can do, whose entry in the list of models is `card`."""
+    """Probe what `model` can do, whose entry in the list of models is `card`."""
     from qwen_cli.models.catalog import lookup
 
     known = lookup.find(model)
@@ -44,7 +44,7 @@ def look(kind: ServerKind, card: Mapping[str, Any], model: str, ask: Ask) -> Cap
 
 
 def _told(kind: ServerKind, model: str, ask: Ask) -> dict[str, Any]:
-    """`vision`, `tools`, `thinking`, `chat_template`, those of them that the server tells."""
+    """Return those of `vision`, `tools`, `thinking` and `chat_template` that the server tells."""
     try:
         if kind.name == "llama.cpp":  # tools/server/README.md
             props = ask("GET", "/props", None)
@@ -69,7 +69,8 @@ def _told(kind: ServerKind, model: str, ask: Ask) -> dict[str, Any]:
 
 
 def listed(ask: Callable[[], Any], wanted: str | None, endpoint: str) -> list[dict[str, Any]]:
-    """The list of models that `ask` gets with the official client, `wanted` alone where a server has none.
+    """Return the list of models that `ask` gets with the official client, `wanted` alone where a server has
+    none.
 
     Raises `EndpointError` for what is no such server.
     """
@@ -89,7 +90,8 @@ def listed(ask: Callable[[], Any], wanted: str | None, endpoint: str) -> list[di
 
 
 def chosen(cards: Sequence[Mapping[str, Any]], wanted: str | None, endpoint: str) -> dict[str, Any]:
-    """The wanted one of a server's models, or its first. Raises `EndpointError` naming those served."""
+    """Return the wanted one of a server's models, or its first. Raises `EndpointError` naming those
+    served."""
     if not cards:
         raise EndpointError(f"{endpoint} serves no model", "load one there first")
     if wanted is None:
@@ -102,7 +104,7 @@ def chosen(cards: Sequence[Mapping[str, Any]], wanted: str | None, endpoint: str
 
 
 def names(model: str) -> set[str]:
-    """What a served model may be called: its id, its hub id by our alias, the name of its file."""
+    """Return what a served model may be called: its id, its hub id by our alias, the name of its file."""
     from qwen_cli.models.catalog import lookup
 
     known = lookup.find(model)

@@ -15,9 +15,9 @@ _STANDARD = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "s
 
 
 def defaults(model: str, kind: ServerKind) -> tuple[Sampling, Sampling]:
-    """(thinking, not thinking): what `model` is asked with where nothing is said, namely what a server does
-    not know of the card's recommendation. It reads a file that has no name for a presence penalty, and one
-    set of settings, which is for thinking. `qwen serve` knows the card."""
+    """Return (thinking, not thinking): what `model` is asked with where nothing is said, namely what a server
+    does not know of the card's recommendation. It reads a file that has no name for a presence penalty, and
+    one set of settings, which is for thinking. `qwen serve` knows the card."""
     from qwen_cli.models.catalog import lookup
 
     known = lookup.find(model)
@@ -28,7 +28,7 @@ def defaults(model: str, kind: ServerKind) -> tuple[Sampling, Sampling]:
 
 
 def settings(model: str, sampling: Sampling, kind: ServerKind) -> dict[str, Any]:
-    """Which model, how to choose tokens and when to stop."""
+    """Return which model, how to sample tokens and when to stop."""
     request: dict[str, Any] = {"model": model}
     request |= {name: v for name in _STANDARD if (v := getattr(sampling, name)) is not None}
     if sampling.stop:
@@ -42,7 +42,7 @@ def settings(model: str, sampling: Sampling, kind: ServerKind) -> dict[str, Any]
 def chat(
     messages: Sequence[Message], settings: Mapping[str, Any], kind: ServerKind, can: Capabilities
 ) -> dict[str, Any]:
-    """A turn of a conversation. Raises `UsageError` without a message."""
+    """Build the request for a turn of a conversation. Raises `UsageError` without a message."""
     if not messages:
         raise UsageError("there is no message to answer", "say something first")
     request = {"messages": wire_messages(messages, files=can.video_files), **settings}
@@ -59,7 +59,8 @@ def chat(
 def thinking(
     request: dict[str, Any], wanted: bool | int | None, kind: ServerKind, endpoint: str
 ) -> dict[str, Any]:
-    """`request` with thinking as it is `wanted`. Raises `EndpointError` where the server takes no budget."""
+    """Return `request` with thinking as it is `wanted`. Raises `EndpointError` where the server takes no
+    budget."""
     if wanted is None:
         return request
     extra: dict[str, Any] = request["extra_body"]
@@ -75,17 +76,18 @@ def thinking(
 
 
 def _frames(messages: Sequence[Message]) -> int:
-    """The most frames that are to be seen of a video which is sent as a file; 0 without one."""
+    """Return the maximum of frames that are to be seen of a video which is sent as a file; 0 without one."""
     return max((len(clip_of(part).indices) for part in _files(messages)), default=0)
 
 
 def _pixels(messages: Sequence[Message]) -> int:
-    """The most pixels that are to be seen of a frame of one; 0 where that is the server's to choose."""
+    """Return the maximum of pixels that are to be seen of a frame of one; 0 where that is the server's to
+    choose."""
     return max((part.get("pixels", 0) for part in _files(messages)), default=0)
 
 
 def _files(messages: Sequence[Message]) -> list[Mapping[str, Any]]:
-    """Videos that are sent as files."""
+    """Return the videos that are sent as files."""
     contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
     parts = [part for content in contents for part in content if part.get("type") == "video"]
     return [part for part in parts if is_sent_as_file(part)]

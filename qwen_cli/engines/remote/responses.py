@@ -9,7 +9,7 @@ from qwen_cli.engines.core.base import Completion, Piece, StopReason, Stream, Us
 
 
 def delta(choice: Any) -> tuple[str | None, str | None, list[dict[str, Any]]]:
-    """(thinking, text, tool call fragments) of one streamed choice."""
+    """Return (thinking, text, tool call fragments) of one streamed choice."""
     if not hasattr(choice, "delta"):
         return None, choice.text, []
     part = choice.delta
@@ -31,7 +31,7 @@ def logprobs(choice: Any) -> list[float]:
 
 
 def samples(answer: Any, request: Mapping[str, Any], seconds: float) -> list[Completion]:
-    """All choices of one answer, which took so long."""
+    """Return all choices of one answer, which took so long."""
     done = []
     for choice in sorted(answer.choices, key=lambda choice: choice.index):
         values = logprobs(choice)
@@ -48,7 +48,7 @@ def samples(answer: Any, request: Mapping[str, Any], seconds: float) -> list[Com
 
 
 def infilled(ask: Callable[[], Mapping[str, Any]]) -> Stream:
-    """The one answer of llama.cpp's `/infill`."""
+    """Stream the one answer of llama.cpp's `/infill`."""
     answer = ask()
     timings = answer.get("timings") or {}
     if answer["content"]:
@@ -75,7 +75,8 @@ def usage(
     *,
     own: bool = False,
 ) -> Usage:
-    """`own`: `generated` is this sample's, and the report is about all of them."""
+    """Return the usage of an answer. `own`: `generated` is this sample's, and the report is about all of
+    them."""
     details = getattr(reported, "prompt_tokens_details", None)
     if reported is not None and not own:
         generated = reported.completion_tokens

@@ -30,9 +30,9 @@ class Retries:
     longest: float = 60.0
 
     def run(self, ask: Callable[[], Answer], tell: Callable[[str], None], *, reached: bool = True) -> Answer:
-        """What `ask` returns, asked again where that is safe; `tell` is told of it before each wait. Unless
-        the server was `reached` before, a connection that cannot be made is a wrong address. Raises what
-        `ask` raised last."""
+        """Return what `ask` returns, asked again where that is safe; `tell` is told of it before each wait.
+        Unless the server was `reached` before, a connection that cannot be made is a wrong address. Raises
+        what `ask` raised last."""
         import openai
 
         failures: tuple[type[Exception], ...] = (openai.APIError, *transport_errors())
@@ -63,9 +63,9 @@ PATIENT = Retries()
 
 
 def is_safe(error: Exception) -> bool:
-    """Whether the same request may be made again: the server was not reached, closed the connection before it
-    answered, or said that it could not take the request now. One that was silent for too long may still be
-    computing it."""
+    """Return whether the same request may be made again: the server was not reached, closed the connection
+    before it answered, or said that it could not take the request now. One that was silent for too long may
+    still be computing it."""
     import openai
 
     if isinstance(error, openai.APIStatusError):
@@ -78,7 +78,8 @@ def is_safe(error: Exception) -> bool:
 
 
 def _wished(error: Exception) -> float | None:
-    """Seconds that the server wants to be left alone: Retry-After, a number or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds that the server wants to be left alone: Retry-After, a number or a date (RFC 9110,
+    10.2.3)."""
     import openai
 
     if not isinstance(error, openai.APIStatusError):

@@ -94,7 +94,7 @@ KINDS = {
 
 
 def context_overflow(message: str, body: Any) -> tuple[int, int] | None:
-    """(needed, limit) in tokens where a refusal says that the prompt is too long, else `None`."""
+    """Return (needed, limit) in tokens where a refusal says that the prompt is too long, else `None`."""
     if isinstance(body, Mapping) and "n_prompt_tokens" in body:  # llama.cpp
         return int(body["n_prompt_tokens"]), int(body["n_ctx"])
     if "context length" not in message and "max_num_tokens" not in message:

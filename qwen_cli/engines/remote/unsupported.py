@@ -33,7 +33,8 @@ _SPARED = {
 
 
 def remedy(message: str, request: dict[str, Any]) -> str | None:
-    """The field of `request` that a server refuses in `message` and that can be spared or put otherwise."""
+    """Return the field of `request` that a server refuses in `message` and that can be spared or put
+    otherwise."""
     if not _WORDS.search(message):
         return None
     named = [name for name in (*request, *request.get("extra_body", {})) if _names(name, message)]
@@ -49,8 +50,8 @@ def _names(field: str, message: str) -> bool:
 
 
 def refused(field: str, request: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """(`request` without `field`, what to say). A schema goes where vLLM has it: `structured_outputs`, in
-    older releases `guided_json`."""
+    """Return (`request` without `field`, what to say). A schema goes where vLLM has it: `structured_outputs`,
+    in older releases `guided_json`."""
     extra = dict(request.get("extra_body", {}))
     left = {name: value for name, value in request.items() if name != field}
     if field == "response_format" and (given := request.get(field)):

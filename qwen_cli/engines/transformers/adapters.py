@@ -11,7 +11,7 @@ from qwen_cli.errors import EngineError, UsageError
 
 
 def check(folder: Path) -> None:
-    """Raises `UsageError` where `folder` is no adapter."""
+    """Raise `UsageError` where `folder` is no adapter."""
     if not (folder / "adapter_config.json").is_file():
         raise UsageError(
             f"{folder} is not a LoRA adapter: it has no adapter_config.json",
@@ -23,7 +23,7 @@ def check(folder: Path) -> None:
 
 
 def attach(loaded: Any, folders: Sequence[Path], *, merge: bool | None = None) -> Any:
-    """`loaded` with what the adapters add, all of them.
+    """Attach all adapters of `folders` to `loaded`.
 
     With `merge` it is added to the weights, and costs nothing while decoding; without, it is computed beside
     them, as quantized weights need it, which lose from being rounded again. `None` merges where nothing is
@@ -52,12 +52,12 @@ def attach(loaded: Any, folders: Sequence[Path], *, merge: bool | None = None) -
 
 
 def merges(loaded: Any, merge: bool | None) -> bool:
-    """Whether `attach` adds adapters to the weights of `loaded`, for this `merge`."""
+    """Return whether `attach` adds adapters to the weights of `loaded`, for this `merge`."""
     return getattr(loaded, "hf_quantizer", None) is None if merge is None else merge
 
 
 def _check_places(loaded: Any, folder: Path) -> None:
-    """peft passes over what an adapter has for layers that a model does not have."""
+    """Refuse an adapter made for layers that the model does not have, which peft would pass over."""
     from safetensors import SafetensorError, safe_open
 
     try:

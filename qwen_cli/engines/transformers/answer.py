@@ -48,11 +48,11 @@ class Answer:
 
     @property
     def thinking(self) -> bool:
-        """Whether the next token is part of the thinking."""
+        """Return whether the next token is part of the thinking."""
         return self._parser.thinking
 
     def accept(self, token: int) -> list[Piece]:
-        """What `token` adds to the answer."""
+        """Return what `token` adds to the answer."""
         self.tokens += 1
         if token in self._ends:
             return self._end("stop")
@@ -78,7 +78,7 @@ class Answer:
 
 
 def end_tokens(configured: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end an answer: the model's own, and those of ChatML in any case."""
+    """Return the tokens that end an answer: the model's own, and those of ChatML in any case."""
     own = configured if isinstance(configured, list) else [configured]
     added = tokenizer.get_added_vocab()  # the whole vocabulary as a dictionary takes 0.1 s
     chatml = [added.get(token) for token in ("<|im_end|>", "<|endoftext|>")]

@@ -50,8 +50,9 @@ _LAYERS = {"full_attention", "sliding_attention"}  # what has pages
 
 
 def batch(engine: Transformers, parallel: int) -> Batch | None:
-    """`engine`, for up to `parallel` requests at once; `None` where its architecture can be computed for one
-    at a time only (pictures with positions of their own, states that are no pages, weights spread out)."""
+    """Return `engine`, for up to `parallel` requests at once; `None` where its architecture can be computed
+    for one at a time only (pictures with positions of their own, states that are no pages, weights spread
+    out)."""
     model = engine._model
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ("full_attention",))
     spread = len({parameter.device for parameter in model.parameters()}) > 1
@@ -75,11 +76,11 @@ class Batch:
         self._starting = threading.Lock()
 
     def lanes(self, n: int) -> list[Engine]:
-        """Views that different threads may use at once."""
+        """Return views that different threads may use at once."""
         return [_Lane(self._engine, self) for _ in range(n)]
 
     def add(self, prompt: Sequence[int], row: _Row) -> str:
-        """Have `row` computed; what it is called here. Raises `EngineError`."""
+        """Add `row` to what is computed; return its name here. Raises `EngineError`."""
         name = uuid4().hex
         self._rows[name] = row
         if (
@@ -106,7 +107,7 @@ class Batch:
         self._manager = None
 
     def _started(self) -> ContinuousBatchingManager:
-        """The loop; a new one where there is none, or it has died of an error."""
+        """Return the loop; a new one where there is none, or it has died of an error."""
         with self._starting:
             if self._manager is None or not self._manager.is_running():
                 self._manager = self._new()
@@ -148,7 +149,8 @@ class _Row:
         self._known: list[TokenLogprob] = []
 
     def next(self, scores: torch.Tensor) -> int:
-        """The token that comes next, of `scores` (1 × vocabulary, float32). Runs in the loop's thread."""
+        """Choose the token that comes next, of `scores` (1 × vocabulary, float32). Runs in the loop's
+        thread."""
         answer, choice = self.answer, self._choice
         free = not answer.thinking
         keeps = choice.logprobs is not None or self.adds_up
@@ -246,7 +248,7 @@ class _Lane(Transformers):
         return False
 
     def close(self) -> None:
-        """The engine itself holds the model."""
+        """Leave the model loaded: the engine itself holds it."""
 
     def _ids(self, text: str) -> list[int]:
         with self._batch.tokenizing:
@@ -332,7 +334,8 @@ def _usage(row: _Row, prompt: int, started: float) -> Usage:
 
 
 def _room(engine: Transformers, parallel: int) -> int:
-    """Tokens for all requests together: what each may fill, within memory; at least one context."""
+    """Return the tokens for all requests together: what each may fill, within memory; at least one
+    context."""
     import psutil
     import torch
 

@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 
 def register() -> None:
-    """Have models of the library whose attention is "sdpa" compute it with `attention`."""
+    """Register `attention` for models of the library whose attention is "sdpa"."""
     AttentionInterface.register("sdpa", attention)
 
 
@@ -33,7 +33,8 @@ def attention(
     scaling: float | None = None,
     **given: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The library's own, but for one token on a processor (rows × heads × 1 × size).
+    """Compute attention as the library does, but faster for one token on a processor (rows × heads × 1 ×
+    size).
 
     There torch goes through keys and values once for each head, and turns bfloat16 into float32 each time.
     With the heads that share keys as if they were places in the text it does so once for all of them.
@@ -50,7 +51,7 @@ def attention(
 
 @contextmanager
 def products(model: Any, tokens: torch.Tensor) -> Iterator[None]:
-    """While it lasts, weights are multiplied with the `tokens` (rows × tokens) of a step in the quickest way.
+    """Multiply weights with the `tokens` (rows × tokens) of a step in the quickest way while this lasts.
 
     oneDNN, which torch takes for bfloat16 on processors with AVX-512, has no product of a matrix and a
     vector, torch has: twice as fast (20 GB/s of weights against 9 on that core). From two tokens on, and for
@@ -69,7 +70,7 @@ def products(model: Any, tokens: torch.Tensor) -> Iterator[None]:
 
 
 def _integers(model: Any) -> bool:
-    """Whether the weights are quantized, but for the four bits of bitsandbytes, which has a product of its
-    own for those."""
+    """Return whether the weights are quantized, but for the four bits of bitsandbytes, which has a product of
+    its own for those."""
     quantizer = getattr(model, "hf_quantizer", None)
     return quantizer is not None and not getattr(quantizer.quantization_config, "load_in_4bit", False)

@@ -28,7 +28,8 @@ def one(
     choice: TokenChoice,
     started: float,
 ) -> Stream:
-    """Pieces of one answer. The last carries usage; `started` is when it was asked for (`perf_counter`)."""
+    """Yield the pieces of one answer. The last carries usage; `started` is when it was asked for
+    (`perf_counter`)."""
     grammar = choice.grammar
     known: list[TokenLogprob] = []
     logits, cached = cache.prefill(prompt, scene)
@@ -76,7 +77,8 @@ def together(
     choice: TokenChoice,
     started: float,
 ) -> list[Completion]:
-    """The `answers` to one prompt, a token of each at a time; those that have ended leave the batch."""
+    """Decode the `answers` to one prompt, a token of each at a time; those that have ended leave the
+    batch."""
     n = len(answers)
     said: list[list[Piece]] = [[] for _ in range(n)]
     sums, ended, active = [0.0] * n, [0.0] * n, list(range(n))

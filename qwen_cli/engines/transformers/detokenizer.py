@@ -29,7 +29,7 @@ class TokenTable:
         self._known: dict[int, bytes] = {}
 
     def name(self, token: int) -> str:
-        """How a special token is written, "" for an ordinary one."""
+        """Return how a special token is written, "" for an ordinary one."""
         return self._added.get(token, "")
 
     def __getitem__(self, token: int) -> bytes:
@@ -48,8 +48,8 @@ class TokenTable:
 
 @cache
 def byte_alphabet() -> dict[str, int]:
-    """The character that stands for each byte in a byte-level vocabulary: printable Latin-1 for itself, the
-    rest from U+0100 on (`bytes_to_unicode` of OpenAI's gpt-2, src/encoder.py)."""
+    """Return the character that stands for each byte in a byte-level vocabulary: printable Latin-1 for
+    itself, the rest from U+0100 on (`bytes_to_unicode` of OpenAI's gpt-2, src/encoder.py)."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in plain]
     return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
@@ -69,7 +69,7 @@ class TextStream:
         self.stopped = False
 
     def feed(self, token: int) -> str:
-        """The text that `token` decides; sets `stopped` where a stop string is complete."""
+        """Return the text that `token` decides; sets `stopped` where a stop string is complete."""
         if self._stop and self._table.name(token) in self._stop:  # a control token that has no text
             self.stopped = True
             return self.finish()
@@ -85,6 +85,6 @@ class TextStream:
         return text[: len(text) - keep]
 
     def finish(self) -> str:
-        """What was held back in case of a stop string; half a character is dropped."""
+        """Return what was held back in case of a stop string; half a character is dropped."""
         held, self._held = self._held, ""
         return held

@@ -18,7 +18,7 @@ ATTENTION = ("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3")
 
 
 def check_attention(name: str) -> None:
-    """Raises `UsageError` unless `name` is one of `ATTENTION`."""
+    """Raise `UsageError` unless `name` is one of `ATTENTION`."""
     if name not in ATTENTION:
         raise UsageError(f"--attention must be {', '.join(ATTENTION)}, got {name!r}")
 
@@ -30,7 +30,8 @@ def best_device(torch: Any) -> str:
 
 
 def kind_of_device(where: str | Mapping[str, Device], torch: Any) -> str:
-    """The kind of device that computes: what is on the disk, or in memory beside a GPU, is moved to it."""
+    """Return the kind of device that computes: what is on the disk, or in memory beside a GPU, is moved to
+    it."""
     if isinstance(where, str):
         return best_device(torch)
     kinds = {"cuda" if isinstance(device, int) else device for device in where.values()}
@@ -38,7 +39,7 @@ def kind_of_device(where: str | Mapping[str, Device], torch: Any) -> str:
 
 
 def dtype_for(torch: Any, name: str, device: str, *, quantized: bool) -> Any:
-    """`name`, or what is fastest and right. Quantised checkpoints say themselves.
+    """Return the torch dtype `name`, or what is fastest and right. Quantised checkpoints say themselves.
 
     On a CPU decoding waits for memory, so half the bytes are twice the speed (starter on two AVX2 cores:
     bfloat16 9.6 tok/s, float32 4.3); float16 has no fast kernels there. GPUs before Ampere have no bfloat16.
@@ -53,8 +54,8 @@ def dtype_for(torch: Any, name: str, device: str, *, quantized: bool) -> Any:
 
 
 def attention(name: str, device: str, dtype: Any, torch: Any) -> str:
-    """How attention is computed: `name`, or FlashAttention where its package is installed and can be used
-    (CUDA, 16 bits; version 3 on Hopper, for which it was written), else torch's own. `name` is checked.
+    """Return how attention is computed: `name`, or FlashAttention where its package is installed and can be
+    used (CUDA, 16 bits; version 3 on Hopper, for which it was written), else torch's own. `name` is checked.
 
     Only what is named may be fetched: with the package `kernels`, transformers takes FlashAttention from the
     hub. Raises `UsageError`, `EngineError`.
@@ -91,7 +92,7 @@ def give_back() -> None:
 
 
 def keep_no_blocks() -> None:
-    """Have glibc return every block of 4 MiB and more as soon as it is freed, for the rest of the process.
+    """Make glibc return every block of 4 MiB and more as soon as it is freed, for the rest of the process.
 
     For weights that are read from the disk again for every token: glibc would keep room for ever more of them
     (starter in float32, all on disk: 2.4 GB after eight tokens, 0.5 GB with this).

@@ -39,13 +39,13 @@ class Places:
 
     @property
     def devices(self) -> set[Device]:
-        """All that are named."""
+        """Return all devices that are named."""
         mapped = set(self.map.values()) if isinstance(self.map, dict) else set()
         return mapped | set(self.memory or ())
 
 
 def places(device_map: str | None, max_memory: str | None, offload_dir: Path | None) -> Places:
-    """The flags --device-map, --max-memory and --offload-dir, understood. Raises `UsageError`."""
+    """Parse the device map, the memory limits and the offload folder. Raises `UsageError`."""
     memory = _memory(max_memory) if max_memory is not None else None
     found = _map(device_map) if device_map is not None else None
     if isinstance(found, dict) and memory:
@@ -59,7 +59,7 @@ def places(device_map: str | None, max_memory: str | None, offload_dir: Path | N
 
 
 def check(wanted: Places, gpus: int, mps: bool) -> None:
-    """Raises `UsageError` where a device is named that this machine does not have."""
+    """Raise `UsageError` where a device is named that this machine does not have."""
     for device in wanted.devices:
         if isinstance(device, int) and device >= gpus:
             there = "this machine has no CUDA device" if not gpus else f"the last one here is cuda:{gpus - 1}"
@@ -69,7 +69,7 @@ def check(wanted: Places, gpus: int, mps: bool) -> None:
 
 
 def check_modules(mapped: Mapping[str, Device], modules: Collection[str], tensors: Collection[str]) -> None:
-    """Raises `UsageError` where a map names what a model does not have, or leaves out one of its `tensors`.
+    """Raise `UsageError` where a map names what a model does not have, or leaves out one of its `tensors`.
 
     `modules` are the names of the model's modules.
     """
@@ -85,7 +85,7 @@ def check_modules(mapped: Mapping[str, Device], modules: Collection[str], tensor
 
 
 def apart(mapped: Mapping[str, Device], model: Any) -> dict[str, Device]:
-    """The same map with no entry inside another: accelerate knows no exceptions from an entry."""
+    """Return the same map with no entry inside another: accelerate knows no exceptions from an entry."""
     found: dict[str, Device] = {}
 
     def walk(name: str, module: Any) -> None:
@@ -103,7 +103,7 @@ def apart(mapped: Mapping[str, Device], model: Any) -> dict[str, Device]:
 
 
 def main_device(model: Any) -> Any:
-    """The torch device that takes a model's inputs: offloaded weights are on none."""
+    """Return the torch device that takes a model's inputs: offloaded weights are on none."""
     import torch
 
     mapped = getattr(model, "hf_device_map", None) or {}
@@ -114,10 +114,10 @@ def main_device(model: Any) -> Any:
 
 
 def offload_folder(wanted: Places) -> TemporaryDirectory[str] | None:
-    """A folder for weights that the library writes once more to read them from the disk: those of mixtures of
-    experts, which are stored in another shape than they are computed in, and pickles. Everything else is read
-    from where it lies. In `wanted.offload`, else in the cache; removed with the object that this returns.
-    """
+    """Create a folder for weights that the library writes once more to read them from the disk: those of
+    mixtures of experts, which are stored in another shape than they are computed in, and pickles. Everything
+    else is read from where it lies. In `wanted.offload`, else in the cache; removed with the object that this
+    returns."""
     if isinstance(wanted.map, dict) and "disk" not in wanted.map.values():
         return None
     above = wanted.offload or paths.cache_folder() / "offload"
@@ -129,8 +129,8 @@ def offload_folder(wanted: Places) -> TemporaryDirectory[str] | None:
 
 
 def told(mapped: Mapping[str, Device], modules: Iterable[str]) -> str | None:
-    """What a person should know of a finished map: how many layers are where; `None` where all of the model
-    is in one place. `modules` are the names of the model's modules."""
+    """Return what a person should know of a finished map: how many layers are where; `None` where all of the
+    model is in one place. `modules` are the names of the model's modules."""
     if len({_written(device) for device in mapped.values()}) < 2 and "disk" not in mapped.values():
         return None
     layers = [name for name in modules if re.search(r"(?:^|\.)layers\.\d+$", name)]
@@ -140,7 +140,7 @@ def told(mapped: Mapping[str, Device], modules: Iterable[str]) -> str | None:
 
 
 def _place(module: str, mapped: Mapping[str, Device]) -> Device:
-    """Where `module` is; one that is spread counts for its slowest part."""
+    """Return where `module` is; one that is spread counts for its slowest part."""
     inside = [device for name, device in mapped.items() if name.startswith(f"{module}.")]
     if inside:
         return max(
@@ -167,7 +167,7 @@ def _map(text: str) -> str | dict[str, Device]:
 
 
 def _read(file: Path) -> dict[str, Device]:
-    """A map that somebody wrote: JSON, module → device."""
+    """Read a map that somebody wrote: JSON, module → device."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except OSError as fault:
@@ -195,7 +195,7 @@ def _device(text: str) -> Device | None:
 
 
 def _memory(text: str) -> dict[Device, int]:
-    """`0=10GiB,cpu=20GiB` as bytes."""
+    """Parse `0=10GiB,cpu=20GiB` into bytes."""
     found: dict[Device, int] = {}
     for part in text.split(","):
         name, equals, size = (word.strip() for word in part.partition("="))

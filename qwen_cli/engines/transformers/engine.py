@@ -229,7 +229,7 @@ class Transformers:
         tools: Sequence[Mapping[str, Any]] | None,
         thinking: bool | int | None,
     ) -> str:
-        """`messages` as the model's template writes them, up to where the answer begins."""
+        """Return `messages` as the model's template writes them, up to where the answer begins."""
         switches = thinking is not None and self.capabilities.thinking == "switch"
         switch = {"enable_thinking": bool(thinking)} if switches else {}
         return prompts.rendered(
@@ -237,21 +237,21 @@ class Transformers:
         )
 
     def _views(self, messages: Sequence[Message]) -> list[View]:
-        """The pictures and videos of `messages`, in their order."""
+        """Return the pictures and videos of `messages`, in their order."""
         parts = visual_parts(messages)
         if parts and self._sight is None:
             raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen2.5-vl:3b)")
         return self._sight.views(parts) if self._sight else []
 
     def _prompt(self, text: str, views: Sequence[View]) -> tuple[list[int], Scene | None]:
-        """A rendered prompt as the KV cache knows its tokens, and what it shows."""
+        """Return a rendered prompt as the KV cache knows its tokens, and what it shows."""
         if not views or not self._sight:
             return self._ids(text), None
         scene = self._sight.scene(text, views)
         return scene.keys, scene
 
     def _sampling(self, text: str, given: Sampling) -> Sampling:
-        """`given`, and what the model recommends for the answer to the prompt `text`."""
+        """Return `given`, and what the model recommends for the answer to the prompt `text`."""
         return effective(given, self.plain_defaults if is_left_out(text) else self.defaults)
 
     def _ids(self, text: str) -> list[int]:
@@ -292,7 +292,7 @@ class Transformers:
         thinks: bool = False,
         budget: int | None = None,
     ) -> Stream:
-        """Pieces of one answer. The last carries usage."""
+        """Yield the pieces of one answer. The last carries usage."""
         started = time.perf_counter()
         sampling = self._sampling(text, given)
         prompt, scene = self._prompt(text, views)
@@ -329,7 +329,7 @@ class Transformers:
             raise self._fault(error, len(prompt)) from error
 
     def _drafter(self, scene: Scene | None) -> Drafter | None:
-        """What guesses in one answer. A smaller model is not shown pictures."""
+        """Return what drafts in one answer. A smaller model is not shown pictures."""
         if self._draft == "ngram":
             return Lookup(CPU_COST if self._device.type == "cpu" else GPU_COST)
         return None if scene else self._draft
@@ -357,7 +357,7 @@ class Transformers:
 
 
 def _ids_of(prompt: Sequence[int], scene: Scene | None) -> Sequence[int]:
-    """The tokens of a prompt as the model knows them, which penalties count."""
+    """Return the tokens of a prompt as the model knows them, which penalties count."""
     return scene.ids if scene else prompt
 
 
@@ -366,7 +366,8 @@ def _budget(thinking: bool | int | None) -> int | None:
 
 
 def _files(folder: Path, adapters: Sequence[Path], *, code: bool) -> tuple[Path, ...]:
-    """All files that the keys and values of a token come from: `code` is that which the model brings."""
+    """Return all files that the keys and values of a token come from: `code` is that which the model
+    brings."""
     parts = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     own = sorted(folder.glob("*.py")) if code else []
     # An adapter's configuration says how strongly it is added.
@@ -377,7 +378,8 @@ def _files(folder: Path, adapters: Sequence[Path], *, code: bool) -> tuple[Path,
 
 
 def _key_settings(loaded: Any, quant: str, adapters: Sequence[Path], merge: bool | None) -> dict[str, Any]:
-    """What changes the keys and values of a token beside the weights, and how they are laid out in a file."""
+    """Return what changes the keys and values of a token beside the weights, and how they are laid out in a
+    file."""
     import transformers
 
     text = loaded.config.get_text_config()
@@ -394,5 +396,5 @@ def _key_settings(loaded: Any, quant: str, adapters: Sequence[Path], merge: bool
 
 
 def _is_scaled(text: Any) -> bool:
-    """Whether the positions of a text configuration are stretched."""
+    """Return whether the positions of a text configuration are stretched."""
     return (getattr(text, "rope_parameters", None) or {}).get("rope_type", "default") != "default"

@@ -48,7 +48,7 @@ class GrowingLayer(DynamicLayer):
         return inside and buffer.shape[-2] >= end
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GrowingLayer:
-        """A copy of what is cached, without the spare room."""
+        """Return a copy of what is cached, without the spare room."""
         other = GrowingLayer()
         if self.is_initialized:
             other.lazy_initialization(self.keys, self.values)
@@ -57,14 +57,15 @@ class GrowingLayer(DynamicLayer):
 
 
 def new_cache(config: Any) -> DynamicCache:
-    """An empty cache for a model of this configuration: of growing layers where its layers only append."""
+    """Return an empty cache for a model of this configuration: of growing layers where its layers only
+    append."""
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
 def _moved(held: torch.Tensor, like: torch.Tensor, room: int) -> torch.Tensor:
-    """A buffer for `room` tokens shaped as `like`, beginning with what is `held`."""
+    """Return a buffer for `room` tokens shaped as `like`, beginning with what is `held`."""
     buffer = like.new_empty((*like.shape[:-2], room, like.shape[-1]))
     if held.numel():
         buffer[..., : held.shape[-2], :] = held

@@ -25,7 +25,7 @@ MIN_CONTEXT = 4_096  # tokens; a default below this serves nobody, even where me
 
 
 def tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
-    """The tokenizer of `folder`. Raises `EngineError`."""
+    """Load the tokenizer of `folder`. Raises `EngineError`."""
     with quiet():
         from transformers import AutoTokenizer  # 4 s with torch: only where a model is loaded
 
@@ -54,8 +54,8 @@ def model(
     notice: Callable[[str], None] = lambda text: None,
     kind: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """The model in evaluation mode, with its adapters (`merge` as in `adapters.attach`) and the positions of
-    `rope`. Raises `EngineError`, `UsageError`.
+    """Load the model in evaluation mode, with its adapters (`merge` as in `adapters.attach`) and the
+    positions of `rope`. Raises `EngineError`, `UsageError`.
 
     `dtype` is a name of `quantization.DTYPES`, `quant` one of `quantization.BITS`, `attention` one of
     `computing.ATTENTION`. `allow_pickle` takes weights that are no safetensors too, read without running
@@ -123,8 +123,8 @@ def model(
 
 
 def context(weights: Weights, shape: Architecture, loaded: Any, wanted: int | None) -> int:
-    """Tokens of context: `wanted`, or the model's own window, halved until its KV cache takes at most half
-    of the memory that is free now. The cache grows with use: a large window costs nothing at first.
+    """Return the tokens of context: `wanted`, or the model's own window, halved until its KV cache takes at
+    most half of the memory that is free now. The cache grows with use: a large window costs nothing at first.
 
     Raises `UsageError` where `wanted` is more than the model was trained for.
     """
@@ -145,7 +145,7 @@ def context(weights: Weights, shape: Architecture, loaded: Any, wanted: int | No
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings and progress bars of the libraries: what matters is raised or checked here."""
+    """Silence warnings and progress bars of the libraries: what matters is raised or checked here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformers.utils import logging
@@ -163,14 +163,15 @@ def quiet() -> Iterator[None]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether a RAM or GPU allocation failed; torch has no common class for them."""
+    """Return whether a RAM or GPU allocation failed; torch has no common class for them."""
     # The last is oneDNN's, which tells no reason.
     said = ("out of memory", "can't allocate memory", "could not create a primitive")
     return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 def no_memory(loaded: Any, device: Any, prompt: int) -> EngineError:
-    """What is said when memory ran out in an answer to `prompt` tokens, with what would have helped."""
+    """Return the error for memory that ran out in an answer to `prompt` tokens, with what would have
+    helped."""
     smaller = f"--context {max(prompt // 2, 256)}"
     if device.type == "cuda" and getattr(loaded, "hf_quantizer", None) is None:
         smaller = f"--quant 4bit or {smaller}"
@@ -212,7 +213,8 @@ def _auto_class(config: Any) -> Any:
 
 
 def _checked(where: dict[str, device_map.Device], auto: Any, config: Any) -> dict[str, device_map.Device]:
-    """`where` as accelerate takes it. Raises `UsageError` where it does not go with the model of `config`."""
+    """Return `where` as accelerate takes it. Raises `UsageError` where it does not go with the model of
+    `config`."""
     if set(where) == {""}:
         return where
     import torch
@@ -224,8 +226,8 @@ def _checked(where: dict[str, device_map.Device], auto: Any, config: Any) -> dic
 
 
 def _published(config: Any, label: str, quant: str, place: str, torch: Any) -> bool:
-    """Whether the weights are quantized already. Raises `EngineError` where they cannot be read, `UsageError`
-    where `quant` is asked for on top."""
+    """Return whether the weights are quantized already. Raises `EngineError` where they cannot be read,
+    `UsageError` where `quant` is asked for on top."""
     if getattr(config, "quantization_config", None) is None:
         return False
     capability = torch.cuda.get_device_capability() if place == "cuda" else None

@@ -88,7 +88,7 @@ class PrefixCache:
         return logits
 
     def branch(self, rows: int) -> Branch:
-        """A copy of the cache for `rows` samples that go on from here together."""
+        """Copy the cache for `rows` samples that go on from here together."""
         import torch
 
         with torch.inference_mode():
@@ -191,8 +191,8 @@ class PrefixCache:
         del self.ids[length:]
 
     def _experts(self, *, decoding: bool) -> None:
-        """Mixtures of experts on accelerators: `generate` computes them another way for one token than for
-        many, as this does. CPUs have one best way."""
+        """Choose how mixtures of experts are computed on accelerators: `generate` computes them another way
+        for one token than for many, as this does. CPUs have one best way."""
         if self._device.type == "cpu" or decoding == self._decoding:
             return
         with suppress(AttributeError, ValueError):  # releases and models without the choice
@@ -264,7 +264,8 @@ def _see(model: Any, inputs: Mapping[str, Any], cache: Any) -> torch.Tensor:
 
 
 def _cache_name(model: Any) -> str:
-    """What this release of the library calls the cache: from 5.24 on `cache`, with a warning for the old."""
+    """Return what this release of the library calls the cache: from 5.24 on `cache`, with a warning for the
+    old."""
     import inspect
 
     kind = type(model)
@@ -275,7 +276,7 @@ def _cache_name(model: Any) -> str:
 
 
 def _checksum(tensor: torch.Tensor) -> int:
-    """CRC-32 of what a tensor (contiguous, in memory) is and holds."""
+    """Return the CRC-32 of what a tensor (contiguous, in memory) is and holds."""
     import torch
 
     kind = zlib.crc32(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -283,7 +284,7 @@ def _checksum(tensor: torch.Tensor) -> int:
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common beginning."""
+    """Return the length of the longest common beginning."""
     length = min(len(a), len(b))
     if a[:length] == b[:length]:
         return length
@@ -291,8 +292,8 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _layer_devices(model: Any, layers: int) -> list[Any]:
-    """Where each layer computes, with the model on one device or spread over several: what is kept in memory
-    or on the disk is moved to the main one."""
+    """Return where each layer computes, with the model on one device or spread over several: what is kept in
+    memory or on the disk is moved to the main one."""
     places = getattr(model, "hf_device_map", None) or {}
     found: list[Any] = [main_device(model)] * layers
     for name, device in places.items():

@@ -17,8 +17,8 @@ from qwen_cli.sanitize import error_line
 
 
 def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """`messages` as templates want them: text as one string, arguments of tool calls as objects, places of
-    pictures and videos between the text."""
+    """Return `messages` as templates want them: text as one string, arguments of tool calls as objects,
+    places of pictures and videos between the text."""
     turns = [dict(message) for message in messages]
     for turn in turns:
         content = turn.get("content")
@@ -40,8 +40,8 @@ def rendered(
     label: str,
     **variables: Any,
 ) -> str:
-    """`messages` as the tokenizer's template writes them, up to where the answer begins. What somebody wrote
-    is plain in it where it spells one of the `marks`.
+    """Render `messages` by the tokenizer's template, up to where the answer begins. What somebody wrote is
+    plain in it where it spells one of the `marks`.
 
     Raises `UsageError` without a message, `EngineError` where `label` has no template or it refuses.
     """
@@ -82,12 +82,12 @@ def _with_object(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def opened(prompt: str) -> bool:
-    """Whether the template has begun the thinking itself."""
+    """Return whether the template has begun the thinking itself."""
     return prompt.rstrip().endswith(OPEN)
 
 
 def _place(part: Part) -> dict[str, Any]:
-    """What the template needs of a part: which kind stands here."""
+    """Return what the template needs of a part: which kind stands here."""
     if part["type"] == "text":
         return {"type": "text", "text": part["text"]}
     return {"type": "video" if part["type"] == "video" else "image"}

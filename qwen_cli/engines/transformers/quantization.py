@@ -53,14 +53,15 @@ _PUBLISHED = {
 
 
 def dtype(name: str) -> str:
-    """torch's name of what --dtype asks for. Raises `UsageError`."""
+    """Return torch's name of a dtype option. Raises `UsageError`."""
     if name.lower() not in DTYPES:
         raise UsageError(f"--dtype must be auto, bf16, fp16 or fp32, got {name!r}")
     return DTYPES[name.lower()]
 
 
 def published(config: Mapping[str, Any], label: str, gpu: tuple[int, int] | None) -> Published | None:
-    """The format that config.json says the weights are in; `None` for plain weights and unknown formats.
+    """Return the format that config.json says the weights are in; `None` for plain weights and unknown
+    formats.
 
     `gpu` is the compute capability of the GPU that they go to. Raises `EngineError` where a package that
     reads the format is missing.
@@ -82,7 +83,7 @@ def published(config: Mapping[str, Any], label: str, gpu: tuple[int, int] | None
 
 
 def in_bits(quant: str, compute: Any) -> Any:
-    """What bitsandbytes is told for "8bit" or "4bit"; `compute` is the torch dtype that is computed in.
+    """Return the configuration that quantizes to `quant` while loading.
 
     8 bit is LLM.int8 with its threshold; 4 bit NF4 with double quantization (Dettmers et al. 2023, "QLoRA").
     """
@@ -102,9 +103,9 @@ def in_bits(quant: str, compute: Any) -> Any:
 
 
 def slow(quant: str, weights: Weights) -> str:
-    """What to say where bitsandbytes computes on a CPU. Tokens a second with the starter: on two cores with
-    AVX2 bfloat16 9.6, 8 bit 2.0, 4 bit 1.9, llama.cpp with the GGUF 28; on one with AVX-512 and bfloat16 6.7,
-    5.8, 13.3, and llama.cpp 46 on two."""
+    """Return what to say where bitsandbytes computes on a CPU. Tokens a second with the starter: on two cores
+    with AVX2 bfloat16 9.6, 8 bit 2.0, 4 bit 1.9, llama.cpp with the GGUF 28; on one with AVX-512 and bfloat16
+    6.7, 5.8, 13.3, and llama.cpp 46 on two."""
     known = weights.model
     faster = f"`-m {known.name} --engine llamacpp`" if known and known.gguf_repo else "its GGUF on llama.cpp"
     return f"--quant {quant} on a CPU: {faster} is faster"

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def wanted(folder: Path) -> list[str]:
-    """What has to run for `folder` to load: its .py files, and other repositories as "org/name".
+    """Return what has to run for `folder` to load: its .py files, and other repositories as "org/name".
 
     Empty where the library knows the model itself: whatever code lies beside the weights is then left alone.
     """
@@ -29,7 +29,7 @@ def wanted(folder: Path) -> list[str]:
 
 
 def _classes(named: Any) -> Iterator[str]:
-    """The classes in an `auto_map`: one each, or a slow and a fast tokenizer."""
+    """Yield the classes in an `auto_map`: one each, or a slow and a fast tokenizer."""
     if isinstance(named, str):
         yield named
     elif isinstance(named, (dict, list)):

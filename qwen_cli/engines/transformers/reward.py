@@ -46,7 +46,7 @@ class Reward:
         self._model = load.model(weights, dtype=dtype, kind=_kind(architecture))
 
     def score(self, messages: Sequence[Message], solution: str) -> float:
-        """How good `solution` is as the answer to `messages`; more is better.
+        """Return how good `solution` is as the answer to `messages`; more is better.
 
         An outcome reward is a number without bounds, read at the last token. A process reward is the product
         over the steps of the probability that each is right (0 to 1). For several threads. Raises
@@ -67,7 +67,7 @@ class Reward:
         self._model = self._tokenizer = None
 
     def _values(self, messages: Sequence[Message], solution: str) -> list[list[float]]:
-        """What the head says at every token, or of a process reward at the end of every step."""
+        """Return what the head says at every token, or of a process reward at the end of every step."""
         import torch
 
         turns = [*map(dict, messages), {"role": "assistant", "content": solution}]
@@ -123,7 +123,7 @@ def _architecture(weights: Weights) -> str:
 
 
 def _kind(architecture: str) -> Callable[[Any], Any]:
-    """From a config to the class that the weights are of."""
+    """Return a function from a config to the class that the weights are of."""
 
     def chosen(config: Any) -> Any:
         import torch

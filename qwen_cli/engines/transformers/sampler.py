@@ -78,7 +78,8 @@ class TokenChoice:
         return bool(self._repetition or self._presence or self._frequency)
 
     def choose(self, logits: torch.Tensor, *, constrained: bool = True) -> torch.Tensor:
-        """One token for each row of `logits` (rows × vocabulary, float32, not needed afterwards): (rows,).
+        """Sample one token for each row of `logits` (rows × vocabulary, float32, not needed afterwards):
+        (rows,).
 
         The grammar, if there is one, holds where `constrained`.
         """
@@ -107,7 +108,7 @@ class TokenChoice:
         return (drawn if tokens is None else tokens.gather(1, drawn)).squeeze(1)
 
     def remember(self, tokens: Sequence[int]) -> None:
-        """`tokens` (one for each row) come next, chosen or forced."""
+        """Record that `tokens` (one for each row) come next, chosen or forced."""
         import torch
 
         if not self._remembers:
@@ -152,21 +153,21 @@ class Grammar:
         xgrammar.apply_token_bitmask_inplace(logits, self._allowed.to(logits.device))
 
     def accept(self, token: int) -> None:
-        """`token` was chosen."""
+        """Accept `token`, which was chosen."""
         if not self._matcher.is_terminated():
             self._matcher.accept_token(token)
 
 
 def grammar_vocabulary(tokenizer: Any, size: int, ends: Collection[int]) -> Any:
-    """xgrammar's view of the vocabulary, of `size` rows in the model."""
+    """Return xgrammar's view of the vocabulary, of `size` rows in the model."""
     import xgrammar  # 0.5 s, only with a schema
 
     return xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=size, stop_token_ids=sorted(ends))
 
 
 def likely(scores: torch.Tensor, token: int, others: int, table: TokenTable) -> TokenLogprob:
-    """`token` among the model's `scores` (vocabulary, float32; nothing has been done to them), and the
-    likeliest `others`."""
+    """Look `token` up among the model's `scores` (vocabulary, float32; nothing has been done to them), with
+    the likeliest `others`."""
     logprobs = scores.log_softmax(-1)
     values, tokens = logprobs.topk(others) if others else (logprobs[:0], logprobs[:0])
     beside = zip(tokens.tolist(), values.tolist(), strict=True)

@@ -51,7 +51,7 @@ class Drafter(Protocol):
     cost: float
 
     def draft(self, text: Sequence[int], limit: int) -> list[int]:
-        """At most `limit` tokens that may follow `text`: the whole of it, which only grows."""
+        """Draft at most `limit` tokens that may follow `text`: the whole of it, which only grows."""
         ...
 
 
@@ -97,7 +97,7 @@ class Lookup:
         self._known = len(text)
 
     def _longest(self, text: Sequence[int]) -> int | None:
-        """The latest of the places that have most in common with the end of `text`."""
+        """Return the latest of the places that have most in common with the end of `text`."""
         ends = self._ends.get(tuple(text[-NGRAM:]), ())[-PLACES:]
         return max(ends, key=lambda end: (_alike(text, end), end), default=None)
 
@@ -134,14 +134,14 @@ class Pace:
         self._drafted = self._accepted = 0.0
 
     def next(self) -> int:
-        """Tokens to draft now."""
+        """Return the number of tokens to draft now."""
         if self._rest:
             self._rest -= 1
             return 0
         return self._length
 
     def judge(self, drafted: int, accepted: int) -> None:
-        """`accepted` of `drafted` tokens were right."""
+        """Adapt to a step in which `accepted` of `drafted` tokens were right."""
         self._length = max(LEAST, min(MOST, 2 * drafted if accepted == drafted else accepted + 1))
         self._drafted = _MEMORY * self._drafted + drafted
         self._accepted = _MEMORY * self._accepted + accepted
@@ -166,7 +166,7 @@ class Steps:
         self.drafted = self.accepted = 0
 
     def after(self, token: int) -> torch.Tensor:
-        """The logits after `token`, which follows the text (1 × vocabulary, float32)."""
+        """Return the logits after `token`, which follows the text (1 × vocabulary, float32)."""
         if self._right < len(self._guess) and token == self._guess[self._right]:
             self._right += 1
             self.accepted += 1
@@ -199,7 +199,7 @@ class Steps:
 
 
 def _alike(text: Sequence[int], end: int) -> int:
-    """How many tokens before `end` are those at the end of `text`."""
+    """Return how many tokens before `end` are those at the end of `text`."""
     last = len(text)
     return next((n for n in range(min(REACH, end)) if text[end - 1 - n] != text[last - 1 - n]), REACH)
 
@@ -207,7 +207,7 @@ def _alike(text: Sequence[int], end: int) -> int:
 def chosen(
     draft: Draft, cache: PrefixCache, model: Any, tokenizer: Any, *, label: str, dtype: str
 ) -> DraftModel | Literal["ngram"] | None:
-    """What guesses for `model`, whose `cache` it is. Raises `UsageError` where nothing can."""
+    """Return what drafts for `model`, whose `cache` it is. Raises `UsageError` where nothing can."""
     if draft is None or (draft == "auto" and not cache.croppable):
         return None
     if not cache.croppable:
@@ -221,7 +221,7 @@ def chosen(
 
 
 def load(weights: Weights, target: Any, tokenizer: Any, *, label: str, dtype: str) -> DraftModel:
-    """The model of `weights`, to draft for `target` with its `tokenizer`, which errors call `label`.
+    """Load the model of `weights`, to draft for `target` with its `tokenizer`, which errors call `label`.
 
     Raises `EngineError` where the two do not write text in the same tokens, or where the smaller one cannot
     take back what was wrong.
@@ -251,13 +251,13 @@ def load(weights: Weights, target: Any, tokenizer: Any, *, label: str, dtype: st
 
 
 def _different(own: Any, tokenizer: Any) -> str | None:
-    """An ordinary token that only one of the two has, or that has another number. Control tokens may differ
-    from one generation to the next: a wrong one is a wrong guess and no more."""
+    """Return an ordinary token that only one of the two has, or that has another number. Control tokens may
+    differ from one generation to the next: a wrong one is a wrong guess and no more."""
     ours, theirs = own.get_vocab(), tokenizer.get_vocab()
     added = {str(t) for each in (own, tokenizer) for t in each.added_tokens_decoder.values()}
     return min((t for t, _ in ours.items() ^ theirs.items() if t not in added), default=None)
 
 
 def _size(model: Any) -> int:
-    """Bytes of the weights, which is what decoding waits for."""
+    """Return the bytes of the weights, which is what decoding waits for."""
     return sum(p.numel() * p.element_size() for p in model.parameters())

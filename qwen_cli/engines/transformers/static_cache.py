@@ -20,7 +20,7 @@ FIRST = 1024
 
 
 def check(model: Any) -> None:
-    """Raises `UsageError` for a model whose decoding cannot be one graph."""
+    """Raise `UsageError` for a model whose decoding cannot be one graph."""
     places = set((getattr(model, "hf_device_map", None) or {}).values())
     quantizer = getattr(model, "hf_quantizer", None)
     why = None
@@ -39,18 +39,20 @@ def check(model: Any) -> None:
 
 
 def call(model: Any) -> Callable[..., Any]:
-    """`model` for one token at a time. The first call, and the first after the cache has grown, compile."""
+    """Compile `model` for one token at a time. The first call, and the first after the cache has grown,
+    compile."""
     mode = "reduce-overhead" if model.device.type == "cuda" else None  # CUDA graphs
     return torch.compile(model.forward, mode=mode, dynamic=False)
 
 
 def static_cache(config: Any, tokens: int = 0) -> StaticCache:
-    """An empty cache with room for `tokens`."""
+    """Create an empty cache with room for `tokens`."""
     return StaticCache(config=config, max_cache_len=_size(tokens))
 
 
 def emptied(cache: StaticCache, tokens: int) -> StaticCache:
-    """The same cache with nothing in it and room for `tokens`: a graph is bound to where its tensors are."""
+    """Return the same cache with nothing in it and room for `tokens`: a graph is bound to where its tensors
+    are."""
     with torch.inference_mode():
         for layer in cache.layers:
             layer.reset()
@@ -71,7 +73,7 @@ def widen(cache: StaticCache, tokens: int) -> None:
 
 
 def growing(cache: StaticCache, config: Any, tokens: int) -> DynamicCache:
-    """The first `tokens` as a cache that grows, for samples decoded together."""
+    """Copy the first `tokens` into a cache that grows, for samples decoded together."""
     copied = new_cache(config)
     for i, layer in enumerate(cache.layers):
         copied.update(layer.keys[..., :tokens, :], layer.values[..., :tokens, :], i)

@@ -45,7 +45,8 @@ class Features:
 
 
 def has_processor(folder: Path) -> bool:
-    """Whether a model's folder says how pictures are prepared for it (under the old name or the new)."""
+    """Return whether a model's folder says how pictures are prepared for it (under the old name or the
+    new)."""
     return any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
 
 
@@ -75,7 +76,7 @@ class Sight:
         self._tokenizing = threading.Lock()  # tokenizers of the Rust library are for one thread at a time
 
     def views(self, parts: Sequence[Part]) -> list[View]:
-        """The pictures and videos among content parts. Nothing is encoded yet. Raises `UsageError`."""
+        """Return the pictures and videos among content parts. Nothing is encoded yet. Raises `UsageError`."""
         for one in tuple(self._ahead):
             if len(one.parts) == len(parts) and all(map(operator.is_, one.parts, parts)):
                 return one.views
@@ -90,7 +91,7 @@ class Sight:
         return found
 
     def scene(self, text: str, views: Sequence[View]) -> Scene:
-        """A rendered prompt with a placeholder for each of `views`, as tokens."""
+        """Tokenize a rendered prompt with a placeholder for each of `views`."""
         for one in tuple(self._ahead):
             if one.views is views and one.text == text:
                 with suppress(ValueError):  # another thread's took its place meanwhile
@@ -114,11 +115,11 @@ class Sight:
         self._ahead.append(_Ahead(tuple(parts), text, found, self.scene(text, found)))
 
     def types(self, ids: Sequence[int]) -> list[int]:
-        """0 for text, 1 for a picture's token, 2 for a video's."""
+        """Return 0 for text, 1 for a picture's token, 2 for a video's."""
         return list(self._processor.create_mm_token_type_ids([list(ids)])[0])
 
     def features(self, view: View) -> Features:
-        """`view` encoded, now or before."""
+        """Return `view` encoded, now or before."""
         if view.key in self._kept:
             self._kept.move_to_end(view.key)
             return self._kept[view.key]
@@ -213,7 +214,7 @@ class Scene:
         self.delta = int(positions[0, 0, -1]) + 1 - len(ids)
 
     def inputs(self, start: int, stop: int) -> dict[str, Any]:
-        """What the language model is given for tokens `start` to `stop`."""
+        """Return what the language model is given for tokens `start` to `stop`."""
         import torch
 
         device = main_device(self._model)

@@ -40,12 +40,12 @@ class View:
 
     @property
     def patches(self) -> int:
-        """How many there are."""
+        """Return the number of patches."""
         return self.grid[0] * self.grid[1] * self.grid[2]
 
 
 def of_picture(part: Part, processor: Any) -> View:
-    """The view of an `image` or `image_url` part. Raises `UsageError` as `picture_of` does."""
+    """Process the picture of an `image` or `image_url` part. Raises `UsageError` as `picture_of` does."""
     import numpy as np
     import torch
 
@@ -69,7 +69,7 @@ def of_picture(part: Part, processor: Any) -> View:
 
 
 def of_clip(clip: Clip, processor: Any) -> View:
-    """The view of a video, whose slices are of `PATCHES` at most where a frame pair has not more."""
+    """Process a video, whose slices are of `PATCHES` at most where a frame pair has not more."""
     import torch
     from transformers.video_utils import VideoMetadata
 
@@ -102,7 +102,7 @@ def of_clip(clip: Clip, processor: Any) -> View:
 
 
 def made(view: View) -> View:
-    """`view` with its slices made now, held until they are asked for the first time."""
+    """Return `view` with its slices made now, held until they are asked for the first time."""
     ready = list(view.slices())
 
     def slices() -> Slices:
@@ -113,8 +113,8 @@ def made(view: View) -> View:
 
 
 def _key(pixels: Any, *more: object) -> int:
-    """A number that tells an array of pixels from others. SHA-1 is twice as fast as BLAKE2 where processors
-    have instructions for it, and here nobody is kept out by it."""
+    """Return a number that tells an array of pixels from others. SHA-1 is twice as fast as BLAKE2 where
+    processors have instructions for it, and here nobody is kept out by it."""
     digest = hashlib.sha1(pixels.reshape(-1), usedforsecurity=False)
     digest.update(repr(more).encode())
     # 42 bits, and room below each for as many tokens as a video can have.
