@@ -24,7 +24,7 @@ ROWS = (
     ("models", "media", "sandbox", "ui"),
     ("endpoints",),
     ("install_hint",),
-    ("settings", "sanitize", "paths", "errors", "_version"),
+    ("settings", "sanitize", "paths", "errors", "latex_tree", "_version"),
 )
 # Files of the lowest row may use one another: they hold no state and are a few lines each.
 FREE = {"settings", "sanitize", "paths", "errors", "_version"}

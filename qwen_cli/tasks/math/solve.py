@@ -197,7 +197,7 @@ def _voted(engine: Engine, asked: _Asked, judge: Judge, way: SolveOptions) -> So
 
 def _checked(solution: tir.Solution, judge: Judge) -> Checked:
     printed = solution.printed
-    agrees = solution.answer and printed and judge.same(solution.answer, printed)
+    agrees = solution.answer and printed and judge.same(solution.answer, printed, printed=True)
     return Checked(solution, "code" if agrees else "unverified")
 
 

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qwen_cli.tasks.math.answer import Judge, boxed
+
+PAIRS: list[dict[str, Any]] = [
+    json.loads(line)
+    for line in (Path(__file__).parents[2] / "data" / "answer_pairs.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
+]
+# Judged wrongly, each by name. What a program printed as None is no answer, and is not compared as one.
+WRONG = {("None", "None")}
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +38,20 @@ def judge() -> Iterator[Judge]:
         (r"\boxed{7} and then \boxed{8", "7"),
         (r"\boxed {x^{2^{3}}}", "x^{2^{3}}"),
         (r"\boxed{}", None),
+        (r"\boxed{42}. So I have put it within \boxed{}.", "42"),
+        (r"\boxed{42} and \boxed{ }", "42"),
+        (r"\boxed 5", "5"),
+        (r"so \boxed 42.", "42"),
+        (r"\boxed12,345 dollars", "12,345"),
+        (r"\boxed -3", "-3"),
+        (r"\boxed x", "x"),
+        (r"\boxed\frac{1}{2}", r"\frac{1}{2}"),
+        (r"\boxed\text{Yes}", r"\text{Yes}"),
+        (r"\fbox{7}", "7"),
+        (r"\boxed{\boxed{5}}", "5"),
+        (r"\boxedx is no command", None),
+        (r"\boxed", None),
+        (r"\boxed{1} \boxed", "1"),
         ("no box", None),
         ("", None),
     ],
@@ -65,10 +93,68 @@ def test_other_mathematics_is_not(judge: Judge, one: str, other: str) -> None:
     assert not judge.same(one, other)
 
 
+@pytest.mark.parametrize("row", PAIRS, ids=lambda row: f"{row['one']} ~ {row['other']}")
+def test_a_table_of_pairs(judge: Judge, row: dict[str, Any]) -> None:
+    """Half of the table was written before the code and not looked at while it was (`held_out`)."""
+    wanted = row["same"] != ((row["one"], row["other"]) in WRONG)
+    printed = row.get("printed", False)
+    assert judge.same(row["one"], row["other"], printed=printed) == wanted
+    if not printed:
+        assert judge.same(row["other"], row["one"]) == wanted
+
+
+def test_the_table_is_large_and_nearly_all_of_it_is_right() -> None:
+    assert len(PAIRS) >= 400
+    assert len(WRONG) <= len(PAIRS) / 100
+    assert {(row["one"], row["other"]) for row in PAIRS} >= WRONG
+    assert 0.2 < sum(not row["same"] for row in PAIRS) / len(PAIRS) < 0.5
+    assert sum(row.get("held_out", False) for row in PAIRS) > 250
+
+
+def test_what_a_program_printed_is_python_and_what_is_boxed_is_not(judge: Judge) -> None:
+    assert judge.same("x^2", "x**2", printed=True)
+    assert not judge.same(r"\{1, 2\}", "(2, 1)", printed=True)
+    assert judge.same("[0, 1]", "Interval(0, 1)", printed=True)
+    assert judge.same("5e", "5*E", printed=True)
+    assert not judge.same("5E", "5*e", printed=True), "E is a letter in LaTeX"
+
+
+def test_nothing_is_computed_outside_the_sandbox() -> None:
+    program = (
+        "import sys, qwen_cli.tasks.math.answer; print('sympy' in sys.modules, 'math_verify' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "False"]
+
+
+def test_without_a_sandbox_only_plain_numbers_and_equal_texts_are_equal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from qwen_cli.errors import SandboxError
+    from qwen_cli.tasks.math import answer
+
+    class Broken:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def run(self, _: str) -> None:
+            raise SandboxError("no sandbox here")
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(answer, "Sandbox", Broken)
+    with Judge() as bare:
+        assert bare.same("1,234", "1234.0") and bare.same("x", " x ")
+        assert not bare.same("18", "19") and not bare.same("1/2", "0.5")
+
+
 def test_an_answer_cannot_run_code_or_hang(judge: Judge) -> None:
     assert not judge.same("9^{9^{9^{9^{9}}}}", r"\frac{1}{2}")
     assert not judge.same("__import__('os').system('touch /tmp/qwen_escape')", "'''\"")
+    assert not judge.same("1", "__import__('os').system('touch /tmp/qwen_escape')", printed=True)
+    assert not judge.same("2", "(lambda: 2)()", printed=True)
+    assert not judge.same("1", "9**9**9**9", printed=True)
     assert judge.same(r"\frac{2}{4}", "1/2")  # and the judge still works
+    assert not Path("/tmp/qwen_escape").exists()
 
 
 def test_equal_answers_are_one_group_the_largest_first(judge: Judge) -> None:

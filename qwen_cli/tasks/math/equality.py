@@ -1,0 +1,46 @@
+"""Whether two answers are the same: what runs in the sandbox (see `answer.Judge`)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import sympy
+
+from qwen_cli.tasks.math import latex, program_value, values
+from qwen_cli.tasks.math.values import Quantity, Readings, Words
+
+
+def same(one: str, other: str, printed: bool) -> bool:
+    """Whether `one`, in LaTeX or words, is `other`, which is that too or what a program `printed`."""
+    left = latex.read(one)
+    right = program_value.read(other) if printed else latex.read(other)
+    if values.same(left, right):
+        return True
+    # Sums, integrals, limits: what the project's own reader leaves to the parser of math-verify.
+    if not (_unread(left) or _unread(right)) or not _LEFT.search(one + other):
+        return False
+    ours = _parsed(one) if _unread(left) else _values(left)
+    theirs = _parsed(other) if not printed and _unread(right) else _values(right)
+    return any(values.equal(a, b) for a in ours for b in theirs)
+
+
+_LEFT = re.compile(r"\\(?:sum|prod|i*int|oint|lim|frac\{d\}\{d)(?![A-Za-z])")
+
+
+def _unread(readings: Readings) -> bool:
+    return all(isinstance(value, Words) and "\\" in value.text for value in readings)
+
+
+def _values(readings: Readings) -> list[Any]:
+    return [value.value for value in readings if isinstance(value, Quantity)]
+
+
+def _parsed(latex: str) -> list[Any]:
+    from latex2sympy2_extended import latex2sympy  # 0.1 s
+
+    try:
+        value = latex2sympy(latex.strip().strip("$")).doit()
+    except Exception:  # its own faults, of any kind, on any text
+        return []
+    return [value] if isinstance(value, sympy.Expr) else []

@@ -1,0 +1,289 @@
+"""The readings of what a program printed: Python's and sympy's own notation.
+
+Runs in the sandbox (see `answer.Judge`).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sympy
+
+from qwen_cli.tasks.math import latex, words
+from qwen_cli.tasks.math.expression import factorial, power
+from qwen_cli.tasks.math.latex import decimal, inequality, union
+from qwen_cli.tasks.math.values import (
+    Assigned,
+    Grid,
+    Many,
+    Pieces,
+    Quantity,
+    Readings,
+    Relation,
+    Value,
+    Words,
+)
+
+_LONGEST = 10_000  # characters of a line
+_LABEL = re.compile(r"[A-Za-z_][\w '()]*?\s*(?:[:=]|\bis)\s*(?P<value>[^=].*)", re.DOTALL)
+_NAMES: dict[str, Any] = {
+    "pi": sympy.pi,
+    "E": sympy.E,
+    "e": sympy.E,
+    "I": sympy.I,
+    "oo": sympy.oo,
+    "inf": sympy.oo,
+}
+_KNOWN = (
+    *("sqrt", "exp", "log", "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh", "cosh"),
+    *("tanh", "Abs", "floor", "ceiling", "binomial", "gcd", "lcm", "cbrt", "root", "Max", "Min", "re", "im"),
+    *("Rational", "Integer", "Mul", "Add", "conjugate"),
+)
+_CALLS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(sympy, name) for name in _KNOWN},
+    "ln": sympy.log,
+    "abs": sympy.Abs,
+    "factorial": factorial,
+    "Fraction": sympy.Rational,
+    "Pow": power,
+}
+_SAME = (
+    "Float",
+    "Decimal",
+    "float64",
+    "float32",
+    "float",
+    "int64",
+    "int32",
+    "int",
+    "str",
+    "Symbol",
+    "mpf",
+    "mpq",
+)
+_MATRICES = ("Matrix", "ImmutableMatrix", "MutableDenseMatrix", "ImmutableDenseMatrix", "array", "matrix")
+_SIGNS: dict[type, str] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.NotEq: "!=",
+    ast.Eq: "=",
+}
+_RELATIONS = {"Eq": "=", "Ne": "!=", "Lt": "<", "Le": "<=", "Gt": ">", "Ge": ">=", "Equality": "="}
+
+
+class _Foreign(ValueError):
+    """Not Python of the kind that values are printed in."""
+
+
+def read(text: str) -> Readings:
+    """Every way to read a line that was printed."""
+    text = text.strip()
+    if len(text) > _LONGEST:
+        return ()
+    source = (
+        re.sub(r"(?<=[0-9.])\s+(?=[-0-9.])", ", ", text) if re.fullmatch(r"[\[\]0-9.\se+-]+", text) else text
+    )
+    source = re.sub(r"(?<![\w.])0+(?=[1-9])", "", source)
+    if re.fullmatch(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?", text):
+        return (Quantity(decimal(text.replace(",", ""))), *_python(source))
+    if words.clock(text) or re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        return latex.read(text)
+    found = _python(source)
+    if found:
+        return found
+    label = _LABEL.fullmatch(text)
+    if label and not words.read(text):
+        inner = read(label["value"].strip().rstrip("."))
+        name = re.split(r"[:=]", text)[0].strip() if "=" in text and text[0] != "=" else ""
+        if inner and re.fullmatch(r"[A-Za-z]\w?", name):
+            return (Assigned(name, inner),)
+        if inner:
+            return inner
+    return latex.read(text)
+
+
+def _python(source: str) -> Readings:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about literals such as 1in
+            tree = ast.parse(source, mode="eval")
+        return tuple(_values(tree.body))
+    except (
+        _Foreign,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+    ):
+        return ()
+
+
+def _values(node: ast.AST) -> Sequence[Value]:
+    if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, (bool, str))):
+        if isinstance(node.value, str):
+            return latex.read(node.value)
+        return (Words({True: "true", False: "false", None: "none"}[node.value]),)
+    if isinstance(node, (ast.List, ast.Set, ast.Tuple)):
+        kind = {ast.List: "list", ast.Set: "set", ast.Tuple: "tuple"}[type(node)]
+        return (Many(tuple(tuple(_values(item)) for item in node.elts), kind),)
+    if isinstance(node, ast.Dict):
+        return _mapping(node)
+    if isinstance(node, ast.Compare):
+        return _compared(node)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
+        return _combined(node)
+    if isinstance(node, ast.Call):
+        special = _called(node)
+        if special is not None:
+            return special
+    if isinstance(node, ast.Name) and node.id in ("EmptySet", "Reals", "nan", "zoo"):
+        if node.id == "Reals":
+            return (Pieces(((-sympy.oo, False, sympy.oo, False),)),)
+        return (Many((), "set"),) if node.id == "EmptySet" else (Words("undefined"),)
+    return (Quantity(_expression(node)),)
+
+
+def _mapping(node: ast.Dict) -> Sequence[Value]:
+    items: list[Readings] = []
+    for key, value in zip(node.keys, node.values, strict=True):
+        if key is None:
+            raise _Foreign
+        items.append((Assigned(ast.unparse(key).strip("'\""), tuple(_values(value))),))
+    return (Many(tuple(items), "bare"),) if len(items) != 1 else items[0]
+
+
+def _compared(node: ast.Compare) -> Sequence[Value]:
+    signs = [_SIGNS.get(type(op)) for op in node.ops]
+    if None in signs:
+        raise _Foreign
+    values = [_expression(side) for side in (node.left, *node.comparators)]
+    return inequality(values, [sign for sign in signs if sign])
+
+
+def _combined(node: ast.BinOp) -> Sequence[Value]:
+    """`(5 < x) & (x < oo)`, `(x < 2) | (x > 5)`."""
+    sides = [
+        next((v for v in _values(side) if isinstance(v, Pieces)), None) for side in (node.left, node.right)
+    ]
+    one, other = sides
+    if one is None or other is None:
+        raise _Foreign
+    name = one.name or other.name
+    if isinstance(node.op, ast.BitOr):
+        return (union([*one.parts, *other.parts], name),)
+    parts = []
+    for low, low_in, high, high_in in one.parts:
+        for start, start_in, end, end_in in other.parts:
+            bottom = max(((low, low_in), (start, start_in)), key=lambda p: (float(p[0]), not p[1]))
+            top = min(((high, high_in), (end, end_in)), key=lambda p: (float(p[0]), p[1]))
+            if float(bottom[0]) < float(top[0]) or (bottom == top and bottom[1]):
+                parts.append((*bottom, *top))
+    return (union(parts, name),)
+
+
+def _called(node: ast.Call) -> Sequence[Value] | None:
+    """Calls whose value is no expression: sets, matrices, equations."""
+    name = _callee(node)
+    if name in _MATRICES:
+        rows = [next((v for v in _values(arg) if isinstance(v, Many)), None) for arg in node.args[:1]]
+        return _grid(rows[0]) if rows and rows[0] else None
+    if name == "FiniteSet":
+        return (Many(tuple(tuple(_values(arg)) for arg in node.args), "set"),)
+    if name.startswith("Interval"):
+        low, high = (_expression(arg) for arg in node.args[:2])
+        flags = [isinstance(arg, ast.Constant) and bool(arg.value) for arg in node.args[2:4]]
+        left, right = (*flags, False, False)[:2]
+        left = left or name in ("Interval.open", "Interval.Lopen") or low == -sympy.oo
+        right = right or name in ("Interval.open", "Interval.Ropen") or high == sympy.oo
+        return (Pieces(((low, not left, high, not right),)),)
+    if name == "Union":
+        parts = [next((v for v in _values(arg) if isinstance(v, Pieces)), None) for arg in node.args]
+        return (union([part for piece in parts if piece for part in piece.parts], ""),)
+    if name in _RELATIONS:
+        left_side, right_side = (_expression(arg) for arg in node.args)
+        if _RELATIONS[name] != "=":
+            return inequality([left_side, right_side], [_RELATIONS[name]])
+        relation = Relation(left_side - right_side, "=")
+        if left_side.is_Symbol:
+            return (relation, Assigned(str(left_side), (Quantity(right_side),)))
+        return (relation,)
+    if name in ("set", "frozenset", "list", "tuple"):
+        return (Many((), "set"),) if not node.args else _values(node.args[0])
+    if name in ("EmptySet",):
+        return (Many((), "set"),)
+    return None
+
+
+def _grid(rows: Many) -> Sequence[Value]:
+    cells = []
+    for row in rows.items:
+        inner = next((v for v in row if isinstance(v, Many)), None)
+        items = inner.items if inner else (row,)
+        cells.append(tuple(next(v.value for v in item if isinstance(v, Quantity)) for item in items))
+    return (Grid(tuple(cells)),)
+
+
+def _callee(node: ast.Call) -> str:
+    name = ast.unparse(node.func)
+    return name if name.startswith("Interval.") else name.rpartition(".")[2]
+
+
+def _expression(node: ast.AST) -> Any:
+    if isinstance(node, ast.Constant):
+        return _constant(node)
+    if isinstance(node, ast.Name):
+        return _NAMES.get(node.id) or sympy.Symbol(re.sub(r"_(?=\w)", "", node.id))
+    if isinstance(node, ast.Attribute) and node.attr in ("pi", "e", "inf", "oo", "I", "E"):
+        return _NAMES[node.attr]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        value = _expression(node.operand)
+        return -value if isinstance(node.op, ast.USub) else value
+    if isinstance(node, ast.BinOp):
+        return _operated(type(node.op), _expression(node.left), _expression(node.right))
+    if isinstance(node, ast.Call) and not node.keywords:
+        name = _callee(node)
+        if name in _SAME and len(node.args) == 1:
+            arg = node.args[0]
+            quoted = isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+            return decimal(str(arg.value)) if quoted and name != "Symbol" else _expression(arg)  # type: ignore[attr-defined]
+        arguments = [_expression(arg) for arg in node.args]
+        if name in _CALLS:
+            return _CALLS[name](*arguments)
+        if re.fullmatch(r"[A-Za-z]\w?", name):
+            return sympy.Function(name)(*arguments)
+    raise _Foreign
+
+
+def _constant(node: ast.Constant) -> Any:
+    if isinstance(node.value, complex) and not isinstance(node.value, bool):
+        return decimal(repr(node.value.imag)) * sympy.I
+    if isinstance(node.value, int) and not isinstance(node.value, bool):
+        return sympy.Integer(node.value)
+    if isinstance(node.value, float):
+        return decimal(repr(node.value))
+    raise _Foreign
+
+
+def _operated(operator: type[ast.operator], left: Any, right: Any) -> Any:
+    if operator is ast.Pow:
+        return power(left, right)
+    made: dict[type[ast.operator], Callable[[], Any]] = {
+        ast.Add: lambda: left + right,
+        ast.Sub: lambda: left - right,
+        ast.Mult: lambda: left * right,
+        ast.Div: lambda: left / right,
+        ast.FloorDiv: lambda: sympy.floor(left / right),
+        ast.Mod: lambda: left % right,
+    }
+    if operator not in made:
+        raise _Foreign
+    return made[operator]()

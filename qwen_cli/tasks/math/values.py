@@ -1,0 +1,346 @@
+"""What an answer can be, and when two are the same.
+
+An answer has several readings where it can be read in several ways (`1,234` is a number and a list); two
+answers are the same where a reading of one equals a reading of the other. Runs in the sandbox (see
+answer).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import sympy
+
+from qwen_cli.tasks.math.units import Unit
+
+_DIGITS = 60  # of values that are compared as exact
+_CLOSE = sympy.Float("1e-9")  # relative error of a number that was written with all digits of a float
+_NOISE = sympy.Float("1e-12")  # what a float is off zero after a calculation
+_WHOLE = frozenset("kmn")  # letters that stand for integers
+_MOST_SYMBOLS = 12
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number or an expression, with or without a unit. Long decimals in it are `sympy.Float`."""
+
+    value: Any
+    unit: Unit | None = None
+
+
+@dataclass(frozen=True)
+class Many:
+    """Several answers. `kind`: "bare" (only commas between them, in any order), "set", "tuple", "brackets"
+    (an ordered list in LaTeX), "list" (as Python prints it: a set, a tuple or a vector) or "ratio"."""
+
+    items: tuple[Readings, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """`name` = what it is. A name of several letters is a word, and says nothing."""
+
+    name: str
+    value: Readings
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Numbers on a line: pieces (from, with it, to, with it) in order, that do not touch. `name` is the
+    variable's, where there is one."""
+
+    parts: tuple[tuple[Any, bool, Any, bool], ...]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """`difference` is =, >, >= or != zero."""
+
+    difference: Any
+    sign: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A matrix of expressions."""
+
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A time of day in minutes. `half` is false where a. m. or p. m. is not said, but could be."""
+
+    minutes: int
+    half: bool
+
+
+@dataclass(frozen=True)
+class Day:
+    year: int | None
+    month: int
+    day: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Letters of a multiple choice, and what is written behind a single one."""
+
+    letters: frozenset[str]
+    value: Readings = ()
+
+
+@dataclass(frozen=True)
+class Words:
+    text: str
+
+
+Value: TypeAlias = "Quantity | Many | Assigned | Pieces | Relation | Grid | Clock | Day | Choice | Words"
+Readings: TypeAlias = "tuple[Value, ...]"
+
+
+def same(one: Readings, other: Readings) -> bool:
+    """Whether a reading of `one` is a reading of `other`."""
+    return any(_equal(a, b) or _equal(b, a) for a in one for b in other)
+
+
+def _equal(a: Value, b: Value) -> bool:
+    if isinstance(a, Assigned):
+        return _assigned(a, b)
+    if isinstance(a, Many):
+        return _many(a, b)
+    if isinstance(a, Choice):
+        return _chosen(a, b)
+    if isinstance(a, Quantity):
+        return isinstance(b, Quantity) and _quantities(a, b)
+    if isinstance(a, Grid):
+        return isinstance(b, Grid) and _grids(a, b)
+    if isinstance(a, Pieces):
+        return isinstance(b, Pieces) and _pieces(a, b)
+    if isinstance(a, Relation):
+        return isinstance(b, Relation) and a.sign == b.sign and _proportional(a, b)
+    if isinstance(a, Clock):
+        return isinstance(b, Clock) and _clocks(a, b)
+    return a == b
+
+
+def _assigned(a: Assigned, b: Value) -> bool:
+    if isinstance(b, Assigned):
+        named = any(len(name) > 1 and name.isalpha() for name in (a.name, b.name))
+        functions = all(re.fullmatch(r"y|[a-zA-Z]\([a-z]\)", name) for name in (a.name, b.name))
+        return (a.name == b.name or named or functions) and same(a.value, b.value)
+    return not isinstance(b, Choice) and same(a.value, (b,))
+
+
+def _chosen(a: Choice, b: Value) -> bool:
+    if isinstance(b, Choice):
+        if a.value and b.value and not same(a.value, b.value):
+            return False
+        return a.letters == b.letters
+    return bool(a.value) and not isinstance(b, Words) and same(a.value, (b,))
+
+
+def _many(a: Many, b: Value) -> bool:
+    if isinstance(b, Grid):
+        return _as_grid(a, b)
+    if isinstance(b, Pieces) and a.kind == "set":
+        return not a.items and not b.parts
+    if not isinstance(b, Many):
+        alone = len(a.items) == 1 and a.kind in ("bare", "set", "list")
+        return alone and same(a.items[0], (b,))
+    if "ratio" in (a.kind, b.kind):
+        return a.kind == b.kind and _ratios(a, b)
+    kinds = {a.kind, b.kind}
+    if len(a.items) == 1 != len(b.items) and a.kind in ("list", "set"):
+        return same(a.items[0], (b,))
+    if "set" in kinds and "tuple" not in kinds:
+        return _within(a.items, b.items) and _within(b.items, a.items)
+    if len(a.items) != len(b.items) or kinds == {"brackets", "tuple"}:
+        return False
+    if kinds & {"tuple", "brackets"}:
+        return "set" not in kinds and all(map(same, a.items, b.items))
+    return _matched(a.items, b.items)
+
+
+def _within(inner: Sequence[Readings], outer: Sequence[Readings]) -> bool:
+    return all(any(same(one, other) for other in outer) for one in inner)
+
+
+def _matched(one: Sequence[Readings], other: Sequence[Readings]) -> bool:
+    """Whether both have the same elements, each as often."""
+    left = list(other)
+    for readings in one:
+        found = next((n for n, candidate in enumerate(left) if same(readings, candidate)), None)
+        if found is None:
+            return False
+        del left[found]
+    return not left
+
+
+def _as_grid(a: Many, b: Grid) -> bool:
+    """A list of numbers is a column, a list of lists is a matrix."""
+    column = all(len(row) == 1 for row in b.rows)
+    if column and len(a.items) == len(b.rows) and a.kind in ("tuple", "list"):
+        cells = [(Quantity(row[0]),) for row in b.rows]
+        if all(map(same, a.items, cells)):
+            return True
+    rows = [next((r for r in readings if isinstance(r, Many)), None) for readings in a.items]
+    if a.kind == "set" or len(rows) != len(b.rows):
+        return False
+    return all(
+        row is not None
+        and len(row.items) == len(cells)
+        and all(same(item, (Quantity(cell),)) for item, cell in zip(row.items, cells, strict=True))
+        for row, cells in zip(rows, b.rows, strict=True)
+    )
+
+
+def _ratios(a: Many, b: Many) -> bool:
+    numbers = [
+        [next((r.value for r in item if isinstance(r, Quantity)), None) for item in m.items] for m in (a, b)
+    ]
+    if len(numbers[0]) != len(numbers[1]) or None in numbers[0] + numbers[1]:
+        return False
+    (first, *_), (other, *_) = numbers
+    return all(equal(x * other, y * first) for x, y in zip(*numbers, strict=True))
+
+
+def _grids(a: Grid, b: Grid) -> bool:
+    shapes = [[len(row) for row in grid.rows] for grid in (a, b)]
+    cells = [[cell for row in grid.rows for cell in row] for grid in (a, b)]
+    return shapes[0] == shapes[1] and all(map(equal, *cells))
+
+
+def _clocks(a: Clock, b: Clock) -> bool:
+    if a.minutes == b.minutes:
+        return True
+    other = {a.half, b.half} == {True, False} and min(a.minutes, b.minutes) % 720 == max(
+        a.minutes, b.minutes
+    ) % 720
+    return other and max(x.minutes for x in (a, b) if not x.half) < 780
+
+
+def _quantities(a: Quantity, b: Quantity) -> bool:
+    one, other = a.unit, b.unit
+    if one is not None and other is not None and not (one.label and other.label):
+        if one.label or other.label or one.measures != other.measures:
+            return False
+        return equal(a.value * one.factor + one.offset, b.value * other.factor + other.offset)
+    if equal(a.value, b.value):
+        return True
+    free = next((q for q in (a, b) if q.unit is not None and q.unit.free), None)
+    if free is None or free.unit is None or (one is not None and other is not None):
+        return False
+    return equal(free.value * free.unit.factor, (b if free is a else a).value)
+
+
+def _pieces(a: Pieces, b: Pieces) -> bool:
+    if len(a.parts) != len(b.parts) or (a.name and b.name and a.name != b.name):
+        return False
+    return all(
+        p[1] == q[1] and p[3] == q[3] and equal(p[0], q[0]) and equal(p[2], q[2])
+        for p, q in zip(a.parts, b.parts, strict=True)
+    )
+
+
+def _proportional(a: Relation, b: Relation) -> bool:
+    """Whether the differences are a constant times each other, for inequalities a positive one."""
+    symbols = a.difference.free_symbols
+    if not symbols or symbols != b.difference.free_symbols:
+        return False
+    factors = []
+    for point in _points(symbols):
+        one, other = (_number(expr.difference, point) for expr in (a, b))
+        if None in (one, other) or sympy.oo in (abs(one), abs(other)) or abs(other) < _NOISE:
+            continue
+        factors.append(one / other)
+    if len(factors) < 3 or any(abs(f - factors[0]) > abs(factors[0]) * sympy.Float("1e-20") for f in factors):
+        return False
+    return a.sign in ("=", "!=") or bool(factors[0].is_real and factors[0] > 0)
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two expressions are equal: exactly, but where one has a long decimal up to its rounding."""
+    a, b = _named(a), _named(b)
+    if a == b:
+        return True
+    if a.is_Rational and b.is_Rational:
+        return False
+    loose = a.has(sympy.Float) or b.has(sympy.Float)
+    symbols = a.free_symbols | b.free_symbols
+    if len(symbols) > _MOST_SYMBOLS:
+        return False
+    if not symbols:
+        return _near(_number(a, {}), _number(b, {}), loose)
+    if not loose and _identical(a, b):
+        return True
+    # An identity holds at every point where both sides are real. Where there is none, both are complex.
+    values = [(_number(a, point), _number(b, point)) for point in _points(symbols)]
+    real = [v for v in values if all(x is not None and x.is_real for x in v)]
+    if len(real) >= 3:
+        return all(_near(x, y, loose) for x, y in real)
+    known = [v for v in values[: len(values) // 2] if None not in v]
+    return len(known) >= 3 and all(_near(x, y, loose) for x, y in known)
+
+
+def _identical(a: Any, b: Any) -> bool:
+    try:
+        return bool(sympy.expand(a - b) == 0) if a.count_ops() + b.count_ops() < 60 else False
+    except (TypeError, ValueError, AttributeError):
+        return False
+
+
+def _named(expr: Any) -> Any:
+    """`expr` with f(x) as a symbol of that name."""
+    expr = sympy.sympify(expr)
+    calls = expr.atoms(sympy.core.function.AppliedUndef)
+    return expr.xreplace({call: sympy.Symbol(str(call)) for call in calls}) if calls else expr
+
+
+def _points(symbols: Any) -> list[dict[Any, Any]]:
+    """Values for `symbols`: first positive, then of either sign; integers where letters mean that."""
+    chance = random.Random(20240919)  # noqa: S311 - the same points each time
+    names = sorted(symbols, key=str)
+    points = []
+    for number in range(12):
+        point = {}
+        for name in names:
+            if str(name) in _WHOLE:
+                point[name] = sympy.Integer(chance.randint(3, 14))
+                continue
+            value = sympy.Rational(chance.randint(101, 997), chance.choice((211, 223, 227)))
+            point[name] = -value if number >= 6 and chance.random() < 0.6 else value
+        points.append(point)
+    return points
+
+
+def _number(expr: Any, point: dict[Any, Any]) -> Any:
+    """The value of `expr`; `None` where it has none."""
+    try:
+        value = sympy.N(expr.xreplace(point) if point else expr, _DIGITS)
+        value = value.expand(complex=True) if value.has(sympy.I) else value
+    except (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
+        return None
+    if value in (sympy.oo, -sympy.oo):
+        return value
+    if not value.is_number or value.has(sympy.nan, sympy.zoo, sympy.oo):
+        return None
+    real, imaginary = value.as_real_imag()
+    return real if abs(imaginary) < sympy.Float("1e-45") else value
+
+
+def _near(x: Any, y: Any, loose: bool) -> bool:
+    if x is None or y is None:
+        return False
+    if sympy.oo in (x, y) or -sympy.oo in (x, y):
+        return bool(x == y)
+    gap, size = abs(x - y), max(abs(x), abs(y))
+    if loose:
+        return bool(gap <= _CLOSE * size or (size < _NOISE and 0 in (x, y)))
+    return bool(gap <= sympy.Float("1e-40") * max(size, sympy.Float("1e-10")))

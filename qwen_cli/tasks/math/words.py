@@ -1,0 +1,214 @@
+"""Answers that are words: yes and no, dates, times of day, numbers in words, "no solution".
+
+Runs in the sandbox (see `answer.Judge`).
+"""
+
+from __future__ import annotations
+
+import re
+
+import sympy
+
+from qwen_cli.tasks.math.values import Clock, Day, Many, Quantity, Readings, Words
+
+_TRUE = frozenset(("yes", "true", "对", "是", "正确", "√"))
+_FALSE = frozenset(("no", "false", "错", "否", "错误", "不是"))
+_NOTHING = frozenset(
+    (
+        "no solution",
+        "no solutions",
+        "no real solution",
+        "no real solutions",
+        "none",
+        "无解",
+        "无实数解",
+        "empty set",
+        "空集",
+    )
+)
+_MISSING = frozenset(("does not exist", "dne", "不存在"))
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
+    *("november", "december"),
+)
+_MONTH = "(?P<month>" + "|".join(f"{m}|{m[:3]}" for m in _MONTHS) + r"|sept)\.?"
+_DATES = (
+    re.compile(r"(?P<year>[0-9]{4})[-/.年]\s*(?P<m>[0-9]{1,2})[-/.月]\s*(?P<day>[0-9]{1,2})\s*[日号]?"),
+    re.compile(r"(?P<m>[0-9]{1,2})月(?P<day>[0-9]{1,2})[日号]"),
+    re.compile(
+        rf"{_MONTH}\s+(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(?P<year>[0-9]{{4}}))?", re.IGNORECASE
+    ),
+    re.compile(
+        rf"(?:the\s+)?(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?:,?\s+(?P<year>[0-9]{{4}}))?",
+        re.IGNORECASE,
+    ),
+)
+_SLASHED = re.compile(r"([0-9]{1,2})[/.]([0-9]{1,2})[/.]([0-9]{4})")
+_CLOCK = re.compile(
+    r"(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-5][0-9]))?(?::00)?\s*(?P<half>a\.?\s?m\.?|p\.?\s?m\.?|o'clock)?",
+    re.IGNORECASE,
+)
+_CHINESE_CLOCK = re.compile(
+    r"(?P<half>凌晨|早上|上午|中午|下午|傍晚|晚上)?(?P<hour>[0-9]{1,2})[点时](?:(?P<minute>[0-9]{1,2})分|整|(?P<mid>半))?"
+)
+_WEEKDAYS = {name: f"weekday {n}" for n, name in enumerate("一二三四五六日")}
+_CHINESE = "零〇一二三四五六七八九十百千万亿两半"
+_DIGITS = {**{c: n for n, c in enumerate("零一二三四五六七八九")}, "〇": 0, "两": 2}
+_UNITS = {"十": 10, "百": 100, "千": 1000}
+_SMALL = (
+    *(
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+    ),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
+_PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10}
+
+
+def read(bare: str) -> Readings:
+    """The readings of `bare` as words of a kind that is known."""
+    plain = normal(bare)
+    if plain in _TRUE:
+        return (Words("true"),)
+    if plain in _FALSE:
+        return (Words("false"),)
+    if plain in _NOTHING:
+        return (Many((), "set"), Words("no solution"))
+    if plain in _MISSING:
+        return (Words("does not exist"),)
+    found = clock(bare)
+    if found:
+        return (found,)
+    if dates := _dates(bare):
+        return dates
+    if weekday := re.fullmatch(r"(?:星期|周|礼拜)([一二三四五六日天])", bare):
+        return (Words(_WEEKDAYS[weekday[1].replace("天", "日")]),)
+    number = chinese(bare)
+    if number is None:
+        number = english(plain)
+    return () if number is None else (Quantity(number),)
+
+
+def normal(bare: str) -> str:
+    """Words without what does not count: case, articles, stops."""
+    text = (
+        re.sub(r"[\s_]+", " ", re.sub(r"[.。!,，]+(?=\s|$)|\\[a-zA-Z]+|[{}$]", " ", bare)).strip().casefold()
+    )
+    return re.sub(r"^(?:a|an|the) ", "", text)
+
+
+def clock(bare: str) -> Clock | None:
+    """A time of day."""
+    plain = (
+        bare.strip().casefold().rstrip(".")
+        if bare.casefold().rstrip(".") in ("noon", "midnight")
+        else bare.strip()
+    )
+    if plain in ("noon", "midnight"):
+        return Clock(720 if plain == "noon" else 0, True)
+    if found := _CLOCK.fullmatch(plain):
+        half = (found["half"] or "")[:1].lower()
+        hour, minute = int(found["hour"]), int(found["minute"] or 0)
+        if (
+            (found["minute"] is None and not half)
+            or hour > 24
+            or (half in ("a", "p") and not 1 <= hour <= 12)
+        ):
+            return None
+        if half in ("a", "p"):
+            return Clock((hour % 12 + 12 * (half == "p")) * 60 + minute, True)
+        return Clock(hour % 24 * 60 + minute, False)
+    if (found := _CHINESE_CLOCK.fullmatch(plain)) and ("点" in plain or found["half"]):
+        hour, minute = int(found["hour"]), 30 if found["mid"] else int(found["minute"] or 0)
+        if hour > 24 or minute > 59:
+            return None
+        later = found["half"] in ("下午", "傍晚", "晚上") and hour < 12
+        return Clock((hour + 12 * later) % 24 * 60 + minute, found["half"] is not None)
+    return None
+
+
+def _dates(bare: str) -> Readings:
+    if found := _SLASHED.fullmatch(bare):
+        one, other, year = map(int, found.groups())
+        both = {(one, other), (other, one)}
+        return tuple(Day(year, month, day) for month, day in sorted(both) if month <= 12 and day <= 31)
+    for pattern in _DATES:
+        if found := pattern.fullmatch(bare):
+            said = found.groupdict()
+            month, day = int(said.get("m") or 0), int(said["day"])
+            if named := said.get("month"):
+                month = 1 + next(n for n, m in enumerate(_MONTHS) if m.startswith(named[:3].lower()))
+            when = Day(int(said["year"]) if said.get("year") else None, month, day)
+            return (when,) if 1 <= month <= 12 and 1 <= day <= 31 else ()
+    return ()
+
+
+def chinese(text: str) -> sympy.Rational | None:
+    """The value of a Chinese numeral (一百零三, 三分之二, 十二点五); `None` where it is none."""
+    if mixed := re.fullmatch(rf"([{_CHINESE}]+)又([{_CHINESE}]+分之[{_CHINESE}]+)", text):
+        before, part = chinese(mixed[1]), chinese(mixed[2])
+        return None if before is None or part is None else before + part
+    if parts := re.fullmatch(rf"([{_CHINESE}]+)分之([{_CHINESE}]+)", text):
+        below, above = chinese(parts[1]), chinese(parts[2])
+        return None if not below or above is None else above / below
+    if text == "半":
+        return sympy.Rational(1, 2)
+    if not re.fullmatch(rf"[{_CHINESE[:-1]}]+(?:点[零〇一二三四五六七八九]+)?", text):
+        return None
+    digits, _, decimals = text.partition("点")
+    total = section = digit = 0
+    for character in digits:
+        if character in _DIGITS:
+            digit = _DIGITS[character]
+        elif character in _UNITS:
+            section, digit = section + (digit or 1) * _UNITS[character], 0
+        elif character == "亿":
+            total, section, digit = (total + section + digit) * 10**8, 0, 0
+        else:
+            total, section, digit = total + (section + digit) * 10**4, 0, 0
+    if len(digits) > 1 and all(c in _DIGITS for c in digits):
+        total = int("".join(str(_DIGITS[c]) for c in digits))
+        section = digit = 0
+    value = sympy.Rational(total + section + digit)
+    for place, character in enumerate(decimals, 1):
+        value += sympy.Rational(_DIGITS[character], 10**place)
+    return value
+
+
+def english(plain: str) -> sympy.Rational | None:
+    """The value of a number in English words (twenty-one, two thirds); `None` where it is none."""
+    words = plain.replace("-", " ").split()
+    if not words or len(words) > 12:
+        return None
+    singular = words[-1].removesuffix("s") if words[-1] != "halves" else "half"
+    if len(words) > 1 and singular in _PARTS and (above := english(" ".join(words[:-1]))) is not None:
+        return above / _PARTS[singular]
+    total = current = 0
+    seen = False
+    for word in words:
+        if word in _SMALL:
+            current += _SMALL.index(word)
+        elif word in _TENS:
+            current += 10 * (_TENS.index(word) + 2)
+        elif word == "hundred" and seen:
+            current *= 100
+        elif word in ("thousand", "million", "billion") and seen:
+            total += current * {"thousand": 10**3, "million": 10**6, "billion": 10**9}[word]
+            current = 0
+        elif word != "and" or not seen:
+            return None
+        seen = True
+    return sympy.Rational(total + current)
