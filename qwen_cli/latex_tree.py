@@ -170,7 +170,7 @@ _ROW, _CELL = Symbol("\n", "row"), Symbol("\t", "cell")
 
 
 def parse(latex: str, *, lenient: bool = False) -> Items:
-    """The tree of a formula. `lenient`: `x^10` means what its writer meant, not what TeX makes of it.
+    """Return the tree of a formula. `lenient`: `x^10` means what its writer meant, not what TeX makes of it.
 
     Raises `Unknown`.
     """

@@ -41,8 +41,8 @@ _equality = sys.modules["qwen_cli.tasks.math.equality"]
 
 
 def boxed(text: str) -> str | None:
-    r"""What stands in the last `\boxed{}` that holds something and whose braces are balanced, or behind a
-    `\boxed` without braces; `None` where there is none."""
+    r"""Return what stands in the last `\boxed{}` that holds something and whose braces are balanced, or
+    behind a `\boxed` without braces; `None` where there is none."""
     for found in reversed(list(_BOX.finditer(text))):
         if text[found.end() : found.end() + 1] != "{":
             bare = _UNBRACED.match(text, found.end())
@@ -54,7 +54,8 @@ def boxed(text: str) -> str | None:
 
 
 def _inside(text: str, start: int) -> str:
-    """What stands between a brace before `start` and the one that closes it; nothing where none does."""
+    """Return what stands between a brace before `start` and the one that closes it; nothing where none
+    does."""
     depth = 1
     for at in range(start, len(text)):
         escaped = text[at - 1] == "\\" and text[at - 2] != "\\"
@@ -65,14 +66,14 @@ def _inside(text: str, start: int) -> str:
 
 
 def number(answer: str) -> Fraction | None:
-    """The value of a plain number (`18`, `1,234.50`), exactly; `None` for anything else."""
+    """Return the value of a plain number (`18`, `1,234.50`), exactly; `None` for anything else."""
     bare = answer.strip()
     return Fraction(bare.replace(",", "")) if _NUMBER.fullmatch(bare) else None
 
 
 @cache
 def _load() -> str:
-    """The program that makes the modules of a comparison: contained code cannot read this package."""
+    """Return the program that makes the modules of a comparison: contained code cannot read this package."""
     root = Path(__file__).resolve().parents[2]
     sources = {}
     for name in _MODULES:
@@ -92,8 +93,8 @@ class Judge:
         self._verifies = True
 
     def same(self, one: str, other: str, *, printed: bool = False) -> bool:
-        """Whether both answers are the same. Both are LaTeX or words, but with `printed` the `other` is what
-        a program printed: Python."""
+        """Return whether both answers are the same. Both are LaTeX or words, but with `printed` the `other`
+        is what a program printed: Python."""
         if not printed and one.strip() == other.strip():
             return True
         values = number(one), number(other)

@@ -12,7 +12,7 @@ from qwen_cli.tasks.math.values import Quantity, Readings, Words
 
 
 def same(one: str, other: str, printed: bool) -> bool:
-    """Whether `one`, in LaTeX or words, is `other`, which is that too or what a program `printed`."""
+    """Return whether `one`, in LaTeX or words, is `other`, which is that too or what a program `printed`."""
     left = latex.read(one)
     right = program_value.read(other) if printed else latex.read(other)
     if values.same(left, right):

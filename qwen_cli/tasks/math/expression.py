@@ -50,7 +50,7 @@ class Unreadable(ValueError):
 
 
 def evaluate(latex: str) -> list[Any]:
-    """The values that a formula can have: two for ±, and for a log without a base.
+    """Return the values that a formula can have: two for ±, and for a log without a base.
 
     Raises `Unreadable`.
     """
@@ -72,7 +72,7 @@ def evaluate(latex: str) -> list[Any]:
 
 
 def power(base: Any, exponent: Any) -> Any:
-    """`base` to `exponent`. Raises `Unreadable` where it would be huge."""
+    """Return `base` to `exponent`. Raises `Unreadable` where it would be huge."""
     if exponent.is_Rational and not base.free_symbols and base not in (0, 1, -1):
         size = max(int(base.p).bit_length(), int(base.q).bit_length()) if base.is_Rational else 8
         if size * abs(exponent) > _MOST_BITS:
@@ -81,14 +81,14 @@ def power(base: Any, exponent: Any) -> Any:
 
 
 def factorial(value: Any) -> Any:
-    """`value`!. Raises `Unreadable` where it would be huge."""
+    """Return `value`!. Raises `Unreadable` where it would be huge."""
     if value.is_Integer and value > _MOST_FACTORIAL:
         raise Unreadable("a factorial of that size")
     return sympy.factorial(value)
 
 
 def number(text: str) -> Any:
-    """A decimal: exact, or a `Float` where it has the digits of one."""
+    """Return a decimal: exact, or a `Float` where it has the digits of one."""
     text = text.replace(",", "")
     rounded = "." in text and len(text.replace(".", "").lstrip("0")) >= _FLOAT_DIGITS
     return sympy.Float(text, 30) if rounded else sympy.Rational(text)
@@ -141,7 +141,7 @@ class _Evaluator:
         return value, at
 
     def _factor(self, nodes: Sequence[Node], at: int) -> tuple[Any, int]:
-        """A factor with what is written behind it, as `n!`."""
+        """Read a factor with what is written behind it, as `n!`."""
         if at >= len(nodes):
             raise Unknown
         if _kind(nodes, at) == "function":
@@ -168,7 +168,7 @@ class _Evaluator:
         return value, at
 
     def _called(self, nodes: Sequence[Node], at: int) -> tuple[Any, int]:
-        """A function and what it is of."""
+        """Read a function and what it is of."""
         node = nodes[at]
         low, high = (node.low, node.high) if isinstance(node, Script) else (None, None)
         name = _text(node.base if isinstance(node, Script) else node)
@@ -196,7 +196,7 @@ class _Evaluator:
         return (result if high is None else power(result, self.line(high))), at
 
     def _argument(self, nodes: Sequence[Node], at: int) -> tuple[Any, int]:
-        """Factors side by side, up to the next function or operator."""
+        """Read factors side by side, up to the next function or operator."""
         sign, at = self._signs(nodes, at)
         value, at = self._factor(nodes, at)
         while _kind(nodes, at) in ("number", "letter", "fraction", "root", "group") or (
@@ -274,7 +274,7 @@ class _Evaluator:
 
 
 def _joined(items: Sequence[Node]) -> list[Node]:
-    """Without spaces; what several nodes write together as one number: `10 000`, `2 1/2`, 0.333…"""
+    """Return `items` without spaces, and as one number what several nodes write: `10 000`, `2 1/2`, 0.333…"""
     nodes: list[Node] = []
     at = 0
     while at < len(items):
@@ -332,7 +332,7 @@ def _text(node: Node) -> str:
 
 
 def _plain(items: Items) -> str:
-    """The text of nodes that are symbols; empty where others are among them."""
+    """Return the text of nodes that are symbols; empty where others are among them."""
     if not all(isinstance(node, Symbol) for node in items):
         return ""
     return "".join(_text(node) for node in items).replace(" ", "")
@@ -365,7 +365,7 @@ def _parts(items: Items) -> list[Items]:
 
 
 def _name(letter: str) -> str:
-    """A letter as Python would write it: `θ` is `theta`."""
+    """Return a letter as Python would write it: `θ` is `theta`."""
     name = unicodedata.name(letter, "") if len(letter) == 1 else ""
     found = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (?:SCRIPT )?(\w+)|GREEK (\w+) SYMBOL", name)
     if found is None:

@@ -116,7 +116,7 @@ _RATIO = re.compile(r"[^:]+(?::[^:]+)+")
 
 
 def read(text: str, depth: int = 0) -> Readings:
-    """Every way to read an answer; none where there is no way."""
+    """Return every way to read an answer; none where there is no way."""
     if len(text) > _LONGEST or depth > _DEEPEST:
         return ()
     source = _cleaned(text)
@@ -142,7 +142,7 @@ def read(text: str, depth: int = 0) -> Readings:
 
 
 def _cleaned(text: str) -> str:
-    """`text` without what is round the answer, its characters those of LaTeX."""
+    """Return `text` without what is round the answer, its characters those of LaTeX."""
     text = "".join(chr(ord(c) - 0xFEE0) if "\uff01" <= c <= "\uff5e" else c for c in text).strip()
     for _ in range(4):
         before = text
@@ -188,7 +188,7 @@ def _spacing(found: re.Match[str]) -> str:
 
 
 def _unwrapped(source: str) -> str:
-    """The answer as words: \text{} opened, signs as they are written without LaTeX."""
+    """Return the answer as words: \text{} opened, signs as they are written without LaTeX."""
     bare = re.sub(r"([0-9}])\s*(?=\\(?:text|mathrm|mbox)\s*\{)", r"\1 ", source)
     bare = _UNWRAPPED.sub(r"\1", _UNWRAPPED.sub(r"\1", bare))
     bare = re.sub(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*", "°", bare)
@@ -207,7 +207,7 @@ def _balanced(text: str) -> bool:
 
 
 def _split(text: str, separator: re.Pattern[str]) -> list[str]:
-    """`text` where `separator` stands outside all brackets."""
+    """Split `text` where `separator` stands outside all brackets."""
     parts, start, depth, at = [], 0, 0, 0
     while at < len(text):
         found = None if depth else separator.match(text, at)
@@ -230,7 +230,7 @@ _WIDE_COMMAS = re.compile(r"\s*,\s+|\s*,(?=\\)")
 
 
 def _elements(text: str) -> list[list[str]]:
-    """The lists that `text` can be: parts of several answers."""
+    """Return the lists that `text` can be: parts of several answers."""
     both = re.compile(rf"{_AND.pattern}|\s*,\s*(?!\s*(?:and|or)\b|\s*\\text\{{\s*(?:and|or))")
     found = []
     for separator in (both, re.compile(rf"{_AND.pattern}|{_WIDE_COMMAS.pattern}")):
@@ -295,7 +295,7 @@ def _many(source: str, depth: int) -> Readings:
 
 
 def _joined(items: Sequence[Readings]) -> Readings:
-    """Inequalities with `or` between them as what they allow together."""
+    """Return inequalities with `or` between them as what they allow together."""
     pieces = [next((r for r in item if isinstance(r, Pieces)), None) for item in items]
     known = [piece for piece in pieces if piece is not None]
     names = {piece.name for piece in known}
@@ -320,7 +320,7 @@ def _ratio(source: str, depth: int) -> Readings:
 
 
 def _fenced(source: str, depth: int) -> Readings:
-    """What stands between brackets: a point, an interval, a set."""
+    """Read what stands between brackets: a point, an interval, a set."""
     text = source.replace("\\langle", "(").replace("\\rangle", ")").strip()
     opening = "\\{" if text.startswith("\\{") else text[:1]
     closing = "\\}" if text.endswith("\\}") else text[-1:]
@@ -363,7 +363,7 @@ def _set(inside: str, opening: str, depth: int) -> Readings:
 
 
 def _encloses(text: str) -> bool:
-    """Whether the bracket that `text` begins with is closed by its last."""
+    """Return whether the bracket that `text` begins with is closed by its last."""
     depth, marks = 0, re.findall(r"\\[A-Za-z]+|\\.|.", text, re.DOTALL)
     for number, mark in enumerate(marks):
         depth += (mark in ("(", "[", "{", "\\{")) - (mark in (")", "]", "}", "\\}"))
@@ -406,7 +406,7 @@ def _without(points: Many) -> Pieces:
 
 
 def union(pieces: Sequence[tuple[Any, bool, Any, bool]], name: str) -> Pieces:
-    """Pieces of a line together: in order, those that touch as one."""
+    """Join pieces of a line: in order, those that touch as one."""
     joined: list[tuple[Any, bool, Any, bool]] = []
     for low, low_in, high, high_in in sorted(pieces, key=lambda p: (float(p[0]), not p[1])):
         if joined:
@@ -427,7 +427,7 @@ def _ascending(low: Any, high: Any) -> bool:
 
 
 def _related(source: str, depth: int) -> Readings:
-    """Equations and inequalities."""
+    """Read equations and inequalities."""
     parts = [part.strip() for part in _split(source, _RELATIONS)]
     if len(parts) < 2 or not all(parts):
         return ()
@@ -449,7 +449,7 @@ def _related(source: str, depth: int) -> Readings:
 
 
 def _signs(source: str) -> list[str]:
-    """The relations of `source` that stand outside brackets."""
+    """Return the relations of `source` that stand outside brackets."""
     inner = source
     for _ in range(_DEEPEST):
         inner = re.sub(r"\\[{}]", "", inner)
@@ -476,8 +476,8 @@ def _equation(parts: Sequence[str], depth: int) -> Readings:
 
 
 def inequality(values: Sequence[Any], signs: Sequence[str]) -> Readings:
-    """`values` with < <= > >= != between them: a part of the line where a variable stands alone or can, else
-    what is said of a difference."""
+    """Read `values` with < <= > >= != between them: a part of the line where a variable stands alone or can,
+    else what is said of a difference."""
     if any(value is None for value in values):
         return ()
     if len(values) == 3 and len({sign[0] for sign in signs}) == 1 and signs[0][0] in "<>":
@@ -515,7 +515,7 @@ def inequality(values: Sequence[Any], signs: Sequence[str]) -> Readings:
 
 
 def _unbounded(left: Any, right: Any, sign: str) -> Readings:
-    """Inequalities with infinity, which sympy prints: x < oo."""
+    """Read inequalities with infinity, which sympy prints: x < oo."""
     if left == sympy.oo and right.is_Symbol and sign == ">":
         return (Pieces(((-sympy.oo, False, sympy.oo, False),), str(right)),)
     if right == -sympy.oo and left.is_Symbol and sign == ">":
@@ -524,7 +524,7 @@ def _unbounded(left: Any, right: Any, sign: str) -> Readings:
 
 
 def _solved(difference: Any, sign: str, symbol: Any) -> Readings:
-    """Where `difference` is > >= or != zero, if sympy can tell."""
+    """Return where `difference` is > >= or != zero, if sympy can tell."""
     real = sympy.Dummy(real=True)
     made = {">": sympy.Gt, ">=": sympy.Ge, "!=": sympy.Ne}[sign]
     try:
@@ -545,7 +545,7 @@ def _solved(difference: Any, sign: str, symbol: Any) -> Readings:
 
 
 def numbers(text: str) -> list[Any]:
-    """The values of a numeral as it is written somewhere: `1,234.5`, `1.234,5`, `1 234`, `1'234`, `1e-5`."""
+    """Return the values of a numeral as some country writes it: `1,234.5`, `1.234,5`, `1 234`, `1'234`."""
     found = re.fullmatch(r"\s*([-+]?)\s*(.+?)\s*", text)
     if found is None or len(text) > 1_000:
         return []
@@ -558,7 +558,7 @@ def numbers(text: str) -> list[Any]:
 
 
 def decimal(text: str) -> Any:
-    """A decimal exactly; as a `Float` where it has all the digits of one, for then it was rounded."""
+    """Return a decimal exactly; as a `Float` where it has all the digits of one, for then it was rounded."""
     digits = re.sub(r"[eE].*|[-+.]", "", text).lstrip("0")
     rounded = len(digits) >= _FLOAT_DIGITS and re.search(r"[.eE]", text)
     return sympy.Float(text, 30) if rounded else sympy.Rational(text)
@@ -573,7 +573,7 @@ def _numeral(source: str, depth: int) -> Readings:
 
 
 def _measured(source: str, depth: int) -> Readings:
-    """A number and its unit."""
+    """Read a number and its unit."""
     bare = _unwrapped(source)
     bare = re.sub(r"(?<=[0-9])\s*\(([A-Za-z][A-Za-z ]+)\)$", r" \1", bare)
     if found := _CURRENCY.fullmatch(bare):
@@ -607,7 +607,8 @@ def _measured(source: str, depth: int) -> Readings:
 
 
 def _unit_starts(bare: str) -> list[int]:
-    """Where a unit can begin: a letter after something else, right behind a digit only if it is not alone."""
+    """Return where a unit can begin: a letter after something else, right behind a digit only if it is not
+    alone."""
     starts = []
     for at in range(1, len(bare)):
         letter, before = bare[at], bare[at - 1]
@@ -621,7 +622,7 @@ def _unit_starts(bare: str) -> list[int]:
 
 
 def _is_label(unit: str) -> bool:
-    """Whether `unit` are words for what was counted."""
+    """Return whether `unit` are words for what was counted."""
     if re.fullmatch(r"[\u4e00-\u9fff]{1,6}", unit):
         return True
     words = re.sub(r"[()]", "", unit).rstrip(".").split()
@@ -630,7 +631,7 @@ def _is_label(unit: str) -> bool:
 
 
 def _compound(bare: str) -> Readings:
-    """`2 hours 30 minutes` and `5元5角`."""
+    """Read `2 hours 30 minutes` and `5元5角`."""
     parts = list(_COMPOUND.finditer(bare))
     if len(parts) < 2 or "".join(part[0] for part in parts) != bare:
         return ()
@@ -669,7 +670,7 @@ def _grid(source: str, depth: int) -> Readings:
 
 
 def _value(text: str) -> Any:
-    """One expression; `None` where it is none, or several."""
+    """Return one expression; `None` where it is none, or several."""
     plain = numbers(text)
     if plain:
         return plain[0]
@@ -678,7 +679,7 @@ def _value(text: str) -> Any:
 
 
 def _unmarked(text: str) -> str:
-    """`text` without commands, and without names that are mathematics as they stand."""
+    """Return `text` without commands, and without names that are mathematics as they stand."""
     return _PLAIN_NAMES.sub(" ", re.sub(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+", " ", text))
 
 
@@ -695,7 +696,7 @@ def _expression(source: str, depth: int) -> Readings:
 
 
 def _latex(source: str) -> str:
-    """What is written as on a keyboard (`sqrt(2)`, `x^(1/2)`, `2**3`) as LaTeX."""
+    """Return what is written as on a keyboard (`sqrt(2)`, `x^(1/2)`, `2**3`) as LaTeX."""
     text = source.replace("**", "^")
     names = {"infinity": "infty", "inf": "infty", "oo": "infty"}
     text = _PLAIN_NAMES.sub(lambda m: f"\\{names.get(m[1], m[1])} ", text)

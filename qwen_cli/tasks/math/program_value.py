@@ -82,7 +82,7 @@ class _Foreign(ValueError):
 
 
 def read(text: str) -> Readings:
-    """Every way to read a line that was printed."""
+    """Return every way to read a line that was printed."""
     text = text.strip()
     if len(text) > _LONGEST:
         return ()
@@ -170,7 +170,7 @@ def _compared(node: ast.Compare) -> Sequence[Value]:
 
 
 def _combined(node: ast.BinOp) -> Sequence[Value]:
-    """`(5 < x) & (x < oo)`, `(x < 2) | (x > 5)`."""
+    """Read `(5 < x) & (x < oo)`, `(x < 2) | (x > 5)`."""
     sides = [
         next((v for v in _values(side) if isinstance(v, Pieces)), None) for side in (node.left, node.right)
     ]
@@ -191,7 +191,7 @@ def _combined(node: ast.BinOp) -> Sequence[Value]:
 
 
 def _called(node: ast.Call) -> Sequence[Value] | None:
-    """Calls whose value is no expression: sets, matrices, equations."""
+    """Read calls whose value is no expression: sets, matrices, equations."""
     name = _callee(node)
     if name in _MATRICES:
         rows = [next((v for v in _values(arg) if isinstance(v, Many)), None) for arg in node.args[:1]]

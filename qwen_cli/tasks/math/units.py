@@ -111,7 +111,7 @@ _GENERIC = ("unit", "square unit", "cubic unit", "sq unit", "平方单位", "单
 
 @cache
 def _names() -> dict[str, list[Unit]]:
-    """Every name with the units that it can be."""
+    """Return every name with the units that it can be."""
     names: dict[str, list[Unit]] = {}
     for line in _TABLE.strip().replace(";\n", ";").split("\n"):
         what, _, rest = line.partition(":")
@@ -137,7 +137,7 @@ def _names() -> dict[str, list[Unit]]:
 
 
 def units(text: str) -> list[Unit]:
-    """What `text` can be as a unit; none where it is not one."""
+    """Return what `text` can be as a unit; none where it is not one."""
     text = re.sub(r"\s+", " ", text.replace("° ", "°").strip().rstrip("."))
     if not text or len(text) > _LONGEST:
         return []

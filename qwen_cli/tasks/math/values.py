@@ -106,7 +106,7 @@ Readings: TypeAlias = "tuple[Value, ...]"
 
 
 def same(one: Readings, other: Readings) -> bool:
-    """Whether a reading of `one` is a reading of `other`."""
+    """Return whether a reading of `one` is a reading of `other`."""
     return any(_equal(a, b) or _equal(b, a) for a in one for b in other)
 
 
@@ -173,7 +173,7 @@ def _within(inner: Sequence[Readings], outer: Sequence[Readings]) -> bool:
 
 
 def _matched(one: Sequence[Readings], other: Sequence[Readings]) -> bool:
-    """Whether both have the same elements, each as often."""
+    """Return whether both have the same elements, each as often."""
     left = list(other)
     for readings in one:
         found = next((n for n, candidate in enumerate(left) if same(readings, candidate)), None)
@@ -184,7 +184,7 @@ def _matched(one: Sequence[Readings], other: Sequence[Readings]) -> bool:
 
 
 def _as_grid(a: Many, b: Grid) -> bool:
-    """A list of numbers is a column, a list of lists is a matrix."""
+    """Return a list of numbers is a column, a list of lists is a matrix."""
     column = all(len(row) == 1 for row in b.rows)
     if column and len(a.items) == len(b.rows) and a.kind in ("tuple", "list"):
         cells = [(Quantity(row[0]),) for row in b.rows]
@@ -250,7 +250,7 @@ def _pieces(a: Pieces, b: Pieces) -> bool:
 
 
 def _proportional(a: Relation, b: Relation) -> bool:
-    """Whether the differences are a constant times each other, for inequalities a positive one."""
+    """Return whether the differences are a constant times each other, for inequalities a positive one."""
     symbols = a.difference.free_symbols
     if not symbols or symbols != b.difference.free_symbols:
         return False
@@ -266,7 +266,8 @@ def _proportional(a: Relation, b: Relation) -> bool:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Whether two expressions are equal: exactly, but where one has a long decimal up to its rounding."""
+    """Return whether two expressions are equal: exactly, but up to its rounding where one has a long
+    decimal."""
     a, b = _named(a), _named(b)
     if a == b:
         return True
@@ -297,14 +298,14 @@ def _identical(a: Any, b: Any) -> bool:
 
 
 def _named(expr: Any) -> Any:
-    """`expr` with f(x) as a symbol of that name."""
+    """Return `expr` with f(x) as a symbol of that name."""
     expr = sympy.sympify(expr)
     calls = expr.atoms(sympy.core.function.AppliedUndef)
     return expr.xreplace({call: sympy.Symbol(str(call)) for call in calls}) if calls else expr
 
 
 def _points(symbols: Any) -> list[dict[Any, Any]]:
-    """Values for `symbols`: first positive, then of either sign; integers where letters mean that."""
+    """Return values for `symbols`: first positive, then of either sign; integers where letters mean that."""
     chance = random.Random(20240919)  # noqa: S311 - the same points each time
     names = sorted(symbols, key=str)
     points = []
@@ -321,7 +322,7 @@ def _points(symbols: Any) -> list[dict[Any, Any]]:
 
 
 def _number(expr: Any, point: dict[Any, Any]) -> Any:
-    """The value of `expr`; `None` where it has none."""
+    """Return the value of `expr`; `None` where it has none."""
     try:
         value = sympy.N(expr.xreplace(point) if point else expr, _DIGITS)
         value = value.expand(complex=True) if value.has(sympy.I) else value

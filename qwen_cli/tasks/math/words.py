@@ -79,7 +79,7 @@ _PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10}
 
 
 def read(bare: str) -> Readings:
-    """The readings of `bare` as words of a kind that is known."""
+    """Return the readings of `bare` as words of a kind that is known."""
     plain = normal(bare)
     if plain in _TRUE:
         return (Words("true"),)
@@ -103,7 +103,7 @@ def read(bare: str) -> Readings:
 
 
 def normal(bare: str) -> str:
-    """Words without what does not count: case, articles, stops."""
+    """Return words without what does not count: case, articles, stops."""
     text = (
         re.sub(r"[\s_]+", " ", re.sub(r"[.。!,，]+(?=\s|$)|\\[a-zA-Z]+|[{}$]", " ", bare)).strip().casefold()
     )
@@ -111,7 +111,7 @@ def normal(bare: str) -> str:
 
 
 def clock(bare: str) -> Clock | None:
-    """A time of day."""
+    """Read a time of day."""
     plain = (
         bare.strip().casefold().rstrip(".")
         if bare.casefold().rstrip(".") in ("noon", "midnight")
@@ -157,7 +157,7 @@ def _dates(bare: str) -> Readings:
 
 
 def chinese(text: str) -> sympy.Rational | None:
-    """The value of a Chinese numeral (一百零三, 三分之二, 十二点五); `None` where it is none."""
+    """Return the value of a Chinese numeral (一百零三, 三分之二, 十二点五); `None` where it is none."""
     if mixed := re.fullmatch(rf"([{_CHINESE}]+)又([{_CHINESE}]+分之[{_CHINESE}]+)", text):
         before, part = chinese(mixed[1]), chinese(mixed[2])
         return None if before is None or part is None else before + part
@@ -189,7 +189,7 @@ def chinese(text: str) -> sympy.Rational | None:
 
 
 def english(plain: str) -> sympy.Rational | None:
-    """The value of a number in English words (twenty-one, two thirds); `None` where it is none."""
+    """Return the value of a number in English words (twenty-one, two thirds); `None` where it is none."""
     words = plain.replace("-", " ").split()
     if not words or len(words) > 12:
         return None
