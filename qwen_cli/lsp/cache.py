@@ -25,7 +25,13 @@ class Suggestions:
         self._entries: OrderedDict[tuple[str, int, int], _Entry] = OrderedDict()
 
     def keep(self, uri: str, prefix: str, suffix: str, text: str) -> None:
-        """Remember `text` as what belongs between `prefix` and `suffix`; empty where nothing does."""
+        """Remember `text` as what belongs between `prefix` and `suffix`.
+
+        That nothing does is not remembered: the server may have been away, the model may see other files
+        by then, and who asks again wants another answer.
+        """
+        if not text:
+            return
         key = (uri, len(prefix), hash(suffix))
         self._entries[key] = _Entry(hash(prefix), text)
         self._entries.move_to_end(key)
@@ -34,9 +40,7 @@ class Suggestions:
 
     def find(self, uri: str, prefix: str, suffix: str) -> str | None:
         """Return what is left of a completion made here, or made earlier if all that was typed since agrees
-        with it.
-
-        None where there is none; an empty text where one is known to have nothing more.
+        with it. None where there is none.
         """
         after = hash(suffix)
         for typed in range(min(LOOK_BACK, len(prefix)) + 1):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qwen_cli.engines.core.base import Engine, Sampling
+from qwen_cli.lsp.languages import named
 from qwen_cli.lsp.settings import Settings
 from qwen_cli.lsp.worker import Cancelled
 from qwen_cli.tasks.fim import complete as fim_complete
@@ -33,19 +34,25 @@ class Place:
     unsaved: Mapping[str, str]
 
 
-def place(file: Path | None, prefix: str, suffix: str, open_texts: Mapping[Path, str]) -> Place:
-    """Return the place between two texts of `file`, with newlines as the models know them."""
+def place(
+    file: Path | None, prefix: str, suffix: str, open_texts: Mapping[Path, str], *, language: str = ""
+) -> Place:
+    """Return the place between two texts of `file`, with newlines as the models know them.
+
+    `language` is the editor's word for it, and counts where no file name tells.
+    """
     before, after = prefix.replace("\r\n", "\n"), suffix.replace("\r\n", "\n")
     root = root_of(file) if file is not None else None
     if file is None or root is None:
-        return Place(None, file.name if file is not None else "", before, after, {})
+        return Place(None, named(file.name if file is not None else "", language), before, after, {})
     unsaved = {
         path.resolve().relative_to(root).as_posix(): text
         for path, text in open_texts.items()
         if path.resolve().is_relative_to(root)
     }
     path = file.resolve().relative_to(root).as_posix()
-    return Place(root, path, before, after, {p: t for p, t in unsaved.items() if p != path})
+    others = {p: t for p, t in unsaved.items() if p != path}
+    return Place(root, named(path, language), before, after, others)
 
 
 @dataclass

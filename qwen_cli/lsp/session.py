@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines.core.base import Engine
@@ -83,8 +82,8 @@ class Session:
         for fault in faults:
             self.tell(fault)
 
-    def opened(self, uri: str, text: str, version: int) -> None:
-        self.documents[uri] = Document(uri, text, version)
+    def opened(self, uri: str, text: str, version: int, language: str = "") -> None:
+        self.documents[uri] = Document(uri, text, version, language)
         self._rest(uri)
 
     def changed(self, params: lsp.DidChangeTextDocumentParams) -> None:
@@ -149,7 +148,10 @@ class Session:
             return None
         index = self._index(document, params.position)
         prefix, suffix = document.text[:index], document.text[index:]
-        text = await self._suggest(document, index, prefix, suffix, by_itself=True)
+        # Editors that tell nothing ask with each key.
+        kind = params.context.trigger_kind if params.context is not None else None
+        by_itself = kind != lsp.CompletionTriggerKind.Invoked
+        text = await self._suggest(document, index, prefix, suffix, by_itself)
         if not text:
             return lsp.CompletionList(is_incomplete=True, items=[])
         # Editors filter by the word before the cursor and replace it, so it is part of the entry.
@@ -172,8 +174,12 @@ class Session:
         self, document: Document, index: int, prefix: str, suffix: str, by_itself: bool
     ) -> str | None:
         """Return what to insert between two texts, and all that is done beside: what comes after it is
-        prepared."""
-        here = place(_path(document.uri), prefix, suffix, self._open_texts())
+        prepared. Empty in a document of secrets."""
+        if document.secret:
+            name = document.uri.rpartition("/")[2]
+            self.tell(f"{name} seems to hold secrets: nothing of it is sent to the model")
+            return ""
+        here = self._place(document, prefix, suffix)
         text = await self._text(document, here, by_itself)
         document.cursor = index
         self._rest(document.uri)
@@ -253,15 +259,16 @@ class Session:
 
     def _warm(self, uri: str) -> None:
         document = self.documents.get(uri)
-        if document is None or not self.worker.idle:
+        if document is None or document.secret or not self.worker.idle:
             return
         at = min(document.cursor, len(document.text))
-        here = place(_path(uri), document.text[:at], document.text[at:], self._open_texts())
+        here = self._place(document, document.text[:at], document.text[at:])
         if self.completing.stale(here):
             self.worker.prepare(lambda cancelled: self.completing.warm(here, cancelled))
 
-    def _open_texts(self) -> dict[Path, str]:
-        return {path: d.text for uri, d in self.documents.items() if (path := _path(uri)) is not None}
+    def _place(self, document: Document, prefix: str, suffix: str) -> Place:
+        others = {d.file: d.text for d in self.documents.values() if d.file is not None and not d.secret}
+        return place(document.file, prefix, suffix, others, language=document.language)
 
     def _index(self, document: Document, position: lsp.Position) -> int:
         return offset(document.text, position.line, position.character, self.encoding)
@@ -271,11 +278,3 @@ class Session:
         if message not in self._told:
             self._told.add(message)
             self._show(message)
-
-
-def _path(uri: str) -> Path | None:
-    """Return the file that a URI names. None for a document that is on no disk."""
-    from pygls.uris import to_fs_path
-
-    path = to_fs_path(uri) if uri.startswith("file:") else None
-    return Path(path) if path else None

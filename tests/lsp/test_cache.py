@@ -25,8 +25,14 @@ def test_a_suggestion_taken_whole_is_a_new_question() -> None:
     known = Suggestions()
     known.keep("a", "x = ", "\n", "1")
     assert known.find("a", "x = 1", "\n") is None
-    known.keep("a", "x = 1", "\n", "")
-    assert known.find("a", "x = 1", "\n") == ""
+
+
+def test_that_there_was_nothing_is_not_remembered_and_takes_no_place() -> None:
+    known = Suggestions(kept=1)
+    known.keep("a", "x = ", "\n", "1")
+    known.keep("a", "y = ", "\n", "")
+    assert known.find("a", "y = ", "\n") is None
+    assert known.find("a", "x = ", "\n") == "1"
 
 
 def test_the_oldest_go_first_and_a_look_keeps_one_young() -> None:

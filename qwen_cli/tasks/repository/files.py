@@ -11,25 +11,14 @@ from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
 
+from qwen_cli.tasks.repository.secret_files import holds_key, is_secret
+
 # 200,000 bytes are about 60,000 tokens, twice the length that the repository layout was trained at
 # (Qwen2.5-Coder README: 32k tokens): such a file is data, an amalgamation, or generated.
 MAX_BYTES = 200_000
 
 # A folder that is no repository (a home folder, say) is not walked to its end.
 MAX_FILES = 20_000
-
-# The model may be a remote one: files whose names say that they hold credentials are never sent.
-# fmt: off
-_SECRET_NAMES = (
-    ".env", ".env.*", "*.env", ".envrc", "*.pem", "*.key", "*.p12", "*.pfx", "*.p8", "*.jks",
-    "*.keystore", "*.kdbx", "*.gpg", "*.asc", "*.ppk", "id_rsa*", "id_dsa*", "id_ecdsa*",
-    "id_ed25519*", ".netrc", "_netrc", ".npmrc", ".pypirc", ".pgpass", ".my.cnf", ".htpasswd",
-    ".git-credentials", "credentials", "credentials.*", "*credentials.json", "secrets.*",
-    "*.secret", "*.secrets", "*.tfvars", "*.tfstate", "*.tfstate.*", "kubeconfig", ".dockercfg",
-    "service-account*.json", "service_account*.json",
-)
-# fmt: on
-_SECRET_FOLDERS = frozenset((".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker"))
 
 # fmt: off
 _GENERATED_NAMES = (
@@ -56,7 +45,6 @@ _GENERATED_MARK = re.compile(
     r"Code generated .* DO NOT EDIT|@generated\b|[Aa]uto-?(matically )?generated (by|from|file)"
     r"|[Gg]enerated by .*[Dd]o not (edit|modify)"
 )
-_SECRET = re.compile("|".join(map(translate, _SECRET_NAMES)))
 _GENERATED = re.compile("|".join(map(translate, _GENERATED_NAMES)))
 _PRIVATE_KEY = "PRIVATE KEY-----"
 _HEAD = 1_000  # characters in which a generator's mark is looked for
@@ -78,12 +66,6 @@ def root_of(path: Path) -> Path | None:
         if (folder / ".git").exists():  # a folder, or a file in a linked work tree
             return folder
     return None
-
-
-def is_secret(path: str) -> bool:
-    """Return whether the name says that the file holds credentials."""
-    *folders, name = path.lower().split("/")
-    return bool(_SECRET.match(name)) or not _SECRET_FOLDERS.isdisjoint(folders)
 
 
 def is_generated(path: str) -> bool:
@@ -124,11 +106,15 @@ def read(root: Path, path: str) -> str | None:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return None
-    if _PRIVATE_KEY in text or _GENERATED_MARK.search(text, 0, _HEAD):
-        return None
-    if len(text) > _MINIFIED_LINE * (text.count("\n") + 1):
-        return None
-    return text.replace("\r\n", "\n")
+    return text.replace("\r\n", "\n") if is_shown(text) else None
+
+
+def is_shown(text: str) -> bool:
+    """Return whether a text may be shown to a model: it holds no key, and is neither generated nor
+    minified."""
+    if _PRIVATE_KEY in text or holds_key(text) or _GENERATED_MARK.search(text, 0, _HEAD):
+        return False
+    return len(text) <= _MINIFIED_LINE * (text.count("\n") + 1)
 
 
 def _candidates(root: Path) -> Iterator[str]:

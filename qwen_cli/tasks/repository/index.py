@@ -66,8 +66,10 @@ class Index:
         self._looked = time.monotonic()
 
     def text(self, path: str, unsaved: Mapping[str, str]) -> str:
-        """Return the text of a file, empty if it went away meanwhile."""
-        return unsaved[path] if path in unsaved else files.read(self.root, path) or ""
+        """Return the text of a file, empty if it went away or may not be shown any more."""
+        if path in unsaved:
+            return unsaved[path] if files.is_shown(unsaved[path]) else ""
+        return files.read(self.root, path) or ""
 
     def parsed(self, path: str, text: str) -> list[Definition]:
         """Return the definitions of a file, kept as long as its text stays the same."""
