@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,9 +71,11 @@ class Completing:
     engine's cache, by `warm`, when nothing else is to be done.
     """
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, tell: Callable[[str], None]) -> None:
         self._engine = engine
         self._settings = settings
+        self._tell = tell  # shows the person a line, from this thread
+        self._noticed: set[Path] = set()
         self._repositories: dict[Path, Repository] = {}
         self._shown: dict[tuple[Path | None, str], _Shown] = {}
 
@@ -157,7 +159,7 @@ class Completing:
         if place.root is None or not self._settings.repository or budget <= 0:
             return []
         repository = self._repositories.setdefault(place.root, Repository(place.root))
-        return repository.context(
+        files = repository.context(
             place.path,
             place.prefix,
             place.suffix,
@@ -165,6 +167,10 @@ class Completing:
             fim_complete.counter(self._engine),
             unsaved=place.unsaved,
         )
+        if repository.notice and place.root not in self._noticed:
+            self._noticed.add(place.root)
+            self._tell(repository.notice)
+        return files
 
     def _hole(self, place: Place) -> fim_complete.Hole:
         hole = fim_complete.Hole(place.prefix, place.suffix, place.path)

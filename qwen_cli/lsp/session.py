@@ -62,13 +62,14 @@ class Session:
         self.encoding = "utf-16"
         self._engine = engine
         self.settings = settings
-        self.completing = Completing(engine, settings)
+        self.completing = Completing(engine, settings, self._tell_later)
         self.documents: dict[str, Document] = {}
         self.suggestions = Suggestions()
         self.worker = Worker(interrupt)
         self._show = tell
         self._ahead: _Ahead | None = None
         self._idle: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._told: set[str] = set()
 
     def close(self) -> None:
@@ -78,7 +79,7 @@ class Session:
 
     def initialize(self, options: object) -> None:
         self.settings, faults = read(options, self.settings)
-        self.completing = Completing(self._engine, self.settings)
+        self.completing = Completing(self._engine, self.settings, self._tell_later)
         for fault in faults:
             self.tell(fault)
 
@@ -254,8 +255,8 @@ class Session:
         """Read the files around the cursor into the engine's cache once nothing happens for a while."""
         if self._idle is not None:
             self._idle.cancel()
-        loop = asyncio.get_running_loop()
-        self._idle = loop.call_later(self.settings.idle_ms / 1_000, self._warm, uri)
+        self._loop = asyncio.get_running_loop()
+        self._idle = self._loop.call_later(self.settings.idle_ms / 1_000, self._warm, uri)
 
     def _warm(self, uri: str) -> None:
         document = self.documents.get(uri)
@@ -272,6 +273,11 @@ class Session:
 
     def _index(self, document: Document, position: lsp.Position) -> int:
         return offset(document.text, position.line, position.character, self.encoding)
+
+    def _tell_later(self, message: str) -> None:
+        """Have the event loop's thread `tell` something the worker's has come upon."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.tell, message)
 
     def tell(self, message: str) -> None:
         """Show the person a line, once."""

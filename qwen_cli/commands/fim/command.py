@@ -318,10 +318,14 @@ def _files(
     if root is None or not hole.path:
         return []
     from qwen_cli.tasks.fim import complete
-    from qwen_cli.tasks.repository import context as repository
+    from qwen_cli.tasks.repository.context import Repository
 
     left = complete.room(engine, hole, mode, limit=limit)
     budget = left if full_context else min(left, _REPOSITORY_TOKENS)
     if budget <= 0:
         return []
-    return repository.context(root, hole.path, hole.prefix, hole.suffix, budget, complete.counter(engine))
+    repository = Repository(root)
+    files = repository.context(hole.path, hole.prefix, hole.suffix, budget, complete.counter(engine))
+    if repository.notice:
+        say(repository.notice)
+    return files

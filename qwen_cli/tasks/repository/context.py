@@ -83,7 +83,7 @@ class Repository:
         other open files by path. The same input gives the same list in the same order, and a character typed
         inside a word changes neither, so that the KV cache of the files holds between keystrokes.
         """
-        self.index.refresh()
+        self.index.refresh(path)
         near = _near_names(prefix, suffix)
         candidates = self._candidates(path, prefix + suffix, near)
         ranked = sorted(candidates.items(), key=lambda item: (-item[1].score, item[0]))
@@ -93,6 +93,11 @@ class Repository:
         taken = [(c.group, t) for p, c in ranked if (t := fit.take(p, c)) is not None]
         taken.sort(key=lambda item: (item[0], item[1].path))
         return [t for _, t in taken]
+
+    @property
+    def notice(self) -> str | None:
+        """One line for the person, where the repository has more files than are looked at."""
+        return self.index.notice
 
     def _count(self, count: Callable[[str], int]) -> Callable[[str], int]:
         def counted(text: str) -> int:

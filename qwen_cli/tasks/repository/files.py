@@ -6,19 +6,28 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qwen_cli.tasks.repository.secret_files import holds_key, is_secret
+
+if TYPE_CHECKING:
+    import pathspec
 
 # 200,000 bytes are about 60,000 tokens, twice the length that the repository layout was trained at
 # (Qwen2.5-Coder README: 32k tokens): such a file is data, an amalgamation, or generated.
 MAX_BYTES = 200_000
 
-# A folder that is no repository (a home folder, say) is not walked to its end.
+# Files of a repository that are read for what they define, the nearest ones: it takes many seconds the first
+# time, and all their names are kept.
 MAX_FILES = 20_000
+# A folder that is no repository (a home folder, say) is not walked to its end.
+_MAX_WALKED = 100_000
 
 # fmt: off
 _GENERATED_NAMES = (
@@ -76,26 +85,78 @@ def is_generated(path: str) -> bool:
 
 def listing(root: Path) -> list[Entry]:
     """Return the files under `root` that git does not ignore, without secrets, generated, empty and huge
-    files.
+    files, sorted: 20,000 at most, those nearest to `root` first.
 
     Symbolic links are left out: what they point to is listed under its own name, or lies outside.
     """
-    entries = []
-    for path in _candidates(root):
-        if is_secret(path) or is_generated(path):
-            continue
-        try:
-            info = os.lstat(f"{root}/{path}")  # a Path for each of thousands takes longer than the look
-        except OSError:  # deleted, but still in the index
-            continue
-        if stat.S_ISREG(info.st_mode) and 0 < info.st_size <= MAX_BYTES:
-            entries.append(Entry(path, info.st_mtime_ns, info.st_size))
-    return sorted(entries, key=lambda entry: entry.path)
+    return nearest(root).entries
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files that are looked at, sorted; `beyond` are the paths of those that were left out because
+    there are too many, and with `more` there are others that were not even counted."""
+
+    entries: list[Entry]
+    beyond: tuple[str, ...] = ()
+    more: bool = False
+
+
+def nearest(
+    root: Path,
+    near: str = "",
+    first: Collection[str] = (),
+    *,
+    wanted: Callable[[str], bool] = lambda path: True,
+) -> Listing:
+    """Return `listing` of the files that are `wanted` by their path.
+
+    Where there are more than 20,000 those of `first` are taken, then those with the fewest folders between
+    them and the file `near`.
+    """
+    names, more = _candidates(root, near)
+    paths = [path for path in names if wanted(path) and not _is_hidden(path)]
+    taken = paths
+    if len(paths) > MAX_FILES:
+        home, chosen = near.split("/")[:-1], frozenset(first)
+        taken = sorted(paths, key=lambda path: (path not in chosen, _steps(home, path), path))[:MAX_FILES]
+    entries = [entry for path in taken if (entry := _entry(root, path)) is not None]
+    beyond = set(paths).difference(taken) if taken is not paths else ()
+    return Listing(sorted(entries, key=lambda entry: entry.path), tuple(sorted(beyond)), more)
+
+
+def _steps(home: list[str], path: str) -> int:
+    """Return how many folders one goes up and down from the folder `home` to the one of `path`."""
+    folders = path.split("/")[:-1]
+    common = 0
+    for mine, other in zip(home, folders, strict=False):
+        if mine != other:
+            break
+        common += 1
+    return len(home) + len(folders) - 2 * common
+
+
+@lru_cache(maxsize=1 << 17)  # the same names are asked about at every look
+def _is_hidden(path: str) -> bool:
+    return is_secret(path) or is_generated(path)
+
+
+def _entry(root: Path, path: str) -> Entry | None:
+    """Return the file as it is on the disk; None where it is a link, empty, huge, or no file."""
+    try:
+        info = os.lstat(f"{root}/{path}")  # a Path for each of thousands takes longer than the look
+    except OSError:  # deleted, but still in the index
+        return None
+    if not stat.S_ISREG(info.st_mode) or not 0 < info.st_size <= MAX_BYTES:
+        return None
+    return Entry(path, info.st_mtime_ns, info.st_size)
 
 
 def read(root: Path, path: str) -> str | None:
-    """Return the text of a listed file; None where it is binary, not UTF-8, minified, generated, or holds a
-    key."""
+    """Return the text of a file; None where it is none that is listed, binary, not UTF-8, minified,
+    generated, or holds a key."""
+    if _entry(root, path) is None:
+        return None
     try:
         data = (root / path).read_bytes()
     except OSError:
@@ -117,15 +178,14 @@ def is_shown(text: str) -> bool:
     return len(text) <= _MINIFIED_LINE * (text.count("\n") + 1)
 
 
-def _candidates(root: Path) -> Iterator[str]:
-    """Yield the paths that are not ignored. Names that are not UTF-8 or hold a line break are left out."""
-    names = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    if names is None:
-        yield from _walk(root)
-        return
-    for name in names.split("\0")[: MAX_FILES + 1]:
-        if name and name.isprintable():
-            yield name
+def _candidates(root: Path, near: str) -> tuple[list[str], bool]:
+    """Return the paths that are not ignored, and whether there are more of them. Names that are not UTF-8 or
+    hold a line break are left out."""
+    listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if listed is not None:
+        return [name for name in listed.split("\0") if name and name.isprintable()], False
+    walked = list(islice(_walk(root, near), _MAX_WALKED + 1))
+    return walked[:_MAX_WALKED], len(walked) > _MAX_WALKED
 
 
 def git(root: Path, *arguments: str) -> str | None:
@@ -144,38 +204,65 @@ def git(root: Path, *arguments: str) -> str | None:
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Yield the files of a folder that is no git work tree; its .gitignore files count all the same."""
-    import pathspec  # 10 ms, needed outside git work trees only
+def _walk(root: Path, near: str) -> Iterator[str]:
+    """Yield the files of a folder that is no git work tree, those beside and below the file `near` first,
+    then those of each folder above."""
+    ignores = _Ignores(root)
+    done: str | None = None
+    folder = near.rpartition("/")[0]
+    while True:
+        yield from _below(root, folder, done, ignores)
+        if not folder:
+            return
+        done, folder = folder, folder.rpartition("/")[0]
 
-    specs: dict[str, pathspec.GitIgnoreSpec] = {}
-    found = 0
 
-    def ignored(path: str) -> bool:
-        """Return the innermost .gitignore that says something about the path decides."""
+def _below(root: Path, folder: str, done: str | None, ignores: _Ignores) -> Iterator[str]:
+    """Yield the files in and below `folder`, but for those below `done`."""
+    for here, folders, names in os.walk(root / folder):
+        relative = Path(here).relative_to(root).as_posix()
+        base = "" if relative == "." else f"{relative}/"
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name not in _BUILD_FOLDERS
+            and not name.startswith(".")
+            and base + name != done
+            and not ignores.ignored(f"{base}{name}/")
+        )
+        for name in sorted(names):
+            if name.isprintable() and not ignores.ignored(base + name):
+                yield base + name
+
+
+class _Ignores:
+    """The .gitignore files of a folder that is no git work tree: they count all the same."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._specs: dict[str, pathspec.GitIgnoreSpec | None] = {}
+
+    def ignored(self, path: str) -> bool:
+        """Return whether `path` is ignored: the innermost .gitignore that says something about it decides."""
         folder = path.rstrip("/")
         while folder:
             folder = folder.rpartition("/")[0]
-            if folder in specs:
-                result = specs[folder].check_file(path[len(folder) + 1 :] if folder else path)
+            spec = self._spec(folder)
+            if spec is not None:
+                result = spec.check_file(path[len(folder) + 1 :] if folder else path)
                 if result.include is not None:
                     return result.include
         return False
 
-    for here, folders, names in os.walk(root):
-        relative = Path(here).relative_to(root).as_posix()
-        base = "" if relative == "." else f"{relative}/"
-        if ".gitignore" in names:
-            lines = (Path(here) / ".gitignore").read_text("utf-8", "replace").splitlines()
-            specs[base.rstrip("/")] = pathspec.GitIgnoreSpec.from_lines(lines)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if name not in _BUILD_FOLDERS and not name.startswith(".") and not ignored(f"{base}{name}/")
-        )
-        for name in sorted(names):
-            if name.isprintable() and not ignored(base + name):
-                found += 1
-                if found > MAX_FILES:
-                    return
-                yield base + name
+    def _spec(self, folder: str) -> pathspec.GitIgnoreSpec | None:
+        import pathspec  # 10 ms, needed outside git work trees only
+
+        if folder not in self._specs:
+            file = self._root / folder / ".gitignore"
+            try:
+                lines = file.read_text("utf-8", "replace").splitlines()
+            except OSError:
+                self._specs[folder] = None
+            else:
+                self._specs[folder] = pathspec.GitIgnoreSpec.from_lines(lines)
+        return self._specs[folder]

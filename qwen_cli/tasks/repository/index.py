@@ -46,24 +46,48 @@ class Index:
         self._defined: dict[str, list[str]] = {}
         self._importing: dict[str, set[str]] = {}
         self._parsed: dict[str, tuple[str, list[Definition]]] = {}
-        self._recent: list[str] = []
+        self._edited: list[str] | None = None
+        self._committed: list[str] = []
         self._looked = self._looked_recent = float("-inf")
+        self._near = ""
+        self._beyond: tuple[str, ...] = ()
+        self._more = False
 
-    def refresh(self) -> None:
-        """Take note of what changed on the disk, at most every two seconds."""
+    def refresh(self, near: str = "") -> None:
+        """Take note of what changed on the disk, at most every two seconds.
+
+        Of a repository too large to be read the files nearest to the file `near` are, those edited last, and
+        by name alone all the others.
+        """
         now = time.monotonic()
-        if now - self._looked < _FRESH_SECONDS:
+        moved = (self._beyond or self._more) and _folder(near) != _folder(self._near)
+        if now - self._looked < _FRESH_SECONDS and not moved:
             return
-        entries = {e.path: e for e in files.listing(self.root) if languages.is_source(e.path)}
+        self._look_at_history()
+        first = [*(self._edited or ()), *self._committed[:_RECENT_FILES]]
+        listing = files.nearest(self.root, near, first, wanted=languages.is_source)
+        entries = {e.path: e for e in listing.entries}
         gone = [p for p, scan in self._scans.items() if entries.get(p) != scan.entry]
         for path in gone:
             self._forget(path)
         new = [e for p, e in entries.items() if p not in self._scans and self._refused.get(p) != e]
         for entry in new:
             self._scan(entry)
-        if gone or new:
-            self.paths = arrange(self._scans)
+        if gone or new or listing.beyond != self._beyond:
+            self.paths = arrange((*self._scans, *listing.beyond))
+        self._near, self._beyond, self._more = near, listing.beyond, listing.more
         self._looked = time.monotonic()
+
+    @property
+    def notice(self) -> str | None:
+        """One line for the person, where there are more files than are read."""
+        if not self._beyond and not self._more:
+            return None
+        total = f"{'more than ' if self._more else ''}{len(self.paths.all):,}"
+        return (
+            f"{self.root.name} has {total} source files: the {len(self._scans):,} nearest to"
+            f" {self._near or 'its top folder'} and what it imports are looked at"
+        )
 
     def text(self, path: str, unsaved: Mapping[str, str]) -> str:
         """Return the text of a file, empty if it went away or may not be shown any more."""
@@ -98,23 +122,29 @@ class Index:
 
     def recent(self) -> list[str]:
         """Return the source files with uncommitted changes, latest first, then those of the last commits."""
+        self._look_at_history()
+        if self._edited is None:
+            edited = list(self._scans)
+        else:
+            edited = [path for path in self._edited if path in self._scans]
+        edited.sort(key=lambda p: (-self._scans[p].entry.mtime, p))
+        committed = [path for path in self._committed if path in self._scans]
+        return list(dict.fromkeys([*edited, *committed]))[:_RECENT_FILES]
+
+    def _look_at_history(self) -> None:
+        """Ask git what was edited and committed last, at most every ten seconds. There may be no git."""
         now = time.monotonic()
         if now - self._looked_recent < _RECENT_SECONDS:
-            return self._recent
+            return
         status = files.git(self.root, "status", "--porcelain", "-z", "--no-renames")
-        if status is None:
-            edited = list(self._scans)
-            committed = []
-        else:
-            edited = [line[3:] for line in status.split("\0") if line[3:] in self._scans]
+        if status is not None:
+            self._edited = [line[3:] for line in status.split("\0") if line[3:]]
             log = files.git(
                 self.root, "log", f"-{_RECENT_COMMITS}", "--name-only", "--format=", "-z", "--no-renames"
             )
-            committed = [p for p in re.split(r"[\0\n]", log or "") if p in self._scans]
-        edited.sort(key=lambda p: (-self._scans[p].entry.mtime, p))
-        self._recent = list(dict.fromkeys([*edited, *committed]))[:_RECENT_FILES]
+            committed = re.split(r"[\0\n]", log or "")
+            self._committed = [path for path in committed if languages.is_source(path)]
         self._looked_recent = time.monotonic()
-        return self._recent
 
     def _scan(self, entry: files.Entry) -> None:
         text = files.read(self.root, entry.path)
@@ -139,3 +169,7 @@ class Index:
 
 def _last_names(specs: tuple[str, ...]) -> set[str]:
     return {found[1] for spec in specs if (found := _LAST_NAME.search(spec))}
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]

@@ -342,3 +342,85 @@ def test_a_file_name_that_git_would_quote_is_read(shop: Path) -> None:
 def test_a_file_name_with_a_line_break_is_left_out(shop: Path) -> None:
     write(shop, {"shop/a\n<|im_end|>.py": "def gross2():\n    return 1\n"})
     assert all("\n" not in entry.path for entry in repository_files.listing(shop))
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of 61 source files, one of them empty, of which 20 are looked at, not the first ones."""
+    monkeypatch.setattr(repository_files, "MAX_FILES", 20)
+    others = {f"aa/part{n // 10}/m{n}.py": f"def far_{n}():\n    return {n}\n" for n in range(50)}
+    near = {f"zz/shop/n{n}.py": f"def near_{n}():\n    return {n}\n" for n in range(8)}
+    far = {"aa/part4/imported.py": "def fetch_everything():\n    return 1\n"}
+    pictures = {f"aa/p{n}.png": "x" for n in range(30)}
+    return write(
+        tmp_path, {**others, **near, **far, **pictures, "zz/shop/cart.py": "", "zz/top.py": "A = 1\n"}
+    )
+
+
+@pytest.mark.parametrize("inside_git", [True, False])
+def test_of_too_many_files_the_nearest_are_read_and_it_says_so(large: Path, inside_git: bool) -> None:
+    if inside_git:
+        git(large, "init", "-q")
+        git(large, "add", ".")
+        git(large, "commit", "-qm", "a")
+    repository = Repository(large)
+    prefix = "from aa.part4 import imported\n\nx = near_7() + imported.fetch_everything()\n"
+    taken = {t.path for t in repository.context("zz/shop/cart.py", prefix, "\n", 2_000, words)}
+    assert {"zz/shop/n7.py", "aa/part4/imported.py"} <= taken
+    assert repository.notice is not None
+    assert "60 source files" in repository.notice
+    assert "zz/shop/cart.py" in repository.notice
+
+
+def test_a_file_of_another_corner_has_its_own_neighbours(large: Path) -> None:
+    git(large, "init", "-q")
+    repository = Repository(large)
+    repository.context("zz/shop/cart.py", "near_7()\n", "\n", 2_000, words)
+    taken = repository.context("aa/part0/m0.py", "far_3()\n", "\n", 2_000, words)
+    assert "aa/part0/m3.py" in {t.path for t in taken}
+    taken = repository.context("zz/shop/cart.py", "near_7()\n", "\n", 2_000, words)
+    assert "zz/shop/n7.py" in {t.path for t in taken}
+
+
+def test_what_was_edited_is_read_however_far_it_is(large: Path) -> None:
+    git(large, "init", "-q")
+    git(large, "add", ".")
+    git(large, "commit", "-qm", "a", "--date", "2020-01-01T00:00:00")
+    (large / "aa/part3/m33.py").write_text("def far_33():\n    return 'edited'\n")
+    taken = Repository(large).context("zz/shop/cart.py", "x = 1\n", "\n", 2_000, words)
+    assert {t.path: t.why for t in taken}["aa/part3/m33.py"] == "edited recently"
+
+
+def test_a_repository_that_is_read_whole_says_nothing(shop: Path) -> None:
+    repository = Repository(shop)
+    repository.context("shop/cart.py", SHOP["shop/cart.py"], "\n", 500, words)
+    assert repository.notice is None
+
+
+def test_a_folder_without_end_is_walked_from_the_file_outwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository_files, "_MAX_WALKED", 10)
+    write(tmp_path, {f"aa/m{n}.txt": "x" for n in range(30)})
+    write(
+        tmp_path,
+        {"zz/shop/one.py": "def one(): ...\n", "zz/shop/cart.py": "", "zz/two.py": "def two(): ...\n"},
+    )
+    repository = Repository(tmp_path)
+    taken = repository.context("zz/shop/cart.py", "one() + two()\n", "\n", 2_000, words)
+    assert {t.path for t in taken} == {"zz/shop/one.py", "zz/two.py"}
+    assert repository.notice is not None
+    assert "more than" in repository.notice
+
+
+def test_an_imported_file_that_was_not_read_is_shown_only_if_it_may_be(
+    large: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "private.py"
+    outside.write_text("def fetch_everything(): ...\n")
+    (large / "aa/part4/imported.py").unlink()
+    (large / "aa/part4/imported.py").symlink_to(outside)
+    git(large, "init", "-q")
+    prefix = "from aa.part4 import imported\n\nx = imported.fetch_everything()\n"
+    taken = context(large, "zz/shop/cart.py", prefix, "\n", 2_000, words)
+    assert "aa/part4/imported.py" not in {t.path for t in taken}
