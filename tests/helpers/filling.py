@@ -33,12 +33,16 @@ class Filling(Scripted):
         words = [text[n : n + 4] for n in range(0, len(text), 4)]
         for word in words:
             yield Piece(word)
-        yield Piece(usage=Usage(10, len(words), stop_reason=self.stop_reason))
+        yield Piece(usage=Usage(prompt_tokens=10, generated_tokens=len(words), stop_reason=self.stop_reason))
 
     def sample(self, prompt: Any, n: int, **settings: Any) -> list[Completion]:
         self.prompts.append(prompt)
         text = self.answer if isinstance(self.answer, str) else self.answer(prompt)
-        return [Completion(text, "", Usage(10, 3, stop_reason=self.stop_reason), -0.5)] * n
+        return [
+            Completion(
+                text, "", Usage(prompt_tokens=10, generated_tokens=3, stop_reason=self.stop_reason), -0.5
+            )
+        ] * n
 
     def count_tokens(
         self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +12,8 @@ import typer
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import open_engine
-from qwen_cli.commands.shared.output import say
-from qwen_cli.errors import UsageError
+from qwen_cli.commands.shared.output import cut, say
+from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
@@ -31,6 +31,21 @@ MARKER = "<|fim|>"
 _REPOSITORY_TOKENS = 1024
 # What is picked by itself without a GPU: beyond 4 billion parameters a line takes too long to wait for.
 _QUICK_PARAMETERS = 4_000_000_000
+
+
+@dataclass(frozen=True)
+class Drawing(options.Drawing):
+    """The sampling flags; a completion has a limit of its own."""
+
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-tokens",
+            rich_help_panel=options.SAMPLING,
+            help="Maximum length of the code in tokens; if not given 256, with --mode line 96, with --mode "
+            "block 384 (with -n: 96, 64 and 128). Code that was cut there is told.",
+        ),
+    ] = None
 
 
 @options.grouped
@@ -79,6 +94,14 @@ def code_fim(
         bool,
         typer.Option(
             "--write", help="Write the filled-in code into the file; print nothing.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes",
+            help="With --write: write code that was cut by a limit, too, instead of refusing it.",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     as_json: Annotated[
@@ -131,7 +154,7 @@ def code_fim(
         bool,
         typer.Option("--lsp", help="Run as a language server over stdio, for completions in an editor."),
     ] = False,
-    drawing: options.Drawing = options.Drawing(),
+    drawing: Drawing = Drawing(),
     stop: options.Stop = None,
     loading: options.Loading = options.Loading(),
 ) -> None:
@@ -148,6 +171,8 @@ def code_fim(
         raise UsageError(f"--mode must be line, block or auto, got {mode!r}")
     if [full, diff, write, as_json].count(True) > 1:
         raise UsageError("--full, --diff, --write and --json exclude each other", "choose one")
+    if yes and not write:
+        raise UsageError("--yes does nothing without --write", "leave it out, or give both")
     if repo is not None and no_repo:
         raise UsageError("--repo and --no-repo exclude each other", "choose one")
     settings = options.merged(user_settings.load(), loading, drawing)
@@ -192,10 +217,15 @@ def code_fim(
                 found = [replace(found[0], usage=usage)]
         else:
             found = complete.candidates(loaded, hole, n, files, **inside)
+    chosen = output.pick(found) if len(found) > 1 and not as_json else found[0]
+    if found_cut := cut(chosen.stop, chosen.usage.generated_tokens, "code"):
+        why, remedy = found_cut
+        if write and not yes:
+            raise QwenError(f"{why}. Nothing was written", f"{remedy}, or write it as it is with --yes")
+        say(f"{why}. {remedy.capitalize()}")
     if as_json:
         output.as_json(source, found, loaded, files)
         return
-    chosen = output.pick(found) if len(found) > 1 else found[0]
     _put(source, chosen, full=full, diff=diff, write=write)
 
 

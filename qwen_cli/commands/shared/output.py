@@ -56,6 +56,32 @@ def figures(usage: Usage | None) -> dict[str, Any]:
     }
 
 
+# Why an answer can end before its end, and what to do about it.
+_LIMITS = {
+    "length": ("", "raise --max-tokens"),
+    "context": (": the context is full", "raise --context"),
+    "time": (": its time was up", "give it more"),
+}
+
+
+def cut(stop: str, tokens: int, what: str = "answer") -> tuple[str, str] | None:
+    """Return that `what` is not whole, after so many tokens, and what to do about it; None where it is.
+
+    The one rule for every command: a cut is told on stderr, has its `stop_reason`, and is written nowhere
+    unasked.
+    """
+    if stop not in _LIMITS:
+        return None
+    why, remedy = _LIMITS[stop]
+    return f"the {what} was cut after {tokens:,} tokens{why}", remedy
+
+
+def tell_cut(usage: Usage | None) -> None:
+    """Write on stderr that an answer was cut, if it was."""
+    if usage is not None and (found := cut(usage.stop_reason, usage.generated_tokens)):
+        say(f"{found[0]}. {found[1].capitalize()}")
+
+
 class StreamView:
     """Shows an answer as it comes: its text on stdout, rendered or `raw`, everything else on stderr.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from qwen_cli.commands.shared.output import say
+from qwen_cli.commands.shared.output import cut, say
 from qwen_cli.errors import EngineError, QwenError, UsageError
 from qwen_cli.tasks.common import jsonl, parallel
 from qwen_cli.tasks.vision import prepare as vision_prepare
@@ -150,8 +150,8 @@ def _row(engine: Engine, looks: list[Look] | QwenError, job: Job, sampling: Samp
             usage = piece.usage or usage
             text += piece.text if piece.kind == "answer" else ""
         said: dict[str, Any] = {"stop_reason": usage.stop_reason} if usage else {}
-        if cut := task.cut(usage):
-            return {"answer": text, **said, "error": cut}
+        if usage and (found := cut(usage.stop_reason, usage.generated_tokens)):
+            return {"answer": text, **said, "error": f"{found[0]}. {found[1].capitalize()}"}
         result = task.result(job, text, looks, engine.capabilities.seeing)
     except (EngineError, UsageError) as fault:
         return {"error": str(fault)}

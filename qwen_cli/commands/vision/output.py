@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from qwen_cli.commands.shared.output import StreamView, figures, print_json, say
+from qwen_cli.commands.shared.output import StreamView, cut, figures, print_json, say, tell_cut
 from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def answered(
     # A document is cleaned when it is whole.
     live = job.kind in ("ask", "ocr") and not as_json
     text, usage = _streamed(task.ask(engine, looks, job, sampling), live=live, raw=job.kind != "ask")
-    if why := task.cut(usage):
-        say(why)
+    tell_cut(usage)
     result = task.result(job, text, looks, engine.capabilities.seeing)
     if drawn_on and target:
         drawn(drawn_on, result, target)
@@ -72,14 +71,28 @@ def in_windows(
                 engine, film, parts, job, detail, each, told=lambda done: bar.show(done, "windows")
             )
         )
+    if short := [one for one in answers if cut(one.stop_reason, 0)]:
+        say(
+            f"{len(short):,} of the {len(answers):,} windows' answers were cut by their share of the context."
+            " Raise --context or --max-tokens, or look at less of the video"
+        )
     usage: Usage | None = None
     if job.kind == "events":
         result = vision_windows.events(answers)
     else:
         text, usage = _streamed(vision_windows.merged(engine, answers, job, sampling), live=not as_json)
+        tell_cut(usage)
         result = Result(text.strip())
     if as_json:
-        rows = [{"start": one.window[0], "end": one.window[1], "answer": one.text} for one in answers]
+        rows = [
+            {
+                "start": one.window[0],
+                "end": one.window[1],
+                "answer": one.text,
+                "stop_reason": one.stop_reason,
+            }
+            for one in answers
+        ]
         _object(engine, [one.look for one in answers], result, usage, windows=rows)
     elif job.kind == "events":
         _text(job, result)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from qwen_cli.engines.core.base import Boxes, Engine, Sampling, Seeing, Stream, Usage
+from qwen_cli.engines.core.base import Boxes, Engine, Sampling, Seeing, Stream
 from qwen_cli.errors import SchemaUnmet, UsageError
 from qwen_cli.tasks.common import json_schema, structured
 from qwen_cli.tasks.vision import documents, events, grounding
@@ -93,15 +93,6 @@ def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> 
     if job.kind == "extract":
         return structured.chat(engine, turns(engine, looks, job), job.schema or {}, sampling=sampling)
     return engine.chat(turns(engine, looks, job), schema=schema, sampling=sampling)
-
-
-def cut(usage: Usage | None) -> str | None:
-    """Return why an answer is not whole, in one line; `None` where the model ended it."""
-    if usage is None or usage.stop_reason not in ("length", "context"):
-        return None
-    if usage.stop_reason == "length":
-        return f"the answer was cut after {usage.generated_tokens:,} tokens. Raise --max-tokens"
-    return f"the answer was cut after {usage.generated_tokens:,} tokens: the context is full. Raise --context"
 
 
 def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Result:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeAlias
 
-from qwen_cli.engines.core.base import Engine, Sampling, Stream
+from qwen_cli.engines.core.base import Engine, Sampling, StopReason, Stream
 from qwen_cli.media.inputs import Film
 from qwen_cli.tasks.vision import events as vision_events
 from qwen_cli.tasks.vision import prepare, task
@@ -41,12 +41,13 @@ Window: TypeAlias = tuple[float, float]
 @dataclass(frozen=True)
 class Said:
     """What was said of one window. `counted_from` is where in the video the times in it begin, in seconds.
-    `look` is without its part."""
+    `look` is without its part; `stop_reason` says why it ended."""
 
     window: Window
     text: str
     counted_from: float
     look: Look
+    stop_reason: StopReason = "stop"
 
 
 def windows(film: Film, engine: Engine, detail: Detail, job: Job) -> list[Window]:
@@ -89,12 +90,16 @@ def said(
         part = replace(detail, start=start, end=end) if film.path else detail
         looks = prepare.look_at_all([film], engine, part, question=task.question(asked, engine))
         pieces = task.ask(engine, looks, asked, sampling)
-        text = "".join(piece.text for piece in pieces if piece.kind == "answer")
+        text = ""
+        stop: StopReason = "stop"
+        for piece in pieces:
+            text += piece.text if piece.kind == "answer" else ""
+            stop = piece.usage.stop_reason if piece.usage else stop
         # Qwen3-VL is told the times of the source, as is who is shown frames as pictures; the others count
         # from the first frame that they see.
         counted_from = 0.0 if seeing.source_times or not as_video else start
         seen = replace(looks[0], part={})  # or the frames of all windows would be held
-        yield Said((start, end), text.strip(), counted_from, seen)
+        yield Said((start, end), text.strip(), counted_from, seen, stop)
     told(len(parts))
 
 
