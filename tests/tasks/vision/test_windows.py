@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import films
 import pytest
 from scripted import Scripted, end
 
+from qwen_cli.commands.vision import output
 from qwen_cli.engines.core.base import Piece, Sampling, seeing
 from qwen_cli.media.inputs import Film
 from qwen_cli.tasks.vision import windows
@@ -102,3 +104,23 @@ def test_events_of_windows_become_one_list(film: Film) -> None:
         {"start": 0.0, "end": 3.0, "what": "A dog runs."},
         {"start": 27.0, "end": 30.0, "what": "A dog runs."},
     ]
+
+
+def test_windows_whose_answers_were_cut_are_told_and_say_so_in_json(
+    film: Film, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = model()
+    engine.answers = [
+        [Piece("A dog"), end("length")],
+        [Piece("It sleeps."), end()],
+        [Piece("First a"), end("length")],
+    ]
+    output.in_windows(
+        engine, film, [(0.0, 33.0), (27.0, 60.0)], ASK, Detail(), Sampling(max_tokens=3), as_json=True
+    )
+    printed = capsys.readouterr()
+    shown = json.loads(printed.out)
+    assert [row["stop_reason"] for row in shown["windows"]] == ["length", "stop"]
+    assert shown["stop_reason"] == "length"
+    assert "1 of the 2 windows' answers were cut" in printed.err
+    assert "the answer was cut after 3 tokens. Raise --max-tokens" in printed.err
