@@ -12,6 +12,7 @@ import typer
 
 from qwen_cli._version import __version__
 from qwen_cli.commands.registry import Verbs
+from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.errors import QwenError
 
 app = typer.Typer(
@@ -113,7 +114,7 @@ def _run(argv: list[str], debug: bool) -> int:
     except QwenError as fault:
         if debug:
             raise
-        _complain(str(fault))
+        _complain(spelled(str(fault)))
         return fault.exit_code
     except Exception as fault:
         if type(fault).__name__ == "NoArgsIsHelpError":  # a group alone: its message is its help

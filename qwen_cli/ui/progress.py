@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-from types import TracebackType
-
-
 class Waiting:
     """A line that vanishes, one-line remarks above it, and a bar for each download.
 
     The line is written without rich: it stands on the way to the first token, and rich takes 60 ms to
-    import. Where stderr is not a terminal only the remarks appear.
+    import. Where stderr is not a terminal only the remarks appear, which `write` writes.
     """
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, write: Callable[[str], None]) -> None:
+        self._text, self._write = text, write
         self._terminal = sys.stderr.isatty()
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -36,12 +35,8 @@ class Waiting:
 
     def say(self, text: str) -> None:
         """Print one remark that stays."""
-        import typer
-
-        from qwen_cli.sanitize import strip_escapes
-
         self._hide()
-        typer.secho(strip_escapes(text), err=True, dim=True)
+        self._write(text)
         self._show()
 
     def confirm(self, question: str) -> bool:

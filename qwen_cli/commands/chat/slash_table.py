@@ -15,9 +15,14 @@ COMMANDS: Commands = {
     "file": Command(slash_messages.file, "[PATH | -]", complete_path),
     "image": Command(slash_messages.image, "PATH | URL", complete_path, slash_messages.sees_images),
     "copy": Command(slash_messages.copy, "[code]", lambda typed: starting(("code",), typed)),
-    "system": Command(slash_settings.system, "[TEXT | -]"),
-    "model": Command(slash_settings.model, "[NAME]", slash_settings.model_names),
-    "set": Command(slash_settings.set_, "[NAME [VALUE | default]]", slash_settings.parameter_names),
+    "system": Command(slash_settings.system, "[TEXT | -]", sets=("system",)),
+    "model": Command(slash_settings.model, "[NAME]", slash_settings.model_names, sets=("model",)),
+    "set": Command(
+        slash_settings.set_,
+        "[NAME [VALUE | default]]",
+        slash_settings.parameter_names,
+        sets=slash_settings.PARAMETERS,
+    ),
     "think": Command(
         slash_settings.think,
         "[on | off | N | show | hide]",

@@ -194,7 +194,7 @@ def serve(
     wanted = {name: value for name, value in given(settings, loading).items() if name != "endpoint"}
     if wanted.get("engine") == "remote":  # a setting that is for the other commands
         del wanted["engine"]
-    with Waiting(f"looking for {wanted.get('model') or 'a model'} …") as waiting:
+    with Waiting(f"looking for {wanted.get('model') or 'a model'} …", say) as waiting:
         resolved(wanted, waiting.say, waiting.progress)  # fetched here, where a person sees it
     from qwen_cli.serve.process import Plan, serve  # 1 s of FastAPI and OpenAI's types
 

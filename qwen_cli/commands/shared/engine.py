@@ -28,7 +28,7 @@ def open_reward(model: str | None) -> Iterator[Reward | None]:
     from qwen_cli.engines.transformers.reward import load_reward
     from qwen_cli.ui.progress import Waiting
 
-    with Waiting(f"loading {model} …") as waiting:
+    with Waiting(f"loading {model} …", say) as waiting:
         reward = load_reward(model, notice=waiting.say, progress=waiting.progress)
     try:
         yield reward
@@ -49,7 +49,7 @@ def open_engine(
     if wanted.get("endpoint"):
         doing = f"asking {wanted['endpoint']} …"
         wanted |= _elsewhere(wanted["endpoint"], loading)
-    with Waiting(doing) as waiting:
+    with Waiting(doing, say) as waiting:
         if not (loading and loading.no_server) and (engine := _warm(wanted, waiting)):
             return engine
         from qwen_cli.engines.load import load

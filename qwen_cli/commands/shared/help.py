@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from qwen_cli.commands.shared import flags
+
 EXAMPLES = "\nExamples:\n"
 """Begins the last part of a docstring: command lines, one a line, shown as they are written."""
 
@@ -53,7 +55,11 @@ def _write_groups(command: Any, context: Any, formatter: Any) -> None:
 
 
 class Command(TyperCommand):
-    """A command whose help has headings and examples."""
+    """A command whose help has headings and examples, and whose options messages name."""
+
+    def invoke(self, ctx: Any) -> Any:
+        flags.declare(self.get_params(ctx))
+        return super().invoke(ctx)
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         _write_text(self, formatter)

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qwen_cli import paths
-from qwen_cli.commands.shared import slash
+from qwen_cli.commands.shared import flags, slash
 from qwen_cli.commands.shared.output import say
 from qwen_cli.commands.shared.slash import Events
 from qwen_cli.errors import QwenError
@@ -99,16 +99,17 @@ def run(begin: Callable[[LineEditor, Interrupts], Talk], *, history: str) -> Non
         talk = begin(editor, interrupts)
         first_engine = talk.conversation.engine
         try:
-            talk.greet()
-            while not talk.leaving:
-                bar = talk.bar()
-                try:
-                    line = editor.read()
-                except EOFError:
-                    break
-                if line.strip():
-                    respond(talk, line)
-            talk.leave()
+            with flags.at_prompt(slash.spelling(talk.commands)):
+                talk.greet()
+                while not talk.leaving:
+                    bar = talk.bar()
+                    try:
+                        line = editor.read()
+                    except EOFError:
+                        break
+                    if line.strip():
+                        respond(talk, line)
+                talk.leave()
         finally:
             if talk.conversation.engine is not first_engine:
                 talk.conversation.engine.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.engines.core.base import Usage
 from qwen_cli.sanitize import EscapeFilter, one_line, strip_escapes
 from qwen_cli.tasks.chat.conversation import Event, Notice
@@ -24,7 +25,7 @@ _CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007
 
 def say(text: str) -> None:
     """Write one remark on stderr, dim where that can be shown; never a raw escape sequence."""
-    typer.secho(strip_escapes(text), err=True, dim=True)
+    typer.secho(strip_escapes(spelled(text)), err=True, dim=True)
 
 
 def print_json(value: Any) -> None:

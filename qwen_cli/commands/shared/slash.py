@@ -25,6 +25,7 @@ class Command:
     """`argument` is how /help writes it; `values` completes it; `offered` says whether this talk has it now.
 
     `about` is its help where the docstring says it for another prompt. `here`: this prompt has it at all.
+    `sets` are the options that it sets: one, its argument, or several, with whose name its argument begins.
     """
 
     run: Callable[[Any, str], Events | None]
@@ -33,6 +34,7 @@ class Command:
     offered: Callable[[Any], bool] = lambda talk: True
     about: str = ""
     here: bool = True
+    sets: tuple[str, ...] = ()
 
     @property
     def help(self) -> str:
@@ -63,6 +65,16 @@ def run(talk: Talk, line: str) -> Events | None:
     """Do what `line` says; the answer's events where it asks the model. Raises `QwenError`."""
     name, *argument = line[1:].split(maxsplit=1)
     return _find(talk, name)[1].run(talk, unquoted("".join(argument)).strip())
+
+
+def spelling(commands: Commands) -> dict[str, str]:
+    """Return how each option that can be set at a prompt with `commands` is set there: "/set seed"."""
+    return {
+        option: f"/{name} {option}" if len(command.sets) > 1 else f"/{name}"
+        for name, command in commands.items()
+        if command.here
+        for option in command.sets
+    }
 
 
 def words(talk: Talk) -> dict[str, Word]:

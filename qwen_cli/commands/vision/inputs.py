@@ -147,7 +147,7 @@ def prepared(
         detail = task.closely(asked, detail, engine.capabilities.seeing)
     if asked and asked.kind in ("locate", "count") and len(items) > 1:
         raise UsageError(f"--{asked.kind} looks at one picture, got {len(items)}", "use --out for many")
-    with Waiting("looking …"):
+    with Waiting("looking …", say):
         plans = prepare.plan_all(items, engine, detail, question=question, notice=notice)
         looks = [one.look if only_costs else one.shown(prepare.unheard) for one in plans]
     if not quiet:
