@@ -13,6 +13,7 @@ from qwen_cli.commands.shared.help import Command, Group
 VERBS = {
     "chat": ("chat.command", "chat", "Chat with a Qwen model."),
     "code-fim": ("fim.command", "code_fim", "Fill in code at a position in a file."),
+    "code-edit": ("edit.command", "code_edit", "Edit code as an instruction says."),
     "math": ("math.command", "math", "Solve math problems with reasoning and sandboxed Python."),
     "vision": ("vision.command", "vision", "Ask about images, documents and videos."),
     "serve": ("serve.command", "serve", "Serve models over HTTP (OpenAI API, /infill)."),

@@ -165,6 +165,7 @@ def code_fim(
       qwen code-fim --name draft.c < draft.c
     """
     from qwen_cli.commands.fim import output
+    from qwen_cli.commands.shared import source_output
     from qwen_cli.tasks.fim import complete
 
     if mode not in ("line", "block", "auto"):
@@ -206,10 +207,10 @@ def code_fim(
         if show_prompt:
             for taken in files:
                 say(f"{taken.path}: {taken.why}")
-            output.text(complete.shown(loaded, hole, files, repository=inside["repository"]) + "\n")
+            source_output.text(complete.shown(loaded, hole, files, repository=inside["repository"]) + "\n")
             return
         if n == 1:
-            found = [output.watched(complete.stream(loaded, hole, files, **inside))]
+            found = [source_output.watched(complete.stream(loaded, hole, files, **inside))]
             if as_json and not found[0].usage.prompt_tokens and loaded.capabilities.fim:
                 # A completion that a rule ended is closed before the engine reports.
                 seen = complete.shown(loaded, hole, files, repository=inside["repository"])
@@ -239,7 +240,7 @@ def _serve(loaded: Engine, mode: str, *, repository: bool, max_tokens: int | Non
 
 
 def _put(source: Source, chosen: Middle, *, full: bool, diff: bool, write: bool) -> None:
-    from qwen_cli.commands.fim import output
+    from qwen_cli.commands.shared import source_output
     from qwen_cli.tasks.fim import source as fim_source
 
     if write:
@@ -251,11 +252,11 @@ def _put(source: Source, chosen: Middle, *, full: bool, diff: bool, write: bool)
             else "nothing to fill in"
         )
     elif diff:
-        output.diff(source, chosen.text)
+        source_output.diff(source, source.before + source.after, source.filled(chosen.text))
     elif full:
-        output.raw(source, source.filled(chosen.text), whole=True)
+        source_output.raw(source, source.filled(chosen.text), whole=True)
     else:
-        output.raw(source, source.inserted(chosen.text))
+        source_output.raw(source, source.inserted(chosen.text))
 
 
 def _source(
@@ -296,8 +297,13 @@ def _sampling(settings: dict[str, Any], temperature: float | None, stop: list[st
 
 
 def choose_model(settings: dict[str, Any]) -> None:
-    """Choose, where no model is named, the largest here that fills in and is quick enough, else the
-    starter."""
+    """Without a wish for a model: the largest here that fills in and is quick enough, else the starter."""
+    choose_coder(settings, base=True)
+
+
+def choose_coder(settings: dict[str, Any], *, base: bool) -> None:
+    """Put the largest coder model here that is quick enough into `settings`, else the starter, where they
+    name none. With `base` base models are preferred; without, there has to be a chat template."""
     if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
         return
     from qwen_cli.models.hub import resolve
@@ -309,6 +315,7 @@ def choose_model(settings: dict[str, Any]) -> None:
         for weights in resolve.local()
         if weights.model
         and weights.model.fim
+        and (base or not weights.model.base)
         and (gpu or (weights.model.active or weights.model.parameters) <= _QUICK_PARAMETERS)
     ]
     best = max(here, key=lambda known: (known.parameters, known.base), default=None)

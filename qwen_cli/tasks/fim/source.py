@@ -153,9 +153,21 @@ def write(source: Source, middle: str) -> None:
 
     Raises `QwenError` where the file is another than was read, or cannot be written.
     """
+    replace_text(source, source.filled(middle))
+
+
+def replace_text(source: Source, text: str) -> None:
+    """Make `text` what the file of `source` holds, at once or not at all: mode and encoding stay.
+
+    Raises `QwenError` where the file is another than was read, or cannot be written.
+    """
     assert source.path is not None
     path = source.path.resolve()  # through a link to the file itself
-    data = source.bom + source.filled(middle).encode(source.encoding)
+    try:
+        data = source.bom + text.encode(source.encoding)
+    except UnicodeEncodeError as fault:
+        bad = fault.object[fault.start]
+        raise QwenError(f"{source.path} is {source.encoding.upper()}, which has no {bad!r}") from None
     draft: str | None = None
     try:
         if path.read_bytes() != source.data:

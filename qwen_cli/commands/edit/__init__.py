@@ -1,0 +1,1 @@
+"""`qwen code-edit`: change code as an instruction says."""

@@ -1,0 +1,1 @@
+"""Editing code by instruction: what the model is asked, and its answer applied exactly or refused."""
