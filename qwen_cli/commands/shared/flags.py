@@ -28,7 +28,7 @@ def declare(parameters: Iterable[Any]) -> None:
         long = [name for name in parameter.opts if name.startswith("--")]
         off = next(iter(parameter.secondary_opts), None)
         for name in (parameter.name, *(name[2:].replace("-", "_") for name in long)):
-            _flags[name] = (long[0], off)
+            _flags[name] = ((*long, *parameter.opts)[0], off)  # `-n` has no long form
 
 
 @contextmanager
@@ -57,4 +57,4 @@ def _spell(found: re.Match[str]) -> str:
         return flag
     if value == "False":
         return off or found[0]
-    return f"{flag} {value}" if flag.startswith("--") else value
+    return f"{flag} {value}" if flag.startswith("-") else value
