@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from qwen_cli.engines.core.base import Engine
+from qwen_cli.errors import QwenError
+from qwen_cli.lsp.edits import ASK, COMMAND, Edits, member, request
 from qwen_cli.lsp.session import Session
 from qwen_cli.lsp.settings import DEFAULTS, Settings
 
@@ -49,6 +53,7 @@ def serve(engine: Engine, *, settings: Settings = DEFAULTS) -> None:
     interrupt = getattr(engine, "interrupt", None)
     session = Session(engine, tell, settings, interrupt)
     _connect(server, session)
+    _connect_edits(server, session, tell)
     try:
         with _stdout_for_messages() as own:
             server.start_io(stdout=own)
@@ -96,6 +101,54 @@ def _connect(server: LanguageServer, session: Session) -> None:
     @server.feature(lsp.SHUTDOWN)
     def shutdown(_: Any) -> None:
         session.close()
+
+
+def _connect_edits(server: LanguageServer, session: Session, tell: Callable[[str], None]) -> None:
+    from lsprotocol import types as lsp
+
+    edits = Edits(session, tell)
+
+    @server.feature(
+        lsp.TEXT_DOCUMENT_CODE_ACTION, lsp.CodeActionOptions([lsp.CodeActionKind.RefactorRewrite])
+    )
+    def actions(params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
+        client = server.client_capabilities
+        edits.can_ask = bool(member(client.experimental, "qwenInstruction", False))
+        return edits.offered(params)
+
+    @server.command(COMMAND)
+    async def run(*arguments: Any) -> bool:
+        """Edit as the argument says, and have the editor apply it; return whether it did."""
+        try:
+            wanted = request(arguments)
+            if not wanted.instruction.strip():
+                wanted = replace(wanted, instruction=await _asked(server, arguments[0]))
+        except QwenError as fault:
+            tell(str(fault))
+            return False
+        if not wanted.instruction.strip():  # the person thought better of it
+            return False
+        workspace = server.client_capabilities.workspace
+        edits.versioned = bool(
+            workspace and workspace.workspace_edit and workspace.workspace_edit.document_changes
+        )
+        change = await edits.edit(wanted)
+        if change is None:
+            return False
+        done = await server.workspace_apply_edit_async(
+            lsp.ApplyWorkspaceEditParams(change, label=f"qwen: {wanted.instruction}")
+        )
+        return done.applied
+
+
+async def _asked(server: LanguageServer, target: Any) -> str:
+    """Return the instruction that the editor asks for. Raises `QwenError` where it cannot."""
+    if not member(server.client_capabilities.experimental, "qwenInstruction", False):
+        raise QwenError(
+            f"{COMMAND} has no instruction, and the editor cannot be asked for one", 'give "instruction"'
+        )
+    given = await server.protocol.send_request_async(ASK, target)
+    return given if isinstance(given, str) else ""
 
 
 def _stdout_for_messages() -> BinaryIO:

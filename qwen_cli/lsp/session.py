@@ -15,7 +15,7 @@ from qwen_cli.lsp.cache import Suggestions
 from qwen_cli.lsp.completer import Completing, Place, place
 from qwen_cli.lsp.document import Document, offset, units
 from qwen_cli.lsp.settings import DEFAULTS, Settings, read
-from qwen_cli.lsp.worker import Worker
+from qwen_cli.lsp.worker import Work, Worker
 
 if TYPE_CHECKING:
     from lsprotocol import types as lsp
@@ -60,7 +60,7 @@ class Session:
         interrupt: Callable[[], None] | None = None,
     ) -> None:
         self.encoding = "utf-16"
-        self._engine = engine
+        self.engine = engine
         self.settings = settings
         self.completing = Completing(engine, settings, self._tell_later)
         self.documents: dict[str, Document] = {}
@@ -79,7 +79,7 @@ class Session:
 
     def initialize(self, options: object) -> None:
         self.settings, faults = read(options, self.settings)
-        self.completing = Completing(self._engine, self.settings, self._tell_later)
+        self.completing = Completing(self.engine, self.settings, self._tell_later)
         for fault in faults:
             self.tell(fault)
 
@@ -213,6 +213,19 @@ class Session:
             self.suggestions.keep(document.uri, here.prefix, here.suffix, text)
         return text
 
+    async def run(self, work: Work) -> Any:
+        """Return what `work` makes of the engine: what else it does is given up for it, and it for what is
+        asked next, when it returns None."""
+        self._ahead = None
+        future = self.worker.ask(work)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if future.cancelled():
+                return None
+            self.worker.stop()
+            raise
+
     async def _result(self, future: Future[Any]) -> str | None:
         """Return what the worker makes. Given up by the editor, the computation is stopped."""
         try:
@@ -273,6 +286,10 @@ class Session:
 
     def _index(self, document: Document, position: lsp.Position) -> int:
         return offset(document.text, position.line, position.character, self.encoding)
+
+    def units(self, text: str) -> int:
+        """Return the length of a text as positions count it."""
+        return units(text, self.encoding)
 
     def _tell_later(self, message: str) -> None:
         """Have the event loop's thread `tell` something the worker's has come upon."""

@@ -19,6 +19,7 @@ class Settings:
     `max_line_suffix`: characters to the right of the cursor up to which one is made by itself.
     `context_tokens`, `hole_tokens`: how much of the repository and of the file itself the model sees.
     `idle_ms`: how long the text must rest before files of the repository are read into the cache.
+    `edit_instructions`: what code actions offer to change where the editor cannot ask for an instruction.
     """
 
     mode: str = "auto"
@@ -31,6 +32,12 @@ class Settings:
     hole_tokens: int = 1_024
     idle_ms: int = 1_000
     speculate: bool = True
+    edit_instructions: tuple[str, ...] = (
+        "Fix the mistakes in this code",
+        "Simplify this code",
+        "Add documentation comments",
+        "Handle errors and edge cases",
+    )
 
 
 DEFAULTS = Settings()
@@ -63,12 +70,15 @@ def read(options: object, given: Settings = DEFAULTS) -> tuple[Settings, list[st
         elif (wish := _wish(name, value)) is not None:
             faults.append(f"{option} is {value!r}. {wish}")
         else:
-            taken[name] = value
+            taken[name] = tuple(value) if isinstance(value, list) else value
     return replace(given, **taken), faults
 
 
 def _wish(name: str, value: Any) -> str | None:
     """Return what to give instead of a value that cannot be used."""
+    if name == "edit_instructions":
+        words = isinstance(value, list) and all(isinstance(one, str) and one.strip() for one in value)
+        return None if words else "Give a list of instructions"
     if name == "mode":
         return None if value in _MODES else f"Choose {', '.join(_MODES)}"
     if name not in _LIMITS:
