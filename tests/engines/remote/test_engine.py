@@ -189,7 +189,7 @@ class TestRefusals:
         stub.page = page
         with pytest.raises(EndpointError) as fault:
             Remote(stub.url, model="m")
-        assert fault.value.hint == "check --endpoint"
+        assert fault.value.hint == "check `endpoint`"
 
     def test_unknown_model(self, served: Served) -> None:
         with pytest.raises(EndpointError, match="does not serve 'gpt-9'") as fault:
@@ -381,7 +381,7 @@ class TestRefusedFields:
         tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
         with pytest.raises(EndpointError, match="tool-call-parser") as told:
             list(Remote(stub.url).chat(HELLO, tools=[tool]))
-        assert "qwen serve --engine vllm" in str(told.value.hint)
+        assert "`engine=vllm`" in str(told.value.hint)
 
 
 class TestWhatIsAsked:
