@@ -14,7 +14,19 @@ import pytest
 # A shell starts background jobs with Ctrl-C ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Each of several test processes computes with its share of the cores: where there are more threads than cores,
+# they spin while they wait for one another. llama.cpp and torch read this when they are imported.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ["OMP_THREAD_LIMIT"] = str(max(1, (os.cpu_count() or 1) // workers))
+
 Qwen = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes run the tests: two for folders. A file or a test that was named runs in this
+    one (0), at once and with its output."""
+    named = any("::" in argument or argument.endswith(".py") for argument in config.args)
+    return 0 if named or os.cpu_count() == 1 else 2
 
 
 @pytest.fixture(scope="session")
