@@ -14,8 +14,8 @@ import pytest
 # A shell starts background jobs with Ctrl-C ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Each of several test processes computes with its share of the cores: where there are more threads than cores,
-# they spin while they wait for one another. llama.cpp and torch read this when they are imported.
+# Each of several test processes computes with its share of the cores: more threads than cores spin while they
+# wait for one another. llama.cpp and torch read this when they are imported.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ["OMP_THREAD_LIMIT"] = str(max(1, (os.cpu_count() or 1) // workers))
 

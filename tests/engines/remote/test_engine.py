@@ -21,8 +21,8 @@ import pytest
 
 from qwen_cli.endpoints import base_url
 from qwen_cli.engines.core import content as parts
-from qwen_cli.engines.core.base import Piece, Sampling
-from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, ThinkTags
+from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
 from qwen_cli.engines.remote.engine import Remote
 from qwen_cli.engines.remote.retries import Retries
 from qwen_cli.errors import ContextFull, EndpointError, EngineError, UsageError
@@ -702,26 +702,3 @@ class TestVideos:
         film = Film("film.mp4", films.make(tmp_path / "film.mp4", 60))
         (look,) = prepare.look_at_all([film], Remote(stub.url))
         assert (look.frames, look.tokens > 0) == (4, True)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("<think>\nHm</think>\n\nHi", [("thinking", "Hm"), ("answer", "Hi")]),
-        ("plain < text <think>", [("answer", "plain < text <think>")]),
-        ("<think>\nnever ends </", [("thinking", "never ends </")]),
-        ("<thin", [("answer", "<thin")]),
-        ("<think>\n\n</think>\n\nHi", [("answer", "Hi")]),
-    ],
-)
-def test_think_tags_in_any_cut(text: str, parts: list[tuple[str, str]], size: int) -> None:
-    tags = ThinkTags()
-    pieces: list[Piece] = []
-    for start in range(0, len(text), size):
-        pieces += tags.feed(text[start : start + size])
-    pieces += tags.finish()
-
-    kinds = list(dict.fromkeys(p.kind for p in pieces))
-    joined = [(kind, "".join(p.text for p in pieces if p.kind == kind)) for kind in kinds]
-    assert [(kind, text.strip("\n")) for kind, text in joined if text.strip("\n")] == parts
