@@ -27,7 +27,13 @@ _UNBRACED = re.compile(
 _NUMBER = re.compile(r"-?(?:[0-9]{1,12}|[1-9][0-9]{0,2}(?:,[0-9]{3}){1,3})(?:\.[0-9]{1,6})?")
 _MODULES = (
     *("latex_tree", "tasks.math.units", "tasks.math.values", "tasks.math.words", "tasks.math.expression"),
-    *("tasks.math.latex", "tasks.math.program_value", "tasks.math.equality"),
+    *(
+        "tasks.math.intervals",
+        "tasks.math.cleaning",
+        "tasks.math.latex",
+        "tasks.math.program_value",
+        "tasks.math.equality",
+    ),
 )
 _LOAD = """
 import sys, types

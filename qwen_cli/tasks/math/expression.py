@@ -30,6 +30,7 @@ from qwen_cli.latex_tree import (
 
 _MOST_BITS = 2_000_000  # of a power
 _MOST_FACTORIAL = 20_000
+_MOST_MATRIX_POWER, _LARGEST_MATRIX = 20, 8
 _FLOAT_DIGITS = 10  # as in latex
 _FUNCTIONS: dict[str, Any] = {
     **{f.__name__: f for f in (sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc, sympy.exp)},
@@ -38,6 +39,10 @@ _FUNCTIONS: dict[str, Any] = {
     "arccos": sympy.acos,
     "arctan": sympy.atan,
     "ln": sympy.log,
+    "floor": sympy.floor,
+    "ceil": sympy.ceiling,
+    "ceiling": sympy.ceiling,
+    "abs": sympy.Abs,
     "max": sympy.Max,
     "min": sympy.Min,
 }
@@ -66,13 +71,18 @@ def evaluate(latex: str) -> list[Any]:
                     values.append(value)
     except (ValueError, ArithmeticError, RecursionError, TypeError, AttributeError) as fault:
         raise Unreadable(latex) from fault
-    if any(not isinstance(value, sympy.Expr) or value.has(sympy.nan, sympy.zoo) for value in values):
-        raise Unreadable(latex)
+    for value in values:
+        if not isinstance(value, (sympy.Expr, sympy.MatrixBase)) or value.has(sympy.nan, sympy.zoo):
+            raise Unreadable(latex)
     return values
 
 
 def power(base: Any, exponent: Any) -> Any:
     """Return `base` to `exponent`. Raises `Unreadable` where it would be huge."""
+    if isinstance(base, sympy.MatrixBase):
+        if not (exponent.is_Integer and abs(exponent) <= _MOST_MATRIX_POWER):
+            raise Unreadable("a power of a matrix")
+        return base**exponent
     if exponent.is_Rational and not base.free_symbols and base not in (0, 1, -1):
         size = max(int(base.p).bit_length(), int(base.q).bit_length()) if base.is_Rational else 8
         if size * abs(exponent) > _MOST_BITS:
@@ -129,7 +139,10 @@ class _Evaluator:
         value, at = self._factor(nodes, at)
         while at < len(nodes):
             kind = _kind(nodes, at)
-            if kind in ("times", "over"):
+            if kind == "relation" and _text(nodes[at]) == "mod":
+                factor, at = self._factor(nodes, at + 1)
+                value = sympy.Mod(value, factor)
+            elif kind in ("times", "over"):
                 sign, at = self._signs(nodes, at + 1)
                 factor, at = self._factor(nodes, at)
                 value = value * sign * factor if kind == "times" else value / (sign * factor)
@@ -156,8 +169,12 @@ class _Evaluator:
                 value, at = self._node(nodes[at]), at + 1
         while _kind(nodes, at) == "after":
             mark = _text(nodes[at])
-            if mark == "!":
+            if mark == "!" and at + 1 < len(nodes) and _text(nodes[at + 1]) == "!":
+                value, at = sympy.factorial2(value) if factorial(value) else value, at + 1
+            elif mark == "!":
                 value = factorial(value)
+            elif mark in "'′" and value.is_Symbol:
+                value = sympy.Symbol(f"{value}'")
             elif mark == "%":
                 value = value / 100
             elif mark == "°":
@@ -171,6 +188,8 @@ class _Evaluator:
         """Read a function and what it is of."""
         node = nodes[at]
         low, high = (node.low, node.high) if isinstance(node, Script) else (None, None)
+        if _text(node) == "det":
+            return self._node(nodes[at + 1]).det(), at + 2
         name = _text(node.base if isinstance(node, Script) else node)
         at += 1
         inside = nodes[at] if at < len(nodes) else None
@@ -222,9 +241,17 @@ class _Evaluator:
             return self._script(node)
         if isinstance(node, Fenced):
             return self._fenced(node)
-        if isinstance(node, Matrix) and node.shape == "vmatrix":
-            return sympy.Matrix([[self.line(cell) for cell in row] for row in node.rows]).det()
+        if isinstance(node, Matrix):
+            return self._matrix(node)
+        if isinstance(node, Overline) and (value := self.line(node.items)).has(sympy.I):
+            return sympy.conjugate(value)
         raise Unknown
+
+    def _matrix(self, node: Matrix) -> Any:
+        if max(len(node.rows), *map(len, node.rows)) > _LARGEST_MATRIX:
+            raise Unknown
+        matrix = sympy.ImmutableMatrix([[self.line(cell) for cell in row] for row in node.rows])
+        return matrix.det() if node.shape == "vmatrix" else matrix
 
     def _symbol(self, node: Symbol) -> Any:
         if node.kind == "number":
@@ -257,6 +284,10 @@ class _Evaluator:
             base = sympy.Symbol(_name(node.base.text) + _plain(node.low))
         if node.high is None:
             return base
+        if isinstance(base, sympy.MatrixBase) and _plain(node.high) in ("T", "⊤", "′"):
+            return base.T
+        if set(_plain(node.high)) <= set("'′") and node.high and base.is_Symbol:
+            return sympy.Symbol(f"{base}'")
         if (mark := _plain(node.high)) and not mark[0].isalnum() and mark[0] not in "-+−(|∞⌊":
             raise Unknown
         return power(base, self.line(node.high))
@@ -346,7 +377,8 @@ def _kind(nodes: Sequence[Node], at: int) -> str:
         return {"mixed": "number"}.get(node.kind, node.kind)
     if isinstance(node, Script):
         return "function" if isinstance(node.base, Symbol) and node.base.kind == "function" else "letter"
-    return {Fraction: "fraction", Root: "root", Fenced: "fenced", Group: "group"}.get(type(node), "other")
+    named = {Fraction: "fraction", Root: "root", Fenced: "fenced", Group: "group", Matrix: "fenced"}
+    return named.get(type(node), "other")
 
 
 def _is_call(nodes: Sequence[Node], at: int) -> bool:

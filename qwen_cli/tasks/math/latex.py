@@ -6,15 +6,17 @@ Runs in the sandbox (see `answer.Judge`): an answer such as `9^{9^{9^9}}` is che
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import sympy
 
 from qwen_cli.tasks.math import units, words
+from qwen_cli.tasks.math.cleaning import LEAD, cleaned, unwrapped
 from qwen_cli.tasks.math.expression import Unreadable, evaluate
+from qwen_cli.tasks.math.intervals import ascending, inequality, intersection, line_without, union, without
 from qwen_cli.tasks.math.units import LABEL, NUMBERS
 from qwen_cli.tasks.math.values import (
     Assigned,
@@ -31,24 +33,10 @@ from qwen_cli.tasks.math.values import (
 
 _LONGEST = 2_000  # characters of an answer
 _DEEPEST = 6  # answers within answers
-_WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"), ('"', '"'))
-_LEAD = re.compile(
-    r"(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*:?\s*|答案?\s*[是为：:]\s*[:：]?\s*|(?:=|\\approx|≈)\s*",
-    re.IGNORECASE,
-)
-_UNWRAPPED = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname|textnormal)\s*\{([^{}]*)\}"
-)
-_PLAIN_SIGNS = {
-    "−": "-", "–": "-", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ",
-    "∞": r"\infty ", "π": r"\pi ", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "±": r"\pm ",
-    "∅": r"\emptyset ", "≈": r"\approx ", "ℝ": r"\mathbb{R}", "￥": "¥", "￡": "£",
-}  # fmt: skip
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _GREEK = "alpha beta gamma delta epsilon theta lambda mu phi omega rho sigma tau"
 _PLAIN_NAMES = re.compile(
     rf"(?<![\\A-Za-z])(sqrt|pi|infinity|infty|inf|oo|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh"
-    rf"|log|ln|exp|{_GREEK.replace(' ', '|')})(?![A-Za-z])"
+    rf"|log|ln|exp|floor|ceil|ceiling|abs|{_GREEK.replace(' ', '|')})(?![A-Za-z])"
 )
 _GROUPED = r"[1-9][0-9]{0,2}"
 _DOTTED, _SPACED = rf"{_GROUPED}(?:\.[0-9]{{3}}){{2,}}", rf"{_GROUPED}(?:[ '’][0-9]{{3}})+"
@@ -58,13 +46,20 @@ _NUMERALS = (
     (re.compile(rf"(?:{_DOTTED}|{_GROUPED}(?:\.[0-9]{{3}})+(?=,))(?:,[0-9]+)?"), ".", ","),
     (re.compile(rf"{_SPACED}(?:\.[0-9]+)?"), " '’", "."),
     (re.compile(rf"{_SPACED},[0-9]+"), " '’", ","),
+    (re.compile(rf"{_GROUPED}(?:_[0-9]{{3}})+(?:\.[0-9]+)?"), "_", "."),
     (re.compile(r"[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})|0,[0-9]+"), "", ","),
     (re.compile(r"[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]{1,4})?|[0-9]+\.?(?:[eE][-+]?[0-9]{1,4})?"), "", "."),
 )
 _FLOAT_DIGITS = 10  # significant digits from which a decimal is the rounded value of something
 _AND = re.compile(
-    r"\s*(?:,?\s+(?:and|or)\s+|,?\s*\\text\{\s*(?:,\s*)?(?:and|or|和|或)\s*\}\s*|和|或者?|、|；|;)\s*"
+    r"\s*(?:,?\s+(?:and|or)\s+|,?\s*\\text\{\s*(?:,\s*)?(?:and|or|和|或)\s*\}\s*|和|或者?|且|、|；|;"
+    r"|(?<=[)\]}0-9])(?:or|and)(?=[-(\[{\\A-Z0-9]|[a-z]\s*=)|\s\\?&\s)\s*"
 )
+_SEMICOLON = re.compile(r"\s*[;；]\s*")
+_ALSO = re.compile(
+    r"\s*(?:,?\s+and\s+|,?\s*\\text\{\s*(?:,\s*)?(?:and|且)\s*\}\s*|且|\\land(?![A-Za-z])|,|;)\s*"
+)
+_APPROXIMATELY = re.compile(r"\s*\\approx(?![A-Za-z])\s*")
 _RELATIONS = re.compile(
     r"\\(?:leqslant|geqslant|leq|geq|le|ge|neq|ne|lt|gt|in|approx|equiv)(?![A-Za-z])|<=|>=|!=|[=<>]"
 )
@@ -80,11 +75,16 @@ _SIGNS = {
 }
 _SIGNS |= {"lt": "<", "gt": ">", "approx": "=", "equiv": "≡", "in": "in"}
 _NAME = re.compile(
-    r"\s*(?:\\(?!frac|sqrt|sin|cos|tan|log|ln)[A-Za-z]+|[A-Za-z])(?:_\{?\w+\}?)?'*\s*(?:\([^()=]*\))?\s*"
+    r"\s*(?:\\(?!frac|sqrt|sin|cos|tan|log|ln)[A-Za-z]+|[A-Za-z])(?:_(?:\w|\\[A-Za-z]+|\{[^{}]*\}))?"
+    r"(?:'|\^\\prime|\^-1(?=\s*\()|\^\{-1\}(?=\s*\())*\s*(?:\([^()=]*\))?\s*"
     r"|[A-Za-z][A-Za-z ]{2,}|\\(?:angle|triangle)\s*[A-Z]+|\([A-Za-z](?:,\s*[A-Za-z])+\)|\|[A-Z]+\|"
     r"|[A-Z]{2,3}"
 )
+_POINT = r"(?:[A-Za-z](?:_(?:\w|\{\w+\}))?'?|[A-Z]{2,4}'?|S_\{[A-Z]+\})"
+_QUOTIENT = re.compile(rf"{_POINT}(?:\s*[:/]\s*{_POINT})+|\\[dt]?frac\s*\{{{_POINT}\}}\s*\{{{_POINT}\}}")
+_CALLED = frozenset(("floor", "ceil", "ceiling", "abs"))
 _WORD = re.compile(r"[A-Za-z]{3,}")
+_CONNECTED = re.compile(r"(?<![\\A-Za-z])(?:and|or|the|of|is|are|per|for|not?|all|if)(?![A-Za-z])")
 _VOWELS = frozenset("eiou")
 _MATH_WORDS = {
     "pi",
@@ -106,104 +106,57 @@ _MATH_WORDS = {
 _SCALES = "|".join(sorted(NUMBERS, key=len, reverse=True))
 _SCALED = re.compile(rf"(?P<number>.*[0-9)\}}])\s*(?P<scale>(?:{_SCALES})+)(?P<rest>.*)", re.DOTALL)
 _CURRENCY = re.compile(
-    r"\s*(?P<sign>[-+]?)\s*\\?(?P<unit>US\$|[$€£¥₹])\s*(?P<value>[-+]?\s*[0-9.\\].*)", re.DOTALL
+    r"\s*(?P<sign>[-+]?)\s*\\?(?P<unit>US\$|R\$|[$€£¥₹]|USD|EUR|GBP|CNY|RMB|JPY)\s*"
+    r"(?P<value>[-+]?\s*[0-9.\\].*?)(?P<label>\s+[a-z][a-z ]*)?",
+    re.DOTALL,
 )
 _COMPOUND = re.compile(r"\s*(?:and|,)?\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+|[\u4e00-\u9fff]+?(?=[0-9]|$))\.?")
 _BASED = re.compile(r"\(?([0-9A-Za-z]+)\)?_\{?\s*([0-9]{1,2})\s*\}?")
+_PREFIXED = re.compile(r"0(?:x[0-9A-Fa-f]{1,50}|b[01]{1,200}|o[0-7]{1,60})")
+_CLOCKED = re.compile(r"(?:([0-9]+)\s*h)?\s*(?:([0-9]+)\s*m)?\s*(?:([0-9]+)\s*s)?")
+_PRIMED = re.compile(
+    r"([0-9]+)\s*([°']|\^\\circ)\s*([0-9]+(?:\.[0-9]+)?)\s*('{1,2}|\")\s*(?:([0-9]+(?:\.[0-9]+)?)\s*(?:''|\"))?"
+)
+_CHINESE_NUMBER = re.compile(
+    r"(?:([0-9.]+)亿)?(?:([0-9.]+)万)?(?:([0-9.]+)千)?(?:([0-9.]+)百)?([0-9.]+)?([^0-9]*)"
+)
+_COMBINATIONS = re.compile(
+    r"(?:\{\s*\})?\^\{?(?P<all>\w+)\}?\s*(?:C|\\mathrm\{C\})_\{?(?P<some>\w+)\}?"
+    r"|(?:\{\s*\})?_\{?(?P<all2>\w+)\}?\s*(?:C|\\mathrm\{C\})_\{?(?P<some2>\w+)\}?"
+    r"|(?:C|\\mathrm\{C\})_\{?(?P<all3>\w+)\}?\^\{?(?P<some3>\w+)\}?"
+)
 _BASES = {"two": "2", "three": "3", "five": "5", "eight": "8", "ten": "10", "twelve": "12", "sixteen": "16"}
 _REPEATING = re.compile(r"([0-9]*)\.([0-9]*?)(?:([0-9])\3{2,}|([0-9]{2,}?)\4+)(?:\.\.\.|…|\\l?dots)")
+_BRACKETED = re.compile(r"([0-9]*)\.([0-9]*)\(([0-9]+)\)")
 _RATIO = re.compile(r"[^:]+(?::[^:]+)+")
 
 
+@lru_cache(maxsize=512)
 def read(text: str, depth: int = 0) -> Readings:
     """Return every way to read an answer; none where there is no way."""
     if len(text) > _LONGEST or depth > _DEEPEST:
         return ()
-    source = _cleaned(text)
-    bare = _unwrapped(source)
-    if re.fullmatch(r"\\text\s*\{[^{}]*\}", source) or (bare != source and _LEAD.match(bare)):
+    source = cleaned(text)
+    bare = unwrapped(source)
+    if re.fullmatch(r"\\text\s*\{[^{}]*\}", source) or (bare != source and LEAD.match(bare)):
         return read(bare, depth + 1)
-    special: Readings = (*words.read(bare), *_choice(bare, depth), *_based(bare))
+    special: Readings = (*words.read(bare), *_choice(bare, depth), *_based(bare), *_residue(bare, depth))
     if special and not any(isinstance(value, Choice) for value in special):
         return special
     readers: tuple[Callable[[str, int], Sequence[Value]], ...]
-    readers = (_many, _ratio, _fenced, _union, _related, _numeral, _measured, _grid, _expression)
+    readers = (
+        *(_many, _ratio, _fenced, _union, _conjoined, _related, _about, _said, _numeral, _measured),
+        *(_grid, _expression),
+    )
     found: list[Value] = list(special)
     for reader in readers:
         for value in reader(source, depth):
             if value not in found:
                 found.append(value)
     if (not found and any(c.isalpha() for c in bare)) or _WORD.search(_unmarked(bare)):
-        found.append(Words("".join(source.split()) if "\\" in bare else words.normal(bare)))
+        joined = "\\" in bare or any(sign in bare for sign in "<>=")
+        found.append(Words("".join(source.split()) if joined else words.normal(bare)))
     return tuple(found)
-
-
-# --- source ---------------------------------------------------------------------------------------------
-
-
-def _cleaned(text: str) -> str:
-    """Return `text` without what is round the answer, its characters those of LaTeX."""
-    text = "".join(chr(ord(c) - 0xFEE0) if "\uff01" <= c <= "\uff5e" else c for c in text).strip()
-    for _ in range(4):
-        before = text
-        for opening, closing in _WRAPPERS:
-            inside = text[len(opening) : -len(closing)]
-            if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening + closing):
-                text = text if opening in inside.replace("\\" + opening, "") else inside.strip()
-        if boxed := re.fullmatch(r"\\(?:boxed|fbox)\s*\{(.*)\}", text, re.DOTALL):
-            text = boxed[1].strip() if _balanced(boxed[1]) else text
-        text = re.sub(r"^\*\*([^*]+)\*\*", r"\1", text)
-        if lead := _LEAD.match(text):
-            text = text[lead.end() :]
-        text = re.sub(r"(?<!\.)[.。]$|\\[.。]$|[,，]$", "", text.strip()).strip().removesuffix("\\").strip()
-        if text == before:
-            break
-    if text.startswith("\\$") and text.endswith("\\$") and len(text) > 4:
-        text = text[2:-2]
-    text = re.sub(r"\\(?:underline|color\s*\{\w+\}|textcolor\s*\{\w+\})\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"(?<=[0-9])\s*\^?\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?(?:st|nd|rd|th)\}{0,2}$", "", text)
-    text = re.sub(
-        r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?(?:([0-9]*)\\dot\s*\{?([0-9])\}?)?", r"\\overline{\1\2\3}", text
-    )
-    text = re.sub(r"([0-9]?)\s*([¼-¾⅐-⅞])", _vulgar, text)
-    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
-    text = re.sub(r"√\s*\(", r"\\sqrt(", text)
-    text = re.sub(r"√\s*([0-9]+|[A-Za-z])", r"\\sqrt{\1}", text)
-    for sign, latex in _PLAIN_SIGNS.items():
-        text = text.replace(sign, latex)
-    text = re.sub(
-        r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?|displaystyle|,|;|!|:)(?![A-Za-z])", _spacing, text
-    )
-    text = text.replace("\\ ", " ").replace("~", " ").replace("{,}", ",").replace("\\lbrace", "\\{")
-    return text.replace("\\rbrace", "\\}").replace("\\degree", "^\\circ").strip()
-
-
-def _vulgar(found: re.Match[str]) -> str:
-    top, bottom = unicodedata.normalize("NFKC", found[2]).split("⁄")
-    return rf"{found[1]}\frac{{{top}}}{{{bottom}}}"
-
-
-def _spacing(found: re.Match[str]) -> str:
-    return " " if found[0][1] in ",;:" else ""
-
-
-def _unwrapped(source: str) -> str:
-    """Return the answer as words: \text{} opened, signs as they are written without LaTeX."""
-    bare = re.sub(r"([0-9}])\s*(?=\\(?:text|mathrm|mbox)\s*\{)", r"\1 ", source)
-    bare = _UNWRAPPED.sub(r"\1", _UNWRAPPED.sub(r"\1", bare))
-    bare = re.sub(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*", "°", bare)
-    for latex, sign in (("\\%", "%"), ("\\$", "$"), ("\\ldots", "…"), ("\\dots", "…"), ("\\quad", " ")):
-        bare = bare.replace(latex, sign)
-    return re.sub(r"\s+", " ", bare).strip()
-
-
-def _balanced(text: str) -> bool:
-    depth = 0
-    for mark in re.findall(r"\\.|[{}]", text):
-        depth += {"{": 1, "}": -1}.get(mark, 0)
-        if depth < 0:
-            return False
-    return not depth
 
 
 def _split(text: str, separator: re.Pattern[str]) -> list[str]:
@@ -233,7 +186,9 @@ def _elements(text: str) -> list[list[str]]:
     """Return the lists that `text` can be: parts of several answers."""
     both = re.compile(rf"{_AND.pattern}|\s*,\s*(?!\s*(?:and|or)\b|\s*\\text\{{\s*(?:and|or))")
     found = []
-    for separator in (both, re.compile(rf"{_AND.pattern}|{_WIDE_COMMAS.pattern}")):
+    if re.fullmatch(r"-?[0-9.]+(?:/[0-9]+)?(?:\s+-?[0-9.]+(?:/[0-9]+)?)+", text) and not numbers(text):
+        found.append(text.split())
+    for separator in (both, re.compile(rf"{_AND.pattern}|{_WIDE_COMMAS.pattern}"), _SEMICOLON):
         parts = [part.strip() for part in _split(text, separator)]
         if len(parts) > 1 and all(parts) and parts not in found:
             found.append(parts)
@@ -247,7 +202,7 @@ def _choice(bare: str, depth: int) -> Readings:
     letter = r"(?P<letter>[A-J])"
     for pattern in (
         rf"\(?{letter}\)?",
-        rf"选项?\s*{letter}",
+        rf"选项?\s*{letter}\s*(?:正确)?",
         rf"{letter}\s*选项",
         rf"(?:[Oo]ption|[Cc]hoice)\s*\(?{letter}\)?",
     ):
@@ -255,6 +210,10 @@ def _choice(bare: str, depth: int) -> Readings:
             return (Choice(frozenset(found["letter"])),)
     if found := re.fullmatch(rf"\(?{letter}(?:\)|[.:：、])\s*(?P<value>\S.*)", bare):
         return (Choice(frozenset(found["letter"]), read(found["value"], depth + 1)),)
+    if small := re.fullmatch(r"\(?(?P<letter>[a-e])\)?", bare):
+        return (Choice(frozenset(small["letter"].upper())),)
+    if re.fullmatch(r"[①-⑳](?:\s*[,、和]?\s*[①-⑳])*", bare):
+        return (Choice(frozenset(re.findall("[①-⑳]", bare))),)
     several = re.fullmatch(r"[A-J](?:\s*(?:,|、|and|和|&)?\s*[A-J])+", bare)
     letters = re.findall("[A-J]", bare)
     if (
@@ -269,15 +228,33 @@ def _choice(bare: str, depth: int) -> Readings:
 def _based(bare: str) -> Readings:
     for name, value in _BASES.items():
         bare = re.sub(rf"(?<=_)\{{?\s*{name}\s*\}}?$", value, bare)
+    if prefixed := _PREFIXED.fullmatch(bare):
+        return (Quantity(sympy.Integer(int(prefixed[0], 0))),)
     found = _BASED.fullmatch(bare)
     if found is None or not 2 <= (base := int(found[2])) <= 36 or len(found[1]) > 200:
         return ()
-    if not found[1][0].isdigit() and (base <= 10 or len(found[1]) < 2):
+    if not found[1][0].isdigit() and (base <= 10 or (len(found[1]) < 2 and base not in (12, 16))):
         return ()  # a variable and its index
     try:
-        return (Quantity(sympy.Integer(int(found[1], base))),)
+        number = Quantity(sympy.Integer(int(found[1], base)))
     except ValueError:
         return ()
+    return (
+        (number,)
+        if len(found[1]) > 1 or found[1].isdigit()
+        else (number, Quantity(sympy.Symbol(found[1] + found[2])))
+    )
+
+
+def _residue(bare: str, depth: int) -> Readings:
+    """Read a remainder: `n \\equiv 3 \\pmod 5`, `3 (mod 5)`."""
+    found = re.fullmatch(
+        r"(?:[A-Za-z]\s*(?:\\equiv|≡)\s*)?(-?[0-9]{1,20})\s*(?:\\pmod\s*\{?\s*([0-9]{1,20})\s*\}?"
+        r"|\(\s*(?:\\bmod|mod)\s*\{?\s*([0-9]{1,20})\s*\}?\s*\))",
+        bare,
+    )
+    modulus = int(found[2] or found[3]) if found else 0
+    return (Words(f"{int(found[1]) % modulus} mod {modulus}"),) if found and modulus else ()
 
 
 def _many(source: str, depth: int) -> Readings:
@@ -287,10 +264,11 @@ def _many(source: str, depth: int) -> Readings:
         for part in parts:
             readings = read(part, depth + 1)
             both = next((r for r in readings if isinstance(r, Many) and r.kind == "bare"), None)
-            items += both.items if both else [readings]  # ± is two of them
+            items += both.items if both and not _elements(part) else [readings]  # ± is two of them
         if all(items):
             found.append(Many(tuple(items), "bare"))
-            found += _joined(items)
+            if re.search(r"\bor\b|或|\\lor|\\text\{\s*or", source) or not _conjoined(source, depth):
+                found += _joined(items)
     return tuple(found)
 
 
@@ -322,6 +300,10 @@ def _ratio(source: str, depth: int) -> Readings:
 def _fenced(source: str, depth: int) -> Readings:
     """Read what stands between brackets: a point, an interval, a set."""
     text = source.replace("\\langle", "(").replace("\\rangle", ")").strip()
+    if named := re.fullmatch(r"(?:[A-Z]'?|[Pp]oint|点)\s*(\(.*\))", text):
+        return tuple(r for r in _fenced(named[1], depth) if isinstance(r, Many))
+    if turned := re.fullmatch(r"([\[\]])([^\[\]]*)([\[\]])", text):  # ]0, 1[
+        text = f"{'[' if turned[1] == '[' else '('}{turned[2]}{']' if turned[3] == ']' else ')'}"
     opening = "\\{" if text.startswith("\\{") else text[:1]
     closing = "\\}" if text.endswith("\\}") else text[-1:]
     if opening not in ("(", "[", "{", "\\{") or closing not in (")", "]", "}", "\\}") or not _encloses(text):
@@ -329,7 +311,7 @@ def _fenced(source: str, depth: int) -> Readings:
     inside = text[len(opening) : -len(closing)].strip()
     if "{" in opening:
         return () if "}" not in closing else _set(inside, opening, depth)
-    parts = [part.strip() for part in _split(inside, _COMMAS)]
+    parts = [part.strip() for part in _split(inside, _SEMICOLON if ";" in inside else _COMMAS)]
     if len(parts) < 2 or not all(parts) or "}" in closing:
         return ()
     items = tuple(read(part, depth + 1) for part in parts)
@@ -341,7 +323,7 @@ def _fenced(source: str, depth: int) -> Readings:
     ends = [
         next((r.value for r in item if isinstance(r, Quantity) and r.unit is None), None) for item in items
     ]
-    if len(ends) == 2 and None not in ends and _ascending(*ends):
+    if len(ends) == 2 and None not in ends and ascending(*ends):
         found.append(Pieces(((ends[0], opening == "[", ends[1], closing == "]"),)))
     return tuple(found)
 
@@ -349,6 +331,10 @@ def _fenced(source: str, depth: int) -> Readings:
 def _set(inside: str, opening: str, depth: int) -> Readings:
     if not inside:
         return (Many((), "set"),) if opening == "\\{" else ()
+    if builder := re.fullmatch(
+        r"([A-Za-z])(?:\s*\\in\s*\\mathbb\s*\{?R\}?)?\s*(?:\\mid(?![A-Za-z])|\||:)\s*(.*)", inside, re.DOTALL
+    ):
+        return tuple(_collected(r) for r in read(builder[2], depth + 1) if isinstance(r, (Pieces, Many)))
     if re.search(r"\\mid|\||:", inside):
         return ()
     parts = [part.strip() for part in _split(inside, _COMMAS)]
@@ -362,6 +348,14 @@ def _set(inside: str, opening: str, depth: int) -> Readings:
     return (Many(tuple(items), "set"),) if all(items) else ()
 
 
+def _collected(reading: Pieces | Many) -> Value:
+    """Return what is said of the elements of a set as the set."""
+    if isinstance(reading, Pieces):
+        return Pieces(reading.parts)
+    items = [next((r.value for r in item if isinstance(r, Assigned)), item) for item in reading.items]
+    return Many(tuple(items), "set")
+
+
 def _encloses(text: str) -> bool:
     """Return whether the bracket that `text` begins with is closed by its last."""
     depth, marks = 0, re.findall(r"\\[A-Za-z]+|\\.|.", text, re.DOTALL)
@@ -372,7 +366,8 @@ def _encloses(text: str) -> bool:
     return False
 
 
-_CUP = re.compile(r"\s*\\cup\s*")
+_SPARED = re.compile(r"all real (?:numbers|values)(?: of [a-z])?,? (?:except|excluding|but)(?: for)? (.+)")
+_CUP, _CAP = re.compile(r"\s*\\cup\s*"), re.compile(r"\s*\\cap\s*")
 
 
 def _union(source: str, depth: int) -> Readings:
@@ -380,8 +375,16 @@ def _union(source: str, depth: int) -> Readings:
         return (Many((), "set"),)
     if re.fullmatch(r"\\mathbb\s*\{?R\}?|all real numbers|\\text\{\s*all real numbers\s*\}", source):
         return (Pieces(((-sympy.oo, False, sympy.oo, False),)),)
+    if spared := re.fullmatch(
+        r"all real (?:numbers|values)(?: of [a-z])?,? (?:except|excluding|but)(?: for)? (.+)", source
+    ):
+        left = [line_without((r,)) for r in read(spared[1], depth + 1) if isinstance(r, (Quantity, Many))]
+        return tuple(left[:1])
+    both = [read(part.strip(), depth + 1) for part in _split(source, _CAP)]
+    if len(both) > 1:
+        return intersection(both)
     if removed := re.fullmatch(r"\\mathbb\s*\{?R\}?\s*(?:\\setminus|\\backslash|-)\s*(\\\{.*\\\})", source):
-        return tuple(_without(r) for r in read(removed[1], depth + 1) if isinstance(r, Many))
+        return tuple(without(r) for r in read(removed[1], depth + 1) if isinstance(r, Many))
     parts = _split(source, _CUP)
     if len(parts) < 2:
         return ()
@@ -399,31 +402,35 @@ def _union(source: str, depth: int) -> Readings:
     return (union(pieces, ""),)
 
 
-def _without(points: Many) -> Pieces:
-    values = [next((r.value for r in item if isinstance(r, Quantity)), None) for item in points.items]
-    ends = [-sympy.oo, *sorted((v for v in values if v is not None), key=lambda v: float(v)), sympy.oo]
-    return Pieces(tuple((one, False, other, False) for one, other in pairwise(ends)))
+def _conjoined(source: str, depth: int) -> Readings:
+    """Read conditions that all hold: `x > 1 and x < 2`."""
+    parts = [part.strip() for part in _split(source, _ALSO)]
+    if not 1 < len(parts) <= 4 or not all(_signs(part) for part in parts):
+        return ()
+    return intersection([read(part, depth + 1) for part in parts])
 
 
-def union(pieces: Sequence[tuple[Any, bool, Any, bool]], name: str) -> Pieces:
-    """Join pieces of a line: in order, those that touch as one."""
-    joined: list[tuple[Any, bool, Any, bool]] = []
-    for low, low_in, high, high_in in sorted(pieces, key=lambda p: (float(p[0]), not p[1])):
-        if joined:
-            start, start_in, end, end_in = joined[-1]
-            if float(low) < float(end) or (low == end and (low_in or end_in)):
-                if float(high) > float(end) or (high == end and high_in):
-                    joined[-1] = (start, start_in, high, high_in)
-                continue
-        joined.append((low, low_in, high, high_in))
-    return Pieces(tuple(joined), name)
+def _about(source: str, depth: int) -> Readings:
+    """Read a value and about how much that is: `\\frac{22}{7} \\approx 3.14`."""
+    parts = _split(source, _APPROXIMATELY)
+    if len(parts) != 2 or not all(part.strip() for part in parts):
+        return ()
+    exact = [r for r in read(parts[0], depth + 1) if isinstance(r, Assigned)] or _constants(parts[0])
+    return (*exact, *_constants(parts[1])) if exact else ()
 
 
-def _ascending(low: Any, high: Any) -> bool:
-    try:
-        return bool(float(low) < float(high))
-    except (TypeError, ValueError, OverflowError):
-        return False
+def _constants(text: str) -> list[Value]:
+    """Return `text` as a number, where it is one."""
+    value = _value(text)
+    return [] if value is None or value.free_symbols else [Quantity(value)]
+
+
+def _said(source: str, depth: int) -> Readings:
+    """Read a value behind Chinese words: 最小值为-3, 第3天."""
+    found = re.fullmatch(
+        r"[\u4e00-\u9fff]{1,10}?(?:[是为有选]|等于|：|:)\s*(?=[-0-9\\(A-J$])(.+)|第\s*(?=[0-9])(.+)", source
+    )
+    return read(found[1] or found[2], depth + 1) if found else ()
 
 
 def _related(source: str, depth: int) -> Readings:
@@ -443,6 +450,10 @@ def _related(source: str, depth: int) -> Readings:
         )
     if set(signs) == {"="}:
         return _equation(parts, depth)
+    if signs == ["!="] and (
+        several := next((r for r in read(parts[1], depth + 1) if isinstance(r, Many)), None)
+    ):
+        return (Pieces(line_without((several,)).parts, parts[0]),) if several.kind == "bare" else ()
     if "=" in signs or "≡" in signs or "in" in signs:
         return ()
     return inequality([_value(part) for part in parts], signs)
@@ -463,85 +474,19 @@ def _equation(parts: Sequence[str], depth: int) -> Readings:
         values = [_value(part) for part in parts]
         if values[0] is not None and values[1] is not None:
             found.append(Relation(values[0] - values[1], "="))
+    constants = [_constants(part) for part in parts]
+    if all(constants):
+        return tuple(constants[-1])  # 5·4 = 20
+    if _QUOTIENT.fullmatch(unwrapped(parts[0]).replace("\\ ", "")):
+        found += [r for r in read(parts[-1], depth + 1) if not isinstance(r, (Relation, Assigned))]
     for name, value in ((parts[0], parts[-1]), (parts[-1], parts[0])):
-        bare = re.sub(r"[\s{}_\\]", "", _unwrapped(name))
-        if _NAME.fullmatch(_unwrapped(name)) and not (
-            value is parts[0] and _NAME.fullmatch(_unwrapped(value))
-        ):
+        bare = re.sub(r"[\s{}_\\]", "", unwrapped(name))
+        if _NAME.fullmatch(unwrapped(name)) and not (value is parts[0] and _NAME.fullmatch(unwrapped(value))):
             readings = tuple(r for r in read(value, depth + 1) if not isinstance(r, (Relation, Assigned)))
             if readings:
                 found.append(Assigned(bare, readings))
                 break
     return tuple(found)
-
-
-def inequality(values: Sequence[Any], signs: Sequence[str]) -> Readings:
-    """Read `values` with < <= > >= != between them: a part of the line where a variable stands alone or can,
-    else what is said of a difference."""
-    if any(value is None for value in values):
-        return ()
-    if len(values) == 3 and len({sign[0] for sign in signs}) == 1 and signs[0][0] in "<>":
-        low, middle, high = values if signs[0][0] == "<" else values[::-1]
-        marks = signs if signs[0][0] == "<" else signs[::-1]
-        if middle.is_Symbol and not (low.free_symbols or high.free_symbols) and _ascending(low, high):
-            return (Pieces(((low, "=" in marks[0], high, "=" in marks[1]),), str(middle)),)
-        return ()
-    if len(values) != 2:
-        return ()
-    (left, right), sign = values, signs[0]
-    if sign[0] == "<":
-        left, right, sign = right, left, sign.replace("<", ">")
-    difference = left - right
-    if difference.has(sympy.oo, sympy.nan, sympy.zoo):
-        return _unbounded(left, right, sign)
-    found: list[Value] = [Relation(difference, sign)]
-    symbols = sorted(difference.free_symbols, key=str)
-    if len(symbols) == 1 and difference.is_polynomial(*symbols) and sympy.degree(difference, symbols[0]) == 1:
-        slope = difference.coeff(symbols[0]) if difference.is_Add or difference.is_Mul else sympy.Integer(1)
-        slope = sympy.Poly(difference, symbols[0]).LC() if slope == 0 else slope
-        end = sympy.solve(difference, symbols[0])[0]
-        if not slope.is_real:
-            return tuple(found)
-        below, above = (-sympy.oo, False, end, "=" in sign), (end, "=" in sign, sympy.oo, False)
-        if sign == "!=":
-            found.append(
-                Pieces(((-sympy.oo, False, end, False), (end, False, sympy.oo, False)), str(symbols[0]))
-            )
-        else:
-            found.append(Pieces((above if slope > 0 else below,), str(symbols[0])))
-    elif len(symbols) == 1 and difference.count_ops() < 40:
-        found += _solved(difference, sign, symbols[0])
-    return tuple(found)
-
-
-def _unbounded(left: Any, right: Any, sign: str) -> Readings:
-    """Read inequalities with infinity, which sympy prints: x < oo."""
-    if left == sympy.oo and right.is_Symbol and sign == ">":
-        return (Pieces(((-sympy.oo, False, sympy.oo, False),), str(right)),)
-    if right == -sympy.oo and left.is_Symbol and sign == ">":
-        return (Pieces(((-sympy.oo, False, sympy.oo, False),), str(left)),)
-    return ()
-
-
-def _solved(difference: Any, sign: str, symbol: Any) -> Readings:
-    """Return where `difference` is > >= or != zero, if sympy can tell."""
-    real = sympy.Dummy(real=True)
-    made = {">": sympy.Gt, ">=": sympy.Ge, "!=": sympy.Ne}[sign]
-    try:
-        solved = sympy.solve_univariate_inequality(
-            made(difference.xreplace({symbol: real}), 0), real, relational=False
-        )
-    except (NotImplementedError, TypeError, ValueError, AttributeError):
-        return ()
-    parts = []
-    for piece in solved.args if isinstance(solved, sympy.Union) else [solved]:
-        if isinstance(piece, sympy.Interval):
-            parts.append((piece.start, not piece.left_open, piece.end, not piece.right_open))
-        elif isinstance(piece, sympy.FiniteSet):
-            parts += [(value, True, value, True) for value in piece]
-        elif piece is not sympy.S.EmptySet:
-            return ()
-    return (union(parts, str(symbol)),)
 
 
 def numbers(text: str) -> list[Any]:
@@ -565,6 +510,12 @@ def decimal(text: str) -> Any:
 
 
 def _numeral(source: str, depth: int) -> Readings:
+    if found := re.fullmatch(r"([0-9]{1,9}) and ([0-9]{1,9})/([1-9][0-9]{0,8})", source):
+        return (Quantity(sympy.Integer(found[1]) + sympy.Rational(int(found[2]), int(found[3]))),)
+    if (found := _BRACKETED.fullmatch(source)) and len(source) < 100:
+        value = sympy.Rational(f"{found[1] or 0}.{found[2]}0")
+        repeated = sympy.Rational(int(found[3]), (10 ** len(found[3]) - 1) * 10 ** len(found[2]))
+        return (Quantity(value + repeated),)
     if (found := _REPEATING.fullmatch(source)) and len(source) < 100:
         digits, places = found[3] or found[4], len(found[2])
         value = sympy.Rational(f"{found[1] or 0}.{found[2]}0")
@@ -574,17 +525,27 @@ def _numeral(source: str, depth: int) -> Readings:
 
 def _measured(source: str, depth: int) -> Readings:
     """Read a number and its unit."""
-    bare = _unwrapped(source)
+    bare = unwrapped(source)
     bare = re.sub(r"(?<=[0-9])\s*\(([A-Za-z][A-Za-z ]+)\)$", r" \1", bare)
     if found := _CURRENCY.fullmatch(bare):
-        amounts = [r for r in read(found["sign"] + found["value"], depth + 1) if isinstance(r, Quantity)]
+        amount = re.sub(r"(?<=[0-9])\s*[kK]$", " thousand", found["sign"] + found["value"])
+        if found["label"]:
+            amount += found["label"] if found["label"].split()[0] in NUMBERS else ""
+        amounts = [r for r in read(amount, depth + 1) if isinstance(r, Quantity)]
         money = units.units(found["unit"])
         return tuple(Quantity(r.value, unit) for r in amounts for unit in money if r.unit is None)
     if percent := re.fullmatch(r"百分之(.+)", bare):
         known = [r for r in read(percent[1], depth + 1) if isinstance(r, Quantity)]
         return tuple(Quantity(r.value, units.units("%")[0]) for r in known)
-    if compound := _compound(bare):
+    if compound := _compound(bare) or _clocked(bare) or _chinese_number(bare):
         return compound
+    if tenths := re.fullmatch(r"(.+)成", bare):
+        share = [words.chinese(tenths[1]), *(numbers(tenths[1]))]
+        return tuple(Quantity(value * 10, units.units("%")[0]) for value in share if value is not None)
+    if spelled := re.fullmatch(r"([a-z-]+(?: [a-z-]+){0,5}?)(?: (?:of )?an?)? ([a-z]+)", bare.lower()):
+        value, named = words.english(words.normal(spelled[1])), units.units(spelled[2])
+        if value is not None and named:
+            return tuple(Quantity(value, one) for one in named)
     for start in _unit_starts(bare):
         value, unit = bare[:start].rstrip(" -"), bare[start:]
         scale = 1
@@ -593,6 +554,8 @@ def _measured(source: str, depth: int) -> Readings:
             for word in re.findall(_SCALES, scaled["scale"]):
                 scale *= NUMBERS[word]
         named = units.units(unit) if unit else []
+        if len(unit) == 1 and unit.isalpha() and unit.isascii() and bare[start - 1] != " ":
+            named = [replace(one, glued=True) for one in named]
         if not named and unit and _is_label(unit):
             named = [LABEL]
         if unit and not named:
@@ -607,17 +570,17 @@ def _measured(source: str, depth: int) -> Readings:
 
 
 def _unit_starts(bare: str) -> list[int]:
-    """Return where a unit can begin: a letter after something else, right behind a digit only if it is not
-    alone."""
+    """Return where a unit can begin: a letter after something else."""
     starts = []
     for at in range(1, len(bare)):
         letter, before = bare[at], bare[at - 1]
-        if letter in "%°€£$¥₹¢µΩ" or "\u4e00" <= letter <= "\u9fff" or letter == "円":
+        if (
+            letter in "%°€£$¥₹¢µΩ"
+            or "\u4e00" <= letter <= "\u9fff"
+            or letter == "円"
+            or (letter.isalpha() and not before.isalpha() and before not in "\\{_^")
+        ):
             starts.append(at)
-        elif letter.isalpha() and not before.isalpha() and before not in "\\{_^":
-            alone = re.fullmatch(r"[A-Za-z]", bare[at:]) is not None
-            if before == " " or not alone:
-                starts.append(at)
     return starts
 
 
@@ -647,6 +610,34 @@ def _compound(bare: str) -> Readings:
             )
             return (Quantity(total / first.factor, first),)
     return ()
+
+
+def _clocked(bare: str) -> Readings:
+    """Read `2m30s`, and `5'3''` as feet and inches, `30°15'` as parts of a degree."""
+    if (found := _CLOCKED.fullmatch(bare)) and sum(part is not None for part in found.groups()) > 1:
+        hours, minutes, seconds = (int(part or 0) for part in found.groups())
+        return (Quantity(sympy.Integer(3600 * hours + 60 * minutes + seconds), units.units("s")[0]),)
+    found = _PRIMED.fullmatch(bare)
+    if found is None:
+        return ()
+    whole, part, rest = sympy.Integer(found[1]), sympy.Rational(found[3]), sympy.Rational(found[5] or 0)
+    if found[2] != "'":
+        return (Quantity(whole + part / 60 + rest / 3600, units.units("°")[0]),) if found[4] == "'" else ()
+    return (Quantity(12 * whole + part, units.units("inch")[0]),) if found[4] != "'" and not rest else ()
+
+
+def _chinese_number(bare: str) -> Readings:
+    """Read `3万5千`."""
+    found = _CHINESE_NUMBER.fullmatch(bare)
+    if found is None or sum(part is not None for part in found.groups()[:4]) < 2 or found[5]:
+        return ()
+    amounts = [numbers(part or "0") for part in found.groups()[:4]]
+    if not all(amounts) or (found[6] and not _is_label(found[6]) and not units.units(found[6])):
+        return ()
+    scales = (10**8, 10**4, 10**3, 10**2)
+    total = sum(amount[0] * scale for amount, scale in zip(amounts, scales, strict=True))
+    named = units.units(found[6]) if found[6] else []
+    return tuple(Quantity(total, one) for one in named) or (Quantity(total),)
 
 
 def _grid(source: str, depth: int) -> Readings:
@@ -684,22 +675,41 @@ def _unmarked(text: str) -> str:
 
 
 def _expression(source: str, depth: int) -> Readings:
+    if re.fullmatch(r".*\\?%\s*", source, re.DOTALL):
+        return ()  # a unit
+    if _CONNECTED.search(source):
+        return ()
     if any(_VOWELS & set(word) and len(word) > 3 for word in _WORD.findall(_unmarked(source).lower())):
         return ()  # words, not a product of letters
     try:
         values = evaluate(_latex(source))
     except Unreadable:
         return ()
-    if len(values) > 1 and "\\pm" in source:
+    if len(values) > 1 and re.search(r"\\[pm][mp](?![A-Za-z])", source):
         return (Many(tuple((Quantity(value),) for value in values), "bare"),)
-    return tuple(Quantity(value) for value in values)
+    return tuple(
+        grid_of(value) if isinstance(value, sympy.MatrixBase) else Quantity(value) for value in values
+    )
+
+
+def grid_of(matrix: Any) -> Grid:
+    return Grid(tuple(tuple(row) for row in matrix.tolist()))
+
+
+def _chosen(found: re.Match[str]) -> str:
+    """Return a number of combinations as a binomial coefficient."""
+    both = [group for group in found.groups() if group is not None]
+    return rf"\binom{{{both[0]}}}{{{both[1]}}}"
 
 
 def _latex(source: str) -> str:
     """Return what is written as on a keyboard (`sqrt(2)`, `x^(1/2)`, `2**3`) as LaTeX."""
     text = source.replace("**", "^")
     names = {"infinity": "infty", "inf": "infty", "oo": "infty"}
-    text = _PLAIN_NAMES.sub(lambda m: f"\\{names.get(m[1], m[1])} ", text)
+    text = _COMBINATIONS.sub(_chosen, text)
+    text = _PLAIN_NAMES.sub(
+        lambda m: f"\\operatorname{{{m[1]}}}" if m[1] in _CALLED else f"\\{names.get(m[1], m[1])} ", text
+    )
     text = re.sub(r"(?<=[0-9])\s+x\s+(?=10\s*\^)", r"\\times ", text)
     text = re.sub(r"(?<=[0-9])[eE]([-+]?[0-9]{1,4})(?![0-9A-Za-z])", r"\\cdot 10^{\1}", text)
     for _ in range(_DEEPEST):

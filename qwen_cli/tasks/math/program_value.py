@@ -14,10 +14,14 @@ from typing import Any
 import sympy
 
 from qwen_cli.tasks.math import latex, words
-from qwen_cli.tasks.math.expression import factorial, power
-from qwen_cli.tasks.math.latex import decimal, inequality, union
+from qwen_cli.tasks.math.expression import factorial
+from qwen_cli.tasks.math.expression import power as power_of
+from qwen_cli.tasks.math.intervals import inequality, intersection, union
+from qwen_cli.tasks.math.latex import decimal
 from qwen_cli.tasks.math.values import (
     Assigned,
+    Clock,
+    Day,
     Grid,
     Many,
     Pieces,
@@ -49,7 +53,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "abs": sympy.Abs,
     "factorial": factorial,
     "Fraction": sympy.Rational,
-    "Pow": power,
+    "Pow": power_of,
 }
 _SAME = (
     "Float",
@@ -65,7 +69,8 @@ _SAME = (
     "mpf",
     "mpq",
 )
-_MATRICES = ("Matrix", "ImmutableMatrix", "MutableDenseMatrix", "ImmutableDenseMatrix", "array", "matrix")
+_MATRICES = ("Matrix", "ImmutableMatrix", "MutableDenseMatrix", "ImmutableDenseMatrix", "matrix")
+_ARRAYS = ("array", "tensor", "asarray")
 _SIGNS: dict[type, str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -86,9 +91,9 @@ def read(text: str) -> Readings:
     text = text.strip()
     if len(text) > _LONGEST:
         return ()
-    source = (
-        re.sub(r"(?<=[0-9.])\s+(?=[-0-9.])", ", ", text) if re.fullmatch(r"[\[\]0-9.\se+-]+", text) else text
-    )
+    source = text
+    if re.fullmatch(r"[\[\]0-9.\se+-]+", text):  # as numpy prints an array
+        source = re.sub(r"(?<=\])\s+(?=\[)", ", ", re.sub(r"(?<=[0-9.])\s+(?=[-0-9.])", ", ", text))
     source = re.sub(r"(?<![\w.])0+(?=[1-9])", "", source)
     if re.fullmatch(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?", text):
         return (Quantity(decimal(text.replace(",", ""))), *_python(source))
@@ -96,7 +101,8 @@ def read(text: str) -> Readings:
         return latex.read(text)
     found = _python(source)
     if found:
-        return found
+        word = re.fullmatch(r"[A-Za-z]{3,}", text) is not None
+        return (*found, *latex.read(text)) if word else found
     label = _LABEL.fullmatch(text)
     if label and not words.read(text):
         inner = read(label["value"].strip().rstrip("."))
@@ -154,11 +160,20 @@ def _values(node: ast.AST) -> Sequence[Value]:
 
 def _mapping(node: ast.Dict) -> Sequence[Value]:
     items: list[Readings] = []
+    pairs = [(_whole(key), _whole(value)) for key, value in zip(node.keys, node.values, strict=True)]
+    if pairs and all(prime is not None and power is not None and prime > 1 for prime, power in pairs):
+        factors = [power_of(sympy.Integer(prime), sympy.Integer(times)) for prime, times in pairs]
+        return (Quantity(sympy.prod(factors)),)  # as sympy's factorint prints it
     for key, value in zip(node.keys, node.values, strict=True):
         if key is None:
             raise _Foreign
         items.append((Assigned(ast.unparse(key).strip("'\""), tuple(_values(value))),))
     return (Many(tuple(items), "bare"),) if len(items) != 1 else items[0]
+
+
+def _whole(node: ast.AST | None) -> int | None:
+    value = node.value if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _compared(node: ast.Compare) -> Sequence[Value]:
@@ -180,14 +195,7 @@ def _combined(node: ast.BinOp) -> Sequence[Value]:
     name = one.name or other.name
     if isinstance(node.op, ast.BitOr):
         return (union([*one.parts, *other.parts], name),)
-    parts = []
-    for low, low_in, high, high_in in one.parts:
-        for start, start_in, end, end_in in other.parts:
-            bottom = max(((low, low_in), (start, start_in)), key=lambda p: (float(p[0]), not p[1]))
-            top = min(((high, high_in), (end, end_in)), key=lambda p: (float(p[0]), p[1]))
-            if float(bottom[0]) < float(top[0]) or (bottom == top and bottom[1]):
-                parts.append((*bottom, *top))
-    return (union(parts, name),)
+    return intersection([(one,), (other,)]) or (Pieces((), name),)
 
 
 def _called(node: ast.Call) -> Sequence[Value] | None:
@@ -196,6 +204,14 @@ def _called(node: ast.Call) -> Sequence[Value] | None:
     if name in _MATRICES:
         rows = [next((v for v in _values(arg) if isinstance(v, Many)), None) for arg in node.args[:1]]
         return _grid(rows[0]) if rows and rows[0] else None
+    if name in _ARRAYS and node.args:
+        inner = _values(node.args[0])
+        return (*inner, *(grid for value in inner if isinstance(value, Many) for grid in _grid(value)))
+    if name == "Poly" and node.args:
+        return _values(node.args[0])
+    if name in ("date", "datetime", "time"):
+        numbers = [_whole(arg) for arg in node.args]
+        return _dated(name, [number for number in numbers if number is not None])
     if name == "FiniteSet":
         return (Many(tuple(tuple(_values(arg)) for arg in node.args), "set"),)
     if name.startswith("Interval"):
@@ -221,6 +237,15 @@ def _called(node: ast.Call) -> Sequence[Value] | None:
     if name in ("EmptySet",):
         return (Many((), "set"),)
     return None
+
+
+def _dated(name: str, numbers: Sequence[int]) -> Sequence[Value]:
+    """Return what Python prints for a day or a time of day."""
+    if name == "time" and len(numbers) >= 2:
+        return (Clock(numbers[0] % 24 * 60 + numbers[1] % 60, True),)
+    if name != "time" and len(numbers) >= 3:
+        return (Day(numbers[0], numbers[1], numbers[2]),)
+    raise _Foreign
 
 
 def _grid(rows: Many) -> Sequence[Value]:
@@ -275,7 +300,7 @@ def _constant(node: ast.Constant) -> Any:
 
 def _operated(operator: type[ast.operator], left: Any, right: Any) -> Any:
     if operator is ast.Pow:
-        return power(left, right)
+        return power_of(left, right)
     made: dict[type[ast.operator], Callable[[], Any]] = {
         ast.Add: lambda: left + right,
         ast.Sub: lambda: left - right,

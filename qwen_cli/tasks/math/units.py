@@ -19,13 +19,15 @@ _LONGEST = 60  # characters of a unit
 class Unit:
     """`factor` converts to the base units of `measures`: ("length", 1), ("time", -1), …; `offset` (kelvins)
     is added after. `free`: without its unit the number may also mean the converted value (50 % is 0.5).
-    What is counted (eggs, students) measures nothing and is only `label`."""
+    What is counted (eggs, students) measures nothing and is only `label`. `glued`: a single letter right
+    behind the number, which could be a variable: never the same as the number without it."""
 
     measures: tuple[tuple[str, int], ...] = ()
     factor: Any = 1
     offset: Any = 0
     free: bool = False
     label: bool = False
+    glued: bool = False
 
     def __mul__(self, other: Unit) -> Unit:
         totals = dict(self.measures)
@@ -62,11 +64,13 @@ mass: 1/1000 g gram 克; 1/1000000 mg milligram 毫克; 1 kg kilogram 千克 公
  45359237/100000000 lb lbs pound 磅; 45359237/1600000000 oz ounce 盎司
 time: 1 s sec second 秒 秒钟; 1/1000 ms millisecond; 60 min minute 分 分钟; 3600 h hr hour 小时 时;
  86400 d day 天 日; 604800 wk week 周 星期 个星期
-calendar: 1 month mo 月 个月; 12 year yr 年
+calendar: 1 month mo 月 个月; 12 year yr 年; 120 decade; 1200 century centuries 世纪
 current: 1 A amp ampere 安; 1/1000 mA
 temperature: 1 K kelvin
 data: 1 byte B; 1/8 bit; 1000 kB KB kilobyte; 1000000 MB megabyte; 1000000000 GB gigabyte; 1000000000000 TB
+amount: 1 mol mole 摩尔
 usd: 1 $ USD dollar US$ 美元 buck; 1/100 cent ¢ 美分
+brl: 1 R$ BRL real reais
 eur: 1 € EUR euro 欧元
 gbp: 1 £ GBP pound 英镑; 1/100 pence penny
 cny: 1 元 yuan RMB CNY ¥ 块 块钱 人民币; 1/10 角 毛 jiao; 1/100 分 fen
@@ -78,6 +82,12 @@ _DERIVED = {
     "L l liter litre 升": ("length:3", "1/1000"),
     "mL ml milliliter millilitre 毫升": ("length:3", "1/1000000"),
     "cc": ("length:3", "1/1000000"),
+    "gallon gal": ("length:3", "3785411784/1000000000000"),
+    "quart qt": ("length:3", "3785411784/4000000000000"),
+    "pint pt": ("length:3", "3785411784/8000000000000"),
+    "cup": ("length:3", "3785411784/16000000000000"),
+    "tablespoon tbsp": ("length:3", "3785411784/256000000000000"),
+    "teaspoon tsp": ("length:3", "3785411784/768000000000000"),
     "ha hectare 公顷": ("length:2", "10000"),
     "acre": ("length:2", "40468564224/10000000"),
     "亩": ("length:2", "2000/3"),
@@ -91,7 +101,11 @@ _DERIVED = {
     "kW kilowatt 千瓦": ("length:2 mass:1 time:-3", "1000"),
     "kWh": ("length:2 mass:1 time:-2", "3600000"),
     "Pa pascal 帕": ("length:-1 mass:1 time:-2", "1"),
-    "kPa": ("length:-1 mass:1 time:-2", "1000"),
+    "bar": ("length:-1 mass:1 time:-2", "100000"),
+    "atm atmosphere": ("length:-1 mass:1 time:-2", "101325"),
+    "cal calorie 卡": ("length:2 mass:1 time:-2", "4184/1000"),
+    "kcal kilocalorie 千卡 大卡": ("length:2 mass:1 time:-2", "4184"),
+    "C coulomb 库仑": ("current:1 time:1", "1"),
     "V volt 伏": ("current:-1 length:2 mass:1 time:-3", "1"),
     "Ω ohm 欧姆": ("current:-2 length:2 mass:1 time:-3", "1"),
 }
@@ -100,10 +114,12 @@ _PERCENT = Unit((), sympy.Rational(1, 100), free=True)
 _CELSIUS = Unit((("temperature", 1),), sympy.Integer(1), sympy.Rational(27315, 100))
 _FAHRENHEIT = Unit((("temperature", 1),), sympy.Rational(5, 9), sympy.Rational(45967, 180))
 _SINGULAR = re.compile(r"(?<=[a-z]{2})(?:s|es)$|(?<=inch)es$")
+_PREFIXES = {"k": 3, "M": 6, "G": 9, "T": 12, "d": -1, "c": -2, "m": -3, "µ": -6, "μ": -6, "n": -9, "p": -12}
+_PREFIXED = frozenset(("m", "g", "s", "L", "N", "J", "W", "Pa", "Hz", "V", "A", "Ω", "mol", "C", "cal"))
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3}
 _PART = re.compile(
     r"\s*(?P<over>/|\bper\b|每)?\s*(?:[·*.⋅]|\\cdot)?\s*(?P<power>(?:square|sq\.?|cubic|cu\.?)\s+|平方|立方)?"
-    r"(?P<name>US\$|[$€£¥₹¢%°Ωµ]|[A-Za-zµ]+|[\u4e00-\u9fff]+|円)\.?"
+    r"(?P<name>US\$|R\$|[$€£¥₹¢%°Ωµ]|[A-Za-zµ]+|[\u4e00-\u9fff]+|円)\.?"
     r"(?P<after>\s*(?:\^?\{?\s*(?P<exponent>-?[1-9])\s*\}?|[²³])|\s+(?P<word>squared|cubed))?"
 )
 _GENERIC = ("unit", "square unit", "cubic unit", "sq unit", "平方单位", "单位")
@@ -174,4 +190,7 @@ def _named(name: str) -> list[Unit]:
     for candidate in (name, name.lower(), _SINGULAR.sub("", name.lower()), name.lower().removesuffix("s")):
         if candidate in names and (len(name) > 2 or candidate == name):
             return names[candidate]
+    if name[:1] in _PREFIXES and name[1:] in _PREFIXED:
+        factor = Unit(factor=sympy.Integer(10) ** _PREFIXES[name[0]])
+        return [factor * unit for unit in names[name[1:]]]
     return []

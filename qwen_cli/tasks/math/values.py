@@ -54,7 +54,7 @@ class Pieces:
     """Numbers on a line: pieces (from, with it, to, with it) in order, that do not touch. `name` is the
     variable's, where there is one."""
 
-    parts: tuple[tuple[Any, bool, Any, bool], ...]
+    parts: tuple[Part, ...]
     name: str = ""
 
 
@@ -101,6 +101,8 @@ class Words:
     text: str
 
 
+Part: TypeAlias = "tuple[Any, bool, Any, bool]"
+"""A part of the line: from, with it, to, with it."""
 Value: TypeAlias = "Quantity | Many | Assigned | Pieces | Relation | Grid | Clock | Day | Choice | Words"
 Readings: TypeAlias = "tuple[Value, ...]"
 
@@ -120,7 +122,8 @@ def _equal(a: Value, b: Value) -> bool:
     if isinstance(a, Quantity):
         return isinstance(b, Quantity) and _quantities(a, b)
     if isinstance(a, Grid):
-        return isinstance(b, Grid) and _grids(a, b)
+        single = len(a.rows) == 1 and len(a.rows[0]) == 1 and isinstance(b, Quantity)
+        return same((Quantity(a.rows[0][0]),), (b,)) if single else isinstance(b, Grid) and _grids(a, b)
     if isinstance(a, Pieces):
         return isinstance(b, Pieces) and _pieces(a, b)
     if isinstance(a, Relation):
@@ -143,6 +146,11 @@ def _chosen(a: Choice, b: Value) -> bool:
         if a.value and b.value and not same(a.value, b.value):
             return False
         return a.letters == b.letters
+    if isinstance(b, Many):  # ['A', 'B', 'D']
+        chosen = [next((r for r in item if isinstance(r, Choice)), None) for item in b.items]
+        letters = [c.letters for c in chosen if c is not None and not c.value and len(c.letters) == 1]
+        if letters and len(letters) == len(b.items) > 1:
+            return a.letters == frozenset().union(*letters)
     return bool(a.value) and not isinstance(b, Words) and same(a.value, (b,))
 
 
@@ -152,13 +160,18 @@ def _many(a: Many, b: Value) -> bool:
     if isinstance(b, Pieces) and a.kind == "set":
         return not a.items and not b.parts
     if not isinstance(b, Many):
-        alone = len(a.items) == 1 and a.kind in ("bare", "set", "list")
+        alone = len(a.items) == 1
         return alone and same(a.items[0], (b,))
     if "ratio" in (a.kind, b.kind):
         return a.kind == b.kind and _ratios(a, b)
     kinds = {a.kind, b.kind}
     if len(a.items) == 1 != len(b.items) and a.kind in ("list", "set"):
         return same(a.items[0], (b,))
+    names = [_variables(m) for m in (a, b)]
+    if ("tuple" in kinds and any(len(set(n)) < len(n) for n in names)) or (
+        "set" in kinds and any(len(set(n)) > 1 for n in names)
+    ):
+        return False  # x = 1 or x = 2 is no point, x = 1 and y = 2 no set
     if "set" in kinds and "tuple" not in kinds:
         return _within(a.items, b.items) and _within(b.items, a.items)
     if len(a.items) != len(b.items) or kinds == {"brackets", "tuple"}:
@@ -166,6 +179,12 @@ def _many(a: Many, b: Value) -> bool:
     if kinds & {"tuple", "brackets"}:
         return "set" not in kinds and all(map(same, a.items, b.items))
     return _matched(a.items, b.items)
+
+
+def _variables(many: Many) -> list[str]:
+    """Return the names of what is assigned in a list."""
+    assigned = [next((r.name for r in item if isinstance(r, Assigned)), "") for item in many.items]
+    return [name for name in assigned if name]
 
 
 def _within(inner: Sequence[Readings], outer: Sequence[Readings]) -> bool:
@@ -184,12 +203,12 @@ def _matched(one: Sequence[Readings], other: Sequence[Readings]) -> bool:
 
 
 def _as_grid(a: Many, b: Grid) -> bool:
-    """Return a list of numbers is a column, a list of lists is a matrix."""
+    """Return whether a list is a matrix: numbers a column or a row, lists the rows of one."""
     column = all(len(row) == 1 for row in b.rows)
-    if column and len(a.items) == len(b.rows) and a.kind in ("tuple", "list"):
-        cells = [(Quantity(row[0]),) for row in b.rows]
-        if all(map(same, a.items, cells)):
-            return True
+    line = [row[0] for row in b.rows] if column else b.rows[0] if len(b.rows) == 1 else ()
+    listed = len(a.items) == len(line) and a.kind in ("tuple", "list", "brackets")
+    if listed and all(map(same, a.items, [(Quantity(cell),) for cell in line])):
+        return True
     rows = [next((r for r in readings if isinstance(r, Many)), None) for readings in a.items]
     if a.kind == "set" or len(rows) != len(b.rows):
         return False
@@ -232,6 +251,8 @@ def _quantities(a: Quantity, b: Quantity) -> bool:
         if one.label or other.label or one.measures != other.measures:
             return False
         return equal(a.value * one.factor + one.offset, b.value * other.factor + other.offset)
+    if any(unit is not None and unit.glued for unit in (one, other)) and None in (one, other):
+        return False
     if equal(a.value, b.value):
         return True
     free = next((q for q in (a, b) if q.unit is not None and q.unit.free), None)

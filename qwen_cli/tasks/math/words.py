@@ -9,22 +9,15 @@ import re
 
 import sympy
 
+from qwen_cli.tasks.math.units import Unit
 from qwen_cli.tasks.math.values import Clock, Day, Many, Quantity, Readings, Words
 
 _TRUE = frozenset(("yes", "true", "对", "是", "正确", "√"))
 _FALSE = frozenset(("no", "false", "错", "否", "错误", "不是"))
-_NOTHING = frozenset(
-    (
-        "no solution",
-        "no solutions",
-        "no real solution",
-        "no real solutions",
-        "none",
-        "无解",
-        "无实数解",
-        "empty set",
-        "空集",
-    )
+_NOTHING = re.compile(
+    r"(?:there (?:is|are) )?no (?:(?:real|such|integer|positive|possible|valid) )*"
+    r"(?:solutions?|roots?)(?: exists?)?"
+    r"|none|(?:the )?empty set|null set|(?:方程)?无(?:实数?)?[解根]|没有(?:实数?)?[解根]|空集"
 )
 _MISSING = frozenset(("does not exist", "dne", "不存在"))
 _MONTHS = (
@@ -53,6 +46,14 @@ _CHINESE_CLOCK = re.compile(
 )
 _WEEKDAYS = {name: f"weekday {n}" for n, name in enumerate("一二三四五六日")}
 _CHINESE = "零〇一二三四五六七八九十百千万亿两半"
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_DAY = re.compile(rf"({'|'.join((*_DAYS, *(day[:3] for day in _DAYS)))}|tues|thurs?)")
+_SPOKEN = re.compile(
+    r"(?:a )?(?P<part>quarter|half|[a-z]+|[0-9]{1,2})(?: minutes?)? (?P<side>past|after|to|before)"
+    r" (?P<hour>[0-9]{1,2}|[a-z]+)"
+)
+_SECOND = Unit((("time", 1),))
+_SYNONYMS = {"not possible": "impossible", "cannot be done": "impossible", "不可能": "impossible"}
 _DIGITS = {**{c: n for n, c in enumerate("零一二三四五六七八九")}, "〇": 0, "两": 2}
 _UNITS = {"十": 10, "百": 100, "千": 1000}
 _SMALL = (
@@ -85,21 +86,53 @@ def read(bare: str) -> Readings:
         return (Words("true"),)
     if plain in _FALSE:
         return (Words("false"),)
-    if plain in _NOTHING:
+    if _NOTHING.fullmatch(plain):
         return (Many((), "set"), Words("no solution"))
     if plain in _MISSING:
         return (Words("does not exist"),)
-    found = clock(bare)
-    if found:
-        return (found,)
+    if times := _times(bare):
+        return times
     if dates := _dates(bare):
         return dates
-    if weekday := re.fullmatch(r"(?:星期|周|礼拜)([一二三四五六日天])", bare):
-        return (Words(_WEEKDAYS[weekday[1].replace("天", "日")]),)
+    if (named := _named(plain)) or (named := _SYNONYMS.get(plain, "")):
+        return (Words(named),)
     number = chinese(bare)
     if number is None:
         number = english(plain)
     return () if number is None else (Quantity(number),)
+
+
+def _times(bare: str) -> Readings:
+    """Read a time of day, and as what it also can be: a length of time."""
+    found = clock(bare)
+    if long := re.fullmatch(r"([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])", bare):
+        length = Quantity(sympy.Integer(3600 * int(long[1]) + 60 * int(long[2]) + int(long[3])), _SECOND)
+        return (length, found) if found else (length,)
+    if both := re.fullmatch(r"([0-9]{1,2})时([0-9]{1,2})分", bare):
+        length = Quantity(sympy.Integer(3600 * int(both[1]) + 60 * int(both[2])), _SECOND)
+        return (length, Clock(int(both[1]) % 24 * 60 + int(both[2]) % 60, False))
+    if found is None and (said := _SPOKEN.fullmatch(bare.lower())):
+        minutes = {"quarter": 15, "half": 30}.get(said["part"]) or int(english(said["part"]) or 0)
+        hour = int(said["hour"]) if said["hour"].isdigit() else int(english(said["hour"]) or 0)
+        if 1 <= hour <= 12 and 1 <= minutes < 60:
+            before = said["side"] in ("to", "before")
+            found = Clock((hour * 60 + (-minutes if before else minutes)) % 1440, False)
+    return (found,) if found else ()
+
+
+def _named(plain: str) -> str:
+    """Return one name for a day of the week or a month, however it is written; nothing where it is none."""
+    if weekday := re.fullmatch(r"(?:星期|周|礼拜)([一二三四五六日天])", plain):
+        return _WEEKDAYS[weekday[1].replace("天", "日")]
+    if found := _DAY.fullmatch(plain):
+        return f"weekday {next(n for n, day in enumerate(_DAYS) if found[1].startswith(day[:3]))}"
+    months = "".join(str(n) for n in range(1, 10))
+    if found := re.fullmatch(rf"{_MONTH}(?: (?P<year>[0-9]{{4}}))?", plain):
+        number = 1 + next(n for n, month in enumerate(_MONTHS) if month.startswith(found["month"][:3]))
+        return f"month {number} {found['year'] or ''}".strip()
+    if found := re.fullmatch(rf"(?:([0-9]{{4}})年)?(1[0-2]|[{months}])月", plain):
+        return f"month {found[2]} {found[1] or ''}".strip()
+    return ""
 
 
 def normal(bare: str) -> str:
@@ -107,7 +140,7 @@ def normal(bare: str) -> str:
     text = (
         re.sub(r"[\s_]+", " ", re.sub(r"[.。!,，]+(?=\s|$)|\\[a-zA-Z]+|[{}$]", " ", bare)).strip().casefold()
     )
-    return re.sub(r"^(?:a|an|the) ", "", text)
+    return re.sub(r"^(?:(?:on|in|at) )?(?:(?:a|an|the) )?(?=.)", "", text)
 
 
 def clock(bare: str) -> Clock | None:
@@ -158,6 +191,9 @@ def _dates(bare: str) -> Readings:
 
 def chinese(text: str) -> sympy.Rational | None:
     """Return the value of a Chinese numeral (一百零三, 三分之二, 十二点五); `None` where it is none."""
+    if text[:1] == "负" and len(text) > 1:
+        below_zero = chinese(text[1:])
+        return None if below_zero is None else -below_zero
     if mixed := re.fullmatch(rf"([{_CHINESE}]+)又([{_CHINESE}]+分之[{_CHINESE}]+)", text):
         before, part = chinese(mixed[1]), chinese(mixed[2])
         return None if before is None or part is None else before + part
@@ -193,6 +229,17 @@ def english(plain: str) -> sympy.Rational | None:
     words = plain.replace("-", " ").split()
     if not words or len(words) > 12:
         return None
+    if words[0] in ("minus", "negative") and len(words) > 1:
+        below_zero = english(" ".join(words[1:]))
+        return None if below_zero is None else -below_zero
+    if mixed := re.fullmatch(r"(.+) and (?:(?:an?|one) )?(\w+(?: \w+)?)", " ".join(words)):
+        before, part = english(mixed[1]), _part(mixed[2])
+        if before is not None and part is not None and before == int(before):
+            return before + part
+    if plain in ("dozen", "half", "quarter"):
+        return {"dozen": sympy.Integer(12), "half": sympy.Rational(1, 2), "quarter": sympy.Rational(1, 4)}[
+            plain
+        ]
     singular = words[-1].removesuffix("s") if words[-1] != "halves" else "half"
     if len(words) > 1 and singular in _PARTS and (above := english(" ".join(words[:-1]))) is not None:
         return above / _PARTS[singular]
@@ -212,3 +259,12 @@ def english(plain: str) -> sympy.Rational | None:
             return None
         seen = True
     return sympy.Rational(total + current)
+
+
+def _part(plain: str) -> sympy.Rational | None:
+    """Return the value of a fraction in words that is less than one: a half, two thirds."""
+    words = plain.split()
+    if len(words) == 1:
+        return sympy.Rational(1, _PARTS[words[0]]) if words[0] in _PARTS else None
+    value = english(plain)
+    return value if value is not None and 0 < value < 1 else None

@@ -1,0 +1,130 @@
+"""The source of an answer without what stands round it, in the characters of LaTeX.
+
+Runs in the sandbox (see `answer.Judge`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_WRAPPERS = (
+    ("$$", "$$"),
+    ("$", "$"),
+    ("\\(", "\\)"),
+    ("\\[", "\\]"),
+    ("**", "**"),
+    ("*", "*"),
+    ("`", "`"),
+    ('"', '"'),
+)
+LEAD = re.compile(
+    r"(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*:?\s*|(?:故|因此|所以)?[答选]案?\s*[是为：:]\s*[:：]?\s*|#+\s+"
+    r"|(?:=|\\approx|≈)\s*|(?:approximately|approx\.?|about|around|roughly|大?约|共有?)\s*(?=[-0-9\\$零一二三四五六七八九十百])",
+    re.IGNORECASE,
+)
+_UNWRAPPED = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname|textnormal)\s*\{([^{}]*)\}"
+)
+_PLAIN_SIGNS = {
+    "−": "-", "–": "-", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ",
+    "∞": r"\infty ", "π": r"\pi ", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "±": r"\pm ",
+    "∅": r"\emptyset ", "≈": r"\approx ", "ℝ": r"\mathbb{R}", "￥": "¥", "￡": "£",
+    "∶": ":", "℃": "°C", "℉": "°F", "′": "'", "″": "''",
+}  # fmt: skip
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+
+
+def cleaned(text: str) -> str:
+    """Return `text` without what is round the answer, its characters those of LaTeX."""
+    text = "".join(map(_plain, text)).strip()
+    if "\\begin" not in text:
+        text = re.sub(r"\\\\(?=[A-Za-z]{2})", r"\\", text)  # escaped twice, as in a string of JSON
+    for _ in range(4):
+        before = text
+        for opening, closing in _WRAPPERS:
+            inside = text[len(opening) : -len(closing)]
+            if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening + closing):
+                text = text if opening in inside.replace("\\" + opening, "") else inside.strip()
+        if boxed := re.fullmatch(r"\\(?:boxed|fbox)\s*\{(.*)\}", text, re.DOTALL):
+            text = boxed[1].strip() if balanced(boxed[1]) else text
+        text = re.sub(r"^\*\*([^*]+)\*\*", r"\1", text)
+        if lead := LEAD.match(text):
+            text = text[lead.end() :]
+        text = re.sub(r"(?<!\.)[.。]$|\\[.。]$|[,，]$", "", text.strip()).strip().removesuffix("\\").strip()
+        if text == before:
+            break
+    if text.startswith("\\$") and text.endswith("\\$") and len(text) > 4:
+        text = text[2:-2]
+    if len(re.findall(r"(?<!\\)\$", text)) == 2:  # a formula among words: $12$ cm
+        text = re.sub(r"(?<!\\)\$([^$]*[^$\\])\$", r" \1 ", text).strip()
+    text = re.sub(r"\\[hv]?phantom\s*\{[^{}]*\}", "", text)
+    if styled := re.fullmatch(
+        r"\\(?:mathbf|mathrm|boldsymbol|bm|mathit|displaystyle)\s*\{(.*)\}", text, re.DOTALL
+    ):
+        text = (
+            styled[1].strip() if balanced(styled[1]) and not re.fullmatch("[A-Za-z ]+", styled[1]) else text
+        )
+    text = re.sub(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"\\(?:underline|color\s*\{\w+\}|textcolor\s*\{\w+\})\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"(?<=[0-9])\s*\^?\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?(?:st|nd|rd|th)\}{0,2}$", "", text)
+    text = re.sub(
+        r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?(?:([0-9]*)\\dot\s*\{?([0-9])\}?)?", r"\\overline{\1\2\3}", text
+    )
+    text = re.sub(r"((?:[0-9]\u0305)+)", lambda m: rf"\overline{{{m[0].replace(chr(0x305), '')}}}", text)
+    text = re.sub(r"(?<=[0-9])\s*(?:,|\{\s*,\s*\})(?:\s*\\!\s*|(?<=\})\s*)(?=[0-9]{3})", ",", text)
+    text = re.sub(r"\s*\\q?quad\s*(,|and|or|\\text\{\s*(?:and|or)\s*\})?\s*(?:\\q?quad\s*)?", _between, text)
+    text = re.sub(r"\+\s*/\s*-|(?<![A-Za-z])plus or minus", r"\\pm ", text)
+    text = re.sub(r"^\\mp(?![A-Za-z])", r"\\pm", text)
+    text = re.sub(r"([0-9]?)\s*([¼-¾⅐-⅞])", _vulgar, text)
+    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
+    text = re.sub(r"√\s*\(", r"\\sqrt(", text)
+    text = re.sub(r"√\s*([0-9]+|[A-Za-z])", r"\\sqrt{\1}", text)
+    for sign, latex in _PLAIN_SIGNS.items():
+        text = text.replace(sign, latex)
+    text = re.sub(
+        r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?|displaystyle)(?![A-Za-z])|\\[,;!:]", _spacing, text
+    )
+    text = text.replace("\\ ", " ").replace("~", " ").replace("{,}", ",").replace("\\lbrace", "\\{")
+    return text.replace("\\rbrace", "\\}").replace("\\degree", "^\\circ").strip()
+
+
+def _plain(character: str) -> str:
+    """Return a character of ASCII for a wide one and for a digit of another script."""
+    if "\uff01" <= character <= "\uff5e":
+        return chr(ord(character) - 0xFEE0)
+    return str(unicodedata.decimal(character)) if unicodedata.category(character) == "Nd" else character
+
+
+def _vulgar(found: re.Match[str]) -> str:
+    top, bottom = unicodedata.normalize("NFKC", found[2]).split("⁄")
+    return rf"{found[1]}\frac{{{top}}}{{{bottom}}}"
+
+
+def _between(found: re.Match[str]) -> str:
+    """Return what stands for a wide space: a word that it surrounds, or a comma."""
+    return f" {found[1]} " if found[1] and found[1] != "," else ", "
+
+
+def _spacing(found: re.Match[str]) -> str:
+    return " " if found[0][1] in ",;:" else ""
+
+
+def unwrapped(source: str) -> str:
+    r"""Return the answer as words: \text{} opened, signs as they are written without LaTeX."""
+    bare = re.sub(r"([0-9}])\s*(?=\\(?:text|mathrm|mbox)\s*\{)", r"\1 ", source)
+    bare = re.sub(r"\^\s*\{\s*(-?[0-9])\s*\}", r"^\1", bare)
+    bare = _UNWRAPPED.sub(r"\1", _UNWRAPPED.sub(r"\1", bare))
+    bare = re.sub(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*", "°", bare)
+    for latex, sign in (("\\%", "%"), ("\\$", "$"), ("\\ldots", "…"), ("\\dots", "…"), ("\\quad", " ")):
+        bare = bare.replace(latex, sign)
+    return re.sub(r"\s+", " ", bare).strip().replace("per cent", "percent")
+
+
+def balanced(text: str) -> bool:
+    depth = 0
+    for mark in re.findall(r"\\.|[{}]", text):
+        depth += {"{": 1, "}": -1}.get(mark, 0)
+        if depth < 0:
+            return False
+    return not depth
