@@ -199,7 +199,8 @@ def math(
     if asked is None and not many and (quiet or as_json):
         raise UsageError("there is no problem", 'write one: `qwen math "…"`')
     settings = options.merged(user_settings.load(), loading, drawing)
-    asked_sampling = options.exact_sampling(settings, drawing)
+    # Of the settings only flags: a temperature kept for talking is no reason to guess at numbers.
+    asked_sampling = options.sampling(options.merged({}, drawing))
     if sandbox == "off":
         request.agree_to_no_sandbox()
     elif mode != "cot":
@@ -239,10 +240,7 @@ def math(
             )
         else:
             shown = request.shown(loaded, pictures)
-            blamed = "--max-tokens" if drawing.max_tokens else "the setting max_tokens ="
-            _solve(
-                loaded, asked, way, shown, quiet=quiet, as_json=as_json, save_plots=save_plots, blamed=blamed
-            )
+            _solve(loaded, asked, way, shown, quiet=quiet, as_json=as_json, save_plots=save_plots)
 
 
 def _batch(file: Path | None, out: Path | None, export: Path | None) -> AbstractContextManager[Batch]:
@@ -262,10 +260,8 @@ def _solve(
     quiet: bool,
     as_json: bool,
     save_plots: Path | None,
-    blamed: str,
 ) -> None:
-    """Solve one problem and print what was asked for; exit code 1 where there is no answer. `blamed` is
-    what the most tokens were given with."""
+    """Solve one problem and print what was asked for; exit code 1 where there is no answer."""
     from qwen_cli.commands.math import output
     from qwen_cli.tasks.math import solve
     from qwen_cli.tasks.math.answer import Judge
@@ -280,5 +276,5 @@ def _solve(
     if save_plots:  # the answer is out, whatever becomes of these
         output.save_plots(checked, save_plots)
     if checked.answer is None:
-        say(output.why_none(checked, way.sampling.max_tokens, blamed))
+        say(output.why_none(checked))
         raise typer.Exit(1)

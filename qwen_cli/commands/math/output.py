@@ -103,12 +103,12 @@ class SolutionView:
         self._console.print(Panel.fit(line, border_style=style, padding=(0, 2)))
 
     def _run(self, run: transcript.Run) -> None:
-        """Write what the program printed, under it."""
+        """Write the fence that the stop string took, and what the program printed."""
         lines = run.said.splitlines()
         if len(lines) > _LINES:
             lines[_LINES // 2 : -_LINES // 2] = [f"… {len(lines) - _LINES:,} lines left out …"]
         text = "\n".join(lines)
-        self._markdown.feed(f"\n```output\n{text}\n```\n")
+        self._markdown.feed(f"\n```\n```output\n{text}\n```\n")
 
 
 def answer(checked: Checked) -> None:
@@ -117,20 +117,16 @@ def answer(checked: Checked) -> None:
         sys.stdout.write(strip_escapes(checked.answer) + "\n")
 
 
-def why_none(checked: Checked, most: int | None, named: str) -> str:
-    """Return one line about a solution that has no answer. `most` tokens were asked for with what is `named`,
-    if any were."""
-    solution = checked.solution
-    if solution.stop == "length" and most:
-        return f"no answer: it was cut at {named} {most:,}"
-    limit = f" after {solution.limit:,} tokens, the most that this model is given" if solution.limit else ""
+def why_none(checked: Checked) -> str:
+    """Return one line about a solution that has no answer."""
     reasons = {
-        "length": f"it was cut{limit}; --max-tokens gives another limit",
+        "length": "it was cut at --max-tokens",
         "context": "the context is full; raise --context",
-        "rounds": f"its {len(solution.runs):,} programs led to none; --max-rounds allows more",
+        "rounds": "all of --max-rounds were used",
         "failing": "its programs kept failing",
     }
-    return "no answer: " + reasons.get(solution.stop, "the model put none in \\boxed{}")
+    why = reasons.get(checked.solution.stop, "the model put none in \\boxed{}")
+    return f"no answer: {why}"
 
 
 def as_json(checked: Checked, engine: Engine) -> None:

@@ -273,9 +273,7 @@ def _folder_bytes(target: Path) -> int:
 @app.command()
 def convert(
     model: Reference,
-    to: Annotated[
-        str, typer.Option("--to", help="Format to convert to: safetensors or gguf.")
-    ] = "safetensors",
+    to: Annotated[str, typer.Option("--to", help="Format to convert to: safetensors or gguf.")],
     out: Annotated[
         Path | None,
         typer.Option(

@@ -110,7 +110,7 @@ class Transformers:
         self._key_settings = _key_settings(self._model, quant, adapters, merge)
         self._device = device_map.main_device(self._model)
         if compiled and self._device.type == "cpu":
-            notice("`compiled` does not pay on a CPU: leave it out")
+            notice("--compile does not pay on a CPU: leave it out")
         self._sight: vision.Sight | None = None
         if shape.vision and vision.has_processor(weights.path):  # without one it is a model for text
             self._sight = vision.Sight(weights.path, self._model, trust_remote_code=trust_remote_code)

@@ -182,8 +182,8 @@ def stream(
                 yield text
                 if len(bare) < len(raw):
                     break
-                if cut := span.ended(text):
-                    why = cut.why
+                if (stop := span.ended(text)) is not None:
+                    why = stop
                     break
                 if seconds is not None and clock.seconds() > seconds:
                     why = "time"

@@ -22,12 +22,15 @@ class Hole:
     """Where code is missing: the text on both sides of the cursor.
 
     `path` (with forward slashes, relative to the repository) tells the language, and names the file to the
-    model where other files stand beside it.
+    model where other files stand beside it. `before` and `after` are what of the file lies beyond `prefix`
+    and `suffix`: the model does not see it, what is inserted has to fit it.
     """
 
     prefix: str
     suffix: str
     path: str = ""
+    before: str = ""
+    after: str = ""
 
 
 class File(Protocol):
@@ -193,7 +196,14 @@ def fit(hole: Hole, room: int, count: Callable[[str], int]) -> Fitted:
     for_suffix = min(after, max(int(room * _SUFFIX_SHARE), room - before))
     suffix = _head(suffix, for_suffix, count)
     prefix = _tail(prefix, room - count(suffix), count, hole.prefix.count("\n") - prefix.count("\n"))
-    cut = replace(hole, prefix=prefix, suffix=suffix)
+    dropped, left = len(hole.prefix) - len(prefix), len(suffix)
+    cut = replace(
+        hole,
+        prefix=prefix,
+        suffix=suffix,
+        before=hole.before + hole.prefix[:dropped],
+        after=hole.suffix[left:] + hole.after,
+    )
     return Fitted(
         cut,
         before=hole.prefix.count("\n") - prefix.count("\n"),

@@ -1,13 +1,17 @@
 """How far a completion goes: where it must begin, when to stop it, and what of it is kept.
 
-A model that fills in tends to go on: it writes the text after the cursor once more, then tests, then prose.
-So three things are looked for, in this order: the model's own end, the text after the cursor coming up again,
-and the end of the block that the cursor stands in. What is kept must leave a file that parses no worse.
+Where the model ends by itself, that is the end, unless a shorter text is clearly better: the text after the
+hole said once more, or brackets that the whole file closes twice. A model that goes on writes the text after
+the hole again, so the end is where that comes up, the longer the surer. Where it never does, or only as a
+bracket, ends of lines are ranked by what a parser makes of the whole file with them.
+
+While the model writes, text is compared at ends of lines; the weaker a sign is, the longer it is waited.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -18,43 +22,76 @@ from qwen_cli.tasks.fim.syntax import (
     Style,
     branching,
     code_lines,
-    faults,
     indent,
     nesting,
     out_of_braces,
     style_of,
-    surplus,
     unit,
     width,
 )
+from qwen_cli.tasks.fim.whole import Whole
 
 Mode: TypeAlias = Literal["line", "block", "auto"]
 Why: TypeAlias = Literal["model", "line", "block", "suffix", "length", "context", "time"]
 
 # How many lines of the suffix are looked for: a model that leaves one out meets the text at the next.
 _RESYNC_LINES = 4
-# A line with fewer letters and digits (`}`, `else:`) may well come twice: it counts with its neighbour.
+# A line with fewer letters and digits (`}`, `else:`) may well come twice: it counts with its neighbours.
 _TELLING = 6
+# The text after the hole, said again: in lines, or in letters of two lines. No right middle holds that much.
+_STRONG_LINES = 3
+_STRONG_WORDS = 30
+# Lines to wait after a weaker sign: the whole rest of the file was said; one line of it, or a block was left.
+# In a right middle the same line may stand again, and a function after the one that was finished.
+_AFTER_WHOLE = 4
+_AFTER_WEAK = 12
 _MAX_CANDIDATES = 12
-# How a function is left for the top level of a Python file: tests and examples of it follow.
-_TOP_LEVEL = ("\n# ", "\nprint(", "\ndef ", "\nclass ", "\nif __name__", "\nassert ")
+_LONGEST_OVERLAP = 400
 # Ends of statements after which nothing of the same block is reached.
 _LEAVES = re.compile(r"(?:return|raise|break|continue|throw|goto)\b")
 _CONTINUES = re.compile(
-    r"(?:else|elif|except|finally|catch|case|default|when|rescue|ensure|end|fi|done|esac)\b|[)\]}]"
+    r"(?:else|elif|elsif|elseif|except|finally|catch|case|default|when|rescue|ensure|end|fi|done|esac)\b|[)\]}]"
 )
-
+# What goes on after a closing bracket: a file may close there only once this has been written.
+_GOES_ON = re.compile(r"\s*(?:else|elif|elsif|elseif|except|finally|catch|while|[.,;)\]])")
 # A branch stands under the statement that it belongs to (The Python Language Reference, chapter 8).
 _BRANCHES = re.compile(r"(?:else|elif|except|finally)\b")
+# Python's compound statements open a block: they may stand further out than what follows the hole.
+_OPENERS = ("async", "def", "class", "if", "for", "while", "with", "try", "match")
 
 
 @dataclass(frozen=True)
-class Cut:
-    """The completion ends at `at` characters, because of `why`. `whole`: it was all the model had to say."""
+class Meeting:
+    """The text after the hole, come up in a completion at character `at`: as much of it as `shared`.
+
+    `whole`: all of it. `aligned`: its first line stands where it stands in the file, not further in.
+    """
 
     at: int
-    why: Why
-    whole: bool = False
+    shared: str
+    whole: bool
+    aligned: bool
+
+    @property
+    def words(self) -> int:
+        """Count the letters and digits of what is shared."""
+        return len(re.findall(r"\w", self.shared))
+
+    @property
+    def lines(self) -> int:
+        """Count the lines of it that hold something and have ended."""
+        return _visible(self.shared)
+
+    @property
+    def strong(self) -> bool:
+        """Return whether this is the text after the hole, and not lines that look like it."""
+        telling = self.words >= (_TELLING if self.lines >= _STRONG_LINES else _STRONG_WORDS)
+        return telling and self.lines >= 2
+
+    @property
+    def sure(self) -> bool:
+        """Return whether this ends the hole where nothing stronger came."""
+        return self.strong or (self.whole and (self.words >= _TELLING or self.lines >= 2))
 
 
 class Span:
@@ -63,16 +100,22 @@ class Span:
     def __init__(self, hole: Hole, mode: Mode = "auto") -> None:
         self.hole = hole
         self.mode = mode
+        self.whole = Whole(hole)
         self.style: Style = style_of(hole.path)
+        self.prefix = hole.before + hole.prefix
         self.line = hole.prefix[hole.prefix.rfind("\n") + 1 :]
         self.rest, _, _ = hole.suffix.partition("\n")
-        self.before: Nesting = nesting(hole.prefix, self.style)
-        self.after: Nesting = nesting(hole.suffix, self.style)
+        self.before: Nesting = nesting(self.prefix, self.style)
+        self.after: Nesting = nesting(hole.suffix + hole.after, self.style)
         self.unit = unit(hole.prefix + hole.suffix, self.style.step)
-        self.code = code_lines(hole.prefix[self.before.statement :])
+        self.code = code_lines(self.prefix[self.before.statement :])
         # White space before the cursor is the indentation of the line that follows it.
         following = hole.suffix if self.line.strip() else self.line + hole.suffix
         self.following = [line.rstrip() for line in following.split("\n") if line.strip()][:8]
+        first = re.match(r"\s*\S[^\n]*\n?", hole.suffix)
+        self._head = first[0] if first else ""
+        self._looked_at = -1
+        self._sign: Why | None = None
 
     @property
     def whole_lines(self) -> bool:
@@ -111,9 +154,11 @@ class Span:
         if inner is not None:
             return inner if indent(written) != inner else None
         if _BRANCHES.match(written.lstrip()):
-            owners = branching(self.hole.prefix[: self.before.statement] + self.code[0])
+            owners = branching(self.prefix[: self.before.statement] + self.code[0])
             return owners[0] if owners and indent(written) not in owners else None
         if not self.following or self.following[0].lstrip()[:1] in (")", "]", "}"):
+            return None
+        if _opens_block(written.lstrip()):
             return None
         header, following = indent(self.code[0]), indent(self.following[0])
         least = len(following) - (len(self.unit) if len(following) >= len(header) else 0)
@@ -124,82 +169,196 @@ class Span:
         outside = not self.before.inside and not self.before.open
         return self.whole_lines and self.style.colon and outside and bool(self.code)
 
-    def ended(self, text: str) -> Cut | None:
-        """Return where a completion that is still being written ends, if it has come that far."""
+    def ended(self, text: str) -> Why | None:
+        """Return why a completion that is still being written is to be stopped, if it has come that far."""
         if self.mode == "line":
-            return self._line_end(text)
-        if self.rest.strip() and self.line.strip():
-            return self._balanced_line_end(text)
-        return self._block_end(text)
+            return "line" if self._line_end(text) is not None else None
+        written = text[: text.rfind("\n") + 1]
+        if len(written) != self._looked_at:
+            self._looked_at = len(written)
+            self._sign = self._enough(written)
+        return self._sign
 
-    def settled(self, text: str, why: Why) -> tuple[str, Why]:
-        """Return the text to insert, of what was written until `why`: cut, trimmed, made to fit what it
-        meets."""
-        whole = why == "model"
-        cut = self.ended(text + ("\n" if whole and not text.endswith("\n") else ""))
-        if cut:
-            text, why, whole = text[: cut.at], cut.why, cut.whole
-        if self.mode != "line" and not (self.rest.strip() and self.line.strip()):
-            text = self._best(text, whole, cut=why in ("length", "context", "time"))
-        return self._joined(text), why
-
-    def _line_end(self, text: str) -> Cut | None:
-        start = len(text) - len(text.lstrip("\n")) if not self.line.strip() or text.startswith("\n") else 0
-        end = text.find("\n", start)
-        return Cut(end, "line") if end > 0 and text[:end].strip() else None
-
-    def _balanced_line_end(self, text: str) -> Cut | None:
-        """Find the end of the line on which the brackets opened inside of a line are closed again, and not
-        beyond a bracket that the rest of the line closes."""
-        room = len(self.before.open) - len(self.after.extra)
-        if (at := surplus(text, self.style, max(room, 0))) is not None:
-            return Cut(at, "suffix", whole=True)
-        end = text.find("\n")
-        while end >= 0:
-            if not nesting(text[:end], self.style).open:
-                return Cut(end, "line")
-            end = text.find("\n", end + 1)
+    def _enough(self, written: str) -> Why | None:
+        """Return why nothing more is needed after these lines, if so."""
+        left = self._block_end(written)
+        if self.mode == "block" and left is not None:
+            return "block"
+        for met in self._meetings(written):
+            after = _visible(written[met.at + len(met.shared) :])
+            sure = met.sure and met.aligned and met.words >= _TELLING
+            if met.strong or (
+                after >= (_AFTER_WHOLE if sure else _AFTER_WEAK) and self._closes(written[: met.at])
+            ):
+                return "suffix"
+        if left is not None and _visible(written[left[0] :]) > _AFTER_WEAK:
+            return "suffix" if left[1] else "block"
         return None
 
-    def _block_end(self, text: str) -> Cut | None:
-        """Find the first line that belongs to the text after the hole, or to no block of this one."""
+    def _closes(self, middle: str) -> bool:
+        """Return whether the file is no worse with `middle` than with nothing: no bracket of it is left
+        open."""
+        return self._faults(middle) <= self._faults("")
+
+    def settled(self, text: str, why: Why) -> tuple[str, Why]:
+        """Return the text to insert, of what was written until `why`, and why it ends there."""
+        if not text.strip():
+            return "", why
+        if self.mode == "line":
+            return self._one_line(text, why)
+        if self.mode == "block" and (left := self._block_end(text)) is not None:
+            text, why = text[: left[0]], "block"
+        if why == "model":
+            return self._trusted(text)
+        return self._found(text, why)
+
+    # What the model ended by itself.
+
+    def _trusted(self, text: str) -> tuple[str, Why]:
+        """Return `text` as it is, unless something shorter is clearly better."""
+        for met in self._meetings(text):
+            said = met.whole or not text[met.at + len(met.shared) :].strip()
+            again = met.words >= _STRONG_WORDS or (met.whole and met.words >= 2 * _TELLING)
+            if said and again and met.aligned and self._faults(text[: met.at]) <= self._faults(text):
+                return text[: met.at], "suffix"
+        wrong = self._faults(text)
+        if wrong and not text.endswith("\n") and self._faults(text + "\n") < wrong:
+            text += "\n"
+            wrong = self._faults(text)
+        # A grammar that misreads right code cuts nothing by itself: brackets have to meet better, too.
+        loose = self.whole.imbalance(text) if wrong else 0
+        better = [
+            (faults, order, at)
+            for order, at in enumerate(self._shorter(text) if loose else ())
+            if (faults := self._faults(text[:at])) < wrong and self.whole.imbalance(text[:at]) < loose
+        ]
+        if better:
+            return text[: min(better)[2]], "suffix"
+        return self._with_last_newline(text), "model"
+
+    def _shorter(self, text: str) -> list[int]:
+        """Return where `text` may have gone too far, the likeliest first: at what it has in common with the
+        text after the hole, and before brackets that close at its end."""
+        suffix = self.hole.suffix
+        sizes = range(min(len(text), len(suffix), _LONGEST_OVERLAP), 0, -1)
+        closing = re.search(r"[\s)\]};,]*\Z", text)
+        assert closing
+        brackets = [match.start() for match in re.compile(r"[)\]}]").finditer(text, closing.start())]
+        return [*(len(text) - size for size in sizes if text.endswith(suffix[:size])), *reversed(brackets)]
+
+    def _with_last_newline(self, text: str) -> str:
+        """Return `text`, with a newline where it ends a file whose lines all end with one."""
+        ends = not self.hole.suffix and not self.line and not text.endswith("\n")
+        return text + "\n" if ends else text
+
+    # What went on until something ended it.
+
+    def _found(self, text: str, why: Why) -> tuple[str, Why]:
+        """Return the part of `text` that belongs in the hole, where the model went on."""
+        meetings = [m for m in self._meetings(text) if not _GOES_ON.match(text[m.at + len(m.shared) :])]
+        surest = max(
+            (met for met in meetings if met.sure),
+            key=lambda met: (len(met.shared), met.aligned, -self._faults(text[: met.at]), -met.at),
+            default=None,
+        )
+        if surest is not None:
+            return text[: surest.at] if text[: surest.at].strip() else "", "suffix"
+        met = [met.at for met in meetings]
+        if self.rest.strip() and self.line.strip():
+            return self._within_line(text, met)
+        return self._whole_lines(text, met, why)
+
+    def _within_line(self, text: str, met: list[int]) -> tuple[str, Why]:
+        """Choose of the first lines of `text` what the rest of the line goes on from best."""
+        lines = [match.start() for match in re.finditer(r"\n|\Z", text)][:_MAX_CANDIDATES]
+        first = text[: lines[0]]
+        overlaps = [
+            len(first) - size for size in range(len(self.rest), 0, -1) if first.endswith(self.rest[:size])
+        ]
+        closing = [match.start() for match in re.finditer(r"[)\]}]", first)][-_MAX_CANDIDATES:]
+        at = self._best(text, [*met, *overlaps, *lines, *reversed(closing)])
+        return text[:at], "suffix" if at in met else "line"
+
+    def _whole_lines(self, text: str, met: list[int], why: Why) -> tuple[str, Why]:
+        """Choose of the lines of `text` those of the block that the hole is in, as far as the file can be
+        read."""
+        block, whole = text, self.suffix_width is None
+        if (left := self._block_end(text)) is not None:
+            block, whole = text[: left[0]], whole or left[1]
+            why = "suffix" if left[1] else "block"
+        ends = [at for at in _line_ends(block) if block[:at].strip()]
+        trusted = ends[-1:] if whole else self._own_block(block)
+        at = self._best(text, [*met, *trusted, *ends[:_MAX_CANDIDATES]])
+        if at in met:
+            return text[:at], "suffix"
+        return self._joined(text[:at]), why
+
+    def _best(self, text: str, candidates: Iterable[int]) -> int:
+        """Return the candidate that leaves the fewest faults in the file, of equal ones the first."""
+        scored = [
+            (self._faults(text[:at]) + self._costs(text[:at]), order, at)
+            for order, at in enumerate(dict.fromkeys(candidates))
+        ]
+        return min(scored)[2] if scored else 0
+
+    def _faults(self, middle: str) -> int:
+        return self.whole.faults(middle)
+
+    def _line_end(self, text: str) -> int | None:
+        start = len(text) - len(text.lstrip("\n")) if not self.line.strip() or text.startswith("\n") else 0
+        end = text.find("\n", start)
+        return end if end > 0 and text[:end].strip() else None
+
+    def _one_line(self, text: str, why: Why) -> tuple[str, Why]:
+        if (end := self._line_end(text)) is not None:
+            text, why = text[:end], "line"
+        if self.rest.strip() and self.line.strip():
+            return self._within_line(text, [met.at for met in self._meetings(text + "\n")])
+        return self._joined(text.lstrip("\n") if self.whole_lines else text), why
+
+    def _block_end(self, text: str) -> tuple[int, bool] | None:
+        """Return where `text` leaves the block that the hole is in, and whether for the text after the hole:
+        a line of that, one that closes a bracket which that closes, or one that stands further out than the
+        block, but for braces. A fence ends code in prose."""
         first: int | None = None
-        depth_left = len(self.before.open) - len(self.after.extra)
+        depth_left = max(len(self.before.open) - len(self.after.extra), 0) + self.line.count("}")
+        braces = self.before.open[-1:] == ("{",)
         for start, line, complete in _lines(self.line, text):
             if not line.strip():
                 continue
             if first is None:
                 first = width(line)
-                if start > 0 or not self.line.strip():
-                    if complete and self._repeated(text, start) is not None:
-                        return Cut(start, "suffix", whole=True)
-                    continue
+                if complete and not self.line.strip() and self._repeated(text, start) is not None:
+                    return start, True
                 continue
             if not complete and re.fullmatch(r"\w*", line.strip()):
                 continue  # half a word: it may become `else`
-            if line.lstrip().startswith("```") and not self.style.prose:
-                return Cut(start, "block")
             if complete and (index := self._repeated(text, start)) is not None:
-                return Cut(start, "suffix", whole=index == 0)
-            state = nesting(self.line + text[:start], self.style) if not self.style.prose else Nesting()
-            if state.inside or state.open:
+                return start, index == 0
+            state = Nesting() if self.style.prose else nesting(self.line + text[:start], self.style)
+            if state.inside or self.style.prose:
                 continue
-            closes = line.lstrip()[:1] in (")", "]", "}")
-            if closes and not self.style.prose:
-                if len(state.extra) + 1 > max(depth_left, 0) + self.line.count("}"):
-                    return Cut(start, "block")
+            if line.lstrip().startswith("```"):
+                return start, False
+            if state.open:
                 continue
-            if width(line) < self._floor(first):
-                return Cut(start, "block")
+            if line.lstrip()[:1] in (")", "]", "}"):
+                if len(state.extra) + 1 > depth_left:
+                    return start, False
+                continue
+            if not braces and width(line) < self._floor(first) and not self._branches(line, text[:start]):
+                return start, False
             if self.mode == "block" and width(line) <= first and not _CONTINUES.match(line.lstrip()):
-                return Cut(start, "block")
+                return start, False
         return None
+
+    def _branches(self, line: str, text: str) -> bool:
+        """Return whether `line` is a branch of a statement before it."""
+        return bool(_BRANCHES.match(line.lstrip())) and indent(line) in branching(self.prefix + text)
 
     def _floor(self, first: int) -> int:
         """Return the columns that a line must be indented by to be of this hole, whose first line has
         `first`."""
-        if self.style.prose:
-            return 0
         following = self.suffix_width
         inner = 1 if first > 0 else 0
         if following is None:
@@ -223,38 +382,21 @@ class Span:
                 return index
         return None
 
-    def _best(self, text: str, whole: bool, *, cut: bool) -> str:
-        """Choose among the places where `text` may end the first, in order of trust, that leaves the fewest
-        faults."""
-        scored = []
-        for order, at in enumerate(self._candidates(text, whole, cut)):
-            middle = self._joined(text[:at])
-            result = self.hole.prefix + middle + self.hole.suffix
-            scored.append((faults(result, self.style) + self._cuts_off(middle), order, at))
-        return text[: min(scored)[2]] if scored else ""
+    def _meetings(self, text: str) -> list[Meeting]:
+        """Return where the text after the hole comes up in `text`, letter by letter, with its first visible
+        line."""
+        suffix, found = self.hole.suffix, []
+        at = text.find(self._head) if self._head else -1
+        while at >= 0:
+            shared = _common(text[at:], suffix)
+            whole = len(shared) >= len(suffix.rstrip("\n")) and not self.hole.after
+            line = text[text.rfind("\n", 0, at) + 1 : at] if "\n" in text[:at] else self.line + text[:at]
+            found.append(Meeting(at, shared, whole, not (suffix[0] in " \t" and line)))
+            at = text.find(self._head, at + 1)
+        return found
 
     def _joined(self, text: str) -> str:
-        if self.mode == "line" and self.whole_lines:
-            text = text.lstrip("\n")
         return join.joined(self.hole, text, self.style)
-
-    def _candidates(self, text: str, whole: bool, cut: bool) -> list[int]:
-        """Return the ends of lines of `text`, the likeliest first.
-
-        What the model ended itself, or what led straight to the text after the hole, counts as whole. What
-        ran into the block of that text without meeting it is the model writing the rest in its own way:
-        then the part before that block, or the first statement, or the shortest that leaves no fault.
-        """
-        ends = [start + len(line) + ended for start, line, ended in _lines("", text) if line.strip()]
-        if cut and len(ends) > 1:
-            ends.pop()  # half a line
-        if not ends:
-            return []
-        shortest = ends[:_MAX_CANDIDATES]
-        if self.suffix_width is None:
-            return [ends[-1], *reversed(shortest)]
-        trusted = [ends[-1]] if whole else []
-        return [*trusted, *self._own_block(text), *shortest]
 
     def _own_block(self, text: str) -> list[int]:
         """Return where `text` comes out to the indentation of the line after the hole; where it starts
@@ -276,23 +418,51 @@ class Span:
         return [last]
 
     def stops(self) -> tuple[str, ...]:
-        """Stop strings that end most completions of this hole where nobody looks at them while they grow."""
-        if self.mode == "line" or (self.rest.strip() and self.line.strip()):
+        """Return a stop string that ends most completions of this hole where nobody looks at them."""
+        if self.mode == "line":
             return ("\n",)
-        telling = [line for line in self.following[:2] if len(re.findall(r"\w", line)) >= _TELLING]
-        outside = () if self.style.prose else ("\n```",)
-        indented = self.style.colon and (self.suffix_width or width(self.line) or self.before.statement)
-        return (*(f"\n{line}\n" for line in telling), *outside, *(_TOP_LEVEL if indented else ()))
+        head = re.match(r"(?:\s*\S[^\n]*\n){2,3}", self.hole.suffix)
+        telling = head is not None and len(re.findall(r"\w", head[0])) >= _STRONG_WORDS
+        return (head[0],) if head and telling else ()
 
-    def _cuts_off(self, middle: str) -> int:
-        """Return 1 where `middle` leaves the block that the text after it stands in: that text would be
-        dead."""
-        following = self.suffix_width
-        if following is None or self.style.prose or _CONTINUES.match(self.following[0].lstrip()):
+    def _costs(self, middle: str) -> int:
+        """Return 1 where `middle` makes the text after it void and no parser sees it: it leaves the block
+        that this stands in, or ends in a comment that takes in the rest of the line."""
+        if self.style.prose or not self.following:
+            return 0
+        if self.rest.strip() and self.line.strip():
+            return int(not self.before.inside and nesting(self.line + middle, self.style).inside == "comment")
+        if _CONTINUES.match(self.following[0].lstrip()):
             return 0
         lines = (self.line + middle).split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "")
-        return int(width(last) == following and bool(_LEAVES.match(last.lstrip())))
+        return int(width(last) == self.suffix_width and bool(_LEAVES.match(last.lstrip())))
+
+
+def _common(one: str, other: str) -> str:
+    """Return what both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    size = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+    return one[:size]
+
+
+def _opens_block(written: str) -> bool:
+    """Return whether a line that is still being written opens a block, or may come to."""
+    word = re.match(r"\w*", written)
+    assert word
+    known = word[0] in _OPENERS if word.end() < len(written) else any(o.startswith(word[0]) for o in _OPENERS)
+    return known or written.startswith("@")
+
+
+def _visible(text: str) -> int:
+    """Count the lines of `text` that hold something and have ended."""
+    return sum(bool(line.strip()) for line in text.split("\n")[:-1])
+
+
+def _line_ends(text: str) -> list[int]:
+    """Return where the lines of `text` end, behind their newlines; the end of `text` where it is but half a
+    line."""
+    return [match.end() for match in re.finditer(r"\n", text)] or [len(text)]
 
 
 def _lines(head: str, text: str) -> list[tuple[int, str, bool]]:

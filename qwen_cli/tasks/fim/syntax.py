@@ -1,4 +1,4 @@
-"""What the text around a cursor says about its structure: open brackets, blocks, indentation, faults."""
+"""What the text around a cursor says about its structure: open brackets, blocks, indentation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
-
-from qwen_cli.tasks.repository import languages
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
@@ -37,7 +35,6 @@ class Style:
 
     scanner: re.Pattern[str] | None
     colon: bool = False
-    grammar: str | None = None
     step: str = _SPACES
 
     @property
@@ -60,7 +57,6 @@ def style_of(path: str) -> Style:
     return Style(
         scanner,
         colon=ending in _COLON,
-        grammar=languages.language_of(path) if path else None,
         step="\t" if ending == ".go" else _SPACES,  # gofmt
     )
 
@@ -107,19 +103,6 @@ def nesting(text: str, style: Style) -> Nesting:
     if inside is None and _in_quotes(text[text.rfind("\n") + 1 :], style):
         inside = "string"
     return Nesting(tuple(stack), tuple(extra), inside, start)
-
-
-def surplus(text: str, style: Style, allowed: int) -> int | None:
-    """Return where the bracket stands that closes more than `allowed` brackets which `text` did not open."""
-    depth = 0
-    for found in style.scanner.finditer(text) if style.scanner else ():
-        if found[0] in ("(", "[", "{"):
-            depth += 1
-        elif found[0] in _PAIRS:
-            depth -= 1
-            if depth < -allowed:
-                return found.start()
-    return None
 
 
 def _unfinished(token: str, style: Style) -> Literal["string", "comment"] | None:
@@ -200,35 +183,3 @@ def code_lines(text: str) -> list[str]:
     """Return the lines of `text` that hold more than a comment, without the comment that may follow."""
     lines = [re.sub(r"\s+#[^\"']*$", "", line).rstrip() for line in text.split("\n")]
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-
-
-# Beyond this a parse for each of a few candidates would be felt while typing (0.25 s/MB and candidate).
-_LARGEST_PARSED = 200_000
-
-
-def faults(text: str, style: Style) -> int:
-    """Count the syntax errors of `text`; 0 where they cannot be told."""
-    if style.grammar is None or len(text) > _LARGEST_PARSED:
-        return 0
-    found = 0
-    nodes = [languages.parser(style.grammar).parse(text.encode("utf-8", "surrogatepass")).root_node]
-    while nodes:
-        node = nodes.pop()
-        if node.has_error:
-            found += node.is_error or node.is_missing
-            nodes += node.children
-    # tree-sitter's Python takes a colon without a block, and any indentation; the compiler does not.
-    return found + (style.grammar == "python" and not _compiles(text))
-
-
-def _compiles(text: str) -> bool:
-    import ast
-    import warnings
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True

@@ -42,7 +42,8 @@ class Start:
         """Return the completion in what the model wrote, as far as it has got."""
         if self.expected.startswith(generated):
             return self.kept
-        return self.kept + generated.removeprefix(self.expected)
+        again = self.kept if self.kept and generated.startswith(self.kept) else self.expected
+        return self.kept + generated.removeprefix(again)
 
 
 def of(hole: Hole, span: Span, engine: Engine) -> Start:

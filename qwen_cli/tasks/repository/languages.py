@@ -33,6 +33,32 @@ _BY_SUFFIX = {
     ".java": "java",
 }
 
+# Grammars that tell right text from wrong, for languages whose definitions are found by plain rules.
+_READ_ONLY = {
+    ".sh": "bash",
+    ".bash": "bash",
+    ".css": "css",
+    ".html": "html",
+    ".htm": "html",
+    ".json": "json",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".toml": "toml",
+    ".rb": "ruby",
+    ".rake": "ruby",
+    ".gemspec": "ruby",
+    ".php": "php",
+    ".kt": "kotlin",
+    ".kts": "kotlin",
+    ".lua": "lua",
+    ".mk": "make",
+    ".cs": "c_sharp",
+    ".swift": "swift",
+    ".scala": "scala",
+    ".sbt": "scala",
+}
+_READ_ONLY_NAMES = {"makefile": "make", "gnumakefile": "make", "rakefile": "ruby", "gemfile": "ruby"}
+
 # Source files without a grammar here: their definitions are found by plain rules.
 # fmt: off
 _PLAIN = frozenset((
@@ -50,6 +76,14 @@ def language_of(path: str | PurePath) -> str | None:
     return _BY_SUFFIX.get(_suffix(path))
 
 
+def grammar_of(path: str | PurePath) -> str | None:
+    """Return the name of the grammar that can read this file, of more languages than `language_of` knows.
+    None where there is none."""
+    suffix = _suffix(path)
+    name = PurePath(path).name.lower()
+    return _BY_SUFFIX.get(suffix) or _READ_ONLY.get(suffix) or _READ_ONLY_NAMES.get(name)
+
+
 def is_source(path: str | PurePath) -> bool:
     """Return whether a file of this name holds program text."""
     suffix = _suffix(path)
@@ -64,7 +98,7 @@ def _suffix(path: str | PurePath) -> str:
 
 @cache
 def parser(language: str) -> Parser:
-    """Return a parser for one of the names that `language_of` returns. Not to be used by two threads at
+    """Return a parser for one of the names that `grammar_of` returns. Not to be used by two threads at
     once."""
     # 20 ms and a shared library for each grammar: nothing outside code completion needs them
     import importlib
@@ -73,5 +107,5 @@ def parser(language: str) -> Parser:
 
     package = "typescript" if language == "tsx" else language
     grammar = importlib.import_module(f"tree_sitter_{package}")
-    name = f"language_{language}" if package == "typescript" else "language"
+    name = f"language_{language}" if hasattr(grammar, f"language_{language}") else "language"
     return Parser(Language(getattr(grammar, name)()))

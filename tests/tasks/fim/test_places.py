@@ -1,30 +1,38 @@
-"""The places that filling-in is measured on: real enough, many languages, half of them held out."""
+"""Places in files of many languages: what a model wrote right comes through as it is, what it wrote on goes.
+
+No model: an engine says the right middle and ends, or says it, then the rest of the file and other code.
+"""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from pathlib import Path
 
-PLACES = [
-    json.loads(line)
-    for line in (Path(__file__).parents[2] / "data" / "fim_places.jsonl").read_text("utf-8").splitlines()
-]
+import pytest
+
+from tests.helpers.fim_places import failures, places
 
 
 def test_there_are_many_places_in_many_languages() -> None:
-    assert len(PLACES) >= 400
-    assert len({place["language"] for place in PLACES}) >= 20
+    assert len(places()) >= 400
+    assert len({place.language for place in places()}) >= 20
 
 
 def test_about_half_are_held_out_of_tuning() -> None:
-    counts = Counter(bool(place["heldout"]) for place in PLACES)
-    assert min(counts.values()) >= 0.4 * len(PLACES)
+    counts = Counter(place.heldout for place in places())
+    assert min(counts.values()) >= 0.4 * len(places())
 
 
 def test_each_has_a_middle_between_its_sides_and_none_stands_twice() -> None:
-    for place in PLACES:
-        assert place["middle"].strip(), place["path"]
-        assert place["prefix"].strip() or place["suffix"].strip(), place["path"]
-    wholes = Counter((p["prefix"], p["middle"], p["suffix"]) for p in PLACES)
+    for place in places():
+        assert place.middle.strip(), place.path
+        assert place.prefix.strip() or place.suffix.strip(), place.path
+    wholes = Counter((p.prefix, p.middle, p.suffix) for p in places())
     assert max(wholes.values()) == 1
+
+
+@pytest.mark.parametrize("heldout", [False, True], ids=["tuning", "heldout"])
+@pytest.mark.parametrize(("on", "bar"), [(False, 0.99), (True, 0.95)], ids=["own_end", "run_on"])
+def test_the_right_middle_comes_through_exactly(heldout: bool, on: bool, bar: float) -> None:
+    total = sum(place.heldout == heldout for place in places())
+    lost = failures(heldout=heldout, on=on)
+    assert 1 - len(lost) / total >= bar, Counter(place.kind for place in lost)

@@ -14,8 +14,8 @@ def kept(
     """Feed `text` in pieces as a stream would, and settle what there is when a rule ends it."""
     span = Span(Hole(prefix, suffix, path), mode)
     for end in range(1, len(text) + 1):
-        if span.ended(text[:end]):
-            return span.settled(text[:end], "model")[0]
+        if (stop := span.ended(text[:end])) is not None:
+            return span.settled(text[:end], stop)[0]
     return span.settled(text, why)[0]
 
 
@@ -62,7 +62,7 @@ def test_code_that_would_leave_the_suffix_dead_is_cut() -> None:
     prefix = "def f(items):\n    seen = set()\n"
     suffix = "    for item in items:\n        seen.add(item)\n    return seen\n"
     written = "    items = sorted(items)\n    return set(items)\n"
-    assert kept(prefix, suffix, written, why="model") == "    items = sorted(items)\n"
+    assert kept(prefix, suffix, written) == "    items = sorted(items)\n"
 
 
 def test_the_line_that_opens_the_suffix_block_ends_the_hole() -> None:
@@ -86,6 +86,9 @@ def test_going_out_too_far_is_seen_at_the_first_word() -> None:
     assert span.misplaced("    ") is None
     assert span.misplaced("    return") == " " * 8
     assert span.misplaced("        for") is None
+    # What opens a block of its own may stand further out; half a word may become it.
+    assert span.misplaced("def g(l):") is None
+    assert span.misplaced("whi") is None
 
 
 def test_after_a_brace_the_block_stands_deeper() -> None:
@@ -169,8 +172,80 @@ def test_a_bracket_that_nobody_closes_is_closed() -> None:
         ("if a:\n    ", "c()\n", "b()\n    c()\n", "b()\n    "),
     ],
 )
-def test_the_result_fits_the_lines_it_meets(prefix: str, suffix: str, text: str, middle: str) -> None:
-    assert kept(prefix, suffix, text, why="model") == middle
+def test_what_went_on_fits_the_lines_it_meets(prefix: str, suffix: str, text: str, middle: str) -> None:
+    assert kept(prefix, suffix, text) == middle
+
+
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "middle", "path"),
+    [
+        ("a = 1\n", "\nc = 3\n", "b = 2\n", "a.py"),  # an empty line before the next one
+        ("    return 1\n", "\ndef g():\n    pass\n", "\n\ndef f():\n    return 2\n\n", "a.py"),
+        ("try:\n    import a\n", "\na()\n", "except ImportError:\n    a = print\n", "a.py"),
+        ("if (a) {", "}\n", "\n  b();\n} else {\n  c();\n", "a.js"),
+        ("load().then(() => {", "});\n", "\n  a();\n}).catch(() => {\n  b();\n", "a.ts"),
+        ("parts = text.split(", ")\n", '")"', "a.py"),
+        ("printf(", ");\n", '"(%d) %s)\\n", a, b', "a.c"),
+        ("x = max(", ")\n", "a, b) - min(c, d", "a.py"),
+        ("c = rgb(", ", 0)\n", "0, 0", "a.css"),
+        ("func (s *server) get() ", " {\n\treturn nil, nil\n}\n", "(*server, error)", "a.go"),
+        ("case $1 in\n  a)\n    ", "\n    ;;\nesac\n", "b\n    ;;\n  c)\n    d", "a.sh"),
+        ("int f(void) {\n    return 0;\n", "    return 1;\n}\n", "fail:\n", "a.c"),
+        # A later copy of the suffix, further in: the same words are no sign.
+        ("def f(a):\n", "    return result\n", "    if a:\n        return result\n    b()\n", "a.py"),
+        # The lexer of a language without a grammar misreads this: nothing is cut for it.
+        ("x = (1 ", ")\n", "\\ 2) + (3", "a.jl"),
+    ],
+)
+def test_what_a_model_ended_is_kept_letter_by_letter(
+    prefix: str, suffix: str, middle: str, path: str
+) -> None:
+    assert kept(prefix, suffix, middle, path=path, why="model") == middle
+
+
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "text", "middle", "path"),
+    [
+        ("print(total(", "))\n", "rows))", "rows", "a.py"),
+        ("int f(void) {\n    ", "\n}\n", "return 1;\n}", "return 1;", "a.c"),
+        ("x = [\n    ", "]\n", "1,\n]", "1,\n", "a.py"),
+        ("a = 1\n", "c = 3\n", "b = 2", "b = 2\n", "a.py"),
+        (
+            "def f():\n",
+            "    total = compute(rows)\n    return total\n",
+            "    rows = read()\n    total = compute(rows)\n    return total\n",
+            "    rows = read()\n",
+            "a.py",
+        ),
+    ],
+)
+def test_what_a_model_ended_too_late_is_cut(
+    prefix: str, suffix: str, text: str, middle: str, path: str
+) -> None:
+    assert kept(prefix, suffix, text, path=path, why="model") == middle
+
+
+def test_a_block_inside_of_a_long_middle_is_not_its_end() -> None:
+    steps = "".join(f"    step({n});\n" for n in range(20))
+    middle = "    if (a) {\n        b();\n    }\n" + steps
+    assert kept("void f(void) {\n", "}\n", middle, path="a.c", why="model") == middle
+    assert kept("void f(void) {\n", "}\n", middle + "}\n\nint g;\n" * 9, path="a.c") == middle
+
+
+def test_a_file_whose_start_the_model_does_not_see_is_read_whole() -> None:
+    lines = "".join(f"    a{n}();\n" for n in range(300))
+    seen = Hole(lines[-200:], "", "a.c", before="void f(void) {\n" + lines[:-200])
+    assert Span(seen).settled("    b();\n}\n", "model")[0] == "    b();\n}\n"
+    closed = Hole(lines[-200:], lines[:200], "a.c", seen.before, after=lines[200:] + "}\n")
+    assert Span(closed).settled("    b();\n}\n", "model")[0] == "    b();\n"
+
+
+def test_samples_stop_where_the_text_after_the_hole_begins_letter_by_letter() -> None:
+    suffix = "\n    total = compute(rows)\n\n    return checked(total)\n\n\ndef g():\n    pass\n"
+    stops = Span(Hole("def f():\n", suffix, "a.py")).stops()
+    assert stops == ("\n    total = compute(rows)\n\n    return checked(total)\n\n\ndef g():\n",)
+    assert Span(Hole("x = 1\n", "}\n", "a.c")).stops() == ()
+    assert Span(Hole("x = 1\n", "", "a.py")).stops() == ()
 
 
 def test_half_a_line_is_dropped_when_time_or_tokens_end() -> None:
