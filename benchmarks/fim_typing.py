@@ -21,7 +21,7 @@ from typing import Any
 
 from lsprotocol import types as lsp
 
-from qwen_cli.engines.core.base import Sampling, Stream
+from qwen_cli.engines.core.base import Reuse, Sampling, Stream
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.lsp.cache import Suggestions
 from qwen_cli.lsp.session import Session
@@ -48,9 +48,9 @@ class Counting(LlamaCpp):
 
     tokens = 0
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         self.tokens = 0
-        for piece in super().complete(prompt, sampling=sampling):
+        for piece in super().complete(prompt, sampling=sampling, reuse=reuse):
             self.tokens += bool(piece.text)
             yield piece
 

@@ -21,6 +21,7 @@ _SCREEN = 48
 # Characters of a prompt that are read into the cache at once while nothing else is to be done. About 100
 # tokens: one batch of the CPU engine, so a key press waits for no more than that.
 _STEP = 400
+_READING = Sampling(temperature=0.0, max_tokens=1)
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Completing:
             repository=place.root.name if place.root else "",
             mode=self._mode(),
             sampling=Sampling(max_tokens=settings.max_tokens),
+            reuse="shift",
         )
         first: float | None = None
         try:
@@ -122,7 +124,7 @@ class Completing:
         whole: str = fim_complete.prompt(replace(hole, suffix=""), files, tokens, repository=repository)
         whole = whole[: whole.rindex(tokens.suffix)]
         # A server elsewhere has time for other things: it is asked once.
-        step = len(whole) if self._engine.name == "remote" else _STEP
+        step = len(whole) if self._engine.capabilities.concurrent_requests > 1 else _STEP
         for end in (*range(step, len(whole), step), len(whole)):
             if cancelled():
                 return
@@ -143,7 +145,7 @@ class Completing:
             shown.line = -2 * _SCREEN
 
     def _read(self, prompt: str) -> None:
-        stream = self._engine.complete(prompt, sampling=Sampling(temperature=0.0, max_tokens=1))
+        stream = self._engine.complete(prompt, sampling=_READING, reuse="shift")
         for _ in stream:
             pass
 

@@ -48,10 +48,7 @@ def serve(engine: Engine, *, settings: Settings = DEFAULTS) -> None:
         line = f"qwen: {message}"
         server.window_show_message(lsp.ShowMessageParams(type=lsp.MessageType.Warning, message=line))
 
-    if hasattr(engine, "shift_cache"):  # llama.cpp, here or on the server
-        engine.shift_cache = True
-    interrupt = getattr(engine, "interrupt", None)
-    session = Session(engine, tell, settings, interrupt)
+    session = Session(engine, tell, settings, engine.interrupt)
     _connect(server, session)
     _connect_edits(server, session, tell)
     try:

@@ -7,7 +7,16 @@ from typing import Any
 
 from scripted import DEFAULTS, Scripted
 
-from qwen_cli.engines.core.base import Capabilities, Completion, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.engines.core.base import (
+    Capabilities,
+    Completion,
+    Message,
+    Piece,
+    Reuse,
+    Sampling,
+    Stream,
+    Usage,
+)
 
 
 class Filling(Scripted):
@@ -27,7 +36,7 @@ class Filling(Scripted):
         self.answer, self.stop_reason = answer, stop_reason
         self.prompts: list[str] = []
 
-    def complete(self, prompt: str, *, sampling: Sampling = DEFAULTS) -> Stream:
+    def complete(self, prompt: str, *, sampling: Sampling = DEFAULTS, reuse: Reuse = "prefix") -> Stream:
         self.prompts.append(prompt)
         text = self.answer if isinstance(self.answer, str) else self.answer(prompt)
         words = [text[n : n + 4] for n in range(0, len(text), 4)]

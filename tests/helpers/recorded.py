@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qwen_cli.engines.core.base import Sampling, Stream
+from qwen_cli.engines.core.base import Reuse, Sampling, Stream
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 
 
@@ -11,6 +11,6 @@ class Recorded(LlamaCpp):
 
     prompts: list[str]
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         self.prompts.append(prompt)
-        return super().complete(prompt, sampling=sampling)
+        return super().complete(prompt, sampling=sampling, reuse=reuse)

@@ -7,16 +7,25 @@ half-way, refuse to count. Everything else is tested on the real model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from qwen_cli.engines.core.base import Capabilities, Completion, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.engines.core.base import (
+    Capabilities,
+    Completion,
+    EngineBase,
+    Message,
+    Piece,
+    Reuse,
+    Sampling,
+    Stream,
+    Usage,
+)
 from qwen_cli.errors import ContextFull, EngineError
 
 DEFAULTS = Sampling()
 
 
-class Scripted:
+class Scripted(EngineBase):
     """Plays `answers` in turn: each is a list of pieces, in which an exception is raised where it stands.
 
     It counts a token for every word, but tells nobody: what does not fit `context` is refused by `chat`.
@@ -25,7 +34,6 @@ class Scripted:
 
     name = "scripted"
     model = "none"
-    defaults = plain_defaults = DEFAULTS
 
     def __init__(self, *answers: list[Piece | BaseException], context: int | None = None) -> None:
         self.answers = list(answers)
@@ -59,28 +67,14 @@ class Scripted:
     ) -> int:
         raise EngineError("this server does not count tokens")
 
-    def complete(self, prompt: str, *, sampling: Sampling = DEFAULTS) -> Stream:
+    def complete(self, prompt: str, *, sampling: Sampling = DEFAULTS, reuse: Reuse = "prefix") -> Stream:
         raise AssertionError("a conversation never completes raw text")
 
     def sample(self, prompt: Any, n: int, **settings: Any) -> list[Completion]:
         raise AssertionError("a conversation never samples")
 
-    def lanes(self, n: int, *, warm: bool = False) -> list[Any]:
-        return [self]
-
-    def save_state(self, path: Path) -> bool:
-        return False
-
-    def load_state(self, path: Path) -> bool:
-        return False
-
     def close(self) -> None:
         self.closed = True
-
-    def __enter__(self) -> Scripted:
-        return self
-
-    def __exit__(self, *exc: object) -> None: ...
 
 
 def end(reason: Any = "stop") -> Piece:

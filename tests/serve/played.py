@@ -15,7 +15,17 @@ import httpx
 import openai
 import uvicorn
 
-from qwen_cli.engines.core.base import Capabilities, Completion, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.engines.core.base import (
+    Capabilities,
+    Completion,
+    EngineBase,
+    Message,
+    Piece,
+    Reuse,
+    Sampling,
+    Stream,
+    Usage,
+)
 from qwen_cli.serve import app
 from qwen_cli.serve.api.auth import Rules
 from qwen_cli.serve.scheduling.lanes import Lanes
@@ -38,7 +48,7 @@ class Asked:
 
 
 @dataclass
-class Played:
+class Played(EngineBase):
     """An engine: `answer` gives the pieces of each request; a text is an answer of one piece. `seen` is what
     was asked, in all lanes."""
 
@@ -63,7 +73,7 @@ class Played:
     ) -> Stream:
         return self._say(Asked([dict(m) for m in messages], tools, schema, sampling))
 
-    def complete(self, prompt: str, *, sampling: Sampling = DEFAULTS) -> Stream:
+    def complete(self, prompt: str, *, sampling: Sampling = DEFAULTS, reuse: Reuse = "prefix") -> Stream:
         return self._say(Asked([{"role": "prompt", "content": prompt}], sampling=sampling))
 
     def sample(self, prompt: Any, n: int, *, sampling: Sampling = DEFAULTS, **rest: Any) -> list[Completion]:
@@ -76,8 +86,6 @@ class Played:
 
     def count_tokens(self, prompt: Any, **rest: Any) -> int:
         return 10
-
-    def close(self) -> None: ...
 
     def _say(self, asked: Asked) -> Stream:
         self.seen.append(asked)

@@ -273,13 +273,13 @@ def _thinking(
     can = engine.capabilities.thinking
     if think is False and asked is not None:
         raise UsageError("--no-think and --thinking-budget exclude each other", "choose one")
-    if (think or asked is not None) and can is None and engine.name != "remote":
+    if (think or asked is not None) and not engine.capabilities.may_think:
         raise UsageError(f"{engine.model} does not think", "choose a thinking model, such as qwen3:8b")
     if think is False and can == "always":
         raise UsageError(f"{engine.model} always thinks", "choose its instruct sibling")
     if think is False:
         return False
-    if budget is not None and (can or engine.name == "remote"):
+    if budget is not None and engine.capabilities.may_think:
         return budget
     return think if think is not None else before
 

@@ -49,7 +49,7 @@ def model(talk: ReplState, argument: str) -> None:
             return
         conversation.engine.close()
         conversation.engine, conversation.usage = loaded, None
-        if loaded.capabilities.thinking is None and loaded.name != "remote":
+        if not loaded.capabilities.may_think:
             conversation.thinking = None
     engine = conversation.engine
     size = engine.capabilities.context
@@ -103,7 +103,7 @@ def think(talk: ReplState, argument: str) -> None:
         wanted: bool | int
         named = {"on": True, "off": False}
         wanted = named[argument] if argument in named else settings.parse("thinking_budget", argument)
-        if can is None and wanted is not False and conversation.engine.name != "remote":
+        if wanted is not False and not conversation.engine.capabilities.may_think:
             raise UsageError(
                 f"{conversation.engine.model} does not think", "load a thinking model with /model"
             )

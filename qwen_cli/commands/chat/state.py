@@ -75,7 +75,7 @@ class ReplState:
     def bar(self) -> str:
         """Return the line at the bottom: model, engine, context and speed."""
         engine, usage = self.conversation.engine, self.conversation.usage
-        parts = [engine.model, engine.name, *self._filled()]
+        parts = [engine.model, f"{engine.name}", *self._filled()]
         if usage is not None and usage.tokens_per_second:
             parts.append(f"{usage.tokens_per_second:.1f} tokens/s")
         return " · ".join(parts)

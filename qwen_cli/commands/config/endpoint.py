@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from qwen_cli.engines.remote.engine import Remote
 
 app = App("Give servers names to use with --endpoint.")
 
@@ -108,15 +111,19 @@ def check(
     Examples:
       qwen config endpoint check office
     """
+    from qwen_cli import endpoints
     from qwen_cli import settings as user_settings
-    from qwen_cli.commands.shared.engine import open_engine
     from qwen_cli.commands.shared.output import say
     from qwen_cli.engines.remote.engine import Remote
+    from qwen_cli.ui.progress import Waiting
 
-    settings = {**user_settings.load(), "endpoint": name, "engine": "remote", "model": None}
-    with open_engine(settings) as engine:
-        assert isinstance(engine, Remote)
-        told = _told(engine)
+    found = endpoints.find(name)
+    key = found.key() if found.name else user_settings.load().get("api_key")
+    with (
+        Waiting(f"asking {name} …"),
+        Remote(found.url, model=found.model, api_key=key, headers=found.sent(), notice=say) as server,
+    ):
+        told = _told(server)
     if as_json:
         print_json(told)
         return
@@ -136,7 +143,7 @@ def check(
         typer.echo(f"{what:<15}{_words(value)}")
 
 
-def _told(engine: Any) -> dict[str, Any]:
+def _told(engine: Remote) -> dict[str, Any]:
     can = engine.capabilities
     return {
         "server": engine.server,

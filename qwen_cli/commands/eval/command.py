@@ -86,7 +86,7 @@ def fim(
         if journal.done:
             say(f"{len(journal.done):,} results are there already: {journal.path}")
         passed, unanswered = 0, []
-        lanes = at_once or (4 if loaded.name == "remote" else 1)
+        lanes = at_once or loaded.capabilities.concurrent_requests
         with Bar(len(tasks)) as bar:
             for count, result in enumerate(
                 evaluate.evaluate(loaded, tasks, journal.done, mode, at_once=lanes),  # type: ignore[arg-type]  # checked above

@@ -121,12 +121,11 @@ def _prepared(
 ) -> Iterator[tuple[str, list[Look] | QwenError]]:
     """Yield every input as the model will see it; while one is asked about, the next is read, resized, cut
     into patches, and its prompt made tokens."""
-    from qwen_cli.engines.transformers import vision as transformers_vision
 
     def prepare(name: str) -> list[Look] | QwenError:
         try:
             looks = vision_prepare.look_at_all(gathering.gather([name]), engine, detail)
-            transformers_vision.prepare(engine, task.turns(engine, looks, job))
+            engine.prepare(task.turns(engine, looks, job))
             return looks
         except QwenError as fault:
             return fault

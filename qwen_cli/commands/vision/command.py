@@ -262,7 +262,7 @@ def vision(
                 )
             if book:
                 assert job
-                lanes = at_once or (4 if loaded.name == "remote" else 1)
+                lanes = at_once or loaded.capabilities.concurrent_requests
                 flags = changing(settings, loading, sampling)
                 batch.run(loaded, gathering, sources, job, detail, sampling, book, flags, at_once=lanes)
                 return

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 from uuid import uuid4
 
+from qwen_cli.errors import EngineError
+
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from qwen_cli.models.catalog.families import Model
 
 Message: TypeAlias = Mapping[str, Any]
@@ -207,13 +211,56 @@ class Capabilities:
     render: bool = False  # `Engine.render` tells what `chat` would send
     state: bool = False  # the KV cache can be saved to and restored from a file
     logprobs: bool = False  # `Sampling.logprobs` is heeded
+    infill: bool = False  # `Engine.infill` completes between two texts in the server's own layout
+    interrupt: bool = False  # `Engine.interrupt` ends a stream that another thread waits in
+    concurrent_requests: int = 1  # how many are worth sending at the same time
+    stop_strings: int | None = None  # at most so many (`None`: any number)
+    unverified: bool = False  # a server tells little of its model: it may do what is not said here
+
+    @property
+    def may_think(self) -> bool:
+        """Whether the model can be asked to think."""
+        return self.thinking is not None or self.unverified
+
+    @property
+    def may_fim(self) -> bool:
+        """Whether it is worth looking for a layout of fill-in-the-middle."""
+        return self.fim or self.unverified
+
+
+Reuse: TypeAlias = Literal["prefix", "shift"]
+"""What a raw completion takes from the KV cache: "prefix" is what the prompt begins with, "shift" also text
+that now stands further to the front because something before it has gone. The model then remembers having
+seen what went, so answers may differ from those to a fresh prompt: for suggestions while typing, not for
+measuring. Engines that cannot shift reuse the prefix."""
+
+
+@dataclass(frozen=True)
+class ServingLanes:
+    """One loaded model for the threads of a server. Each of `lanes` computes one stream at a time, with a KV
+    cache of its own; `close` frees them and the model.
+
+    `engine` answers what needs no lane (`count_tokens`, `render`). `room` is what all lanes hold together, in
+    tokens (`None`: they look after that themselves). `copy(source, target)` gives a lane a copy of another's
+    KV cache (`None`: they share equal beginnings, or cannot).
+    """
+
+    engine: Engine
+    lanes: Sequence[Engine]
+    close: Callable[[], None]
+    room: int | None = None
+    copy: Callable[[Engine, Engine], None] | None = None
 
 
 class Engine(Protocol):
     """A loaded model. Not thread-safe: one stream at a time.
 
-    `name` is the engine ("llamacpp"), `model` the label of the weights, `defaults` the sampling that a
-    `None` stands for, `plain_defaults` the same where thinking is turned off.
+    `name` is the engine ("llamacpp"), to be shown: what it can do is in `capabilities`. `model` is the label
+    of the weights, `defaults` the sampling that a `None` stands for, `plain_defaults` the same where thinking
+    is turned off. `cached_tokens` is how many tokens of the latest prompt were in the KV cache, as soon as
+    the engine knows; 0 where it tells only in the `Usage`.
+
+    `EngineBase` has what an engine does that can do no more than `chat`, `complete` and `sample`.
     """
 
     name: str
@@ -221,6 +268,7 @@ class Engine(Protocol):
     capabilities: Capabilities
     defaults: Sampling
     plain_defaults: Sampling
+    cached_tokens: int
 
     def chat(
         self,
@@ -239,10 +287,27 @@ class Engine(Protocol):
         """
         ...
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         """Stream what follows a raw prompt: no template, special tokens in `prompt` are parsed as such, but
         for the plain spans of a `prompt.Prompt`. (In messages it is the other way round: what is written
         there is text, whatever it spells.)"""
+        ...
+
+    def infill(self, prefix: str, suffix: str, *, sampling: Sampling = Sampling()) -> Stream:
+        """Return what belongs between two texts, in a layout that only a server knows. Raises `EngineError`
+        where there is none (`capabilities.infill`)."""
+        ...
+
+    def prepare(self, messages: Sequence[Message]) -> None:
+        """Get the pictures and videos of `messages` ready in this thread, while another computes with the
+        engine: the chat with them begins at once then. Nothing is to be done where there are none, or where
+        the engine prepares them elsewhere. Raises `UsageError`."""
+        ...
+
+    def interrupt(self) -> None:
+        """End the running stream from another thread, also while it reads the prompt: closing a generator is
+        up to the thread that waits in it. Nothing happens without one, or where the engine cannot
+        (`capabilities.interrupt`)."""
         ...
 
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
@@ -280,6 +345,10 @@ class Engine(Protocol):
         """
         ...
 
+    def serving_lanes(self, n: int) -> ServingLanes:
+        """Return at most `n` views of this model for a server, which owns the engine from now on."""
+        ...
+
     def save_state(self, path: Path) -> bool:
         """Write the KV cache to `path`. False where the engine cannot (`capabilities.state`)."""
         ...
@@ -295,6 +364,50 @@ class Engine(Protocol):
     def __enter__(self) -> Engine: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+EngineT = TypeVar("EngineT", bound=Engine)
+
+
+class EngineBase:
+    """What an engine does that can do no more than it must: it answers one request at a time, and keeps its
+    KV cache to itself. Subclasses have `name`, `model`, `capabilities`, `chat`, `complete`, `sample` and
+    `count_tokens`, and replace what they do better."""
+
+    defaults = Sampling()
+    plain_defaults = Sampling()
+    cached_tokens = 0
+
+    def infill(self, prefix: str, suffix: str, *, sampling: Sampling = Sampling()) -> Stream:
+        raise EngineError("this engine has no layout of its own to fill in with", "use complete")
+
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        raise EngineError("this engine does not tell its prompts", "use chat")
+
+    def prepare(self, messages: Sequence[Message]) -> None: ...
+
+    def interrupt(self) -> None: ...
+
+    def lanes(self: EngineT, n: int, *, warm: bool = False) -> list[Engine]:
+        return [self]
+
+    def serving_lanes(self: EngineT, n: int) -> ServingLanes:
+        lanes = self.lanes(n)
+        return ServingLanes(self, lanes, self.close)
+
+    def save_state(self, path: Path) -> bool:
+        return False
+
+    def load_state(self, path: Path) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 def recommended(

@@ -14,12 +14,12 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from qwen_cli.engines.core.base import Completion, Engine, Message, Sampling, Stream
+from qwen_cli.engines.core.base import Completion, Engine, EngineBase, Message, Reuse, Sampling, Stream
 from qwen_cli.engines.daemon import paths, wire
 from qwen_cli.errors import EngineError, QwenError
 
@@ -49,10 +49,10 @@ def open_warm(
     return None
 
 
-class Warm:
+class Warm(EngineBase):
     """A model on the server at `path`. See `protocol.Engine` for what each method promises.
 
-    `opened` is what the server told of it. `shift_cache` is as in `llamacpp.LlamaCpp`.
+    `opened` is what the server told of it.
     """
 
     def __init__(self, path: Path, opened: Mapping[str, Any], session: str | None = None) -> None:
@@ -62,10 +62,9 @@ class Warm:
         self._running: _Connection | None = None
         self.name = opened["name"]
         self.model = opened["model"]
-        self.capabilities = wire.capabilities_in(opened["capabilities"])
+        self.capabilities = replace(wire.capabilities_in(opened["capabilities"]), interrupt=True)
         self.defaults = wire.sampling_in(opened["defaults"])
         self.plain_defaults = wire.sampling_in(opened["plain_defaults"])
-        self.shift_cache = False
 
     def chat(
         self,
@@ -85,9 +84,8 @@ class Warm:
         }
         return self._stream("chat", given)
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
-        given = {"prompt": prompt, "sampling": asdict(sampling), "shift_cache": self.shift_cache}
-        return self._stream("complete", given)
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
+        return self._stream("complete", {"prompt": prompt, "sampling": asdict(sampling), "reuse": reuse})
 
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
         return wire.text_in(self._ask("render", {"prompt": messages, "thinking": thinking})["text"])
@@ -122,18 +120,11 @@ class Warm:
         return bool(self._ask("load_state", {"path": str(path.resolve())})["done"])
 
     def interrupt(self) -> None:
-        """End the running stream from another thread, as `LlamaCpp.interrupt` does."""
         if running := self._running:
             running.abort()
 
     def close(self) -> None:
         self.interrupt()
-
-    def __enter__(self) -> Warm:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _stream(self, what: str, given: Mapping[str, Any]) -> Stream:
         """Yield pieces as they come. Closing it closes the connection, which is how the server learns to

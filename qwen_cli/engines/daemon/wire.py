@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from qwen_cli.media.video import Clip
 
-VERSION = 2
+VERSION = 3
 """Of what is said here. A command and a server of different versions do not talk with each other."""
 
 

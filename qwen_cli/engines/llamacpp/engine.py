@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,9 +19,12 @@ from qwen_cli.engines.core.base import (
     Capabilities,
     Completion,
     Engine,
+    EngineBase,
     Message,
     Piece,
+    Reuse,
     Sampling,
+    ServingLanes,
     Stream,
     TokenLogprob,
     Usage,
@@ -58,16 +62,12 @@ _SHIFTED = 256
 _CLOSE_SECONDS = 10.0  # a step on a machine that is busy with other things
 
 
-class LlamaCpp:
+class LlamaCpp(EngineBase):
     """A GGUF model, loaded. See `protocol.Engine` for what each method promises.
 
     `context` is in tokens (`None`: `llamacpp_load.default_context`), `parallel` is how many samples are
     decoded together, `chat_template` replaces the model's own. `draft` is what guesses tokens ahead,
     `rope_scaling` as in `rope.extended`. Raises `EngineError`, `UsageError`.
-
-    `shift_cache` may be set for `complete`: where text goes from the front of a prompt, what follows is not
-    computed again but moved in the cache. The model then remembers having seen the text that went, so answers
-    may differ from those to a fresh prompt: for suggestions while typing, not for measuring.
     """
 
     name = "llamacpp"
@@ -105,12 +105,10 @@ class LlamaCpp:
             state=True,
             logprobs=True,
             constrained=True,
+            interrupt=True,
         )
         self._parallel = parallel
-        self.shift_cache = False
-        self.found = (
-            0  # tokens of the latest prompt that were in the KV cache, with_logprobs as soon as it is read
-        )
+        self._one_state = threading.Lock()  # of all views only one copies, saves or loads at a time
         self._slots = tempfile.TemporaryDirectory(prefix="qwen-kv-")
         key = load.new_key()
         params = load.parameters(
@@ -154,9 +152,9 @@ class LlamaCpp:
             return pieces
         return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         request = self._completion_request(prompt, sampling)
-        if self.shift_cache:
+        if reuse == "shift":
             request["n_cache_reuse"] = _SHIFTED
         return self._stream("handle_completions", request)
 
@@ -167,8 +165,6 @@ class LlamaCpp:
         return Prompt(self._apply({"messages": turns}, thinking))
 
     def interrupt(self) -> None:
-        """End the running stream from another thread, also while it reads the prompt: closing a generator
-        is up to the thread that waits in it. Without a running stream nothing happens."""
         self._slot.cancel()
 
     def sample(
@@ -228,18 +224,31 @@ class LlamaCpp:
             views.append(view)
         if warm and len(views) > 1:
             # llama.cpp gives the samples of one request a copy of its prompt, and drops it with them.
-            with suppress(EngineError):  # no room for so many, or none on the disk: they begin with nothing
+            # No room for so many, or none on the disk: they begin with nothing.
+            with suppress(EngineError), self._one_state:
                 self._slot.copy_to(view._slot for view in views if view._slot.number != self._slot.number)
         return list(views)
 
+    def serving_lanes(self, n: int) -> ServingLanes:
+        views = self.lanes(n)
+
+        def close() -> None:
+            for view in views:  # each holds the model
+                view.close()
+            self.close()
+
+        # The slots share one KV cache, which the engine shares out to them.
+        return ServingLanes(self, views, close, copy=_copy_state)
+
     def copy_state(self, other: LlamaCpp) -> None:
-        """Begin with a copy of the KV cache of `other`, a lane of the same model. Neither may run; of all
-        lanes only one at a time may do this, save or load. Raises `EngineError` where there is no room."""
-        other._slot.copy_to([self._slot])
+        """Begin with a copy of the KV cache of `other`, a lane of the same model. Neither may run. Raises
+        `EngineError` where there is no room."""
+        with self._one_state:
+            other._slot.copy_to([self._slot])
 
     def save_state(self, path: Path) -> bool:
         owned = self._owner()
-        with kv_file.written(path) as half:
+        with self._one_state, kv_file.written(path) as half:
             tokens = self._slot.save(half)
             if tokens:
                 kv_file.seal(half, owned)
@@ -249,7 +258,8 @@ class LlamaCpp:
 
     def load_state(self, path: Path) -> bool:
         try:
-            return kv_file.sealed(path, self._owner()) and bool(self._slot.restore(path))
+            with self._one_state:
+                return kv_file.sealed(path, self._owner()) and bool(self._slot.restore(path))
         except EngineError:  # longer than this context, or the weights are gone
             return False
 
@@ -272,12 +282,6 @@ class LlamaCpp:
                 load.abandon(slot.server)
             slot.server = None  # its destructor stops the loop and frees the weights
             self._slots.cleanup()
-
-    def __enter__(self) -> LlamaCpp:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _chat_request(
         self,
@@ -384,7 +388,7 @@ class LlamaCpp:
         known: list[TokenLogprob] = []  # not with_logprobs yet
         for moment, chunk in self._slot.stream(handler, request):
             if "prompt_progress" in chunk:
-                self.found = chunk["prompt_progress"]["cache"]
+                self.cached_tokens = chunk["prompt_progress"]["cache"]
             if "prompt_progress" in chunk or not chunk["choices"]:
                 continue
             first = first or moment
@@ -434,6 +438,11 @@ class LlamaCpp:
                 usages[index] = requests.usage(choice, chunk, asked, first - started, moment - first)
         means = [sum(values) / len(values) if values else None for values in logprobs]
         return [Completion(*parts) for parts in zip(texts, thoughts, usages, means, strict=True)]
+
+
+def _copy_state(source: Engine, target: Engine) -> None:
+    assert isinstance(source, LlamaCpp) and isinstance(target, LlamaCpp)
+    target.copy_state(source)
 
 
 def _files(weights: Weights, adapters: Sequence[Path]) -> tuple[Path, ...]:

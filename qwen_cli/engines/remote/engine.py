@@ -5,11 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from qwen_cli.endpoints import base_url
-from qwen_cli.engines.core.base import Completion, Engine, Message, Piece, Sampling, Stream, effective, usual
+from qwen_cli.engines.core.base import (
+    Completion,
+    Engine,
+    EngineBase,
+    Message,
+    Piece,
+    Reuse,
+    Sampling,
+    Stream,
+    effective,
+    usual,
+)
 from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.marks import FAMILY, Marks
@@ -34,7 +44,7 @@ _READ_SECONDS = 600.0
 _MARKS = Marks(FAMILY)
 
 
-class Remote:
+class Remote(EngineBase):
     """A model on a server. See `protocol.Engine` for what each method promises.
 
     `endpoint` is the server's address (with or without `/v1`), `model` one that it serves (`None`: its
@@ -97,7 +107,7 @@ class Remote:
             return pieces
         return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         return self._stream(self._client.completions, self._completion_request(prompt, sampling))
 
     def infill(self, prefix: str, suffix: str, *, sampling: Sampling = Sampling()) -> Stream:
@@ -177,12 +187,6 @@ class Remote:
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         return [self] * n  # a request holds no state here, and the client is made for several threads
 
-    def save_state(self, path: Path) -> bool:
-        return False
-
-    def load_state(self, path: Path) -> bool:
-        return False
-
     @property
     def server(self) -> str:
         """Return what kind of server it is ("vLLM")."""
@@ -195,12 +199,6 @@ class Remote:
 
     def close(self) -> None:
         self._client.close()
-
-    def __enter__(self) -> Remote:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _chat_request(
         self, messages: Sequence[Message], sampling: Sampling, thinking: bool | int | None

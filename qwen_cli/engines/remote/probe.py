@@ -16,6 +16,10 @@ Ask: TypeAlias = Callable[[str, str, Mapping[str, Any] | None], dict[str, Any]]
 """(method, path, body) of a route beside `/v1`."""
 
 
+_AT_ONCE = 4  # requests that any server has room for: vLLM and SGLang take hundreds, llama-server has 4 slots
+_STOPS = 4  # OpenAI's API refuses more (its reference of `stop`), and so do servers that follow it
+
+
 def look(kind: ServerKind, card: Mapping[str, Any], model: str, ask: Ask) -> Capabilities:
     """Probe what `model` can do, whose entry in the list of models is `card`."""
     from qwen_cli.models.catalog import lookup
@@ -40,6 +44,10 @@ def look(kind: ServerKind, card: Mapping[str, Any], model: str, ask: Ask) -> Cap
         vision=sees,
         video_files=sees and kind.videos is not None,
         seeing=seeing(model),
+        infill=True,
+        concurrent_requests=_AT_ONCE,
+        stop_strings=_STOPS,
+        unverified=True,  # it may call its model anything
     )
 
 

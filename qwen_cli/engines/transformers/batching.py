@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -25,13 +26,11 @@ from qwen_cli.engines.core import base
 from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Stream, TokenLogprob, Usage
 from qwen_cli.engines.transformers import sampler
 from qwen_cli.engines.transformers.decode import parts
-from qwen_cli.engines.transformers.engine import Transformers
-from qwen_cli.engines.transformers.sampler import Grammar, TokenChoice
+from qwen_cli.engines.transformers.prompted import Loaded, Prompted
+from qwen_cli.engines.transformers.sampler import TokenChoice
 from qwen_cli.errors import EngineError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
     from qwen_cli.engines.transformers.answer import Answer
@@ -49,35 +48,34 @@ _ATTENTION = ("sdpa", "flash_attention_2", "flash_attention_3")  # what can comp
 _LAYERS = {"full_attention", "sliding_attention"}  # what has pages
 
 
-def batch(engine: Transformers, parallel: int) -> Batch | None:
+def batch(loaded: Loaded, parallel: int) -> Batch | None:
     """Return `engine`, for up to `parallel` requests at once; `None` where its architecture can be computed
     for one at a time only (pictures with positions of their own, states that are no pages, weights spread
     out)."""
-    model = engine._model
+    model = loaded.model
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ("full_attention",))
     spread = len({parameter.device for parameter in model.parameters()}) > 1
-    if engine.capabilities.vision or spread or not kinds <= _LAYERS:
+    if loaded.capabilities.vision or spread or not kinds <= _LAYERS:
         return None
     if model.config._attn_implementation not in _ATTENTION:
         return None
-    return Batch(engine, parallel)
+    return Batch(loaded, parallel)
 
 
 class Batch:
     """The loop that computes for all, and its paged KV cache of `room` tokens."""
 
-    def __init__(self, engine: Transformers, parallel: int) -> None:
-        self._engine = engine
+    def __init__(self, loaded: Loaded, parallel: int) -> None:
+        self._loaded = loaded
         self._parallel = parallel
-        self.room = _room(engine, parallel)
-        self.tokenizing = threading.Lock()  # tokenizers of the Rust library are for one thread at a time
+        self.room = _room(loaded, parallel)
         self._rows: dict[str, _Row] = {}
         self._manager: ContinuousBatchingManager | None = None
         self._starting = threading.Lock()
 
     def lanes(self, n: int) -> list[Engine]:
         """Return views that different threads may use at once."""
-        return [_Lane(self._engine, self) for _ in range(n)]
+        return [_Lane(self._loaded, self) for _ in range(n)]
 
     def add(self, prompt: Sequence[int], row: _Row) -> str:
         """Add `row` to what is computed; return its name here. Raises `EngineError`."""
@@ -128,7 +126,7 @@ class Batch:
         )
         greedy = GenerationConfig(do_sample=False, eos_token_id=-1)
         with torch.inference_mode():
-            manager = self._engine._model.init_continuous_batching(greedy, config)
+            manager = self._loaded.model.init_continuous_batching(greedy, config)
             manager.logit_processor = _Choosing(self)
             manager.output_router = _Failures(self)
             manager.start()
@@ -227,32 +225,19 @@ class _Failures(OutputRouter):
             self.deliver(output)
 
 
-class _Lane(Transformers):
-    """A view of the engine that is computed with others."""
+class _Lane(Prompted):
+    """A view of the model that is computed with others."""
 
-    def __init__(self, engine: Transformers, batch: Batch) -> None:
-        self.__dict__.update(vars(engine))
+    def __init__(self, loaded: Loaded, batch: Batch) -> None:
+        super().__init__(loaded)
+        self.capabilities = replace(loaded.capabilities, state=False, interrupt=True)
         self._batch = batch
         self._current: tuple[str, _Row] | None = None
 
     def interrupt(self) -> None:
-        """End the running stream from another thread. Without one nothing happens."""
         if current := self._current:
             self._batch.drop(current[0])
             current[1].pieces.put(None)
-
-    def save_state(self, path: Path) -> bool:
-        return False
-
-    def load_state(self, path: Path) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Leave the model loaded: the engine itself holds it."""
-
-    def _ids(self, text: str) -> list[int]:
-        with self._batch.tokenizing:
-            return super()._ids(text)
 
     def _stream(
         self,
@@ -269,8 +254,7 @@ class _Lane(Transformers):
         sampling = self._sampling(text, given)
         prompt = self._ids(text)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
-        with self._batch.tokenizing:
-            grammar = Grammar(schema, self._xgrammar()) if schema is not None else None
+        grammar = self._loaded.grammar(schema)
         row = _Row(answer, TokenChoice(sampling, prompt, device=self._device, grammar=grammar))
         name = self._batch.add(prompt, row)
         self._current = name, row
@@ -333,19 +317,19 @@ def _usage(row: _Row, prompt: int, started: float) -> Usage:
     )
 
 
-def _room(engine: Transformers, parallel: int) -> int:
+def _room(loaded: Loaded, parallel: int) -> int:
     """Return the tokens for all requests together: what each may fill, within memory; at least one
     context."""
     import psutil
     import torch
 
-    context = engine.capabilities.context or 0
-    text = engine._model.config.get_text_config()
+    context = loaded.capabilities.context or 0
+    text = loaded.model.config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    per_token = 2 * text.num_hidden_layers * heads * size * engine._model.dtype.itemsize
-    if engine._device.type == "cuda":
-        free = torch.cuda.mem_get_info(engine._device)[0]
+    per_token = 2 * text.num_hidden_layers * heads * size * loaded.model.dtype.itemsize
+    if loaded.device.type == "cuda":
+        free = torch.cuda.mem_get_info(loaded.device)[0]
     else:
         free = psutil.virtual_memory().available
     return max(context, min(context * parallel, int(free * _SHARE) // per_token)) + _PAGE * parallel

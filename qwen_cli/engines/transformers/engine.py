@@ -13,31 +13,26 @@ from qwen_cli.engines.core import kv_file, rope
 from qwen_cli.engines.core.base import (
     Capabilities,
     Completion,
-    Engine,
-    Message,
     Sampling,
+    ServingLanes,
     Stream,
-    effective,
     recommended,
     seeing,
     without_thinking,
 )
-from qwen_cli.engines.core.content import visual_parts
-from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.marks import Marks
-from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
-from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out, thinking_mode
+from qwen_cli.engines.parsing.think_tags import thinking_mode
 from qwen_cli.engines.transformers import adapters as lora
 from qwen_cli.engines.transformers import decode, device_map, load, speculative, vision
 from qwen_cli.engines.transformers import device as transformers_device
-from qwen_cli.engines.transformers import prompt as prompts
-from qwen_cli.engines.transformers.answer import Answer, end_tokens
+from qwen_cli.engines.transformers.answer import end_tokens
 from qwen_cli.engines.transformers.detokenizer import TokenTable
 from qwen_cli.engines.transformers.device_map import Places
 from qwen_cli.engines.transformers.prefix_cache import PrefixCache
-from qwen_cli.engines.transformers.sampler import Grammar, TokenChoice, grammar_vocabulary
+from qwen_cli.engines.transformers.prompted import Loaded, Prompted
+from qwen_cli.engines.transformers.sampler import TokenChoice
 from qwen_cli.engines.transformers.speculative import CPU_COST, GPU_COST, Drafter, Lookup, Steps
-from qwen_cli.errors import ContextFull, EngineError, UsageError
+from qwen_cli.errors import EngineError
 from qwen_cli.models.formats import architecture
 
 if TYPE_CHECKING:
@@ -50,7 +45,7 @@ _UNKNOWN = {"temperature": 0.7, "top_p": 0.8, "top_k": 20}
 _TOGETHER = 16  # samples decoded at once; each needs a copy of the prompt's KV cache
 
 
-class Transformers:
+class Transformers(Prompted):
     """A model in safetensors, loaded. See `protocol.Engine` for what each method promises.
 
     `context` is in tokens (`None`: `transformers_load.context`); `dtype`, `quant`, `places`, `attention` and
@@ -59,8 +54,6 @@ class Transformers:
     replaces the model's own, `draft` is what guesses tokens ahead; `notice` receives one-line remarks. Raises
     `EngineError`, `ModelError`, `UsageError`.
     """
-
-    name = "transformers"
 
     def __init__(
         self,
@@ -83,18 +76,15 @@ class Transformers:
     ) -> None:
         shape = rope.extended(architecture.read(weights.path), rope_scaling, context, weights.label)
         catalogued = weights.model
-        self.model = weights.label
-        self.defaults = recommended(catalogued.sampling if catalogued else None, shape.sampling, _UNKNOWN)
-        self.plain_defaults = without_thinking(catalogued, self.defaults)
-        self._tokenizer = load.tokenizer(weights.path, trust_remote_code=trust_remote_code)
-        self._marks = Marks(self._tokenizer.get_added_vocab())
+        defaults = recommended(catalogued.sampling if catalogued else None, shape.sampling, _UNKNOWN)
+        tokenizer = load.tokenizer(weights.path, trust_remote_code=trust_remote_code)
         if chat_template:
-            self._tokenizer.chat_template = chat_template
-        template = str(self._tokenizer.chat_template or "")
+            tokenizer.chat_template = chat_template
+        template = str(tokenizer.chat_template or "")
         self._offload = device_map.offload_folder(places)
         # Looked at before they are loaded: what is put in their place meanwhile is taken for something else.
         self._files = kv_file.stamps(_files(weights.path, adapters, code=trust_remote_code))
-        self._model: Any = load.model(
+        model = load.model(
             weights,
             dtype=dtype,
             quant=quant,
@@ -107,94 +97,60 @@ class Transformers:
             allow_pickle=allow_pickle,
             notice=notice,
         )
-        self._key_settings = _key_settings(self._model, quant, adapters, merge)
-        self._device = device_map.main_device(self._model)
-        if compiled and self._device.type == "cpu":
+        self._key_settings = _key_settings(model, quant, adapters, merge)
+        device = device_map.main_device(model)
+        if compiled and device.type == "cpu":
             notice("--compile does not pay on a CPU: leave it out")
-        self._sight: vision.Sight | None = None
+        sight: vision.Sight | None = None
         if shape.vision and vision.has_processor(weights.path):  # without one it is a model for text
-            self._sight = vision.Sight(weights.path, self._model, trust_remote_code=trust_remote_code)
-        self._context = load.context(weights, shape, self._model, context)
-        self._cache = PrefixCache(self._model, compiled=compiled)
+            sight = vision.Sight(weights.path, model, trust_remote_code=trust_remote_code)
+        self._cache = PrefixCache(model, compiled=compiled)
         self._draft = speculative.chosen(
-            draft, self._cache, self._model, self._tokenizer, label=self.model, dtype=dtype
+            draft, self._cache, model, tokenizer, label=weights.label, dtype=dtype
         )
-        self.capabilities = Capabilities(
-            context=self._context,
+        self._vocabulary_size = model.get_input_embeddings().weight.shape[0]
+        capabilities = Capabilities(
+            context=load.context(weights, shape, model, context),
             thinking=thinking_mode(template) or (catalogued.thinking if catalogued else None),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
-            vision=self._sight is not None,
-            video=self._sight is not None,
+            vision=sight is not None,
+            video=sight is not None,
             seeing=seeing(shape.model_type),
             render=bool(template),
             state=self._cache.croppable,
             logprobs=True,
             constrained=True,
         )
-        self._vocabulary_size = self._model.get_input_embeddings().weight.shape[0]
-        self._table = TokenTable(self._tokenizer)
-        self._ends = end_tokens(self._model.generation_config.eos_token_id, self._tokenizer)
-        self._vocabulary: Any = None  # xgrammar's view of the tokenizer: 1 s, made for the first schema
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        schema: Mapping[str, Any] | None = None,
-        sampling: Sampling = Sampling(),
-        thinking: bool | int | None = None,
-    ) -> Stream:
-        views = self._views(messages)
-        text = self._rendered(messages, tools, thinking)
-        thinks = self.capabilities.thinking is not None and not is_left_out(text)
-        if schema is not None and thinks and not prompts.opened(text):
-            text += f"{OPEN}\n"  # so that it is certain where thinking ends and the schema begins
-        pieces = self._stream(
-            text, sampling, views=views, tools=tools, schema=schema, thinks=thinks, budget=_budget(thinking)
+        super().__init__(
+            Loaded(
+                weights.label,
+                model,
+                tokenizer,
+                Marks(tokenizer.get_added_vocab()),
+                TokenTable(tokenizer),
+                end_tokens(model.generation_config.eos_token_id, tokenizer),
+                device,
+                sight,
+                capabilities,
+                defaults,
+                without_thinking(catalogued, defaults),
+            )
         )
-        if not tools:
-            return pieces
-        return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
-        if not prompt:
-            raise UsageError("the prompt is empty", "Give some text to continue")
-        return self._stream(prompt, sampling)
+    def serving_lanes(self, n: int) -> ServingLanes:
+        from qwen_cli.engines.transformers import batching  # a second of imports that only a server needs
 
-    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
-        return self._rendered(messages, None, thinking)
+        shared = batching.batch(self._loaded, n) if n > 1 else None
+        if shared is None:  # an architecture that cannot be batched: one request at a time
+            return super().serving_lanes(1)
 
-    def sample(
-        self,
-        prompt: str | Sequence[Message],
-        n: int,
-        *,
-        sampling: Sampling = Sampling(),
-        thinking: bool | int | None = None,
-    ) -> list[Completion]:
-        raw = isinstance(prompt, str)
-        views = [] if isinstance(prompt, str) else self._views(prompt)
-        text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking)
-        thinks = not raw and self.capabilities.thinking is not None and not is_left_out(text)
-        done: list[Completion] = []
-        while len(done) < n:
-            rows = min(n - len(done), _TOGETHER)
-            seeded = sampling.nth(len(done))
-            done += self._together(text, views, rows, seeded, thinks, _budget(thinking))
-        return done
+        def close() -> None:
+            shared.close()
+            self.close()
 
-    def count_tokens(
-        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> int:
-        if isinstance(prompt, str):
-            return len(self._ids(prompt))
-        views = self._views(prompt)
-        return len(self._prompt(self._rendered(prompt, tools, None), views)[0])
-
-    def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
-        return [self]
+        lanes = shared.lanes(n + 1)
+        return ServingLanes(lanes[n], lanes[:n], close, room=shared.room)
 
     def save_state(self, path: Path) -> bool:
         return self._cache.save(path, self._owner())
@@ -209,77 +165,13 @@ class Transformers:
         if self._model is None:
             return
         device = self._device.type
-        self._model = self._cache = self._sight = None  # type: ignore[assignment]
+        self._loaded = self._model = self._cache = self._sight = None  # type: ignore[assignment]
         if device == "cuda":
             import torch
 
             torch.cuda.empty_cache()
         if self._offload:
             self._offload.cleanup()
-
-    def __enter__(self) -> Transformers:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def _rendered(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[Mapping[str, Any]] | None,
-        thinking: bool | int | None,
-    ) -> str:
-        """Return `messages` as the model's template writes them, up to where the answer begins."""
-        switches = thinking is not None and self.capabilities.thinking == "switch"
-        switch = {"enable_thinking": bool(thinking)} if switches else {}
-        return prompts.rendered(
-            self._tokenizer, messages, tools, marks=self._marks, label=self.model, **switch
-        )
-
-    def _views(self, messages: Sequence[Message]) -> list[View]:
-        """Return the pictures and videos of `messages`, in their order."""
-        parts = visual_parts(messages)
-        if parts and self._sight is None:
-            raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen2.5-vl:3b)")
-        return self._sight.views(parts) if self._sight else []
-
-    def _prompt(self, text: str, views: Sequence[View]) -> tuple[list[int], Scene | None]:
-        """Return a rendered prompt as the KV cache knows its tokens, and what it shows."""
-        if not views or not self._sight:
-            return self._ids(text), None
-        scene = self._sight.scene(text, views)
-        return scene.keys, scene
-
-    def _sampling(self, text: str, given: Sampling) -> Sampling:
-        """Return `given`, and what the model recommends for the answer to the prompt `text`."""
-        return effective(given, self.plain_defaults if is_left_out(text) else self.defaults)
-
-    def _ids(self, text: str) -> list[int]:
-        pieces = self._tokenizer(self._marks.pieces(text), add_special_tokens=False)["input_ids"]
-        return [token for piece in pieces for token in piece]
-
-    def _answer(
-        self,
-        text: str,
-        prompt: Sequence[int],
-        sampling: Sampling,
-        thinks: bool,
-        budget: int | None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-    ) -> Answer:
-        if len(prompt) >= self._context:
-            raise ContextFull(len(prompt), self._context)
-        return Answer(
-            self._table,
-            sampling,
-            ends=self._ends,
-            room=self._context - len(prompt),
-            thinks=thinks,
-            opened=thinks and prompts.opened(text),
-            budget=budget if thinks else None,
-            closing=self._ids(f"{BUDGET_MESSAGE}{CLOSE}\n\n") if budget is not None else (),
-            tools=tools,
-        )
 
     def _stream(
         self,
@@ -292,12 +184,11 @@ class Transformers:
         thinks: bool = False,
         budget: int | None = None,
     ) -> Stream:
-        """Yield the pieces of one answer. The last carries usage."""
         started = time.perf_counter()
         sampling = self._sampling(text, given)
         prompt, scene = self._prompt(text, views)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
-        grammar = Grammar(schema, self._xgrammar()) if schema is not None else None
+        grammar = self._loaded.grammar(schema)
         choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self._device, grammar=grammar)
         room = min(sampling.max_tokens or self._context, self._context - len(prompt))
         steps = Steps(self._cache, self._drafter(scene), len(prompt) + room, self._vocabulary_size)
@@ -334,12 +225,6 @@ class Transformers:
             return Lookup(CPU_COST if self._device.type == "cpu" else GPU_COST)
         return None if scene else self._draft
 
-    def _xgrammar(self) -> Any:
-        if self._vocabulary is None:
-            size = self._model.get_output_embeddings().weight.shape[0]
-            self._vocabulary = grammar_vocabulary(self._tokenizer, size, self._ends)
-        return self._vocabulary
-
     def _owner(self) -> str:
         return kv_file.owner(self._files, self._key_settings)
 
@@ -359,10 +244,6 @@ class Transformers:
 def _ids_of(prompt: Sequence[int], scene: Scene | None) -> Sequence[int]:
     """Return the tokens of a prompt as the model knows them, which penalties count."""
     return scene.ids if scene else prompt
-
-
-def _budget(thinking: bool | int | None) -> int | None:
-    return None if thinking is None or isinstance(thinking, bool) else thinking
 
 
 def _files(folder: Path, adapters: Sequence[Path], *, code: bool) -> tuple[Path, ...]:

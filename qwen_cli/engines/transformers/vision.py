@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli import sanitize
-from qwen_cli.engines.core.base import Engine, Message
-from qwen_cli.engines.core.content import Part, clip_of, visual_parts
+from qwen_cli.engines.core.content import Part, clip_of
 from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.transformers import load
 from qwen_cli.engines.transformers import vision_inputs as views
@@ -30,7 +29,7 @@ from qwen_cli.errors import EngineError, UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Features", "Scene", "Sight", "View", "has_processor", "prepare"]
+__all__ = ["Features", "Scene", "Sight", "View", "has_processor"]
 
 _KEPT = 32  # encoded inputs that are kept for prompts which come back to them
 _AHEAD = 65_536  # patches of one prompt that are made ahead: a picture of the largest size, 308 MB
@@ -239,11 +238,3 @@ class Scene:
             layers = zip(*deep, strict=True)
             given |= {"visual_pos_masks": mask, "deepstack_visual_embeds": [torch.cat(x) for x in layers]}
         return given
-
-
-def prepare(engine: Engine, messages: Sequence[Message]) -> None:
-    """Get `messages` ready in this thread, while `engine` answers others in its own: when it is asked them,
-    it encodes at once. Engines whose pictures are prepared elsewhere do nothing. Raises `UsageError`."""
-    sight = getattr(engine, "_sight", None)
-    if isinstance(sight, Sight):
-        sight.prepare(engine.render(messages), visual_parts(messages))

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qwen_cli.engines.core.base import Stream
+from qwen_cli.engines.core.base import Reuse, Stream
 from qwen_cli.engines.daemon import wire
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.serve.api import body, errors, models
@@ -68,8 +68,8 @@ async def stream(request: Request, service: Service) -> Response:
 
     def pieces() -> Stream:
         if request.path_params["what"] == "complete":
-            engine.shift_cache = bool(sent.get("shift_cache"))
-            return engine.complete(wire.prompt_in(sent["prompt"]), sampling=sampling)
+            reuse: Reuse = "shift" if sent.get("reuse") == "shift" else "prefix"
+            return engine.complete(wire.prompt_in(sent["prompt"]), sampling=sampling, reuse=reuse)
         return engine.chat(
             wire.prompt_in(sent["prompt"]),
             tools=sent.get("tools"),

@@ -134,11 +134,10 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
 
 def _texts(asked_for: _Asked, engine: Queued, said: _Said) -> Iterator[str]:
     """Yield the middle as it comes."""
-    engine.shift_cache = True
     sampling = asked_for.prompt.sampling
     if asked_for.only_reads:
         sampling = replace(sampling, max_tokens=1)
-    pieces = engine.complete(asked_for.prompt.text, sampling=sampling)
+    pieces = engine.complete(asked_for.prompt.text, sampling=sampling, reuse="shift")
     whole = ""
     try:
         for piece in pieces:
@@ -195,7 +194,7 @@ def _answer(asked_for: _Asked, said: _Said, engine: Queued, service: Service) ->
     spent = said.usage or Usage(
         # Ended before the engine reports: the prompt is counted, the rest was measured here.
         prompt_tokens=engine.count_tokens(asked_for.prompt.text),
-        cached_tokens=engine.found,
+        cached_tokens=engine.cached_tokens,
         generated_tokens=said.tokens,
         prefill_seconds=first - said.started,
         decode_seconds=now - first,

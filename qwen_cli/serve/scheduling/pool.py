@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.errors import EngineError, ModelError, UsageError
+from qwen_cli.serve.scheduling.lanes import Lanes
 from qwen_cli.serve.scheduling.resident import Resident, Wanted
 
 if TYPE_CHECKING:
@@ -190,13 +191,14 @@ class Residents:
 
     def _load(self, wanted: Wanted, notice: Callable[[str], None]) -> Resident:
         from qwen_cli.engines.load import load
-        from qwen_cli.serve.scheduling import batching
 
         if self._embeds(wanted):
             raise UsageError(f"{wanted.label} gives embeddings, it does not write", "name another model")
         self._make_room(wanted)
         engine = load(**{"parallel": self._parallel, **wanted.settings}, notice=notice)
-        return batching.resident(wanted, engine, self._parallel, self._max_queue)
+        serving = engine.serving_lanes(self._parallel)
+        lanes = Lanes(serving.lanes, max_queue=self._max_queue, room=serving.room, copy=serving.copy)
+        return Resident(wanted, serving.engine, lanes, serving.close)
 
     def _embeds(self, wanted: Wanted) -> bool:
         from qwen_cli.engines.llamacpp import embedding

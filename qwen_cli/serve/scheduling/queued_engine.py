@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.engines.core.base import Completion, Engine, Message, Sampling, Stream
+from qwen_cli.engines.core.base import Completion, Engine, EngineBase, Message, Reuse, Sampling, Stream
 from qwen_cli.serve.scheduling import lanes as queue
 from qwen_cli.serve.scheduling.lanes import Gone, Lane, Ticket
 from qwen_cli.serve.scheduling.resident import Resident
 
 
-class Queued:
+class Queued(EngineBase):
     """The engine of `resident` as `client` may use it. See `protocol.Engine` for what each method promises.
 
     `session` names who asks: what it said last is looked for where it was said. Where the queue is full, or
@@ -32,11 +33,9 @@ class Queued:
         self._cancelled = False
         self.name = resident.engine.name
         self.model = resident.engine.model
-        self.capabilities = resident.engine.capabilities
+        self.capabilities = replace(resident.engine.capabilities, interrupt=True)
         self.defaults = resident.engine.defaults
         self.plain_defaults = resident.engine.plain_defaults
-        self.shift_cache = False
-        self.found = 0  # tokens of the prompt that were in the KV cache, where the engine tells that early
 
     def chat(
         self,
@@ -56,13 +55,10 @@ class Queued:
             ),
         )
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
-        def ask(engine: Engine) -> Stream:
-            if hasattr(engine, "shift_cache"):
-                engine.shift_cache = self.shift_cache
-            return engine.complete(prompt, sampling=sampling)
-
-        return self._stream(prompt, sampling, ask)
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
+        return self._stream(
+            prompt, sampling, lambda engine: engine.complete(prompt, sampling=sampling, reuse=reuse)
+        )
 
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
         return self._resident.engine.render(messages, thinking=thinking)
@@ -118,13 +114,12 @@ class Queued:
         lane = self._resident.lanes.of(self._session) if self._session else None
         if lane is None or lane.holder:
             return False
-        with self._resident.state:
-            return lane.engine.save_state(path)
+        return lane.engine.save_state(path)
 
     def load_state(self, path: Path) -> bool:
         if not self.capabilities.state:
             return False
-        with self._turn("", Sampling(max_tokens=1)) as lane, self._resident.state:
+        with self._turn("", Sampling(max_tokens=1)) as lane:
             lane.said = ""  # whatever it says
             return lane.engine.load_state(path)
 
@@ -135,8 +130,8 @@ class Queued:
             view.interrupt()
         if ticket := self._ticket:
             self._resident.lanes.cancel(ticket)
-        if (lane := self._lane) and (stop := getattr(lane.engine, "interrupt", None)):
-            stop()
+        if lane := self._lane:
+            lane.engine.interrupt()
 
     @property
     def cancelled(self) -> bool:
@@ -145,12 +140,6 @@ class Queued:
 
     def close(self) -> None:
         """Leave the model loaded: it is the server's."""
-
-    def __enter__(self) -> Queued:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _stream(self, said: str, sampling: Sampling, ask: Callable[[Engine], Stream]) -> Stream:
         with self._turn(said, sampling) as lane:
@@ -161,7 +150,7 @@ class Queued:
                     if self._cancelled:
                         return
                     answer.append(piece.text)
-                    self.found = getattr(lane.engine, "found", 0)
+                    self.cached_tokens = lane.engine.cached_tokens
                     if piece.usage:
                         # Who reads the last piece may ask again at once: the lane is free by then.
                         pieces.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,7 +34,6 @@ class Resident:
     since: float = field(default_factory=time.time)
     used: float = field(default_factory=time.time)
     requests: int = 0
-    state: threading.Lock = field(default_factory=threading.Lock)  # one KV cache at a time goes to a file
 
     def touch(self) -> None:
         """Mark it as used just now."""

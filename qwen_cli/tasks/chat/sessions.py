@@ -46,7 +46,8 @@ class Session:
 
     def record(self, conversation: Conversation) -> None:
         """Take over what `conversation` now holds (on disk only after `save`)."""
-        self.model, self.engine = conversation.engine.model, conversation.engine.name
+        self.model = conversation.engine.model
+        self.engine = conversation.engine.name
         self.system, self.messages = conversation.system, list(conversation.messages)
         self.first_sent, self.summary = conversation.first_sent, conversation.summary
         self.settings = {

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
-from qwen_cli.engines.core.base import Engine, Sampling, StopReason, Stream, Usage
+from qwen_cli.engines.core.base import Engine, Reuse, Sampling, StopReason, Stream, Usage
 from qwen_cli.engines.core.prompt import plain
 from qwen_cli.errors import ContextFull, UsageError
 from qwen_cli.tasks.common.drain import drain
@@ -151,18 +151,19 @@ def stream(
     mode: Mode = "auto",
     sampling: Sampling = Sampling(),
     seconds: float | None = None,
+    reuse: Reuse = "prefix",
 ) -> Generator[str, None, Middle]:
     """Yield the completion while it is written (provisional: all of it so far each time); return it finished.
 
     Greedy unless `sampling` says otherwise. `seconds` ends it early, with the lines that are whole by then.
-    Closing the generator stops the computation within a token.
+    `reuse` is what is taken from the KV cache. Closing the generator stops the computation within a token.
     Raises `UsageError` for a model without the marks, `ContextFull`, `EngineError`.
     """
     span = Span(hole, mode)
     start = token_healing.of(hole, span, engine)
     text, usage = "", None
     why: Why = "model"
-    ask = _asker(engine, hole, files, repository, _settings(sampling, mode))
+    ask = _asker(engine, hole, files, repository, _settings(sampling, mode), reuse)
     clock = _Clock()
     for attempt in range(2):
         better = None
@@ -234,7 +235,7 @@ def candidates(
 
 
 def _asker(
-    engine: Engine, hole: Hole, files: Sequence[File], repository: str, sampling: Sampling
+    engine: Engine, hole: Hole, files: Sequence[File], repository: str, sampling: Sampling, reuse: Reuse
 ) -> Callable[[token_healing.Start], Stream]:
     """Return how the engine is asked: with the layout, or where a server's model has unknown marks by its own
     route.
@@ -244,22 +245,21 @@ def _asker(
     try:
         tokens = tokens_of(engine)
     except UsageError:
-        infill: Callable[..., Stream] | None = getattr(engine, "infill", None)
-        if infill is None:
+        if not engine.capabilities.infill:
             raise
-        return lambda start: infill(start.prefix + start.lead, hole.suffix, sampling=sampling)
+        return lambda start: engine.infill(start.prefix + start.lead, hole.suffix, sampling=sampling)
     stop = (*sampling.stop, *_ends(engine, tokens, hole))
 
     def ask(start: token_healing.Start) -> Stream:
         text = start.prompt(hole, files, tokens, repository)
-        return engine.complete(text, sampling=replace(sampling, stop=stop, start=start.forced))
+        return engine.complete(text, sampling=replace(sampling, stop=stop, start=start.forced), reuse=reuse)
 
     return ask
 
 
 def _ends(engine: Engine, tokens: FimTokens, hole: Hole) -> tuple[str, ...]:
     # Servers know their models' end tokens, and some take four stop strings at most.
-    return () if engine.name == "remote" else ends(tokens, hole)
+    return () if engine.capabilities.stop_strings is not None else ends(tokens, hole)
 
 
 def _settings(sampling: Sampling, mode: Mode) -> Sampling:

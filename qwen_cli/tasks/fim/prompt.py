@@ -98,7 +98,7 @@ PLAIN = FimTokens(
 def tokens_of(engine: Engine) -> FimTokens:
     """Return the marks as this engine's tokenizer spells them. Raises `UsageError` for a model that has
     none."""
-    if engine.capabilities.fim or engine.name == "remote":  # a server may call its model anything
+    if engine.capabilities.may_fim:
         for tokens in (BARS, PLAIN):
             try:
                 if engine.count_tokens(tokens.middle) == 1:

@@ -13,25 +13,22 @@ import typer
 
 from qwen_cli.commands.math import batch as math_batch
 from qwen_cli.commands.shared import plots
-from qwen_cli.engines.core.base import Capabilities, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.engines.core.base import Capabilities, EngineBase, Message, Piece, Stream, Usage
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.tasks.math.solve import SolveOptions
 
 WAY = SolveOptions(mode="cot")
 
 
-class Answers:
+class Answers(EngineBase):
     """An engine that answers 7, but fails on problems that hold one of `failing`."""
 
-    name, model, defaults = "scripted", "seven", Sampling()
+    name, model = "scripted", "seven"
     capabilities = Capabilities(context=None)
 
     def __init__(self, *failing: str) -> None:
         self.failing = failing
         self.asked = 0
-
-    def lanes(self, n: int, *, warm: bool = False) -> list[Any]:
-        return [self]
 
     def chat(self, messages: Sequence[Message], **_: Any) -> Stream:
         self.asked += 1

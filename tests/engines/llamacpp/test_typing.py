@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from qwen_cli.engines.core.base import Sampling, Usage
+from qwen_cli.engines.core.base import Reuse, Sampling, Usage
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 
 ONE = Sampling(temperature=0.0, max_tokens=1)
@@ -19,10 +19,10 @@ def engine(llamacpp: LlamaCpp) -> LlamaCpp:
     return llamacpp
 
 
-def cost(engine: LlamaCpp, prompt: str) -> Usage | None:
+def cost(engine: LlamaCpp, prompt: str, reuse: Reuse = "prefix") -> Usage | None:
     """What a prompt took; None where it was not read to its end."""
     usage = None
-    for piece in engine.complete(prompt, sampling=ONE):
+    for piece in engine.complete(prompt, sampling=ONE, reuse=reuse):
         usage = piece.usage
     return usage
 
@@ -47,10 +47,9 @@ def test_an_interrupt_without_a_stream_does_not_reach_the_next(engine: LlamaCpp)
 def test_text_that_goes_from_the_front_costs_nothing_behind_it_where_the_cache_shifts(
     engine: LlamaCpp, shift: bool
 ) -> None:
-    engine.shift_cache = shift
-    cost(engine, "<|fim_prefix|>" + "".join(LINES))
-    usage = cost(engine, "<|fim_prefix|>" + "".join(LINES[12:]))
-    engine.shift_cache = False
+    reuse: Reuse = "shift" if shift else "prefix"
+    cost(engine, "<|fim_prefix|>" + "".join(LINES), reuse)
+    usage = cost(engine, "<|fim_prefix|>" + "".join(LINES[12:]), reuse)
     assert usage is not None
     computed = usage.prompt_tokens - usage.cached_tokens
     assert computed < 8 if shift else computed > 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from scripted import Scripted
 
-from qwen_cli.engines.core.base import Capabilities
 from qwen_cli.engines.core.prompt import plain
 from qwen_cli.engines.parsing.marks import FAMILY, Marks
 from qwen_cli.errors import UsageError
@@ -104,15 +104,11 @@ def test_a_line_longer_than_the_room_is_cut_inside() -> None:
     assert 0 < words(cut.hole.prefix + " " + cut.hole.suffix) <= 40
 
 
-class Wordless:
-    name = "llamacpp"
-    model = "qwen3-8b"
-    capabilities = Capabilities(context=512)
-
-
 def test_a_model_without_the_marks_is_refused_with_models_that_have_them() -> None:
+    wordless = Scripted(context=512)
+    wordless.model = "qwen3-8b"
     with pytest.raises(UsageError, match=r"qwen3-8b.*qwen2\.5-coder") as caught:
-        tokens_of(Wordless())  # type: ignore[arg-type]
+        tokens_of(wordless)
     assert caught.value.exit_code == 2
     assert "qwen3:8b" not in suitable()
 

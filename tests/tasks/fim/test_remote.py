@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import Scripted
 
-from qwen_cli.engines.core.base import Capabilities, Sampling
+from qwen_cli.engines.core.base import Sampling
 from qwen_cli.engines.remote.engine import Remote
 from qwen_cli.errors import UsageError
 from qwen_cli.tasks.fim import complete
@@ -113,9 +114,7 @@ def test_elsewhere_the_suffix_goes_beside_the_prompt(
 
 
 def test_a_model_that_cannot_is_refused_before_it_is_asked() -> None:
-    class Talker:
-        name, model = "llamacpp", "qwq:32b"
-        capabilities = Capabilities(context=512)
-
+    talker = Scripted(context=512)
+    talker.model = "qwq:32b"
     with pytest.raises(UsageError, match=r"qwq:32b was not trained.*qwen2\.5-coder"):
-        complete.complete(Talker(), HOLE)  # type: ignore[arg-type]
+        complete.complete(talker, HOLE)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scripted import Scripted, end
 
-from qwen_cli.engines.core.base import Completion, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.engines.core.base import Completion, Message, Piece, Reuse, Sampling, Stream, Usage
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.parsing.marks import FAMILY, Marks
 from qwen_cli.errors import ContextFull, UsageError
@@ -38,7 +38,7 @@ class Rendered(Scripted):
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
         return "PROMPT:"
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         self.prompts.append(prompt)
         for piece in self.answers.pop(0):
             if isinstance(piece, BaseException):
@@ -64,9 +64,9 @@ class Laned(Rendered):
         self.asked.append(settings["sampling"])
         return super().sample(prompt, n, **settings)
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         self.asked.append(sampling)
-        return super().complete(prompt, sampling=sampling)
+        return super().complete(prompt, sampling=sampling, reuse=reuse)
 
 
 @pytest.fixture

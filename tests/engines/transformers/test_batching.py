@@ -36,12 +36,10 @@ def engine(starter_safetensors: Path) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def lanes(engine: Any) -> Iterator[list[Engine]]:
-    from qwen_cli.engines.transformers.batching import batch
-
-    shared = batch(engine, 4)
-    assert shared
-    yield shared.lanes(4)
-    shared.close()
+    serving = engine.serving_lanes(4)
+    assert len(serving.lanes) == 4
+    yield list(serving.lanes)
+    serving.close()
 
 
 def text(pieces: list[Piece]) -> str:
@@ -135,7 +133,7 @@ def test_a_closed_stream_leaves_the_batch(lanes: list[Engine]) -> None:
 def test_an_interrupted_stream_ends_without_usage(lanes: list[Engine]) -> None:
     stream = lanes[0].complete(PROMPTS[0], sampling=Sampling(temperature=0, max_tokens=900))
     next(stream)
-    lanes[0].interrupt()  # type: ignore[attr-defined]
+    lanes[0].interrupt()
 
     assert all(piece.usage is None for piece in stream)
 

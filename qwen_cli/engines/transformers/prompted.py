@@ -1,0 +1,237 @@
+"""What a chat or a prompt becomes before anything is computed: text, tokens, what is shown, and who reads the
+answer. However the tokens are computed then, alone (`engine`) or with others (`batching`)."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qwen_cli.engines.core.base import (
+    Capabilities,
+    Completion,
+    EngineBase,
+    Message,
+    Reuse,
+    Sampling,
+    Stream,
+    effective,
+)
+from qwen_cli.engines.core.content import visual_parts
+from qwen_cli.engines.parsing import bare_tool_calls
+from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
+from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out
+from qwen_cli.engines.transformers import prompt as prompts
+from qwen_cli.engines.transformers.answer import Answer
+from qwen_cli.engines.transformers.sampler import Grammar, grammar_vocabulary
+from qwen_cli.errors import ContextFull, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from qwen_cli.engines.parsing.marks import Marks
+    from qwen_cli.engines.transformers.detokenizer import TokenTable
+    from qwen_cli.engines.transformers.vision import Scene, Sight, View
+
+_TOGETHER = 16  # samples decoded at once; each needs a copy of the prompt's KV cache
+
+
+@dataclass
+class Loaded:
+    """A model in memory with its tokenizer, which all views of it share. `sight` is how it sees, `ends` the
+    tokens that end an answer. `tokenizing` is held while the tokenizer works: those of the Rust library are
+    for one thread at a time."""
+
+    label: str
+    model: Any
+    tokenizer: Any
+    marks: Marks
+    table: TokenTable
+    ends: frozenset[int]
+    device: torch.device
+    sight: Sight | None
+    capabilities: Capabilities
+    defaults: Sampling
+    plain_defaults: Sampling
+    tokenizing: threading.RLock = field(default_factory=threading.RLock)
+    _vocabulary: Any = None  # xgrammar's view of the tokenizer: 1 s, made for the first schema
+
+    def grammar(self, schema: Mapping[str, Any] | None) -> Grammar | None:
+        """Return what keeps an answer to `schema`. Raises `UsageError` for one that cannot be compiled."""
+        if schema is None:
+            return None
+        with self.tokenizing:
+            if self._vocabulary is None:
+                size = self.model.get_output_embeddings().weight.shape[0]
+                self._vocabulary = grammar_vocabulary(self.tokenizer, size, self.ends)
+            return Grammar(schema, self._vocabulary)
+
+
+class Prompted(EngineBase):
+    """A view of a loaded model. Subclasses compute: `_stream` one answer, `_together` several."""
+
+    name = "transformers"
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self._model = loaded.model
+        self._tokenizer = loaded.tokenizer
+        self._marks = loaded.marks
+        self._sight = loaded.sight
+        self._device = loaded.device
+        self._context = loaded.capabilities.context or 0
+        self.model = loaded.label
+        self.capabilities = loaded.capabilities
+        self.defaults = loaded.defaults
+        self.plain_defaults = loaded.plain_defaults
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> Stream:
+        views = self._views(messages)
+        text = self._rendered(messages, tools, thinking)
+        thinks = self.capabilities.thinking is not None and not is_left_out(text)
+        if schema is not None and thinks and not prompts.opened(text):
+            text += f"{OPEN}\n"  # so that it is certain where thinking ends and the schema begins
+        pieces = self._stream(
+            text, sampling, views=views, tools=tools, schema=schema, thinks=thinks, budget=_budget(thinking)
+        )
+        if not tools:
+            return pieces
+        return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
+        if not prompt:
+            raise UsageError("the prompt is empty", "Give some text to continue")
+        return self._stream(prompt, sampling)
+
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        return self._rendered(messages, None, thinking)
+
+    def prepare(self, messages: Sequence[Message]) -> None:
+        if self._sight:
+            self._sight.prepare(self.render(messages), visual_parts(messages))
+
+    def sample(
+        self,
+        prompt: str | Sequence[Message],
+        n: int,
+        *,
+        sampling: Sampling = Sampling(),
+        thinking: bool | int | None = None,
+    ) -> list[Completion]:
+        raw = isinstance(prompt, str)
+        views = [] if isinstance(prompt, str) else self._views(prompt)
+        text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking)
+        thinks = not raw and self.capabilities.thinking is not None and not is_left_out(text)
+        done: list[Completion] = []
+        while len(done) < n:
+            rows = min(n - len(done), _TOGETHER)
+            seeded = sampling.nth(len(done))
+            done += self._together(text, views, rows, seeded, thinks, _budget(thinking))
+        return done
+
+    def count_tokens(
+        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        if isinstance(prompt, str):
+            return len(self._ids(prompt))
+        views = self._views(prompt)
+        return len(self._prompt(self._rendered(prompt, tools, None), views)[0])
+
+    @abstractmethod
+    def _stream(
+        self,
+        text: str,
+        given: Sampling,
+        *,
+        views: Sequence[View] = (),
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        thinks: bool = False,
+        budget: int | None = None,
+    ) -> Stream:
+        """Yield the pieces of one answer to the rendered prompt `text`. The last carries usage."""
+
+    @abstractmethod
+    def _together(
+        self,
+        text: str,
+        views: Sequence[View],
+        n: int,
+        given: Sampling,
+        thinks: bool,
+        budget: int | None,
+    ) -> list[Completion]:
+        """Return `n` answers to one rendered prompt, computed together."""
+
+    def _rendered(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None,
+        thinking: bool | int | None,
+    ) -> str:
+        """Return `messages` as the model's template writes them, up to where the answer begins."""
+        switches = thinking is not None and self.capabilities.thinking == "switch"
+        switch = {"enable_thinking": bool(thinking)} if switches else {}
+        return prompts.rendered(
+            self._tokenizer, messages, tools, marks=self._marks, label=self.model, **switch
+        )
+
+    def _views(self, messages: Sequence[Message]) -> list[View]:
+        """Return the pictures and videos of `messages`, in their order."""
+        parts = visual_parts(messages)
+        if parts and self._sight is None:
+            raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen2.5-vl:3b)")
+        return self._sight.views(parts) if self._sight else []
+
+    def _prompt(self, text: str, views: Sequence[View]) -> tuple[list[int], Scene | None]:
+        """Return a rendered prompt as the KV cache knows its tokens, and what it shows."""
+        if not views or not self._sight:
+            return self._ids(text), None
+        scene = self._sight.scene(text, views)
+        return scene.keys, scene
+
+    def _sampling(self, text: str, given: Sampling) -> Sampling:
+        """Return `given`, and what the model recommends for the answer to the prompt `text`."""
+        return effective(given, self.plain_defaults if is_left_out(text) else self.defaults)
+
+    def _ids(self, text: str) -> list[int]:
+        with self._loaded.tokenizing:
+            pieces = self._tokenizer(self._marks.pieces(text), add_special_tokens=False)["input_ids"]
+        return [token for piece in pieces for token in piece]
+
+    def _answer(
+        self,
+        text: str,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        thinks: bool,
+        budget: int | None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Answer:
+        if len(prompt) >= self._context:
+            raise ContextFull(len(prompt), self._context)
+        return Answer(
+            self._loaded.table,
+            sampling,
+            ends=self._loaded.ends,
+            room=self._context - len(prompt),
+            thinks=thinks,
+            opened=thinks and prompts.opened(text),
+            budget=budget if thinks else None,
+            closing=self._ids(f"{BUDGET_MESSAGE}{CLOSE}\n\n") if budget is not None else (),
+            tools=tools,
+        )
+
+
+def _budget(thinking: bool | int | None) -> int | None:
+    return None if thinking is None or isinstance(thinking, bool) else thinking
