@@ -120,7 +120,7 @@ def check(
     found = endpoints.find(name)
     key = found.key() if found.name else user_settings.load().get("api_key")
     with (
-        Waiting(f"asking {name} …"),
+        Waiting(f"asking {name} …", say),
         Remote(found.url, model=found.model, api_key=key, headers=found.sent(), notice=say) as server,
     ):
         told = _told(server)
