@@ -55,8 +55,8 @@ def load(
     ("auto", "cuda:1", a .json file), `max_memory` ("0=10GiB,cpu=20GiB"), `offload_dir` and `attention` are
     for transformers, as is `allow_pickle`, without which weights must be safetensors. Weights with code of
     their own load with `trust_remote_code`, or where `agree`, told their label and the files, says so.
-    With `merge` adapters are added to the weights (`None`: unless these are quantized). What guesses tokens
-    ahead is `draft`: "ngram", the name of a smaller model, "off", or what costs nothing ("auto").
+    With `merge` adapters are added to the weights (`None`: unless these are quantized). Tokens are
+    drafted ahead by `draft`: "ngram", the name of a smaller model, "off", or what costs nothing ("auto").
     `rope_scaling` "yarn" stretches the window to `context`, "none" takes back what the files stretch it by.
     llama.cpp decodes `parallel` samples together.
     Raises `UsageError`, `ModelError`, `DownloadError`, `EngineError`, `EndpointError`.

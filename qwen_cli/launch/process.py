@@ -40,7 +40,7 @@ def serve(command: Command, *, key: str | None = None, beside: Sequence[Command]
         code = first.wait()
         if failed:
             raise EngineError(
-                f"the engine on another machine ended with exit code {failed[0]}", "its own words stand above"
+                f"the engine on another machine ended with exit code {failed[0]}", "its own message is above"
             )
         return 128 - code if code < 0 else code
     finally:
@@ -60,7 +60,7 @@ def once(command: Command) -> None:
     """Run a command that ends by itself. Raises `EngineError` where it fails."""
     process = _start(command, None)
     if code := process.wait():
-        raise EngineError(f"`{command.shown()}` ended with exit code {code}", "its own words stand above")
+        raise EngineError(f"`{command.shown()}` ended with exit code {code}", "its own message is above")
 
 
 def _start(command: Command, key: str | None) -> subprocess.Popen[bytes]:

@@ -105,7 +105,7 @@ def fetch(
                 raise UsageError(f"{shown(url)} took longer than {seconds:g} seconds", _YOURSELF)
     finally:
         asking.end()
-    raise UsageError(f"{shown(url)} was given up", "ask again")
+    raise UsageError(f"{shown(url)} was cancelled", "ask again")
 
 
 def from_data_url(url: str) -> Fetched:

@@ -184,7 +184,7 @@ def _heif(shown: str) -> str:
         from qwen_cli import install_hint
 
         raise UsageError(
-            f"{shown} is a HEIC picture, which needs a package more",
+            f"{shown} is a HEIC picture, which needs another package",
             f"run `{install_hint.command('heif')}`",
         ) from None
     pillow_heif.register_heif_opener()

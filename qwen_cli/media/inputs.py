@@ -174,7 +174,7 @@ def gather_addresses(
     def decoded() -> Iterator[list[Picture | Film]]:
         for number, video in enumerate(videos):
             if stopped():
-                raise UsageError("the pictures were given up", "ask again")
+                raise UsageError("the request for the pictures was cancelled", "ask again")
             one, found[number] = found[number], _NOTHING  # its bytes go as its pixels come
             yield _items(one, video, scratch)
 

@@ -97,16 +97,17 @@ def test_every_option_and_argument_is_explained(path: tuple[str, ...]) -> None:
             assert re.match(r"[A-Z]|[a-z]+: ", text), (heading, name, text)  # "tir: reason and run Python"
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(("qwen", *path)))
 def test_an_example_of_each_command_would_be_understood(path: tuple[str, ...]) -> None:
-    command, _ = found(path)
-    prose, examples = parts(command.help)
+    prose, examples = parts(found(path)[0].help)
     assert prose and examples
     for line in examples:
         assert len(line) + 2 <= WIDTH
         words = shlex.split(re.split(r" [|<>] ", line[line.index("qwen ") :])[0])
-        assert tuple(words[1 : 1 + len(path)]) == path
-        command.make_context(path[-1], words[1 + len(path) :])  # raises what is no option or no number
+        leaf = next(leaf for leaf in LEAVES if tuple(words[1 : 1 + len(leaf)]) == leaf)
+        assert leaf[: len(path)] == path
+        # Raises what is no option or no number.
+        found(leaf)[0].make_context(leaf[-1], words[1 + len(leaf) :])
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)

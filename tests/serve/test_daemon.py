@@ -206,5 +206,5 @@ def test_a_server_that_ends_in_the_middle_is_told(monkeypatch: pytest.MonkeyPatc
         stream = found.complete("one, two, three,", sampling=Sampling(temperature=0, max_tokens=900))
         next(stream)
         server.process.kill()
-        with pytest.raises(EngineError, match="broke the answer off"):
+        with pytest.raises(EngineError, match="closed the connection before the answer was complete"):
             list(stream)

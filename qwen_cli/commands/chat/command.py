@@ -241,7 +241,7 @@ def _session(resume: bool, name: str | None) -> Session | None:
     if resume:
         name = sessions.latest()
         if name is None:
-            raise SessionError("there is no session to go on with", "start one with `qwen chat`")
+            raise SessionError("there is no session to resume", "start one with `qwen chat`")
     assert name is not None
     return sessions.load(name) if sessions.path(name).exists() else sessions.new(name=name)
 

@@ -53,9 +53,9 @@ def edit(talk: ReplState, argument: str) -> Events | None:
 def undo(talk: ReplState, argument: str) -> None:
     """Take back the last message and its answer."""
     if not talk.conversation.undo():
-        raise UsageError("nothing to take back", "say something first")
+        raise UsageError("nothing to undo", "say something first")
     talk.save()
-    say("took back the last message and its answer")
+    say("removed the last message and its answer")
 
 
 def clear(talk: ReplState, argument: str) -> None:

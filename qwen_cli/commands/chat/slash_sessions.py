@@ -45,7 +45,7 @@ def save(talk: ReplState, argument: str) -> None:
 
 
 def load(talk: ReplState, argument: str) -> None:
-    """Go on with a saved session."""
+    """Resume a saved session."""
     if not argument:
         raise UsageError("/load needs a name", "write /load NAME, /sessions lists them")
     talk.save()  # first: the session to load may be this one
@@ -59,7 +59,7 @@ def load(talk: ReplState, argument: str) -> None:
         engine.load_state(state)
     say(recap(loaded.name, talk.conversation))
     if loaded.model and loaded.model != engine.model:
-        say(f"it was held with {loaded.model}; /model {loaded.model} goes on with that")
+        say(f"it was started with {loaded.model}; /model {loaded.model} continues with it")
 
 
 def names(typed: str) -> Iterator[str]:

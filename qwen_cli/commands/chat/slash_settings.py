@@ -143,7 +143,7 @@ def stats(talk: ReplState, argument: str) -> None:
     )
     if usage.drafted_tokens:
         share = usage.accepted_tokens / usage.drafted_tokens
-        say(f"guessed: {usage.drafted_tokens:,} tokens ahead, {share:.0%} of them right")
+        say(f"drafted: {usage.drafted_tokens:,} tokens ahead, {share:.0%} of them accepted")
 
 
 def _parameter(name: str, value: str) -> Any:

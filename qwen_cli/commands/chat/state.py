@@ -142,7 +142,7 @@ class ReplState:
             return
         if remark := sessions.keep_state(self.conversation.engine, self.session.name):
             say(remark)
-        say(f"saved as {self.session.name}; go on with `qwen chat --continue`")
+        say(f"saved as {self.session.name}; resume with `qwen chat --continue`")
 
     def _filled(self) -> list[str]:
         """Return how much of the context is used."""

@@ -12,7 +12,14 @@ from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import QwenError, UsageError
 
-app = App("Read and write settings.")
+app = App(
+    """Read and write settings.
+
+    Examples:
+      qwen config set model qwen3:8b
+      qwen config list
+    """
+)
 app.add_typer(endpoint.app, name="endpoint")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]

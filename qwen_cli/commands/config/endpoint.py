@@ -15,7 +15,14 @@ from qwen_cli.errors import UsageError
 if TYPE_CHECKING:
     from qwen_cli.engines.remote.engine import Remote
 
-app = App("Give servers names to use with --endpoint.")
+app = App(
+    """Give servers names to use with --endpoint.
+
+    Examples:
+      qwen config endpoint add office http://10.0.0.5:8000/v1
+      qwen config endpoint check office
+    """
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]
 
@@ -168,7 +175,7 @@ def _words(value: Any) -> str:
     return (
         f"{value:,} tokens"
         if isinstance(value, int)
-        else str(value or "not told" if value is None else value)
+        else str(value or "not reported" if value is None else value)
     )
 
 

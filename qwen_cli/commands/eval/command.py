@@ -15,7 +15,13 @@ from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import EngineError, UsageError
 
-app = App("Measure a model on tasks with known answers.")
+app = App(
+    """Measure a model on tasks with known answers.
+
+    Examples:
+      qwen eval fim HumanEval-Infilling.jsonl --limit 100
+    """
+)
 
 
 @app.callback()

@@ -43,7 +43,7 @@ class Drawing(options.Drawing):
             "--max-tokens",
             rich_help_panel=options.SAMPLING,
             help="Maximum length of the code in tokens; if not given 256, with --mode line 96, with --mode "
-            "block 384 (with -n: 96, 64 and 128). Code that was cut there is told.",
+            "block 384 (with -n: 96, 64 and 128). Code that was cut there is reported.",
         ),
     ] = None
 

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from qwen_cli.models.catalog.lookup import Model
     from qwen_cli.models.hub.resolve import Weights
 
-app = App("List, plan, download, show, remove and convert models.")
+app = App(
+    """List, plan, download, show, remove and convert models.
+
+    Examples:
+      qwen models plan
+      qwen models pull qwen3:8b
+    """
+)
 app.command("plan")(plan.plan)
 
 TASKS = ("chat", "code", "math", "vision", "thinking", "long", "reward", "base")

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from qwen_cli.sandbox.attack_suite import Verdict
     from qwen_cli.sandbox.probe import Layer
 
-app = App("Run Python in the sandbox that contains model-written code, and check that it holds.")
+app = App(
+    """Run Python in the sandbox that contains model-written code, and check that it holds.
+
+    Examples:
+      qwen sandbox check
+      qwen sandbox run program.py --timeout 5
+    """
+)
 _UNKNOWN_END = 1
 _TIMED_OUT = 124  # as timeout(1) leaves
 _KILLED = 137  # 128 + SIGKILL, as a shell says it

@@ -221,4 +221,4 @@ def _tell(address: str, keys: Any) -> None:
     if keys is not None and not keys:
         say(f"key: {paths.key_path().read_text().strip()} (in {paths.key_path()})")
     if keys is None:
-        say("no key is asked for: every user of this machine may use it")
+        say("no key is required: every user of this machine may use it")

@@ -207,7 +207,7 @@ def _key_file(engine: EngineName, key: str | None, *, made_up: bool) -> Iterator
     from qwen_cli.engines.daemon import paths
 
     if key is None:
-        say("no key is asked for: every user of this machine may use it")
+        say("no key is required: every user of this machine may use it")
         yield None
         return
     path = paths.made() / f"{engine}-{os.getpid()}.yaml"

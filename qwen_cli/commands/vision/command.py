@@ -188,7 +188,7 @@ def vision(
         bool | None,
         typer.Option(
             "--show/--no-show",
-            help="Show the images in the terminal, or not; shown if it can if not given.",
+            help="Show the images in the terminal, or not; if not given, where the terminal can show them.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""What may guess tokens ahead of a model (speculative decoding), told to every engine alike."""
+"""What may draft tokens ahead of a model (speculative decoding), for every engine alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from qwen_cli.models.hub.resolve import Weights
 
 Draft: TypeAlias = "Literal['auto', 'ngram'] | Weights | None"
-"""What guesses: "ngram" the text itself, weights a smaller model. "auto" is "ngram" where it can be had."""
+"""What drafts: "ngram" the text itself, weights a smaller model. "auto" is "ngram" where it can be had."""
 
 # tokens after a change among which the text that is copied may go on
 # The draft model stops where it is less sure than this (`assistant_confidence_threshold` of transformers).

@@ -23,7 +23,7 @@ from qwen_cli.engines.core.base import Completion, Engine, EngineBase, Message, 
 from qwen_cli.engines.daemon import paths, wire
 from qwen_cli.errors import EngineError, QwenError
 
-_LOST = "the server broke the answer off"
+_LOST = "the server closed the connection before the answer was complete"
 
 
 def open_warm(
@@ -139,10 +139,10 @@ class Warm(EngineBase):
                     ended = piece.usage is not None
                     yield piece
                 if not ended and not connection.aborted:
-                    raise EngineError(_LOST, "`qwen ps` tells whether it runs")
+                    raise EngineError(_LOST, "`qwen ps` shows whether it runs")
             except (OSError, http.client.HTTPException, ValueError) as fault:
                 if not connection.aborted:
-                    raise EngineError(f"{_LOST}: {fault}", "`qwen ps` tells whether it runs") from fault
+                    raise EngineError(f"{_LOST}: {fault}", "`qwen ps` shows whether it runs") from fault
             finally:
                 self._running = None
                 connection.close()
@@ -153,7 +153,7 @@ class Warm(EngineBase):
                 return next(_lines(self._path, self._route(what), body))
         except (OSError, http.client.HTTPException, ValueError, StopIteration) as fault:
             raise EngineError(
-                f"the server did not answer: {fault}", "`qwen ps` tells whether it runs"
+                f"the server did not answer: {fault}", "`qwen ps` shows whether it runs"
             ) from fault
 
     def _route(self, what: str) -> str:

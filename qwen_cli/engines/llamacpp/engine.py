@@ -66,7 +66,7 @@ class LlamaCpp(EngineBase):
     """A GGUF model, loaded. See `protocol.Engine` for what each method promises.
 
     `context` is in tokens (`None`: `llamacpp_load.default_context`), `parallel` is how many samples are
-    decoded together, `chat_template` replaces the model's own. `draft` is what guesses tokens ahead,
+    decoded together, `chat_template` replaces the model's own. `draft` is what drafts tokens ahead,
     `rope_scaling` as in `rope.extended`. Raises `EngineError`, `UsageError`.
     """
 

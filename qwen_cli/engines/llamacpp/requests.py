@@ -1,4 +1,4 @@
-"""What llama.cpp's server is asked, in its own words, and what it says about an answer."""
+"""Build llama.cpp requests and read usage, log probabilities and errors from its responses."""
 
 from __future__ import annotations
 

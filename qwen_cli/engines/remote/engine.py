@@ -126,7 +126,7 @@ class Remote(EngineBase):
 
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
         if not self.capabilities.render:
-            raise EngineError(f"{self._kind.name} at {self.endpoint} does not tell its prompts", "use chat")
+            raise EngineError(f"{self._kind.name} at {self.endpoint} does not show its prompts", "use chat")
         turns = wire_messages(messages)
         guarded = _MARKS.guard(turns, template=CLOSE)
         body: dict[str, Any] = {"messages": guarded.messages if guarded else turns}
@@ -254,7 +254,9 @@ class Remote(EngineBase):
             finally:
                 stream.close()
         if finish is None:
-            raise EndpointError(f"{self.endpoint} broke the answer off", "try again")
+            raise EndpointError(
+                f"{self.endpoint} closed the connection before the answer was complete", "try again"
+            )
         yield from tags.finish()
         for call in calls.finish():
             yield Piece(kind="tool_call", call=call)

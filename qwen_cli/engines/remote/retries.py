@@ -50,7 +50,7 @@ class Retries:
                 ):
                     raise
                 wait = wished if wished is not None else self._wait(attempt)
-                told = f"{_reason(error)}; asking again in {wait:.1f} s ({attempt + 1} of {self.times})"
+                told = f"{_reason(error)}; retrying in {wait:.1f} s ({attempt + 1} of {self.times})"
                 tell(told)
                 time.sleep(wait)
         raise AssertionError("unreachable")

@@ -51,7 +51,7 @@ class Transformers(Prompted):
     `context` is in tokens (`None`: `transformers_load.context`); `dtype`, `quant`, `places`, `attention` and
     `allow_pickle`, `adapters` and `merge` are as in `transformers_load.model`, `rope_scaling` as in
     `rope.extended`; `compiled` makes a graph of decoding; `chat_template`
-    replaces the model's own, `draft` is what guesses tokens ahead; `notice` receives one-line remarks. Raises
+    replaces the model's own, `draft` is what drafts tokens ahead; `notice` receives one-line remarks. Raises
     `EngineError`, `ModelError`, `UsageError`.
     """
 

@@ -46,7 +46,7 @@ _MEMORY = 0.75  # of the counts that acceptance is judged by is kept at each dra
 
 
 class Drafter(Protocol):
-    """What guesses. `cost` is what drafting and checking one token takes, in steps of plain decoding."""
+    """What drafts tokens. `cost` is that of drafting and checking one token, in steps of plain decoding."""
 
     cost: float
 
@@ -212,7 +212,7 @@ def chosen(
         return None
     if not cache.croppable:
         raise UsageError(
-            f"{label} takes no drafts: its linear attention cannot take a wrong token back",
+            f"{label} takes no drafts: its linear attention cannot undo a rejected token",
             "Leave --draft out",
         )
     if draft == "auto" or draft == "ngram":
@@ -239,7 +239,7 @@ def load(weights: Weights, target: Any, tokenizer: Any, *, label: str, dtype: st
     cache = PrefixCache(model)
     if not cache.croppable:
         raise EngineError(
-            f"{weights.label} cannot draft: its linear attention cannot take a wrong token back",
+            f"{weights.label} cannot draft: its linear attention cannot undo a rejected token",
             "Take a model of Qwen2.5 or Qwen3, or --draft ngram",
         )
     share = _size(model) / _size(target)

@@ -52,7 +52,7 @@ async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) 
     except asyncio.TimeoutError:
         raise Refused(408, f"the body did not come within {_READ_SECONDS:g} seconds") from None
     except ClientDisconnect:
-        raise Refused(400, "the body broke off") from None
+        raise Refused(400, "the connection closed before the body was complete") from None
     data = b"".join(blocks)
     blocks.clear()
     if len(data) < _LONG:

@@ -68,4 +68,4 @@ def of(fault: Exception) -> Refused:
     if isinstance(fault, QwenError):
         return Refused(500, str(fault))
     traceback.print_exception(fault, file=sys.stderr)
-    return Refused(500, "the server failed; its log tells why")
+    return Refused(500, "the server failed; its log says why")

@@ -97,7 +97,7 @@ def alternatives(most: int | None, can: Capabilities, name: str) -> int | None:
     if most is None:
         return None
     if not can.logprobs:
-        raise Refused(400, "this model's engine tells no log probabilities", param=name)
+        raise Refused(400, "this model's engine reports no log probabilities", param=name)
     if not 0 <= most <= 20:
         raise Refused(400, f"{name} must be from 0 to 20, got {most}", param=name)
     return most

@@ -122,7 +122,7 @@ def new(question: Content = "", name: str | None = None) -> Session:
     if name is None:
         return Session(_free(f"{datetime.now():%Y-%m-%d-%H%M}{slug(question)}"))
     if path(name).exists():
-        raise SessionError(f"session {name!r} exists", "choose another name, or go on with that one")
+        raise SessionError(f"session {name!r} exists", "choose another name, or resume that one")
     return Session(name)
 
 

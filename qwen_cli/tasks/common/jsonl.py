@@ -1,4 +1,4 @@
-"""Rows of results on disk, one line each: a run that was stopped goes on where it was.
+"""Rows of results on disk, one line each: a run that was stopped resumes.
 
 A file is touched only once it is known to be a journal of ours: a wrong name must not cost a person what is
 in that file.
@@ -77,7 +77,7 @@ class Journal:
             os.fsync(self._file.fileno())
         except OSError as fault:
             raise QwenError(
-                f"{self.path} cannot be written: {fault.strerror}", "make room, and run it again: it goes on"
+                f"{self.path} cannot be written: {fault.strerror}", "make room, and run it again: it resumes"
             ) from fault
         self._whole, self._joint = None, b""
         self.rows.append(whole)

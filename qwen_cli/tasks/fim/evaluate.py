@@ -141,7 +141,7 @@ def check(path: Path) -> None:
 
 
 class Journal:
-    """Results on disk, one line each, so that an evaluation that was stopped goes on where it was.
+    """Results on disk, one line each, so that an evaluation that was stopped resumes.
 
     They are of one model, mode and task file, and `settings` that change answers (an adapter); others need
     another journal. The file is held until `close`. Raises `UsageError` where it holds anything else.

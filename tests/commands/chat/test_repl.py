@@ -89,7 +89,7 @@ def test_a_conversation_is_held_stopped_retried_saved_and_taken_up_again(
     one.wait("saved as trip")
     assert session(home)["name"] == "trip", "the name that nobody chose is gone"
     one.say("/quit")
-    one.wait("go on with `qwen chat --continue`")
+    one.wait("resume with `qwen chat --continue`")
     assert one.wait_for_end() == 0
     assert (home / "sessions" / "trip.kv").stat().st_size > 0
 
@@ -162,7 +162,7 @@ def test_slash_commands_answer_in_a_line_and_change_what_they_say(
     it.say("/load colours")
     it.wait("session colours: 1 turn")
     it.say("/undo")
-    it.wait("took back the last message")
+    it.wait("removed the last message")
     assert "changed elsewhere" not in it.text, "the session that was loaded is the one that was saved"
     assert session(home)["messages"] == []
     it.say("/help")
@@ -323,4 +323,4 @@ def test_stats_tell_how_many_guesses_were_right(capsys: pytest.CaptureFixture[st
     slash_settings.stats(cast("Any", SimpleNamespace(conversation=SimpleNamespace(usage=usage))), "")
     told = capsys.readouterr().err.splitlines()
     assert told[1] == "answer: 35 tokens in 2.00 s, 17.0 tokens/s; the model ended it"
-    assert told[2] == "guessed: 24 tokens ahead, 75% of them right"
+    assert told[2] == "drafted: 24 tokens ahead, 75% of them accepted"

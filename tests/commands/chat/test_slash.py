@@ -72,7 +72,7 @@ def saved(name: str) -> list[str]:
         ("/qqqqqq", "no command is called /qqqqqq. /help lists them"),
         ("/retry", "nothing to retry. Say something first"),
         ("/edit", "nothing to edit. Say something first"),
-        ("/undo", "nothing to take back. Say something first"),
+        ("/undo", "nothing to undo. Say something first"),
         ("/clear", ""),
         ("/file", "no files are attached"),
         ("/file -", "no files are attached"),
@@ -190,7 +190,7 @@ def test_undo_takes_back_a_turn_also_on_the_disk(chat: Chat) -> None:
     at = chat("One.", "Two.")
     at("first")
     at("second")
-    assert at("/undo") == "took back the last message and its answer"
+    assert at("/undo") == "removed the last message and its answer"
     assert said(at) == ["first", "One."] == saved(at.talk.session.name)
 
 
@@ -397,7 +397,7 @@ def test_load_tells_of_a_session_held_with_another_model(chat: Chat) -> None:
     at("/save one")
     at.talk.conversation.engine.model = "other"
     at.talk.save = lambda: None
-    assert "it was held with none; /model none goes on with that" in at("/load one")
+    assert "it was started with none; /model none continues with it" in at("/load one")
 
 
 def test_export_writes_a_new_file_and_never_another(chat: Chat, tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ class TestRefusals:
         stub.serve("vllm")
         stub.finish = None  # type: ignore[assignment]
 
-        with pytest.raises(EndpointError, match="broke the answer off"):
+        with pytest.raises(EndpointError, match="closed the connection before the answer was complete"):
             list(Remote(stub.url).chat(HELLO))
 
 
@@ -259,7 +259,7 @@ class TestAskingAgain:
         stub.first = [(status, {}, {})] * 2
         assert "".join(piece.text for piece in engine.chat(HELLO)) == "Hi"
         assert len(stub.requests) == 3
-        assert ["asking again in" in line for line in said] == [True, True]
+        assert ["retrying in" in line for line in said] == [True, True]
         assert said[1].endswith("(2 of 3)")
 
     @pytest.mark.parametrize("status", [400, 404, 413, 500])
@@ -280,7 +280,7 @@ class TestAskingAgain:
     def test_an_answer_that_has_begun_is_not_asked_for_again(self, stub: StubServer) -> None:
         stub.serve("vllm")
         stub.finish = None  # type: ignore[assignment]
-        with pytest.raises(EndpointError, match="broke the answer off"):
+        with pytest.raises(EndpointError, match="closed the connection before the answer was complete"):
             list(Remote(stub.url, retries=QUICK).chat(HELLO))
         assert len(stub.requests) == 1
 
@@ -300,7 +300,7 @@ class TestAskingAgain:
         started = time.perf_counter()
         list(engine.chat(HELLO))
         assert time.perf_counter() - started >= 0.3
-        assert "answers 429; asking again in 0.3 s" in said[0]
+        assert "answers 429; retrying in 0.3 s" in said[0]
         stub.first = [(503, {}, {"Retry-After": "3600"})]
         with pytest.raises(EndpointError, match="503"):  # an hour is not waited for
             list(engine.chat(HELLO))
