@@ -57,7 +57,7 @@ class Endpoint:
             return value
         raise QwenError(
             f"the keyring has no key of {self.name!r}",
-            f"store it with `qwen config endpoint add {self.name} {self.url} --keyring`",
+            f"add {self.name} again, with `keyring`: `qwen config endpoint add`",
         )
 
     def sent(self) -> dict[str, str]:
@@ -85,7 +85,7 @@ def named() -> dict[str, Endpoint]:
 
 
 def find(given: str) -> Endpoint:
-    """Return the endpoint that `--endpoint` means: an address, or a name. Raises `UsageError`."""
+    """Return the endpoint that an option `endpoint` means: an address, or a name. Raises `UsageError`."""
     if not _NAME.fullmatch(given.strip()) or given.strip().lower() == "localhost":
         return Endpoint(given)
     known = named()
@@ -159,7 +159,9 @@ def _read(name: str, table: object, file: Path) -> Endpoint:
                 hint = "a key does not belong in a file: use key_env or keyring"
             raise UsageError(f"{where} has a field {what!r}", hint)
         if not isinstance(value, kind):
-            raise UsageError(f"{where}: {what} cannot be {value!r}", "see `qwen config endpoint add --help`")
+            raise UsageError(
+                f"{where}: {what} cannot be {value!r}", "`qwen config endpoint list` shows what there is"
+            )
     if "url" not in table:
         raise UsageError(f"{where} has no url", "add one")
     _check_secrets(table, where)
@@ -208,7 +210,7 @@ def _keyring() -> Any:
 
         raise QwenError(
             "keys in the keyring need the package `keyring`",
-            f"run `{install_hint.command('keyring')}`, or use --key-env",
+            f"run `{install_hint.command('keyring')}`, or use `key_env`",
         ) from None
     return keyring
 
@@ -218,7 +220,7 @@ def _from_keyring(name: str) -> str | None:
     try:
         value = ring.get_password(_SERVICE, name)
     except ring.errors.KeyringError as fault:
-        raise QwenError(f"the keyring cannot be read: {fault}", "unlock it, or use --key-env") from fault
+        raise QwenError(f"the keyring cannot be read: {fault}", "unlock it, or use `key_env`") from fault
     return str(value) if value else None
 
 

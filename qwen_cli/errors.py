@@ -44,7 +44,7 @@ class ContextFull(EngineError):
     def __init__(self, needed: int, limit: int) -> None:
         super().__init__(
             f"the prompt needs {needed:,} tokens but the context holds {limit:,}",
-            "shorten it or raise --context",
+            "shorten it or raise `context`",
         )
         self.needed = needed
         self.limit = limit

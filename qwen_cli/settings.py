@@ -32,7 +32,7 @@ ENDPOINTS = "endpoints"
 SETTINGS: dict[str, Setting] = {
     s.name: s
     for s in (
-        Setting("model", str, "model used when --model is not given"),
+        Setting("model", str, "model used when none is given"),
         Setting(
             "engine",
             str,

@@ -4,17 +4,55 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 # A shell starts background jobs with Ctrl-C ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Each of several test processes computes with its share of the cores: more threads than cores spin while they
+# wait for one another. llama.cpp and torch read this when they are imported.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ["OMP_THREAD_LIMIT"] = str(max(1, (os.cpu_count() or 1) // workers))
+
 Qwen = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes run the tests: two for folders. A file or a test that was named runs in this
+    one (0), at once and with its output."""
+    named = any("::" in argument or argument.endswith(".py") for argument in config.args)
+    return 0 if named or os.cpu_count() == 1 else 2
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the starter's weights `model`."""
+    for item in items:
+        if {"starter_gguf", "starter_safetensors"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("model")
+
+
+@pytest.fixture(autouse=True)
+def nobody_but_this_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test that is not marked `network` connect to another machine."""
+    if request.node.get_closest_marker("network"):
+        return
+    connect = socket.socket.connect
+
+    def near(self: socket.socket, address: Any) -> None:
+        host = str(address[0]) if isinstance(address, tuple) else "localhost"  # a socket in the file system
+        assert host.startswith("127.") or host in ("localhost", "::1"), f"connects to {host}: mark it network"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", near)
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +64,16 @@ def starter_gguf() -> Path:
 
 
 @pytest.fixture(scope="session")
-def starter_safetensors(starter_gguf: Path) -> Path:
+def starter_safetensors(starter_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The starter's weights as a safetensors folder, converted once and kept beside the GGUF."""
     from qwen_cli.models.formats import gguf_import
     from qwen_cli.models.hub import starter
 
     folder = starter.safetensors_path()
-    return folder if (folder / "config.json").is_file() else gguf_import.to_safetensors(starter_gguf, folder)
+    with FileLock(tmp_path_factory.getbasetemp().parent / "starter.lock"):  # of both test processes
+        return (
+            folder if (folder / "config.json").is_file() else gguf_import.to_safetensors(starter_gguf, folder)
+        )
 
 
 @pytest.fixture

@@ -64,31 +64,31 @@ def load(
     if engine not in get_args(EngineName):
         raise UsageError(f"unknown engine {engine!r}", f"choose one of {', '.join(get_args(EngineName))}")
     ours = {
-        "--dtype": dtype != "auto",
-        "--device-map": device_map,
-        "--max-memory": max_memory,
-        "--offload-dir": offload_dir,
-        "--attention": attention != "auto",
-        "--compile": compiled,
-        "--allow-pickle": allow_pickle,
+        "dtype": dtype != "auto",
+        "device_map": device_map,
+        "max_memory": max_memory,
+        "offload_dir": offload_dir,
+        "attention": attention != "auto",
+        "compiled": compiled,
+        "allow_pickle": allow_pickle,
     }
     if engine == "remote" or (engine == "auto" and endpoint):
         if not endpoint:
-            raise UsageError("the remote engine needs an address", "give --endpoint URL")
+            raise UsageError("the remote engine needs an address", "give its `endpoint`")
         _refuse(
-            {"--draft": draft not in ("auto", "off"), "--rope-scaling": rope_scaling},
+            {"draft": draft not in ("auto", "off"), "rope_scaling": rope_scaling},
             "needs a local engine",
             "start the server with it",
         )
         if adapters:
-            raise UsageError("--adapter needs a local engine", "load the adapter on the server")
-        _refuse({"--quant": quant, **ours}, "needs a local engine", "load the model so on the server")
+            raise UsageError("`adapters` needs a local engine", "load the adapter on the server")
+        _refuse({"quant": quant, **ours}, "needs a local engine", "load the model so on the server")
         from qwen_cli.engines.remote.engine import Remote
 
         return Remote(endpoint, model=model, api_key=api_key, headers=headers, notice=notice)
     if endpoint:
         raise UsageError(
-            f"--engine {engine} runs on this machine, --endpoint elsewhere", "drop one of the two"
+            f"`engine={engine}` runs on this machine, `endpoint` elsewhere", "drop one of the two"
         )
 
     from qwen_cli.models.formats import architecture
@@ -105,14 +105,14 @@ def load(
         if weights.format != "safetensors":
             raise EngineError(
                 f"the transformers engine needs safetensors, {weights.label} is GGUF",
-                f"run `qwen models convert {weights.label} --to safetensors` once",
+                f"run `qwen models convert {weights.label}` once",
             )
         if not trust_remote_code and (code := remote_code.wanted(weights.path)):
             trust_remote_code = agree(weights.label, code)
             if not trust_remote_code:
                 raise EngineError(
                     f"{weights.label} needs code of its own to run: {', '.join(code)}",
-                    "read it, then give --trust-remote-code",
+                    "read it, then give `trust_remote_code`",
                 )
         _check_room(weights, quant, dtype, context, wanted, notice)
         from qwen_cli.engines.transformers.engine import Transformers
@@ -135,16 +135,16 @@ def load(
         )
     if weights.format != "gguf":
         raise EngineError(
-            f"llama.cpp needs a GGUF file, {weights.label} is safetensors", "use --engine transformers"
+            f"llama.cpp needs a GGUF file, {weights.label} is safetensors", "use `engine=transformers`"
         )
-    _refuse(ours, f"needs transformers, {weights.label} runs with llama.cpp", "add --engine transformers")
+    _refuse(ours, f"needs transformers, {weights.label} runs with llama.cpp", "add `engine=transformers`")
     _check_room(weights, None, "auto", context, wanted, notice)
     from qwen_cli.engines.llamacpp.engine import LlamaCpp
 
     if merge is not None:
         raise UsageError(
-            f"--merge and --no-merge are for transformers, {weights.label} runs with llama.cpp",
-            "leave them out: llama.cpp computes adapters beside the weights",
+            f"`merge={merge}` is for transformers, {weights.label} runs with llama.cpp",
+            "leave it out: llama.cpp computes adapters beside the weights",
         )
     return LlamaCpp(
         weights,
@@ -210,14 +210,14 @@ def _guesser(name: str, form: Format, progress: Progress | None) -> Draft:
     try:
         return resolve.resolve(name, prefer=form, strict=True, progress=progress)
     except ModelError as fault:
-        raise ModelError(f"--draft {name}: {fault.message}", "Name a model that is here, or ngram") from None
+        raise ModelError(f"`draft={name}`: {fault.message}", "Name a model that is here, or ngram") from None
 
 
 def _refuse(given: Mapping[str, object], why: str, hint: str) -> None:
     """Raise `UsageError` for the first option that was given."""
-    for flag, value in given.items():
+    for name, value in given.items():
         if value:
-            raise UsageError(f"{flag} {why}", hint)
+            raise UsageError(f"`{name}` {why}", hint)
 
 
 def _weights(
@@ -281,12 +281,12 @@ def _form(engine: EngineName, quant: str | None) -> Literal["gguf", "safetensors
     bits = quant is not None and quant.lower() in quantization.BITS
     if quant and not bits and store.quant_of(f"model-{quant}.gguf") is None:
         raise UsageError(
-            f"--quant must be none, 8bit, 4bit or a GGUF file type such as q4_k_m, got {quant!r}"
+            f"`quant` must be none, 8bit, 4bit or a GGUF file type such as q4_k_m, got {quant!r}"
         )
     if engine == "llamacpp" and quant and bits and quant != "none":
-        raise UsageError(f"llama.cpp has no {quant}", "name a GGUF file type, such as --quant q4_k_m or q8_0")
+        raise UsageError(f"llama.cpp has no {quant}", "name a GGUF file type, such as `quant=q4_k_m` or q8_0")
     if engine == "transformers" and quant and not bits:
-        raise UsageError(f"the transformers engine has no {quant}", "use --quant none, 8bit or 4bit")
+        raise UsageError(f"the transformers engine has no {quant}", "use `quant=none`, 8bit or 4bit")
     if engine == "llamacpp" or (quant and not bits):
         return "gguf"
     return "safetensors" if engine == "transformers" or (quant and quant != "none") else None

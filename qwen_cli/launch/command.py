@@ -96,7 +96,7 @@ def _quoted(word: str) -> str:
 
 
 def method(quant: str | None, engine: EngineName) -> tuple[str | None, str | None]:
-    """Return (the engine's name, the form it makes of the weights) for `--quant`. Raises `UsageError`."""
+    """Return (the engine's name, the form it makes of the weights) for `quant`. Raises `UsageError`."""
     if quant is None or quant.lower() == "none":
         return None, None
     name = {"8bit": "fp8"}.get(quant.lower(), quant.lower())

@@ -31,21 +31,21 @@ class Step:
 
 
 def parse(given: str | None) -> tuple[int, tuple[str, ...]]:
-    """Return (how many, their names) of `--nodes 2` or `--nodes host1,host2`. Raises `UsageError`."""
+    """Return (how many, their names) of "2" or "host1,host2". Raises `UsageError`."""
     if given is None:
         return 1, ()
     if given.strip().isdigit():
         count = int(given)
         if count < 1:
-            raise UsageError(f"--nodes must be at least 1, got {count}")
+            raise UsageError(f"`nodes` must be at least 1, got {count}")
         return count, ()
     hosts = tuple(host.strip() for host in given.split(","))
     if wrong := [host for host in hosts if not _HOST.fullmatch(host)]:
         raise UsageError(
-            f"--nodes has {wrong[0]!r}, which is no name of a machine", "write --nodes host1,host2"
+            f"`nodes` has {wrong[0]!r}, which is no name of a machine", "write `nodes=host1,host2`"
         )
     if len(set(hosts)) < len(hosts):
-        raise UsageError(f"--nodes names a machine twice: {given}", "name each once")
+        raise UsageError(f"`nodes` names a machine twice: {given}", "name each once")
     return len(hosts), hosts
 
 

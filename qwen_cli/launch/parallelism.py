@@ -58,7 +58,7 @@ def work_out(
     if not gpus:
         raise UsageError(
             "these engines run on GPUs, and this machine has none",
-            "describe the one that has with --machine FILE and --dry-run, or leave out --engine",
+            "describe the one that has with `machine` and `dry_run`, or leave out `engine`",
         )
     counted = target.described.counted
     weights = target.described.bytes_in(form or target.described.stored)[0]
@@ -84,7 +84,7 @@ def work_out(
     raise ModelError(
         f"{target.name} needs {gb(needed)} with {context or MIN_CONTEXT:,} tokens of context,"
         f" {each} have room for {gb(max(0.0, room) * len(gpus) * nodes)}",
-        "take a quantized form (--quant fp8), a shorter --context, or more machines (--nodes)",
+        "take a quantized form (`quant=fp8`), a shorter `context`, or more machines (`nodes`)",
     )
 
 
@@ -106,7 +106,7 @@ def divides(target: Target, tensor: int, *, whole_experts: bool = False) -> bool
 
 def _experts_are_whole(target: Target, tensor: int) -> bool:
     """Return whether experts are too narrow to be cut, but can be shared out (the FP8 cards of Qwen3's
-    mixtures: `--enable-expert-parallel`, where a block of 128 does not divide their width)."""
+    mixtures: expert parallelism, where a block of 128 does not divide their width)."""
     counted = target.described.counted
     if tensor == 1 or not counted.experts or counted.experts % tensor:
         return False

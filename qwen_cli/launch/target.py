@@ -52,9 +52,7 @@ def find(name: str | None, engine: EngineName) -> Target:
     """Return the safetensors weights that `name` means, here or at the hub. Raises `UsageError`,
     `ModelError`."""
     if not name:
-        raise UsageError(
-            f"{NAMES[engine]} serves one model", f"name it: `qwen serve --engine {engine} qwen3:8b`"
-        )
+        raise UsageError(f"{NAMES[engine]} serves one model", "name it, such as qwen3:8b")
     if name.lower().endswith(".gguf"):
         raise UsageError(
             f"{NAMES[engine]} is given safetensors here, {name} is GGUF", "name the model or its folder"
@@ -73,7 +71,7 @@ def find(name: str | None, engine: EngineName) -> Target:
 
 
 def scaling(target: Target, given: str | None, context: int | None) -> tuple[dict[str, Any] | None, int]:
-    """Return (rope parameters, longest window) for `--rope-scaling` and `--context`; no parameters where the
+    """Return (rope parameters, longest window) for the options `rope_scaling` and `context`; none where the
     model's own stand. Raises `UsageError` as `engines.rope.extended` does, and for a context that is too
     long."""
     wanted = rope.checked(given)

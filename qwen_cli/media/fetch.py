@@ -182,7 +182,7 @@ def _resolve(place: httpx.URL, allow_local: bool) -> list[str]:
         if not allow_local and _is_local(address):
             raise UsageError(
                 f"{shown(str(place))} leads into this machine or its network ({address})",
-                "give --allow-local-urls to allow it",
+                "give `allow_local_urls` to allow it",
             )
     return found
 

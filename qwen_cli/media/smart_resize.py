@@ -27,7 +27,7 @@ def fitted(
     least = MIN_TOKENS * unit * unit if min_pixels is None else min_pixels
     most = max(least, MAX_TOKENS * unit * unit) if max_pixels is None else max_pixels
     if least > most:
-        raise UsageError(f"--min-pixels {least:,} is more than --max-pixels {most:,}", "change one of them")
+        raise UsageError(f"`min_pixels` {least:,} is more than `max_pixels` {most:,}", "change one of them")
     if max(width, height) > MAX_RATIO * min(width, height):
         raise UsageError(
             f"a picture of {width:,} × {height:,} is longer than {MAX_RATIO} times its width", "cut it"

@@ -1,6 +1,6 @@
 """A solution's process started afresh, without the warmed parent and the layers of Linux.
 
-Nothing holds it but limits, and what it is wrapped in: nothing for `--sandbox off`, sandbox-exec on macOS.
+Nothing holds it but limits, and what it is wrapped in: nothing with the sandbox off, sandbox-exec on macOS.
 """
 
 from __future__ import annotations

@@ -147,14 +147,14 @@ def _listening(plan: Plan) -> Iterator[socket.socket]:
     if not auth.is_loopback(plan.host) and not plan.keys:
         raise UsageError(
             f"{plan.host} can be reached by others, so a key is needed",
-            "give --api-key, or set QWEN_SERVE_KEY",
+            "give `api_key`, or set QWEN_SERVE_KEY",
         )
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
             plan.host, plan.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as fault:
-        raise UsageError(f"--host {plan.host} is no address: {fault.strerror}") from None
+        raise UsageError(f"`host={plan.host}` is no address: {fault.strerror}") from None
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -164,7 +164,7 @@ def _listening(plan: Plan) -> Iterator[socket.socket]:
     except OSError as fault:
         listener.close()
         raise UsageError(
-            f"cannot listen at {plan.host}, port {plan.port}: {fault.strerror}", "choose another --port"
+            f"cannot listen at {plan.host}, port {plan.port}: {fault.strerror}", "choose another `port`"
         ) from None
     with listener:
         yield listener

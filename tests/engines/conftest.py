@@ -80,7 +80,11 @@ def remote(served: Served) -> Iterator[Remote]:
         yield engine
 
 
-@pytest.fixture(params=["llamacpp", "remote", "transformers", "warm"])
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.model) for name in ("llamacpp", "remote", "transformers", "warm")
+    ]
+)
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn."""
     if request.param == "transformers":

@@ -68,7 +68,7 @@ class TestFlags:
         [
             ({"device_map": "gpu"}, "got 'gpu'"),
             ({"device_map": "cuda:x"}, "got 'cuda:x'"),
-            ({"device_map": "nowhere.json"}, "cannot read --device-map nowhere.json"),
+            ({"device_map": "nowhere.json"}, "cannot read `device_map=nowhere.json`"),
             ({"device_map": "cpu", "max_memory": "cpu=1GiB"}, "is one already"),
             ({"max_memory": "lots"}, "got 'lots'"),
             ({"max_memory": "0=10GiB,cpu=ten"}, "got 'cpu=ten'"),
@@ -78,10 +78,10 @@ class TestFlags:
             ({"quant": "4bit", "engine": "llamacpp"}, "llama.cpp has no 4bit"),
             ({"quant": "q4_k_m", "engine": "transformers"}, "the transformers engine has no q4_k_m"),
             ({"quant": "q8_0"}, "starter comes as Q4_K_M, not 'q8_0'"),
-            ({"dtype": "bf16"}, "--dtype needs transformers"),
-            ({"device_map": "auto"}, "--device-map needs transformers"),
-            ({"compiled": True}, "--compile needs transformers"),
-            ({"quant": "4bit", "endpoint": "http://127.0.0.1:9"}, "--quant needs a local engine"),
+            ({"dtype": "bf16"}, "`dtype` needs transformers"),
+            ({"device_map": "auto"}, "`device_map` needs transformers"),
+            ({"compiled": True}, "`compiled` needs transformers"),
+            ({"quant": "4bit", "endpoint": "http://127.0.0.1:9"}, "`quant` needs a local engine"),
         ],
     )
     def test_what_makes_no_sense_is_told_before_anything_loads(
@@ -189,7 +189,7 @@ class TestQuantization:
             projection = engine._model.model.layers[0].self_attn.q_proj  # type: ignore[attr-defined]
             assert type(projection).__name__ == layer
             assert answer(engine)
-        assert told == [f"--quant {bits} on a CPU: its GGUF on llama.cpp is faster"]
+        assert told == [f"`quant={bits}` on a CPU: its GGUF on llama.cpp is faster"]
 
     def test_quantized_layers_stay_off_the_disk(self, dense: Path) -> None:
         with pytest.raises(EngineError, match="does not fit, and what bitsandbytes"):
@@ -320,7 +320,7 @@ class TestPickles:
         return copied
 
     def test_are_refused(self, pickled: Path) -> None:
-        with pytest.raises(ModelError, match="--allow-pickle"):
+        with pytest.raises(ModelError, match="`allow_pickle`"):
             load(str(pickled))
         with pytest.raises(EngineError):  # also by whoever goes round the reference
             Transformers(weights(pickled))
@@ -365,7 +365,7 @@ class TestRemoteCode:
             asked.append((label, list(code)))
             return False
 
-        with pytest.raises(EngineError, match=r"modeling_own\.py.*--trust-remote-code"):
+        with pytest.raises(EngineError, match=r"modeling_own\.py.*`trust_remote_code`"):
             load(str(foreign), agree=agree)
         assert asked == [(str(foreign), ["modeling_own.py"])]
         assert not (foreign / "ran").exists()
@@ -456,6 +456,6 @@ def test_running_out_of_memory_is_one_line_and_the_conversation_goes_on(dense: P
     assert done.returncode == 0, done.stderr
     fault, roles = done.stdout.strip().splitlines()[-2:]
     assert fault.startswith("cpu ran out of memory with a prompt of 1,5")
-    assert "--dtype bf16 or --context" in fault
+    assert "`dtype=bf16` or `context=" in fault
     assert roles.startswith("['user', 'assistant'")
     assert roles.endswith("'user', 'assistant']")

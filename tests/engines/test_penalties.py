@@ -108,6 +108,7 @@ def test_each_request_has_its_own(pair: tuple[Transformers, LlamaCpp]) -> None:
     assert {one.text for one in other.sample(ASKED, 6, sampling=rewarded)} == {expected[1]}
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("name", ["llamacpp", "transformers_engine", "warm"])
 @pytest.mark.parametrize(
     "prompt", [COUNTING, "the the the the the", "def f(x):\n    return x\n\ndef f(x):\n"]
@@ -120,6 +121,7 @@ def test_the_first_token_is_not_punished(request: pytest.FixtureRequest, name: s
         assert text(engine, prompt, penalty.over(first)) == text(engine, prompt, first)
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("name", ["llamacpp", "transformers_engine", "warm"])
 def test_what_was_generated_is_punished_also_where_the_prompt_has_it(
     request: pytest.FixtureRequest, name: str

@@ -42,12 +42,17 @@ WEATHER: dict[str, Any] = {
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
 
 
-@pytest.fixture(params=["llamacpp", "transformers_engine", "warm"])
+LLAMACPP = pytest.param("llamacpp", marks=pytest.mark.model)
+TRANSFORMERS = pytest.param("transformers_engine", marks=pytest.mark.model)
+WARM = pytest.param("warm", marks=pytest.mark.model)
+
+
+@pytest.fixture(params=[LLAMACPP, TRANSFORMERS, WARM])
 def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=["llamacpp", "transformers_engine"])
+@pytest.fixture(params=[LLAMACPP, TRANSFORMERS])
 def local(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
 

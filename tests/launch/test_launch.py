@@ -154,7 +154,7 @@ class TestSplit:
     def test_what_does_not_fit_is_told(self) -> None:
         with pytest.raises(ModelError, match="with 4,096 tokens of context, 2 × RTX 4090") as fault:
             work_out(target("qwen2.5:72b"), [RTX] * 2)
-        assert "--nodes" in str(fault.value.hint)
+        assert "(`nodes`)" in str(fault.value.hint)
         with pytest.raises(UsageError, match="has none"):
             work_out(target("qwen3:8b"), [])
 

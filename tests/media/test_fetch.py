@@ -250,7 +250,7 @@ def test_a_picture_comes_with_its_type_and_name(web: Served) -> None:
 )
 def test_this_machine_and_its_network_are_out_of_reach(address: str) -> None:
     with pytest.raises(
-        UsageError, match=r"leads into this machine or its network .*--allow-local-urls"
+        UsageError, match=r"leads into this machine or its network .*`allow_local_urls`"
     ) as error:
         fetch(f"http://{address}/secret", allow_local=False, most_bytes=10, seconds=5)
     assert "\n" not in str(error.value)

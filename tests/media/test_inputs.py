@@ -312,7 +312,7 @@ def test_what_is_looked_at_is_told_from_the_question(here: Path, word: str, expe
         ("really.pdf#1", "really.pdf is not a PDF, it has no pages to choose"),
         ("file:///tmp/a.png", "'file:///tmp/a.png' is the address of a file"),
         ("ftp://example.org/a.png", "not http or https"),
-        ("http://127.0.0.1:1/a.png", "its network (127.0.0.1). Give --allow-local-urls to allow it"),
+        ("http://127.0.0.1:1/a.png", "its network (127.0.0.1). Give `allow_local_urls` to allow it"),
         ("data:image/png;base64,AAAA", "data: address is not a whole picture"),
     ],
 )

@@ -190,7 +190,7 @@ def code_fim(
     source = _source(file, at, marker, prefix, suffix)
     if write and (source.path is None or prefix or suffix):
         raise UsageError("--write needs a file to write to", "name it: `qwen code-fim FILE --at LINE`")
-    asked = _sampling(settings, drawing.temperature, stop)
+    asked: Any = options.exact_sampling(settings, drawing, stop=stop)
     choose_model(settings)
     path = source.path or prefix or (Path(name) if name else None)
     with open_engine(settings, loading) as loaded:
@@ -282,18 +282,6 @@ def _source(
     if at is not None:
         return fim_source.at_position(source, at)
     return fim_source.at_marker(source, marker if marker is not None else MARKER)
-
-
-def _sampling(settings: dict[str, Any], temperature: float | None, stop: list[str] | None) -> Any:
-    """Return what was asked for by flag. A temperature kept for talking is no reason to guess at code."""
-    asked = options.sampling(settings, stop=stop)
-    return replace(
-        asked,
-        temperature=temperature,
-        repetition_penalty=None,  # code repeats itself
-        presence_penalty=None,
-        frequency_penalty=None,
-    )
 
 
 def choose_model(settings: dict[str, Any]) -> None:

@@ -199,8 +199,7 @@ def math(
     if asked is None and not many and (quiet or as_json):
         raise UsageError("there is no problem", 'write one: `qwen math "…"`')
     settings = options.merged(user_settings.load(), loading, drawing)
-    # Of the settings only flags: a temperature kept for talking is no reason to guess at numbers.
-    asked_sampling = options.sampling(options.merged({}, drawing))
+    asked_sampling = options.exact_sampling(settings, drawing)
     if sandbox == "off":
         request.agree_to_no_sandbox()
     elif mode != "cot":
@@ -240,7 +239,10 @@ def math(
             )
         else:
             shown = request.shown(loaded, pictures)
-            _solve(loaded, asked, way, shown, quiet=quiet, as_json=as_json, save_plots=save_plots)
+            blamed = "--max-tokens" if drawing.max_tokens else "the setting max_tokens ="
+            _solve(
+                loaded, asked, way, shown, quiet=quiet, as_json=as_json, save_plots=save_plots, blamed=blamed
+            )
 
 
 def _batch(file: Path | None, out: Path | None, export: Path | None) -> AbstractContextManager[Batch]:
@@ -260,8 +262,10 @@ def _solve(
     quiet: bool,
     as_json: bool,
     save_plots: Path | None,
+    blamed: str,
 ) -> None:
-    """Solve one problem and print what was asked for; exit code 1 where there is no answer."""
+    """Solve one problem and print what was asked for; exit code 1 where there is no answer. `blamed` is
+    what the most tokens were given with."""
     from qwen_cli.commands.math import output
     from qwen_cli.tasks.math import solve
     from qwen_cli.tasks.math.answer import Judge
@@ -276,5 +280,5 @@ def _solve(
     if save_plots:  # the answer is out, whatever becomes of these
         output.save_plots(checked, save_plots)
     if checked.answer is None:
-        say(output.why_none(checked))
+        say(output.why_none(checked, way.sampling.max_tokens, blamed))
         raise typer.Exit(1)

@@ -103,12 +103,12 @@ class SolutionView:
         self._console.print(Panel.fit(line, border_style=style, padding=(0, 2)))
 
     def _run(self, run: transcript.Run) -> None:
-        """Write the fence that the stop string took, and what the program printed."""
+        """Write what the program printed, under it."""
         lines = run.said.splitlines()
         if len(lines) > _LINES:
             lines[_LINES // 2 : -_LINES // 2] = [f"… {len(lines) - _LINES:,} lines left out …"]
         text = "\n".join(lines)
-        self._markdown.feed(f"\n```\n```output\n{text}\n```\n")
+        self._markdown.feed(f"\n```output\n{text}\n```\n")
 
 
 def answer(checked: Checked) -> None:
@@ -117,16 +117,20 @@ def answer(checked: Checked) -> None:
         sys.stdout.write(strip_escapes(checked.answer) + "\n")
 
 
-def why_none(checked: Checked) -> str:
-    """Return one line about a solution that has no answer."""
+def why_none(checked: Checked, most: int | None, named: str) -> str:
+    """Return one line about a solution that has no answer. `most` tokens were asked for with what is `named`,
+    if any were."""
+    solution = checked.solution
+    if solution.stop == "length" and most:
+        return f"no answer: it was cut at {named} {most:,}"
+    limit = f" after {solution.limit:,} tokens, the most that this model is given" if solution.limit else ""
     reasons = {
-        "length": "it was cut at --max-tokens",
+        "length": f"it was cut{limit}; --max-tokens gives another limit",
         "context": "the context is full; raise --context",
-        "rounds": "all of --max-rounds were used",
+        "rounds": f"its {len(solution.runs):,} programs led to none; --max-rounds allows more",
         "failing": "its programs kept failing",
     }
-    why = reasons.get(checked.solution.stop, "the model put none in \\boxed{}")
-    return f"no answer: {why}"
+    return "no answer: " + reasons.get(solution.stop, "the model put none in \\boxed{}")
 
 
 def as_json(checked: Checked, engine: Engine) -> None:

@@ -89,7 +89,7 @@ class MathState(ReplState):
         if self.save_plots:
             output.save_plots(self.checked, self.save_plots)
         if self.checked.answer is None:
-            say(output.why_none(self.checked))
+            say(output.why_none(self.checked, self._way().sampling.max_tokens, "max_tokens"))
 
     def last_answer(self) -> str | None:
         if self.checked is None:

@@ -280,7 +280,9 @@ def _folder_bytes(target: Path) -> int:
 @app.command()
 def convert(
     model: Reference,
-    to: Annotated[str, typer.Option("--to", help="Format to convert to: safetensors or gguf.")],
+    to: Annotated[
+        str, typer.Option("--to", help="Format to convert to: safetensors or gguf.")
+    ] = "safetensors",
     out: Annotated[
         Path | None,
         typer.Option(

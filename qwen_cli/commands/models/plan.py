@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from qwen_cli.commands.models import plan_output as output
+from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _one(
     mapped = None
     if one.engine == "transformers" and found.config and (machine.gpus or most is not None):
         mapped = _mapped(found, machine, most, one, rest)
-    instead = fit.nearest(found, machine, one) if one.fit == "no" else None
+    instead = spelled(fit.nearest(found, machine, one)) if one.fit == "no" else None
     others = _others(found, machine, one, context, rest, asked=form is not None)
     if as_json:
         output.write_json(

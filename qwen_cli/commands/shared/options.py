@@ -330,6 +330,18 @@ def sampling(settings: dict[str, Any], *, stop: list[str] | None = None) -> Samp
     return Sampling(**given, stop=tuple(stop or ()))
 
 
+def exact_sampling(settings: dict[str, Any], drawing: Drawing, *, stop: list[str] | None = None) -> Sampling:
+    """Return the sampling of a task that is greedy unless a flag says otherwise: a temperature or penalties
+    kept for talking are no reason to guess at code and numbers, which repeat themselves."""
+    return replace(
+        sampling(settings, stop=stop),
+        temperature=drawing.temperature,
+        repetition_penalty=None,
+        presence_penalty=None,
+        frequency_penalty=None,
+    )
+
+
 def schema(given: str, flag: str) -> dict[str, Any]:
     """Return a JSON schema from a file or from the text itself, as `flag` was given it. Raises
     `UsageError`."""

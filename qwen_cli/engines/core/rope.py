@@ -30,7 +30,7 @@ _HARMED = ("qwen2vl", "qwen25vl")
 def checked(name: str | None) -> Scaling | None:
     """Return `name` if it is a way of scaling. Raises `UsageError`."""
     if name not in (None, *get_args(Scaling)):
-        raise UsageError(f"unknown --rope-scaling {name!r}", f"choose {' or '.join(get_args(Scaling))}")
+        raise UsageError(f"`rope_scaling` cannot be {name!r}", f"choose {' or '.join(get_args(Scaling))}")
     return cast("Scaling | None", name)
 
 
@@ -50,14 +50,14 @@ def extended(shape: Architecture, scaling: Scaling | None, context: int | None, 
     trained = _TRAINED.get(trained, trained)
     if context is None:
         raise UsageError(
-            "--rope-scaling yarn needs the length that it is for",
-            f"add --context N, at most {int(trained * FURTHEST)} for {label}",
+            "`rope_scaling=yarn` needs the length that it is for",
+            f"add `context`, at most {int(trained * FURTHEST)} for {label}",
         )
     if context > trained * FURTHEST:
         raise UsageError(
             f"YaRN takes {label} from {trained:,} tokens to {int(trained * FURTHEST):,}, "
             f"{context:,} were asked for",
-            f"use --context {int(trained * FURTHEST)} or less",
+            f"use `context={int(trained * FURTHEST)}` or less",
         )
     if context <= trained:
         return shape
@@ -75,7 +75,7 @@ def notice(shape: Architecture, scaling: Scaling | None, label: str) -> str | No
 
 def hint(trained: int) -> str:
     """Return what to do about a context longer than `trained`."""
-    return f"use --context {trained} or less, or add --rope-scaling yarn"
+    return f"use `context={trained}` or less, or add `rope_scaling=yarn`"
 
 
 def scale(config: Any, shape: Architecture) -> None:

@@ -65,7 +65,7 @@ def context_size(weights: Weights, shape: Architecture, wanted: int | None) -> i
             raise UsageError(
                 f"a context of {window:,} tokens takes {window * per_token / 2**30:.1f} GiB, "
                 f"{max(free, 0) / 2**30:.1f} GiB are free beside the weights",
-                "choose a smaller --context",
+                "choose a smaller `context`",
             )
         while not wanted and window > _MIN_CONTEXT and window * per_token > free // 2:
             window //= 2
@@ -282,7 +282,7 @@ def _adapter(xllamacpp: Any, path: Path) -> Any:
         if file.read(4) != b"GGUF":
             raise UsageError(
                 f"{path} is not a GGUF adapter",
-                "convert it with llama.cpp's convert_lora_to_gguf.py, or use --engine transformers",
+                "convert it with llama.cpp's convert_lora_to_gguf.py, or use `engine=transformers`",
             )
     return xllamacpp.CommonAdapterLoraInfo(path=str(path), scale=1.0)
 
@@ -319,7 +319,7 @@ def _reason(path: Path, context: int, adapters: Sequence[Path]) -> str | None:
 
 def _hint(reason: str) -> str:
     if "unknown model architecture" in reason:
-        return "update xllamacpp, or use --engine transformers with the safetensors weights"
+        return "update xllamacpp, or use `engine=transformers` with the safetensors weights"
     if "alloc" in reason or "memory" in reason:
-        return "choose a smaller model or quantization, or a smaller --context"
+        return "choose a smaller model or quantization, or a smaller `context`"
     return "fetch the file again: `qwen models pull` checks what it has"

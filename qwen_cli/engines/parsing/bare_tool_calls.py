@@ -7,6 +7,7 @@ asks for the same inside `<tool_call>` tags; parsers of the tags take it for tex
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -34,7 +35,7 @@ def recognise(pieces: Stream, tools: Sequence[Mapping[str, Any]], count_prompt: 
             moments.append(time.perf_counter())
             if piece.usage is not None and held:
                 calls = _calls(held, names)
-                if calls is None:
+                if not calls:
                     yield Piece(held)
                 for call in calls or ():
                     yield Piece(kind="tool_call", call=call)
@@ -47,7 +48,7 @@ def recognise(pieces: Stream, tools: Sequence[Mapping[str, Any]], count_prompt: 
                 if not any(start.startswith(o) or o.startswith(start) for o in openings):
                     yield Piece(held)
                     held, holding = "", False
-                elif "}" in piece.text and _repeats(said := _calls(held, names) or []):
+                elif said := _repeated(held, len(held) - len(piece.text), names):
                     pieces.close()
                     for call in said[:-1]:
                         yield Piece(kind="tool_call", call=call)
@@ -82,10 +83,15 @@ def _calls(text: str, names: Sequence[str]) -> list[ToolCall] | None:
     return calls
 
 
-def _repeats(calls: Sequence[ToolCall]) -> bool:
-    """Return whether the last call asks for what an earlier one does."""
-    said = [(call.name, call.arguments) for call in calls]
-    return bool(said) and said[-1] in said[:-1]
+def _repeated(text: str, start: int, names: Sequence[str]) -> list[ToolCall]:
+    """Return the calls up to the first, ending after `start`, that asks for what an earlier one does, and
+    none where there is no such call: a piece may end several."""
+    for brace in re.finditer("}", text[start:]):
+        calls = _calls(text[: start + brace.end()], names) or []
+        said = [(call.name, call.arguments) for call in calls]
+        if said and said[-1] in said[:-1]:
+            return calls
+    return []
 
 
 def _usage(started: float, moments: Sequence[float], count_prompt: Callable[[], int]) -> Usage:

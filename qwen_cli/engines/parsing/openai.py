@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from qwen_cli.engines.core.base import Message, Piece, ToolCall, call_id
+from qwen_cli.engines.core.base import Message, ToolCall, call_id
 from qwen_cli.engines.core.content import wire
-from qwen_cli.engines.core.text import overlap
 
 # A message may carry remarks of its owner (that it was cut, when it was said); a server gets these alone.
 _MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
@@ -44,9 +43,13 @@ class ToolCalls:
         self._parts: dict[int, dict[str, str]] = {}
 
     def feed(self, deltas: Iterable[Mapping[str, Any]]) -> None:
+        """Add the fragments of one chunk. From a server that leaves out their index, a name begins a call."""
         for delta in deltas:
-            part = self._parts.setdefault(delta.get("index", 0), {"name": "", "arguments": ""})
             function = delta.get("function") or {}
+            index = delta.get("index")
+            if not isinstance(index, int):
+                index = max(0, max(self._parts, default=-1) + bool(function.get("name")))
+            part = self._parts.setdefault(index, {"name": "", "arguments": ""})
             part["name"] += function.get("name") or ""
             part["arguments"] += function.get("arguments") or ""
 
@@ -66,47 +69,3 @@ def _arguments(text: str) -> dict[str, Any]:
     except json.JSONDecodeError:
         value = None
     return value if isinstance(value, dict) else {"invalid_json": text}
-
-
-class ThinkTags:
-    """Parts a text that begins with `<think>` into thinking and answer, as it streams.
-
-    For servers without a reasoning parser. A tag may arrive in several parts, so what could be the beginning
-    of one is held back until it is decided.
-    """
-
-    def __init__(self) -> None:
-        self._closing = False  # inside <think>, waiting for its end
-        self._decided = False  # the rest is answer
-        self._held = ""
-
-    def feed(self, text: str) -> list[Piece]:
-        if self._decided and not self._held:
-            return [Piece(text)]
-        self._held += text
-        pieces: list[Piece] = []
-        if not self._closing and not self._decided:
-            start = self._held.lstrip()
-            if _OPEN.startswith(start[: len(_OPEN)]) and len(start) < len(_OPEN):
-                return []
-            self._closing = start.startswith(_OPEN)
-            self._decided = not self._closing
-            self._held = start[len(_OPEN) :].lstrip("\n") if self._closing else self._held
-        if self._closing:
-            thought, tag, rest = self._held.partition(_CLOSE)
-            keep = 0 if tag else overlap(thought, _CLOSE)
-            if emitted := thought[: len(thought) - keep]:
-                pieces.append(Piece(emitted, "thinking"))
-            self._held = rest.lstrip("\n") if tag else thought[len(thought) - keep :]
-            self._closing, self._decided = not tag, bool(tag)
-        if self._decided and self._held:
-            pieces.append(Piece(self._held))
-            self._held = ""
-        return pieces
-
-    def finish(self) -> list[Piece]:
-        """Return what was held back when the text ended."""
-        return [Piece(self._held, "thinking" if self._closing else "answer")] if self._held else []
-
-
-_OPEN, _CLOSE = "<think>", "</think>"

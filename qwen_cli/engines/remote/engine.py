@@ -23,8 +23,8 @@ from qwen_cli.engines.core.base import (
 from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.marks import FAMILY, Marks
-from qwen_cli.engines.parsing.openai import ThinkTags, ToolCalls, wire_messages
-from qwen_cli.engines.parsing.think_tags import CLOSE, is_left_out
+from qwen_cli.engines.parsing.openai import ToolCalls, wire_messages
+from qwen_cli.engines.parsing.think_tags import CLOSE, ThinkingText, is_left_out
 from qwen_cli.engines.remote import requests
 from qwen_cli.engines.remote.errors import NoRoute, faults, message
 from qwen_cli.engines.remote.probe import chosen, listed, look
@@ -229,7 +229,7 @@ class Remote(EngineBase):
         finish: str | None = None
         usage: Any = None
         generated = 0
-        calls, tags = ToolCalls(), ThinkTags()
+        calls, tags = ToolCalls(), ThinkingText()
         with faults(self.endpoint):
             stream = self._create(
                 route, {**request, "stream": True, "stream_options": {"include_usage": True}}

@@ -43,7 +43,7 @@ def faults(endpoint: str) -> Iterator[None]:
     except unreached as error:
         cause = error.__cause__ or error
         raise EndpointError(
-            f"cannot reach {endpoint}: {cause}", "check that the server runs and --endpoint"
+            f"cannot reach {endpoint}: {cause}", "check that the server runs, and `endpoint`"
         ) from error
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         raise KeyRefused(
@@ -51,7 +51,7 @@ def faults(endpoint: str) -> Iterator[None]:
             "check QWEN_API_KEY, or for a name the key that `qwen config endpoint list` shows",
         ) from error
     except openai.NotFoundError as error:
-        raise NoRoute(f"{endpoint} answers: {message(error)}", "check --endpoint") from error
+        raise NoRoute(f"{endpoint} answers: {message(error)}", "check `endpoint`") from error
     except openai.APIStatusError as error:
         told = message(error)
         if overflow := context_overflow(told, error.body):
@@ -60,7 +60,7 @@ def faults(endpoint: str) -> Iterator[None]:
     except openai.APIError as error:
         raise EndpointError(f"{endpoint} answers: {error.message}") from error
     except json.JSONDecodeError as error:
-        raise EndpointError(f"{endpoint} does not answer in JSON", "check --endpoint") from error
+        raise EndpointError(f"{endpoint} does not answer in JSON", "check `endpoint`") from error
 
 
 def message(error: Any) -> str:
@@ -73,7 +73,7 @@ def message(error: Any) -> str:
 def _advice(told: str) -> str | None:
     """Return what to do where a server was started without something."""
     if "tool-call-parser" in told:  # vLLM without tools
-        return "start it with `qwen serve --engine vllm`, which names the parser of the model"
+        return "start it by `qwen serve` with `engine=vllm`, which names the parser of the model"
     if "reasoning_config" in told or "reasoning-config" in told:  # vLLM's thinking budgets
-        return "start it with --reasoning-parser, or turn thinking on or off instead"
+        return "start vLLM with --reasoning-parser, or turn thinking on or off instead"
     return None

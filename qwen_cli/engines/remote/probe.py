@@ -90,11 +90,11 @@ def listed(ask: Callable[[], Any], wanted: str | None, endpoint: str) -> list[di
     except NoRoute:
         if wanted is None:
             raise EndpointError(
-                f"{endpoint} lists no models", "name one with --model, or correct --endpoint"
+                f"{endpoint} lists no models", "name a `model`, or correct `endpoint`"
             ) from None
         return [{"id": wanted}]
     except (openai.OpenAIError, AttributeError) as error:  # a listing of another shape, a web page
-        raise EndpointError(f"{endpoint} is not an OpenAI-compatible server", "check --endpoint") from error
+        raise EndpointError(f"{endpoint} is not an OpenAI-compatible server", "check `endpoint`") from error
 
 
 def chosen(cards: Sequence[Mapping[str, Any]], wanted: str | None, endpoint: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ ATTENTION = ("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3")
 def check_attention(name: str) -> None:
     """Raise `UsageError` unless `name` is one of `ATTENTION`."""
     if name not in ATTENTION:
-        raise UsageError(f"--attention must be {', '.join(ATTENTION)}, got {name!r}")
+        raise UsageError(f"`attention` must be {', '.join(ATTENTION)}, got {name!r}")
 
 
 def best_device(torch: Any) -> str:
@@ -72,9 +72,9 @@ def attention(name: str, device: str, dtype: Any, torch: Any) -> str:
             return "flash_attention_3"
         return "flash_attention_2" if able and there["flash_attention_2"]() else "sdpa"
     if name in there and not able:
-        raise UsageError(f"--attention {name} needs a CUDA device and 16 bits", "Use --attention sdpa")
+        raise UsageError(f"`attention={name}` needs a CUDA device and 16 bits", "use `attention=sdpa`")
     if name in there and not there[name](kernels_fallback_ok=True):
-        raise EngineError(f"--attention {name} is not installed", "Run `pip install kernels`, or use sdpa")
+        raise EngineError(f"`attention={name}` is not installed", "run `pip install kernels`, or use sdpa")
     return name
 
 

@@ -50,11 +50,11 @@ def places(device_map: str | None, max_memory: str | None, offload_dir: Path | N
     found = _map(device_map) if device_map is not None else None
     if isinstance(found, dict) and memory:
         raise UsageError(
-            f"--max-memory needs a map that is made here, and --device-map {device_map} is one already",
-            f"use --device-map {', '.join(STRATEGIES)}",
+            f"`max_memory` needs a map that is made here, and `device_map={device_map}` is one already",
+            f"set `device_map` to {', '.join(STRATEGIES)}",
         )
     if offload_dir is not None and offload_dir.exists() and not offload_dir.is_dir():
-        raise UsageError(f"--offload-dir {offload_dir} is a file", "name a folder")
+        raise UsageError(f"`offload_dir={offload_dir}` is a file", "name a folder")
     return Places(found or ("auto" if memory else None), memory, offload_dir)
 
 
@@ -63,9 +63,9 @@ def check(wanted: Places, gpus: int, mps: bool) -> None:
     for device in wanted.devices:
         if isinstance(device, int) and device >= gpus:
             there = "this machine has no CUDA device" if not gpus else f"the last one here is cuda:{gpus - 1}"
-            raise UsageError(f"there is no cuda:{device}: {there}", "use --device-map cpu or auto")
+            raise UsageError(f"there is no cuda:{device}: {there}", "use `device_map=cpu` or auto")
         if device == "mps" and not mps:
-            raise UsageError("there is no mps: this is not a Mac with Apple silicon", "use --device-map cpu")
+            raise UsageError("there is no mps: this is not a Mac with Apple silicon", "use `device_map=cpu`")
 
 
 def check_modules(mapped: Mapping[str, Device], modules: Collection[str], tensors: Collection[str]) -> None:
@@ -125,7 +125,7 @@ def offload_folder(wanted: Places) -> TemporaryDirectory[str] | None:
         above.mkdir(parents=True, exist_ok=True)
         return TemporaryDirectory(prefix="weights-", dir=above, ignore_cleanup_errors=True)
     except OSError as fault:
-        raise UsageError(f"cannot write to {above}: {fault.strerror}", "give another --offload-dir") from None
+        raise UsageError(f"cannot write to {above}: {fault.strerror}", "give another `offload_dir`") from None
 
 
 def told(mapped: Mapping[str, Device], modules: Iterable[str]) -> str | None:
@@ -161,7 +161,7 @@ def _map(text: str) -> str | dict[str, Device]:
         return _read(Path(text).expanduser())
     if (device := _device(text)) is None or device == "disk":
         raise UsageError(
-            f"--device-map must be {', '.join(STRATEGIES)}, cpu, cuda:N, mps or a .json file, got {text!r}"
+            f"`device_map` must be {', '.join(STRATEGIES)}, cpu, cuda:N, mps or a .json file, got {text!r}"
         )
     return {"": device}
 
@@ -171,17 +171,17 @@ def _read(file: Path) -> dict[str, Device]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except OSError as fault:
-        raise UsageError(f"cannot read --device-map {file}: {fault.strerror}", "check the path") from None
+        raise UsageError(f"cannot read `device_map={file}`: {fault.strerror}", "check the path") from None
     except ValueError as fault:
-        raise UsageError(f"--device-map {file} is not JSON: {fault}", "mend it") from None
+        raise UsageError(f"`device_map={file}` is not JSON: {fault}", "fix the file") from None
     if not isinstance(found, dict) or not found:
-        raise UsageError(f"--device-map {file} is not an object", 'write {"model.embed_tokens": 0, …}')
+        raise UsageError(f"`device_map={file}` is not an object", 'write {"model.embed_tokens": 0, …}')
     mapped: dict[str, Device] = {}
     for name, value in found.items():
         device = value if isinstance(value, int) and not isinstance(value, bool) else _device(str(value))
         if device is None or (isinstance(device, int) and device < 0):
             raise UsageError(
-                f"--device-map {file}: {name} goes to {value!r}", "use a GPU's number, cpu, mps or disk"
+                f"`device_map={file}`: {name} goes to {value!r}", "use a GPU's number, cpu, mps or disk"
             )
         mapped[name] = device
     return mapped
@@ -202,7 +202,7 @@ def _memory(text: str) -> dict[Device, int]:
         device, amount = _device(name), _SIZE.fullmatch(size)
         if not equals or device is None or amount is None:
             raise UsageError(
-                f"--max-memory must be like 0=10GiB,cpu=20GiB, got {part.strip() or text!r}",
+                f"`max_memory` must be like 0=10GiB,cpu=20GiB, got {part.strip() or text!r}",
                 "write a GPU's number, cpu or disk, and a size in MB, MiB, GB or GiB",
             )
         number, unit, binary = amount.groups()

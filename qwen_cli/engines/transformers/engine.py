@@ -100,7 +100,7 @@ class Transformers(Prompted):
         self._key_settings = _key_settings(model, quant, adapters, merge)
         device = device_map.main_device(model)
         if compiled and device.type == "cpu":
-            notice("--compile does not pay on a CPU: leave it out")
+            notice("`compiled` does not pay on a CPU: leave it out")
         sight: vision.Sight | None = None
         if shape.vision and vision.has_processor(weights.path):  # without one it is a model for text
             sight = vision.Sight(weights.path, model, trust_remote_code=trust_remote_code)

@@ -172,11 +172,11 @@ def out_of_memory(error: BaseException) -> bool:
 def no_memory(loaded: Any, device: Any, prompt: int) -> EngineError:
     """Return the error for memory that ran out in an answer to `prompt` tokens, with what would have
     helped."""
-    smaller = f"--context {max(prompt // 2, 256)}"
+    smaller = f"`context={max(prompt // 2, 256)}`"
     if device.type == "cuda" and getattr(loaded, "hf_quantizer", None) is None:
-        smaller = f"--quant 4bit or {smaller}"
+        smaller = f"`quant=4bit` or {smaller}"
     elif device.type == "cpu" and loaded.dtype.itemsize > 2:
-        smaller = f"--dtype bf16 or {smaller}"
+        smaller = f"`dtype=bf16` or {smaller}"
     return EngineError(
         f"{device} ran out of memory with a prompt of {prompt:,} tokens",
         f"Ask for less, or load with {smaller}",
@@ -193,12 +193,12 @@ def _one_line_faults(label: str) -> Iterator[None]:
         if out_of_memory(error):
             raise EngineError(
                 f"{label} does not fit into memory",
-                "Use --quant 4bit on a GPU, --max-memory cpu=… to leave layers on disk, or a GGUF",
+                "use `quant=4bit` on a GPU, `max_memory=cpu=…` to leave layers on disk, or a GGUF",
             ) from error
         if "modules are dispatched on the CPU or the disk" in str(error):
             raise EngineError(
                 f"{label} does not fit, and what bitsandbytes quantizes cannot be left in memory or on disk",
-                "Give more with --max-memory, use --quant 4bit for 8bit, or leave --quant out",
+                "give more with `max_memory`, use `quant=4bit` for 8bit, or leave `quant` out",
             ) from error
         raise EngineError(f"{label} cannot be loaded: {error_line(error)}") from error
 
@@ -235,7 +235,7 @@ def _published(config: Any, label: str, quant: str, place: str, torch: Any) -> b
     if quant != "none":
         raise UsageError(
             f"{label} is quantized already ({form.name if form else 'in a way of its own'})",
-            f"Leave --quant {quant} out",
+            f"leave `quant={quant}` out",
         )
     return True
 

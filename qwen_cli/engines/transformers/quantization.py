@@ -55,7 +55,7 @@ _PUBLISHED = {
 def dtype(name: str) -> str:
     """Return torch's name of a dtype option. Raises `UsageError`."""
     if name.lower() not in DTYPES:
-        raise UsageError(f"--dtype must be auto, bf16, fp16 or fp32, got {name!r}")
+        raise UsageError(f"`dtype` must be auto, bf16, fp16 or fp32, got {name!r}")
     return DTYPES[name.lower()]
 
 
@@ -77,7 +77,7 @@ def published(config: Mapping[str, Any], label: str, gpu: tuple[int, int] | None
     if missing:
         raise EngineError(
             f"{label} is quantized as {form.name}, which needs {' and '.join(missing)}",
-            f"run `pip install {' '.join(missing)}`, or use the model's GGUF with --engine llamacpp",
+            f"run `pip install {' '.join(missing)}`, or use the model's GGUF with `engine=llamacpp`",
         )
     return form
 
@@ -107,5 +107,9 @@ def slow(quant: str, weights: Weights) -> str:
     with AVX2 bfloat16 9.6, 8 bit 2.0, 4 bit 1.9, llama.cpp with the GGUF 28; on one with AVX-512 and bfloat16
     6.7, 5.8, 13.3, and llama.cpp 46 on two."""
     known = weights.model
-    faster = f"`-m {known.name} --engine llamacpp`" if known and known.gguf_repo else "its GGUF on llama.cpp"
-    return f"--quant {quant} on a CPU: {faster} is faster"
+    faster = (
+        f"`model={known.name}` with `engine=llamacpp`"
+        if known and known.gguf_repo
+        else "its GGUF on llama.cpp"
+    )
+    return f"`quant={quant}` on a CPU: {faster} is faster"

@@ -213,7 +213,7 @@ def chosen(
     if not cache.croppable:
         raise UsageError(
             f"{label} takes no drafts: its linear attention cannot undo a rejected token",
-            "Leave --draft out",
+            "leave `draft` out",
         )
     if draft == "auto" or draft == "ngram":
         return "ngram"
@@ -240,7 +240,7 @@ def load(weights: Weights, target: Any, tokenizer: Any, *, label: str, dtype: st
     if not cache.croppable:
         raise EngineError(
             f"{weights.label} cannot draft: its linear attention cannot undo a rejected token",
-            "Take a model of Qwen2.5 or Qwen3, or --draft ngram",
+            "Take a model of Qwen2.5 or Qwen3, or `draft=ngram`",
         )
     share = _size(model) / _size(target)
     return DraftModel(

@@ -35,7 +35,7 @@ def check(model: Any) -> None:
     elif model.config._attn_implementation.startswith("flash"):
         why = "FlashAttention takes all of the cache for text, also where it is empty"
     if why:
-        raise UsageError(f"this model cannot be compiled: {why}", "leave --compile out")
+        raise UsageError(f"this model cannot be compiled: {why}", "leave `compiled` out")
 
 
 def call(model: Any) -> Callable[..., Any]:

@@ -45,7 +45,7 @@ def to_gguf(folder: Path, out: Path, *, quant: str = "bf16", progress: Progress 
     """
     recipe = gguf_quants.recipe(quant)
     if out.exists():
-        raise UsageError(f"{out} exists already", "remove it or name another file with --out")
+        raise UsageError(f"{out} exists already", "remove it or name another file with `out`")
     config = gguf_vocabulary.json_of(folder / "config.json")
     architecture = next(
         (a for a, (kind, _) in ARCHITECTURES.items() if kind == config.get("model_type")), None

@@ -60,7 +60,7 @@ def to_safetensors(gguf: Path, out: Path, *, progress: Progress | None = None) -
     a file that is not whole or not one of `ARCHITECTURES`, `UsageError` where `out` holds something already.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists already", "remove it or name another folder with --out")
+        raise UsageError(f"{out} exists already", "remove it or name another folder with `out`")
     header = gguf_header.read(gguf)  # quick, and says what is wrong with a truncated or foreign file
     if header.architecture not in ARCHITECTURES:
         raise ModelError(

@@ -198,7 +198,7 @@ def _verify(listing: Listing, file: RemoteFile, partial: Path) -> None:
         )
 
 
-# Of a safetensors repository: weights, settings, tokenizer, licence, and code for --trust-remote-code.
+# Of a safetensors repository: weights, settings, tokenizer, licence, and code for `trust_remote_code`.
 _WANTED = re.compile(
     r"(\.safetensors|\.json|\.jinja|\.model|\.tiktoken|\.py|(^|/)(merges|vocab)\.txt|LICENSE.*)$"
 )
@@ -210,11 +210,11 @@ def safetensors(listing: Listing) -> list[RemoteFile]:
     names = {file.path for file in files}
     if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
         if any(file.path.lower().endswith(".gguf") for file in listing.files):
-            raise ModelError(f"{listing.repo} holds GGUF files only", "use --engine llamacpp")
+            raise ModelError(f"{listing.repo} holds GGUF files only", "use `engine=llamacpp`")
         if any(file.path.endswith(".bin") for file in listing.files):
             raise ModelError(
                 f"{listing.repo} holds its weights as pickles, a format that can run code when it is read",
-                "give another repository, or fetch it yourself and name the folder with --allow-pickle",
+                "give another repository, or fetch it yourself and name the folder with `allow_pickle`",
             )
         raise ModelError(f"{listing.repo} has no safetensors weights", "give another repository")
     return files

@@ -1,4 +1,4 @@
-"""From what a person writes after --model to weights on this machine."""
+"""From the name of a model to weights on this machine."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def resolve(
     """
     reference = reference.strip()
     if not reference:
-        raise UsageError("the model's name is empty", "give one, or leave --model out")
+        raise UsageError("the model's name is empty", "give one, or leave `model` out")
     if path := _as_path(reference):
         return _from_path(path, prefer if strict else None, quant, pickle)
     if "/" in reference and ":" in reference:  # the hub's own way to name a quantisation: org/name:Q8_0
@@ -185,7 +185,7 @@ def _from_path(path: Path, only: Format | None, quant: str | None, pickle: bool)
     form: Format = "safetensors" if path.is_dir() else "gguf"
     if only and form != only:
         wanted = "a .gguf file" if only == "gguf" else "a folder with config.json"
-        raise ModelError(f"{path} is {form}, this engine needs {only}", f"give {wanted}, or another --engine")
+        raise ModelError(f"{path} is {form}, this engine needs {only}", f"give {wanted}, or another `engine`")
     shape = architecture.read(path)  # refuses what is no model, truncated, or of another kind
     if form == "safetensors":
         if shape.size is None and not any(path.glob("*.bin")):
@@ -193,14 +193,14 @@ def _from_path(path: Path, only: Format | None, quant: str | None, pickle: bool)
         if shape.size is None and not pickle:
             raise ModelError(
                 f"{path} holds its weights as pickles, a format that can run code when it is read",
-                "give safetensors, or trust them with --allow-pickle",
+                "give safetensors, or trust them with `allow_pickle`",
             )
         return Weights(str(path), path, form, lookup.related(path.resolve().name))
     from qwen_cli.models.formats import gguf_header
 
     first = gguf_header.shards(path)[0]
     if quant and (own := store.quant_of(first.name)) and own != quant.upper():
-        raise ModelError(f"{first.name} is {own}, not {quant}", "leave --quant out, or name another file")
+        raise ModelError(f"{first.name} is {own}, not {quant}", "leave `quant` out, or name another file")
     if first.resolve() == starter.path().resolve():
         return _starter(first)
     stem = re.sub(r"[-.][^-.]*$", "", first.stem) if store.quant_of(first.name) else first.stem
@@ -214,7 +214,7 @@ def _refuse_other_forms(form: Format, quant: str | None) -> None:
     if form == "safetensors":
         raise ModelError(
             "starter comes as GGUF, safetensors are wanted",
-            "run `qwen models convert starter --to safetensors` once",
+            "run `qwen models convert starter` once",
         )
     if quant and quant.upper() != "Q4_K_M":
         raise ModelError(f"starter comes as Q4_K_M, not {quant!r}", "name qwen2.5-coder:0.5b for others")
@@ -305,6 +305,6 @@ def _no_such_form(reference: str, model: lookup.Model | None, form: Format) -> M
     if form == "gguf":
         return ModelError(
             f"{model.name if model else reference} has no official GGUF, which llama.cpp needs",
-            "use --engine transformers, or give a community's GGUF repository or a .gguf file",
+            "use `engine=transformers`, or give a community's GGUF repository or a .gguf file",
         )
-    return ModelError(f"{reference} is GGUF, this engine needs safetensors", "use --engine llamacpp")
+    return ModelError(f"{reference} is GGUF, this engine needs safetensors", "use `engine=llamacpp`")

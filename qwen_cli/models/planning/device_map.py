@@ -99,7 +99,7 @@ def _empty(config: Mapping[str, Any], dtype: Any) -> Any:
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise ModelError(
-            f"transformers cannot build a model of type {kind!r}: {reason}", "leave --max-memory out"
+            f"transformers cannot build a model of type {kind!r}: {reason}", "leave `max_memory` out"
         ) from None
 
 

@@ -83,16 +83,16 @@ def nearest(described: Described, machine: Machine, plan: Plan) -> str:
         # On a processor llama.cpp is several times as fast as bitsandbytes.
         file = make(of_model(model), machine, form=model.quant)
         if file.fit in ("well", "tight"):
-            return f"use --engine llamacpp, which needs {gb(file.memory)} as {file.form}"
+            return f"use `engine=llamacpp`, which needs {gb(file.memory)} as {file.form}"
     if plan.engine == "transformers":
         for form in weight_formats.BITSANDBYTES:
             smaller = make(described, machine, form=form, context=plan.context)
             if smaller.fit in ("well", "tight"):
-                return f"use --quant {form}, which needs {gb(smaller.memory)}"
+                return f"use `quant={form}`, which needs {gb(smaller.memory)}"
     if plan.context > MIN_CONTEXT and counted.cache.bytes_per_token():
         short = make(described, machine, form=plan.form, context=MIN_CONTEXT)
         if short.fit in ("well", "tight"):
-            return f"use --context {MIN_CONTEXT}, which needs {gb(short.memory)}"
+            return f"use `context={MIN_CONTEXT}`, which needs {gb(short.memory)}"
     if plan.engine == "llamacpp":
         for form in ("Q4_K_M", "Q3_K_M", "Q2_K"):
             smaller = make(described, machine, form=form, context=min(plan.context, MIN_CONTEXT))

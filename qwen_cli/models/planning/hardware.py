@@ -203,7 +203,7 @@ def limited(machine: Machine, most: Mapping[int | str, int]) -> Machine:
     for name in most:
         if isinstance(name, int) and name >= len(machine.gpus):
             has = f"{len(machine.gpus)} GPUs" if machine.gpus else "no GPU"
-            raise UsageError(f"--max-memory names GPU {name}, {machine.name} has {has}", "count from 0")
+            raise UsageError(f"`max_memory` names GPU {name}, {machine.name} has {has}", "count from 0")
     gpus = tuple(
         replace(gpu, free=min(gpu.free, most.get(index, 0))) for index, gpu in enumerate(machine.gpus)
     )

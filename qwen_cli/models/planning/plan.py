@@ -161,7 +161,7 @@ def _window(described: Described, machine: Machine, wanted: int | None, weights:
         if not 0 < wanted <= trained:
             raise UsageError(
                 f"{described.name} was trained for {trained:,} tokens of context, {wanted:,} were asked for",
-                f"use --context {trained} or less",
+                f"use `context={trained}` or less",
             )
         return wanted
     window = min(trained, DEFAULT_CONTEXT)

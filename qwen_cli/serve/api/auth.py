@@ -60,7 +60,9 @@ class Guard:
         if self._rules.hosts is not None and _called(headers.get("host", "")) not in self._rules.hosts:
             return errors.Refused(403, f"the server is not called {headers.get('host', '')[:80]!r}")
         if origin is not None and not self._allows(origin):
-            return errors.Refused(403, f"pages of {origin[:80]} may not use the server; --cors allows it")
+            return errors.Refused(
+                403, f"pages of {origin[:80]} may not use the server: it was not started with them in `cors`"
+            )
         asks = scope["method"] == "OPTIONS" and origin is not None  # browsers ask without the key
         if self._keys and scope["path"] not in _OPEN and not asks and not self._knows(headers):
             return errors.Refused(401, "the API key is missing or wrong", code="invalid_api_key")

@@ -208,5 +208,6 @@ def _no_number(word: str) -> float:
 
 def _too_large(most_bytes: int) -> Refused:
     return Refused(
-        413, f"the body is larger than {most_bytes:,} bytes; start the server with a larger --max-body"
+        413,
+        f"the body is larger than {most_bytes:,} bytes, the `max_body` that the server was started with",
     )

@@ -30,12 +30,12 @@ class Journal:
     `rows` are in the order of the file; a later one of the same thing stands for it.
 
     Raises `UsageError` where `path` is anything but such a journal or a new or empty file (another file, a
-    folder, a pipe, a device, read-only), or another run holds it. `flag` is what `path` was given with.
+    folder, a pipe, a device, read-only), or another run holds it. `option` is what `path` was given with.
     """
 
-    def __init__(self, path: Path, by: str, *, flag: str = "--out") -> None:
+    def __init__(self, path: Path, by: str, *, option: str = "out") -> None:
         self.path = path
-        self._by, self._flag = by, flag
+        self._by, self._option = by, option
         self._run: Row | None = None
         self._new = False
         self._target = self._found()
@@ -60,7 +60,7 @@ class Journal:
                     raise UsageError(
                         f"{self.path} holds results of another model, mode or settings: {name} was"
                         f" {_said(seen.get(name))}, here it is {_said(wanted.get(name))}",
-                        f"give another {self._flag}",
+                        f"give another `{self._option}`",
                     )
         self._run = wanted
 
@@ -142,7 +142,8 @@ class Journal:
                 if not _locked(file):
                     file.close()
                     raise UsageError(
-                        f"another run is writing {self.path}", f"wait for it, or give another {self._flag}"
+                        f"another run is writing {self.path}",
+                        f"wait for it, or give another `{self._option}`",
                     )
                 # Between opening and holding it the other run may have put a new file in its place.
                 with suppress(FileNotFoundError):
@@ -192,7 +193,7 @@ class Journal:
         return dict(row)
 
     def _unfit(self, why: str) -> UsageError:
-        return UsageError(f"{self.path} cannot hold results: {why}", f"give another {self._flag}")
+        return UsageError(f"{self.path} cannot hold results: {why}", f"give another `{self._option}`")
 
 
 def replace(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

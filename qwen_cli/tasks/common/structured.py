@@ -151,11 +151,11 @@ def _unmet(fault: Fault, tries: int) -> SchemaUnmet:
 
 def _was_cut(usage: Usage, sampling: Sampling) -> SchemaUnmet:
     if usage.stop_reason == "length" and sampling.max_tokens:
-        where, hint = f"it reached max_tokens, {sampling.max_tokens:,}", "raise --max-tokens"
+        where, hint = f"it reached max_tokens, {sampling.max_tokens:,}", "raise `max_tokens`"
     elif usage.stop_reason == "length":
-        where, hint = "it reached the server's own limit", "set --max-tokens"
+        where, hint = "it reached the server's own limit", "set `max_tokens`"
     else:
-        where, hint = "the context is full", "raise --context"
+        where, hint = "the context is full", "raise `context`"
     return SchemaUnmet(f"the answer was cut before its JSON was whole: {where}", hint)
 
 

@@ -17,7 +17,7 @@ from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.tasks.common import jsonl, parallel
 from qwen_cli.tasks.fim import complete
 
-_BY, _FLAG = "qwen eval fim", "--results"
+_BY, _OPTION = "qwen eval fim", "results"
 # OpenAI's human-eval-infilling gives each program three seconds.
 _WALL_SECONDS = 3.0
 
@@ -137,7 +137,7 @@ def interval(passed: int, total: int) -> tuple[float, float]:
 
 def check(path: Path) -> None:
     """Raise `UsageError` where `path` cannot be a `Journal`."""
-    jsonl.Journal(path, _BY, flag=_FLAG).close()
+    jsonl.Journal(path, _BY, option=_OPTION).close()
 
 
 class Journal:
@@ -151,7 +151,7 @@ class Journal:
         self, path: Path, *, model: str, mode: str, tasks: Path, settings: Mapping[str, Any] | None = None
     ) -> None:
         self.path = path
-        self._rows = jsonl.Journal(path, _BY, flag=_FLAG)
+        self._rows = jsonl.Journal(path, _BY, option=_OPTION)
         try:
             digest = hashlib.sha256(tasks.read_bytes()).hexdigest()
             self._rows.begin(
@@ -183,4 +183,6 @@ class Journal:
         try:
             return Result(**{name: value for name, value in row.items() if name != "run"})
         except TypeError as fault:
-            raise UsageError(f"{self.path} cannot hold results: {fault}", f"give another {_FLAG}") from None
+            raise UsageError(
+                f"{self.path} cannot hold results: {fault}", f"give another `{_OPTION}`"
+            ) from None

@@ -107,7 +107,7 @@ def at_position(source: Source, position: str) -> Source:
     """
     found = re.fullmatch(r"(\d+)(?::(\d+))?", position.strip())
     if not found or int(found[1]) < 1 or (found[2] and int(found[2]) < 1):
-        raise UsageError(f"--at takes LINE or LINE:COL counted from 1, got {position!r}")
+        raise UsageError(f"`at` takes LINE or LINE:COL counted from 1, got {position!r}")
     name = source.path or "the text"
     line = int(found[1])
     ends = [match.end() for match in re.finditer(r"\r\n|\n|\r", source.text)]
@@ -115,7 +115,7 @@ def at_position(source: Source, position: str) -> Source:
     if line > len(starts):
         lines = len(starts) - (source.text.endswith(("\n", "\r")) or not source.text)
         raise UsageError(
-            f"{name} has {lines:,} line{'' if lines == 1 else 's'}, --at asks for line {line:,}",
+            f"{name} has {lines:,} line{'' if lines == 1 else 's'}, `at` asks for line {line:,}",
             "count from 1",
         )
     start = starts[line - 1]
@@ -123,7 +123,7 @@ def at_position(source: Source, position: str) -> Source:
     column = int(found[2]) if found[2] else length + 1
     if column > length + 1:
         raise UsageError(
-            f"line {line:,} of {name} has {length:,} characters, --at asks for column {column:,}",
+            f"line {line:,} of {name} has {length:,} characters, `at` asks for column {column:,}",
             f"the last is {length + 1:,}, the end of the line",
         )
     if _splits_character(source.text, start + column - 1):
@@ -138,12 +138,12 @@ def at_marker(source: Source, marker: str) -> Source:
     """Return `source` with the cursor where `marker` stands, once. Raises `UsageError`."""
     name = source.path or "the text"
     if not marker:
-        raise UsageError("the marker is empty", "give --marker some text")
+        raise UsageError("the marker is empty", "give `marker` some text")
     count = source.text.count(marker)
     if count != 1:
         says = f"has no {marker}" if not count else f"has {marker} {count:,} times"
         raise UsageError(
-            f"{name} {says}", "put it once where code is missing, or say where with --at LINE:COL"
+            f"{name} {says}", "put it once where code is missing, or say where with `at=LINE:COL`"
         )
     return replace(source, at=source.text.index(marker), marker=len(marker))
 

@@ -83,7 +83,7 @@ def problem(row: Any, id: str) -> Problem:
     }
     named = next((name for name in _ASKED if name in fields), None)
     if named is None:
-        raise ValueError("it has no field `problem`")
+        raise ValueError('it has no field "problem"')
     asked = fields[named]
     if not isinstance(asked, str) or not asked.strip():
         raise ValueError("its problem is no text, or empty")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from qwen_cli.engines.core.base import Engine, Sampling
 from qwen_cli.errors import UsageError
-from qwen_cli.models.catalog import lookup
 from qwen_cli.sandbox import Limits, Sandbox
 from qwen_cli.tasks.math import prompts, tir
 from qwen_cli.tasks.math import vote as math_vote
+from qwen_cli.tasks.math.allowance import limited, small, specialist
 from qwen_cli.tasks.math.answer import Judge
 from qwen_cli.tasks.math.prompts import Language
 
@@ -77,7 +77,7 @@ Solving: TypeAlias = "Generator[tir.Event | math_vote.Vote, None, Checked]"
 
 def prefill(engine: Engine, problem: str, way: SolveOptions = SolveOptions()) -> None:
     """Prefill the KV cache with the prompt of `problem`."""
-    asked = _Asked(problem, way.spoken or prompts.language(problem), (), specialist(engine))
+    asked = _Asked(problem, way.spoken or prompts.language(problem), (), specialist(engine), small(engine))
     messages = asked.messages("cot" if way.mode == "cot" else "tir")
     engine.sample(messages, 1, sampling=Sampling(max_tokens=1), thinking=way.thinking)
 
@@ -101,22 +101,14 @@ def solve(
     if pictures and not engine.capabilities.vision:
         raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b")
     spoken = way.spoken or prompts.language(problem)
-    asked = _Asked(problem, spoken, tuple(pictures), specialist(engine))
+    asked = _Asked(problem, spoken, tuple(pictures), specialist(engine), small(engine))
     return _voted(engine, asked, judge, way) if way.samples > 1 else _single(engine, asked, judge, way)
 
 
 def usual(engine: Engine, way: SolveOptions) -> Sampling:
     """Return how tokens are sampled where `way` says nothing; what is not set there is the model's own."""
-    return tir.limited(
-        math_vote.spread(engine, Sampling(), way.thinking) if way.samples > 1 else _greedy(engine, way)
-    )
-
-
-def specialist(engine: Engine) -> bool:
-    """Return whether the model was trained to write programs between its sentences: Qwen's mathematics
-    family."""
-    known = lookup.find(engine.model) or lookup.related(engine.model)
-    return "math" in (known.family if known else engine.model.lower())
+    chances = math_vote.spread(engine, Sampling(), way.thinking) if way.samples > 1 else _greedy(engine, way)
+    return limited(engine, chances, way.thinking)
 
 
 @dataclass(frozen=True)
@@ -127,6 +119,7 @@ class _Asked:
     spoken: Language
     pictures: tuple[Picture, ...]
     specialist: bool
+    small: bool
 
     def messages(self, mode: prompts.Mode) -> list[dict[str, Any]]:
         return prompts.messages(
@@ -140,7 +133,7 @@ class _Asked:
 
     @property
     def nudge(self) -> prompts.Nudge | None:
-        return None if self.specialist else prompts.NUDGE[self.spoken]
+        return prompts.NUDGE[self.spoken] if self.small and not self.specialist else None
 
 
 def _single(engine: Engine, asked: _Asked, judge: Judge, way: SolveOptions) -> Solving:

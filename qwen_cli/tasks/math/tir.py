@@ -1,22 +1,26 @@
 """Tool-integrated reasoning: the model writes, a sandbox runs what is code, the model goes on.
 
-The loop is that of Qwen2.5-Math's evaluation code (github.com/QwenLM/Qwen2.5-Math, evaluation/math_eval.py),
-with two differences: names stay from run to run instead of old programs being run again, and code runs in
-`qwen_cli.sandbox`.
+The loop is that of Qwen2.5-Math's evaluation code (github.com/QwenLM/Qwen2.5-Math, evaluation/math_eval.py);
+docs/math.md lists the differences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import re
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Usage
-from qwen_cli.errors import ContextFull
+from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
+from qwen_cli.engines.parsing.think_tags import CLOSE, ThinkingText
+from qwen_cli.errors import ContextFull, EngineError
 from qwen_cli.sandbox import Limits, Sandbox
 from qwen_cli.sandbox.truncate import cut
 from qwen_cli.tasks.common.drain import drain_until
 from qwen_cli.tasks.math import prompts
+from qwen_cli.tasks.math.allowance import THOUGHT, WORDS, allowance, limited
 from qwen_cli.tasks.math.answer import boxed
 from qwen_cli.tasks.math.transcript import Run, Turn, Written, said
 
@@ -24,15 +28,12 @@ from qwen_cli.tasks.math.transcript import Run, Turn, Written, said
 OUTPUT_CHARACTERS = 400
 LIMITS = Limits(wall_seconds=5.0)
 MAX_ROUNDS = 6
-MAX_TOKENS = 2_048  # of one generation
-# Of words between the programs of a model that is brought to them. The starter's reach 350 where they lead
-# anywhere; those that go on count the same steps until they are cut.
-WORDS = 640
 _ANSWER = 64  # tokens of an answer whose beginning is given
 
-# A closed block ends the turn; what a run printed is ours to write, not the model's.
-STOPS = ("\n```\n", "```output")
+# What a run printed is ours to write, not the model's. That a program has ended is seen as it is written.
+_OUTPUT = "```output"
 _BOX = "\\boxed"
+_STRING = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Solution:
     """A finished attempt. `text` holds everything, the outputs of runs too; `answer` is what it boxed last.
 
     `stop` says why it ends: "stop" (the model was done), "length", "context", "rounds" (all runs used and
-    still no answer), "failing" (programs failed again and again), or "cancelled".
+    still no answer), "failing" (programs failed again and again), or "cancelled". `limit` is what the last
+    generation was allowed, in tokens.
     """
 
     text: str
@@ -59,6 +61,7 @@ class Solution:
     stop: str = "stop"
     usage: Usage = field(default_factory=Usage)
     mode: prompts.Mode = "tir"
+    limit: int | None = None
 
     @property
     def printed(self) -> str | None:
@@ -72,6 +75,10 @@ class Solution:
 
 Attempt: TypeAlias = Generator[Event, None, Solution]
 
+Step: TypeAlias = Literal["think", "write", "finish", "conclude", "done"]
+"""What the model does next: it thinks, where that is in the text of its answer; writes words and programs; is
+given all it may have to finish what was begun; answers, with the beginning given; nothing."""
+
 
 def reason(
     engine: Engine,
@@ -82,7 +89,8 @@ def reason(
 ) -> Attempt:
     """Yield a solution in words alone."""
     text, usage = "", Usage()
-    pieces = engine.chat(messages, sampling=limited(sampling), thinking=thinking)
+    asked = limited(engine, sampling, thinking)
+    pieces = engine.chat(messages, sampling=asked, thinking=thinking)
     try:
         for piece in pieces:
             text += piece.text if piece.kind == "answer" else ""
@@ -90,7 +98,9 @@ def reason(
             yield piece
     finally:
         pieces.close()
-    return Solution(text, boxed(text), stop=usage.stop_reason, usage=usage, mode="cot")
+    return Solution(
+        text, boxed(text), stop=usage.stop_reason, usage=usage, mode="cot", limit=asked.max_tokens
+    )
 
 
 def solve(
@@ -105,82 +115,32 @@ def solve(
     patience: int | None = None,
     nudge: prompts.Nudge | None = None,
 ) -> Attempt:
-    """Yield a solution with programs. `begun` is a sample of its beginning, which ended at one of `stops`.
+    """Yield a solution with programs. `begun` is a sample of its `opening`.
 
     At most `max_rounds` programs are run. With `patience`, as many failed runs in a row end the attempt
     (`stop` "failing"). With `nudge`, a model that comes to its answer without a program is made to write one
     first. Raises `SandboxError` where code cannot be contained.
     """
-    turn = Turn(engine, list(messages), thinking)
-    written = Written(begun.text if begun else "")
-    usage = begun.usage if begun else Usage()
-    stop: str = usage.stop_reason
-    failed = 0
-    nudged = concluded = False
-    brief = beginning(engine, sampling, nudge)
-    asked = brief
-    going = begun is None
+    loop = _Loop(engine, messages, sampling, thinking, nudge)
+    yield from loop.take(begun) if begun else loop.generate()
     while True:
-        if going:
-            try:
-                stop_at = stops(engine, nudge if not written.runs else None)
-                if concluded and turn.continues:
-                    stop_at = ("\n",)
-                pieces = turn.ask(written, replace(asked, stop=stop_at))
-                for piece in pieces:
-                    written.add(piece)
-                    usage = _sum(usage, piece.usage)
-                    stop = piece.usage.stop_reason if piece.usage else stop
-                    yield piece
-            except ContextFull:
-                stop = "context"
-                break
-        going = True
-        if concluded:
-            break
-        if nudge and stop == "length" and asked is brief and brief != limited(sampling):
-            asked = limited(sampling)
-            if written.open:
-                continue  # it is writing a program
-            if written.runs:
-                concluded, asked = True, replace(asked, max_tokens=_ANSWER)
-                yield Piece(turn.say(written, nudge.conclude, nudge.ask_answer))
-            else:
-                nudged = True
-                yield Piece(turn.say(written, nudge.begin, nudge.ask))
-            continue
-        code = written.program()
-        if code is None:
-            if stop == "stop" and written.close_other():
-                continue
-            if stop == "stop" and nudge and not written.runs and not nudged:
-                nudged, asked = True, limited(sampling)
-                yield Piece(turn.say(written, nudge.begin, nudge.ask))
-                continue
-            break
-        if stop in ("length", "context"):
-            break
-        if len(written.runs) >= max_rounds:
-            stop = "rounds"
-            break
-        if any(code == run.code and run.outcome.status != "ok" for run in written.runs):
-            stop = "failing"  # it would fail again, and the model would write it again
-            break
-        run = _run(sandbox, code, last=len(written.runs) + 1 == max_rounds)
-        written.put(run)
-        asked = brief
-        yield run
-        failed = 0 if run.outcome.status == "ok" else failed + 1
-        if patience is not None and failed >= patience:
-            stop = "failing"
-            break
-    return Solution(written.text, boxed(written.prose()), tuple(written.runs), stop, usage)
+        yield from loop.proceed(sandbox, max_rounds, patience)
+        if loop.step == "done":
+            return loop.solution()
+        yield from loop.generate()
 
 
-def stops(engine: Engine, nudge: prompts.Nudge | None) -> tuple[str, ...]:
-    """Return where a generation ends besides the model's own end: after a program, and with `nudge` before an
-    answer. A model that thinks may box what it thinks of."""
-    return (*STOPS, _BOX) if nudge and engine.capabilities.thinking is None else STOPS
+def opening(
+    engine: Engine,
+    messages: Sequence[dict[str, Any]],
+    sampling: Sampling,
+    thinking: bool | int | None,
+    nudge: prompts.Nudge | None,
+) -> tuple[str | Sequence[dict[str, Any]], Sampling]:
+    """Return the prompt of the first generation of a solution with programs, and its sampling: samples of it
+    can be gone on with (`solve`)."""
+    loop = _Loop(engine, messages, sampling, thinking, nudge)
+    return loop.turn.prompt, loop.asked()
 
 
 def finished(attempt: Attempt, stopped: Callable[[], bool] = lambda: False) -> Solution:
@@ -188,18 +148,222 @@ def finished(attempt: Attempt, stopped: Callable[[], bool] = lambda: False) -> S
     return drain_until(attempt, stopped) or Solution("", None, stop="cancelled")
 
 
-def limited(sampling: Sampling) -> Sampling:
-    """Return `sampling` with an end to it: a small model that goes round in circles never stops by itself."""
-    return sampling.over(Sampling(max_tokens=MAX_TOKENS))
+class _Loop:
+    """One attempt: what was written, why the last generation ended, and the `step` that comes next."""
 
+    def __init__(
+        self,
+        engine: Engine,
+        messages: Sequence[dict[str, Any]],
+        sampling: Sampling,
+        thinking: bool | int | None,
+        nudge: prompts.Nudge | None,
+    ) -> None:
+        self.turn = Turn(engine, list(messages), thinking)
+        self.step: Step = "think" if self.turn.thinks else "write"
+        self._engine = engine
+        self._sampling = sampling
+        self._allowed = allowance(engine, thinking)
+        self._nudge = nudge
+        self._nudged = False
+        self._written = Written()
+        self._thoughts = ThinkingText(opened=self.turn.opened)
+        self._raw = ""  # of the step "think", as the model wrote it
+        self._usage = Usage()
+        self._stop: str = "stop"
+        self._failed = 0  # runs in a row
+        self._asked = self.asked()
 
-def beginning(engine: Engine, sampling: Sampling, nudge: prompts.Nudge | None) -> Sampling:
-    """Return `limited`, but with `nudge` for no more than the words between programs. Thinking takes what it
-    takes."""
-    most = limited(sampling)
-    if nudge is None or engine.capabilities.thinking is not None or (most.max_tokens or 0) <= WORDS:
-        return most
-    return replace(most, max_tokens=WORDS)
+    def asked(self) -> Sampling:
+        """Return how the next step is sampled, and where it ends besides the model's own end."""
+        given, most = self._sampling, self._most()
+        if self.step == "think":
+            allowed = self._allowed.thought
+            return replace(given, max_tokens=min(given.max_tokens or allowed, allowed), stop=(CLOSE,))
+        if self.step == "conclude":
+            return replace(given, max_tokens=_ANSWER, stop=("\n",) if self.turn.continues else (_OUTPUT,))
+        # A model that thinks is neither cut nor kept from its box: thinking takes what it takes.
+        if self.step == "finish" or self._nudge is None or self._allowed.thought:
+            return replace(given, max_tokens=most, stop=(_OUTPUT,))
+        ends = (_OUTPUT,) if self._written.runs else (_OUTPUT, _BOX)
+        return replace(given, max_tokens=min(most or WORDS, WORDS), stop=ends)
+
+    def take(self, begun: Completion) -> Iterator[Piece]:
+        """Take a sample of the first step for what the model wrote in it."""
+        yield from self._add(begun.text)
+        yield from self._held()
+        self._spent(begun.usage)
+
+    def generate(self) -> Iterator[Piece]:
+        """Make the model write the next step."""
+        self._asked = self.asked()
+        started = time.perf_counter()
+        moments: list[float] = []
+        pieces = self.turn.ask(self._written, self._asked)
+        try:
+            for piece in pieces:
+                moments.append(time.perf_counter() - started)
+                yield from [replace(piece, usage=None)] if piece.kind != "answer" else self._add(piece.text)
+                if piece.usage:
+                    self._spent(piece.usage)
+                    yield Piece(usage=piece.usage)
+                elif self._written.ended:
+                    pieces.close()
+                    self._spent(self._measured(moments))
+                    break
+        except ContextFull:
+            self._stop, self.step = "context", "done"
+        finally:
+            pieces.close()
+        yield from self._held()
+
+    def proceed(self, sandbox: Sandbox, max_rounds: int, patience: int | None) -> Iterator[Event]:
+        """Do what follows from what the model wrote, and set the next step."""
+        cut_off = self._stop in ("length", "context")
+        if self.step == "done":
+            return
+        if self.step == "think" and self._thoughts.inside:
+            self._end_thought()
+        elif self.step == "conclude":
+            self.step = "done"
+        elif self._nudge and self._rambles():
+            yield from self._cut_short(self._nudge)
+        elif cut_off:
+            self.step = "done"
+        elif (code := self._written.program()) is not None:
+            if _BOX in self._asked.stop and self._written.open and _ends_in_string(code):
+                self.step = "finish"  # it was stopped at a box that its program was to print
+            else:
+                yield from self._execute(code, sandbox, max_rounds, patience)
+        elif self._written.open and self.turn.continues and not self._answer():
+            yield Piece(
+                self._written.close() + self._written.add("\n")
+            )  # it ended in a block of something else
+            self.step = "write"
+        elif self._nudge and not self._nudged and not self._written.runs and not self._answer():
+            yield from self._lead(self._nudge)
+        else:
+            self.step = "done"
+
+    def solution(self) -> Solution:
+        """Return what there is."""
+        written = self._written
+        return Solution(
+            written.text,
+            self._answer(),
+            tuple(written.runs),
+            self._stop,
+            self._usage,
+            limit=self._asked.max_tokens,
+        )
+
+    def _answer(self) -> str | None:
+        return boxed(self._written.prose())
+
+    def _most(self) -> int | None:
+        """Return the most tokens of a generation in which words are written."""
+        given = self._sampling.max_tokens
+        if given is None:
+            return self._allowed.answer if self.turn.continues else self._allowed.whole
+        # What was asked for is for thinking and answer together.
+        thought = self._usage.generated_tokens if self._written.thought and not self._written.runs else 0
+        return max(given - thought, 1)
+
+    def _add(self, text: str) -> Iterator[Piece]:
+        """Take what the model writes; thoughts apart where it thinks in its text."""
+        if self.step != "think":
+            yield from self._kept(text)
+            return
+        self._raw += text
+        yield from self._parted(self._thoughts.feed(text))
+
+    def _held(self) -> Iterator[Piece]:
+        """Take what was held back of thoughts when the generation ended."""
+        if self.step == "think":
+            yield from self._parted(self._thoughts.finish())
+
+    def _parted(self, parts: Sequence[Piece]) -> Iterator[Piece]:
+        for part in parts:
+            if part.kind == "thinking":
+                yield part
+                continue
+            if CLOSE in self._raw and not self._written.thought:
+                self._written.thought = self._raw.partition(CLOSE)[0] + CLOSE + "\n\n"
+            yield from self._kept(part.text)
+
+    def _kept(self, text: str) -> Iterator[Piece]:
+        if kept := self._written.add(text):
+            yield Piece(kept)
+
+    def _end_thought(self) -> None:
+        """Go on to the answer, where thinking was ended by its mark, by the end of the turn (some models put
+        it there), or by a budget; else there is no room for one."""
+        within = self._allowed.thought != THOUGHT and self._asked.max_tokens == self._allowed.thought
+        if self._stop == "stop" or (self._stop == "length" and within):
+            end = BUDGET_MESSAGE if self._stop == "length" else ""
+            self._written.thought = f"{self._raw}{end}{CLOSE}\n\n"
+            self.step = "write"
+        else:
+            self.step = "done"
+
+    def _rambles(self) -> bool:
+        """Return whether the model was cut in words between programs, and not at its own limit."""
+        most = self._most()
+        ours = self._asked.max_tokens == WORDS and (most is None or most > WORDS)
+        return self.step == "write" and self._stop == "length" and ours and not self._allowed.thought
+
+    def _cut_short(self, nudge: prompts.Nudge) -> Iterator[Event]:
+        """Bring a model that goes on and on to a program, and after one to its answer."""
+        if self._answer() is not None:
+            self.step = "done"
+        elif self._written.open:
+            self.step = "finish"  # it is writing a program
+        elif self._written.runs:
+            self.step = "conclude"
+            yield Piece(self.turn.say(self._written, nudge.conclude, nudge.ask_answer))
+        else:
+            yield from self._lead(nudge)
+
+    def _lead(self, nudge: prompts.Nudge) -> Iterator[Event]:
+        """Begin a program for the model, or ask for one."""
+        self._nudged = True
+        self.step = "finish"
+        yield Piece(self.turn.say(self._written, nudge.begin, nudge.ask))
+
+    def _execute(self, code: str, sandbox: Sandbox, max_rounds: int, patience: int | None) -> Iterator[Event]:
+        """Run a program and write its output under it."""
+        runs = self._written.runs
+        if len(runs) >= max_rounds:
+            self._stop, self.step = "rounds", "done"
+            return
+        if any(code == run.code and run.outcome.status != "ok" for run in runs):
+            # It would fail again, and the model would write it again.
+            self._stop, self.step = "failing", "done"
+            return
+        if fence := self._written.close():
+            yield Piece(fence)
+        run = _run(sandbox, code, last=len(runs) + 1 == max_rounds)
+        self._written.put(run)
+        yield run
+        self._failed = 0 if run.outcome.status == "ok" else self._failed + 1
+        self.step = "write"
+        if patience is not None and self._failed >= patience:
+            self._stop, self.step = "failing", "done"
+
+    def _spent(self, usage: Usage) -> None:
+        self._usage = _sum(self._usage, usage)
+        self._stop = usage.stop_reason
+
+    def _measured(self, moments: Sequence[float]) -> Usage:
+        """Return what a stream has cost that was closed after these seconds of its pieces."""
+        try:
+            prompt = self._engine.count_tokens(self.turn.prompt)
+            generated = self._engine.count_tokens(self._written.new)
+        except EngineError:  # a server that does not count
+            prompt, generated = 0, len(moments)
+        return Usage(
+            prompt, 0, generated, prefill_seconds=moments[0], decode_seconds=moments[-1] - moments[0]
+        )
 
 
 def _run(sandbox: Sandbox, code: str, *, last: bool) -> Run:
@@ -208,9 +372,12 @@ def _run(sandbox: Sandbox, code: str, *, last: bool) -> Run:
     return Run(code, outcome, told + (prompts.NO_MORE_RUNS if last else ""))
 
 
-def _sum(total: Usage, more: Usage | None) -> Usage:
-    if more is None:
-        return total
+def _ends_in_string(code: str) -> bool:
+    """Return whether the last line of a program is within a string that it begins."""
+    return any(quote in _STRING.sub("", code.rpartition("\n")[2]) for quote in "'\"")
+
+
+def _sum(total: Usage, more: Usage) -> Usage:
     # The prompt of the first generation is the problem's; what was written since is no prompt of anybody's.
     first = total if total.prompt_tokens else more
     return Usage(

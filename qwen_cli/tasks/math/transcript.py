@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from qwen_cli.engines.core.base import Engine, Piece, Sampling, Stream
+from qwen_cli.engines.core.base import Engine, Sampling, Stream, is_off
 from qwen_cli.engines.core.prompt import Prompt, joined, plain
 from qwen_cli.engines.parsing.marks import own_words
+from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN
 from qwen_cli.sandbox import Outcome
+from qwen_cli.tasks.math import fences
+from qwen_cli.tasks.math.fences import Follower
 
-_FENCE = re.compile(r"^```[ \t]*([\w+-]*)[^\n`]*$", re.MULTILINE)
-_PYTHON = {"python", "py", "python3"}
 _FORMULAS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$", "$": "$"}
-_THOUGHT = "</think>"
 NOTHING = "(nothing was printed)"
 
 
@@ -51,84 +50,74 @@ def rendered(engine: Engine, messages: Sequence[dict[str, Any]], thinking: bool 
 
 @dataclass
 class Written:
-    """The assistant's text: what the model wrote and, between it, what its programs printed."""
+    """The assistant's text: what the model wrote and, between it, what its programs printed. `thought` is
+    what it thought before, as the prompt has it: with the mark that ends it, and the one that begins it where
+    the model wrote that itself."""
 
-    text: str = ""
     runs: list[Run] = field(default_factory=list)
     parts: list[tuple[str, str]] = field(default_factory=list)  # (what the model wrote, the output after it)
-    _from: int = 0  # where the text after the last output begins
+    thought: str = ""
+    _past: str = ""
+    _new: Follower = field(default_factory=Follower)
 
-    def add(self, piece: Piece) -> None:
-        self.text += piece.text if piece.kind == "answer" else ""
+    @property
+    def text(self) -> str:
+        """Return all that is for the person: everything but the thought and what the user said between."""
+        return self._past + self.new
 
     @property
     def new(self) -> str:
         """Return what the model wrote after the last output."""
-        return self.text[self._from :]
+        return self._new.text
 
-    def program(self) -> str | None:
-        """Return the program that ends the new text, its fence open or closed."""
-        if (block := self._block()) is None:
-            return None
-        tag, body, rest = block
-        return body if tag in _PYTHON and body.strip() and not rest.strip() else None
+    def add(self, text: str) -> str:
+        """Take more of what the model writes. Returns what of it is kept: it may have gone on after a
+        program."""
+        return self._new.feed(text)
 
-    def close_other(self) -> bool:
-        """Close a block in another language, so that the model goes on after it. False where none is open."""
-        block = self._block()
-        if block is None or block[0] in _PYTHON or not self.open:
-            return False
-        self.text += "\n```\n"
-        return True
-
-    def put(self, run: Run) -> None:
-        """Write the output of a program under it."""
-        wrote = self.new.rstrip("\n") + ("\n```" if self.open else "")
-        output = f"\n```output\n{run.told}\n```\n"
-        self.text = self.text[: self._from] + wrote + output
-        self.parts.append((wrote, output))
-        self.runs.append(run)
-        self._from = len(self.text)
-
-    def say(self, words: str) -> None:
-        """Add words of the user after what was written."""
-        self.parts.append((self.new, words))
-        self.text += "\n\n"
-        self._from = len(self.text)
-
-    def prompt(self, *, thinks: bool) -> Prompt:
-        """Return all of it for the model to go on with: what programs printed is plain, and so is what the
-        model wrote but for the marks round its thinking, where it `thinks`."""
-        parts: list[str] = []
-        for wrote, output in self.parts:
-            parts += [own_words(wrote, thinks=thinks), plain(output)]
-            thinks = thinks and _THOUGHT not in wrote
-        return joined([*parts, own_words(self.new, thinks=thinks)])
-
-    def prose(self) -> str:
-        """Return all of it without thoughts, programs and outputs: where an answer is an answer."""
-        text = "\n".join([*(wrote for wrote, _ in self.parts), self.new])
-        spoken = text.rpartition(_THOUGHT)[2]
-        return re.sub(r"^```.*?(?:^```[ \t]*$|\Z)", "", spoken, flags=re.MULTILINE | re.DOTALL)
+    @property
+    def ended(self) -> bool:
+        """Return whether the model went on after a program, which is to be run first."""
+        return self._new.ended
 
     @property
     def open(self) -> bool:
         """Return whether a fenced block is not closed yet."""
-        return len(_FENCE.findall(self._spoken())) % 2 == 1
+        return self._new.open
 
-    def _spoken(self) -> str:
-        return self.new.rpartition(_THOUGHT)[2]
+    def program(self) -> str | None:
+        """Return the program that ends the new text, its fence open or closed."""
+        return self._new.program()
 
-    def _block(self) -> tuple[str, str, str] | None:
-        """Return the last fenced block of the new text: (language, body, what stands after it)."""
-        text = self._spoken()
-        fences = list(_FENCE.finditer(text))
-        if not fences:
-            return None
-        opened = len(fences) % 2 == 1
-        start = fences[-1] if opened else fences[-2]
-        end, rest = (len(text), "") if opened else (fences[-1].start(), text[fences[-1].end() :])
-        return start[1].lower(), text[start.end() + 1 : end], rest
+    def close(self) -> str:
+        """Close the block that is open. Returns what was written for that."""
+        return self.add(("" if self.new.endswith("\n") else "\n") + "```") if self.open else ""
+
+    def put(self, run: Run) -> None:
+        """Write the output of a program under it."""
+        wrote, output = self.new.rstrip("\n"), f"\n```output\n{run.told}\n```\n"
+        self.parts.append((wrote, output))
+        self.runs.append(run)
+        self._past += wrote + output
+        self._new = Follower()
+
+    def say(self, words: str) -> None:
+        """Add what the user says after what was written."""
+        self.parts.append((self.new, words))
+        self._past += self.new + "\n\n"
+        self._new = Follower()
+
+    def prompt(self) -> Prompt:
+        """Return all of it for the model to go on with: what programs printed is plain, and so is what the
+        model wrote but for the marks round its thinking."""
+        parts: list[str] = [own_words(self.thought, thinks=True)]
+        for wrote, output in self.parts:
+            parts += [own_words(wrote, thinks=False), plain(output)]
+        return joined([*parts, own_words(self.new, thinks=False)])
+
+    def prose(self) -> str:
+        """Return all of it without thoughts, programs and outputs: where an answer is an answer."""
+        return "\n".join(fences.prose(wrote) for wrote in [*(wrote for wrote, _ in self.parts), self.new])
 
 
 class Turn:
@@ -138,28 +127,36 @@ class Turn:
     def __init__(self, engine: Engine, messages: list[dict[str, Any]], thinking: bool | int | None) -> None:
         self._engine, self._messages, self._thinking = engine, messages, thinking
         self._prompt = rendered(engine, messages, thinking)
+        end = (self._prompt or "").rstrip()
+        may = self.continues and engine.capabilities.thinking is not None and not is_off(thinking)
+        self.thinks = may and not end.endswith(CLOSE)
+        self.opened = self.thinks and end.endswith(OPEN)
+
+    @property
+    def prompt(self) -> str | list[dict[str, Any]]:
+        """Return what the model is asked at first."""
+        return self._messages if self._prompt is None else self._prompt
 
     @property
     def continues(self) -> bool:
-        """Return whether the model goes on with its own text, so that a sentence can be begun for it."""
+        """Return whether the model goes on with its own text, so that a sentence can be begun for it. Then it
+        thinks (`thinks`) in the text of its answer, after a mark that it writes itself or that was `opened`
+        for it; elsewhere thoughts come apart from answers."""
         return self._prompt is not None
 
     def say(self, written: Written, begin: str, ask: str) -> str:
-        """Make the model go on with what is begun for it, or ask it to; return the text added to what it
-        wrote. The text added to what it wrote."""
-        before = len(written.text)
-        if self.continues:
-            # It may have been stopped inside a formula that was to hold the answer.
-            opened = next((o for o in _FORMULAS if written.text.rstrip().endswith(o)), None)
-            written.text += f"…{_FORMULAS[opened]}\n\n{begin}" if opened else f"\n\n{begin}"
-        else:
+        """Make the model go on with what is begun for it, or ask it to. Returns the text added to what it
+        wrote."""
+        if not self.continues:
             written.say(ask)
-        return written.text[before:]
+            return "\n\n"
+        # It may have been stopped inside a formula that was to hold the answer.
+        opened = next((o for o in _FORMULAS if written.new.rstrip().endswith(o)), None)
+        return written.add(f"…{_FORMULAS[opened]}\n\n{begin}" if opened else f"\n\n{begin}")
 
     def ask(self, written: Written, sampling: Sampling) -> Stream:
         if self._prompt is not None:
-            thinks = self._engine.capabilities.thinking is not None
-            return self._engine.complete(self._prompt + written.prompt(thinks=thinks), sampling=sampling)
+            return self._engine.complete(self._prompt + written.prompt(), sampling=sampling)
         turns = list(self._messages)
         for wrote, output in written.parts:
             turns.append({"role": "assistant", "content": wrote})

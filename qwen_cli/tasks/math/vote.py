@@ -11,7 +11,8 @@ from qwen_cli.engines.core.base import Completion, Engine, Sampling, usual
 from qwen_cli.sandbox import Limits, Sandbox
 from qwen_cli.tasks.common import parallel
 from qwen_cli.tasks.common.parallel import Stopped
-from qwen_cli.tasks.math import prompts, tir, transcript
+from qwen_cli.tasks.math import prompts, tir
+from qwen_cli.tasks.math.allowance import limited
 from qwen_cli.tasks.math.answer import Judge, boxed
 from qwen_cli.tasks.math.prompts import Mode
 
@@ -97,10 +98,10 @@ def vote(
             )
             return tir.finished(attempt, stopped)
 
-    prompt: Any = (transcript.rendered(engine, messages, thinking) if mode == "tir" else None) or messages
-    asked = tir.limited(spreading)
+    prompt: Any = messages
+    asked = limited(engine, spreading, thinking)
     if mode == "tir":
-        asked = replace(tir.beginning(engine, asked, nudge), stop=tir.stops(engine, nudge))
+        prompt, asked = tir.opening(engine, messages, spreading, thinking, nudge)
     begun: Sequence[Completion | None]
     if len(engine.lanes(k)) > 1:
         begun = [None] * k

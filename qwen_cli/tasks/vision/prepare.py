@@ -150,7 +150,7 @@ def plan_all(
             return plans
     raise UsageError(
         f"{len(items)} inputs need {asked:,} visual tokens, the context holds {context:,}",
-        "give fewer, or --max-frames, or a larger --context",
+        "give fewer, or `max_frames`, or a larger `context`",
     )
 
 

@@ -116,6 +116,8 @@ def test_set_and_think_reach_the_next_problem(math: Math) -> None:
     at = math(FOUR, FOUR, sampling=Sampling(seed=3))
     engine = at.talk.conversation.engine
     engine.defaults = Sampling(temperature=0.7, top_k=20)
+    assert at("/set max_tokens") == "max_tokens not set", "a large model ends by itself"
+    engine.model = "qwen2.5:0.5b"
     assert at("/set temperature") == "temperature 0 (the default of `qwen math`)", "not the model's own"
     assert at("/set top_k") == "top_k 20 (the model's default)"
     assert at("/set seed") == "seed 3"

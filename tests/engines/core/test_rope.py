@@ -71,7 +71,7 @@ def test_what_is_refused() -> None:
         scaled(SHAPE, None)
     with pytest.raises(UsageError, match=r"from 32,768 tokens to 131,072, 200,000 were asked for"):
         scaled(SHAPE, 200_000)
-    with pytest.raises(UsageError, match="unknown --rope-scaling 'linear'"):
+    with pytest.raises(UsageError, match="`rope_scaling` cannot be 'linear'"):
         rope.checked("linear")
 
 
@@ -120,7 +120,7 @@ def test_llamacpp_opens_the_longer_window(starter_gguf: Path) -> None:
     weights = Weights("starter", starter_gguf, "gguf", None)
     with pytest.raises(UsageError, match="trained for 32,768") as fault:
         LlamaCpp(weights, context=40_000)
-    assert "--rope-scaling yarn" in str(fault.value)
+    assert "`rope_scaling=yarn`" in str(fault.value)
     with LlamaCpp(weights, context=40_960, parallel=1, rope_scaling="yarn") as engine:
         settings = engine._slot.http("GET", "/props")["default_generation_settings"]
         assert settings["n_ctx"] == engine.capabilities.context == 40_960

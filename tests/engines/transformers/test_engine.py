@@ -364,7 +364,7 @@ class TestBadInput:
     def test_context_and_dtype_out_of_range(self, folder: Path) -> None:
         with pytest.raises(UsageError, match="trained for 2,048 tokens"):
             Transformers(weights(folder), places=ON_CPU, context=100_000)
-        with pytest.raises(UsageError, match="--dtype must be auto, bf16, fp16 or fp32, got 'int3'"):
+        with pytest.raises(UsageError, match="`dtype` must be auto, bf16, fp16 or fp32, got 'int3'"):
             Transformers(weights(folder), places=ON_CPU, dtype="int3")
 
     def test_bad_schema_and_pictures(self, small: Small) -> None:

@@ -258,6 +258,7 @@ def test_progress_bears_folders_that_pip_removes_meanwhile(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.network
 def test_the_real_one_comes_from_the_configured_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,10 +188,10 @@ def test_before_a_load_that_cannot_fit_the_nearest_that_does_is_named() -> None:
 
     assert says("qwen3:8b", "fp32", laptop(24)).startswith(
         "qwen3:8b as fp32 needs 35.3 GB with 4,096 tokens of context, laptop has 21.6 GB free. "
-        "Use --engine llamacpp, which needs "
+        "Use `engine=llamacpp`, which needs "
     )
-    assert "use --quant 8bit" in says("qwen2.5-math:7b", "bf16", laptop(16)).replace("Use", "use")
-    assert "Use --context 4096" in says("qwen1.5:7b", "Q4_K_M", laptop(12), context=32_768)
+    assert "use `quant=8bit`" in says("qwen2.5-math:7b", "bf16", laptop(16)).replace("Use", "use")
+    assert "Use `context=4096`" in says("qwen1.5:7b", "Q4_K_M", laptop(12), context=32_768)
     assert "Use qwen3:14b, which needs 11.9 GB" in says("qwen3:235b-a22b", "Q4_K_M", laptop(24))
     assert "No model of the catalog" in says("qwen3:235b-a22b", "Q4_K_M", laptop(1, 1))
 

@@ -69,7 +69,7 @@ def test_a_file_of_anything_else_is_never_touched(kind: str, tmp_path: Path) -> 
     path = tmp_path / "notes.txt"
     path.write_bytes(FOREIGN[kind])
     before = path.stat()
-    with pytest.raises(UsageError, match=r"notes\.txt cannot hold results: .*\. Give another --out$"):
+    with pytest.raises(UsageError, match=r"notes\.txt cannot hold results: .*\. Give another `out`$"):
         Journal(path, "qwen math")
     after = path.stat()
     assert path.read_bytes() == FOREIGN[kind]

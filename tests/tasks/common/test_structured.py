@@ -123,7 +123,7 @@ def test_thinking_comes_at_once_and_is_no_part_of_it() -> None:
 @pytest.mark.parametrize(
     ("reason", "sampling", "why"),
     [
-        ("length", Sampling(max_tokens=7), "it reached max_tokens, 7. Raise --max-tokens"),
+        ("length", Sampling(max_tokens=7), "it reached max_tokens, 7. Raise `max_tokens`"),
         ("length", Sampling(), "the server's own limit"),
         ("context", Sampling(), "the context is full"),
     ],

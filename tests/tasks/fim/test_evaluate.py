@@ -90,7 +90,7 @@ def test_a_file_of_something_else_is_left_as_it_is(tasks: Path, tmp_path: Path) 
         path.write_text(text)
         with pytest.raises(UsageError, match="cannot hold results"):
             Journal(path, model="starter", mode="auto", tasks=tasks)
-        with pytest.raises(UsageError, match="give another --results".capitalize()):
+        with pytest.raises(UsageError, match="give another `results`".capitalize()):
             evaluate.check(path)
         assert path.read_text() == text
 

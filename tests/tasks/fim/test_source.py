@@ -36,8 +36,8 @@ def test_the_line_after_the_last_newline_can_be_filled() -> None:
 @pytest.mark.parametrize(
     ("position", "message"),
     [
-        ("9", "has 2 lines, --at asks for line 9"),
-        ("1:9", "line 1 of x has 5 characters, --at asks for column 9"),
+        ("9", "has 2 lines, `at` asks for line 9"),
+        ("1:9", "line 1 of x has 5 characters, `at` asks for column 9"),
         ("0", "counted from 1, got '0'"),
         ("1:0", "counted from 1"),
         ("end", "got 'end'"),

@@ -3,6 +3,7 @@ what a case needs; programs run in the real sandbox."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,18 @@ from typing import Any
 import pytest
 from scripted import Scripted, end
 
+from qwen_cli.commands.math import output
 from qwen_cli.engines.core.base import Completion, Message, Piece, Reuse, Sampling, Stream, Usage
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.parsing.marks import FAMILY, Marks
+from qwen_cli.engines.parsing.think_tags import CLOSE
 from qwen_cli.errors import ContextFull, UsageError
 from qwen_cli.models.hub import resolve
 from qwen_cli.sandbox import Limits, Sandbox
+from qwen_cli.tasks.common.drain import drain
 from qwen_cli.tasks.math import prompts, solve, tir
 from qwen_cli.tasks.math import vote as math_vote
+from qwen_cli.tasks.math.allowance import allowance
 from qwen_cli.tasks.math.answer import Judge
 
 ASKED = [{"role": "user", "content": "What is 6 times 7?"}]
@@ -161,9 +166,196 @@ def test_a_box_in_a_program_or_its_output_is_no_answer(box: Sandbox) -> None:
     assert tir.finished(tir.solve(model, ASKED, box)).answer is None
 
 
-def test_thoughts_are_no_answer(box: Sandbox) -> None:
-    model = Rendered(*says("<think>maybe \\boxed{1}</think>\nIt is \\boxed{2}."))
-    assert tir.finished(tir.solve(model, ASKED, box)).answer == "2"
+class Typing(Rendered):
+    """Writes word by word, each a token, ends where it is told to, and knows of the rest when it goes on.
+    `prompts` are where it was asked to go on."""
+
+    def __init__(self, *texts: str, thinking: Any = None, opened: bool = False) -> None:
+        super().__init__()
+        self.texts = list(texts)
+        self.capabilities = replace(self.capabilities, thinking=thinking)
+        self.opened = opened
+
+    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+        if self.capabilities.thinking and thinking is not None and not thinking:
+            return "PROMPT:<think>\n\n</think>\n\n"
+        return "PROMPT:<think>\n" if self.opened else "PROMPT:"
+
+    def count_tokens(self, prompt: Any, *, tools: Any = None) -> int:
+        return len(str(prompt).split())
+
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Stream:
+        return self._written(prompt, sampling)
+
+    def chat(self, messages: Sequence[Message], *, sampling: Sampling = Sampling(), **_: Any) -> Stream:
+        return self._written("", sampling)
+
+    def _written(self, prompt: str, sampling: Sampling) -> Stream:
+        self.prompts.append(prompt)
+        self.asked.append((sampling, None))
+        text = self.texts.pop(0)
+        if prompt.endswith("\n\n"):
+            text = text.lstrip("\n")
+        at, end = min(
+            ((at, stop) for stop in sampling.stop if (at := text.find(stop)) >= 0), default=(len(text), "")
+        )
+        words = re.findall(r"\s*\S+|\s+$", text[:at])
+        reason: Any = "stop"
+        if sampling.max_tokens is not None and len(words) > sampling.max_tokens:
+            words, reason = words[: sampling.max_tokens], "length"
+        if reason == "length":
+            self.texts.insert(0, text[len("".join(words)) :])
+        elif end == CLOSE:
+            self.texts.insert(0, text[at + len(end) :])
+        for word in words:
+            yield Piece(word)
+        yield Piece(usage=Usage(10, 0, len(words), stop_reason=reason))
+
+
+def test_a_block_without_a_language_does_not_end_the_attempt(box: Sandbox) -> None:
+    model = Typing(f"The table:\n```\n6 7\n```\nNow:\n{CODE}\n```\n```output\n", BOXED)
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert (solution.answer, solution.printed) == ("42", "42")
+    assert solution.text.startswith("The table:\n```\n6 7\n```\nNow:\nMultiply.")
+
+
+def test_a_model_that_goes_on_after_a_program_is_stopped_and_told_what_it_printed(box: Sandbox) -> None:
+    model = Typing(f"{CODE}\n```\nThis prints 41, so \\boxed{{41}}.", BOXED)
+    pieces: list[Any] = []
+    solution = drain(tir.solve(model, ASKED, box), pieces.append)
+    assert (solution.answer, solution.text) == ("42", f"{CODE}\n```\n```output\n42\n```\n{BOXED}")
+    assert "".join(p.text if isinstance(p, Piece) else f"\n```output\n{p.told}\n```\n" for p in pieces) == (
+        solution.text
+    )
+    assert solution.usage.generated_tokens == len(CODE.split()) + 1 + len(BOXED.split())
+
+
+def test_a_box_that_a_program_prints_is_no_end_of_it(box: Sandbox) -> None:
+    boxing = "```python\nanswer = 42\nprint(f'\\\\boxed{{{answer}}}')\n```\n"
+    model = Rendered([Piece(boxing.partition("\\boxed")[0]), end()], *says("\\boxed{{{answer}}}')", BOXED))
+    solution = tir.finished(tir.solve(model, ASKED, box, nudge=prompts.NUDGE["en"]))
+    assert [run.outcome.status for run in solution.runs] == ["ok"]
+    assert solution.printed == "\\boxed{42}"
+
+
+THOUGHT = "<think>\nMaybe\n```python\nprint(1)\n```\nor \\boxed{1}\n```output\n" + "hm " * 3000
+
+
+class TestThinking:
+    """Limits are those of the cards; nothing of a thought is a program or an answer."""
+
+    @pytest.mark.parametrize("opened", [False, True])
+    def test_thinking_is_not_counted_against_an_answer(self, opened: bool, box: Sandbox) -> None:
+        thought = THOUGHT.removeprefix("<think>\n" if opened else "")
+        model = Typing(f"{thought}\n</think>\n\n{CODE}\n```\n", BOXED, thinking="switch", opened=opened)
+        model.model = "qwen3:0.6b"
+        pieces: list[Any] = []
+        solution = drain(tir.solve(model, ASKED, box), pieces.append)
+        assert (solution.answer, solution.printed) == ("42", "42")
+        assert [asked.max_tokens for asked, _ in model.asked] == [32_768, 2_048, 2_048]
+        assert solution.text == f"{CODE}\n```\n```output\n42\n```\n{BOXED}"
+        shown = "".join(p.text for p in pieces if isinstance(p, Piece) and p.kind == "thinking")
+        assert shown.startswith("Maybe")
+        assert model.prompts[1].endswith("hm \n</think>\n\n")
+        assert model.prompts[1].count("<think>") == 1
+
+    def test_a_model_that_does_not_think_this_time_is_heard(self, box: Sandbox) -> None:
+        model = Typing(f"{CODE}\n```\nIt prints 41.", BOXED, thinking="switch")
+        assert tir.finished(tir.solve(model, ASKED, box)).text.endswith(f"```output\n42\n```\n{BOXED}")
+
+    def test_where_it_is_off_there_is_none(self, box: Sandbox) -> None:
+        model = Typing(f"{CODE}\n```\n", BOXED, thinking="switch")
+        assert tir.finished(tir.solve(model, ASKED, box, thinking=False)).answer == "42"
+        assert [asked.max_tokens for asked, _ in model.asked] == [None, None]
+
+    def test_a_budget_ends_the_thought_and_the_answer_follows(self, box: Sandbox) -> None:
+        model = Typing("<think>\n" + "hm " * 100, thinking="switch")
+        solving = tir.solve(model, ASKED, box, thinking=20)
+        for event in solving:
+            if isinstance(event, Piece) and event.usage:
+                model.texts = [BOXED]
+                break
+        assert tir.finished(solving).answer == "42"
+        assert model.asked[0][0].max_tokens == 20
+        assert model.prompts[1].endswith("directly now.\n</think>\n\n")
+
+    def test_an_end_of_the_turn_within_a_thought_is_the_end_of_the_thought(self, box: Sandbox) -> None:
+        model = Typing("<think>\nIt is 42.\n", BOXED, thinking="switch")
+        assert tir.finished(tir.solve(model, ASKED, box)).answer == "42"
+
+    def test_a_thought_without_end_is_no_answer_and_blames_no_flag(self, box: Sandbox) -> None:
+        model = Typing("<think>\n\\boxed{1} " + "hm " * 40_000, thinking="always")
+        solution = tir.finished(tir.solve(model, ASKED, box))
+        assert (solution.answer, solution.stop, solution.limit) == (None, "length", 32_768)
+        said = output.why_none(solve.Checked(solution, "unverified"), None, "--max-tokens")
+        assert said.startswith("no answer: it was cut after 32,768 tokens")
+
+    def test_a_length_that_was_asked_for_is_for_thinking_and_answer(self, box: Sandbox) -> None:
+        model = Typing("<think>\nhm hm hm</think>" + "so " * 100, thinking="always")
+        solution = tir.finished(tir.solve(model, ASKED, box, sampling=Sampling(max_tokens=10)))
+        assert solution.stop == "length"
+        assert [asked.max_tokens for asked, _ in model.asked] == [10, 6]
+
+    @pytest.mark.parametrize(
+        "name", ["qwen3:0.6b", "qwen3:8b", "qwen3:4b-thinking-2507", "qwq:32b", "Qwen3.5-27B", "mine"]
+    )
+    @pytest.mark.parametrize("mode", ["tir", "cot"])
+    def test_a_card_s_length_is_had_by_every_model_that_thinks(self, name: str, mode: Any) -> None:
+        model = Typing(THOUGHT + f"\n</think>\n\n{BOXED}", thinking="switch")
+        model.model = name
+        if mode == "cot":
+            model.texts = [BOXED]  # engines keep thoughts apart there
+        with Judge() as judge:
+            checked: Any = tir.finished(
+                solve.solve(model, "6 times 7?", judge, solve.SolveOptions(mode=mode))
+            )  # type: ignore[arg-type]
+        assert checked.answer == "42"
+        assert model.asked[0][0].max_tokens == 32_768
+        assert model.asked[0][0].temperature is None  # such models must sample
+
+
+class TestAllowance:
+    @pytest.mark.parametrize(
+        ("name", "answer"),
+        [
+            ("qwen2.5-coder:0.5b", 2_048),
+            ("/models/qwen2.5-1.5b-instruct-q4_k_m.gguf", 2_048),
+            ("qwen2.5-math:7b", 2_048),
+            ("Qwen/Qwen2.5-Math-72B-Instruct", 2_048),
+            ("qwen2.5:7b", None),
+            ("qwen3:30b-a3b", None),
+            ("my-fine-tune", None),
+            ("Qwen3.5-35B-A3B-Q4_K_M", None),
+        ],
+    )
+    def test_it_goes_by_the_model(self, name: str, answer: int | None) -> None:
+        model = Typing()
+        model.model = name
+        assert allowance(model, None).answer == answer
+
+    def test_nothing_is_forced_upon_a_large_model(self) -> None:
+        words = "step " * 3000 + BOXED
+        model = Typing(words)
+        model.model = "qwen2.5:32b"
+        with Judge() as judge:
+            checked: Any = tir.finished(solve.solve(model, "6 times 7?", judge))  # type: ignore[arg-type]
+        assert (checked.answer, checked.words, checked.solution.text) == ("42", "not verified", words)
+        assert [asked.max_tokens for asked, _ in model.asked] == [None]
+
+    def test_a_small_one_that_boxed_its_answer_is_not_asked_for_it_again(self, box: Sandbox) -> None:
+        model = Typing(f"{CODE}\n```\n", f"{BOXED} " + "And so on. " * 400)
+        solution = tir.finished(tir.solve(model, ASKED, box, nudge=prompts.NUDGE["en"]))
+        assert (solution.answer, len(model.prompts)) == ("42", 2)
+
+
+def test_samples_of_a_model_that_thinks_go_on_from_their_thoughts() -> None:
+    model = Rendered(*says(BOXED, BOXED))
+    model.capabilities = replace(model.capabilities, thinking="switch")
+    model.samples = [Completion("<think>\nIt is \\boxed{1}.", "", Usage())] * 2
+    with Judge() as judge:
+        vote = _voted(model, 2, judge, mode="tir")
+    assert {s.answer for s in vote.solutions} == {"42"}
+    assert model.prompts[0] == "PROMPT:<think>\nIt is \\boxed{1}.</think>\n\n"
 
 
 def test_rounds_end_and_the_last_output_says_so(box: Sandbox) -> None:
