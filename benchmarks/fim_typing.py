@@ -2,7 +2,8 @@
 
     python benchmarks/fim_typing.py [MODEL.gguf]
 
-Starter model unless another is named. A prefix of 1,500 tokens is in the cache of both; then characters are
+Starter model unless another is named. Both without drafts, then both with those from the text's own n-grams,
+which ours makes by default. A prefix of 1,500 tokens is in the cache of both; then characters are
 typed, and after each a completion of 8 tokens is made, greedy. Both run in turn; medians are compared, of
 the characters after which both wrote all 8 (a completion that ends sooner is sooner there).
 What the server knows of its own suggestions is forgotten before each character, or typing along one would
@@ -27,6 +28,7 @@ from qwen_cli.lsp.cache import Suggestions
 from qwen_cli.lsp.session import Session
 from qwen_cli.lsp.settings import Settings
 from qwen_cli.models.hub import resolve
+from qwen_cli.models.hub.resolve import Weights
 
 TOKENS = 8
 TYPED = "max(compute_7(3), "
@@ -57,18 +59,26 @@ class Counting(LlamaCpp):
 
 def main() -> None:
     weights = resolve.resolve(sys.argv[1] if len(sys.argv) > 1 else "starter")
-    engine = Counting(weights, context=4096, parallel=1)
+    print(f"model {weights.path.name}")
+    for drafts in (False, True):
+        compare(weights, drafts=drafts)
+
+
+def compare(weights: Weights, *, drafts: bool) -> None:
+    """Print what a character costs on both sides, with or without drafts."""
+    engine = Counting(weights, context=4096, parallel=1, draft="auto" if drafts else None)
     prefix = prefix_of(1_500, engine)
-    peer = Infill(str(weights.path))
+    peer = Infill(str(weights.path), drafts=drafts)
     tokens = engine.count_tokens(prefix)
     pairs, along = asyncio.run(typing(engine, peer, prefix))
     peer.close()
     engine.close()
     ours, theirs = (statistics.median(seconds) * 1e3 for seconds in zip(*pairs, strict=True))
-    print(f"model {weights.path.name}, prefix {tokens:,} tokens, {len(pairs)} of {len(TYPED)} characters")
-    print(f"llama.cpp /infill   {theirs:7.0f} ms")
-    print(f"language server     {ours:7.0f} ms, ratio {ours / theirs:.2f} (bar ≤ 1.15)")
-    print(f"typed along a shown suggestion {along * 1e3:.2f} ms")
+    counted = f"prefix {tokens:,} tokens, {len(pairs)} of {len(TYPED)} characters"
+    print(f"{'with' if drafts else 'without'} drafts: {counted}")
+    print(f"  llama.cpp /infill   {theirs:7.0f} ms")
+    print(f"  language server     {ours:7.0f} ms, ratio {ours / theirs:.2f} (bar ≤ 1.15)")
+    print(f"  typed along a shown suggestion {along * 1e3:.2f} ms")
 
 
 def prefix_of(tokens: int, engine: LlamaCpp) -> str:
@@ -129,9 +139,10 @@ def position(before: str) -> lsp.Position:
 
 
 class Infill:
-    """llama.cpp's server with its own defaults, and its `/infill` route with `cache_prompt`."""
+    """llama.cpp's server with its own defaults, and its `/infill` route with `cache_prompt`. With `drafts`
+    those of the same kind as ours, as llama.cpp sets them up."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, drafts: bool) -> None:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
@@ -139,6 +150,9 @@ class Infill:
         params.n_ctx = 4096
         params.n_parallel = 1
         params.verbosity = -1
+        if drafts:
+            kinds = xllamacpp.common_speculative_type
+            params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
         self._server: Any = xllamacpp.Server(params)
         host, port = self._server.listening_address.removeprefix("http://").split(":")
         self._connection = http.client.HTTPConnection(host, int(port))
