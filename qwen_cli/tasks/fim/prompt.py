@@ -122,18 +122,30 @@ def suitable() -> list[str]:
 def prompt(
     hole: Hole, files: Sequence[File] = (), tokens: FimTokens = BARS, *, repository: str = ""
 ) -> Prompt:
-    """Build the raw text for the model: the file-level layout, or with `files` the repository-level one.
-    Sources, paths and the repository's name are plain in it.
+    """Return the raw text for the model, byte for byte as the official scripts write it: the file-level one,
+    or with `files` the repository-level one. Sources, paths and the name of the repository are plain in it.
 
-    As in examples/Qwen2.5-Coder-fim.py and -repolevel-fim.py: no space after a mark, a newline after the
-    repository's name, each path and each file, nothing after the last mark.
+    examples/Qwen2.5-Coder-fim.py ends with the last mark, -repolevel-fim.py has a newline behind it. That one
+    is the first character of its middle, which begins a new line: see `layout`.
+    """
+    text = layout(hole, files, tokens, repository=repository)
+    return joined([text, "\n"]) if files else text
+
+
+def layout(
+    hole: Hole, files: Sequence[File] = (), tokens: FimTokens = BARS, *, repository: str = ""
+) -> Prompt:
+    """Return `prompt` up to the last mark: what a model completes wherever the hole is.
+
+    With the newline of the repository script behind it the middle has begun with a new line. Where it goes on
+    in a line instead, the starter then wrote 0 of 7 single-line middles of HumanEval right, and 5 without.
     """
     parts: list[str] = []
     if files:
         parts += [tokens.repository, plain(f"{repository or 'repository'}\n")]
         for file in files:
-            end = "" if file.text.endswith("\n") else "\n"
-            parts += [tokens.file, plain(f"{file.path}\n{file.text}{end}")]
+            content = file.text.rstrip("\n")
+            parts += [tokens.file, plain(f"{file.path}\n{content}\n\n")]
         parts += [tokens.file, plain(f"{hole.path or 'main'}\n")]
     parts += [tokens.prefix, plain(hole.prefix), tokens.suffix, plain(hole.suffix), tokens.middle]
     return joined(parts)

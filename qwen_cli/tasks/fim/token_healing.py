@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from qwen_cli.engines.core.base import Engine
-from qwen_cli.tasks.fim.prompt import File, FimTokens, Hole, prompt
+from qwen_cli.tasks.fim.prompt import File, FimTokens, Hole, layout
 from qwen_cli.tasks.fim.span import Span
 
 # A word with the one white space that its first token takes in (the tokenizer's own split, tokenizer.json).
@@ -36,7 +36,7 @@ class Start:
     def prompt(self, hole: Hole, files: Sequence[File], tokens: FimTokens, repository: str) -> str:
         """Return the raw text for the model."""
         shown = replace(hole, prefix=self.prefix)
-        return prompt(shown, files, tokens, repository=repository) + self.lead
+        return layout(shown, files, tokens, repository=repository) + self.lead
 
     def middle(self, generated: str) -> str:
         """Return the completion in what the model wrote, as far as it has got."""

@@ -89,7 +89,7 @@ def test_show_prompt_is_what_the_model_sees_and_why(qwen, tmp_path: Path) -> Non
     shop.write_text("from prices import gross\n\nprint(gross(<|fim|>))\n")
     done = qwen("code-fim", "--model", "starter", str(shop), "--show-prompt")
     assert done.stdout == (
-        f"<|repo_name|>{tmp_path.name}\n<|file_sep|>prices.py\ndef gross(net):\n    return net * 1.19\n"
+        f"<|repo_name|>{tmp_path.name}\n<|file_sep|>prices.py\ndef gross(net):\n    return net * 1.19\n\n"
         "<|file_sep|>shop.py\n<|fim_prefix|>from prices import gross\n\nprint(gross(<|fim_suffix|>))\n"
         "<|fim_middle|>\n"
     )

@@ -10,7 +10,18 @@ from scripted import Scripted
 from qwen_cli.engines.core.prompt import plain
 from qwen_cli.engines.parsing.marks import FAMILY, Marks
 from qwen_cli.errors import UsageError
-from qwen_cli.tasks.fim.prompt import BARS, PLAIN, Hole, ends, fit, prompt, restored, suitable, tokens_of
+from qwen_cli.tasks.fim.prompt import (
+    BARS,
+    PLAIN,
+    Hole,
+    ends,
+    fit,
+    layout,
+    prompt,
+    restored,
+    suitable,
+    tokens_of,
+)
 
 
 @dataclass(frozen=True)
@@ -32,9 +43,47 @@ def test_other_files_come_first_in_the_repository_layout() -> None:
         Hole("a", "b", "src/m.py"), [Text("x.py", "x = 1\n"), Text("y.py", "y = 2")], repository="shop"
     )
     assert seen == (
-        "<|repo_name|>shop\n<|file_sep|>x.py\nx = 1\n<|file_sep|>y.py\ny = 2\n"
-        "<|file_sep|>src/m.py\n<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>"
+        "<|repo_name|>shop\n<|file_sep|>x.py\nx = 1\n\n<|file_sep|>y.py\ny = 2\n\n"
+        "<|file_sep|>src/m.py\n<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>\n"
     )
+
+
+def test_the_repository_layout_is_that_of_the_official_script_byte_for_byte() -> None:
+    # After examples/Qwen2.5-Coder-repolevel-fim.py, with shorter files: what stands between them is the same.
+    official = """<|repo_name|>library-system
+<|file_sep|>library.py
+class Library:
+    def list_books(self):
+        return self.books
+
+<|file_sep|>student.py
+class Student:
+    def borrow_book(self, book, library):
+        return False
+
+<|file_sep|>main.py
+<|fim_prefix|>from library import Library
+
+def main():
+    # Student borrows a book<|fim_suffix|>
+    if student.borrow_book(book, library):
+        print(book)
+
+if __name__ == "__main__":
+    main()<|fim_middle|>
+"""
+    library = "class Library:\n    def list_books(self):\n        return self.books"
+    student = "class Student:\n    def borrow_book(self, book, library):\n        return False"
+    hole = Hole(
+        "from library import Library\n\ndef main():\n    # Student borrows a book",
+        "\n    if student.borrow_book(book, library):\n        print(book)\n\n"
+        'if __name__ == "__main__":\n    main()',
+        "main.py",
+    )
+    for end in ("", "\n", "\n\n"):  # however the files end
+        files = [Text("library.py", library + end), Text("student.py", student + end)]
+        assert prompt(hole, files, repository="library-system") == official
+        assert layout(hole, files, repository="library-system") == official.removesuffix("\n")
 
 
 def test_codeqwen_writes_the_marks_without_bars() -> None:
