@@ -93,6 +93,7 @@ def _made(engine: Engine, way: SolveOptions, flags: Mapping[str, Any]) -> dict[s
         "mode": way.mode,
         "lang": way.spoken,
         "samples": way.samples,
+        "verify": way.verify or None,
         "rm": way.reward.model if way.reward else None,
         "max_rounds": way.max_rounds,
         "timeout": way.limits.wall_seconds,
@@ -152,7 +153,18 @@ def _summary(rows: list[dict[str, Any]]) -> None:
         ("with an answer", f"{sum(row.get('answer') is not None for row in rows):,}"),
         ("programs run in", f"{len(coded):,} ({len(coded) / len(rows):.0%})"),
         ("  of these correct", _share(coded)),
+        *_verdicts(rows),
         ("engine failures", f"{sum('error' in row for row in rows):,}"),
     ]
     for name, value in lines:
         typer.echo(f"{name:<20} {value}")
+
+
+def _verdicts(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return a line for each outcome of putting answers back, where that was done."""
+    told = {"holds": "put back, holds", "fails": "put back, does not", "open": "not put back"}
+    found = [(row["verification"]["verdict"], row) for row in rows if row.get("verification")]
+    if not found:
+        return []
+    groups = {verdict: [row for said, row in found if said == verdict] for verdict in told}
+    return [(told[verdict], f"{len(group):,}, right: {_share(group)}") for verdict, group in groups.items()]

@@ -74,6 +74,14 @@ def math(
             rich_help_panel=SOLVING,
         ),
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Have a second program put the answer back into the problem, and tell whether it holds.",
+            rich_help_panel=SOLVING,
+        ),
+    ] = False,
     image: Annotated[
         list[str] | None,
         typer.Option(
@@ -220,6 +228,7 @@ def math(
             limits=Limits(wall_seconds=timeout),
             contained=sandbox == "on",
             reward=reward,
+            verify=verify,
             sampling=asked_sampling,
             thinking=think,
         )
@@ -277,6 +286,8 @@ def _solve(
         output.as_json(checked, engine)
     elif quiet:
         output.answer(checked)
+        if checked.verification and checked.verification.verdict == "fails":
+            say(checked.verification.words)
     if save_plots:  # the answer is out, whatever becomes of these
         output.save_plots(checked, save_plots)
     if checked.answer is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,8 @@ class SolutionView:
         from rich.text import Text
 
         style = {"unverified": "yellow"}.get(checked.how, "green")
+        if checked.verification:
+            style = {"holds": "green", "fails": "red", "open": style}[checked.verification.verdict]
         line = Text.assemble((text, "bold"), ("   " + checked.words, "dim"))
         self._console.print(Panel.fit(line, border_style=style, padding=(0, 2)))
 
@@ -142,6 +145,7 @@ def as_json(checked: Checked, engine: Engine) -> None:
         "votes": checked.votes,
         "samples": checked.samples,
         **({} if checked.score is None else {"score": checked.score}),
+        **({"verification": asdict(checked.verification)} if checked.verification else {}),
         "mode": solution.mode,
         "solution": solution.text,
         "runs": [

@@ -78,13 +78,13 @@ def number(answer: str) -> Fraction | None:
 
 
 @cache
-def _load() -> str:
+def source() -> str:
     """Return the program that makes the modules of a comparison: contained code cannot read this package."""
     root = Path(__file__).resolve().parents[2]
     sources = {}
     for name in _MODULES:
-        source = (root / name.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
-        sources[f"qwen_cli.{name}"] = source
+        text = (root / name.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+        sources[f"qwen_cli.{name}"] = text
     return _LOAD.format(sources=sources)
 
 
@@ -140,7 +140,7 @@ class Judge:
         try:
             outcome = self._box.run(call)
             if outcome.fresh or outcome.status == "error":  # the first, or the one after a run that was ended
-                outcome = self._box.run(f"{_load()}\n{call}")
+                outcome = self._box.run(f"{source()}\n{call}")
         except SandboxError:
             self._verifies = False
             return False

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,7 @@ def _row(
         "answer": solution.answer,
         "correct": correct,
         "check": checked.words,
+        **({"verification": asdict(checked.verification)} if checked.verification else {}),
         "mode": solution.mode,
         "stop": solution.stop,
         "runs": [

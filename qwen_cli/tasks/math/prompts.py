@@ -74,6 +74,21 @@ NUDGE: dict[Language, Nudge] = {
         r"现在请只将最终答案放在 \boxed{} 中。",
     ),
 }
+# Our own, for `verify`.
+VERIFY: dict[Language, str] = {
+    "en": "Below are a problem and an answer to it, which may be wrong. Write one Python program in a"
+    " ```python block that puts the answer back into the problem and tests every condition that the problem"
+    " states. The variable `answer` already holds the answer: use it, and do not assign it. At the end the"
+    " program prints True if all conditions hold, else False, and nothing after that.",
+    "zh": "下面是一个问题和它的一个答案，答案可能是错的。请在 ```python 代码块中写一个 Python 程序，"
+    "把答案代回题目，检验题目给出的每个条件。变量 `answer` 已经是这个答案：请使用它，不要给它赋值。"
+    "程序最后在所有条件成立时打印 True，否则打印 False，之后不再打印任何内容。",
+}
+VERIFY_AGAIN: dict[Language, str] = {
+    "en": "That was to be True or False. Correct the program, and write all of it.",
+    "zh": "这里应该是 True 或 False。请修改程序，并完整写出。",
+}
+_GIVEN: dict[Language, tuple[str, str]] = {"en": ("Problem", "Answer"), "zh": ("问题", "答案")}
 PICTURED: dict[Language, str] = {"en": "Solve the problem in the picture.", "zh": "请解答图中的题目。"}
 NO_MORE_RUNS = "\nReach max function call limit."
 """Qwen2.5-Math's evaluation code appends it to the output of the last run it allows."""
@@ -109,3 +124,13 @@ def messages(
         {"role": "assistant", "content": solution},
         asked,
     ]
+
+
+def verification(
+    problem: str, answer: str, spoken: Language, pictures: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """Return the messages that ask for a program which puts `answer` back into `problem`."""
+    asked, given = _GIVEN[spoken]
+    text = f"{asked}: {problem or PICTURED[spoken]}\n\n{given}: {answer}"
+    content: Any = [*pictures, {"type": "text", "text": text}] if pictures else text
+    return [{"role": "system", "content": VERIFY[spoken]}, {"role": "user", "content": content}]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from qwen_cli.engines.core.base import Engine, Sampling
-from qwen_cli.errors import UsageError
+from qwen_cli.errors import ContextFull, EngineError, SandboxError, UsageError
 from qwen_cli.sandbox import Limits, Sandbox
 from qwen_cli.tasks.math import prompts, tir
 from qwen_cli.tasks.math import vote as math_vote
 from qwen_cli.tasks.math.allowance import limited, small, specialist
 from qwen_cli.tasks.math.answer import Judge
 from qwen_cli.tasks.math.prompts import Language
+from qwen_cli.tasks.math.verify import Verification, verify
 
 if TYPE_CHECKING:
     from qwen_cli.engines.transformers.reward import Reward
@@ -28,7 +29,8 @@ _PATIENCE = 2  # failed programs in a row after which `auto` goes on without
 @dataclass(frozen=True)
 class SolveOptions:
     """How problems are to be solved. `spoken` `None`: the language of the problem. `contained` false:
-    programs run with the rights of this user. `reward` chooses among the samples where there is one."""
+    programs run with the rights of this user. `reward` chooses among the samples where there is one. With
+    `verify` the answer is put back into the problem."""
 
     mode: Mode = "auto"
     spoken: Language | None = None
@@ -37,6 +39,7 @@ class SolveOptions:
     limits: Limits = tir.LIMITS
     contained: bool = True
     reward: Reward | None = None
+    verify: bool = False
     sampling: Sampling = Sampling()
     thinking: bool | int | None = None
 
@@ -47,7 +50,7 @@ class Checked:
 
     `how` is "code" (the last program printed the answer), "vote" (most of several samples agree), "reward"
     (a reward model likes it best), or "unverified". `votes` of `samples` solutions have this answer; `wanted`
-    were asked for. `score` is the reward model's.
+    were asked for. `score` is the reward model's. `verification` says what came of putting it back.
     """
 
     solution: tir.Solution
@@ -56,6 +59,7 @@ class Checked:
     samples: int = 1
     wanted: int = 1
     score: float | None = None
+    verification: Verification | None = None
 
     @property
     def answer(self) -> str | None:
@@ -64,6 +68,10 @@ class Checked:
     @property
     def words(self) -> str:
         """Return the check in a few words."""
+        return self._words + (f"; {self.verification.words}" if self.verification else "")
+
+    @property
+    def _words(self) -> str:
         if self.how == "vote":
             early = f", {self.wanted - self.samples} not needed" if self.samples < self.wanted else ""
             return f"vote {self.votes} of {self.samples}{early}"
@@ -102,7 +110,8 @@ def solve(
         raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b")
     spoken = way.spoken or prompts.language(problem)
     asked = _Asked(problem, spoken, tuple(pictures), specialist(engine), small(engine))
-    return _voted(engine, asked, judge, way) if way.samples > 1 else _single(engine, asked, judge, way)
+    solving = _voted(engine, asked, judge, way) if way.samples > 1 else _single(engine, asked, judge, way)
+    return _verified(engine, asked, solving, way) if way.verify else solving
 
 
 def usual(engine: Engine, way: SolveOptions) -> Sampling:
@@ -186,6 +195,29 @@ def _voted(engine: Engine, asked: _Asked, judge: Judge, way: SolveOptions) -> So
         )
     how: Literal["vote", "unverified"] = "vote" if vote.votes > 1 else "unverified"
     return Checked(vote.solution, how, vote.votes, len(vote.solutions), way.samples)
+
+
+def _verified(engine: Engine, asked: _Asked, solving: Solving, way: SolveOptions) -> Solving:
+    """Put the answer that `solving` comes to back into the problem."""
+    checked = yield from solving
+    if checked.answer is None:
+        return checked
+    try:
+        found = yield from verify(
+            engine,
+            asked.text,
+            checked.answer,
+            asked.spoken,
+            known=[run.code for run in checked.solution.runs],
+            pictures=asked.pictures,
+            limits=way.limits,
+            contained=way.contained,
+            sampling=way.sampling.over(_greedy(engine, way)),
+            thinking=way.thinking,
+        )
+    except (ContextFull, EngineError, SandboxError) as fault:  # the answer is there, whatever becomes of this
+        found = Verification("open", str(fault))
+    return replace(checked, verification=found)
 
 
 def _checked(solution: tir.Solution, judge: Judge) -> Checked:

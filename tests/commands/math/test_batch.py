@@ -86,6 +86,7 @@ def test_failures_of_the_engine_are_no_wrong_answers_and_are_tried_again(
         ("max_rounds", 6, replace(WAY, max_rounds=2)),
         ("think", None, replace(WAY, thinking=True)),
         ("sandbox", None, replace(WAY, contained=False)),
+        ("verify", None, replace(WAY, verify=True)),
     ],
 )
 def test_figures_of_another_run_are_never_told_as_ours(
@@ -103,6 +104,19 @@ def test_figures_of_another_run_are_never_told_as_ours(
         run(second, file, out, way)
     assert "\n" not in str(refused.value)
     assert (second.asked, capsys.readouterr().out, out.read_bytes()) == (0, "", kept)
+
+
+def test_what_came_of_putting_answers_back_is_kept_and_counted(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    run(Answers(), file, out, replace(WAY, verify=True), limit=4)
+    told = capsys.readouterr().out
+    assert "not put back         4, right: 50.0% (2 of 4," in told
+    assert "put back, holds      0, right: –" in told
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {row["verification"]["why"] for row in rows} == {"no program was written"}
+    assert {row["check"] for row in rows} == {"not verified; not put back (no program was written)"}
 
 
 def test_another_problem_or_answer_under_the_same_name_is_refused(file: Path, tmp_path: Path) -> None:
