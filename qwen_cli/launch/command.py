@@ -124,7 +124,7 @@ def reasoning(model: Model | None, engine: EngineName) -> str | None:
         return None
     if model.family == "qwq":  # its template opens <think> as DeepSeek-R1's does
         return "deepseek_r1" if engine == "vllm" else "deepseek-r1"
-    if engine == "sglang" and model.thinking == "always":
+    if engine == "sglang" and model.thinking_mode == "always":
         return "qwen3-thinking"
     return "qwen3"
 
@@ -133,7 +133,7 @@ def tools(model: Model | None, engine: EngineName) -> str | None:
     """Return the parser for the tool calls of `model`; `None` where its template has no tools."""
     if model is None or model.base or not {"chat", "code"} & set(model.tasks):
         return None
-    if model.family.startswith("qwen3-coder"):
+    if model.family.startswith("qwen3-coder") or model.generation in ("3.5", "3.6", "3.8"):
         return "qwen3_coder"  # <function=…><parameter=…>
     if model.generation not in ("2.5", "3") or (model.vision and model.generation == "2.5"):
         return None

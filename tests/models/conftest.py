@@ -56,6 +56,7 @@ def repos(tmp_path: Path) -> Path:
     gguf_files.write(vision / "Qwen3VL-2B-Instruct-Q4_K_M.gguf", "qwen3vl")
     gguf_files.write(vision / "mmproj-Qwen3VL-2B-Instruct-F16.gguf", "clip")
     gguf_files.write(vision / "mmproj-Qwen3VL-2B-Instruct-Q8_0.gguf", "clip")
+    _community(root / "unsloth")
     folder = root / "Qwen/Qwen3-0.6B"
     folder.mkdir()
     config = {
@@ -67,6 +68,29 @@ def repos(tmp_path: Path) -> Path:
     (folder / "pytorch_model.bin").write_text("never fetched")
     save_file({"a": np.zeros((300, 300), dtype=np.float32)}, folder / "model.safetensors")
     return root
+
+
+def _community(owner: Path) -> None:
+    """Files of models that Qwen publishes no GGUF of, laid out as unsloth lays them out."""
+    for repo, arch, names in (
+        ("Qwen3-4B-Instruct-2507-GGUF", "qwen3", ["Qwen3-4B-Instruct-2507-Q4_K_M.gguf"]),
+        (
+            "Qwen3.8-27B-GGUF",
+            "qwen35",
+            ["Qwen3.8-27B-Q4_K_M.gguf", "Qwen3.8-27B-UD-Q4_K_XL.gguf", "mtp-Qwen3.8-27B-UD-Q4_K_XL.gguf"],
+        ),
+        (
+            "Qwen3.5-122B-A10B-GGUF",
+            "qwen35moe",
+            [f"UD-Q4_K_XL/Qwen3.5-122B-A10B-UD-Q4_K_XL-0000{part}-of-00002.gguf" for part in (1, 2)],
+        ),
+    ):
+        for name in names:
+            (owner / repo / name).parent.mkdir(parents=True, exist_ok=True)
+            gguf_files.write(owner / repo / name, arch, vocabulary=[f"{name} {i}" for i in range(9000)])
+        if arch != "qwen3":
+            gguf_files.write(owner / repo / "mmproj-BF16.gguf", "clip")
+            gguf_files.write(owner / repo / "mmproj-F16.gguf", "clip")
 
 
 @pytest.fixture

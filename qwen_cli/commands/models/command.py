@@ -67,7 +67,12 @@ def list_models(
         )
         for row in rows
     ]  # fmt: skip
-    output.write_table(("model", "size", "download", "context", "licence", "engines", "here"), table)
+    output.write_table(
+        ("model", "size", "download", "context", "licence", "engines", "here"),
+        table,
+        least=("licence", "engines", "context", "download", "size"),
+        marked=lambda row: bool(row[-1]),
+    )
 
 
 def _rows() -> list[dict[str, Any]]:
@@ -91,6 +96,8 @@ def _rows() -> list[dict[str, Any]]:
 
 
 def _row(name: str, model: Model | None, present: list[Weights]) -> dict[str, Any]:
+    from qwen_cli.models.catalog import published
+
     forms: set[str] = {weights.format for weights in present}
     if model and not forms:
         forms = {"safetensors"} | ({"gguf"} if model.gguf_repo else set())
@@ -101,12 +108,15 @@ def _row(name: str, model: Model | None, present: list[Weights]) -> dict[str, An
         "tasks": list(model.tasks) if model else [],
         "parameters": model.parameters if model else None,
         "active": model.active if model else None,
-        "download_bytes": model.size("gguf" if gguf else "safetensors") if model else None,
+        "download_bytes": published.download_bytes(model, "gguf" if gguf else "safetensors")
+        if model
+        else None,
         "context": model.context if model else None,
         "licence": model.licence if model else None,
         "engines": (["llamacpp"] if gguf else []) + (["transformers"] if "safetensors" in forms else []),
         "repo": model.repo if model else None,
         "gguf_repo": model.gguf_repo if model else None,
+        "gguf_by": model.community if model else None,
         "present": [
             {"format": w.format, "quant": w.quant, "bytes": w.size, "path": str(w.path)} for w in present
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -23,13 +23,16 @@ def facts(known: Model | None, weights: Weights | None, shape: Architecture | No
         "context": (shape and shape.context) or (known.context if known else None),
         "parameters": known.parameters if known else shape.parameters if shape else None,
         "active_parameters": known.active if known else None,
-        "thinking": known.thinking if known else None,
+        "thinking": known.thinking_mode if known else None,
+        "thinks_by_default": known.thinking.default if known and known.thinking else None,
+        "thinking_efforts": list(known.thinking.efforts) if known and known.thinking else [],
         "fill_in_the_middle": known.fim if known else bool(shape and shape.fim),
         "vision": known.vision if known else bool(shape and shape.vision),
         "sampling": {**(known.sampling if known else {}), **(shape.sampling if shape else {})},
         "sampling_without_thinking": dict(known.plain_sampling or {}) if known else {},
         "repo": known.repo if known else None,
         "gguf_repo": known.gguf_repo if known else None,
+        "gguf_by": known.community if known else None,
     }
     if shape and weights:
         found_facts |= {
@@ -128,8 +131,21 @@ def write_json(value: Any) -> None:
     print_json(value)
 
 
-def write_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Write a table where a person looks, lines with tabs where a program reads."""
+_RIGHT = ("size", "download", "context", "weights", "in all", "memory", "tokens/s")  # numbers
+
+
+def write_table(
+    head: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    *,
+    least: Sequence[str] = (),
+    marked: Callable[[tuple[str, ...]], bool] = lambda row: False,
+) -> None:
+    """Write a table where a person looks, lines with tabs where a program reads.
+
+    `least` are the columns that make way where the window is too narrow for all, the least important first;
+    no cell is cut. `marked` tells which rows are bold.
+    """
     import sys
 
     if not sys.stdout.isatty():
@@ -137,14 +153,28 @@ def write_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
             write("\t".join(row))
         return
     # rich only where something is drawn
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for name in head:
-        justify: Any = "right" if name in ("size", "download", "context") else "left"
-        table.add_column(name, justify=justify, no_wrap=name != "here")
-    for row in rows:
-        table.add_row(*(Text(clean(cell)) for cell in row), style="bold" if row[-1] else "")
-    Console().print(table)
+    console = Console()
+    cells = [[clean(cell) for cell in row] for row in rows]
+    width = [max(map(cell_len, column)) for column in zip(head, *cells, strict=True)]
+    shown, gap = list(range(len(head))), 2
+    for name in (*least, ""):
+        gap = 2 if sum(width[i] + 2 for i in shown) - 2 <= console.width else 1
+        if not name or sum(width[i] + gap for i in shown) - gap <= console.width:
+            break
+        shown.remove(head.index(name))
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for i in shown:
+        table.add_column(
+            head[i],
+            justify="right" if head[i] in _RIGHT else "left",
+            overflow="fold",
+            no_wrap=head[i] != "here",
+        )
+    for row, texts in zip(rows, cells, strict=True):
+        table.add_row(*(Text(texts[i]) for i in shown), style="bold" if marked(row) else "")
+    console.print(table)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from qwen_cli.commands.models.output import clean, count, tokens, write, write_json
+from qwen_cli.commands.models.output import count, tokens, write, write_json, write_table
 
 if TYPE_CHECKING:
     from qwen_cli.models.planning.describe import Described
@@ -130,10 +129,10 @@ def write_plan(
         write(f"{name:<13}{value}")
     if len(others) > 1:
         typer.echo()
-        _table(
+        write_table(
             ("form", "engine", "weights", "in all", "fits", "tokens/s"),
             [(o.form, o.engine, gb(o.weights), gb(o.memory), _FITS[o.fit], _rate(o)) for o in others],
-            marked=plan.form,
+            marked=lambda row: row[0] == plan.form,
         )
 
 
@@ -141,7 +140,7 @@ def write_catalog(machine: Machine, plans: Sequence[Plan], best: Mapping[str, Pl
     """Write the catalog as it fits a machine, and what is best for each task."""
     from qwen_cli.models.planning.plan import gb
 
-    _table(
+    write_table(
         ("model", "size", "form", "memory", "context", "tokens/s", "fits", "licence"),
         [
             (
@@ -150,7 +149,7 @@ def write_catalog(machine: Machine, plans: Sequence[Plan], best: Mapping[str, Pl
             )
             for p in plans
         ],
-        narrow=7,
+        least=("licence", "context", "form", "memory"),
     )  # fmt: skip
     typer.echo()
     write(f"{'machine':<13}{_machine(machine)}")
@@ -253,34 +252,3 @@ def _rate(plan: Plan) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.1f}" if value < 10 else f"{value:.0f}"
-
-
-def _table(
-    head: tuple[str, ...],
-    rows: Sequence[tuple[str, ...]],
-    marked: str | None = None,
-    narrow: int | None = None,
-) -> None:
-    """Write a table where a person looks, lines with tabs where a program reads. `marked` names the row in
-    bold, `narrow` is how many of the columns a window gets that is too narrow for all."""
-    if not sys.stdout.isatty():
-        for row in rows:
-            write("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console, gap = Console(), 2
-    if (
-        narrow
-        and sum(max(map(len, column)) + gap for column in zip(head, *rows, strict=True)) > console.width
-    ):
-        head, rows, gap = head[:narrow], [row[:narrow] for row in rows], 1
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
-    for name in head:
-        right = name in ("size", "weights", "in all", "memory", "context", "tokens/s")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(clean(cell)) for cell in row), style="bold" if row[0] == marked else "")
-    console.print(table)

@@ -94,7 +94,7 @@ class LlamaCpp(EngineBase):
         self._marks = Marks([*FAMILY, *gguf_header.special_tokens(weights.path)])
         self.capabilities = Capabilities(
             context=load.context_size(weights, shape, context),
-            thinking=thinking_mode(template) or (catalogued.thinking if catalogued else None),
+            thinking=thinking_mode(template) or (catalogued.thinking_mode if catalogued else None),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
             vision=weights.mmproj is not None,

@@ -27,7 +27,7 @@ def look(kind: ServerKind, card: Mapping[str, Any], model: str, ask: Ask) -> Cap
     known = lookup.find(model)
     told = _told(kind, model, ask)
     context = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx")
-    thinking: Literal["switch", "always"] | None = known.thinking if known else None
+    thinking: Literal["switch", "always"] | None = known.thinking_mode if known else None
     if "chat_template" in told:
         thinking = thinking_mode(told["chat_template"])
     elif told.get("thinking") is not None and known is None:

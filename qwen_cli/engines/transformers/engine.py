@@ -111,7 +111,7 @@ class Transformers(Prompted):
         self._vocabulary_size = model.get_input_embeddings().weight.shape[0]
         capabilities = Capabilities(
             context=load.context(weights, shape, model, context),
-            thinking=thinking_mode(template) or (catalogued.thinking if catalogued else None),
+            thinking=thinking_mode(template) or (catalogued.thinking_mode if catalogued else None),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
             vision=sight is not None,

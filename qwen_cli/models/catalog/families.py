@@ -1,8 +1,8 @@
 """Every Qwen family, as data: what each model is, where its weights are, how to sample it.
 
 Repositories, licences, contexts and parameters are those of the model cards and config.json files under
-https://huggingface.co/Qwen. `context` is what a model reads without rope scaling. GGUF files are named only
-where Qwen publishes them.
+https://huggingface.co/Qwen. `context` is what a model reads without rope scaling. Where Qwen publishes no
+GGUF of a model, a community's is named: unsloth's, or bartowski's for older models.
 """
 
 from __future__ import annotations
@@ -13,12 +13,28 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
+class Thinking:
+    """How a model thinks before it answers.
+
+    `mode`: "switch" can be turned off, "always" cannot. `default` is what the template does when nothing is
+    said. `efforts` are the words that its template knows as `reasoning_effort`, the first its default.
+    `preserve` is its template's default of `preserve_thinking`, None where there is no such variable.
+    """
+
+    mode: Literal["switch", "always"]
+    default: bool = True
+    efforts: tuple[str, ...] = ()
+    preserve: bool | None = None
+
+
+@dataclass(frozen=True)
 class Model:
     """One set of weights. `parameters` and `active` (mixture-of-experts: those used for a token) are counts.
 
     `sampling` has the names of `engines.protocol.Sampling`; for a model whose thinking can be switched it is
     the one for thinking, `plain_sampling` the one without. `gguf_files` is a glob with `{quant}` in it, and
-    `quant` the file type taken when none is asked for.
+    `quant` the file type taken when none is asked for. `gguf_bytes` are those of the model's file without its
+    `mmproj`, as it was published when this was written; a community makes its files anew now and then.
     """
 
     name: str
@@ -37,10 +53,21 @@ class Model:
     mmproj: str | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     plain_sampling: Mapping[str, Any] | None = None
-    thinking: Literal["switch", "always"] | None = None
+    thinking: Thinking | None = None
     fim: bool = False
     vision: bool = False
     base: bool = False
+
+    @property
+    def thinking_mode(self) -> Literal["switch", "always"] | None:
+        """Return `thinking.mode`; None for a model that does not think."""
+        return self.thinking.mode if self.thinking else None
+
+    @property
+    def community(self) -> str | None:
+        """Return who publishes its GGUF where Qwen does not: "unsloth"."""
+        owner = (self.gguf_repo or "Qwen/").partition("/")[0]
+        return owner if owner != "Qwen" else None
 
     def size(self, form: Literal["gguf", "safetensors"]) -> int:
         """Return the bytes of the weights: exact for a published GGUF of the usual quant, else from the
@@ -55,6 +82,8 @@ APACHE, QWEN, QWEN_RESEARCH = "Apache-2.0", "Qwen", "Qwen Research"
 TONGYI, TONGYI_RESEARCH = "Tongyi Qianwen", "Tongyi Qianwen Research"
 K = 1024
 
+SWITCH, ALWAYS = Thinking("switch"), Thinking("always")
+
 # Sampling of the model cards and generation_config.json files.
 _QWEN25 = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05}
 _QWEN25_SMALL = {**_QWEN25, "repetition_penalty": 1.1}  # 0.5B and 1.5B
@@ -66,6 +95,9 @@ _CODER_NEXT = {"temperature": 1.0, "top_p": 0.95, "top_k": 40}
 _VL = {"temperature": 0.1, "top_p": 0.001, "top_k": 1, "repetition_penalty": 1.05}
 _VL3 = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "presence_penalty": 1.5}
 _VL3_THINKS = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "presence_penalty": 0.0}
+_THINKS_35 = {"temperature": 1.0, "top_p": 0.95, "top_k": 20, "min_p": 0.0, "presence_penalty": 1.5}
+_THINKS_36 = {**_THINKS_35, "presence_penalty": 0.0}
+_PLAIN_35 = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.0, "presence_penalty": 1.5}
 
 
 def _billion(number: float) -> int:
@@ -74,7 +106,7 @@ def _billion(number: float) -> int:
 
 def _family(
     family: str, generation: str, rows: str, *, tasks: str = "chat", context: int, base_context: int = 0,
-    repo: str, base_repo: str = "", gguf: str = "", small: tuple[str, ...] = (),
+    repo: str, base_repo: str = "", gguf: str = "", community: str = "", small: tuple[str, ...] = (),
     sampling: Mapping[str, Any], small_sampling: Mapping[str, Any] | None = None, **same: Any,
 ) -> list[Model]:  # fmt: skip
     """Return one family, from a table with the columns (`-` for none; quant `-` is Q4_K_M)
@@ -82,6 +114,7 @@ def _family(
         size  parameters/active in billions  licence  bytes of the published GGUF  quant  base: yes
 
     In `repo` and `gguf`, `{S}` is the size as the hub writes it, `{s}` in lower case, `{u}` without dots.
+    `community` publishes the GGUF instead of Qwen, named as the repository is; `?` are bytes not looked up.
     """
     models = []
     for row in rows.strip().splitlines():
@@ -93,19 +126,20 @@ def _family(
         }  # fmt: skip
         names = {"S": size, "s": size.lower(), "u": size.lower().replace(".", "_")}
         hub = repo.format(**names)
-        short = gguf.format(**names, quant="{quant}")
+        bare_name = hub.removeprefix("Qwen/")
+        short = gguf.format(**names, quant="{quant}") if gguf else f"{bare_name}-{{quant}}*.gguf"
+        gguf_repo = f"{community or 'Qwen'}/{bare_name}-GGUF" if published != "-" else None
         models.append(
             Model(
                 name=f"{family}:{size.lower()}", tasks=tuple(tasks.split()), context=context, repo=hub,
-                gguf_repo=f"{hub}-GGUF" if published != "-" else None,
-                gguf_files=short if published != "-" else None,
-                gguf_bytes=int(published.replace("_", "")) if published != "-" else None,
+                gguf_repo=gguf_repo, gguf_files=short if gguf_repo else None,
+                gguf_bytes=int(published.replace("_", "")) if published not in "-?" else None,
                 quant=quant if quant != "-" else "Q4_K_M",
                 sampling=small_sampling if size in small and small_sampling else sampling, **common,
             )
         )  # fmt: skip
         if base == "yes":
-            bare = {**common, "thinking": None, "plain_sampling": None}
+            bare = {**common, "thinking": None, "plain_sampling": None, "mmproj": None}
             models.append(
                 Model(
                     name=f"{family}:{size.lower()}-base", tasks=("base",), base=True,
@@ -179,8 +213,8 @@ _QWEN25_ALL = _family(
     context=32 * K, base_context=128 * K, repo="Qwen/Qwen2.5-{S}-Instruct", base_repo="Qwen/Qwen2.5-{S}",
     gguf="qwen2.5-{s}-instruct-{quant}*.gguf", sampling=_QWEN25,
 ) + _family(
-    "qwen2.5-1m", "2.5", "7B 7.62 apache - - -\n14B 14.8 apache - - -", tasks="chat long",
-    context=1_010_000, repo="Qwen/Qwen2.5-{S}-Instruct-1M", sampling=_QWEN25,
+    "qwen2.5-1m", "2.5", "7B 7.62 apache ? - -\n14B 14.8 apache ? - -", tasks="chat long",
+    context=1_010_000, repo="Qwen/Qwen2.5-{S}-Instruct-1M", community="bartowski", sampling=_QWEN25,
 ) + _family(
     "qwen2.5-coder", "2.5",
     """
@@ -197,12 +231,12 @@ _QWEN25_ALL = _family(
 ) + _family(
     "qwen2.5-math", "2.5",
     """
-    1.5B   1.54  apache  -  -  yes
-    7B     7.62  apache  -  -  yes
-    72B   72.7   qwen    -  -  yes
+    1.5B   1.54  apache  ?  -  yes
+    7B     7.62  apache  ?  -  yes
+    72B   72.7   qwen    ?  -  yes
     """,
-    tasks="math", context=4 * K, repo="Qwen/Qwen2.5-Math-{S}-Instruct", base_repo="Qwen/Qwen2.5-Math-{S}",
-    sampling=_GREEDY,
+    tasks="math", community="bartowski", context=4 * K, repo="Qwen/Qwen2.5-Math-{S}-Instruct",
+    base_repo="Qwen/Qwen2.5-Math-{S}", sampling=_GREEDY,
 ) + _family(
     "qwen2.5-math-rm", "2.5", "72B 72.7 qwen - - -", tasks="reward", context=4 * K,
     repo="Qwen/Qwen2.5-Math-RM-{S}", sampling={},
@@ -211,21 +245,23 @@ _QWEN25_ALL = _family(
     repo="Qwen/Qwen2.5-Math-PRM-{S}", sampling={},
 ) + _family(
     "qwq", "2.5", "32B 32.8 apache 19_851_335_840 - -", tasks="chat math thinking", context=40 * K,
-    repo="Qwen/QwQ-{S}", gguf="qwq-{s}-{quant}*.gguf", sampling=_QWQ, thinking="always",
+    repo="Qwen/QwQ-{S}", gguf="qwq-{s}-{quant}*.gguf", sampling=_QWQ, thinking=ALWAYS,
 )  # fmt: skip
 
 _VISION2 = _family(
-    "qwen2-vl", "2", "2B 2.21 apache - - -\n7B 8.29 apache - - -\n72B 73.4 tongyi - - -",
-    tasks="chat vision", context=32 * K, repo="Qwen/Qwen2-VL-{S}-Instruct", sampling=_VL, vision=True,
+    "qwen2-vl", "2", "2B 2.21 apache ? - -\n7B 8.29 apache ? - -\n72B 73.4 tongyi ? - -",
+    tasks="chat vision", context=32 * K, repo="Qwen/Qwen2-VL-{S}-Instruct", community="bartowski",
+    sampling=_VL, vision=True, mmproj="mmproj-*-f16.gguf",
 ) + _family(
     "qwen2.5-vl", "2.5",
     """
-    3B     3.75  research  -  -  -
-    7B     8.29  apache    -  -  -
-    32B   33.5   apache    -  -  -
-    72B   73.4   qwen      -  -  -
+    3B     3.75  research  ?  -  -
+    7B     8.29  apache    ?  -  -
+    32B   33.5   apache    ?  -  -
+    72B   73.4   qwen      ?  -  -
     """,
-    tasks="chat vision", context=128_000, repo="Qwen/Qwen2.5-VL-{S}-Instruct", sampling=_VL, vision=True,
+    tasks="chat vision", context=128_000, repo="Qwen/Qwen2.5-VL-{S}-Instruct", community="unsloth",
+    sampling=_VL, vision=True, mmproj="mmproj-F16.gguf",
 )  # fmt: skip
 
 _QWEN3 = _family(
@@ -242,21 +278,21 @@ _QWEN3 = _family(
     """,
     tasks="chat code math thinking", context=40 * K, base_context=32 * K, repo="Qwen/Qwen3-{S}",
     base_repo="Qwen/Qwen3-{S}-Base", gguf="Qwen3-{S}-{quant}*.gguf", sampling=_THINKS,
-    plain_sampling=_PLAIN, thinking="switch",
+    plain_sampling=_PLAIN, thinking=SWITCH,
 )  # fmt: skip
 
 
 def _qwen3_2507() -> list[Model]:
     """Return the July 2025 models: one mode each, and no GGUF of Qwen's own."""
-    rows = "4B 4.02 apache - - -\n30B-A3B 30.5/3.3 apache - - -\n235B-A22B 235/22 apache - - -"
+    rows = "4B 4.02 apache ? - -\n30B-A3B 30.5/3.3 apache ? - -\n235B-A22B 235/22 apache ? - -"
     models = []
     for mode, tasks, sampling, thinking in (
         ("Instruct", "chat code math", _PLAIN, None),
-        ("Thinking", "chat code math thinking", _THINKS, "always"),
+        ("Thinking", "chat code math thinking", _THINKS, ALWAYS),
     ):
         for model in _family(
             "qwen3", "3", rows, tasks=tasks, context=256 * K, repo=f"Qwen/Qwen3-{{S}}-{mode}-2507",
-            sampling=sampling, thinking=thinking,
+            community="unsloth", sampling=sampling, thinking=thinking,
         ):  # fmt: skip
             models.append(replace(model, name=f"{model.name}-{mode.lower()}-2507"))
     return models
@@ -264,8 +300,9 @@ def _qwen3_2507() -> list[Model]:
 
 _QWEN3_CODER = [
     *_family(
-        "qwen3-coder", "3", "30B-A3B 30.5/3.3 apache - - -\n480B-A35B 480/35 apache - - -",
-        tasks="chat code", context=256 * K, repo="Qwen/Qwen3-Coder-{S}-Instruct", sampling=_QWEN25, fim=True,
+        "qwen3-coder", "3", "30B-A3B 30.5/3.3 apache 18_556_689_568 - -\n480B-A35B 480/35 apache ? - -",
+        tasks="chat code", context=256 * K, repo="Qwen/Qwen3-Coder-{S}-Instruct", community="unsloth",
+        sampling=_QWEN25, fim=True,
     ),
     Model(
         "qwen3-coder-next:80b-a3b", "qwen3-coder-next", "3", _billion(80), _billion(3), ("chat", "code"),
@@ -296,7 +333,7 @@ def _two_modes(
 
 _QWEN3_NEXT = _two_modes(
     "qwen3-next", "Qwen/Qwen3-Next", "Qwen3-Next", "80B-A3B 80/3 apache 48_410_988_384 - -", "chat code math",
-    (("Instruct", _PLAIN, None), ("Thinking", _THINKS, "always")),
+    (("Instruct", _PLAIN, None), ("Thinking", _THINKS, ALWAYS)),
 )  # fmt: skip
 
 
@@ -309,7 +346,7 @@ def _qwen3_vl() -> list[Model]:
     30B-A3B   31.1/3.3   apache   18_556_687_168  -  -
     235B-A22B 236/22     apache  142_154_075_584  -  -
     """
-    modes = (("Instruct", _VL3, None), ("Thinking", _VL3_THINKS, "always"))
+    modes = (("Instruct", _VL3, None), ("Thinking", _VL3_THINKS, ALWAYS))
     models = _two_modes("qwen3-vl", "Qwen/Qwen3-VL", "Qwen3VL", rows, "chat vision", modes, vision=True)
     return [
         replace(m, mmproj=f"mmproj-{m.repo.removeprefix('Qwen/').replace('Qwen3-VL', 'Qwen3VL')}-F16.gguf")
@@ -317,7 +354,53 @@ def _qwen3_vl() -> list[Model]:
     ]
 
 
+# Since February 2026 every model sees, is a hybrid of linear and full attention and has a draft layer of its
+# own (multi-token prediction). unsloth's files hold that layer from Qwen3.8 on, and for 3.6 in "…-MTP-GGUF".
+_EFFORTS = ("xhigh", "medium", "low")
+_SEES: dict[str, Any] = {
+    "tasks": "chat code math vision thinking", "context": 256 * K, "community": "unsloth", "vision": True,
+    "mmproj": "mmproj-F16.gguf", "plain_sampling": _PLAIN_35,
+}  # fmt: skip
+
+_QWEN35 = [
+    *_family(
+        "qwen3.5", "3.5",
+        """
+        0.8B   0.85  apache    558_772_480  UD-Q4_K_XL  yes
+        2B     2.21  apache  1_339_752_704  UD-Q4_K_XL  yes
+        """,
+        repo="Qwen/Qwen3.5-{S}", base_repo="Qwen/Qwen3.5-{S}-Base", sampling=_THINKS_35,
+        thinking=Thinking("switch", default=False), **_SEES,
+    ),
+    *_family(
+        "qwen3.5", "3.5",
+        """
+        4B         4.54    apache  2_912_109_728  UD-Q4_K_XL  yes
+        9B         9.41    apache  5_966_095_584  UD-Q4_K_XL  yes
+        27B       27.4     apache  ?              UD-Q4_K_XL  -
+        35B-A3B   35.1/3.9   apache  ?              UD-Q4_K_XL  yes
+        122B-A10B 122.6/10.2 apache  ?              UD-Q4_K_XL  -
+        397B-A17B 396.8/17.8 apache  ?              UD-Q4_K_XL  -
+        """,
+        repo="Qwen/Qwen3.5-{S}", base_repo="Qwen/Qwen3.5-{S}-Base", sampling=_THINKS_35,
+        thinking=SWITCH, **_SEES,
+    ),
+    *_family(
+        "qwen3.6", "3.6",
+        """
+        27B       27.4     apache  17_612_564_704  UD-Q4_K_XL  -
+        35B-A3B   35.1/3.9   apache  22_360_456_160  UD-Q4_K_XL  -
+        """,
+        repo="Qwen/Qwen3.6-{S}", sampling=_THINKS_36, thinking=Thinking("switch", preserve=False), **_SEES,
+    ),
+    *_family(
+        "qwen3.8", "3.8", "27B 27.4 apache 17_559_178_144 UD-Q4_K_XL -",
+        repo="Qwen/Qwen3.8-{S}", sampling=_THINKS_36,
+        thinking=Thinking("switch", efforts=_EFFORTS, preserve=True), **_SEES,
+    ),
+]  # fmt: skip
+
 MODELS: tuple[Model, ...] = (
-    *_QWEN3, *_qwen3_2507(), *_QWEN3_NEXT, *_QWEN3_CODER, *_qwen3_vl(), *_QWEN25_ALL, *_VISION2, *_QWEN2,
-    *_QWEN15,
+    *_QWEN35, *_QWEN3, *_qwen3_2507(), *_QWEN3_NEXT, *_QWEN3_CODER, *_qwen3_vl(), *_QWEN25_ALL, *_VISION2,
+    *_QWEN2, *_QWEN15,
 )  # fmt: skip

@@ -26,9 +26,8 @@ def related(repo: str) -> Model | None:
     """
     name = _plain(repo).rpartition("/")[2]
     name = re.sub(r"^qwen[-_](?=qwen|qwq|codeqwen)", "", name)
-    name = re.sub(
-        r"(-(gguf|awq|gptq|int[48]|fp8|bf16|bnb|4bit|8bit|mlx|exl2|autoround|w\da\d+|unsloth))+$", "", name
-    )
+    form = r"gguf|mtp|awq|gptq|int[48]|fp8|nvfp4|mxfp4|bf16|bnb|4bit|8bit|mlx|exl2|autoround|w\da\d+|unsloth"
+    name = re.sub(rf"(-({form}))+$", "", name)
     return _names().get(name)
 
 

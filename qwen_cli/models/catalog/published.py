@@ -11,9 +11,10 @@ where for mixtures `intermediate` is `expert width × experts / experts for a to
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from qwen_cli.models.catalog.families import Model
+from qwen_cli.models.formats import tensors
 
 _QWEN15 = """
 0.5b        1024  24  16  16   2816  151936  yes
@@ -68,19 +69,31 @@ _QWEN2_VL = """
 72b         8192  80  64   8  29568  152064  no
 """
 _NEXT = "80b-a3b  2048  48  16  2  512x512/10+512  151936  no"
+# heads of the linear attention's values in the last column
+_QWEN35 = """
+0.8b        1024  24   8   2   3584  248320  yes  16
+2b          2048  24   8   2   6144  248320  yes  16
+4b          2560  32  16   4   9216  248320  yes  32
+9b          4096  32  16   4  12288  248320  no   32
+27b         5120  64  24   4  17408  248320  no   48
+35b-a3b     2048  40  16   2  512x256/8+512    248320  no  32
+122b-a10b   3072  48  32   2  1024x256/8+1024  248320  no  64
+397b-a17b   4096  60  32   2  1024x512/10+1024 248320  no  64
+"""
 _TABLES = {
     "qwen1.5": _QWEN15, "codeqwen1.5": _CODEQWEN15, "qwen2": _QWEN2, "qwen2.5": _QWEN25,
     "qwen2.5-1m": _QWEN25, "qwen2.5-coder": _QWEN25, "qwen2.5-math": _QWEN25, "qwen2.5-math-rm": _QWEN25,
     "qwen2.5-math-prm": _QWEN25, "qwq": _QWEN25, "qwen2-vl": _QWEN2_VL, "qwen2.5-vl": _QWEN25,
     "qwen3": _QWEN3, "qwen3-coder": _QWEN3, "qwen3-vl": _QWEN3_VL, "qwen3-next": _NEXT,
-    "qwen3-coder-next": _NEXT,
+    "qwen3-coder-next": _NEXT, "qwen3.5": _QWEN35, "qwen3.6": _QWEN35, "qwen3.8": _QWEN35,
 }  # fmt: skip
 
 _HYBRID = {
     "head_dim": 256, "full_attention_interval": 4, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128,
     "linear_value_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
 }  # fmt: skip
-# The two sizes of Qwen3-VL's vision transformer (SigLIP-2 Large and SO-400M).
+# The sizes of the vision transformer of Qwen3-VL (SigLIP-2 Large and SO-400M) and, without deep stack, 3.5.
+_BASE = {"depth": 12, "hidden_size": 768, "intermediate_size": 3072, "num_heads": 12}
 _LARGE = {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
           "deepstack_visual_indexes": [5, 11, 17]}  # fmt: skip
 _SO400M = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16,
@@ -91,7 +104,7 @@ _GATED = re.compile(r"(?P<width>\d+)x(?P<all>\d+)/(?P<used>\d+)(\+(?P<shared>\d+
 def config(model: Model) -> dict[str, Any]:
     """Return the config.json of `model`, as far as sizes go."""
     size = _size(model)
-    hidden, layers, heads, kv_heads, inner, vocabulary, tied = _row(_TABLES[model.family], size)
+    hidden, layers, heads, kv_heads, inner, vocabulary, tied, *linear = _row(_TABLES[model.family], size)
     text: dict[str, Any] = {
         "vocab_size": int(vocabulary), "hidden_size": int(hidden), "num_hidden_layers": int(layers),
         "num_attention_heads": int(heads), "num_key_value_heads": int(kv_heads),
@@ -107,14 +120,25 @@ def config(model: Model) -> dict[str, Any]:
     kind = _model_type(model, bool(mixture))
     if kind.startswith("qwen3"):
         text["head_dim"] = 128
-    if kind == "qwen3_next":
+    if kind == "qwen3_next" or linear:
         text |= _HYBRID
+    if linear:
+        text["linear_num_value_heads"] = int(linear[0])
     same = {"model_type": kind, "tie_word_embeddings": tied == "yes", "dtype": "bfloat16"}
     if model.vision:
         return {**same, "text_config": text, "vision_config": _vision(kind, size, int(hidden))}
     reward = {"qwen2.5-math-rm": "Qwen2ForRewardModel", "qwen2.5-math-prm": "Qwen2ForProcessRewardModel"}
     named = {"architectures": [reward[model.family]]} if model.family in reward else {}
     return {**same, **text, **named}
+
+
+def download_bytes(model: Model, form: Literal["gguf", "safetensors"]) -> int:
+    """Return the bytes that `model` takes to fetch: its weights, and beside a GGUF its vision projector in
+    16 bits."""
+    if form == "safetensors" or not model.mmproj:
+        return model.size(form)
+    eyes = tensors.of_vision(config(model))
+    return model.size(form) + 2 * sum(tensor.parameters for tensor in eyes)
 
 
 def _size(model: Model) -> str:
@@ -129,6 +153,8 @@ def _row(table: str, size: str) -> list[str]:
 def _model_type(model: Model, mixture: bool) -> str:
     if model.family in ("qwen3-next", "qwen3-coder-next"):
         return "qwen3_next"
+    if model.family in ("qwen3.5", "qwen3.6", "qwen3.8"):
+        return "qwen3_5_moe" if mixture else "qwen3_5"
     generation = {"1.5": "qwen2", "2": "qwen2", "2.5": "qwen2", "3": "qwen3"}[model.generation]
     if model.family == "qwen2.5-vl":
         generation = "qwen2_5"
@@ -145,5 +171,7 @@ def _vision(kind: str, size: str, hidden: int) -> dict[str, Any]:
         inner = 3420 if size in ("3b", "7b") else 3456
         return {**common, "depth": 32, "hidden_size": 1280, "intermediate_size": inner, "num_heads": 16,
                 "in_chans": 3, "patch_size": 14}  # fmt: skip
-    eyes = _LARGE if size in ("2b", "4b") else _SO400M
+    eyes = _BASE if size == "0.8b" else _LARGE if size in ("2b", "4b") else _SO400M
+    if kind.startswith("qwen3_5"):
+        eyes = {**eyes, "deepstack_visual_indexes": []}
     return {**common, **eyes, "in_channels": 3, "patch_size": 16, "num_position_embeddings": 2304}

@@ -19,7 +19,9 @@ class Architecture:
     """Layers, heads and sizes of a model. `None` where the files do not say.
 
     `context` is in tokens and without rope scaling beyond what the files set. `attention_layers` are those
-    that keep a KV cache (fewer than `layers` in Qwen3-Next). `experts` and `active_experts` are 0 for dense
+    that keep a KV cache (fewer than `layers` in hybrids: Qwen3-Next and Qwen3.5). `layers` leaves out
+    `draft_layers`, which only draft (multi-token prediction). `vision` says that it sees: with a vision tower
+    in its folder, and as GGUF if its projector is there too. `experts` and `active_experts` are 0 for dense
     models. `quantization` is a GGUF file type ("Q4_K_M"), a method ("awq", "gptq", "fp8") or a dtype.
     `sampling` has the names of `engines.protocol.Sampling`, from the GGUF's own metadata or
     generation_config.json. `size` is the bytes of the weights.
@@ -36,6 +38,7 @@ class Architecture:
     experts: int = 0
     active_experts: int = 0
     attention_layers: int = 0
+    draft_layers: int = 0
     parameters: int | None = None
     quantization: str | None = None
     size: int | None = None
@@ -82,11 +85,16 @@ def check_supported(model_type: str, where: Path) -> None:
         )
 
 
+# Since Qwen3.5 models see without saying so in their name; Qwen4's preview does too.
+_TAKES_PROJECTOR = ("qwen35", "qwen4")
+
+
 def _from_gguf(header: gguf_header.Header) -> Architecture:
     check_supported(header.architecture, header.path)
     meta = header.metadata
     try:
-        layers, hidden = header.get("block_count"), header.get("embedding_length")
+        layers, drafts = gguf_header.blocks(header)
+        hidden = header.get("embedding_length")
         heads = header.get("attention.head_count")
         kv_heads = header.get("attention.head_count_kv", heads)
         interval = header.get("full_attention_interval", 1)
@@ -103,6 +111,7 @@ def _from_gguf(header: gguf_header.Header) -> Architecture:
             experts=header.get("expert_count", 0),
             active_experts=header.get("expert_used_count", 0),
             attention_layers=layers // interval,
+            draft_layers=drafts,
             parameters=header.parameters,
             quantization=gguf_header.FILE_TYPES.get(file_type) if file_type is not None else None,
             size=header.size,
@@ -113,7 +122,7 @@ def _from_gguf(header: gguf_header.Header) -> Architecture:
             rope_scaling=_gguf_rope(header),
             sampling=_gguf_sampling(meta),
             fim=header.fim,
-            vision="vl" in header.architecture,
+            vision="vl" in header.architecture or header.architecture.startswith(_TAKES_PROJECTOR),
         )
     except (TypeError, ZeroDivisionError):
         raise ModelError(
@@ -185,7 +194,7 @@ def _from_folder(folder: Path) -> Architecture:
             rope_scaling=_stretching(rope),
             sampling=_config_sampling(generation),
             fim="fim_prefix" in json.dumps(tokens.get("added_tokens_decoder", {})) or _mentions_fim(folder),
-            vision="vl" in model_type,
+            vision=config.get("vision_config") is not None,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(

@@ -99,6 +99,13 @@ def read(path: Path) -> Header:
     return Header(parts[0], first.metadata, first.arrays, parameters, size, parts, first.fim, tensors)
 
 
+def blocks(header: Header) -> tuple[int, int]:
+    """Return the layers that every token goes through, and those that only draft (multi-token prediction):
+    `block_count` counts both. Raises `TypeError` where the file does not say."""
+    drafts = header.get("nextn_predict_layers", 0)
+    return header.get("block_count") - drafts, drafts
+
+
 def shards(path: Path) -> tuple[Path, ...]:
     """Return all files of the split model that `path` belongs to, in order; `(path,)` for a single file.
 

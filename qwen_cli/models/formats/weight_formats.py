@@ -35,6 +35,8 @@ _USUAL = {
     "Q2_K": "Q2_K",
 }  # fmt: skip
 GGUF = tuple(_USUAL)
+# File types whose rules are not known here: unsloth's dynamic ones, those with an importance matrix, MXFP4.
+_OTHER_GGUF = re.compile(r"(UD-)?(I?Q[1-8]_(0|1|K(_(S|M|L|XL))?|XXS|XS|S|M|NL)|MXFP4(_MOE)?|TQ[12]_0)")
 OFFERED = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # those that are published most
 # Rows that are no multiple of 256 do not fit the K types: what is taken instead (llama-quant.cpp).
 _FALLBACK = {"Q2_K": "IQ4_NL", "Q3_K": "IQ4_NL", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
@@ -48,7 +50,7 @@ def parse(text: str) -> str:
     name = spelled.get(text.strip().lower(), text.strip().lower())
     if name in PLAIN or name in BITSANDBYTES:
         return name
-    if name.upper() in _USUAL:
+    if name.upper() in _USUAL or _OTHER_GGUF.fullmatch(name.upper()):
         return name.upper()
     raise UsageError(
         f"unknown quantization {text!r}",
@@ -61,13 +63,15 @@ def nearest(form: str) -> str:
     it."""
     if form in PLAIN or form in BITSANDBYTES or form in _USUAL:
         return form
+    if _OTHER_GGUF.fullmatch(form) and (bits := re.search(r"[2-8]", form)):
+        return {"2": "Q2_K", "3": "Q3_K_M", "4": "Q4_K_M", "5": "Q5_K_M", "6": "Q6_K"}.get(bits[0], "Q8_0")
     bits = re.search(r"[2-8]", form)
     return "8bit" if bits and bits[0] in "678" else "4bit"
 
 
 def engine_of(form: str) -> Engine:
     """Return which engine runs weights of a format; a file type whose rules are not known here is GGUF's."""
-    return "llamacpp" if form in _USUAL or re.match(r"(UD-)?(I?Q\d|MXFP4|TQ)", form) else "transformers"
+    return "llamacpp" if form in _USUAL or _OTHER_GGUF.fullmatch(form) else "transformers"
 
 
 def total_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:

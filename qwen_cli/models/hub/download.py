@@ -228,7 +228,7 @@ def gguf(listing: Listing, quant: str | None, usual: str, *, vision: bool) -> li
     }
     by_quant: dict[str, list[RemoteFile]] = {}
     for file in ggufs:
-        if not Path(file.path).name.lower().startswith("mmproj"):
+        if not store.is_companion(file.path):
             by_quant.setdefault(store.quant_of(file.path) or "", []).append(file)
     chosen = store.pick_quant(set(by_quant), quant, usual)
     if chosen is None:

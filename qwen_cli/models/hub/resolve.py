@@ -275,16 +275,17 @@ def _fetch(
 ) -> Weights:
     from qwen_cli.models.formats import architecture
     from qwen_cli.models.hub import download
-    from qwen_cli.models.hub import download as hub_download
 
     usual = model.quant if model else "Q4_K_M"
 
     def choose(listing: Listing) -> list[RemoteFile]:
         if form == "safetensors":
-            return hub_download.safetensors(listing)
-        return hub_download.gguf(listing, quant, usual, vision=bool(model and model.vision))
+            return download.safetensors(listing)
+        return download.gguf(listing, quant, usual, vision=bool(model and model.vision))
 
-    download.pull(repo, choose, source=source, label=_label(model, repo), progress=progress)
+    by = model.community if model and form == "gguf" and repo.lower() in _own_repos(model) else None
+    label = f"{_label(model, repo)} (GGUF by {by}, not by Qwen)" if by else _label(model, repo)
+    download.pull(repo, choose, source=source, label=label, progress=progress)
     here = find_local(model, form, repo, quant)
     if here is None:
         raise ModelError(f"{repo} was fetched but holds no whole {form} model", "give another repository")
@@ -304,7 +305,7 @@ def _unknown(reference: str) -> ModelError:
 def _no_such_form(reference: str, model: lookup.Model | None, form: Format) -> ModelError:
     if form == "gguf":
         return ModelError(
-            f"{model.name if model else reference} has no official GGUF, which llama.cpp needs",
-            "use `engine=transformers`, or give a community's GGUF repository or a .gguf file",
+            f"{model.name if model else reference} is not published as GGUF, which llama.cpp needs",
+            "use `engine=transformers`, or give a GGUF repository or a .gguf file",
         )
     return ModelError(f"{reference} is GGUF, this engine needs safetensors", "use `engine=llamacpp`")

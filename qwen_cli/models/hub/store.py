@@ -17,7 +17,8 @@ _QUANT = re.compile(r"[-.]((?:UD-)?(?:I?Q\d\w*|BF16|FP?16|F32|MXFP4\w*|TQ\d_0))$
 _SHARD = re.compile(r"(-split)?-(\d{5})-of-(\d{5})$", re.IGNORECASE)
 # Which file type is taken where the usual one is not there: the usual size first, then larger, then smaller.
 _PREFERENCE = (
-    "Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q5_0", "Q6_K", "Q8_0", "Q3_K_M", "Q2_K", "F16", "FP16", "BF16",
+    "Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "Q4_0", "Q5_K_M", "Q5_0", "Q6_K", "Q8_0", "Q3_K_M", "Q2_K",
+    "F16", "FP16", "BF16",
 )  # fmt: skip
 
 
@@ -79,13 +80,22 @@ def is_later_shard(name: str) -> bool:
     return bool(match and int(match[2]) > 1)
 
 
+def is_companion(name: str) -> bool:
+    """Return whether a GGUF file goes with a model and is none: a vision projector, a draft layer alone."""
+    return Path(name).name.lower().startswith(("mmproj", "mtp-"))
+
+
 def pick_quant(available: set[str], wanted: str | None, usual: str = "Q4_K_M") -> str | None:
     """Choose among the file types `available`: the one asked for, else `usual`, else the nearest to it.
 
     None where there is none, or not the one that was asked for.
     """
     if wanted:
-        return wanted.upper() if wanted.upper() in available else None
+        spelled = (
+            wanted.upper(),
+            f"UD-{wanted.upper()}",
+        )  # unsloth's dynamic ones are often called without UD
+        return next((quant for quant in spelled if quant in available), None)
     for quant in (usual, *_PREFERENCE):
         if quant in available:
             return quant
@@ -100,7 +110,7 @@ def local_ggufs(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*.gguf")):
-        if path.name.lower().startswith("mmproj") or is_later_shard(path.name) or not _is_whole(path):
+        if is_companion(path.name) or is_later_shard(path.name) or not _is_whole(path):
             continue
         found.setdefault(quant_of(path.name) or "", path)
     return found
@@ -116,8 +126,16 @@ def _is_whole(path: Path) -> bool:
 
 
 def local_mmproj(gguf: Path) -> Path | None:
-    """Return the vision projector beside a GGUF file: the most exact one, if there is any."""
-    found = {quant_of(p.name) or "": p for p in sorted(gguf.parent.glob("mmproj*.gguf")) if p.is_file()}
+    """Return the vision projector of a GGUF file: the most exact one beside it, or, where each file type has
+    a folder of its own in the snapshot, above it."""
+    beside = gguf.parent
+    above = beside.parent if beside.parent.parent.name == "snapshots" else beside
+    found = {
+        quant_of(path.name) or "": path
+        for folder in (above, beside)
+        for path in sorted(folder.glob("mmproj*.gguf"))
+        if path.is_file()
+    }
     for quant in ("F16", "BF16", "F32", "Q8_0"):
         if quant in found:
             return found[quant]

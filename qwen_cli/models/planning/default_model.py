@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from qwen_cli.models import progress
-from qwen_cli.models.catalog import lookup
+from qwen_cli.models.catalog import lookup, published
 from qwen_cli.models.hub import resolve, sources, starter, store
 from qwen_cli.models.hub.resolve import Format, Weights
 from qwen_cli.models.planning import hardware
@@ -35,7 +35,9 @@ def default_model(
     model = next(suited_models(prefer), None) if sources.hub_reachable() else None
     if model:
         form = prefer if prefer == "safetensors" or model.gguf_repo else "safetensors"
-        notice(f"fetching {model.name} ({model.size(form) / 1e9:.1f} GB), the best fit for this machine")
+        size = published.download_bytes(model, form) / 1e9
+        by = f", made by {model.community}" if form == "gguf" and model.community else ""
+        notice(f"fetching {model.name} ({size:.1f} GB{by}), the best fit for this machine")
         return resolve.resolve(model.name, prefer=form, progress=progress)
     notice(f"hub not reachable, using the starter model ({starter.LABEL}, {starter.SIZE // 10**6} MB)")
     starter.fetch(progress)
@@ -43,7 +45,7 @@ def default_model(
 
 
 def suited_models(form: Format, there: Machine | None = None) -> Iterator[lookup.Model]:
-    """Chat models that Qwen publishes in this form and that fit this machine well at a bearable speed, best
+    """Chat models that are published in this form and that fit this machine well at a bearable speed, best
     first. `there` is another machine."""
     from qwen_cli.models.planning import describe, plan, ranking
 

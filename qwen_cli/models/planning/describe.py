@@ -91,9 +91,9 @@ def describe(name: str, *, prefer: Format = "gguf", quant: str | None = None) ->
 
 
 def of_model(model: lookup.Model, note: str | None = None) -> Described:
-    """Return a model of the catalog as published: its GGUF where Qwen has one, else its safetensors."""
+    """Return a model of the catalog as published: its GGUF where there is one, else its safetensors."""
     config = published.config(model)
-    stored = model.quant if model.gguf_bytes else "bf16"
+    stored = model.quant if model.gguf_repo else "bf16"
     return Described(
         name=model.name,
         counted=parameters.count(config, model.repo),
@@ -103,8 +103,8 @@ def of_model(model: lookup.Model, note: str | None = None) -> Described:
         licence=model.licence,
         model=model,
         config=config,
-        # What Qwen publishes, which of a vision model is without its eyes.
-        size=None if model.vision else model.gguf_bytes,
+        # What Qwen publishes, which of a vision model is without its eyes; a community makes files anew.
+        size=None if model.vision or model.community else model.gguf_bytes,
         note=note,
     )
 
@@ -189,7 +189,8 @@ def _counted_gguf(header: gguf_header.Header) -> Counted:
                 linear=rows > 1 and copies == 1,
             )
         )
-    layers, hidden, heads = get("block_count"), get("embedding_length"), get("attention.head_count")
+    hidden, heads = get("embedding_length"), get("attention.head_count")
+    layers = gguf_header.blocks(header)[0] if get("block_count") else 0
     if not (layers and hidden and heads):
         raise ModelError(
             f"{header.path} does not give its layers and heads", "it is not a complete language model"

@@ -114,7 +114,9 @@ def test_list_says_what_is_here(with_starter: Path) -> None:
 def test_list_filters(fresh: Path) -> None:
     assert data("list", "--local") == []
     vision = data("list", "--task", "vision")
-    assert vision and all("vl" in row["family"] for row in vision)
+    assert {row["family"] for row in vision} == {
+        "qwen2-vl", "qwen2.5-vl", "qwen3-vl", "qwen3.5", "qwen3.6", "qwen3.8",
+    }  # fmt: skip
     assert all(row["name"].endswith("-base") for row in data("list", "--task", "base"))
     assert len(data("list", "--all")) > len(data("list")) > 50
     error = fault("list", "--task", "cooking")
@@ -220,7 +222,7 @@ def test_rm_leaves_peoples_own_files_alone(fresh: Path) -> None:
 
 def test_convert_knows_one_form(fresh: Path) -> None:
     assert isinstance(fault("convert", "starter", "--to", "onnx"), UsageError)
-    assert "has no official GGUF" in str(fault("convert", "qwen2.5-math:7b", "--to", "safetensors"))
+    assert "is not published as GGUF" in str(fault("convert", "qwen3:8b-base", "--to", "safetensors"))
 
 
 @pytest.mark.slow
@@ -250,3 +252,20 @@ def test_a_table_is_drawn_on_a_terminal(with_starter: Path) -> None:
     head, row = (line.split() for line in plain.splitlines()[:2])
     assert head == ["model", "size", "download", "context", "licence", "engines", "here"]
     assert row[0] == "qwen2.5-coder:0.5b" and row[-3:] == ["Q4_K_M", "491", "MB"]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 160])
+def test_the_list_cuts_nothing_in_a_narrow_terminal(with_starter: Path, columns: int) -> None:
+    child = pexpect.spawn(
+        sys.executable, ["-m", "qwen_cli", "models", "list"],
+        dimensions=(40, columns), encoding="utf-8", env={**os.environ, "COLUMNS": str(columns)}, timeout=60,
+    )  # fmt: skip
+    rows = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", child.read()).splitlines()
+    child.close()
+    assert child.exitstatus == 0
+    assert all(len(row) <= columns and "…" not in row for row in rows), rows
+    words = {row.split()[0] for row in rows if row.strip()}
+    assert {"qwen3:235b-a22b-instruct-2507", "qwen3-coder-next:80b-a3b", "qwen3.8:27b"} <= words
+    starter = next(row for row in rows if row.startswith("qwen2.5-coder:0.5b "))
+    assert starter.rstrip().endswith("Q4_K_M 491 MB")
+    assert ("Apache-2.0" in starter) == (columns == 160)

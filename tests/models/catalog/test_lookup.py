@@ -9,14 +9,14 @@ from dataclasses import fields
 import pytest
 
 from qwen_cli.engines.core.base import Sampling
-from qwen_cli.models.catalog import lookup
+from qwen_cli.models.catalog import lookup, published
 
 
 def test_every_family_is_there() -> None:
     assert {m.family for m in lookup.MODELS} == {
         "qwen1.5", "codeqwen1.5", "qwen2", "qwen2-vl", "qwen2.5", "qwen2.5-1m", "qwen2.5-coder",
         "qwen2.5-math", "qwen2.5-math-rm", "qwen2.5-math-prm", "qwen2.5-vl", "qwq", "qwen3", "qwen3-coder",
-        "qwen3-coder-next", "qwen3-next", "qwen3-vl",
+        "qwen3-coder-next", "qwen3-next", "qwen3-vl", "qwen3.5", "qwen3.6", "qwen3.8",
     }  # fmt: skip
 
 
@@ -54,6 +54,13 @@ def test_names_and_repositories_are_unique() -> None:
         ("qwen2.5-math-rm:72b", "Qwen/Qwen2.5-Math-RM-72B"),
         ("qwq:32b", "Qwen/QwQ-32B"),
         ("starter", "Qwen/Qwen2.5-Coder-0.5B-Instruct"),
+        ("qwen3.8:27b", "Qwen/Qwen3.8-27B"),
+        ("Qwen3.8-27B", "Qwen/Qwen3.8-27B"),
+        ("qwen3.5:9b", "Qwen/Qwen3.5-9B"),
+        ("qwen3.5:0.8b-base", "Qwen/Qwen3.5-0.8B-Base"),
+        ("qwen3.6:35b-a3b", "Qwen/Qwen3.6-35B-A3B"),
+        ("qwen3.6:35b", "Qwen/Qwen3.6-35B-A3B"),
+        ("unsloth/Qwen3.8-27B-GGUF", "Qwen/Qwen3.8-27B"),
     ],
 )
 def test_names_people_use(name: str, repo: str) -> None:
@@ -69,6 +76,7 @@ def test_each_model_is_found_by_its_own_name_and_repositories() -> None:
 
 def test_unknown_names_are_not_guessed() -> None:
     assert lookup.find("qwen3:9b") is None
+    assert lookup.find("qwen3.8:9b") is None
     assert lookup.find("gpt-4") is None
     assert lookup.find("") is None
 
@@ -76,7 +84,8 @@ def test_unknown_names_are_not_guessed() -> None:
 def test_misspelt_names_get_close_ones() -> None:
     assert lookup.suggestions("qwen2.5-codr:7b")[0] == "qwen2.5-coder:7b"
     assert lookup.suggestions("qwen25:7b")[0] == "qwen2.5:7b"
-    assert "qwen3:8b" in lookup.suggestions("Qwen/Qwen3-9B")
+    assert "qwen3:8b" in lookup.suggestions("Qwen/Qwen3-8.5B")
+    assert lookup.suggestions("qwen3.8")[0] == "qwen3.8:27b"
     assert lookup.suggestions("qwen3")[0] == "qwen3:0.6b"
     assert lookup.suggestions("mistral-large") == []
 
@@ -89,6 +98,9 @@ def test_misspelt_names_get_close_ones() -> None:
         ("Qwen/Qwen2.5-7B-Instruct-AWQ", "qwen2.5:7b"),
         ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "qwen2.5:7b"),
         ("Qwen/Qwen3-32B-FP8", "qwen3:32b"),
+        ("unsloth/Qwen3.6-27B-MTP-GGUF", "qwen3.6:27b"),
+        ("nvidia/Qwen3.5-35B-A3B-NVFP4", "qwen3.5:35b-a3b"),
+        ("mlx-community/Qwen3.8-27B-4bit", "qwen3.8:27b"),
     ],
 )
 def test_other_forms_of_a_model_are_related_to_it(repo: str, name: str) -> None:
@@ -117,8 +129,9 @@ def test_licences_differ_by_size(name: str, licence: str) -> None:
     assert model and model.licence == licence
 
 
-def test_all_of_qwen3_is_apache() -> None:
-    assert {m.licence for m in lookup.MODELS if m.generation == "3"} == {"Apache-2.0"}
+def test_all_of_qwen3_and_later_is_apache() -> None:
+    later = [m for m in lookup.MODELS if m.generation.startswith("3")]
+    assert {m.licence for m in later} == {"Apache-2.0"}
 
 
 def test_sampling_follows_the_model_cards() -> None:
@@ -142,6 +155,13 @@ def test_sampling_follows_the_model_cards() -> None:
     assert sampling("qwen3-vl:8b-instruct")["presence_penalty"] == 1.5
     assert sampling("qwen2.5-vl:7b")["top_k"] == 1
     assert sampling("qwen3:8b-base") == {}
+    thinking = {"temperature": 1.0, "top_p": 0.95, "top_k": 20, "min_p": 0.0}
+    assert sampling("qwen3.5:9b") == {**thinking, "presence_penalty": 1.5}
+    assert sampling("qwen3.6:27b") == sampling("qwen3.8:27b") == {**thinking, "presence_penalty": 0.0}
+    plain = lookup.find("qwen3.8:27b")
+    assert plain and plain.plain_sampling == {
+        "temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.0, "presence_penalty": 1.5,
+    }  # fmt: skip
 
 
 def test_sampling_has_only_names_that_engines_know() -> None:
@@ -162,7 +182,41 @@ def test_thinking_modes() -> None:
         "qwen3:4b-thinking-2507": "always", "qwq:32b": "always", "qwen2.5:7b": None, "qwen3-coder:30b": None,
         "qwen3-vl:8b-thinking": "always",
     }  # fmt: skip
-    assert {name: getattr(lookup.find(name), "thinking", "?") for name in expected} == expected
+    assert {name: getattr(lookup.find(name), "thinking_mode", "?") for name in expected} == expected
+
+
+# From the chat templates: small ones think when told to, later ones take an effort and keep what was thought.
+@pytest.mark.parametrize(
+    ("name", "default", "efforts", "preserve"),
+    [
+        ("qwen3:8b", True, (), None),
+        ("qwen3.5:0.8b", False, (), None),
+        ("qwen3.5:2b", False, (), None),
+        ("qwen3.5:4b", True, (), None),
+        ("qwen3.6:27b", True, (), False),
+        ("qwen3.8:27b", True, ("xhigh", "medium", "low"), True),
+    ],
+)
+def test_how_models_think(name: str, default: bool, efforts: tuple[str, ...], preserve: bool | None) -> None:
+    model = lookup.find(name)
+    assert model and model.thinking
+    assert (model.thinking.default, model.thinking.efforts, model.thinking.preserve) == (
+        default, efforts, preserve,
+    )  # fmt: skip
+
+
+def test_where_qwen_has_no_gguf_a_community_is_named() -> None:
+    def gguf(name: str) -> tuple[str | None, str | None]:
+        model = lookup.find(name)
+        assert model
+        return model.gguf_repo, model.community
+
+    assert gguf("qwen3:8b") == ("Qwen/Qwen3-8B-GGUF", None)
+    assert gguf("qwen3.8:27b") == ("unsloth/Qwen3.8-27B-GGUF", "unsloth")
+    assert gguf("qwen3:4b-thinking-2507") == ("unsloth/Qwen3-4B-Thinking-2507-GGUF", "unsloth")
+    assert gguf("qwen2.5-math:7b") == ("bartowski/Qwen2.5-Math-7B-Instruct-GGUF", "bartowski")
+    assert gguf("qwen2.5-math-rm:72b") == (None, None)
+    assert gguf("qwen3.5:9b-base") == (None, None)
 
 
 def test_every_coder_fills_in_the_middle_and_nothing_else_says_so() -> None:
@@ -172,7 +226,8 @@ def test_every_coder_fills_in_the_middle_and_nothing_else_says_so() -> None:
 
 def test_vision_models_with_a_gguf_name_their_projector() -> None:
     for model in lookup.MODELS:
-        assert model.vision == ("-vl" in model.family)
+        late = model.generation in ("3.5", "3.6", "3.8")  # all of these see
+        assert model.vision == ("-vl" in model.family or late)
         assert bool(model.mmproj) == bool(model.vision and model.gguf_repo), model.name
     found = lookup.find("qwen3-vl:8b")
     assert found and found.mmproj == "mmproj-Qwen3VL-8B-Instruct-F16.gguf"
@@ -191,6 +246,9 @@ def test_gguf_patterns_match_the_published_names() -> None:
         "qwen2:1.5b": "qwen2-1_5b-instruct-q4_k_m.gguf",
         "codeqwen1.5:7b": "codeqwen-1_5-7b-chat-q4_k_m.gguf",
         "qwq:32b": "qwq-32b-q4_k_m.gguf",
+        "qwen3.8:27b": "Qwen3.8-27B-UD-Q4_K_XL.gguf",
+        "qwen3:4b-instruct-2507": "Qwen3-4B-Instruct-2507-Q4_K_M.gguf",
+        "qwen2.5-vl:7b": "Qwen2.5-VL-7B-Instruct-Q4_K_M.gguf",
     }
     from fnmatch import fnmatch
 
@@ -207,6 +265,16 @@ def test_sizes_are_in_bytes() -> None:
     assert model.size("safetensors") == 2 * model.parameters
     unpublished = lookup.find("qwen2.5-math:7b")
     assert unpublished and 4e9 < unpublished.size("gguf") < 5.2e9
+
+
+def test_a_download_has_the_projector_too() -> None:
+    model = lookup.find("qwen3.8:27b")
+    assert model
+    # unsloth/Qwen3.8-27B-GGUF: mmproj-F16.gguf has 927,607,488 bytes, its header and float32 biases too.
+    projector = published.download_bytes(model, "gguf") - model.size("gguf")
+    assert projector == pytest.approx(927_607_488, rel=0.01)
+    blind = lookup.find("qwen3:8b")
+    assert blind and published.download_bytes(blind, "gguf") == 5_027_783_488
 
 
 def test_looking_a_name_up_imports_nothing_heavy() -> None:

@@ -107,10 +107,42 @@ def test_a_folder(tmp_path: Path) -> None:
 def test_a_vision_folder_keeps_the_text_model_in_text_config(tmp_path: Path) -> None:
     path = tmp_path / "vl"
     path.mkdir()
-    config = {"model_type": "qwen3_vl", "text_config": {k: v for k, v in CONFIG.items() if k != "model_type"}}
+    text = {k: v for k, v in CONFIG.items() if k != "model_type"}
+    config = {"model_type": "qwen3_vl", "text_config": text, "vision_config": {"depth": 2}}
     (path / "config.json").write_text(json.dumps(config))
     shape = architecture.read(path)
     assert (shape.model_type, shape.vision, shape.layers) == ("qwen3_vl", True, 4)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "eyes", "sees"),
+    [
+        ("qwen3_5", {"depth": 12}, True),
+        ("qwen3_5_moe", {"depth": 27}, True),
+        ("qwen3_5_moe", None, False),  # Qwen3.8-2.4T: the same architecture for text alone
+        ("qwen3_5_text", None, False),
+        ("qwen3", None, False),
+        ("qwen2_5_vl", {"depth": 32}, True),
+    ],
+)
+def test_a_model_sees_if_its_config_has_a_vision_tower_whatever_its_name(
+    tmp_path: Path, model_type: str, eyes: dict[str, int] | None, sees: bool
+) -> None:
+    path = tmp_path / "m"
+    path.mkdir()
+    config = {**CONFIG, "model_type": model_type} | ({"vision_config": eyes} if eyes else {})
+    (path / "config.json").write_text(json.dumps(config))
+    assert architecture.read(path).vision is sees
+
+
+def test_the_draft_layer_of_a_gguf_is_no_layer_of_the_model(tmp_path: Path) -> None:
+    # unsloth/Qwen3.8-27B-GGUF: block_count 65, nextn_predict_layers 1; 16 of 64 layers keep keys and values.
+    path = gguf_files.write(
+        tmp_path / "m.gguf", "qwen35",
+        **{"qwen35.block_count": 65, "qwen35.nextn_predict_layers": 1, "qwen35.full_attention_interval": 4},
+    )  # fmt: skip
+    shape = architecture.read(path)
+    assert (shape.layers, shape.draft_layers, shape.attention_layers) == (64, 1, 16)
 
 
 def test_greedy_models_say_so(tmp_path: Path) -> None:

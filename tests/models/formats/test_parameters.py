@@ -60,6 +60,19 @@ PUBLISHED = {
     "qwen3-vl:4b-instruct": (4_437_815_808, None, 2 * 36 * 8 * 128 * 2),
     "qwen3-vl:8b-instruct": (8_767_123_696, None, 2 * 36 * 8 * 128 * 2),
     "qwen3-vl:30b-a3b-instruct": (31_070_754_032, 3_891_664_112, 2 * 48 * 4 * 128 * 2),
+    # One of four layers keeps keys and values. Text as GGUF headers count it (26,895,998,464 and
+    # 34,660,610,688), eyes as timm's `qwen3_vit` (87.4, 305.5 and 415.0 million) with each one's projector.
+    "qwen3.5:0.8b": (852_985_920, None, 2 * 6 * 2 * 256 * 2),
+    "qwen3.5:2b": (2_213_241_664, None, 2 * 6 * 2 * 256 * 2),
+    "qwen3.5:4b": (4_539_265_536, None, 2 * 8 * 4 * 256 * 2),
+    "qwen3.5:9b": (9_409_813_744, None, 2 * 8 * 4 * 256 * 2),
+    "qwen3.5:27b": (26_895_998_464 + 460_730_096, None, 2 * 16 * 4 * 256 * 2),
+    "qwen3.5:35b-a3b": (34_660_610_688 + 446_571_248, 3_901_560_176, 2 * 10 * 2 * 256 * 2),
+    "qwen3.5:122b-a10b": (122_562_817_776, 10_222_579_440, 2 * 12 * 2 * 256 * 2),
+    "qwen3.5:397b-a17b": (396_802_360_816, 17_805_051_376, 2 * 15 * 2 * 256 * 2),
+    "qwen3.6:27b": (26_895_998_464 + 460_730_096, None, 2 * 16 * 4 * 256 * 2),
+    "qwen3.6:35b-a3b": (34_660_610_688 + 446_571_248, 3_901_560_176, 2 * 10 * 2 * 256 * 2),
+    "qwen3.8:27b": (26_895_998_464 + 460_730_096, None, 2 * 16 * 4 * 256 * 2),
 }
 
 _DELTA = {
@@ -92,6 +105,9 @@ QWEN35: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }  # fmt: skip
+
+
+PLAIN = next(m for m in lookup.MODELS if m.name == "qwen3:8b")
 
 
 def of(name: str) -> Counted:
@@ -174,7 +190,7 @@ def test_qwen35_as_transformers_builds_it(size: str) -> None:
     [
         "qwen1.5:moe-a2.7b", "qwen2:57b-a14b", "qwen2.5:7b", "qwen3:4b", "qwen3:235b-a22b",
         "qwen3-next:80b-a3b-instruct", "qwen2-vl:7b", "qwen2.5-vl:32b", "qwen3-vl:32b-instruct",
-        "qwen3-vl:235b-a22b-instruct",
+        "qwen3-vl:235b-a22b-instruct", "qwen3.5:0.8b", "qwen3.5:4b", "qwen3.5:397b-a17b", "qwen3.8:27b",
     ],
 )  # fmt: skip
 def test_published_models_as_transformers_builds_them(name: str) -> None:
@@ -250,7 +266,7 @@ def test_sliding_layers_keep_no_more_than_their_window() -> None:
 
 
 def test_a_window_that_is_not_used_is_none() -> None:
-    text = {**published.config(lookup.MODELS[0]), "sliding_window": 4096, "use_sliding_window": False}
+    text = {**published.config(PLAIN), "sliding_window": 4096, "use_sliding_window": False}
     assert formats_parameters.count(text, "config.json").cache.sliding == 0
 
 
@@ -265,7 +281,7 @@ def test_a_window_that_is_not_used_is_none() -> None:
     ],
 )
 def test_a_config_that_lacks_a_field_is_one_line(change: dict[str, Any], says: str) -> None:
-    config = {**published.config(lookup.MODELS[0]), **change}
+    config = {**published.config(PLAIN), **change}
     with pytest.raises(ModelError, match=says) as fault:
         formats_parameters.count(config, "config.json")
     assert "\n" not in str(fault.value)

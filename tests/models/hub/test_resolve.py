@@ -114,13 +114,13 @@ def test_strict_takes_only_one_form(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is gguf, this engine needs safetensors"):
         resolve.resolve(str(file), prefer="safetensors", strict=True)
     assert resolve.resolve(str(file), prefer="safetensors").format == "gguf"
-    with pytest.raises(ModelError, match=r"qwen2\.5-math:7b has no official GGUF"):
-        resolve.resolve("qwen2.5-math:7b", prefer="gguf", strict=True)
+    with pytest.raises(ModelError, match=r"qwen3:8b-base is not published as GGUF"):
+        resolve.resolve("qwen3:8b-base", prefer="gguf", strict=True)
 
 
 def test_an_unknown_name_gets_close_ones_in_one_line() -> None:
     with pytest.raises(
-        ModelError, match=r"(?i)there is no model 'qwen3:9b'\. did you mean qwen3:8b, "
+        ModelError, match=r"(?i)there is no model 'qwen3:9b'\. did you mean qwen3\.5:9b, qwen3:8b, "
     ) as caught:
         resolve.resolve("qwen3:9b")
     assert "\n" not in str(caught.value)
@@ -222,6 +222,40 @@ def test_a_repository_with_nothing_to_run(hub: Hub) -> None:
     (hub.root / "someone/data/README.md").write_text("x")
     with pytest.raises(ModelError, match="has no safetensors weights"):
         resolve.resolve("someone/data")
+
+
+@pytest.mark.parametrize(
+    "name", ["qwen3.8:27b", "Qwen/Qwen3.8-27B", "unsloth/Qwen3.8-27B-GGUF", "Qwen3.8-27B"]
+)
+def test_todays_models_come_from_a_community_with_their_projector(hub: Hub, name: str) -> None:
+    told: set[str] = set()
+    fetched = resolve.resolve(name, progress=lambda label, done, whole: told.add(label))
+    assert fetched.path.name == "Qwen3.8-27B-UD-Q4_K_XL.gguf"
+    assert fetched.mmproj and fetched.mmproj.name == "mmproj-F16.gguf"
+    assert fetched.model and fetched.model.name == "qwen3.8:27b"
+    assert told == {"qwen3.8:27b (GGUF by unsloth, not by Qwen)"}
+    assert not [path for path in hub.log if "mtp-" in path and "resolve" in path]
+    assert resolve.resolve(name, download=False) == fetched
+
+
+def test_parts_in_a_folder_of_their_own_find_the_projector_above_them(hub: Hub) -> None:
+    fetched = resolve.resolve("qwen3.5:122b")
+    assert fetched.path.name == "Qwen3.5-122B-A10B-UD-Q4_K_XL-00001-of-00002.gguf"
+    assert fetched.mmproj and fetched.mmproj.name == "mmproj-F16.gguf"
+    assert [(w.label, w.mmproj) for w in resolve.local()] == [("qwen3.5:122b-a10b", fetched.mmproj)]
+
+
+@pytest.mark.parametrize(
+    ("quant", "file"),
+    [
+        ("Q4_K_M", "Qwen3.8-27B-Q4_K_M.gguf"),
+        ("UD-Q4_K_XL", "Qwen3.8-27B-UD-Q4_K_XL.gguf"),
+        ("q4_k_xl", "Qwen3.8-27B-UD-Q4_K_XL.gguf"),
+    ],
+)
+def test_file_types_of_a_community_are_known(hub: Hub, quant: str, file: str) -> None:
+    assert resolve.resolve("qwen3.8:27b", quant=quant).path.name == file
+    assert resolve.resolve(f"unsloth/Qwen3.8-27B-GGUF:{quant}").path.name == file
 
 
 def test_a_fetched_model_that_is_not_qwens_is_refused(hub: Hub) -> None:

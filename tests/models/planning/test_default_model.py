@@ -75,8 +75,10 @@ def test_offline_asks_nobody(
 def test_with_a_hub_the_best_fit_is_fetched_and_said(hub: Hub, processor: None) -> None:
     notices: list[str] = []
     weights = default_model.default_model(notice=notices.append)
-    assert weights.label == "qwen3:4b"
-    assert notices == ["fetching qwen3:4b (2.5 GB), the best fit for this machine"]
+    assert weights.label == "qwen3:4b-instruct-2507"
+    assert notices == [
+        "fetching qwen3:4b-instruct-2507 (2.5 GB, made by unsloth), the best fit for this machine"
+    ]
 
     hub.log.clear()
     assert default_model.default_model(notice=notices.append) == weights
@@ -116,15 +118,15 @@ def test_a_hub_that_refuses_is_done_without(fresh: Path, processor: None, starte
     ("kind", "memory", "cores", "form", "name"),
     [
         ("cpu", 4, 2, "gguf", "qwen3:0.6b"),
-        ("cpu", 24, 2, "gguf", "qwen3:4b"),
+        ("cpu", 24, 2, "gguf", "qwen3:4b-instruct-2507"),
         ("cpu", 16, 8, "gguf", "qwen3:8b"),
-        ("cpu", 32, 8, "gguf", "qwen3:30b-a3b"),
-        ("cpu", 64, 16, "gguf", "qwen3:30b-a3b"),
+        ("cpu", 32, 8, "gguf", "qwen3:30b-a3b-instruct-2507"),
+        ("cpu", 64, 16, "gguf", "qwen3:30b-a3b-instruct-2507"),
         ("gpu", 8, 8, "safetensors", "qwen3:1.7b"),
         ("gpu", 24, 8, "safetensors", "qwen3:8b"),
         ("gpu", 80, 16, "safetensors", "qwen3:30b-a3b-instruct-2507"),
-        ("gpu", 24, 8, "gguf", "qwen3:30b-a3b"),
-        ("gpu", 48, 8, "gguf", "qwen3:32b"),
+        ("gpu", 24, 8, "gguf", "qwen3:30b-a3b-instruct-2507"),
+        ("gpu", 48, 8, "gguf", "qwen3:30b-a3b-instruct-2507"),
     ],
 )
 def test_what_suits_a_machine(kind: str, memory: int, cores: int, form: Format, name: str) -> None:

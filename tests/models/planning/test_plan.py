@@ -42,7 +42,8 @@ def known(name: str) -> Described:
 
 # The bytes of the files that Qwen publishes are written down in the catalog; the rules know nothing of them.
 # 6 MB of each are the vocabulary. Left out: a file that was made by other rules.
-_FILES = [m for m in lookup.MODELS if m.gguf_bytes and m.name != "qwen2.5:72b" and not m.base]
+_FILES = [m for m in lookup.MODELS if m.gguf_bytes and m.name != "qwen2.5:72b" and not m.community]
+_DYNAMIC = [m for m in lookup.MODELS if m.gguf_bytes and m.community]
 
 
 @pytest.mark.parametrize("model", _FILES, ids=lambda model: model.name)
@@ -52,6 +53,13 @@ def test_a_gguf_is_as_large_as_llamacpp_makes_it(model: lookup.Model) -> None:
     size, _ = text.bytes_in(model.quant)
     assert model.gguf_bytes
     assert 0 < model.gguf_bytes - size < 7_000_000
+
+
+@pytest.mark.parametrize("model", _DYNAMIC, ids=lambda model: model.name)
+def test_a_dynamic_quantization_is_told_within_an_eighth(model: lookup.Model) -> None:
+    text = describe.of_model(model)
+    size, _ = replace(text, counted=replace(text.counted, vision=())).bytes_in(model.quant)
+    assert size == pytest.approx(model.gguf_bytes, rel=0.125)
 
 
 def test_the_starter_is_told_from_its_header(starter_gguf: Path) -> None:
@@ -190,7 +198,7 @@ def test_before_a_load_that_cannot_fit_the_nearest_that_does_is_named() -> None:
         "qwen3:8b as fp32 needs 35.3 GB with 4,096 tokens of context, laptop has 21.6 GB free. "
         "Use `engine=llamacpp`, which needs "
     )
-    assert "use `quant=8bit`" in says("qwen2.5-math:7b", "bf16", laptop(16)).replace("Use", "use")
+    assert "use `quant=8bit`" in says("qwen3:8b-base", "bf16", laptop(16)).replace("Use", "use")
     assert "Use `context=4096`" in says("qwen1.5:7b", "Q4_K_M", laptop(12), context=32_768)
     assert "Use qwen3:14b, which needs 11.9 GB" in says("qwen3:235b-a22b", "Q4_K_M", laptop(24))
     assert "No model of the catalog" in says("qwen3:235b-a22b", "Q4_K_M", laptop(1, 1))
@@ -230,9 +238,9 @@ def test_a_load_that_cannot_fit_is_refused(
 def test_the_best_for_each_task() -> None:
     best = ranking.best(laptop(24, 2))
     assert {task: found.name for task, found in best.items()} == {
-        "chat": "qwen3:4b",
+        "chat": "qwen3:4b-instruct-2507",
         "code": "qwen2.5-coder:7b",
-        "math": "qwen3:4b",
+        "math": "qwen3:4b-thinking-2507",
         "vision": "qwen3-vl:4b-instruct",
     }
     assert ranking.best(laptop(1, 1)) == {}
