@@ -571,6 +571,7 @@ class TestWhatIsRead:
             ("weather", {"city": "Paris"}),
             ("time", {"invalid_json": "oops"}),
         ]
+        assert len({c.id for c in calls} - {"a", "b"}) == 2  # servers count anew in each answer
         assert last.usage
         assert last.usage.stop_reason == "tool_calls"
 
