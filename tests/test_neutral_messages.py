@@ -37,8 +37,8 @@ THEIRS = {
 ARGUMENT = re.compile(r" ?--[a-z][\w-]*(=\S*)?")
 # What a person is told to do with other programs, and a file that one of them reads.
 TOLD = ("`wsl --install`", "`qpdf --decrypt`", "start vLLM with --reasoning-parser", "==… --hash=sha256:…")
-# Words in backquotes that are no option of any command: system calls and a model.
-NO_OPTIONS = {"landlock", "mount", "starter", "unshare"}
+# Words in backquotes that are no option of any command: system calls, a model, a field of a file.
+NO_OPTIONS = {"answer", "landlock", "mount", "starter", "unshare"}
 
 
 def below() -> Iterator[tuple[str, int, str, bool]]:
