@@ -32,7 +32,7 @@ class Document:
 
     @cached_property
     def file(self) -> Path | None:
-        """The file that the URI names. None for a document that is on no disk."""
+        """Return the file that the URI names. None for a document that is on no disk."""
         from pygls.uris import to_fs_path
 
         path = to_fs_path(self.uri) if self.uri.startswith("file:") else None
@@ -40,7 +40,8 @@ class Document:
 
     @property
     def secret(self) -> bool:
-        """Whether nothing of the document may reach a model: it is a file of secrets, or holds a key."""
+        """Return whether nothing of the document may reach a model: it is a file of secrets, or holds a
+        key."""
         return self._secret_by_name or secret_files.holds_key(self.text)
 
     @cached_property

@@ -115,7 +115,7 @@ def _connect_edits(server: LanguageServer, session: Session, tell: Callable[[str
 
     @server.command(COMMAND)
     async def run(*arguments: Any) -> bool:
-        """Edit as the argument says, and have the editor apply it; return whether it did."""
+        """Edit as the argument says, and let the editor apply it; return whether it did."""
         try:
             wanted = request(arguments)
             if not wanted.instruction.strip():

@@ -292,7 +292,7 @@ class Session:
         return units(text, self.encoding)
 
     def _tell_later(self, message: str) -> None:
-        """Have the event loop's thread `tell` something the worker's has come upon."""
+        """Let the event loop's thread `tell` something the worker's has come upon."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.tell, message)
 

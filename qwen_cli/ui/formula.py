@@ -186,7 +186,7 @@ def _printed(node: Node, before: Node | None, after: Node | None) -> str:
 
 
 def _matrix(node: Matrix) -> str:
-    """A matrix in a row, as in `[1, 2; 3, 4]`."""
+    """Print a matrix in a row, as in `[1, 2; 3, 4]`."""
     if node.shape not in ("matrix", "pmatrix", "bmatrix", "smallmatrix"):
         raise Unknown
     if any(_kind(inner) == "comma" for row in node.rows for cell in row for inner in cell):

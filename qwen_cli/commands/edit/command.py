@@ -163,7 +163,7 @@ def _cut(fault: Any) -> QwenError:
 
 
 def choose_model(settings: dict[str, Any]) -> None:
-    """Without a wish for a model: the largest coder model here that follows instructions and is quick
+    """Choose, where no model is named, the largest coder model here that follows instructions and is quick
     enough, else the starter."""
     from qwen_cli.commands.fim.command import choose_coder
 

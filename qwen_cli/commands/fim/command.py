@@ -285,7 +285,8 @@ def _source(
 
 
 def choose_model(settings: dict[str, Any]) -> None:
-    """Without a wish for a model: the largest here that fills in and is quick enough, else the starter."""
+    """Choose, where no model is named, the largest here that fills in and is quick enough, else the
+    starter."""
     choose_coder(settings, base=True)
 
 

@@ -33,7 +33,7 @@ def declare(parameters: Iterable[Any]) -> None:
 
 @contextmanager
 def at_prompt(slashes: Mapping[str, str]) -> Iterator[None]:
-    """Until the end, options that `slashes` has are set by a slash command: {"seed": "/set seed"}."""
+    """Name the slash commands that set options until the end: `slashes` is {"seed": "/set seed"}."""
     _slashes.update(slashes)
     try:
         yield

@@ -219,12 +219,12 @@ class Capabilities:
 
     @property
     def may_think(self) -> bool:
-        """Whether the model can be asked to think."""
+        """Return whether the model can be asked to think."""
         return self.thinking is not None or self.unverified
 
     @property
     def may_fim(self) -> bool:
-        """Whether it is worth looking for a layout of fill-in-the-middle."""
+        """Return whether it is worth looking for a layout of fill-in-the-middle."""
         return self.fim or self.unverified
 
 

@@ -132,7 +132,7 @@ def stream(
     form: Form = "auto",
     sampling: Sampling = Sampling(),
 ) -> Generator[str, None, Proposal]:
-    """The answer while it is written (all of it so far each time); returns what it does to the file.
+    """Yield the answer while it is written (all of it so far each time); return what it does to the file.
 
     `source` has what is to be edited as its marker: see `selected`. Greedy unless `sampling` says otherwise
     or the model thinks whatever is asked. Closing the generator stops the computation within a token.

@@ -96,7 +96,7 @@ class Repository:
 
     @property
     def notice(self) -> str | None:
-        """One line for the person, where the repository has more files than are looked at."""
+        """Return one line for the person, where the repository has more files than are looked at."""
         return self.index.notice
 
     def _count(self, count: Callable[[str], int]) -> Callable[[str], int]:

@@ -80,7 +80,7 @@ class Index:
 
     @property
     def notice(self) -> str | None:
-        """One line for the person, where there are more files than are read."""
+        """Return one line for the person, where there are more files than are read."""
         if not self._beyond and not self._more:
             return None
         total = f"{'more than ' if self._more else ''}{len(self.paths.all):,}"
