@@ -110,11 +110,6 @@ def check() -> list[Layer]:
     ]
 
 
-def kernel() -> str:
-    """Return the kernel's name and release, for reports."""
-    return f"{platform.system()} {platform.release()}"
-
-
 def _try_namespaces() -> str:
     root = str(Path(__file__).resolve().parents[2])
     try:

@@ -63,7 +63,6 @@ class Region:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._rows: list[Row] = [()]
-        self._width = console.width
 
     @property
     def width(self) -> int:
@@ -90,7 +89,7 @@ class Region:
             with self._console:  # one write, so that nobody sees half of it
                 output = Segments(self._changes(old, rows, same))
                 self._console.print(output, end="", soft_wrap=True)
-        self._rows, self._width = rows[len(finished) :], self._console.width
+        self._rows = rows[len(finished) :]
 
     def _changes(self, old: list[Row], rows: list[Row], same: int) -> list[Segment]:
         if same == len(old):  # everything stands, more rows follow

@@ -87,10 +87,6 @@ class Counted:
         """
         return sum(tensor.active for tensor in (*self.tensors, *self.vision))
 
-    @property
-    def is_moe(self) -> bool:
-        return self.active != self.parameters
-
 
 def count(config: Mapping[str, Any], where: str) -> Counted:
     """Return the tensors of the model that `config` (the content of a config.json) describes.

@@ -65,7 +65,7 @@ def chat(
         if one.usage is None:  # whoever asked has ended it
             yield from one.held
             return
-        spent = _sum(spent, one.usage)
+        spent = _total(spent, one.usage)
         cut = one.usage.stop_reason in _CUT
         if not one.called and not (cut and cut_is_answer):
             if cut and not one.text.rstrip().endswith(("}", "]", '"')):
@@ -159,8 +159,8 @@ def _was_cut(usage: Usage, sampling: Sampling) -> SchemaUnmet:
     return SchemaUnmet(f"the answer was cut before its JSON was whole: {where}", hint)
 
 
-def _sum(one: Usage, other: Usage) -> Usage:
-    """Add what both cost; the stop reason is the second's."""
+def _total(one: Usage, other: Usage) -> Usage:
+    """Add what two requests cost, prompts too; the stop reason is the second's."""
     return Usage(
         prompt_tokens=one.prompt_tokens + other.prompt_tokens,
         cached_tokens=one.cached_tokens + other.cached_tokens,

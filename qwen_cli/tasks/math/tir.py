@@ -351,7 +351,7 @@ class _Loop:
             self._stop, self.step = "failing", "done"
 
     def _spent(self, usage: Usage) -> None:
-        self._usage = _sum(self._usage, usage)
+        self._usage = _continued(self._usage, usage)
         self._stop = usage.stop_reason
 
     def _measured(self, moments: Sequence[float]) -> Usage:
@@ -377,7 +377,8 @@ def _ends_in_string(code: str) -> bool:
     return any(quote in _STRING.sub("", code.rpartition("\n")[2]) for quote in "'\"")
 
 
-def _sum(total: Usage, more: Usage) -> Usage:
+def _continued(total: Usage, more: Usage) -> Usage:
+    """Return the usage of a text that goes on: the prompt is that of its first part."""
     # The prompt of the first generation is the problem's; what was written since is no prompt of anybody's.
     first = total if total.prompt_tokens else more
     return Usage(

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import inspect
 import json
+import re
 import sys
 import traceback
 import typing
@@ -17,13 +18,11 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from qwen_cli.errors import ToolError
+from qwen_cli.sanitize import error_line
 from qwen_cli.tasks.tools.base import Tool
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-
-import re
 
 NO_RESULT = "(done, no result)"
 
@@ -66,7 +65,7 @@ def _run(path: Path) -> ModuleType:
             f"{error.filename or path}, line {error.lineno}: {error.msg}", "fix the file"
         ) from error
     except (Exception, SystemExit) as error:
-        raise ToolError(f"{path}{_line(error, path)}: {_one_line(error)}", "fix the file") from error
+        raise ToolError(f"{path}{_line(error, path)}: {_named(error)}", "fix the file") from error
     return module
 
 
@@ -96,7 +95,7 @@ def _arguments(
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception as error:
-        raise ToolError(f"{where} has an annotation that names nothing: {_one_line(error)}") from error
+        raise ToolError(f"{where} has an annotation that names nothing: {_named(error)}") from error
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
@@ -116,7 +115,7 @@ def _arguments(
         adapter = pydantic.TypeAdapter(shape)
         return adapter, _untitled(adapter.json_schema())
     except pydantic.errors.PydanticUserError as error:
-        raise ToolError(f"{where}: {_one_line(error)}", "use types that JSON can hold") from error
+        raise ToolError(f"{where}: {_named(error)}", "use types that JSON can hold") from error
 
 
 def _validated(name: str, adapter: TypeAdapter[Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -186,9 +185,10 @@ def _line(error: BaseException, path: Path) -> str:
     return f", line {frames[-1].lineno}" if frames else ""
 
 
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0].rstrip('.')}" if text else type(error).__name__
+def _named(error: BaseException) -> str:
+    """Return the type of an error and what it says, on one line."""
+    kind, line = type(error).__name__, error_line(error)
+    return kind if line == kind else f"{kind}: {line}"
 
 
 _SECTIONS = "Args|Arguments|Parameters|Params|Returns?|Yields?|Raises|Examples?|Notes?|Attributes"

@@ -143,6 +143,7 @@ def test_what_is_no_json_satisfies_nothing(answer: str) -> None:
         ({"type": "integer", "minimum": 7, "maximum": 3}, "minimum 7 is above maximum 3"),
         (thing(type="string", minLength=5, maxLength=2), "minLength 5 is above maxLength 2"),
         ({"type": "array", "minItems": 3, "maxItems": 1}, "minItems 3 is above maxItems 1"),
+        ({"type": "object", "properties": 3}, r"3 is not of type 'object' \(at \$.properties\)"),
         ({"type": "array", "minItems": 1, "items": False}, r"false \(at #/items\)"),
         (thing(type="array", minItems=1, items=thing(not_=1) | {"enum": []}), "no enum is one"),
         ({"type": "object", "properties": {"a": False}, "required": ["a"]}, "false"),
