@@ -122,6 +122,8 @@ class Edits:
             raise QwenError("the edit was given up for another question")
         if not found.changed:
             raise QwenError("the model changed nothing")
+        if found.broken:  # it can be undone, and the editor shows where
+            self._show("the text parses worse with the edit than it did")
         return self._change(wanted.uri, version, source, found.text)
 
     def _change(self, uri: str, version: int, source: Source, text: str) -> lsp.WorkspaceEdit:

@@ -57,6 +57,14 @@ def code_edit(
         bool,
         typer.Option("--write", help="Write the edit into the file; print nothing.", rich_help_panel=OUTPUT),
     ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes",
+            help="With --write: write an edit with which the file parses worse, too, instead of refusing it.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     full: Annotated[
         bool, typer.Option("--full", help="Print the whole file, edited.", rich_help_panel=OUTPUT)
     ] = False,
@@ -95,6 +103,8 @@ def code_edit(
         raise UsageError(f"--form is {form!r}", f"choose {', '.join(_FORMS)}")
     if [full, write, as_json].count(True) > 1:
         raise UsageError("--full, --write and --json exclude each other", "choose one")
+    if yes and not write:
+        raise UsageError("--yes does nothing without --write", "leave it out, or give both")
     settings = options.merged(user_settings.load(), loading, drawing)
     sampling = replace(
         options.sampling(settings, stop=stop),
@@ -115,6 +125,11 @@ def code_edit(
             found = source_output.watched(running)
         except edit.CutOff as fault:
             raise _cut(fault) from None
+    if found.broken:
+        worse = f"{source.path} would parse worse with the edit than it does now"
+        if write and not yes:
+            raise QwenError(f"{worse}. Nothing was written", "see what it is without --write, or give --yes")
+        say(worse)
     if as_json:
         _print_json(found, engine)
     elif write:
@@ -192,6 +207,7 @@ def _print_json(found: Proposal, engine: Engine) -> None:
             "file": str(source.path),
             "changed": found.changed,
             "form": found.form,
+            "parses_worse": found.broken,
             "edits": [
                 {"first": change.start, "last": change.end - 1, "lines": list(change.lines)}
                 for change in found.changes

@@ -15,6 +15,7 @@ from qwen_cli.tasks.edit.apply import Edit, bare, edited, edits, lines_of
 from qwen_cli.tasks.fim.complete import counter
 from qwen_cli.tasks.fim.prompt import Hole, fit
 from qwen_cli.tasks.fim.source import Source
+from qwen_cli.tasks.fim.whole import Whole
 
 Form: TypeAlias = Literal["auto", "whole", "search"]
 
@@ -29,8 +30,8 @@ _FRAME_TOKENS = 256
 
 _SYSTEM = "You edit code. You do exactly what the instruction says, and leave all other code as it is."
 _ASK_WHOLE = (
-    "Answer with all of this code as it should be after the edit, in one code block that begins and ends with"
-    " {fence}, and nothing else."
+    "Answer with the whole code to edit after the change, every line of it, also those that stay as they are,"
+    " in one code block that begins and ends with {fence}, and nothing else."
 )
 _ASK_SEARCH = """Answer with one block of this form for each change, and nothing else:
 
@@ -46,12 +47,14 @@ Copy as few whole lines as are needed to name one place only."""
 @dataclass(frozen=True)
 class Proposal:
     """A finished edit. `text` is the file with it, `changes` count lines from 1 and are lines of the file
-    before. `stop` says why the answer ended."""
+    before. `broken`: a parser of the file's language reads less of it than before, as far as there is one.
+    `stop` says why the answer ended."""
 
     source: Source
     text: str
     changes: tuple[Edit, ...]
     form: Literal["whole", "search"]
+    broken: bool
     stop: str
     usage: Usage
 
@@ -159,20 +162,23 @@ def stream(
         pieces.close()
     if usage.stop_reason in ("length", "context"):
         raise CutOff(usage.stop_reason, usage.generated_tokens)
-    return proposal(source, said, usage)
+    return proposal(source, said, usage, name=name)
 
 
-def proposal(source: Source, said: str, usage: Usage) -> Proposal:
+def proposal(source: Source, said: str, usage: Usage, *, name: str = "") -> Proposal:
     """Return what an answer does to the file of `source`. Raises `EditRefused`."""
     code = _code(source)
     first = source.before.count("\n") + source.before.replace("\r\n", "").count("\r") + 1
     lines = [bare(line) for line in lines_of(code)]
     parsed = answer.parse(said, blocks=not answer.has_marks(lines))
     changes = edits(lines, parsed, first=first)
-    text = source.before + edited(code, changes, source.newline) + source.after
+    new = edited(code, changes, source.newline)
+    text = source.before + new + source.after
     numbered = tuple(Edit(c.start + first, c.end + first, c.lines) for c in changes)
     form: Literal["whole", "search"] = "whole" if isinstance(parsed, answer.Whole) else "search"
-    return Proposal(source, text, numbered, form, usage.stop_reason, usage)
+    whole = Whole(Hole(source.before, source.after, name))
+    broken = new != code and whole.faults(new) > whole.faults(code)
+    return Proposal(source, text, numbered, form, broken, usage.stop_reason, usage)
 
 
 def _code(source: Source) -> str:

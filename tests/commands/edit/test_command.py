@@ -156,6 +156,7 @@ def test_a_file_with_a_colon_in_its_name_is_that_file(
         (("area.py", "x", "--form", "diff"), "--form is 'diff'"),
         (("area.py", "x", "--write", "--json"), "exclude each other"),
         (("area.py", "x", "--write", "--full"), "exclude each other"),
+        (("area.py", "x", "--yes"), "--yes does nothing without --write"),
         ((".", "x"), "is a folder"),
     ],
 )
