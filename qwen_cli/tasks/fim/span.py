@@ -91,7 +91,8 @@ class Meeting:
     @property
     def sure(self) -> bool:
         """Return whether this ends the hole where nothing stronger came."""
-        return self.strong or (self.whole and (self.words >= _TELLING or self.lines >= 2))
+        told = self.words >= _TELLING or self.lines >= 2
+        return self.strong or (self.whole and self.aligned and told)
 
 
 class Span:
@@ -186,7 +187,7 @@ class Span:
             return "block"
         for met in self._meetings(written):
             after = _visible(written[met.at + len(met.shared) :])
-            sure = met.sure and met.aligned and met.words >= _TELLING
+            sure = met.sure and met.words >= _TELLING
             if met.strong or (
                 after >= (_AFTER_WHOLE if sure else _AFTER_WEAK) and self._closes(written[: met.at])
             ):
@@ -256,14 +257,12 @@ class Span:
     def _found(self, text: str, why: Why) -> tuple[str, Why]:
         """Return the part of `text` that belongs in the hole, where the model went on."""
         meetings = [m for m in self._meetings(text) if not _GOES_ON.match(text[m.at + len(m.shared) :])]
-        surest = max(
-            (met for met in meetings if met.sure),
-            key=lambda met: (len(met.shared), met.aligned, -self._faults(text[: met.at]), -met.at),
-            default=None,
-        )
-        if surest is not None:
-            return text[: surest.at] if text[: surest.at].strip() else "", "suffix"
-        met = [met.at for met in meetings]
+        sure = [m for m in meetings if m.sure]
+        if sure:
+            most = max((len(m.shared), m.aligned) for m in sure)
+            at = self._best(text, [m.at for m in sure if (len(m.shared), m.aligned) == most])
+            return text[:at] if text[:at].strip() else "", "suffix"
+        met = [met.at for met in meetings if met.aligned]
         if self.rest.strip() and self.line.strip():
             return self._within_line(text, met)
         return self._whole_lines(text, met, why)
@@ -295,11 +294,14 @@ class Span:
 
     def _best(self, text: str, candidates: Iterable[int]) -> int:
         """Return the candidate that leaves the fewest faults in the file, of equal ones the first."""
-        scored = [
-            (self._faults(text[:at]) + self._costs(text[:at]), order, at)
-            for order, at in enumerate(dict.fromkeys(candidates))
-        ]
-        return min(scored)[2] if scored else 0
+        best, fewest = 0, None
+        for at in dict.fromkeys(candidates):
+            found = self._faults(text[:at]) + self._costs(text[:at])
+            if fewest is None or found < fewest:
+                best, fewest = at, found
+            if not found:
+                break
+        return best
 
     def _faults(self, middle: str) -> int:
         return self.whole.faults(middle)
@@ -390,8 +392,8 @@ class Span:
         while at >= 0:
             shared = _common(text[at:], suffix)
             whole = len(shared) >= len(suffix.rstrip("\n")) and not self.hole.after
-            line = text[text.rfind("\n", 0, at) + 1 : at] if "\n" in text[:at] else self.line + text[:at]
-            found.append(Meeting(at, shared, whole, not (suffix[0] in " \t" and line)))
+            deeper = self.whole_lines and suffix[0] in " \t" and not text[:at].endswith("\n") and at > 0
+            found.append(Meeting(at, shared, whole, not deeper))
             at = text.find(self._head, at + 1)
         return found
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # Beyond this the first parse would be felt while typing (0.3 s/MB).
 _LARGEST_PARSED = 500_000
-# What a lexer reads on each side of a hole: it has to begin anew for each middle (0.6 s/MB).
-_LEXED = 20_000
+# What a lexer reads on each side of a hole, in characters: it has to begin anew for each middle (1 s/MB).
+_LEXED = 3_000
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 # Names that Pygments gives to other languages.

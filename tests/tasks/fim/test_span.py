@@ -225,6 +225,14 @@ def test_what_a_model_ended_too_late_is_cut(
     assert kept(prefix, suffix, text, path=path, why="model") == middle
 
 
+def test_a_line_of_the_suffix_further_in_is_not_the_suffix() -> None:
+    middle = "    if a:\n        return result\n    b()\n"
+    assert (
+        kept("def f(a):\n", "    return result\n", f"{middle}    return result\n\nprint(f(1))\n" * 6)
+        == middle
+    )
+
+
 def test_a_block_inside_of_a_long_middle_is_not_its_end() -> None:
     steps = "".join(f"    step({n});\n" for n in range(20))
     middle = "    if (a) {\n        b();\n    }\n" + steps
