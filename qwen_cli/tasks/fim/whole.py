@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,15 @@ from qwen_cli.tasks.repository import languages
 
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
-    from tree_sitter import Node, Parser, Tree
+    from tree_sitter import Node, Parser, QueryCursor, Tree
 
 # Beyond this the first parse would be felt while typing (0.3 s/MB).
 _LARGEST_PARSED = 500_000
 # What a lexer reads on each side of a hole, in characters: it has to begin anew for each middle (1 s/MB).
 _LEXED = 3_000
+
+# What these grammars take without an error, though it closes what nothing opened.
+_STRAY = {"html": "(erroneous_end_tag) @stray", "ruby": '((identifier) @stray (#eq? @stray "end"))'}
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 # Names that Pygments gives to other languages.
@@ -65,8 +68,11 @@ class Whole:
         tree.edit(start, start, end, point, point, _moved(point, inserted))
         text = self._before + inserted + self._after
         root = parser.parse(text, tree).root_node
+        grammar = languages.grammar_of(self.path)
         found = _faults(root)
-        if not found and languages.grammar_of(self.path) == "python":
+        if grammar in _STRAY:
+            found += len(_stray(grammar).captures(root).get("stray", ()))
+        if not found and grammar == "python":
             # tree-sitter's Python takes a colon without a block, and any indentation; the compiler does not.
             found = int(not _compiles(_around(root, text, start, end)))
         return found
@@ -94,6 +100,15 @@ def _faults(root: Node) -> int:
         elif node.has_error:
             nodes += node.children
     return found
+
+
+@cache
+def _stray(grammar: str) -> QueryCursor:
+    from tree_sitter import Query, QueryCursor
+
+    language = languages.parser(grammar).language
+    assert language
+    return QueryCursor(Query(language, _STRAY[grammar]))
 
 
 def _around(root: Node, text: bytes, start: int, end: int) -> str:
