@@ -51,7 +51,7 @@ class Writer:
     def count_tokens(self, text: Any, **_: Any) -> int:
         return 1
 
-    def complete(self, prompt: str, *, sampling: Sampling = Sampling()) -> Iterator[Piece]:
+    def complete(self, prompt: str, *, sampling: Sampling = Sampling(), **_: Any) -> Iterator[Piece]:
         shown = prompt.partition("<|fim_prefix|>")[2].partition("<|fim_suffix|>")[0]
         lead = prompt.rpartition("<|fim_middle|>")[2]
         whole = self.prefix + self.says
