@@ -32,11 +32,9 @@ class Drawing(options.Drawing):
 
     max_tokens: Annotated[
         int | None,
-        typer.Option(
-            "--max-tokens",
-            rich_help_panel=options.SAMPLING,
-            help="Maximum length of the answer in tokens; if not given 1,024 and twice those of the lines to "
-            "be edited. An answer that was cut there is refused.",
+        options.max_tokens(
+            "Maximum length of the answer in tokens; if not given 1,024 and twice those of the lines to "
+            "be edited. An answer that was cut there is refused."
         ),
     ] = None
 

@@ -39,11 +39,9 @@ class Drawing(options.Drawing):
 
     max_tokens: Annotated[
         int | None,
-        typer.Option(
-            "--max-tokens",
-            rich_help_panel=options.SAMPLING,
-            help="Maximum length of the code in tokens; if not given 256, with --mode line 96, with --mode "
-            "block 384 (with -n: 96, 64 and 128). Code that was cut there is reported.",
+        options.max_tokens(
+            "Maximum length of the code in tokens; if not given 256, with --mode line 96, with --mode "
+            "block 384 (with -n: 96, 64 and 128). Code that was cut there is reported."
         ),
     ] = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -25,6 +26,19 @@ OUTPUT = "Output"
 BATCH = "Many problems"
 _REWARDED = 8  # samples for a reward model to choose from, as RM@8 of Qwen2.5-Math's report
 _AT_ONCE = 4  # problems in flight: more gains nothing on a CPU and takes context from each
+
+
+@dataclass(frozen=True)
+class Drawing(options.Drawing):
+    """The sampling flags; what a model may write at once depends on the model."""
+
+    max_tokens: Annotated[
+        int | None,
+        options.max_tokens(
+            "Maximum length of each generation in tokens; if not given 2,048 for Qwen2.5-Math and models under "
+            "2 billion parameters, 32,768 for thinking, no limit for others. A solution cut there is reported."
+        ),
+    ] = None
 
 
 @options.grouped
@@ -168,7 +182,7 @@ def math(
         bool | None, typer.Option("--think/--no-think", help="Let the model think before it answers, or not.")
     ] = None,
     allow_local_urls: options.AllowLocalUrls = False,
-    drawing: options.Drawing = options.Drawing(),
+    drawing: Drawing = Drawing(),
     loading: options.Loading = options.Loading(),
 ) -> None:
     """Solve math problems: the model reasons and writes Python, and a sandbox runs it.

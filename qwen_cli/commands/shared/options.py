@@ -192,9 +192,15 @@ FrequencyPenalty = Annotated[
 Seed = Annotated[
     int | None, _sampling("--seed", help="Seed of the randomness: the same seed gives the same answer.")
 ]
+
+
+def max_tokens(help_text: str) -> Any:
+    """Declare --max-tokens, for a command that has another limit than none where it is not given."""
+    return _sampling("--max-tokens", help=help_text)
+
+
 MaxTokens = Annotated[
-    int | None,
-    _sampling("--max-tokens", help="Maximum length of the answer in tokens; no limit if not given."),
+    int | None, max_tokens("Maximum length of the answer in tokens; no limit if not given.")
 ]
 Stop = Annotated[
     list[str] | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,19 @@ TASKS = "Task (instead of a question)"
 DETAIL = "Image size and video frames"
 OUTPUT = "Output"
 BATCH = "Many inputs"
+
+
+@dataclass(frozen=True)
+class Drawing(options.Drawing):
+    """The sampling flags; what is said of the parts of a long video has to fit together."""
+
+    max_tokens: Annotated[
+        int | None,
+        options.max_tokens(
+            "Maximum length of the answer in tokens; no limit if not given, but for the windows of a long "
+            "video, which have half of the context together. An answer cut there is reported."
+        ),
+    ] = None
 
 
 @options.grouped
@@ -193,7 +206,7 @@ def vision(
         ),
     ] = None,
     allow_local_urls: options.AllowLocalUrls = False,
-    drawing: options.Drawing = options.Drawing(),
+    drawing: Drawing = Drawing(),
     loading: options.Loading = options.Loading(),
 ) -> None:
     """Ask about images, documents and videos.
