@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import openai
 import pytest
 import typer
 from scripted import Scripted
 
-from qwen_cli import ContextFull, UsageError, load
+from qwen_cli import ContextFull, EngineError, UsageError, load
 from qwen_cli.commands import main
 from qwen_cli.commands.shared import flags
 from tests.serve.played import Played, serving
@@ -190,3 +191,24 @@ def test_one_fault_through_the_terminal_python_and_http(capsys: Any, monkeypatch
     )
     assert str(raised.value).endswith("Shorten it or raise `context`")
     assert error["message"] == str(raised.value)
+
+
+def test_at_a_prompt_an_option_is_named_as_it_is_set_there(capsys: Any, monkeypatch: Any, home: Path) -> None:
+    class Cut(Scripted):
+        def chat(self, messages: Any, **settings: Any) -> Any:
+            raise EngineError("the answer was cut", "raise `max_tokens=512`, or `context`")
+
+    lines = iter(["hi"])
+    typed = Mock(read=lambda: next(lines, None) or eof())
+    monkeypatch.setattr("qwen_cli.commands.shared.loop.LineEditor", lambda **given: typed)
+    monkeypatch.setattr("qwen_cli.commands.chat.command.open_engine", lambda *given: Cut())
+    monkeypatch.setattr("qwen_cli.commands.chat.command._question", lambda *given: None)
+    monkeypatch.setattr("sys.argv", ["qwen", "chat", "-m", "starter"])
+    with pytest.raises(SystemExit):
+        main.main()
+
+    assert "the answer was cut. Raise /set max_tokens 512, or --context\n" in capsys.readouterr().err
+
+
+def eof() -> str:
+    raise EOFError

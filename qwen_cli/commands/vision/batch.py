@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.commands.shared.output import cut, say
 from qwen_cli.errors import EngineError, QwenError, UsageError
 from qwen_cli.tasks.common import jsonl, parallel
@@ -140,7 +141,7 @@ def _prepared(
 
 def _row(engine: Engine, looks: list[Look] | QwenError, job: Job, sampling: Sampling) -> dict[str, Any]:
     if isinstance(looks, QwenError):
-        return {"error": str(looks)}
+        return {"error": spelled(str(looks))}
     try:
         if job.kind in ("locate", "count") and len(looks) > 1:
             raise UsageError(f"--{job.kind} looks at one picture, this has {len(looks)}", "name one page")
@@ -153,6 +154,6 @@ def _row(engine: Engine, looks: list[Look] | QwenError, job: Job, sampling: Samp
             return {"answer": text, **said, "error": f"{found[0]}. {found[1].capitalize()}"}
         result = task.result(job, text, looks, engine.capabilities.seeing)
     except (EngineError, UsageError) as fault:
-        return {"error": str(fault)}
+        return {"error": spelled(str(fault))}
     tokens = sum(look.tokens for look in looks)
     return {"answer": result.text if result.data is None else result.data, **said, "visual_tokens": tokens}
