@@ -35,8 +35,9 @@ class Drawing(options.Drawing):
     max_tokens: Annotated[
         int | None,
         options.max_tokens(
-            "Maximum length of each generation in tokens; if not given 2,048 for Qwen2.5-Math and models under "
-            "2 billion parameters, 32,768 for thinking, no limit for others. A solution cut there is reported."
+            "Maximum length of each generation in tokens; if not given 2,048 for Qwen2.5-Math and models "
+            "under 2 billion parameters, 32,768 for thinking, no limit for others. A solution cut there is "
+            "reported."
         ),
     ] = None
 
