@@ -151,7 +151,7 @@ def ours(folder: Path, given: dict[str, str]) -> dict[str, Any]:
             text += piece.text
             usage = piece.usage or usage
     assert usage
-    layer = engine._model.model.layers[0].self_attn.q_proj  # type: ignore[attr-defined]
+    layer = engine.network.model.layers[0].self_attn.q_proj  # type: ignore[attr-defined]
     return {
         "load": loaded,
         "first": usage.prefill_seconds,

@@ -65,7 +65,7 @@ def asked(engine: Transformers, length: int, tokens: int, depth: float) -> bool:
     text, _ = prompt(engine._ids, tokens, depth, key)
     ids = engine._ids(text)
     # One jump after each sentence, all of the same size: what is near stays near.
-    ends = [i for i, token in enumerate(ids) if "." in engine._tokenizer.decode([token])]
+    ends = [i for i, token in enumerate(ids) if "." in engine.tokenizer.decode([token])]
     step = (length - len(ids) - 8) // max(len(ends), 1)
     positions, at, ending = [], 0, set(ends)
     for i in range(len(ids)):
@@ -76,13 +76,13 @@ def asked(engine: Transformers, length: int, tokens: int, depth: float) -> bool:
     inputs, places = torch.tensor([ids]), torch.tensor([positions])
     with torch.inference_mode():
         for _ in range(6):
-            out = engine._model(
+            out = engine.network(
                 input_ids=inputs, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1
             )
             cache = out.past_key_values
             said.append(int(out.logits[0, -1].argmax()))
             inputs, places = torch.tensor([said[-1:]]), places[:, -1:] + 1
-    return key in engine._tokenizer.decode(said)
+    return key in engine.tokenizer.decode(said)
 
 
 def prompt(count: object, tokens: int, depth: float, key: str) -> tuple[str, int]:

@@ -179,7 +179,7 @@ def _resolve(place: httpx.URL, allow_local: bool) -> list[str]:
         raise UsageError(f"{shown(place.host)} cannot be found ({reason})", "check the address") from None
     found = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
     for address in found:
-        if not allow_local and _is_local(address):
+        if not allow_local and is_local(address):
             raise UsageError(
                 f"{shown(str(place))} leads into this machine or its network ({address})",
                 "give `allow_local_urls` to allow it",
@@ -187,7 +187,7 @@ def _resolve(place: httpx.URL, allow_local: bool) -> list[str]:
     return found
 
 
-def _is_local(address: str) -> bool:
+def is_local(address: str) -> bool:
     """Return whether an IP address is anything but one of the public internet."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
@@ -195,7 +195,7 @@ def _is_local(address: str) -> bool:
         if ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner:
-            return _is_local(str(inner))
+            return is_local(str(inner))
         if ip.is_site_local:  # outdated, but Python counts it as global
             return True
     return not ip.is_global or ip.is_multicast or ip.is_reserved

@@ -186,7 +186,7 @@ class TestQuantization:
     ) -> None:
         told: list[str] = []
         with load(str(dense), quant=bits, device_map="cpu", notice=told.append) as engine:
-            projection = engine._model.model.layers[0].self_attn.q_proj  # type: ignore[attr-defined]
+            projection = engine.network.model.layers[0].self_attn.q_proj  # type: ignore[attr-defined]
             assert type(projection).__name__ == layer
             assert answer(engine)
         assert told == [f"`quant={bits}` on a CPU: its GGUF on llama.cpp is faster"]
@@ -232,7 +232,7 @@ class TestQuantization:
     def test_published_in_fp8_runs_on_a_cpu(self, copied: Path, said: str) -> None:
         _to_fp8(copied)
         with load(str(copied), device_map="cpu") as engine:
-            assert engine._model.dtype.itemsize == 2  # type: ignore[attr-defined]
+            assert engine.network.dtype.itemsize == 2  # type: ignore[attr-defined]
             assert answer(engine)
 
     def test_nothing_is_quantized_twice(self, copied: Path) -> None:
@@ -270,7 +270,7 @@ def _to_fp8(folder: Path) -> None:
 class TestAttention:
     def test_eager_gives_the_same_tokens(self, dense: Path, said: str) -> None:
         with load(str(dense), device_map="cpu", dtype="fp32", attention="eager") as engine:
-            assert engine._model.config._attn_implementation == "eager"  # type: ignore[attr-defined]
+            assert engine.network.config._attn_implementation == "eager"  # type: ignore[attr-defined]
             assert answer(engine) == said
 
     @pytest.mark.parametrize(

@@ -74,13 +74,13 @@ def sent(engine: Any, monkeypatch: pytest.MonkeyPatch, messages: list[Any], **mo
     """The tokens that one turn begins with."""
     seen: list[Any] = []
     if isinstance(engine, LlamaCpp):
-        stream = engine._slot.stream
+        stream = engine.slot.stream
 
         def spied(handler: str, request: Any) -> Any:
             seen.append(request)
             return stream(handler, request)
 
-        monkeypatch.setattr(engine._slot, "stream", spied)
+        monkeypatch.setattr(engine.slot, "stream", spied)
     else:
         answer = engine._answer
 
@@ -249,13 +249,13 @@ class TestThinking:
     ) -> None:
         engine = thinkers[0]
         requests: list[Any] = []
-        stream = engine._slot.stream
+        stream = engine.slot.stream
 
         def spied(handler: str, request: Any) -> Any:
             requests.append(request)
             return stream(handler, request)
 
-        monkeypatch.setattr(engine._slot, "stream", spied)
+        monkeypatch.setattr(engine.slot, "stream", spied)
         list(engine.chat([user(ATTACK)], thinking=4, sampling=GREEDY))
         said = requests[0]["messages"][0]["content"]
         assert "<|im_end|>" not in said

@@ -138,13 +138,13 @@ class TestLlamaCpp:
     def asked(self, thinker: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         """What llama.cpp is asked."""
         seen: list[dict[str, Any]] = []
-        stream = type(thinker._slot).stream
+        stream = type(thinker.slot).stream
 
         def watched(slot: Any, handler: str, request: Any) -> Any:
             seen.append(request)
             return stream(slot, handler, request)
 
-        monkeypatch.setattr(type(thinker._slot), "stream", watched)
+        monkeypatch.setattr(type(thinker.slot), "stream", watched)
         return seen
 
     @pytest.mark.parametrize(("thinking", "off"), WAYS)

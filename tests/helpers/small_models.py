@@ -31,7 +31,7 @@ QWEN15 = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
-_SIZES = {
+SIZES = {
     "vocab_size": 151_936,
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -44,12 +44,12 @@ _SIZES = {
 }
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True}
 _VISION = {"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 64}
-_FIELDS: dict[str, dict[str, Any]] = {
-    "Qwen2": _SIZES,
-    "Qwen2Moe": _SIZES | _EXPERTS | {"shared_expert_intermediate_size": 48},
-    "Qwen3": _SIZES | {"head_dim": 32, "tie_word_embeddings": True},
-    "Qwen3Moe": _SIZES | _EXPERTS | {"head_dim": 32},
-    "Qwen3Next": _SIZES
+FIELDS: dict[str, dict[str, Any]] = {
+    "Qwen2": SIZES,
+    "Qwen2Moe": SIZES | _EXPERTS | {"shared_expert_intermediate_size": 48},
+    "Qwen3": SIZES | {"head_dim": 32, "tie_word_embeddings": True},
+    "Qwen3Moe": SIZES | _EXPERTS | {"head_dim": 32},
+    "Qwen3Next": SIZES
     | _EXPERTS
     | {
         "head_dim": 32,
@@ -61,22 +61,22 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "layer_types": ["linear_attention", "linear_attention", "full_attention"],
     },
     "Qwen2VL": {
-        "text_config": _SIZES | {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
+        "text_config": SIZES | {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
         "vision_config": {"depth": 1, "embed_dim": 32, "num_heads": 2, "hidden_size": 64, "mlp_ratio": 2},
     },
     "Qwen2_5_VL": {
-        "text_config": _SIZES | {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
+        "text_config": SIZES | {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
         "vision_config": _VISION,
     },
     "Qwen3VL": {
-        "text_config": _SIZES
+        "text_config": SIZES
         | {"head_dim": 16, "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2]}},
         "vision_config": _VISION | {"deepstack_visual_indexes": [0]},
     },
 }
-_FIELDS["Qwen3VLMoe"] = {
-    "text_config": _FIELDS["Qwen3VL"]["text_config"] | _EXPERTS,
-    "vision_config": _FIELDS["Qwen3VL"]["vision_config"],
+FIELDS["Qwen3VLMoe"] = {
+    "text_config": FIELDS["Qwen3VL"]["text_config"] | _EXPERTS,
+    "vision_config": FIELDS["Qwen3VL"]["vision_config"],
 }
 # Its multimodal rotary embedding turns a quarter of each head (Qwen/Qwen3.5-9B's config.json).
 _TURNING = {
@@ -88,7 +88,7 @@ _TURNING = {
 _THIRD_AND_A_HALF = {
     "text_config": {
         name: value
-        for name, value in (_FIELDS["Qwen3Next"] | {"rope_parameters": _TURNING}).items()
+        for name, value in (FIELDS["Qwen3Next"] | {"rope_parameters": _TURNING}).items()
         if "expert" not in name and name not in _EXPERTS
     },
     "vision_config": _VISION,
@@ -97,11 +97,11 @@ _THIRD_AND_A_HALF = {
     "vision_start_token_id": 151_652,
     "vision_end_token_id": 151_653,
 }
-_FIELDS["Qwen3_5"] = _THIRD_AND_A_HALF
-_FIELDS["Qwen3_5Moe"] = _THIRD_AND_A_HALF | {
-    "text_config": _FIELDS["Qwen3Next"] | {"rope_parameters": _TURNING}
+FIELDS["Qwen3_5"] = _THIRD_AND_A_HALF
+FIELDS["Qwen3_5Moe"] = _THIRD_AND_A_HALF | {
+    "text_config": FIELDS["Qwen3Next"] | {"rope_parameters": _TURNING}
 }
-ARCHITECTURES = tuple(_FIELDS)
+ARCHITECTURES = tuple(FIELDS)
 
 
 def make(architecture: str, folder: Path, starter: Path, template: str | None = None, **fields: Any) -> Path:
@@ -110,7 +110,7 @@ def make(architecture: str, folder: Path, starter: Path, template: str | None = 
     import torch
     import transformers
 
-    config = getattr(transformers, f"{architecture}Config")(**_FIELDS[architecture] | fields)
+    config = getattr(transformers, f"{architecture}Config")(**FIELDS[architecture] | fields)
     auto = (
         transformers.AutoModelForImageTextToText
         if hasattr(config, "vision_config")
@@ -200,7 +200,7 @@ def make_reward(folder: Path, starter: Path, *, process: bool = True) -> Path:
         text = (folder / name).read_text()
         (folder / name).write_text(text.replace("<|quad_end|>", "<extra_0>"))
     tensors = load_file(folder / "model.safetensors")
-    width, outputs = _SIZES["hidden_size"], 2 if process else 1
+    width, outputs = SIZES["hidden_size"], 2 if process else 1
     torch.manual_seed(7)
     for layer, shape in ((0, (width, width)), (2, (outputs, width))):
         tensors[f"score.{layer}.weight"] = torch.randn(shape)

@@ -260,7 +260,7 @@ def test_this_machine_and_its_network_are_out_of_reach(address: str) -> None:
     "address", ["93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]
 )
 def test_the_public_internet_is_within_reach(address: str) -> None:
-    assert not module._is_local(address)
+    assert not module.is_local(address)
 
 
 def test_a_public_name_of_a_private_address_is_out_of_reach(web: Served, names: Names) -> None:
@@ -326,8 +326,8 @@ def test_a_server_that_claims_less_is_cut_off_there(web: Served) -> None:
 
 def test_a_redirect_into_the_network_is_out_of_reach(web: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     # No public server can be had here: this one counts as public, all others are judged as ever.
-    judged = module._is_local
-    monkeypatch.setattr(module, "_is_local", lambda address: address != "127.0.0.1" and judged(address))
+    judged = module.is_local
+    monkeypatch.setattr(module, "is_local", lambda address: address != "127.0.0.1" and judged(address))
     known = {"allow_local": False, "most_bytes": 10_000, "seconds": 5.0}
 
     assert fetch(f"{web.url}/down/2", **known).data == PICTURE

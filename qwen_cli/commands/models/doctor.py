@@ -68,7 +68,7 @@ def doctor(
         findings = examine()
     if attacks:
         with Waiting("attacking the sandbox, about 20 s; --no-attacks leaves it out …", say):
-            findings = [*findings, *_attacks()]
+            findings = [*findings, *check_attacks()]
     if as_json:
         print_json([asdict(f) for f in findings])
     else:
@@ -81,22 +81,22 @@ def doctor(
 def examine() -> list[Finding]:
     """Return every finding, in the order it is shown."""
     return [
-        _python(),
-        _command(),
-        _processor(),
-        _gpu(),
-        _memory(),
-        _disk(),
-        *(_engine(name, probe) for name, probe in _ENGINES.items()),
-        _hub(),
-        _models(),
-        *_best(),
-        *_sandbox(),
-        _settings(),
+        check_python(),
+        check_command(),
+        check_processor(),
+        check_gpu(),
+        check_memory(),
+        check_disk(),
+        *(check_engine(name, probe) for name, probe in _ENGINES.items()),
+        check_hub(),
+        check_models(),
+        *check_best(),
+        *check_sandbox(),
+        check_settings(),
     ]
 
 
-def _python() -> Finding:
+def check_python() -> Finding:
     from qwen_cli._version import __version__
 
     return Finding(
@@ -104,7 +104,7 @@ def _python() -> Finding:
     )
 
 
-def _command() -> Finding:
+def check_command() -> Finding:
     """Return what a shell starts for `qwen`."""
     from qwen_cli import install_hint
     from qwen_cli.commands.models import which
@@ -130,14 +130,14 @@ def _command() -> Finding:
     )
 
 
-def _processor() -> Finding:
+def check_processor() -> Finding:
     import psutil
 
     physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     return Finding("processor", "ok", f"{platform.machine()}, {physical} cores")
 
 
-def _gpu() -> Finding:
+def check_gpu() -> Finding:
     out = _child(_DEVICES)
     devices = json.loads(out) if out and out.startswith("[") else []
     if not devices:
@@ -145,7 +145,7 @@ def _gpu() -> Finding:
     return Finding("gpu", "ok", "; ".join(f"{d['name']}, {_size(d['memory'])}" for d in devices))
 
 
-def _memory() -> Finding:
+def check_memory() -> Finding:
     import psutil
 
     memory = psutil.virtual_memory()
@@ -155,7 +155,7 @@ def _memory() -> Finding:
     return Finding("memory", "ok", detail)
 
 
-def _disk() -> Finding:
+def check_disk() -> Finding:
     import shutil
 
     from qwen_cli.models.hub import store
@@ -167,7 +167,7 @@ def _disk() -> Finding:
     return Finding("disk", "ok", detail) if free > 2 << 30 else Finding("disk", "bad", detail, "make room")
 
 
-def _engine(name: str, probe: str) -> Finding:
+def check_engine(name: str, probe: str) -> Finding:
     out = _child(probe)
     if out is None:
         from qwen_cli import install_hint
@@ -176,7 +176,7 @@ def _engine(name: str, probe: str) -> Finding:
     return Finding(f"engine {name}", "ok", out)
 
 
-def _hub() -> Finding:
+def check_hub() -> Finding:
     from qwen_cli.models.hub import sources
 
     if sources.hub_reachable():
@@ -184,7 +184,7 @@ def _hub() -> Finding:
     return Finding("model hub", "note", "not reachable", "the starter model comes from the package index")
 
 
-def _models() -> Finding:
+def check_models() -> Finding:
     from qwen_cli.models.hub import resolve
 
     here = [f"{weights.label} ({weights.format})" for weights in resolve.local()]
@@ -193,7 +193,7 @@ def _models() -> Finding:
     return Finding("models", "ok", ", ".join(here))
 
 
-def _best() -> list[Finding]:
+def check_best() -> list[Finding]:
     """Return what the plan takes for each task (`qwen models plan`)."""
     from qwen_cli.commands.models import plan_output as output
     from qwen_cli.models.planning import hardware, ranking
@@ -214,7 +214,7 @@ def _cores(count: int) -> str:
     return "one core" if count == 1 else f"{count} cores"
 
 
-def _sandbox() -> list[Finding]:
+def check_sandbox() -> list[Finding]:
     from qwen_cli.sandbox import probe as sandbox_probe
 
     level = sandbox_probe.probe().level
@@ -227,7 +227,7 @@ def _sandbox() -> list[Finding]:
     return [Finding("sandbox", state, detail), *found]
 
 
-def _attacks() -> list[Finding]:
+def check_attacks() -> list[Finding]:
     from qwen_cli.sandbox import attack_suite
     from qwen_cli.sandbox import probe as sandbox_probe
 
@@ -243,7 +243,7 @@ def _attacks() -> list[Finding]:
     return [Finding("attacks", "ok", blocked)]
 
 
-def _settings() -> Finding:
+def check_settings() -> Finding:
     from qwen_cli import paths, settings
     from qwen_cli.errors import QwenError
 

@@ -128,7 +128,7 @@ class LlamaCpp(EngineBase):
         self._key_settings = load.key_settings(params)
         server = load.start(params, weights)
         pool = Pool(params.n_ctx, parallel, drafted=load.drafted(params))
-        self._slot = Slot(server, key, _FIRST_SLOT, Path(self._slots.name), pool)
+        self.slot = Slot(server, key, _FIRST_SLOT, Path(self._slots.name), pool)
 
     def chat(
         self,
@@ -165,7 +165,7 @@ class LlamaCpp(EngineBase):
         return Prompt(self._apply({"messages": turns}, thinking))
 
     def interrupt(self) -> None:
-        self._slot.cancel()
+        self.slot.cancel()
 
     def sample(
         self,
@@ -194,7 +194,7 @@ class LlamaCpp(EngineBase):
         limit = request.get("max_tokens")
         tokens = self.count_tokens(prompt) if n > 1 else 0
         while len(done) < n:
-            batch, each = self._slot.pool.together(tokens, limit, n - len(done))
+            batch, each = self.slot.pool.together(tokens, limit, n - len(done))
             # llama.cpp gives the i-th sample of a request the seed plus i: the next request goes on there.
             seed = {"seed": sampling.seed + len(done)} if sampling.seed is not None else {}
             most = {"max_tokens": each} if each is not None else {}
@@ -214,19 +214,19 @@ class LlamaCpp(EngineBase):
         if guarded:
             messages, tools = self._broken(messages, tools)
         body: dict[str, Any] = {"messages": messages} | ({"tools": list(tools)} if tools else {})
-        return int(self._slot.http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
+        return int(self.slot.http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         views: list[LlamaCpp] = []
         for slot in range(min(n, self._parallel)):
             view = copy.copy(self)
-            view._slot = self._slot.another(slot)
+            view.slot = self.slot.another(slot)
             views.append(view)
         if warm and len(views) > 1:
             # llama.cpp gives the samples of one request a copy of its prompt, and drops it with them.
             # No room for so many, or none on the disk: they begin with nothing.
             with suppress(EngineError), self._one_state:
-                self._slot.copy_to(view._slot for view in views if view._slot.number != self._slot.number)
+                self.slot.copy_to(view.slot for view in views if view.slot.number != self.slot.number)
         return list(views)
 
     def serving_lanes(self, n: int) -> ServingLanes:
@@ -244,12 +244,12 @@ class LlamaCpp(EngineBase):
         """Begin with a copy of the KV cache of `other`, a lane of the same model. Neither may run. Raises
         `EngineError` where there is no room."""
         with self._one_state:
-            other._slot.copy_to([self._slot])
+            other.slot.copy_to([self.slot])
 
     def save_state(self, path: Path) -> bool:
         owned = self._owner()
         with self._one_state, kv_file.written(path) as half:
-            tokens = self._slot.save(half)
+            tokens = self.slot.save(half)
             if tokens:
                 kv_file.seal(half, owned)
             else:
@@ -259,7 +259,7 @@ class LlamaCpp(EngineBase):
     def load_state(self, path: Path) -> bool:
         try:
             with self._one_state:
-                return kv_file.sealed(path, self._owner()) and bool(self._slot.restore(path))
+                return kv_file.sealed(path, self._owner()) and bool(self.slot.restore(path))
         except EngineError:  # longer than this context, or the weights are gone
             return False
 
@@ -267,7 +267,7 @@ class LlamaCpp(EngineBase):
         return kv_file.owner(self._files, self._key_settings)
 
     def close(self) -> None:
-        slot = self._slot
+        slot = self.slot
         slot.cancel()
         try:
             if slot.used:
@@ -357,7 +357,7 @@ class LlamaCpp(EngineBase):
         """Return what the template makes of messages."""
         if thinking is not None and self.capabilities.thinking is not None:
             body = {**body, "chat_template_kwargs": {"enable_thinking": bool(thinking)}}
-        return str(self._slot.http("POST", "/apply-template", body)["prompt"])
+        return str(self.slot.http("POST", "/apply-template", body)["prompt"])
 
     def _pieces(self, prompt: str) -> list[str]:
         """Return `prompt` in pieces that are tokenized one by one. With a projector llama.cpp takes one text
@@ -366,7 +366,7 @@ class LlamaCpp(EngineBase):
 
     def _ids(self, pieces: list[str]) -> list[int]:
         body = {"content": pieces, "add_special": True, "parse_special": True}
-        return list(self._slot.http("POST", "/tokenize", body)["tokens"])
+        return list(self.slot.http("POST", "/tokenize", body)["tokens"])
 
     def _settings(self, sampling: Sampling, plain: bool) -> dict[str, Any]:
         defaults = self.plain_defaults if plain else self.defaults
@@ -386,7 +386,7 @@ class LlamaCpp(EngineBase):
         first: float | None = None
         calls = ToolCalls()
         known: list[TokenLogprob] = []  # not with_logprobs yet
-        for moment, chunk in self._slot.stream(handler, request):
+        for moment, chunk in self.slot.stream(handler, request):
             if "prompt_progress" in chunk:
                 self.cached_tokens = chunk["prompt_progress"]["cache"]
             if "prompt_progress" in chunk or not chunk["choices"]:
@@ -419,7 +419,7 @@ class LlamaCpp(EngineBase):
         texts, thoughts = [""] * n, [""] * n
         logprobs: list[list[float]] = [[] for _ in range(n)]
         usages = [Usage()] * n
-        for moment, chunk in self._slot.stream(handler, request):
+        for moment, chunk in self.slot.stream(handler, request):
             if "prompt_progress" in chunk or not chunk["choices"]:
                 continue
             first = first or moment

@@ -44,14 +44,14 @@ class Slot:
         self.server: Any = server
         self.number = number
         self.pool = pool
-        self._key = key
+        self.key = key
         self._folder = folder
         self._worker: threading.Thread | None = None
         self._cancelled = threading.Event()
 
     def another(self, number: int) -> Slot:
         """Return another slot of the same server."""
-        return Slot(self.server, self._key, number, self._folder, self.pool)
+        return Slot(self.server, self.key, number, self._folder, self.pool)
 
     @property
     def used(self) -> bool:
@@ -213,7 +213,7 @@ class Slot:
         host, port = self.server.listening_address.removeprefix("http://").split(":")
         connection = http.client.HTTPConnection(host, int(port))
         try:
-            headers = {"Authorization": f"Bearer {self._key}"}
+            headers = {"Authorization": f"Bearer {self.key}"}
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
             response = connection.getresponse()
             answer: dict[str, Any] = json.loads(response.read())

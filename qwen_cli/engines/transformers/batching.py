@@ -255,7 +255,7 @@ class _Lane(Prompted):
         prompt = self._ids(text)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
         grammar = self._loaded.grammar(schema)
-        row = _Row(answer, TokenChoice(sampling, prompt, device=self._device, grammar=grammar))
+        row = _Row(answer, TokenChoice(sampling, prompt, device=self.device, grammar=grammar))
         name = self._batch.add(prompt, row)
         self._current = name, row
         try:
@@ -289,7 +289,7 @@ class _Lane(Prompted):
             for index in range(n):
                 seeded = sampling.nth(index)
                 answer = self._answer(text, prompt, sampling, thinks, budget)
-                row = _Row(answer, TokenChoice(seeded, prompt, device=self._device))
+                row = _Row(answer, TokenChoice(seeded, prompt, device=self.device))
                 row.adds_up = True
                 rows[self._batch.add(prompt, row)] = row
             for row in rows.values():

@@ -104,9 +104,9 @@ class Transformers(Prompted):
         sight: vision.Sight | None = None
         if shape.vision and vision.has_processor(weights.path):  # without one it is a model for text
             sight = vision.Sight(weights.path, model, trust_remote_code=trust_remote_code)
-        self._cache = PrefixCache(model, compiled=compiled)
+        self.prefix_cache = PrefixCache(model, compiled=compiled)
         self._draft = speculative.chosen(
-            draft, self._cache, model, tokenizer, label=weights.label, dtype=dtype
+            draft, self.prefix_cache, model, tokenizer, label=weights.label, dtype=dtype
         )
         self._vocabulary_size = model.get_input_embeddings().weight.shape[0]
         capabilities = Capabilities(
@@ -118,7 +118,7 @@ class Transformers(Prompted):
             video=sight is not None,
             seeing=seeing(shape.model_type),
             render=bool(template),
-            state=self._cache.croppable,
+            state=self.prefix_cache.croppable,
             logprobs=True,
             constrained=True,
         )
@@ -153,19 +153,19 @@ class Transformers(Prompted):
         return ServingLanes(lanes[n], lanes[:n], close, room=shared.room)
 
     def save_state(self, path: Path) -> bool:
-        return self._cache.save(path, self._owner())
+        return self.prefix_cache.save(path, self._owner())
 
     def load_state(self, path: Path) -> bool:
         try:
-            return self._cache.load(path, self._owner(), self._context)
+            return self.prefix_cache.load(path, self._owner(), self._context)
         except EngineError:  # the weights are gone
             return False
 
     def close(self) -> None:
-        if self._model is None:
+        if self.network is None:
             return
-        device = self._device.type
-        self._loaded = self._model = self._cache = self._sight = None  # type: ignore[assignment]
+        device = self.device.type
+        self._loaded = self.network = self.prefix_cache = self.vision_encoder = None  # type: ignore[assignment]
         if device == "cuda":
             import torch
 
@@ -189,15 +189,15 @@ class Transformers(Prompted):
         prompt, scene = self._prompt(text, views)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
         grammar = self._loaded.grammar(schema)
-        choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self._device, grammar=grammar)
+        choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self.device, grammar=grammar)
         room = min(sampling.max_tokens or self._context, self._context - len(prompt))
-        steps = Steps(self._cache, self._drafter(scene), len(prompt) + room, self._vocabulary_size)
+        steps = Steps(self.prefix_cache, self._drafter(scene), len(prompt) + room, self._vocabulary_size)
         try:
-            yield from decode.one(self._cache, steps, prompt, scene, answer, choice, started)
+            yield from decode.one(self.prefix_cache, steps, prompt, scene, answer, choice, started)
         except (RuntimeError, MemoryError) as error:
             raise self._fault(error, len(prompt)) from error
         finally:
-            if getattr(self._model, "quantization_method", None) and self._device.type == "cpu":
+            if getattr(self.network, "quantization_method", None) and self.device.type == "cpu":
                 transformers_device.give_back()
 
     def _together(
@@ -213,16 +213,16 @@ class Transformers(Prompted):
         sampling = self._sampling(text, given)
         prompt, scene = self._prompt(text, views)
         answers = [self._answer(text, prompt, sampling, thinks, budget) for _ in range(n)]
-        choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self._device, rows=n)
+        choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self.device, rows=n)
         try:
-            return decode.together(self._cache, prompt, scene, answers, choice, started)
+            return decode.together(self.prefix_cache, prompt, scene, answers, choice, started)
         except (RuntimeError, MemoryError) as error:
             raise self._fault(error, len(prompt)) from error
 
     def _drafter(self, scene: Scene | None) -> Drafter | None:
         """Return what drafts in one answer. A smaller model is not shown pictures."""
         if self._draft == "ngram":
-            return Lookup(CPU_COST if self._device.type == "cpu" else GPU_COST)
+            return Lookup(CPU_COST if self.device.type == "cpu" else GPU_COST)
         return None if scene else self._draft
 
     def _owner(self) -> str:
@@ -230,14 +230,14 @@ class Transformers(Prompted):
 
     def _fault(self, error: RuntimeError | MemoryError, prompt: int) -> EngineError:
         if load.out_of_memory(error):
-            self._cache.clear()
-            if self._sight:
-                self._sight.forget()
-            if self._device.type == "cuda":
+            self.prefix_cache.clear()
+            if self.vision_encoder:
+                self.vision_encoder.forget()
+            if self.device.type == "cuda":
                 import torch
 
                 torch.cuda.empty_cache()
-            return load.no_memory(self._model, self._device, prompt)
+            return load.no_memory(self.network, self.device, prompt)
         return EngineError(f"the model failed: {sanitize.error_line(error)}")
 
 

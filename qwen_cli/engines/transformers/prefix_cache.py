@@ -33,7 +33,7 @@ class PrefixCache:
 
         if compiled:
             graphs.check(model)
-        self._model = model
+        self.model = model
         self._one: Callable[..., Any] | None = graphs.call(model) if compiled else None
         self._decoding = False
         self._device = main_device(model)
@@ -76,11 +76,11 @@ class PrefixCache:
             widen(self._cache, start + len(tokens))
         try:
             if scene:
-                logits = _see(self._model, scene.inputs(start, start + len(tokens)), self._cache)
+                logits = _see(self.model, scene.inputs(start, start + len(tokens)), self._cache)
             else:
                 at = start + self._delta if self._sees else None
                 one = self._one if len(tokens) == 1 else None
-                logits = _forward(self._model, torch.tensor([tokens]), self._cache, at, rows, one)[0]
+                logits = _forward(self.model, torch.tensor([tokens]), self._cache, at, rows, one)[0]
         except BaseException:  # Ctrl-C may come between two layers
             self.crop(start)
             raise
@@ -95,11 +95,11 @@ class PrefixCache:
             if self._one:
                 from qwen_cli.engines.transformers.static_cache import growing
 
-                cache = growing(self._cache, self._model.config, len(self.ids))
+                cache = growing(self._cache, self.model.config, len(self.ids))
             else:
                 cache = copy.deepcopy(self._cache)
             cache.batch_repeat_interleave(rows)
-        return Branch(self._model, cache, len(self.ids) + self._delta if self._sees else None)
+        return Branch(self.model, cache, len(self.ids) + self._delta if self._sees else None)
 
     def save(self, path: Path, owner: str) -> bool:
         """Write ids, keys and values to a safetensors file that belongs to `owner`. False if it cannot.
@@ -151,7 +151,7 @@ class PrefixCache:
                 if not 0 < len(ids) < limit:
                     return False
                 cache = self._empty(len(ids))
-                for i, device in enumerate(_layer_devices(self._model, len(cache.layers))):
+                for i, device in enumerate(_layer_devices(self.model, len(cache.layers))):
                     keys, values = checked(f"{i}.keys"), checked(f"{i}.values")
                     cache.update(keys.to(device), values.to(device), i)
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError):
@@ -160,6 +160,11 @@ class PrefixCache:
             return False
         self.ids, self._cache = ids, cache
         return True
+
+    @property
+    def layers(self) -> Sequence[Any]:
+        """Return transformers' own record of each layer, with its `keys` and `values`."""
+        return list(self._cache.layers)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -171,9 +176,9 @@ class PrefixCache:
         from qwen_cli.engines.transformers import static_cache as compiled
 
         if not self._one:
-            return kv_layer.new_cache(self._model.config)
+            return kv_layer.new_cache(self.model.config)
         if self._cache is None:
-            return compiled.static_cache(self._model.config, tokens)
+            return compiled.static_cache(self.model.config, tokens)
         self.ids = []
         return compiled.emptied(self._cache, tokens)
 
@@ -197,9 +202,9 @@ class PrefixCache:
             return
         with suppress(AttributeError, ValueError):  # releases and models without the choice
             old, new = ("grouped_mm", "batched_mm") if decoding else ("batched_mm", "grouped_mm")
-            chosen = self._model.get_experts_implementation()
+            chosen = self.model.get_experts_implementation()
             if old in chosen.values():
-                self._model.set_experts_implementation({k: new if v == old else v for k, v in chosen.items()})
+                self.model.set_experts_implementation({k: new if v == old else v for k, v in chosen.items()})
         self._decoding = decoding
 
 
@@ -208,13 +213,13 @@ class Branch:
     does not know by itself."""
 
     def __init__(self, model: Any, cache: Any, at: int | None) -> None:
-        self._model, self._cache, self._at = model, cache, at
+        self.model, self._cache, self._at = model, cache, at
 
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
         """Compute one token for each row; the logits after them (rows × vocabulary, float32)."""
         import torch
 
-        logits = _forward(self._model, torch.tensor(tokens)[:, None], self._cache, self._at)[:, -1]
+        logits = _forward(self.model, torch.tensor(tokens)[:, None], self._cache, self._at)[:, -1]
         self._at = None if self._at is None else self._at + 1
         return logits
 

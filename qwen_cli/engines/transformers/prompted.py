@@ -76,11 +76,11 @@ class Prompted(EngineBase):
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
-        self._model = loaded.model
-        self._tokenizer = loaded.tokenizer
+        self.network = loaded.model
+        self.tokenizer = loaded.tokenizer
         self._marks = loaded.marks
-        self._sight = loaded.sight
-        self._device = loaded.device
+        self.vision_encoder = loaded.sight
+        self.device = loaded.device
         self._context = loaded.capabilities.context or 0
         self.model = loaded.label
         self.capabilities = loaded.capabilities
@@ -96,7 +96,7 @@ class Prompted(EngineBase):
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
     ) -> Stream:
-        views = self._views(messages)
+        views = self.views(messages)
         text = self._rendered(messages, tools, thinking)
         thinks = self.capabilities.thinking is not None and not is_left_out(text)
         if schema is not None and thinks and not prompts.opened(text):
@@ -117,8 +117,8 @@ class Prompted(EngineBase):
         return self._rendered(messages, None, thinking)
 
     def prepare(self, messages: Sequence[Message]) -> None:
-        if self._sight:
-            self._sight.prepare(self.render(messages), visual_parts(messages))
+        if self.vision_encoder:
+            self.vision_encoder.prepare(self.render(messages), visual_parts(messages))
 
     def sample(
         self,
@@ -129,7 +129,7 @@ class Prompted(EngineBase):
         thinking: bool | int | None = None,
     ) -> list[Completion]:
         raw = isinstance(prompt, str)
-        views = [] if isinstance(prompt, str) else self._views(prompt)
+        views = [] if isinstance(prompt, str) else self.views(prompt)
         text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking)
         thinks = not raw and self.capabilities.thinking is not None and not is_left_out(text)
         done: list[Completion] = []
@@ -144,7 +144,7 @@ class Prompted(EngineBase):
     ) -> int:
         if isinstance(prompt, str):
             return len(self._ids(prompt))
-        views = self._views(prompt)
+        views = self.views(prompt)
         return len(self._prompt(self._rendered(prompt, tools, None), views)[0])
 
     @abstractmethod
@@ -183,21 +183,21 @@ class Prompted(EngineBase):
         switches = thinking is not None and self.capabilities.thinking == "switch"
         switch = {"enable_thinking": bool(thinking)} if switches else {}
         return prompts.rendered(
-            self._tokenizer, messages, tools, marks=self._marks, label=self.model, **switch
+            self.tokenizer, messages, tools, marks=self._marks, label=self.model, **switch
         )
 
-    def _views(self, messages: Sequence[Message]) -> list[View]:
+    def views(self, messages: Sequence[Message]) -> list[View]:
         """Return the pictures and videos of `messages`, in their order."""
         parts = visual_parts(messages)
-        if parts and self._sight is None:
+        if parts and self.vision_encoder is None:
             raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen2.5-vl:3b)")
-        return self._sight.views(parts) if self._sight else []
+        return self.vision_encoder.views(parts) if self.vision_encoder else []
 
     def _prompt(self, text: str, views: Sequence[View]) -> tuple[list[int], Scene | None]:
         """Return a rendered prompt as the KV cache knows its tokens, and what it shows."""
-        if not views or not self._sight:
+        if not views or not self.vision_encoder:
             return self._ids(text), None
-        scene = self._sight.scene(text, views)
+        scene = self.vision_encoder.scene(text, views)
         return scene.keys, scene
 
     def _sampling(self, text: str, given: Sampling) -> Sampling:
@@ -206,7 +206,7 @@ class Prompted(EngineBase):
 
     def _ids(self, text: str) -> list[int]:
         with self._loaded.tokenizing:
-            pieces = self._tokenizer(self._marks.pieces(text), add_special_tokens=False)["input_ids"]
+            pieces = self.tokenizer(self._marks.pieces(text), add_special_tokens=False)["input_ids"]
         return [token for piece in pieces for token in piece]
 
     def _answer(

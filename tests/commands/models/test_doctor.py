@@ -34,20 +34,20 @@ def test_an_escape_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
         attack_suite.Verdict("network", "ok", 0.1, "ESCAPED: connected"),
     ]
     monkeypatch.setattr(attack_suite, "run", lambda: escaped)
-    (finding,) = doctor._attacks()
+    (finding,) = doctor.check_attacks()
     assert finding.state == "bad"
     assert finding.detail == "1 of 2 blocked; network: ESCAPED: connected"
 
 
 def test_an_engine_that_cannot_be_imported_is_a_finding() -> None:
-    finding = doctor._engine("imaginary", "import no_such_module")
+    finding = doctor.check_engine("imaginary", "import no_such_module")
     assert finding.state == "bad"
     assert finding.advice
 
 
 def test_a_broken_settings_file_is_a_finding(home: Path) -> None:
     (home / "config.toml").write_text("model = ")
-    assert doctor._settings().state == "bad"
+    assert doctor.check_settings().state == "bad"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")

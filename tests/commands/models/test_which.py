@@ -82,15 +82,15 @@ def test_doctor_says_which_and_how_to_reach_this_one(tmp_path: Path, monkeypatch
     program(tmp_path / "ours", OURS)
     program(tmp_path / "ours", OURS, "qwen-local")
     monkeypatch.setenv("PATH", f"{tmp_path}/ours:{tmp_path}/npm")
-    assert doctor._command() == doctor.Finding("command", "ok", f"`qwen` is {tmp_path}/ours/qwen")
+    assert doctor.check_command() == doctor.Finding("command", "ok", f"`qwen` is {tmp_path}/ours/qwen")
     monkeypatch.setenv("PATH", f"{tmp_path}/npm:{tmp_path}/ours")
-    found = doctor._command()
+    found = doctor.check_command()
     assert (found.state, found.advice) == ("note", "call this one with `qwen-local`")
     assert found.detail == (
         f"`qwen` is {tmp_path}/npm/qwen, Qwen Code, the coding agent;"
         f" this one is {tmp_path}/ours/qwen, later on PATH"
     )
     monkeypatch.setenv("PATH", f"{tmp_path}/npm")
-    assert doctor._command().advice == f"call this one with `{sys.executable} -m qwen_cli`"
+    assert doctor.check_command().advice == f"call this one with `{sys.executable} -m qwen_cli`"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert doctor._command().detail == "a shell finds no `qwen`"
+    assert doctor.check_command().detail == "a shell finds no `qwen`"

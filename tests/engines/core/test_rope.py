@@ -104,7 +104,9 @@ def test_the_model_turns_by_the_formula_of_the_paper(
 
 
 def turning(engine: Transformers) -> torch.nn.Module:
-    return next(m for n, m in engine._model.named_modules() if n.endswith("rotary_emb") and "visual" not in n)
+    return next(
+        m for n, m in engine.network.named_modules() if n.endswith("rotary_emb") and "visual" not in n
+    )
 
 
 def yarn(frequency: float, index: int, size: int, theta: float, factor: float, trained: int) -> float:
@@ -122,7 +124,7 @@ def test_llamacpp_opens_the_longer_window(starter_gguf: Path) -> None:
         LlamaCpp(weights, context=40_000)
     assert "`rope_scaling=yarn`" in str(fault.value)
     with LlamaCpp(weights, context=40_960, parallel=1, rope_scaling="yarn") as engine:
-        settings = engine._slot.http("GET", "/props")["default_generation_settings"]
+        settings = engine.slot.http("GET", "/props")["default_generation_settings"]
         assert settings["n_ctx"] == engine.capabilities.context == 40_960
         text = "".join(p.text for p in engine.complete("1, 2, 3, 4,", sampling=Sampling(0.0, max_tokens=6)))
         assert text.startswith(" 5, 6")

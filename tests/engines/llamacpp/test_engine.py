@@ -63,12 +63,11 @@ def test_greedy_equals_llamacpps_own_server(llamacpp: LlamaCpp, served: Served) 
 def test_the_listener_wants_the_key_and_shows_no_slots(llamacpp: LlamaCpp) -> None:
     import httpx
 
-    address = llamacpp._slot.server.listening_address
+    address = llamacpp.slot.server.listening_address
     assert address.startswith("http://127.0.0.1:")
     assert httpx.post(f"{address}/tokenize", json={"content": "x"}).status_code == 401
     assert (
-        httpx.get(f"{address}/", headers={"Authorization": f"Bearer {llamacpp._slot._key}"}).status_code
-        == 404
+        httpx.get(f"{address}/", headers={"Authorization": f"Bearer {llamacpp.slot.key}"}).status_code == 404
     )
 
 
@@ -77,7 +76,7 @@ def test_a_prefill_is_cancelled_between_batches(llamacpp: LlamaCpp) -> None:
     long = "".join(f"{n} bottles of beer on the wall, " for n in range(190))
     total = llamacpp.count_tokens(long)
     assert total > 10 * 128
-    chunks = llamacpp._slot.stream("handle_completions", llamacpp._completion_request(long, GREEDY))
+    chunks = llamacpp.slot.stream("handle_completions", llamacpp._completion_request(long, GREEDY))
     next(chunks)  # the report that precedes the first batch
     started = time.perf_counter()
     chunks.close()

@@ -340,7 +340,7 @@ class TestLlamaCpp:
         lanes = engine.lanes(4)
         for number, lane in enumerate(lanes):
             answered(lane, f"{number} " + WORDS * 90, 8)  # 900 tokens each
-        pool: Pool = engine._slot.pool
+        pool: Pool = engine.slot.pool
         with ThreadPoolExecutor(4) as threads:
             done = [threads.submit(answered, lanes[0], "x " + WORDS * 300, 20)]
             while not (pool._leases and pool._leases[0].prompt):
@@ -374,7 +374,7 @@ class TestLlamaCpp:
         first, second, third = engine.lanes(3)
         running = first.complete("x " + WORDS, sampling=Sampling(temperature=0, max_tokens=CONTEXT))
         next(running)
-        pool: Pool = engine._slot.pool
+        pool: Pool = engine.slot.pool
         with ThreadPoolExecutor(2) as threads:
             waiting = threads.submit(
                 lambda: list(second.complete("y " + WORDS * 300, sampling=Sampling(max_tokens=100)))

@@ -59,8 +59,8 @@ def said(engine: Engine) -> str:
 
 
 def logits(engine: Transformers) -> torch.Tensor:
-    engine._cache.clear()
-    return engine._cache.prefill(engine._ids(PROMPT))[0]
+    engine.prefix_cache.clear()
+    return engine.prefix_cache.prefill(engine.tokenizer(PROMPT)["input_ids"])[0]
 
 
 def peft_logits(base: Path, folders: tuple[Path, ...], engine: Transformers) -> torch.Tensor:
@@ -74,7 +74,7 @@ def peft_logits(base: Path, folders: tuple[Path, ...], engine: Transformers) -> 
         model.load_adapter(folder, adapter_name=f"b{number}")
     model.base_model.set_adapter(["a", *(f"b{n}" for n in range(len(folders) - 1))])
     with torch.inference_mode():
-        return model(torch.tensor([engine._ids(PROMPT)])).logits[:, -1]
+        return model(torch.tensor([engine.tokenizer(PROMPT)["input_ids"]])).logits[:, -1]
 
 
 @pytest.mark.parametrize("merge", [True, False, None])
@@ -87,14 +87,14 @@ def test_one_and_several_are_what_peft_computes(
             torch.testing.assert_close(
                 logits(engine), peft_logits(base, folders, engine), rtol=1e-3, atol=1e-3
             )
-            layers = [name for name, _ in engine._model.named_modules() if "lora_A" in name]
+            layers = [name for name, _ in engine.network.named_modules() if "lora_A" in name]
             assert bool(layers) == (merge is False)
 
 
 def test_quantized_weights_keep_them_beside(base: Path, lora: tuple[Path, Path]) -> None:
     weights = Weights("base", base, "safetensors", None)
     with Transformers(weights, quant="8bit", context=256, adapters=lora) as engine:
-        assert any("lora_A" in name for name, _ in engine._model.named_modules())
+        assert any("lora_A" in name for name, _ in engine.network.named_modules())
         assert said(engine)
 
 

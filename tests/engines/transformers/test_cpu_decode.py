@@ -45,7 +45,7 @@ def test_a_step_gives_the_logits_that_the_library_gives(starter: PrefixCache) ->
     step = starter.step([5])
     assert torch.backends.mkldnn.enabled
     with torch.inference_mode():
-        known = starter._model(torch.tensor([[*text, 5]]), logits_to_keep=1).logits[0].float()
+        known = starter.model(torch.tensor([[*text, 5]]), logits_to_keep=1).logits[0].float()
     # bfloat16 has 8 bits: two ways to the same number differ in the last of them
     assert (step - known).abs().max() < 0.03 * known.abs().max()
     assert step.argmax() == known.argmax()
@@ -53,11 +53,11 @@ def test_a_step_gives_the_logits_that_the_library_gives(starter: PrefixCache) ->
 
 def test_products_are_computed_otherwise_for_one_token_alone(starter: PrefixCache) -> None:
     def by_onednn(tokens: list[list[int]]) -> bool:
-        with cpu_decode.products(starter._model, torch.tensor(tokens)):
+        with cpu_decode.products(starter.model, torch.tensor(tokens)):
             return bool(torch.backends.mkldnn.enabled)
 
     assert not by_onednn([[5]])
     assert by_onednn([[5, 6]]) and by_onednn([[5], [6]])
-    with pytest.raises(KeyError), cpu_decode.products(starter._model, torch.tensor([[5]])):
+    with pytest.raises(KeyError), cpu_decode.products(starter.model, torch.tensor([[5]])):
         raise KeyError
     assert torch.backends.mkldnn.enabled

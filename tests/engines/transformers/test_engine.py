@@ -63,7 +63,7 @@ def generated(engine: Transformers, prompt: str, tokens: int, **settings: Any) -
     """What the script on a model card gives for one user turn."""
     import torch
 
-    tokenizer, model = engine._tokenizer, engine._model
+    tokenizer, model = engine.tokenizer, engine.network
     inputs = tokenizer.apply_chat_template(
         [{"role": "user", "content": prompt}],
         add_generation_prompt=True,
@@ -105,7 +105,7 @@ class TestGreedyIsGenerate:
         ]
         list(engine.chat(turns[:1], sampling=greedy))
         warm = list(engine.chat(turns, sampling=greedy))
-        engine._cache.clear()
+        engine.prefix_cache.clear()
         cold = list(engine.chat(turns, sampling=greedy))
         assert text(warm) == text(cold)
         assert usage(warm).cached_tokens > 40
@@ -118,8 +118,8 @@ class TestGreedyIsGenerate:
 
     def test_a_prompt_longer_than_a_chunk(self, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
         engine = small("Qwen3")
-        monkeypatch.setattr(engine._cache, "_chunk", 7)
-        engine._cache.clear()
+        monkeypatch.setattr(engine.prefix_cache, "_chunk", 7)
+        engine.prefix_cache.clear()
         assert text(engine.chat(QUESTION, sampling=Sampling(temperature=0, max_tokens=8))) == generated(
             engine, str(QUESTION[0]["content"]), 8
         )
@@ -134,13 +134,13 @@ class TestCache:
         expected = text(engine.chat(QUESTION, sampling=greedy))
         stream = engine.chat(QUESTION, sampling=greedy)
         next(stream)
-        layer = engine._model.model.layers[1]
+        layer = engine.network.model.layers[1]
         with monkeypatch.context() as patch:
             patch.setattr(layer, "forward", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 next(stream)
-        lengths = {part.get_seq_length() for part in engine._cache._cache.layers}
-        assert lengths == {len(engine._cache.ids)}
+        lengths = {part.get_seq_length() for part in engine.prefix_cache.layers}
+        assert lengths == {len(engine.prefix_cache.ids)}
         assert text(engine.chat(QUESTION, sampling=greedy)) == expected
 
     def test_state_survives_a_restart(self, small: Small, starter_safetensors: Path, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ class TestThinking:
     def test_a_budget_ends_it_and_the_answer_follows(self, small: Small) -> None:
         engine = small("Qwen3", small_models.ALWAYS)
         assert engine.capabilities.thinking == "always"
-        cut = len(engine._ids(f"{self.CUT}</think>\n\n"))
+        cut = len(engine.tokenizer(f"{self.CUT}</think>\n\n")["input_ids"])
         sampling = Sampling(temperature=0, max_tokens=5 + cut + 6)
         pieces = list(engine.chat(QUESTION, thinking=5, sampling=sampling))
         assert text(pieces, "thinking").endswith(self.CUT)
@@ -306,7 +306,7 @@ class TestAdapter:
 
     def test_changes_the_answer(self, small: Small, tmp_path: Path) -> None:
         engine = small("Qwen3")
-        base = Path(engine._model.config._name_or_path)
+        base = Path(engine.network.name_or_path)
         adapter = self.make(base, tmp_path / "lora")
         greedy = Sampling(temperature=0, max_tokens=12)
         with Transformers(weights(base), places=ON_CPU, adapters=[adapter]) as adapted:
@@ -315,10 +315,10 @@ class TestAdapter:
         assert changed != text(engine.chat(QUESTION, sampling=greedy))
 
     def test_what_is_none_is_refused(self, small: Small, tmp_path: Path) -> None:
-        base = Path(small("Qwen3")._model.config._name_or_path)
+        base = Path(small("Qwen3").network.name_or_path)
         with pytest.raises(UsageError, match="is not a LoRA adapter"):
             Transformers(weights(base), adapters=[tmp_path])
-        adapter = self.make(Path(small("Qwen2")._model.config._name_or_path), tmp_path / "lora")
+        adapter = self.make(Path(small("Qwen2").network.name_or_path), tmp_path / "lora")
         with pytest.raises(EngineError, match="does not fit this model"):
             Transformers(weights(base), places=ON_CPU, adapters=[adapter])
         (adapter / "adapter_model.safetensors").unlink()

@@ -151,21 +151,21 @@ class TestTransformers:
                 return [7, 8, 9][:limit]
 
         with Transformers(small, dtype="fp32", context=512, draft=None) as engine:
-            prompt = engine._ids("def f(x):")
+            prompt = engine.tokenizer("def f(x):")["input_ids"]
             wanted = [int(t) for t in self.greedy(engine, prompt, None)]
             assert [int(t) for t in self.greedy(engine, prompt, Wrong())] == wanted
-            assert engine._cache.ids[: len(prompt)] == prompt
+            assert engine.prefix_cache.ids[: len(prompt)] == prompt
 
     def greedy(self, engine: Transformers, prompt: list[int], drafter: object) -> list[int]:
-        engine._cache.clear()
-        logits, _ = engine._cache.prefill(prompt)
-        steps = Steps(engine._cache, drafter, 512, engine._vocabulary_size)  # type: ignore[arg-type]
+        engine.prefix_cache.clear()
+        logits, _ = engine.prefix_cache.prefill(prompt)
+        steps = Steps(engine.prefix_cache, drafter, 512, engine._vocabulary_size)  # type: ignore[arg-type]
         found: list[int] = []
         while len(found) < 24:
             found.append(int(logits.argmax(-1)))
             logits = steps.after(found[-1])
         steps.settle()
-        assert engine._cache.ids == [*prompt, *found]
+        assert engine.prefix_cache.ids == [*prompt, *found]
         return found
 
     def test_linear_attention_takes_no_guesses(self, starter_safetensors: Path, tmp_path: Path) -> None:

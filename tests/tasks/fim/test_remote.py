@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import is_fibonacci
 from scripted import Scripted
 
 from qwen_cli.engines.core.base import Sampling
@@ -50,7 +51,7 @@ def address(starter_gguf: Path) -> Iterator[str]:
 def test_a_server_is_sent_the_layout_whatever_it_calls_its_model(address: str) -> None:
     with Remote(address) as engine:
         assert not engine.capabilities.fim
-        assert complete.complete(engine, HOLE, mode="line").text == "fib(n-1) + fib(n-2)"
+        assert is_fibonacci(HOLE, complete.complete(engine, HOLE, mode="line").text)
 
 
 def test_a_model_with_unknown_marks_is_asked_through_infill(
@@ -59,7 +60,7 @@ def test_a_model_with_unknown_marks_is_asked_through_infill(
     monkeypatch.setattr(Remote, "count_tokens", lambda self, text: 3)  # its tokenizer has other marks
     with Remote(address) as engine:
         middle = complete.complete(engine, HOLE, mode="line")
-    assert middle.text == "fib(n-1) + fib(n-2)"
+    assert is_fibonacci(HOLE, middle.text) and "\n" not in middle.text
     assert middle.stop == "line"
 
 
