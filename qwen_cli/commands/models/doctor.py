@@ -97,6 +97,7 @@ def examine() -> list[Finding]:
 
 
 def check_python() -> Finding:
+    """Return the versions of this program, of Python and of the system."""
     from qwen_cli._version import __version__
 
     return Finding(
@@ -131,6 +132,7 @@ def check_command() -> Finding:
 
 
 def check_processor() -> Finding:
+    """Return the processor and its cores."""
     import psutil
 
     physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
@@ -138,6 +140,7 @@ def check_processor() -> Finding:
 
 
 def check_gpu() -> Finding:
+    """Return the GPUs that PyTorch sees."""
     out = _child(_DEVICES)
     devices = json.loads(out) if out and out.startswith("[") else []
     if not devices:
@@ -146,6 +149,7 @@ def check_gpu() -> Finding:
 
 
 def check_memory() -> Finding:
+    """Return how much memory is free."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -156,6 +160,7 @@ def check_memory() -> Finding:
 
 
 def check_disk() -> Finding:
+    """Return how much room the disk has where models are kept."""
     import shutil
 
     from qwen_cli.models.hub import store
@@ -168,6 +173,7 @@ def check_disk() -> Finding:
 
 
 def check_engine(name: str, probe: str) -> Finding:
+    """Return whether an engine's library can be imported, by the program `probe`."""
     out = _child(probe)
     if out is None:
         from qwen_cli import install_hint
@@ -177,6 +183,7 @@ def check_engine(name: str, probe: str) -> Finding:
 
 
 def check_hub() -> Finding:
+    """Return whether a model hub can be reached."""
     from qwen_cli.models.hub import sources
 
     if sources.hub_reachable():
@@ -185,6 +192,7 @@ def check_hub() -> Finding:
 
 
 def check_models() -> Finding:
+    """Return the models on this machine."""
     from qwen_cli.models.hub import resolve
 
     here = [f"{weights.label} ({weights.format})" for weights in resolve.local()]
@@ -215,6 +223,7 @@ def _cores(count: int) -> str:
 
 
 def check_sandbox() -> list[Finding]:
+    """Return what contains programs here."""
     from qwen_cli.sandbox import probe as sandbox_probe
 
     level = sandbox_probe.probe().level
@@ -228,6 +237,7 @@ def check_sandbox() -> list[Finding]:
 
 
 def check_attacks() -> list[Finding]:
+    """Return how many attacks the sandbox blocks."""
     from qwen_cli.sandbox import attack_suite
     from qwen_cli.sandbox import probe as sandbox_probe
 
@@ -244,6 +254,7 @@ def check_attacks() -> list[Finding]:
 
 
 def check_settings() -> Finding:
+    """Return whether the settings can be read."""
     from qwen_cli import paths, settings
     from qwen_cli.errors import QwenError
 

@@ -199,4 +199,4 @@ def test_the_other_commands_are_those_of_chat_and_the_trace(math: Math) -> None:
     assert at("/edit") == "nothing to edit. Say something first"
     assert at("/stats") == "nothing has been answered yet. Ask something first"
     assert at('""" """') == "the problem is empty. Write one"
-    assert at("/exit") == "" and at.talk.leaving
+    assert at("/quit") == "" and at.talk.leaving

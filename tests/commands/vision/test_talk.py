@@ -176,6 +176,13 @@ def test_nothing_is_kept_before_it_has_a_name_and_then_chat_can_go_on(vision: Vi
     assert len(sessions.load("circle").messages) == 4
 
 
+def test_quit_leaves_and_keeps_nothing_without_a_name(vision: Vision) -> None:
+    at = vision("A circle.")
+    at("What is this?")
+    assert at("/quit") == "" and at.talk.leaving
+    assert sessions.names() == []
+
+
 VIDEO = {"type": "video", "video": object()}
 
 
