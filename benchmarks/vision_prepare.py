@@ -45,7 +45,7 @@ def ours(kind: str, folder: str, file: str) -> Callable[[], Any]:
         detail = prepare.Detail(max_pixels=MOST if kind == "picture" else None)
         turns = [prepare.message(prepare.look_at_all([item], engine, detail), "What is this?")]
         del item  # as the command does
-        views = engine._views(turns)
+        views = engine.views(turns)
         engine._prompt(engine._rendered(turns, None, None), views)
         for view in views:
             for pixels, _ in view.slices():
