@@ -34,10 +34,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the starter's weights `model`."""
+    """Mark what needs the starter's weights `model`. Several processes begin with the files that take long, so
+    that they end at about the same time."""
     for item in items:
         if {"starter_gguf", "starter_safetensors"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("model")
+    if workers:
+        long = {item.path for item in items if item.get_closest_marker("model")}
+        items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +92,8 @@ def home(tmp_path: Path, starter_gguf: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("QWEN_HOME", str(folder))
     monkeypatch.setenv("QWEN_CONFIG", str(folder / "config.toml"))
     monkeypatch.setenv("HF_HOME", str(folder / "huggingface"))
+    for name in ("HF_ENDPOINT", "MODELSCOPE_DOMAIN"):  # port 9 of this machine refuses at once
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("NO_COLOR", "1")
     return folder
 
