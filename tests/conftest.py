@@ -34,8 +34,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the starter's weights `model`. Several processes begin with the files that take long, so
-    that they end at about the same time."""
+    """Mark what needs the starter's weights `model`. Several processes begin with the files that take long:
+    they end at about the same time."""
     for item in items:
         if {"starter_gguf", "starter_safetensors"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("model")
