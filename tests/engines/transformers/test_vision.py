@@ -18,7 +18,6 @@ import torch
 from PIL import Image, ImageDraw
 
 from qwen_cli.engines.core.base import Sampling
-from qwen_cli.engines.transformers import vision as sight
 from qwen_cli.engines.transformers import vision_inputs
 from qwen_cli.engines.transformers.engine import Transformers
 from qwen_cli.engines.transformers.vision import Scene
@@ -342,7 +341,7 @@ def test_what_was_prepared_ahead_is_only_encoded(
     engine.vision_encoder.forget()
     with ThreadPoolExecutor(1) as another:
         for messages in (first, second):
-            another.submit(sight.prepare, engine, messages).result()
+            another.submit(engine.prepare, messages).result()
     monkeypatch.setattr(vision_inputs, "of_picture", lambda *_: pytest.fail("prepared again"))
     monkeypatch.setattr(
         engine.vision_encoder._processor.image_processor,
