@@ -31,21 +31,27 @@ from qwen_cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from qwen_cli.engines.core.base import Capabilities, Engine, Message, Piece, Sampling, Usage
-    from qwen_cli.engines.load import load
+    from qwen_cli.engines.core.backend import BackEnd
+    from qwen_cli.engines.core.base import Capabilities, Engine, EngineBase, Message, Piece, Sampling, Usage
+    from qwen_cli.engines.core.options import Hooks, LoadOptions
+    from qwen_cli.engines.load import load, open_engine
     from qwen_cli.sandbox import Limits, Sandbox
     from qwen_cli.tasks.chat.conversation import Conversation
     from qwen_cli.tasks.tools.toolbox import Toolbox
 
 __all__ = [
+    "BackEnd",
     "Capabilities",
     "ContextFull",
     "Conversation",
     "DownloadError",
     "EndpointError",
     "Engine",
+    "EngineBase",
     "EngineError",
+    "Hooks",
     "Limits",
+    "LoadOptions",
     "Message",
     "ModelError",
     "Piece",
@@ -62,14 +68,19 @@ __all__ = [
     "UsageError",
     "__version__",
     "load",
+    "open_engine",
 ]
 
 # Imported on first use, so that `qwen --help` never pays for them.
 _LAZY = {
+    "BackEnd": "engines.core.backend",
     "Capabilities": "engines.core.base",
     "Conversation": "tasks.chat.conversation",
     "Engine": "engines.core.base",
+    "EngineBase": "engines.core.base",
+    "Hooks": "engines.core.options",
     "Limits": "sandbox",
+    "LoadOptions": "engines.core.options",
     "Message": "engines.core.base",
     "Piece": "engines.core.base",
     "Sampling": "engines.core.base",
@@ -77,6 +88,7 @@ _LAZY = {
     "Toolbox": "tasks.tools.toolbox",
     "Usage": "engines.core.base",
     "load": "engines.load",
+    "open_engine": "engines.load",
 }
 
 

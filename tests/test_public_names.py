@@ -13,10 +13,10 @@ import qwen_cli
 from qwen_cli import errors
 
 NAMES = [
-    "Capabilities", "ContextFull", "Conversation", "DownloadError", "EndpointError", "Engine", "EngineError",
-    "Limits", "Message", "ModelError", "Piece", "QwenError", "RequestRefused", "Sampling", "Sandbox",
-    "SandboxError", "SchemaUnmet", "SessionError", "ToolError", "Toolbox", "Usage", "UsageError",
-    "__version__", "load",
+    "BackEnd", "Capabilities", "ContextFull", "Conversation", "DownloadError", "EndpointError", "Engine",
+    "EngineBase", "EngineError", "Hooks", "Limits", "LoadOptions", "Message", "ModelError", "Piece",
+    "QwenError", "RequestRefused", "Sampling", "Sandbox", "SandboxError", "SchemaUnmet", "SessionError",
+    "ToolError", "Toolbox", "Usage", "UsageError", "__version__", "load", "open_engine",
 ]  # fmt: skip
 
 

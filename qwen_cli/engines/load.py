@@ -1,292 +1,192 @@
-"""From what a person asked for to a loaded engine."""
+"""From what is asked for to a loaded engine: which back end, which weights.
+
+Three back ends are built in; other packages offer theirs as entry points of the group `qwen.engines`
+(docs/python-api.md has one).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
-from qwen_cli.engines.core import rope
+from qwen_cli.engines.core.backend import GROUP, BackEnd
 from qwen_cli.engines.core.base import Engine
-from qwen_cli.engines.transformers import device, quantization, remote_code
-from qwen_cli.engines.transformers.device_map import Places, places
-from qwen_cli.errors import EngineError, ModelError, UsageError
+from qwen_cli.engines.core.options import Hooks, LoadOptions
+from qwen_cli.engines.llamacpp.backend import LlamaCppBackEnd
+from qwen_cli.engines.remote.backend import RemoteBackEnd
+from qwen_cli.engines.transformers.backend import TransformersBackEnd
+from qwen_cli.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.engines.core.draft import Draft
+    from importlib.metadata import EntryPoint
+
     from qwen_cli.models.hub.resolve import Format, Weights
     from qwen_cli.models.progress import Progress
 
-EngineName: TypeAlias = Literal["auto", "llamacpp", "transformers", "remote"]
+_LLAMACPP, _TRANSFORMERS, _REMOTE = LlamaCppBackEnd(), TransformersBackEnd(), RemoteBackEnd()
+_BUILT_IN: tuple[BackEnd, ...] = (_LLAMACPP, _TRANSFORMERS, _REMOTE)
+_AUTO = "auto"
 
 
 def load(
     model: str | None = None,
     *,
-    engine: EngineName = "auto",
-    endpoint: str | None = None,
-    api_key: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    context: int | None = None,
-    adapters: Sequence[Path] = (),
-    quant: str | None = None,
-    dtype: str = "auto",
-    device_map: str | None = None,
-    max_memory: str | None = None,
-    offload_dir: Path | None = None,
-    attention: str = "auto",
-    compiled: bool = False,
-    trust_remote_code: bool = False,
-    agree: Callable[[str, Sequence[str]], bool] = lambda label, code: False,
-    allow_pickle: bool = False,
-    merge: bool | None = None,
-    draft: str = "auto",
-    rope_scaling: str | None = None,
-    parallel: int = 8,
-    notice: Callable[[str], None] = lambda text: None,
+    notice: Callable[[str], None] = Hooks.notice,
     progress: Progress | None = None,
+    agree: Callable[[str, Sequence[str]], bool] = Hooks.agree,
+    **options: Any,
 ) -> Engine:
     """Load `model` (an alias, hub id, folder or .gguf file; `None` picks one for this machine).
 
-    `engine` "auto" takes `remote` with an `endpoint`, `transformers` for a safetensors folder or where a GPU
-    is present, else `llamacpp`. `headers` are sent to the endpoint with each request. `context` is in
-    tokens. `notice` receives one-line remarks.
-    `quant` is "none", "8bit" or "4bit" (transformers) or a GGUF file type ("q4_k_m"). `dtype`, `device_map`
-    ("auto", "cuda:1", a .json file), `max_memory` ("0=10GiB,cpu=20GiB"), `offload_dir` and `attention` are
-    for transformers, as is `allow_pickle`, without which weights must be safetensors. Weights with code of
-    their own load with `trust_remote_code`, or where `agree`, told their label and the files, says so.
-    With `merge` adapters are added to the weights (`None`: unless these are quantized). Tokens are
-    drafted ahead by `draft`: "ngram", the name of a smaller model, "off", or what costs nothing ("auto").
-    `rope_scaling` "yarn" stretches the window to `context`, "none" takes back what the files stretch it by.
-    llama.cpp decodes `parallel` samples together.
-    Raises `UsageError`, `ModelError`, `DownloadError`, `EngineError`, `EndpointError`.
+    `options` are fields of `LoadOptions` (`context=4096`), the others those of `Hooks`. Raises `UsageError`,
+    `ModelError`, `DownloadError`, `EngineError`, `EndpointError`.
     """
-    if engine not in get_args(EngineName):
-        raise UsageError(f"unknown engine {engine!r}", f"choose one of {', '.join(get_args(EngineName))}")
-    ours = {
-        "dtype": dtype != "auto",
-        "device_map": device_map,
-        "max_memory": max_memory,
-        "offload_dir": offload_dir,
-        "attention": attention != "auto",
-        "compiled": compiled,
-        "allow_pickle": allow_pickle,
-    }
-    if engine == "remote" or (engine == "auto" and endpoint):
-        if not endpoint:
-            raise UsageError("the remote engine needs an address", "give its `endpoint`")
-        _refuse(
-            {"draft": draft not in ("auto", "off"), "rope_scaling": rope_scaling},
-            "needs a local engine",
-            "start the server with it",
-        )
-        if adapters:
-            raise UsageError("`adapters` needs a local engine", "load the adapter on the server")
-        _refuse({"quant": quant, **ours}, "needs a local engine", "load the model so on the server")
-        from qwen_cli.engines.remote.engine import Remote
-
-        return Remote(endpoint, model=model, api_key=api_key, headers=headers, notice=notice)
-    if endpoint:
-        raise UsageError(
-            f"`engine={engine}` runs on this machine, `endpoint` elsewhere", "drop one of the two"
-        )
-
-    from qwen_cli.models.formats import architecture
-
-    wanted = places(device_map, max_memory, offload_dir)
-    dtype = quantization.dtype(dtype)
-    device.check_attention(attention)
-    weights = _weights(model, engine, quant, allow_pickle, context, wanted, notice, progress)
-    scaling = rope.checked(rope_scaling)
-    if scaling and (harm := rope.notice(architecture.read(weights.path), scaling, weights.label)):
-        notice(harm)
-    guesser = _guesser(draft, weights.format, progress)
-    if engine == "transformers" or (engine == "auto" and weights.format == "safetensors"):
-        if weights.format != "safetensors":
-            raise EngineError(
-                f"the transformers engine needs safetensors, {weights.label} is GGUF",
-                f"run `qwen models convert {weights.label}` once",
-            )
-        if not trust_remote_code and (code := remote_code.wanted(weights.path)):
-            trust_remote_code = agree(weights.label, code)
-            if not trust_remote_code:
-                raise EngineError(
-                    f"{weights.label} needs code of its own to run: {', '.join(code)}",
-                    "read it, then give `trust_remote_code`",
-                )
-        _check_room(weights, quant, dtype, context, wanted, notice)
-        from qwen_cli.engines.transformers.engine import Transformers
-
-        return Transformers(
-            weights,
-            context=context,
-            adapters=adapters,
-            merge=merge,
-            draft=guesser,
-            rope_scaling=scaling,
-            dtype=dtype,
-            quant=quant.lower() if quant else "none",
-            places=wanted,
-            attention=attention,
-            compiled=compiled,
-            trust_remote_code=trust_remote_code,
-            allow_pickle=allow_pickle,
-            notice=notice,
-        )
-    if weights.format != "gguf":
-        raise EngineError(
-            f"llama.cpp needs a GGUF file, {weights.label} is safetensors", "use `engine=transformers`"
-        )
-    _refuse(ours, f"needs transformers, {weights.label} runs with llama.cpp", "add `engine=transformers`")
-    _check_room(weights, None, "auto", context, wanted, notice)
-    from qwen_cli.engines.llamacpp.engine import LlamaCpp
-
-    if merge is not None:
-        raise UsageError(
-            f"`merge={merge}` is for transformers, {weights.label} runs with llama.cpp",
-            "leave it out: llama.cpp computes adapters beside the weights",
-        )
-    return LlamaCpp(
-        weights,
-        context=context,
-        adapters=adapters,
-        parallel=parallel,
-        draft=guesser,
-        rope_scaling=scaling,
-    )
+    return open_engine(_options(model, options), Hooks(notice, progress, agree))
 
 
-# What makes no difference to a model once it is loaded.
-_PASSING = (
-    "agree",
-    "allow_pickle",
-    "api_key",
-    "endpoint",
-    "headers",
-    "model",
-    "notice",
-    "parallel",
-    "progress",
-)
+def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) -> Engine:
+    """Load what `options` ask for. Raises as `load` does."""
+    back_end, weights = find(options, hooks)
+    return back_end.load(weights, options, hooks)
 
 
-def resolved(
-    settings: Mapping[str, Any],
-    notice: Callable[[str], None] = lambda text: None,
-    progress: Progress | None = None,
-) -> tuple[Weights, dict[str, Any]]:
-    """Return the weights that `settings` (parameters of `load`) name, and what of the others makes a
-    difference: two loads of the same weights with the same of it give the same engine. Raises as `load`
-    does."""
-    nothing: tuple[object, ...] = (None, "auto", False, "", [], ())
-    given = {name: value for name, value in settings.items() if value not in nothing}
-    wanted = places(given.get("device_map"), given.get("max_memory"), given.get("offload_dir"))
-    weights = _weights(
-        given.get("model"),
-        given.get("engine", "auto"),
-        given.get("quant"),
-        bool(given.get("allow_pickle")),
-        given.get("context"),
-        wanted,
-        notice,
-        progress,
-    )
-    lasting = {name: value for name, value in given.items() if name not in _PASSING}
-    lasting["engine"] = "llamacpp" if weights.format == "gguf" else "transformers"
+def find(options: LoadOptions, hooks: Hooks = Hooks()) -> tuple[BackEnd, Weights | None]:
+    """Return who loads what `options` ask for, and the weights, fetched if they are not here; `None` for a
+    back end that finds the model itself. Raises as `load` does."""
+    back_end = _chosen(options, hooks)
+    if back_end is not None and back_end.format is None:
+        return back_end, None
+    form = back_end.format if back_end else _form(options)
+    weights = _weights(options, form, hooks)
+    if back_end is None:
+        back_end = _LLAMACPP if weights.format == "gguf" else _TRANSFORMERS
+    return back_end, weights
+
+
+def identity(back_end: BackEnd, weights: Weights, options: LoadOptions) -> frozenset[tuple[str, str]]:
+    """Return what makes a loaded model what it is: two loads with the same of it are one."""
+    lasting = {**options.identity(), "engine": back_end.name, "path": str(weights.path.resolve())}
     if weights.format == "gguf":
         lasting.pop("quant", None)  # that of the file
-    return weights, lasting
+    return frozenset(lasting.items())
 
 
-def _guesser(name: str, form: Format, progress: Progress | None) -> Draft:
-    """Return what `name` has draft tokens. A smaller model's weights are needed in the `form` of the large.
-    Raises `ModelError`."""
-    if name == "off":
-        return None
-    if name in ("auto", "ngram"):
-        return cast('Literal["auto", "ngram"]', name)
-    from qwen_cli.models.hub import resolve
+def back_ends() -> dict[str, BackEnd]:
+    """Return every back end by name, those of other packages first. Raises `EngineError` for one that cannot
+    be used."""
+    found = {point.name: _loaded(point) for point in _offered().values()}
+    return {**found, **{back_end.name: back_end for back_end in _BUILT_IN}}
 
+
+def _chosen(options: LoadOptions, hooks: Hooks) -> BackEnd | None:
+    """Return the back end that `engine` names, or that takes the options by itself; `None` where the form of
+    the weights decides. Raises `UsageError`, `EngineError`."""
+    built_in = {back_end.name: back_end for back_end in _BUILT_IN}
+    if options.engine in built_in:
+        named = built_in[options.engine]
+        if options.endpoint and named is not _REMOTE:
+            raise UsageError(
+                f"`engine={options.engine}` runs on this machine, `endpoint` elsewhere", "drop one of the two"
+            )
+        named.accepts(options)
+        _check_quant(options)
+        return named
+    offered = _offered()
+    if options.engine != _AUTO:
+        if options.engine not in offered:
+            names = ", ".join((_AUTO, *built_in, *offered))
+            raise UsageError(f"unknown engine {options.engine!r}", f"choose one of {names}")
+        named = _loaded(offered[options.engine])
+        if not named.accepts(options):
+            given = ", ".join(f"`{name}`" for name in options.given() if name not in ("engine", "model"))
+            raise UsageError(
+                f"the engine {named.name} does not take {given or 'this model'}", "choose another engine"
+            )
+        return named
+    for point in offered.values():
+        try:
+            back_end = _loaded(point)
+        except EngineError as fault:  # a package that is broken takes nobody's engine away
+            hooks.notice(str(fault))
+            continue
+        if back_end.accepts(options):
+            return back_end
+    if _REMOTE.accepts(options):
+        return _REMOTE
+    _TRANSFORMERS.accepts(options)  # tells what makes no sense before anything is fetched
+    return None
+
+
+def _offered() -> dict[str, EntryPoint]:
+    """Return the entry points of other packages by name. Names of those built in are taken."""
+    from importlib.metadata import entry_points  # 20 ms, not needed where an engine is named
+
+    taken = {_AUTO, *(back_end.name for back_end in _BUILT_IN)}
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in taken}
+
+
+def _loaded(point: EntryPoint) -> BackEnd:
+    """Return the back end that a package offers. Raises `EngineError`."""
     try:
-        return resolve.resolve(name, prefer=form, strict=True, progress=progress)
-    except ModelError as fault:
-        raise ModelError(f"`draft={name}`: {fault.message}", "Name a model that is here, or ngram") from None
+        offered: Any = point.load()
+        back_end = offered() if isinstance(offered, type) else offered
+        if back_end.name != point.name or not callable(back_end.accepts) or not callable(back_end.load):
+            raise TypeError(f"it is called {back_end.name!r}")
+        _ = back_end.format
+    except Exception as fault:  # whatever another package's code raises
+        from qwen_cli import sanitize
+
+        package = point.dist.name if point.dist else point.value
+        raise EngineError(
+            f"the engine {point.name} of {package} cannot be used: {sanitize.error_line(fault)}",
+            f"update or remove {package}",
+        ) from fault
+    return cast("BackEnd", back_end)
 
 
-def _refuse(given: Mapping[str, object], why: str, hint: str) -> None:
-    """Raise `UsageError` for the first option that was given."""
-    for name, value in given.items():
-        if value:
-            raise UsageError(f"`{name}` {why}", hint)
+def _options(model: str | None, options: Mapping[str, Any]) -> LoadOptions:
+    try:
+        return LoadOptions(model, **options)
+    except TypeError as fault:
+        raise TypeError(str(fault).replace("LoadOptions.__init__()", "load()")) from None
 
 
-def _weights(
-    model: str | None,
-    engine: EngineName,
-    quant: str | None,
-    allow_pickle: bool,
-    context: int | None,
-    wanted: Places,
-    notice: Callable[[str], None],
-    progress: Progress | None,
-) -> Weights:
+def _weights(options: LoadOptions, form: Format | None, hooks: Hooks) -> Weights:
+    """Return the weights, in `form` if one is wanted. Raises `ModelError`, `DownloadError`."""
     from qwen_cli.models.hub import resolve
     from qwen_cli.models.planning import default_model, fit
 
-    form = _form(engine, quant)
+    model = options.model
     prefer = form or default_model.preferred_format()
-    file_type = quant if quant and quant.lower() not in quantization.BITS else None
     if model is None:
-        chosen = default_model.default_model(prefer=prefer, notice=notice, progress=progress)
-        if chosen.format == (form or chosen.format) and file_type in (None, chosen.quant):
+        chosen = default_model.default_model(prefer=prefer, notice=hooks.notice, progress=hooks.progress)
+        if chosen.format == (form or chosen.format) and options.file_type in (None, chosen.quant):
             return chosen
         model = chosen.model.name if chosen.model else chosen.label
-    if not (wanted.map or wanted.memory):
-        fit.before_fetch(model, prefer=prefer, quant=quant, context=context)
+    if not options.placed:
+        fit.before_fetch(model, prefer=prefer, quant=options.quant, context=options.context)
     return resolve.resolve(
         model,
         prefer=prefer,
         strict=form is not None,
-        quant=file_type,
-        pickle=allow_pickle,
-        progress=progress,
+        quant=options.file_type,
+        pickle=options.allow_pickle,
+        progress=hooks.progress,
     )
 
 
-def _check_room(
-    weights: Weights,
-    quant: str | None,
-    dtype: str,
-    context: int | None,
-    wanted: Places,
-    notice: Callable[[str], None],
-) -> None:
-    """Say where memory will be short. Raises `ModelError` where `weights` cannot fit; not where it was said
-    what goes where."""
-    if wanted.map or wanted.memory:
-        return
-    from qwen_cli.models.formats import weight_formats
-    from qwen_cli.models.planning import fit
-
-    number = None if dtype == "auto" else weight_formats.parse(dtype)
-    bits = quant.lower() if quant and quant.lower() != "none" else None
-    if remark := fit.before_load(weights, form=bits or number, rest=number or "bf16", context=context):
-        notice(remark)
-
-
-def _form(engine: EngineName, quant: str | None) -> Literal["gguf", "safetensors"] | None:
-    """Return the form of weights that engine and quantization want; `None` where either will do."""
-    from qwen_cli.models.hub import store
-
-    bits = quant is not None and quant.lower() in quantization.BITS
-    if quant and not bits and store.quant_of(f"model-{quant}.gguf") is None:
+def _check_quant(options: LoadOptions) -> None:
+    """Raise `UsageError` for a quantization that the named engine does not have."""
+    if options.engine == _LLAMACPP.name and options.bits not in (None, "none"):
         raise UsageError(
-            f"`quant` must be none, 8bit, 4bit or a GGUF file type such as q4_k_m, got {quant!r}"
+            f"llama.cpp has no {options.quant}", "name a GGUF file type, such as `quant=q4_k_m` or q8_0"
         )
-    if engine == "llamacpp" and quant and bits and quant != "none":
-        raise UsageError(f"llama.cpp has no {quant}", "name a GGUF file type, such as `quant=q4_k_m` or q8_0")
-    if engine == "transformers" and quant and not bits:
-        raise UsageError(f"the transformers engine has no {quant}", "use `quant=none`, 8bit or 4bit")
-    if engine == "llamacpp" or (quant and not bits):
+    if options.engine == _TRANSFORMERS.name and options.file_type:
+        raise UsageError(f"the transformers engine has no {options.quant}", "use `quant=none`, 8bit or 4bit")
+
+
+def _form(options: LoadOptions) -> Format | None:
+    """Return the form of weights that a quantization wants; `None` where either will do."""
+    if options.file_type:
         return "gguf"
-    return "safetensors" if engine == "transformers" or (quant and quant != "none") else None
+    return "safetensors" if options.bits not in (None, "none") else None

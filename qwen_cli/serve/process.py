@@ -7,13 +7,14 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 
+from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.engines.daemon import paths
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.serve import app
@@ -31,10 +32,10 @@ _KEEP_ALIVE = 75  # seconds of an idle connection: longer than the pools of clie
 
 @dataclass(frozen=True)
 class Plan:
-    """How to serve. `loading` are parameters of `engines.load` for the first model; `keys` are taken at the
+    """How to serve. `loading` are the options of the first model; `keys` are taken at the
     address, () for one that is made up, `None` for none at all; `keep` is in seconds, 0 for ever."""
 
-    loading: Mapping[str, Any]
+    loading: LoadOptions
     host: str = "127.0.0.1"
     port: int = 8080
     keys: Sequence[str] | None = ()

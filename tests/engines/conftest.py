@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from qwen_cli.engines.core.base import Engine
+from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.remote.engine import Remote
 from qwen_cli.models.catalog import lookup
@@ -101,7 +102,7 @@ def warm(starter_gguf: Path) -> Iterator[Engine]:
 
     with serving("--context", str(CONTEXT)) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(server.runtime))
-        engine = open_warm({"model": "starter"})
+        engine = open_warm(LoadOptions("starter"))
         assert engine
         yield engine
 

@@ -26,6 +26,7 @@ from qwen_cli.engines.core.base import (
     Stream,
     Usage,
 )
+from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.serve import app
 from qwen_cli.serve.api.auth import Rules
 from qwen_cli.serve.scheduling.lanes import Lanes
@@ -121,7 +122,7 @@ def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings
     """A server of `engine`, ready; `settings` are those of `Service`."""
     lanes = Lanes([cast("Any", engine)] * parallel, max_queue=max_queue)
     loads: list[float] = []
-    wanted = Wanted("1", engine.model, {})
+    wanted = Wanted("1", engine.model, LoadOptions())
     resident = Resident(wanted, cast("Any", engine), lanes, engine.close)
 
     class Only:

@@ -14,6 +14,7 @@ import pytest
 from served import Server
 
 from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.engines.daemon import client
 from qwen_cli.engines.daemon.client import Warm
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
@@ -39,7 +40,7 @@ finally:
 @pytest.fixture
 def engine(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warm]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(server.runtime))
-    found = client.open_warm({"model": "starter"})
+    found = client.open_warm(LoadOptions("starter"))
     assert found
     with found:
         yield found
@@ -172,14 +173,14 @@ class TestEngine:
     def test_without_a_server_there_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 
-        assert client.open_warm({"model": "starter"}) is None
+        assert client.open_warm(LoadOptions("starter")) is None
         assert client.asked("/engine/status") is None
 
     def test_a_folder_that_others_may_enter_is_not_trusted(self, engine: Warm, server: Server) -> None:
         folder = server.runtime / "qwen"
         folder.chmod(0o755)
         try:
-            assert client.open_warm({"model": "starter"}) is None
+            assert client.open_warm(LoadOptions("starter")) is None
         finally:
             folder.chmod(0o700)
 
@@ -201,7 +202,7 @@ def test_a_server_that_ends_in_the_middle_is_told(monkeypatch: pytest.MonkeyPatc
 
     with serving("--context", "1024") as server:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(server.runtime))
-        found = client.open_warm({})
+        found = client.open_warm(LoadOptions())
         assert found
         stream = found.complete("one, two, three,", sampling=Sampling(temperature=0, max_tokens=900))
         next(stream)

@@ -180,13 +180,12 @@ def show(model: Reference, form: Format = None, as_json: Json = False) -> None:
       qwen models show qwen3:30b-a3b
     """
     from qwen_cli.models.catalog import lookup
-    from qwen_cli.models.formats import architecture
 
     weights = _local(model, form)
     known = weights.model if weights else lookup.find(model)
     if known is None and weights is None:
         weights = _local_or_fault(model, form)  # says why it is not known
-    shape = architecture.read(weights.path) if weights else None
+    shape = weights.architecture if weights else None
     facts = output.facts(known, weights, shape)
     if as_json:
         output.write_json(facts)

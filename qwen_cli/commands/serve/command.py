@@ -187,15 +187,19 @@ def serve(
     settings = options.merged(user_settings.load(), loading)
     if name:
         settings["model"] = name
-    from qwen_cli.commands.shared.engine import given
-    from qwen_cli.engines.load import resolved
+    from qwen_cli.commands.shared.engine import load_options
+    from qwen_cli.engines import load
+    from qwen_cli.engines.core.options import Hooks
     from qwen_cli.ui.progress import Waiting
 
-    wanted = {name: value for name, value in given(settings, loading).items() if name != "endpoint"}
-    if wanted.get("engine") == "remote":  # a setting that is for the other commands
-        del wanted["engine"]
-    with Waiting(f"looking for {wanted.get('model') or 'a model'} …", say) as waiting:
-        resolved(wanted, waiting.say, waiting.progress)  # fetched here, where a person sees it
+    # Settings that are for the other commands.
+    kept = {name: value for name, value in settings.items() if name not in ("endpoint", "api_key")}
+    if kept.get("engine") == "remote":
+        del kept["engine"]
+    wanted = load_options(kept, loading)
+    with Waiting(f"looking for {wanted.model or 'a model'} …", say) as waiting:
+        # Fetched here, where a person sees it.
+        load.find(wanted, Hooks(waiting.say, waiting.progress))
     from qwen_cli.serve.process import Plan, serve  # 1 s of FastAPI and OpenAI's types
 
     plan = Plan(

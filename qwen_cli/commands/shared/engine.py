@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.commands.shared.options import Loading
 from qwen_cli.commands.shared.output import say
 from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -44,41 +45,44 @@ def open_engine(
     on the server of this user, where one runs and has the model or can load it, else in this process."""
     from qwen_cli.ui.progress import Waiting
 
-    wanted = given(settings, loading)
-    doing = f"loading {wanted.get('model') or 'a model'} …"
-    if wanted.get("endpoint"):
-        doing = f"asking {wanted['endpoint']} …"
-        wanted |= _elsewhere(wanted["endpoint"], loading)
+    wanted = load_options(settings, loading)
+    doing = f"loading {wanted.model or 'a model'} …"
+    if wanted.endpoint:
+        doing = f"asking {wanted.endpoint} …"
+        wanted = _elsewhere(wanted, loading)
     with Waiting(doing, say) as waiting:
         if not (loading and loading.no_server) and (engine := _warm(wanted, waiting)):
             return engine
-        from qwen_cli.engines.load import load
+        from qwen_cli.engines import load
 
-        return load(
-            **wanted,
-            agree=lambda label, code: _trusted(label, code, waiting),
-            notice=say if wanted.get("endpoint") else waiting.say,  # a server is waited for later, too
-            progress=waiting.progress,
+        hooks = Hooks(
+            say if wanted.endpoint else waiting.say,  # a server is waited for later, too
+            waiting.progress,
+            lambda label, code: _trusted(label, code, waiting),
         )
+        return load.open_engine(wanted, hooks)
 
 
-def _elsewhere(endpoint: str, loading: Loading | None) -> dict[str, Any]:
-    """Return what `load` is to be told of the server that `endpoint` means. One with a name has a key of its
-    own and is never sent one that is kept for another."""
+def _elsewhere(wanted: LoadOptions, loading: Loading | None) -> LoadOptions:
+    """Return `wanted` of the server that its endpoint means. One with a name has a key of its own and is
+    never sent one that is kept for another."""
     from qwen_cli import endpoints
 
-    found = endpoints.find(endpoint)
+    found = endpoints.find(str(wanted.endpoint))
     if found.name is None:
-        return {}
+        return wanted
     model = (loading.model if loading else None) or found.model
-    return {"endpoint": found.url, "api_key": found.key(), "headers": found.sent(), "model": model}
+    return replace(wanted, endpoint=found.url, api_key=found.key(), headers=found.sent(), model=model)
 
 
-def given(settings: dict[str, Any], loading: Loading | None) -> dict[str, Any]:
-    """Return the parameters of `engines.load`, those that say anything."""
+def load_options(settings: dict[str, Any], loading: Loading | None) -> LoadOptions:
+    """Return how a model is loaded: what `settings` (flags already merged in) say, else the flags. Raises
+    `UsageError`."""
     flags = asdict(loading or Loading()) | {"api_key": None}
     flags |= {name: settings.get(name) for name in flags if name in SETTINGS}
-    return {name: value for name, value in flags.items() if value is not None and name != "no_server"}
+    return LoadOptions(
+        **{name: value for name, value in flags.items() if value is not None and name != "no_server"}
+    )
 
 
 def changing(
@@ -86,16 +90,12 @@ def changing(
 ) -> dict[str, Any]:
     """Return what of these flags and settings makes answers others than the model gives by itself: a journal
     of results is of one such set. A GGUF's quantization is in the model's name."""
-    from qwen_cli.engines.transformers.quantization import BITS
-
-    wanted = given(settings, loading)
-    adapters = [str(path) for path in wanted.get("adapters") or ()]
-    quant = str(wanted.get("quant") or "").lower()
+    wanted = load_options(settings, loading)
     return {
-        "adapters": adapters or None,
-        "quant": quant if quant in BITS and quant != "none" else None,
-        "dtype": wanted["dtype"] if wanted.get("dtype") not in (None, "auto") else None,
-        "rope_scaling": wanted.get("rope_scaling"),
+        "adapters": [str(path) for path in wanted.adapters] or None,
+        "quant": wanted.bits if wanted.bits != "none" else None,
+        "dtype": wanted.dtype if wanted.dtype != "auto" else None,
+        "rope_scaling": wanted.rope_scaling,
         **{
             name: value
             for name, value in asdict(sampling or Sampling()).items()
@@ -104,9 +104,9 @@ def changing(
     }
 
 
-def _warm(wanted: dict[str, Any], waiting: Waiting) -> Engine | None:
+def _warm(wanted: LoadOptions, waiting: Waiting) -> Engine | None:
     """Return the model on the server of this user; `None` where it is to be loaded here."""
-    if wanted.get("endpoint") or wanted.get("engine") == "remote":
+    if wanted.endpoint or wanted.engine == "remote":
         return None
     from qwen_cli.engines.daemon import paths
 

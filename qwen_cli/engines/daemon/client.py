@@ -20,16 +20,15 @@ from typing import Any
 from uuid import uuid4
 
 from qwen_cli.engines.core.base import Completion, Engine, EngineBase, Message, Reuse, Sampling, Stream
+from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.engines.daemon import paths, wire
 from qwen_cli.errors import EngineError, QwenError
 
 _LOST = "the server closed the connection before the answer was complete"
 
 
-def open_warm(
-    settings: Mapping[str, Any], *, notice: Callable[[str], None] = lambda text: None
-) -> Warm | None:
-    """Connect to the model that `settings` (parameters of `engines.load`) name, on the server of this user.
+def open_warm(options: LoadOptions, *, notice: Callable[[str], None] = lambda text: None) -> Warm | None:
+    """Return the model that `options` name, on the server of this user.
 
     `None` where none runs, or it cannot have this model: then it is to be loaded here, and what is wrong with
     it shows there.
@@ -37,7 +36,7 @@ def open_warm(
     path = paths.socket_path()
     if not (paths.HAS_SOCKETS and path.exists() and paths.is_private(path.parent)):
         return None
-    body = {"version": wire.VERSION, "settings": {k: _plain(v) for k, v in settings.items()}}
+    body = {"version": wire.VERSION, "options": options.to_wire()}
     try:
         for said in _lines(path, "/engine/open", body):
             if "notice" in said:
@@ -236,10 +235,3 @@ def _is_mine(sock: socket.socket) -> bool:
         return True
     _, user, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return bool(user == os.getuid())
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` as JSON has it; paths so that they hold in another process's folder too."""
-    if isinstance(value, Path):
-        return str(value.absolute())
-    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value

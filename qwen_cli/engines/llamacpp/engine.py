@@ -84,7 +84,7 @@ class LlamaCpp(EngineBase):
         draft: Draft = "auto",
         rope_scaling: rope.Scaling | None = None,
     ) -> None:
-        trained = architecture.read(weights.path)
+        trained = weights.architecture
         shape = rope.extended(trained, rope_scaling, context, weights.label)
         catalogued = weights.model
         self.model = weights.label

@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 import ctypes
 import sys
 
-ATTENTION = ("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3")
-
-
-def check_attention(name: str) -> None:
-    """Raise `UsageError` unless `name` is one of `ATTENTION`."""
-    if name not in ATTENTION:
-        raise UsageError(f"`attention` must be {', '.join(ATTENTION)}, got {name!r}")
-
 
 def best_device(torch: Any) -> str:
     if torch.cuda.is_available():

@@ -33,7 +33,6 @@ from qwen_cli.engines.transformers.prompted import Loaded, Prompted
 from qwen_cli.engines.transformers.sampler import TokenChoice
 from qwen_cli.engines.transformers.speculative import CPU_COST, GPU_COST, Drafter, Lookup, Steps
 from qwen_cli.errors import EngineError
-from qwen_cli.models.formats import architecture
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
@@ -74,7 +73,7 @@ class Transformers(Prompted):
         draft: Draft = "auto",
         rope_scaling: rope.Scaling | None = None,
     ) -> None:
-        shape = rope.extended(architecture.read(weights.path), rope_scaling, context, weights.label)
+        shape = rope.extended(weights.architecture, rope_scaling, context, weights.label)
         catalogued = weights.model
         defaults = recommended(catalogued.sampling if catalogued else None, shape.sampling, _UNKNOWN)
         tokenizer = load.tokenizer(weights.path, trust_remote_code=trust_remote_code)

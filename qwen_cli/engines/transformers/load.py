@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines.core import rope as positions
+from qwen_cli.engines.core.options import check_attention, torch_dtype
 from qwen_cli.engines.transformers import adapters as lora
 from qwen_cli.engines.transformers import device as transformers_device
 from qwen_cli.engines.transformers import device_map, quantization
@@ -57,13 +58,13 @@ def model(
     """Load the model in evaluation mode, with its adapters (`merge` as in `adapters.attach`) and the
     positions of `rope`. Raises `EngineError`, `UsageError`.
 
-    `dtype` is a name of `quantization.DTYPES`, `quant` one of `quantization.BITS`, `attention` one of
-    `computing.ATTENTION`. `allow_pickle` takes weights that are no safetensors too, read without running
+    `dtype` is a name of `options.DTYPES`, `quant` one of `options.BITS`, `attention` one of
+    `options.ATTENTION`. `allow_pickle` takes weights that are no safetensors too, read without running
     anything of theirs (torch.load's weights_only). `notice` receives one-line remarks. `kind` gives the class
     for a config where the weights are of none that the library knows.
     """
-    name = quantization.dtype(dtype)
-    transformers_device.check_attention(attention)
+    name = torch_dtype(dtype)
+    check_attention(attention)
     for adapter in adapters:
         lora.check(adapter)
     with quiet(), _one_line_faults(weights.label):

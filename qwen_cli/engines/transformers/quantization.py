@@ -10,21 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.errors import EngineError
 
 if TYPE_CHECKING:
     from qwen_cli.models.hub.resolve import Weights
 
-BITS = ("none", "8bit", "4bit")
-DTYPES = {
-    "auto": "auto",
-    "bf16": "bfloat16",
-    "fp16": "float16",
-    "fp32": "float32",
-    "bfloat16": "bfloat16",
-    "float16": "float16",
-    "float32": "float32",
-}
 # Activations beyond this are computed in 16 bits (Dettmers et al. 2022, "LLM.int8()", section 3.2).
 _OUTLIERS = 6.0
 
@@ -50,13 +40,6 @@ _PUBLISHED = {
     "torchao": Published("torchao", ("torchao",)),
     "auto-round": Published("AutoRound", ("auto-round",)),
 }
-
-
-def dtype(name: str) -> str:
-    """Return torch's name of a dtype option. Raises `UsageError`."""
-    if name.lower() not in DTYPES:
-        raise UsageError(f"`dtype` must be auto, bf16, fp16 or fp32, got {name!r}")
-    return DTYPES[name.lower()]
 
 
 def published(config: Mapping[str, Any], label: str, gpu: tuple[int, int] | None) -> Published | None:

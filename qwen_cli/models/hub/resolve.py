@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -14,6 +15,7 @@ from qwen_cli.models.catalog import lookup
 from qwen_cli.models.hub import starter, store
 
 if TYPE_CHECKING:
+    from qwen_cli.models.formats.architecture import Architecture
     from qwen_cli.models.hub.sources import Listing, RemoteFile, Source
 
 Format: TypeAlias = Literal["gguf", "safetensors"]
@@ -43,6 +45,13 @@ class Weights:
         files = (*gguf_header.shards(self.path), *((self.mmproj,) if self.mmproj else ()))
         return sum(file.stat().st_size for file in files)
 
+    @cached_property
+    def architecture(self) -> Architecture:
+        """Return what the files say of the model, read once. Raises `ModelError`."""
+        from qwen_cli.models.formats import architecture
+
+        return architecture.read(self.path)
+
     @property
     def quant(self) -> str | None:
         """Return the file type that a GGUF file's name gives; None for safetensors."""
@@ -71,7 +80,7 @@ def resolve(
     reference = reference.strip()
     if not reference:
         raise UsageError("the model's name is empty", "give one, or leave `model` out")
-    if path := _as_path(reference):
+    if path := as_path(reference):
         return _from_path(path, prefer if strict else None, quant, pickle)
     if "/" in reference and ":" in reference:  # the hub's own way to name a quantisation: org/name:Q8_0
         reference, _, quant = reference.partition(":")
@@ -153,7 +162,7 @@ def _own_repos(model: lookup.Model) -> set[str]:
     return {model.repo.lower(), (model.gguf_repo or model.repo).lower()}
 
 
-def _as_path(reference: str) -> Path | None:
+def as_path(reference: str) -> Path | None:
     """Return `reference` as a path, where it is meant as one; a hub id is not, unless such a folder
     exists."""
     path = Path(reference).expanduser()
@@ -273,7 +282,6 @@ def _fetch(
     source: Source | None,
     progress: progress.Progress | None,
 ) -> Weights:
-    from qwen_cli.models.formats import architecture
     from qwen_cli.models.hub import download
 
     usual = model.quant if model else "Q4_K_M"
@@ -289,7 +297,7 @@ def _fetch(
     here = find_local(model, form, repo, quant)
     if here is None:
         raise ModelError(f"{repo} was fetched but holds no whole {form} model", "give another repository")
-    shape = architecture.read(here.path)
+    shape = here.architecture
     return here if model else replace(here, model=lookup.related(str(shape.name or "").replace(" ", "-")))
 
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qwen_cli.engines.core.base import Reuse, Stream
+from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.engines.daemon import wire
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.serve.api import body, errors, models
@@ -32,17 +33,13 @@ async def open_model(request: Request, service: Service) -> Response:
     def work() -> Iterator[dict[str, Any]]:
         if sent.get("version") != wire.VERSION:
             raise UsageError("the server is of another version", "restart it")
-        settings = {
-            name: value
-            for name, value in sent["settings"].items()
-            if value not in (None, False, "auto", "", []) and name != "api_key"
-        }
+        options = LoadOptions.from_wire(sent.get("options"))
         residents = service.residents
         told: list[str] = []
         # Who asks for nothing in particular gets what the server was started for.
         wanted = residents.first
-        if settings:
-            wanted = residents.like(residents.wanted(_typed(settings), told.append))
+        if options.given():
+            wanted = residents.like(residents.wanted(options, told.append))
         resident = residents.get(wanted, told.append)
         yield from ({"notice": remark} for remark in told)
         engine = resident.engine
@@ -157,13 +154,3 @@ async def _streamed(
             yield wire.line(wire.fault_out(UsageError(errors.of(fault).message)))
 
     return Streamed(lines(), values, _LINES)
-
-
-def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with paths as `engines.load` takes them."""
-    found = dict(settings)
-    if found.get("adapters"):
-        found["adapters"] = [Path(path) for path in found["adapters"]]
-    if found.get("offload_dir"):
-        found["offload_dir"] = Path(found["offload_dir"])
-    return found

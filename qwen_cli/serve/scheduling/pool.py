@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.errors import EngineError, ModelError, UsageError
 from qwen_cli.serve.scheduling.lanes import Lanes
 from qwen_cli.serve.scheduling.resident import Resident, Wanted
@@ -28,7 +30,7 @@ class Residents:
 
     def __init__(
         self,
-        first: Mapping[str, Any],
+        first: LoadOptions,
         *,
         parallel: int,
         max_queue: int,
@@ -46,30 +48,31 @@ class Residents:
         self._listed: tuple[float, list[Weights]] = (float("-inf"), [])
         self.first = self.wanted(first)
 
-    def wanted(self, settings: Mapping[str, Any], notice: Callable[[str], None] | None = None) -> Wanted:
-        """Return what `settings` ask for. Raises `UsageError`, `ModelError`, `DownloadError`."""
-        from qwen_cli.engines.load import resolved
+    def wanted(self, options: LoadOptions, notice: Callable[[str], None] | None = None) -> Wanted:
+        """Return what `options` ask for. Raises `UsageError`, `ModelError`, `DownloadError`."""
+        from qwen_cli.engines import load
 
-        weights, differing = resolved(settings, notice or self._notice)
-        lasting = frozenset((name, _hashable(value)) for name, value in differing.items())
-        lasting |= {("path", str(weights.path.resolve()))}
+        back_end, weights = load.find(options, Hooks(notice or self._notice))
+        if weights is None:
+            raise UsageError(f"`engine={back_end.name}` keeps its models elsewhere", "choose another engine")
+        lasting = load.identity(back_end, weights, options)
         mark = hashlib.sha256(repr(sorted(lasting)).encode()).hexdigest()[:16]
-        settings = {**settings, "model": settings.get("model") or weights.label}
-        found = Wanted(mark, weights.label, settings, lasting, weights.size)
+        options = replace(options, model=options.model or weights.label)
+        found = Wanted(mark, weights.label, options, lasting, weights.size)
         with self._lock:
             return self._known.setdefault(mark, found)
 
     def like(self, wanted: Wanted) -> Wanted:
         """Return a loaded model that will do as well: the same but for a context that was left open."""
-        if wanted.settings.get("context") is not None:
+        if wanted.options.context is not None:
             return wanted
         bare = {pair for pair in wanted.lasting if pair[0] != "context"}
         with self._lock:
             for resident in self._loaded.values():
                 if bare == {pair for pair in resident.wanted.lasting if pair[0] != "context"}:
                     return resident.wanted
-            first = getattr(self, "first", wanted)
-        return first if bare == {pair for pair in first.lasting if pair[0] != "context"} else wanted
+        first = {pair for pair in self.first.lasting if pair[0] != "context"}
+        return self.first if bare == first else wanted
 
     def known(self, id: str) -> Wanted:
         """Return what was asked for under this id. Raises `ModelError`."""
@@ -89,7 +92,7 @@ class Residents:
                     return resident.wanted
         if name not in self.names():
             raise ModelError(f"there is no model {name!r} here", f"there are {', '.join(self.names())}")
-        return self.wanted({"model": name})
+        return self.wanted(LoadOptions(model=name))
 
     def names(self) -> list[str]:
         """Return the names that can be asked for, the first model first."""
@@ -130,13 +133,14 @@ class Residents:
     def embedder(self, wanted: Wanted) -> Embedder:
         """Return the embedding model, loaded if it is not. Raises `UsageError` for one that was trained to
         write."""
+        from qwen_cli.engines import load
         from qwen_cli.engines.llamacpp.embedding import Embedder
-        from qwen_cli.engines.load import resolved
 
         with self._loading:
             found, _ = self._embedders.get(wanted.id, (None, 0.0))
             if found is None:
-                weights = resolved(wanted.settings, self._notice)[0]
+                weights = load.find(wanted.options, Hooks(self._notice))[1]
+                assert weights is not None  # `wanted` has seen them
                 if self._embeds(wanted):
                     self._make_room(wanted)
                 found = Embedder(weights)
@@ -190,12 +194,13 @@ class Residents:
         resident.close()
 
     def _load(self, wanted: Wanted, notice: Callable[[str], None]) -> Resident:
-        from qwen_cli.engines.load import load
+        from qwen_cli.engines.load import open_engine
 
         if self._embeds(wanted):
             raise UsageError(f"{wanted.label} gives embeddings, it does not write", "name another model")
         self._make_room(wanted)
-        engine = load(**{"parallel": self._parallel, **wanted.settings}, notice=notice)
+        options = replace(wanted.options, parallel=self._parallel)
+        engine = open_engine(options, Hooks(notice))
         serving = engine.serving_lanes(self._parallel)
         lanes = Lanes(serving.lanes, max_queue=self._max_queue, room=serving.room, copy=serving.copy)
         return Resident(wanted, serving.engine, lanes, serving.close)
@@ -214,7 +219,3 @@ class Residents:
                 return
             if self._drop_after(resident, _SETTLED):
                 self._notice(f"dropped {resident.wanted.label} to make room for {wanted.label}")
-
-
-def _hashable(value: Any) -> str:
-    return "\n".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from qwen_cli.engines.core.base import Engine
+from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.serve.scheduling.lanes import Lanes
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which weights, and how they are to be loaded. `settings` are parameters of `engines.load`, `lasting`
-    what of them makes a difference, with the path of the weights; `size` is in bytes."""
+    """Which weights, and how they are to be loaded. `lasting` is what of `options` makes a
+    difference, with the path of the weights; `size` is in bytes."""
 
     id: str
     label: str
-    settings: Mapping[str, Any] = field(compare=False)
+    options: LoadOptions = field(compare=False)
     lasting: frozenset[tuple[str, str]] = frozenset()
     size: int = 0
 

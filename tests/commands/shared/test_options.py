@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated
 
 import pytest
@@ -17,7 +17,7 @@ from qwen_cli.commands.math import command as math_command
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.vision import command as vision_command
 from qwen_cli.engines.core.base import Sampling
-from qwen_cli.engines.load import load
+from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.errors import UsageError
 
 
@@ -76,9 +76,12 @@ def test_every_verb_that_loads_a_model_has_every_flag_of_loading(verb) -> None:
     assert {field.name for field in fields(options.Loading)} <= set(flags)
 
 
-def test_every_flag_of_loading_is_a_parameter_of_load() -> None:
-    flags = {field.name for field in fields(options.Loading)} - {"no_server"}
-    assert flags <= set(inspect.signature(load).parameters)
+def test_every_flag_of_loading_is_a_load_option_with_the_same_default() -> None:
+    flags = {field.name: field.default for field in fields(options.Loading) if field.name != "no_server"}
+    usual = asdict(LoadOptions())
+    unset = {name: usual[name] for name, value in flags.items() if value is None}
+    assert {**flags, **unset} == {name: usual[name] for name in flags}
+    assert unset == dict.fromkeys(unset) | {"engine": "auto", "adapters": ()}
 
 
 def test_flags_go_over_settings_and_are_checked() -> None:

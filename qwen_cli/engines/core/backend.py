@@ -1,0 +1,80 @@
+"""What runs a model: the interface of back ends, of those built in and of those that other packages offer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from qwen_cli.engines.core.base import Engine
+from qwen_cli.engines.core.options import Hooks, LoadOptions, torch_dtype
+
+if TYPE_CHECKING:
+    from qwen_cli.engines.core.draft import Draft
+    from qwen_cli.models.hub.resolve import Format, Weights
+
+GROUP = "qwen.engines"
+"""The group of entry points that offer back ends: each names one, or a class that is called for it."""
+
+
+class BackEnd(Protocol):
+    """Loads models. `name` is what `engine` calls it, `format` the form of weights that it takes (`None`: it
+    finds the model itself, as on a server)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def format(self) -> Format | None: ...
+
+    def accepts(self, options: LoadOptions) -> bool:
+        """Whether it can load what is asked for, and takes it where `options.engine` is "auto". Raises
+        `UsageError` for a value that makes no sense, before anything is fetched."""
+        ...
+
+    def load(self, weights: Weights | None, options: LoadOptions, hooks: Hooks) -> Engine:
+        """Load `weights` (`None` with a `format` of `None`). Raises `QwenError`s."""
+        ...
+
+
+def drafter(weights: Weights, options: LoadOptions, hooks: Hooks) -> Draft:
+    """Return what drafts tokens for `weights`. A smaller model's weights are needed in the form of the
+    large. Raises `ModelError`."""
+    from qwen_cli.errors import ModelError
+
+    if options.draft == "off":
+        return None
+    if options.draft == "auto" or options.draft == "ngram":
+        return options.draft  # type: ignore[return-value]  # mypy narrows no words of a `str`
+    from qwen_cli.models.hub import resolve
+
+    try:
+        return resolve.resolve(options.draft, prefer=weights.format, strict=True, progress=hooks.progress)
+    except ModelError as fault:
+        raise ModelError(
+            f"`draft={options.draft}`: {fault.message}", "Name a model that is here, or ngram"
+        ) from None
+
+
+def tell_of_scaling(weights: Weights, options: LoadOptions, hooks: Hooks) -> None:
+    """Say where stretching its window harms a model of this family."""
+    from qwen_cli.engines.core import rope
+
+    if options.rope_scaling and (
+        harm := rope.notice(weights.architecture, options.rope_scaling, weights.label)
+    ):
+        hooks.notice(harm)
+
+
+def check_room(weights: Weights, options: LoadOptions, hooks: Hooks) -> None:
+    """Say where memory will be short. Raises `ModelError` where `weights` cannot fit; not where it was said
+    what goes where."""
+    if options.placed:
+        return
+    from qwen_cli.models.formats import weight_formats
+    from qwen_cli.models.planning import fit
+
+    name = torch_dtype(options.dtype)
+    number = None if name == "auto" else weight_formats.parse(name)
+    bits = None if options.bits == "none" or weights.format == "gguf" else options.bits
+    form, rest = bits or number, number or "bf16"
+    if remark := fit.before_load(weights, form=form, rest=rest, context=options.context):
+        hooks.notice(remark)
