@@ -191,12 +191,14 @@ def stream(
                     break
         finally:
             pieces.close()
+        kept, ended = span.settled(text, why)
+        if better is None and attempt == 0:
+            better = span.misfit(text, kept)
         if better is None:
             break
         start = token_healing.indented(hole, better, force=engine.capabilities.start)
         usage, why = None, "model"
-    text, why = span.settled(text, why)
-    return Middle(text, why, usage or clock.usage())
+    return Middle(kept, ended, usage or clock.usage())
 
 
 def candidates(
@@ -225,7 +227,7 @@ def candidates(
     )
     found: dict[str, Middle] = {}
     for done in engine.sample(text, n, sampling=asked):
-        # A stop string is not part of the text, and most of ours begin with the newline of the line before.
+        # A stop string, which is what follows the hole, is not part of the text: this ended by itself.
         why = _why(done.usage.stop_reason)
         middle, why = span.settled(start.middle(_before_marks(done.text, hole)), why)
         best = found.get(middle)

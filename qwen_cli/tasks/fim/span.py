@@ -138,10 +138,16 @@ class Span:
         inner = header + self.unit
         return following if len(header) < len(following) < len(inner) else inner
 
-    def misplaced(self, text: str) -> str | None:
+    def misfit(self, text: str, kept: str) -> str | None:
+        """Return the indentation that `text` should have begun with, where it opened a block so far out that
+        the file cannot be read with what is `kept` of it."""
+        return self.misplaced(text, opens=False) if self._faults(kept) else None
+
+    def misplaced(self, text: str, *, opens: bool = True) -> str | None:
         """Return the indentation that a completion should have begun with, where `text` began with one that
         cannot be: out of its braces, or so far out that the line after the hole would lose what opens its
-        block. Known from the first visible character on."""
+        block. Known from the first visible character on, but for a line that `opens` a block itself: what
+        stands in that may lead to the line after the hole."""
         written = next((line for line in text.split("\n") if line.strip()), None)
         if written is None or not self.whole_lines or self.before.inside:
             return None
@@ -159,7 +165,7 @@ class Span:
             return owners[0] if owners and indent(written) not in owners else None
         if not self.following or self.following[0].lstrip()[:1] in (")", "]", "}"):
             return None
-        if _opens_block(written.lstrip()):
+        if opens and _opens_block(written.lstrip()):
             return None
         header, following = indent(self.code[0]), indent(self.following[0])
         least = len(following) - (len(self.unit) if len(following) >= len(header) else 0)
@@ -257,12 +263,15 @@ class Span:
     def _found(self, text: str, why: Why) -> tuple[str, Why]:
         """Return the part of `text` that belongs in the hole, where the model went on."""
         meetings = [m for m in self._meetings(text) if not _GOES_ON.match(text[m.at + len(m.shared) :])]
+        met = [m.at for m in meetings if m.aligned]
         sure = [m for m in meetings if m.sure]
         if sure:
             most = max((len(m.shared), m.aligned) for m in sure)
             at = self._best(text, [m.at for m in sure if (len(m.shared), m.aligned) == most])
-            return text[:at] if text[:at].strip() else "", "suffix"
-        met = [met.at for met in meetings if met.aligned]
+            certain = any(m.strong for m in sure) or not self.whole.parsed
+            if certain or not self._faults(text[:at]):
+                return text[:at] if text[:at].strip() else "", "suffix"
+            met.insert(0, at)
         if self.rest.strip() and self.line.strip():
             return self._within_line(text, met)
         return self._whole_lines(text, met, why)

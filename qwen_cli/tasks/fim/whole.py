@@ -46,10 +46,14 @@ class Whole:
         weighed by their lines, and what it has to add. Without a grammar: brackets and quotes that do not
         meet. 0 where nobody can tell."""
         if middle not in self._known:
-            parser = _parser(self.path) if len(self._prefix) + len(self._suffix) < _LARGEST_PARSED else None
-            found = self._errors(parser, middle) if parser else self.imbalance(middle)
-            self._known[middle] = found
+            parser = self._parser()
+            self._known[middle] = self._errors(parser, middle) if parser else self.imbalance(middle)
         return self._known[middle]
+
+    @property
+    def parsed(self) -> bool:
+        """Return whether there is a parser for this file; else a lexer counts brackets."""
+        return self._parser() is not None
 
     def imbalance(self, middle: str) -> int:
         """Count the brackets and quotes that do not meet around the hole, as a lexer counts them that knows
@@ -58,6 +62,15 @@ class Whole:
         if lexer is None:
             return 0
         return _unbalanced(lexer, self._prefix[-_LEXED:] + middle + self._suffix[:_LEXED])
+
+    def _parser(self) -> Parser | None:
+        if len(self._prefix) + len(self._suffix) > _LARGEST_PARSED:
+            return None
+        grammar = languages.grammar_of(self.path) if self.path else None
+        try:
+            return languages.parser(grammar) if grammar else None
+        except ImportError:  # no wheel of it for this machine
+            return None
 
     def _errors(self, parser: Parser, middle: str) -> int:
         if self._parsed is None:
@@ -137,14 +150,6 @@ def _compiles(text: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
-
-
-def _parser(path: str) -> Parser | None:
-    grammar = languages.grammar_of(path) if path else None
-    try:
-        return languages.parser(grammar) if grammar else None
-    except ImportError:  # no wheel of it for this machine
-        return None
 
 
 @lru_cache(maxsize=64)

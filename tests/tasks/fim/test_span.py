@@ -89,6 +89,12 @@ def test_going_out_too_far_is_seen_at_the_first_word() -> None:
     # What opens a block of its own may stand further out; half a word may become it.
     assert span.misplaced("def g(l):") is None
     assert span.misplaced("whi") is None
+    # Once it was written, it is seen whether the file can be read with it.
+    assert span.misfit("def g(l):\n", "def g(l):\n") == " " * 8
+    assert (
+        span.misfit("def g(l):\n    if l:\n        while l:\n", "def g(l):\n    if l:\n        while l:\n")
+        is None
+    )
 
 
 def test_after_a_brace_the_block_stands_deeper() -> None:
