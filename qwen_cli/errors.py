@@ -21,7 +21,7 @@ class QwenError(Exception):
 
 
 class UsageError(QwenError):
-    """What was asked for makes no sense: a flag out of range, a file that is not there."""
+    """What was asked for makes no sense: an option out of range, a file that is not there."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""Settings a person keeps: one TOML file, overridden by `QWEN_*` variables, overridden by flags."""
+"""Settings a person keeps: one TOML file, overridden by `QWEN_*` variables, overridden by options."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from qwen_cli.commands.shared import flags
 from tests.serve.played import Played, serving
 
 PACKAGE = Path(main.__file__).parents[1]
-FLAG = re.compile(r"(?<![\w-])--[a-z]")
+FLAG = re.compile(r"(?<![\w-])(--[a-z]|-[a-z] \w)")
 OPTION = re.compile(r"`([a-z]\w*)(?:=[^`\n]+)?`")
 # Command lines of other programs: a string here may be one whole argument of theirs.
 THEIRS = {
@@ -37,7 +37,15 @@ THEIRS = {
 }
 ARGUMENT = re.compile(r" ?--[a-z][\w-]*(=\S*)?")
 # What a person is told to do with other programs, and a file that one of them reads.
-TOLD = ("`wsl --install`", "`qpdf --decrypt`", "start vLLM with --reasoning-parser", "==… --hash=sha256:…")
+TOLD = (
+    "`wsl --install`",
+    "`qpdf --decrypt`",
+    "ffmpeg -i FILE",
+    "`iconv -f",
+    "`python -m",
+    "start vLLM with --reasoning-parser",
+    "==… --hash=sha256:…",
+)
 # Words in backquotes that are no option of any command: system calls, a model, a field of a file.
 NO_OPTIONS = {"answer", "landlock", "mount", "starter", "unshare"}
 

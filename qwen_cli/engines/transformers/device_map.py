@@ -1,6 +1,6 @@
 """Where the layers of a model go: GPUs, memory, disk, as accelerate's device maps and memory limits say.
 
-Read from flags before anything is fetched or imported; checked against the machine and the model later.
+Read from options before anything is fetched or imported; checked against the machine and the model later.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def solve(
     if not problem and not pictures:
         raise UsageError("the problem is empty", 'write one: `qwen math "…"`')
     if pictures and not engine.capabilities.vision:
-        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b")
+        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: `model=qwen2.5-vl:3b`")
     spoken = way.spoken or prompts.language(problem)
     asked = _Asked(problem, spoken, tuple(pictures), specialist(engine), small(engine))
     solving = _voted(engine, asked, judge, way) if way.samples > 1 else _single(engine, asked, judge, way)

@@ -131,7 +131,7 @@ def plan_all(
 ) -> list[Plan]:
     """Plan as `look_at_all` does, but nothing is read yet."""
     if not engine.capabilities.vision:
-        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b")
+        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: `model=qwen2.5-vl:3b`")
     sees = engine.capabilities
     plans = [plan(item, sees, detail) for item in items]
     asked = now = sum(one.look.tokens for one in plans)
