@@ -1,4 +1,4 @@
-"""Answers: found in a solution, and compared as mathematics.
+"""Answers compared as mathematics.
 
 What is boxed or expected is LaTeX, what a program printed is Python: each is read in its own language
 (`latex`, `program_value`) and the values are compared (`values`). All of that runs where model-written code
@@ -17,13 +17,8 @@ from types import TracebackType
 from qwen_cli.errors import SandboxError
 from qwen_cli.sandbox import Limits, Sandbox
 
-_SECONDS = 5.0  # for one comparison
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
-# What TeX boxes without braces: a number (of which TeX takes a digit, and its writer meant all), a letter, or
-# a command with its arguments.
-_UNBRACED = re.compile(
-    r"-?[0-9][0-9,]*(?:\.[0-9]+)?|[A-Za-z](?![A-Za-z])|\\[dt]?frac\{[^{}]*\}\{[^{}]*\}|\\\w+\{[^{}]*\}"
-)
+_SECONDS = 5.0  # of processor time, for one comparison
+_WALL = 20.0  # and in all, on a machine that does other things too
 _NUMBER = re.compile(r"-?(?:[0-9]{1,12}|[1-9][0-9]{0,2}(?:,[0-9]{3}){1,3})(?:\.[0-9]{1,6})?")
 _MODULES = (
     *("latex_tree", "tasks.math.units", "tasks.math.values", "tasks.math.words", "tasks.math.expression"),
@@ -44,31 +39,6 @@ for _name, _source in {sources!r}.items():
     exec(compile(_source, _name, "exec"), _module.__dict__)
 _equality = sys.modules["qwen_cli.tasks.math.equality"]
 """
-
-
-def boxed(text: str) -> str | None:
-    r"""Return what stands in the last `\boxed{}` that holds something and whose braces are balanced, or
-    behind a `\boxed` without braces; `None` where there is none."""
-    for found in reversed(list(_BOX.finditer(text))):
-        if text[found.end() : found.end() + 1] != "{":
-            bare = _UNBRACED.match(text, found.end())
-            if bare:
-                return bare[0].rstrip(",")
-        elif answer := _inside(text, found.end() + 1):
-            return answer
-    return None
-
-
-def _inside(text: str, start: int) -> str:
-    """Return what stands between a brace before `start` and the one that closes it; nothing where none
-    does."""
-    depth = 1
-    for at in range(start, len(text)):
-        escaped = text[at - 1] == "\\" and text[at - 2] != "\\"
-        depth += 0 if escaped else (text[at] == "{") - (text[at] == "}")
-        if not depth:
-            return text[start:at].strip()
-    return ""
 
 
 def number(answer: str) -> Fraction | None:
@@ -97,6 +67,7 @@ class Judge:
         self._box: Sandbox | None = None
         self._contained = contained
         self._verifies = True
+        self._known: dict[tuple[str, str, bool], bool] = {}  # a vote asks again with each sample
 
     def same(self, one: str, other: str, *, printed: bool = False) -> bool:
         """Return whether both answers are the same. Both are LaTeX or words, but with `printed` the `other`
@@ -106,7 +77,11 @@ class Judge:
         values = number(one), number(other)
         if None not in values:
             return values[0] == values[1]
-        return self._verifies and self._compared(one, other, printed)
+        first, second = (one, other) if printed or one <= other else (other, one)  # the same either way round
+        key = (first, second, printed)
+        if self._verifies and key not in self._known:
+            self._known[key] = self._compared(*key)
+        return self._known.get(key, False)
 
     def groups(self, answers: Sequence[str]) -> list[list[int]]:
         """Return the indices of `answers` in groups of equal ones: the largest first, among equals the
@@ -135,12 +110,18 @@ class Judge:
         self.close()
 
     def _compared(self, one: str, other: str, printed: bool) -> bool:
-        self._box = self._box or Sandbox(Limits(wall_seconds=_SECONDS), contained=self._contained)
-        call = f"_equality.same({one!r}, {other!r}, {printed})"
+        """Compare in the sandbox. A run that its time ended is not tried again; one that ended in another way
+        (the life of the process was over, its memory full) is, with a new one."""
+        self._box = self._box or Sandbox(Limits(wall_seconds=_WALL), contained=self._contained)
+        call = f"_equality.same_within({_SECONDS}, {one!r}, {other!r}, {printed})"
         try:
             outcome = self._box.run(call)
-            if outcome.fresh or outcome.status == "error":  # the first, or the one after a run that was ended
+            for _ in range(2):
+                if not outcome.fresh and outcome.status in ("ok", "timeout"):
+                    break
                 outcome = self._box.run(f"{source()}\n{call}")
+                if outcome.status in ("ok", "timeout"):
+                    break
         except SandboxError:
             self._verifies = False
             return False

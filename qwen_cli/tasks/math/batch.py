@@ -16,7 +16,8 @@ from qwen_cli.tasks.chat import attachments
 from qwen_cli.tasks.common import parallel
 from qwen_cli.tasks.common.drain import drain_until
 from qwen_cli.tasks.math import prompts, solve
-from qwen_cli.tasks.math.answer import Judge, boxed
+from qwen_cli.tasks.math.answer import Judge
+from qwen_cli.tasks.math.extraction import boxed
 
 
 @dataclass(frozen=True)

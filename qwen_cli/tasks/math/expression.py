@@ -30,6 +30,7 @@ from qwen_cli.latex_tree import (
 
 _MOST_BITS = 2_000_000  # of a power
 _MOST_FACTORIAL = 20_000
+_MOST_CHOSEN = 100  # of more than that
 _MOST_MATRIX_POWER, _LARGEST_MATRIX = 20, 8
 _FLOAT_DIGITS = 10  # as in latex
 _FUNCTIONS: dict[str, Any] = {
@@ -69,7 +70,7 @@ def evaluate(latex: str) -> list[Any]:
                 value = _Evaluator(sign, log).line(items)
                 if value not in values:
                     values.append(value)
-    except (ValueError, ArithmeticError, RecursionError, TypeError, AttributeError) as fault:
+    except (ValueError, ArithmeticError, LookupError, RecursionError, TypeError, AttributeError) as fault:
         raise Unreadable(latex) from fault
     for value in values:
         if not isinstance(value, (sympy.Expr, sympy.MatrixBase)) or value.has(sympy.nan, sympy.zoo):
@@ -95,6 +96,13 @@ def factorial(value: Any) -> Any:
     if value.is_Integer and value > _MOST_FACTORIAL:
         raise Unreadable("a factorial of that size")
     return sympy.factorial(value)
+
+
+def binomial(above: Any, below: Any) -> Any:
+    """Return a binomial coefficient. Raises `Unreadable` where it would be huge."""
+    if above.is_Integer and below.is_Integer and abs(above) > _MOST_FACTORIAL and below > _MOST_CHOSEN:
+        raise Unreadable("a binomial coefficient of that size")
+    return sympy.binomial(above, below)
 
 
 def number(text: str) -> Any:
@@ -188,7 +196,7 @@ class _Evaluator:
         """Read a function and what it is of."""
         node = nodes[at]
         low, high = (node.low, node.high) if isinstance(node, Script) else (None, None)
-        if _text(node) == "det":
+        if _text(node) == "det" and at + 1 < len(nodes):
             return self._node(nodes[at + 1]).det(), at + 2
         name = _text(node.base if isinstance(node, Script) else node)
         at += 1
@@ -296,7 +304,7 @@ class _Evaluator:
         kind = node.before + node.after
         if kind == "C()":
             above, below = _parts(node.items)
-            return sympy.binomial(self.line(above), self.line(below))
+            return binomial(self.line(above), self.line(below))
         made = {"||": sympy.Abs, "⌊⌋": sympy.floor, "⌈⌉": sympy.ceiling}.get(kind)
         if made is None and kind not in ("()", "[]", "{}"):
             raise Unknown

@@ -33,6 +33,7 @@ from qwen_cli.tasks.math.values import (
 
 _LONGEST = 2_000  # characters of an answer
 _DEEPEST = 6  # answers within answers
+_LONGEST_UNIT = 80  # characters, with words such as million before it
 _GREEK = "alpha beta gamma delta epsilon theta lambda mu phi omega rho sigma tau"
 _PLAIN_NAMES = re.compile(
     rf"(?<![\\A-Za-z])(sqrt|pi|infinity|infty|inf|oo|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh"
@@ -380,9 +381,8 @@ def _union(source: str, depth: int) -> Readings:
     ):
         left = [line_without((r,)) for r in read(spared[1], depth + 1) if isinstance(r, (Quantity, Many))]
         return tuple(left[:1])
-    both = [read(part.strip(), depth + 1) for part in _split(source, _CAP)]
-    if len(both) > 1:
-        return intersection(both)
+    if len(both := _split(source, _CAP)) > 1:
+        return intersection([read(part.strip(), depth + 1) for part in both])
     if removed := re.fullmatch(r"\\mathbb\s*\{?R\}?\s*(?:\\setminus|\\backslash|-)\s*(\\\{.*\\\})", source):
         return tuple(without(r) for r in read(removed[1], depth + 1) if isinstance(r, Many))
     parts = _split(source, _CUP)
@@ -570,9 +570,9 @@ def _measured(source: str, depth: int) -> Readings:
 
 
 def _unit_starts(bare: str) -> list[int]:
-    """Return where a unit can begin: a letter after something else."""
+    """Return where a unit can begin, near the end: at a letter after something else."""
     starts = []
-    for at in range(1, len(bare)):
+    for at in range(max(1, len(bare) - _LONGEST_UNIT), len(bare)):
         letter, before = bare[at], bare[at - 1]
         if (
             letter in "%°€£$¥₹¢µΩ"

@@ -14,7 +14,7 @@ from typing import Any
 import sympy
 
 from qwen_cli.tasks.math import latex, words
-from qwen_cli.tasks.math.expression import factorial
+from qwen_cli.tasks.math.expression import binomial, factorial
 from qwen_cli.tasks.math.expression import power as power_of
 from qwen_cli.tasks.math.intervals import inequality, intersection, union
 from qwen_cli.tasks.math.latex import decimal
@@ -44,7 +44,7 @@ _NAMES: dict[str, Any] = {
 }
 _KNOWN = (
     *("sqrt", "exp", "log", "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh", "cosh"),
-    *("tanh", "Abs", "floor", "ceiling", "binomial", "gcd", "lcm", "cbrt", "root", "Max", "Min", "re", "im"),
+    *("tanh", "Abs", "floor", "ceiling", "gcd", "lcm", "cbrt", "root", "Max", "Min", "re", "im"),
     *("Rational", "Integer", "Mul", "Add", "conjugate"),
 )
 _CALLS: dict[str, Callable[..., Any]] = {
@@ -54,6 +54,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "factorial": factorial,
     "Fraction": sympy.Rational,
     "Pow": power_of,
+    "binomial": binomial,
 }
 _SAME = (
     "Float",

@@ -21,7 +21,7 @@ from qwen_cli.sandbox.truncate import cut
 from qwen_cli.tasks.common.drain import drain_until
 from qwen_cli.tasks.math import prompts
 from qwen_cli.tasks.math.allowance import THOUGHT, WORDS, allowance, limited
-from qwen_cli.tasks.math.answer import boxed
+from qwen_cli.tasks.math.extraction import boxed, final
 from qwen_cli.tasks.math.transcript import Run, Turn, Written, said
 
 # Limits of Qwen2.5-Math's evaluation code, but for the rounds: it allows 4.
@@ -48,7 +48,8 @@ Event: TypeAlias = "Piece | Run | Restart"
 
 @dataclass(frozen=True)
 class Solution:
-    """A finished attempt. `text` holds everything, the outputs of runs too; `answer` is what it boxed last.
+    """A finished attempt. `text` holds everything, the outputs of runs too; `answer` is what it boxed last,
+    or else what its end says that the answer is.
 
     `stop` says why it ends: "stop" (the model was done), "length", "context", "rounds" (all runs used and
     still no answer), "failing" (programs failed again and again), or "cancelled". `limit` is what the last
@@ -99,7 +100,7 @@ def reason(
     finally:
         pieces.close()
     return Solution(
-        text, boxed(text), stop=usage.stop_reason, usage=usage, mode="cot", limit=asked.max_tokens
+        text, final(text), stop=usage.stop_reason, usage=usage, mode="cot", limit=asked.max_tokens
     )
 
 
@@ -250,7 +251,7 @@ class _Loop:
         written = self._written
         return Solution(
             written.text,
-            self._answer(),
+            final(written.prose()),
             tuple(written.runs),
             self._stop,
             self._usage,

@@ -22,6 +22,7 @@ _CLOSE = sympy.Float("1e-9")  # relative error of a number that was written with
 _NOISE = sympy.Float("1e-12")  # what a float is off zero after a calculation
 _WHOLE = frozenset("kmn")  # letters that stand for integers
 _MOST_SYMBOLS = 12
+_MOST_EXPANDED = 40  # degree of a polynomial that is multiplied out
 
 
 @dataclass(frozen=True)
@@ -313,9 +314,18 @@ def equal(a: Any, b: Any) -> bool:
 
 def _identical(a: Any, b: Any) -> bool:
     try:
-        return bool(sympy.expand(a - b) == 0) if a.count_ops() + b.count_ops() < 60 else False
+        small = a.count_ops() + b.count_ops() < 60 and max(_degree(a), _degree(b)) <= _MOST_EXPANDED
+        return small and bool(sympy.expand(a - b) == 0)
     except (TypeError, ValueError, AttributeError):
         return False
+
+
+def _degree(expr: Any) -> int:
+    """Return about how many terms long the expansion of `expr` is in one letter."""
+    if expr.is_Pow and expr.exp.is_Integer:
+        return int(abs(expr.exp)) * _degree(expr.base)
+    inner = [_degree(arg) for arg in expr.args]
+    return sum(inner) if expr.is_Mul else max(inner, default=1)
 
 
 def _named(expr: Any) -> Any:

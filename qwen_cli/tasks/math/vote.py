@@ -13,7 +13,8 @@ from qwen_cli.tasks.common import parallel
 from qwen_cli.tasks.common.parallel import Stopped
 from qwen_cli.tasks.math import prompts, tir
 from qwen_cli.tasks.math.allowance import limited
-from qwen_cli.tasks.math.answer import Judge, boxed
+from qwen_cli.tasks.math.answer import Judge
+from qwen_cli.tasks.math.extraction import final
 from qwen_cli.tasks.math.prompts import Mode
 
 # For a model whose own default is greedy: the temperature of Qwen2.5-Math's maj@8 and RM@8.
@@ -83,7 +84,7 @@ def vote(
         if mode == "cot":
             if begun:
                 said, usage = begun.text, begun.usage
-                return tir.Solution(said, boxed(said), stop=usage.stop_reason, usage=usage, mode="cot")
+                return tir.Solution(said, final(said), stop=usage.stop_reason, usage=usage, mode="cot")
             return tir.finished(tir.reason(lane, messages, sampling=chances, thinking=thinking), stopped)
         with Sandbox(limits, contained=contained) as sandbox:
             attempt = tir.solve(

@@ -53,38 +53,66 @@ def test_another_expression_is_not(expression: Any, more: Any) -> None:
     assert not values.same(one, other), (expression, more)
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    st.one_of(
-        st.text(max_size=30),
-        st.lists(
-            st.sampled_from(
-                [
-                    *"(){}[]<>=+-*/^_,.:;|!%$ 0123abxE",
-                    "\\frac",
-                    "\\sqrt",
-                    "\\pm",
-                    "\\cup",
-                    "\\le",
-                    "\\text{",
-                    "\\begin{pmatrix}",
-                    "三",
-                    "万",
-                    "元",
-                    "cm",
-                    "½",
-                    "²",
-                    " and ",
-                ]
-            ),
-            max_size=14,
-        ).map("".join),
-    )
+_MARKS = (
+    *"(){}[]<>=+-*/^_,.:;|!%$' 0123abxEi°",
+    *(
+        "\\frac",
+        "\\sqrt",
+        "\\pm",
+        "\\cup",
+        "\\cap",
+        "\\le",
+        "\\text{",
+        "\\begin{pmatrix}",
+        "\\approx",
+        "\\pmod",
+    ),
+    *(
+        "三",
+        "万",
+        "元",
+        "负",
+        "且",
+        "第",
+        "cm",
+        "½",
+        "²",
+        "①",
+        " and ",
+        " or ",
+        "half ",
+        "C_",
+        "0x",
+        "mod",
+        "!!",
+    ),
+    *(
+        "'",
+        '"',
+        "\\overline{",
+        "\\in ",
+        "\\mathbb{R}",
+        "\\ne ",
+        "\\equiv ",
+        "\\det",
+        "minus ",
+        "dozen",
+        "noon",
+    ),
 )
-def test_no_answer_is_too_broken(text: str) -> None:
+_ANSWERS = st.one_of(st.text(max_size=30), st.lists(st.sampled_from(_MARKS), max_size=14).map("".join))
+
+
+@settings(max_examples=400, deadline=None)
+@given(_ANSWERS, _ANSWERS)
+def test_no_answer_is_too_broken_and_both_ways_round_are_the_same(one: str, other: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        values.same(latex.read(text), program_value.read(text))
+        readings = latex.read(one), latex.read(other), program_value.read(other)
+        assert values.same(readings[0], readings[1]) == values.same(readings[1], readings[0])
+        assert values.same(readings[0], readings[2]) == values.same(readings[2], readings[0])
+        assert not readings[0] or values.same(readings[0], readings[0])
+        assert equality.same(one, other, False) == equality.same(other, one, False)
 
 
 @pytest.mark.parametrize(
