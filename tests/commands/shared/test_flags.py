@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +14,8 @@ from qwen_cli.commands.chat.slash_table import COMMANDS
 from qwen_cli.commands.registry import VERBS
 from qwen_cli.commands.shared import flags, slash
 from qwen_cli.commands.shared.flags import spelled
+from qwen_cli.engines.core.options import LoadOptions
+from qwen_cli.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +94,16 @@ def test_a_prompt_without_a_command_does_not_name_it() -> None:
         assert spelled("raise `max_tokens`, or take another `model`") == (
             "raise --max-tokens, or take another /model"
         )
+
+
+@pytest.mark.parametrize(
+    "name", [f.name for f in fields(LoadOptions) if f.name not in ("api_key", "headers", "parallel")]
+)
+def test_whatever_loading_refuses_has_its_flag(name: str) -> None:
+    runs("chat")
+    with pytest.raises(UsageError) as refused:
+        LoadOptions(**{name: object()})
+    neutral = str(refused.value)
+
+    assert neutral.startswith(f"`{name}` must be ")
+    assert spelled(neutral).startswith("--")
