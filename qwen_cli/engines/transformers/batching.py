@@ -276,12 +276,11 @@ class _Lane(Prompted):
         text: str,
         views: Sequence[View],
         n: int,
-        given: Sampling,
+        sampling: Sampling,
         thinks: bool,
         budget: int | None,
     ) -> list[Completion]:
         started = time.perf_counter()
-        sampling = self._sampling(text, given)
         prompt = self._ids(text)
         rows: dict[str, _Row] = {}
         done: list[Completion] = []

@@ -204,12 +204,11 @@ class Transformers(Prompted):
         text: str,
         views: Sequence[View],
         n: int,
-        given: Sampling,
+        sampling: Sampling,
         thinks: bool,
         budget: int | None,
     ) -> list[Completion]:
         started = time.perf_counter()
-        sampling = self._sampling(text, given)
         prompt, scene = self._prompt(text, views)
         answers = [self._answer(text, prompt, sampling, thinks, budget) for _ in range(n)]
         choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self.device, rows=n)

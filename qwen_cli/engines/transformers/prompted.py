@@ -135,7 +135,7 @@ class Prompted(EngineBase):
         done: list[Completion] = []
         while len(done) < n:
             rows = min(n - len(done), _TOGETHER)
-            seeded = sampling.nth(len(done))
+            seeded = self._sampling(text, sampling.nth(len(done)))
             done += self._together(text, views, rows, seeded, thinks, _budget(thinking))
         return done
 
@@ -167,7 +167,7 @@ class Prompted(EngineBase):
         text: str,
         views: Sequence[View],
         n: int,
-        given: Sampling,
+        sampling: Sampling,
         thinks: bool,
         budget: int | None,
     ) -> list[Completion]:
