@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,13 +104,7 @@ def code_edit(
     if yes and not write:
         raise UsageError("--yes does nothing without --write", "leave it out, or give both")
     settings = options.merged(user_settings.load(), loading, drawing)
-    sampling = replace(
-        options.sampling(settings, stop=stop),
-        temperature=drawing.temperature,  # one kept for talking is no reason to guess at code
-        repetition_penalty=None,  # an edit repeats the code
-        presence_penalty=None,
-        frequency_penalty=None,
-    )
+    sampling = options.exact_sampling(settings, drawing, stop=stop)
     source = _source(place)
     words = _instruction(instruction)
     choose_model(settings)
