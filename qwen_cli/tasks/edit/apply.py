@@ -12,6 +12,8 @@ from qwen_cli.tasks.edit.answer import Block, EditRefused, Whole
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 _AGAIN = "name fewer lines, or ask again in other words"
+# Pairs of lines beyond which those that are everywhere (blank ones) are not compared: it takes minutes.
+_COMPARED = 1_000_000
 _SHOWN = 60  # characters of a line in a message
 
 
@@ -135,7 +137,11 @@ def edited(text: str, changes: Sequence[Edit], newline: str) -> str:
 
 def _merged(old: list[str], new: Sequence[str], newline: str) -> list[str]:
     """Return the new lines with ends: their own where they stood there before."""
-    matcher = SequenceMatcher(None, [bare(line) for line in old], list(new), autojunk=False)
+    if all(line in (bare(line), bare(line) + newline) for line in old):
+        return [line + newline for line in new]
+    plain = [bare(line) for line in old]
+    few = len(plain) * len(new) <= _COMPARED
+    matcher = SequenceMatcher(None, plain, list(new), autojunk=not few)
     merged: list[str] = []
     for kind, start, end, low, high in matcher.get_opcodes():
         merged += old[start:end] if kind == "equal" else [line + newline for line in new[low:high]]
