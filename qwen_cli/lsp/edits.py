@@ -79,6 +79,8 @@ class Edits:
         only = params.context.only
         if document is None or document.secret:
             return []
+        if params.context.trigger_kind == lsp.CodeActionTriggerKind.Automatic and _is_empty(params.range):
+            return []  # an editor asks at each move of the cursor, and lights a bulb
         if only is not None and not any(f"{kind.value}.".startswith(f"{_value(one)}.") for one in only):
             return []
         span = {"start": _position(params.range.start), "end": _position(params.range.end)}
@@ -144,11 +146,15 @@ class Edits:
 def _selected(text: str, span: lsp.Range) -> Source:
     """Return the whole lines that a range touches; all of the text where it is empty."""
     source = Source(text)
-    if span.start == span.end:
+    if _is_empty(span):
         return edit.selected(source)
     last = span.end.line + (1 if span.end.character or span.end.line == span.start.line else 0)
     lines = _lines(text) + (0 if text.endswith(("\n", "\r")) or not text else 1)
     return edit.selected(source, span.start.line + 1, min(last, max(lines, span.start.line + 1)))
+
+
+def _is_empty(span: lsp.Range) -> bool:
+    return span.start == span.end
 
 
 def _lines(text: str) -> int:

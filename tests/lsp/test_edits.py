@@ -145,6 +145,22 @@ def test_actions_carry_an_instruction_where_the_editor_cannot_ask() -> None:
     during(Both("", ""), talk, [])
 
 
+def test_a_cursor_that_moves_lights_no_bulb() -> None:
+    async def talk(session: Session, edits: Edits) -> list[int]:
+        session.opened(URI, CODE, 1)
+        here = lsp.Range(lsp.Position(1, 2), lsp.Position(1, 2))
+        asked = [
+            lsp.CodeActionParams(
+                lsp.TextDocumentIdentifier(URI), span, lsp.CodeActionContext([], trigger_kind=kind)
+            )
+            for span in (here, FIRST_TWO)
+            for kind in (lsp.CodeActionTriggerKind.Automatic, lsp.CodeActionTriggerKind.Invoked)
+        ]
+        return [len(edits.offered(params)) for params in asked]
+
+    assert during(Both("", ""), talk, []) == [0, 4, 4, 4]
+
+
 @pytest.mark.parametrize("arguments", [(), (None,), ({"uri": URI},), ("x",), ({"uri": 3, "range": {}},)])
 def test_arguments_that_cannot_be_used_are_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(QwenError, match=r"qwen\.edit has the argument"):
