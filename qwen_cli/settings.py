@@ -15,7 +15,8 @@ from qwen_cli.errors import QwenError, UsageError
 
 @dataclass(frozen=True)
 class Setting:
-    """One key of the file. `low`/`high` bound a number, `choices` a word."""
+    """One key of the file. `low`/`high` bound a number, `choices` a word, to which come the entry points of
+    `group` that other packages have."""
 
     name: str
     kind: type
@@ -24,10 +25,14 @@ class Setting:
     high: float | None = None
     choices: tuple[str, ...] = ()
     secret: bool = False
+    group: str | None = None
 
 
 ENDPOINTS = "endpoints"
 """The one table of the file, which `qwen_cli.endpoints` reads."""
+
+ENGINES = "qwen.engines"
+"""The group of entry points with which packages offer engines (`engines.core.backend`)."""
 
 SETTINGS: dict[str, Setting] = {
     s.name: s
@@ -38,6 +43,7 @@ SETTINGS: dict[str, Setting] = {
             str,
             "what runs the model",
             choices=("auto", "llamacpp", "transformers", "remote"),
+            group=ENGINES,
         ),
         Setting("endpoint", str, "an OpenAI-compatible server: its address, or a name given to it"),
         Setting("api_key", str, "key for an endpoint that is an address", secret=True),
@@ -62,6 +68,17 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
+def choices(name: str) -> list[str]:
+    """Return the words that setting `name` may be, those of other packages last."""
+    known = setting(name)
+    if known.group is None:
+        return list(known.choices)
+    from importlib.metadata import entry_points  # 20 ms, only for a word that is not ours
+
+    offered = (point.name for point in entry_points(group=known.group))
+    return list(dict.fromkeys((*known.choices, *offered)))
+
+
 def parse(name: str, text: str) -> Any:
     """Return `text` as the value of setting `name`, checked. Raises `UsageError`."""
     return check(name, _convert(setting(name), text))
@@ -74,8 +91,8 @@ def check(name: str, value: Any) -> Any:
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, known.kind):
         raise UsageError(f"{name} must be {_word(known)}, got {value!r}")
-    if known.choices and value not in known.choices:
-        raise UsageError(f"{name} must be one of {', '.join(known.choices)}, got {value!r}")
+    if known.choices and value not in known.choices and value not in choices(name):
+        raise UsageError(f"{name} must be one of {', '.join(choices(name))}, got {value!r}")
     if isinstance(value, (int, float)) and not _within(known, value):
         upper = f" and at most {known.high:,}" if known.high is not None else ""
         raise UsageError(f"{name} must be at least {known.low or 0:g}{upper}, got {value!r}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from qwen_cli import settings
 from qwen_cli.engines import load
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.engines.core.options import Hooks, LoadOptions
@@ -131,6 +134,23 @@ class TestAnotherPackage:
         load.load("starter", engine="files")
         weights = sys.modules["fake_qwen_engine"].seen[0][0]
         assert (weights.format, weights.label) == ("gguf", "starter")
+
+    def test_a_command_loads_with_it(self, package: Path, home: Path) -> None:
+        helpers = Path(__file__).parents[1] / "helpers"
+        done = subprocess.run(
+            [sys.executable, "-m", "qwen_cli", "chat", "--engine", "fake", "-m", "fake:one", "Who?"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(package), str(helpers)))},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout.strip()) == (0, "I am fake:one."), done.stderr
+        assert "loading fake:one" in done.stderr
+
+    def test_its_name_is_one_that_settings_take(self, package: Path) -> None:
+        assert settings.check("engine", "fake") == "fake"
+        offers(package)
+        with pytest.raises(UsageError, match=r"engine must be one of auto, .*, remote, got 'fake'"):
+            settings.check("engine", "fake")
 
 
 class TestChoice:

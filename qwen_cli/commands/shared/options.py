@@ -29,6 +29,10 @@ def _endpoints(incomplete: str) -> list[str]:
     return [name for name in endpoints.named() if name.startswith(incomplete)]
 
 
+def _engines(incomplete: str) -> list[str]:
+    return [name for name in user_settings.choices("engine") if name.startswith(incomplete)]
+
+
 def among(*words: str) -> Callable[[str], list[str]]:
     """Return what the shell offers for an option whose usual values are `words`."""
 
@@ -66,7 +70,7 @@ Engine = Annotated[
     _loading(
         "--engine",
         help="Engine that runs the model: auto, llamacpp, transformers or remote.",
-        autocompletion=among(*user_settings.SETTINGS["engine"].choices),
+        autocompletion=_engines,
     ),
 ]
 Endpoint = Annotated[

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.engines.core.options import Hooks, LoadOptions, torch_dtype
+from qwen_cli.settings import ENGINES
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
     from qwen_cli.models.hub.resolve import Format, Weights
 
-GROUP = "qwen.engines"
+GROUP = ENGINES
 """The group of entry points that offer back ends: each names one, or a class that is called for it."""
 
 
