@@ -121,7 +121,7 @@ class LlamaCpp(EngineBase):
             key=key,
             chat_template=chat_template,
             draft=draft,
-            rope=shape.rope_scaling if rope_scaling else None,
+            rope=(shape.rope_scaling or {}) if rope_scaling else None,
         )
         # Looked at before they are loaded: what is put in their place meanwhile is taken for something else.
         self._files = kv_file.stamps(_files(weights, adapters))

@@ -88,7 +88,8 @@ def parameters(
     """Return the `xllamacpp.CommonParams` of a server that listens on loopback, asks for `key`, and prints
     nothing.
 
-    `slots` is the folder that KV states are written to and read from, `rope` what positions are scaled by.
+    `slots` is the folder that KV states are written to and read from, `rope` what positions are scaled by:
+    nothing where it is empty, `None` what the file says.
     Raises `UsageError` for adapters that are none.
     """
     import xllamacpp  # 50 ms: a 100 MB extension module
@@ -134,7 +135,7 @@ def parameters(
     # Pictures and guesses do not go together in llama.cpp; what was asked for by name is its to refuse.
     if draft is not None and not (draft == "auto" and weights.mmproj):
         _speculate(xllamacpp, params, draft)
-    if rope:
+    if rope is not None:
         _scale(xllamacpp, params, rope)
     if adapters:
         params.lora_adapters = [_adapter(xllamacpp, path) for path in adapters]
@@ -255,7 +256,11 @@ def _speculate(xllamacpp: Any, params: Any, draft: Draft) -> None:
 
 def _scale(xllamacpp: Any, params: Any, rope: Mapping[str, Any]) -> None:
     """Set YaRN: llama.cpp takes the inverse of the factor, and stretches the trained window by it."""
-    params.rope_scaling_type = xllamacpp.llama_rope_scaling_type.LLAMA_ROPE_SCALING_TYPE_YARN
+    kinds = xllamacpp.llama_rope_scaling_type
+    if not rope:  # else the file's own scaling would be taken
+        params.rope_scaling_type = kinds.LLAMA_ROPE_SCALING_TYPE_NONE
+        return
+    params.rope_scaling_type = kinds.LLAMA_ROPE_SCALING_TYPE_YARN
     params.rope_freq_scale = 1 / rope["factor"]
     params.yarn_orig_ctx = rope["original_max_position_embeddings"]
 
