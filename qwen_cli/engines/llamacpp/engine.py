@@ -268,7 +268,7 @@ class LlamaCpp(EngineBase):
 
     def close(self) -> None:
         slot = self.slot
-        slot.cancel()
+        slot.shut()
         try:
             if slot.used:
                 slot.wait(_CLOSE_SECONDS)

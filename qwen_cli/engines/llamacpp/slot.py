@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -33,6 +33,10 @@ def _cut(timings: Mapping[str, Any]) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {}, "text": "", "finish_reason": "length"}], "timings": timings}
 
 
+def _closed() -> EngineError:
+    return EngineError("the engine is closed", "load the model again")
+
+
 class Slot:
     """Slot `number` of `server`, an `xllamacpp.Server` whose listener wants `key`. One stream at a time.
 
@@ -47,6 +51,8 @@ class Slot:
         self.key = key
         self._folder = folder
         self._worker: threading.Thread | None = None
+        self._starting = threading.Lock()  # of the worker: nobody waits for one that has not begun
+        self._shut = False
         self._cancelled = threading.Event()
 
     def another(self, number: int) -> Slot:
@@ -76,6 +82,8 @@ class Slot:
         returning True: after the running decode step, or the running prefill batch.
         """
         self.wait()
+        if self._shut:
+            raise _closed()
         chunks: SimpleQueue[tuple[float, dict[str, Any]] | Exception | None] = SimpleQueue()
         cancelled = self._cancelled = threading.Event()
         pool = self.pool
@@ -109,11 +117,9 @@ class Slot:
                 pool.give_back(lease, timings.get("predicted_n") if claim.answers == 1 else None)
             chunks.put(None)
 
-        before, self._worker = self._worker, threading.Thread(target=work, name="llama.cpp", daemon=True)
         try:
-            self._worker.start()
-        except RuntimeError:  # no thread is to be had: nobody else would give the room back
-            self._worker = before
+            worker = self._begin(work)
+        except (EngineError, RuntimeError):  # nobody else would give the room back
             pool.give_back(lease)
             raise
         try:
@@ -125,17 +131,36 @@ class Slot:
                 yield item
         finally:
             cancelled.set()
-            self._worker.join(_CANCEL_SECONDS)
+            worker.join(_CANCEL_SECONDS)
+
+    def _begin(self, work: Callable[[], None]) -> threading.Thread:
+        """Run `work` in a thread. Raises `EngineError` once the slot is shut, `RuntimeError` where no thread
+        is to be had."""
+        worker = threading.Thread(target=work, name="llama.cpp", daemon=True)
+        with self._starting:
+            if self._shut:
+                raise _closed()
+            worker.start()
+            self._worker = worker
+        return worker
 
     def cancel(self) -> None:
         """End the running stream, from any thread."""
         self._cancelled.set()
         self.pool.wake()
 
+    def shut(self) -> None:
+        """Begin nothing more, and end the running stream, from any thread."""
+        with self._starting:
+            self._shut = True
+        self.cancel()
+
     def wait(self, seconds: float | None = None) -> None:
         """Wait for the end of a cancelled computation: one stream at a time uses the slot."""
-        if self._worker is not None:
-            self._worker.join(seconds)
+        with self._starting:
+            worker = self._worker
+        if worker is not None:
+            worker.join(seconds)
 
     def save(self, path: Path) -> int:
         """Write the KV cache into the empty file `path`: how many tokens it holds.
@@ -210,7 +235,9 @@ class Slot:
         `EngineError`."""
         import http.client  # 15 ms, not needed for a first token
 
-        host, port = self.server.listening_address.removeprefix("http://").split(":")
+        if (server := self.server) is None:
+            raise _closed()
+        host, port = server.listening_address.removeprefix("http://").split(":")
         connection = http.client.HTTPConnection(host, int(port))
         try:
             headers = {"Authorization": f"Bearer {self.key}"}
