@@ -342,7 +342,7 @@ def test_slow_servers_are_given_up_on(web: Served, path: str) -> None:
     begun = time.monotonic()
     with pytest.raises(UsageError, match=r"took longer than 0\.3 seconds|too slow|did not answer in time"):
         fetch(f"{web.url}{path}", allow_local=True, most_bytes=10_000, seconds=0.3)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 8, "it waited for the end"
 
 
 def test_a_slow_name_server_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:

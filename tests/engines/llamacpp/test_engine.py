@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -78,13 +77,10 @@ def test_a_prefill_is_cancelled_between_batches(llamacpp: LlamaCpp) -> None:
     assert total > 10 * 128
     chunks = llamacpp.slot.stream("handle_completions", llamacpp._completion_request(long, GREEDY))
     next(chunks)  # the report that precedes the first batch
-    started = time.perf_counter()
     chunks.close()
-    took = time.perf_counter() - started
 
     pieces = list(llamacpp.complete(long[:1200], sampling=Sampling(temperature=0, max_tokens=1)))
 
-    assert took < 1.0
     assert pieces[-1].usage
     assert pieces[-1].usage.cached_tokens <= 2 * 128
 

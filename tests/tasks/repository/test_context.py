@@ -306,9 +306,9 @@ def test_a_member_is_extracted_under_the_head_of_its_class() -> None:
 
 
 def test_names_in_hostile_lines_take_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     names("a " * 50_000 + "\n" + "(" * 50_000 + "\n" + "const " * 20_000)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 5  # 0.1 s; with a pattern that goes back it would be hours
 
 
 def test_a_look_at_three_thousand_files_is_quick_after_the_first(tmp_path: Path) -> None:

@@ -93,10 +93,10 @@ def test_a_call_that_takes_too_long_is_given_up(config: Config, monkeypatch: pyt
     monkeypatch.setattr(mcp, "CALL_SECONDS", 0.3)
     with Toolbox.from_mcp(config(one=stdio()), approve=lambda call: True) as box:
         begin = time.monotonic()
-        output, ok = run(box, "sleeps", seconds=5)
+        output, ok = run(box, "sleeps", seconds=60)
 
         assert not ok and "'one' failed" in output
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 30
 
 
 def test_nothing_runs_without_approval(config: Config) -> None:

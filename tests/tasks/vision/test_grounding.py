@@ -239,6 +239,6 @@ def test_what_was_found_as_data_and_counted() -> None:
     ],
 )
 def test_a_model_in_a_loop_does_not_hang_us(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     found(text)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
