@@ -46,6 +46,12 @@ def engine(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warm]:
         yield found
 
 
+def running() -> bool:
+    """Whether the server computes for anybody."""
+    said = client.asked("/engine/status")
+    return bool(said and said["models"][0]["running"])
+
+
 def qwen(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", _LIST, *words],
@@ -127,7 +133,7 @@ class TestEngine:
         stream.close()
 
         until = time.monotonic() + 20  # 2,000 tokens take longer
-        while (said := client.asked("/engine/status")) and said["models"][0]["running"]:
+        while running():
             assert time.monotonic() < until, "it goes on for nobody"
             time.sleep(0.05)
 
@@ -137,7 +143,8 @@ class TestEngine:
             target=lambda: pieces.extend(engine.complete("word " * 3000, sampling=GREEDY)), daemon=True
         )
         thread.start()
-        time.sleep(0.5)
+        while not running():
+            time.sleep(0.05)
         engine.interrupt()
         thread.join(60)
 
