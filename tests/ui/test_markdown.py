@@ -6,8 +6,12 @@ import io
 import random
 import re
 import time
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 from screen import Screen
 
@@ -87,22 +91,28 @@ SAMPLES = {"everything": ANSWER, "unterminated fence": UNTERMINATED, "half bold"
 
 
 def stream(
-    text: str, *, size: int | None = 1, width: int = 80, height: int = 24, **options: object
+    text: str | Sequence[str], *, size: int | None = 1, width: int = 80, height: int = 24, **options: object
 ) -> tuple[Screen, str]:
-    """The screen after `text` came in pieces of `size` (`None`: random), and what was written."""
+    """The screen after `text` came in pieces of `size` (`None`: random), or as the pieces it is given in, and
+    what was written."""
     console = Console(
         file=io.StringIO(), force_terminal=True, width=width, height=height, color_system="truecolor"
     )
     answer = MarkdownStream(console, **{"interval": 0.0, **options})  # type: ignore[arg-type]
-    chance, at = random.Random(7), 0
-    while at < len(text):
-        step = size or chance.randint(1, 9)
-        answer.feed(text[at : at + step])
-        at += step
+    for piece in pieces(text, size) if isinstance(text, str) else text:
+        answer.feed(piece)
     answer.finish()
     screen, written = Screen(width, height), console.file.getvalue()  # type: ignore[attr-defined]
     screen.write(written)
     return screen, written
+
+
+def pieces(text: str, size: int | None) -> Iterator[str]:
+    chance, at = random.Random(7), 0
+    while at < len(text):
+        step = size or chance.randint(1, 9)
+        yield text[at : at + step]
+        at += step
 
 
 def at_once(text: str, width: int = 80) -> list[str]:
@@ -121,6 +131,39 @@ def at_once(text: str, width: int = 80) -> list[str]:
 def test_a_stream_ends_as_the_whole_rendered_at_once(size: int | None, width: int) -> None:
     screen, _ = stream(ANSWER, size=size, width=width)
     assert screen.text == at_once(ANSWER, width)
+
+
+_PARTS = [
+    *("# ", "- ", "  - ", "1. ", "2. ", "> ", "    ", "```", "~~~~", "```python\n", "\n", "\n\n", "\n---\n"),
+    *(
+        "**",
+        "*",
+        "`",
+        "[a](b)",
+        "| a | b |\n|---|---|\n| 1 | 2 |\n",
+        "<b>",
+        "\\(",
+        "\\)",
+        "\\[x^2\\]",
+        "$$",
+        "$x_1$",
+    ),
+    *("\\[x^2\\]", "$x_1$", "word ", "中文", "x = 1", "a_b", "\t", "\\", "👩‍👩‍👧 "),
+]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    text=st.lists(st.sampled_from(_PARTS), max_size=14).map("".join),
+    places=st.lists(st.integers(0, 60), max_size=8),
+    formulas=st.booleans(),
+)
+def test_any_answer_ends_alike_wherever_it_is_split(text: str, places: list[int], formulas: bool) -> None:
+    cuts = [0, *sorted(min(place, len(text)) for place in places), len(text)]
+    parts = [text[start:end] for start, end in pairwise(cuts)]
+    whole, split, letters = (stream(way, formulas=formulas)[0].text for way in ([text], parts, list(text)))
+    assert split == whole
+    assert letters == whole
 
 
 @pytest.mark.parametrize("height", [2, 5, 24])
