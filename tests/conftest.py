@@ -22,6 +22,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ["OMP_THREAD_LIMIT"] = str(max(1, (os.cpu_count() or 1) // workers))
 
+# Several processes must find the same tests in the same order, also those made from a set of texts.
+os.environ.setdefault("PYTHONHASHSEED", "0")
+
 Qwen = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

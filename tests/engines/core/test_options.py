@@ -124,7 +124,7 @@ class TestIdentity:
 
     @pytest.mark.parametrize(
         "name",
-        set(OTHERS) - {"model", "endpoint", "api_key", "headers", "allow_pickle", "parallel"},
+        sorted(set(OTHERS) - {"model", "endpoint", "api_key", "headers", "allow_pickle", "parallel"}),
     )
     def test_what_loads_otherwise_is_another(self, name: str) -> None:
         assert LoadOptions(**{name: OTHERS[name]}).identity() != LoadOptions().identity()
