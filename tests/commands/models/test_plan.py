@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from qwen_cli.commands.models import command
+from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.errors import UsageError
 from qwen_cli.models.hub import starter
 
@@ -131,7 +132,7 @@ def test_the_catalog(fresh: Path) -> None:
 )
 def test_bad_input_is_one_line(fresh: Path, arguments: tuple[str, ...], says: str) -> None:
     done = run(*arguments)
-    assert isinstance(done.exception, UsageError) and says in str(done.exception)
+    assert isinstance(done.exception, UsageError) and says in spelled(str(done.exception))
     assert "\n" not in str(done.exception) and not done.stdout
 
 
