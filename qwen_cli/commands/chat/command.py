@@ -12,7 +12,7 @@ import typer
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import open_engine
-from qwen_cli.commands.shared.output import say
+from qwen_cli.commands.shared.output import relay
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -204,9 +204,9 @@ def _ask(
 
             saved.record(conversation)
             if remark := sessions.save(saved):
-                say(remark)
+                relay(remark)
             if remark := sessions.keep_state(conversation.engine, saved.name):
-                say(remark)
+                relay(remark)
 
 
 def _question(words: list[str], files: list[Path]) -> str | None:

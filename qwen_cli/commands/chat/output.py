@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from qwen_cli.commands.shared.output import StreamView, figures, print_json, say
+from qwen_cli.commands.shared.output import StreamView, figures, print_json, relay, say
 from qwen_cli.engines.core.base import Piece
 from qwen_cli.tasks.chat.conversation import Conversation, Event, Notice
 from qwen_cli.tasks.tools.base import ToolResult
@@ -43,7 +43,7 @@ def as_json(conversation: Conversation, question: str) -> None:
 def _remark(event: Event) -> None:
     """Write notices and tool runs to stderr."""
     if isinstance(event, Notice):
-        say(event.text)
+        relay(event.text)
     elif isinstance(event, ToolResult):
         say(f"{event.call.name}: {'done' if event.ok else event.output}")
     else:

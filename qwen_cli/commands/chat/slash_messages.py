@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen_cli.commands.chat.state import text_of
-from qwen_cli.commands.shared.output import say
+from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.sanitize import clean_name
 from qwen_cli.tasks.chat import attachments
@@ -97,7 +97,7 @@ def image(talk: ReplState, argument: str) -> None:
 
     words = [argument] if inputs.is_input(argument) else [str(path) for path in _paths(argument)]
     pictures = inputs.gather_pictures(words, allow_local_urls=talk.allow_local_urls)
-    for look in prepare.look_at_all(pictures, talk.conversation.engine, notice=say):
+    for look in prepare.look_at_all(pictures, talk.conversation.engine, notice=relay):
         talk.images += prepare.kept(look)
         say(f"attached: {look.words}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qwen_cli.commands.shared.approval import Approval
 from qwen_cli.commands.shared.loop import Interrupts, run_turn
-from qwen_cli.commands.shared.output import StreamView, say
+from qwen_cli.commands.shared.output import StreamView, relay, say
 from qwen_cli.commands.shared.slash import Commands, Events
 from qwen_cli.engines.core.base import Sampling, usual
 from qwen_cli.errors import QwenError, UsageError
@@ -129,9 +129,9 @@ class ReplState:
                 self.session = sessions.new(first_question(self.conversation))
             self.session.record(self.conversation)
             if remark := sessions.save(self.session):
-                say(remark)
+                relay(remark)
         except QwenError as fault:
-            say(str(fault))
+            relay(str(fault))
 
     def leave(self) -> None:
         """Keep everything, with the KV cache where the engine can, so that going on costs nothing."""
@@ -141,7 +141,7 @@ class ReplState:
         if self.session is None:
             return
         if remark := sessions.keep_state(self.conversation.engine, self.session.name):
-            say(remark)
+            relay(remark)
         say(f"saved as {self.session.name}; resume with `qwen chat --continue`")
 
     def _filled(self) -> list[str]:

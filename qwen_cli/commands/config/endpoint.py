@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qwen_cli.commands.shared.help import App
-from qwen_cli.commands.shared.output import print_json
+from qwen_cli.commands.shared.output import print_json, relay
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ def check(
     found = endpoints.find(name)
     key = found.key() if found.name else user_settings.load().get("api_key")
     with (
-        Waiting(f"asking {name} …", say),
-        Remote(found.url, model=found.model, api_key=key, headers=found.sent(), notice=say) as server,
+        Waiting(f"asking {name} …", relay),
+        Remote(found.url, model=found.model, api_key=key, headers=found.sent(), notice=relay) as server,
     ):
         told = _told(server)
     if as_json:

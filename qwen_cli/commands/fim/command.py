@@ -12,7 +12,7 @@ import typer
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import open_engine
-from qwen_cli.commands.shared.output import cut, say
+from qwen_cli.commands.shared.output import cut, relay, say
 from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def code_fim(
         known_as = _known_as(path, root)
         fitted = complete.fitted(loaded, source.hole(known_as), _mode(mode), limit=asked.max_tokens)
         if fitted.notice:
-            say(fitted.notice)
+            relay(fitted.notice)
         hole = fitted.hole
         files = _files(
             loaded, root, hole, _mode(mode), asked.max_tokens, full_context=loading.context is not None
@@ -351,5 +351,5 @@ def _files(
     repository = Repository(root)
     files = repository.context(hole.path, hole.prefix, hole.suffix, budget, complete.counter(engine))
     if repository.notice:
-        say(repository.notice)
+        relay(repository.notice)
     return files

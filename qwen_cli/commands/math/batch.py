@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from qwen_cli.commands.shared.output import say
+from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import UsageError
 from qwen_cli.tasks.common import jsonl
 from qwen_cli.tasks.fim import evaluate
@@ -39,7 +39,7 @@ def opened(file: Path, out: Path, export: Path | None) -> Iterator[Batch]:
     """Yield a batch to `run`. What is wrong before a model loads raises `UsageError`: a file without
     problems, an `out` that holds something else, an `export` that would replace what did not come of
     `out`."""
-    problems = math_batch.load(file, say)
+    problems = math_batch.load(file, relay)
     with jsonl.Journal(out, BY) as book:
         _known(book, problems)
         if export:
@@ -80,7 +80,7 @@ def run(
     _summary(solved)
     failed = [row for row in solved if "error" in row]
     for row in failed:
-        say(f"{row['id']}: {row['error']}")
+        relay(f"{row['id']}: {row['error']}")
     if failed:
         say(f"{len(failed):,} of {len(solved):,} got no answer. Run it again: the others are kept")
         raise typer.Exit(1)

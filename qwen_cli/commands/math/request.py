@@ -65,10 +65,10 @@ def shown(engine: Engine, found: Sequence[Picture]) -> list[dict[str, Any]]:
     """Return `found` as content parts that fit the context. Raises `UsageError`."""
     if not found:
         return []
-    from qwen_cli.commands.shared.output import say
+    from qwen_cli.commands.shared.output import relay
     from qwen_cli.tasks.vision import prepare
 
-    return [dict(look.part) for look in prepare.look_at_all(found, engine, notice=say)]
+    return [dict(look.part) for look in prepare.look_at_all(found, engine, notice=relay)]
 
 
 def choose_model(settings: dict[str, Any]) -> None:

@@ -151,13 +151,13 @@ def pull(
     """
     if source not in (None, "hub", "modelscope"):
         raise UsageError(f"unknown source {source!r}", "choose hub or modelscope")
-    from qwen_cli.commands.shared.output import say
+    from qwen_cli.commands.shared.output import relay
     from qwen_cli.models.hub import resolve
     from qwen_cli.models.planning import default_model
     from qwen_cli.ui.progress import Waiting
 
     wanted = _format(form)
-    with Waiting(f"asking for {model} …", say) as waiting:
+    with Waiting(f"asking for {model} …", relay) as waiting:
         weights = resolve.resolve(
             model,
             prefer=wanted or default_model.preferred_format(),
@@ -311,7 +311,7 @@ def convert(
     if to not in ("safetensors", "gguf"):
         raise UsageError(f"cannot convert to {to!r}", "use --to safetensors or --to gguf")
     from qwen_cli import paths
-    from qwen_cli.commands.shared.output import say
+    from qwen_cli.commands.shared.output import relay
     from qwen_cli.models.formats import gguf_export
     from qwen_cli.models.formats import gguf_import as conversion
     from qwen_cli.models.hub import resolve, starter
@@ -319,7 +319,7 @@ def convert(
 
     source: Literal["gguf", "safetensors"] = "gguf" if to == "safetensors" else "safetensors"
     folder = paths.data_folder() / "models"
-    with Waiting(f"converting {model} …", say) as waiting:
+    with Waiting(f"converting {model} …", relay) as waiting:
         weights = resolve.resolve(
             model,
             prefer=source,

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from qwen_cli.commands.shared.output import print_json, say
+from qwen_cli.commands.shared.output import print_json, relay
 
 # What each engine stands on; imported in a child so that a crash in a library is a finding, not our end.
 _ENGINES = {
@@ -64,10 +64,10 @@ def doctor(
     """
     from qwen_cli.ui.progress import Waiting
 
-    with Waiting("looking …", say):
+    with Waiting("looking …", relay):
         findings = examine()
     if attacks:
-        with Waiting("attacking the sandbox, about 20 s; --no-attacks leaves it out …", say):
+        with Waiting("attacking the sandbox, about 20 s; --no-attacks leaves it out …", relay):
             findings = [*findings, *check_attacks()]
     if as_json:
         print_json([asdict(f) for f in findings])

@@ -109,7 +109,7 @@ def _one(
     max_memory: str | None,
     as_json: bool,
 ) -> None:
-    from qwen_cli.commands.shared.output import say
+    from qwen_cli.commands.shared.output import relay
     from qwen_cli.engines.transformers import device_map
     from qwen_cli.models.formats import weight_formats
     from qwen_cli.models.planning import describe as knowing
@@ -125,7 +125,7 @@ def _one(
     prefer: Literal["gguf", "safetensors"] = (
         "safetensors" if wanted == "transformers" or most is not None or machine.gpus else "gguf"
     )
-    with Waiting(f"looking at {name} …", say):
+    with Waiting(f"looking at {name} …", relay):
         found = knowing.describe(name, prefer=prefer, quant=form if wanted == "llamacpp" else None)
     if found.note:
         output.remark(found.note)
@@ -174,7 +174,7 @@ def _form(quant: str | None, dtype: str | None) -> tuple[str | None, str]:
 def _mapped(
     found: Described, machine: Machine, most: dict[int | str, int] | None, one: Plan, rest: str
 ) -> ModuleMap | None:
-    from qwen_cli.commands.shared.output import say
+    from qwen_cli.commands.shared.output import relay
     from qwen_cli.models.formats import weight_formats
     from qwen_cli.models.planning import device_map as planning_device_map
     from qwen_cli.ui.progress import Waiting
@@ -182,7 +182,7 @@ def _mapped(
     assert found.config is not None
     if one.form not in weight_formats.PLAIN and one.form not in weight_formats.BITSANDBYTES:
         return None  # published quantizations: their own loaders say what is where
-    with Waiting("asking accelerate where it would go …", say):
+    with Waiting("asking accelerate where it would go …", relay):
         return planning_device_map.infer(found.config, machine, most, one.form, rest)
 
 

@@ -88,9 +88,9 @@ def machine_facts(machine: Machine) -> dict[str, Any]:
 
 
 def remark(text: str) -> None:
-    from qwen_cli.commands.shared.output import say
+    from qwen_cli.commands.shared.output import relay
 
-    say(text)
+    relay(text)
 
 
 def write_plan(

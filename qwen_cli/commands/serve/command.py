@@ -12,7 +12,7 @@ from qwen_cli import settings as user_settings
 from qwen_cli.commands.serve import daemon as serve_daemon
 from qwen_cli.commands.serve import external
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.output import say
+from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import UsageError
 
 ADDRESS = "Address and access"
@@ -197,7 +197,7 @@ def serve(
     if kept.get("engine") == "remote":
         del kept["engine"]
     wanted = load_options(kept, loading)
-    with Waiting(f"looking for {wanted.model or 'a model'} …", say) as waiting:
+    with Waiting(f"looking for {wanted.model or 'a model'} …", relay) as waiting:
         # Fetched here, where a person sees it.
         load.find(wanted, Hooks(waiting.say, waiting.progress))
     from qwen_cli.serve.process import Plan, serve  # 1 s of FastAPI and OpenAI's types
@@ -214,7 +214,7 @@ def serve(
         origins=cors or (),
         allow_local_urls=allow_local_urls,
     )
-    serve(plan, notice=say, ready=lambda address: _tell(address, plan.keys))
+    serve(plan, notice=relay, ready=lambda address: _tell(address, plan.keys))
 
 
 def _tell(address: str, keys: Any) -> None:

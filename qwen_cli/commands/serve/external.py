@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast, get_args
 import typer
 
 from qwen_cli.commands.shared.options import Loading
-from qwen_cli.commands.shared.output import say
+from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def serve(engine: str, name: str | None, loading: Loading, where: Where) -> None
     engine_here = locate.find(chosen) if printing else locate.required(chosen)
     asked, split = _worked_out(chosen, target, loading, where, count)
     if remark := locate.check(target, chosen, engine_here):
-        say(remark)
+        relay(remark)
     say(_told(target, split, count))
     if printing:
         _print(chosen, asked, hosts or _unnamed(count), several=where.nodes is not None)

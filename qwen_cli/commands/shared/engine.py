@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.commands.shared.options import Loading
-from qwen_cli.commands.shared.output import say
+from qwen_cli.commands.shared.output import relay
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.settings import SETTINGS
@@ -29,7 +29,7 @@ def open_reward(model: str | None) -> Iterator[Reward | None]:
     from qwen_cli.engines.transformers.reward import load_reward
     from qwen_cli.ui.progress import Waiting
 
-    with Waiting(f"loading {model} …", say) as waiting:
+    with Waiting(f"loading {model} …", relay) as waiting:
         reward = load_reward(model, notice=waiting.say, progress=waiting.progress)
     try:
         yield reward
@@ -50,13 +50,13 @@ def open_engine(
     if wanted.endpoint:
         doing = f"asking {wanted.endpoint} …"
         wanted = _elsewhere(wanted, loading)
-    with Waiting(doing, say) as waiting:
+    with Waiting(doing, relay) as waiting:
         if not (loading and loading.no_server) and (engine := _warm(wanted, waiting)):
             return engine
         from qwen_cli.engines import load
 
         hooks = Hooks(
-            say if wanted.endpoint else waiting.say,  # a server is waited for later, too
+            relay if wanted.endpoint else waiting.say,  # a server is waited for later, too
             waiting.progress,
             lambda label, code: _trusted(label, code, waiting),
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from qwen_cli import paths
 from qwen_cli.commands.shared import flags, slash
-from qwen_cli.commands.shared.output import say
+from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.commands.shared.slash import Events
 from qwen_cli.errors import QwenError
 from qwen_cli.ui.line_editor import LineEditor, quiet_keys, unquoted
@@ -122,7 +122,7 @@ def respond(talk: Talk, line: str) -> None:
         if events is not None:
             talk.answer(events)
     except QwenError as fault:
-        say(str(fault))
+        relay(str(fault))
 
 
 def run_turn(
@@ -155,7 +155,7 @@ def run_turn(
         say("stopped")
     except QwenError as fault:
         view.end()
-        say(str(fault))
+        relay(str(fault))
     finally:
         events.close()
         interrupts.pressed = False

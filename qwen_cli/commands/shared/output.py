@@ -25,7 +25,12 @@ _CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007
 
 def say(text: str) -> None:
     """Write one remark on stderr, dim where that can be shown; never a raw escape sequence."""
-    typer.secho(strip_escapes(spelled(text)), err=True, dim=True)
+    typer.secho(strip_escapes(text), err=True, dim=True)
+
+
+def relay(message: str) -> None:
+    """Say what comes from below `commands`, a notice or a fault, with the options that it names as flags."""
+    say(spelled(message))
 
 
 def print_json(value: Any) -> None:
@@ -98,7 +103,7 @@ class StreamView:
     def show(self, event: Event) -> None:
         """Show the next event of the answer."""
         if isinstance(event, Notice):
-            self.remark(event.text)
+            self.remark(spelled(event.text))
         elif isinstance(event, ToolResult):
             self.remark(_tool_line(event))
         elif event.text and event.kind == "thinking":

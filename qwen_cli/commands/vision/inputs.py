@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.output import say
+from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def prepared(
     *,
     quiet: bool,
     only_costs: bool = False,
-    notice: Callable[[str], None] = say,
+    notice: Callable[[str], None] = relay,
 ) -> list[Look]:
     """Return the inputs as the model will see them, with a line about what each costs; where `only_costs` are
     wanted without their pixels, so that no video is read."""
@@ -147,7 +147,7 @@ def prepared(
         detail = task.closely(asked, detail, engine.capabilities.seeing)
     if asked and asked.kind in ("locate", "count") and len(items) > 1:
         raise UsageError(f"--{asked.kind} looks at one picture, got {len(items)}", "use --out for many")
-    with Waiting("looking …", say):
+    with Waiting("looking …", relay):
         plans = prepare.plan_all(items, engine, detail, question=question, notice=notice)
         looks = [one.look if only_costs else one.shown(prepare.unheard) for one in plans]
     if not quiet:

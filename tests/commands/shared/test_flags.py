@@ -14,8 +14,12 @@ from qwen_cli.commands.chat.slash_table import COMMANDS
 from qwen_cli.commands.registry import VERBS
 from qwen_cli.commands.shared import flags, slash
 from qwen_cli.commands.shared.flags import spelled
+from qwen_cli.commands.shared.output import StreamView, relay, say
+from qwen_cli.engines.core.base import ToolCall
 from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.errors import UsageError
+from qwen_cli.tasks.chat.conversation import Notice
+from qwen_cli.tasks.tools.base import ToolResult
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +111,20 @@ def test_whatever_loading_refuses_has_its_flag(name: str) -> None:
 
     assert neutral.startswith(f"`{name}` must be ")
     assert spelled(neutral).startswith("--")
+
+
+def test_what_a_person_a_tool_or_a_model_wrote_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    runs("chat")
+    view = StreamView(raw=True)
+    view.show(Notice("the context is full: raise `context`"))
+    view.show(ToolResult(ToolCall("1", "grep", {}), "let `seed=1` and `context`", ok=True))
+    say("the last was “what is `seed`?”")
+    relay("`quant=4bit` is slow")
+    view.end()
+
+    assert capsys.readouterr().err.splitlines() == [
+        "the context is full: raise --context",
+        "grep returned let `seed=1` and `context`",
+        "the last was “what is `seed`?”",
+        "--quant 4bit is slow",
+    ]
