@@ -190,9 +190,10 @@ def show(model: Reference, form: Format = None, as_json: Json = False) -> None:
     if as_json:
         output.write_json(facts)
         return
-    for name, value in facts.items():
-        if (text := output.fact(name, value)) is not None:
-            output.write(f"{name.replace('_', ' '):<22}{text}")
+    texts = {name: text for name, value in facts.items() if (text := output.fact(name, value)) is not None}
+    width = max(22, *(len(name) + 2 for name in texts))
+    for name, text in texts.items():
+        output.write(f"{name.replace('_', ' '):<{width}}{text}")
     if shape is None:
         typer.echo(f"layers and heads are read from the weights: run `qwen models pull {model}`", err=True)
 

@@ -144,7 +144,7 @@ def write_table(
     """Write a table where a person looks, lines with tabs where a program reads.
 
     `least` are the columns that make way where the window is too narrow for all, the least important first;
-    no cell is cut. `marked` tells which rows are bold.
+    no cell is cut, and the last one may take several lines. `marked` tells which rows are bold.
     """
     import sys
 
@@ -153,21 +153,22 @@ def write_table(
             write("\t".join(row))
         return
     # rich only where something is drawn
-    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
     cells = [[clean(cell) for cell in row] for row in rows]
-    width = [max(map(cell_len, column)) for column in zip(head, *cells, strict=True)]
-    shown, gap = list(range(len(head))), 2
-    for name in (*least, ""):
-        gap = 2 if sum(width[i] + 2 for i in shown) - 2 <= console.width else 1
-        if not name or sum(width[i] + gap for i in shown) - gap <= console.width:
-            break
-        shown.remove(head.index(name))
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    shown = list(range(len(head)))
+    gap = _gap(head, cells, shown, console.width)
+    if gap is None:  # the last column is a list: its items stand below each other first
+        cells = [[*row[:-1], row[-1].replace(", ", "\n")] for row in cells]
+        gap = _gap(head, cells, shown, console.width)
+    for name in least:
+        if gap is None:
+            shown.remove(head.index(name))
+            gap = _gap(head, cells, shown, console.width)
+    table = Table(box=None, pad_edge=False, padding=(0, gap or 1, 0, 0))
     for i in shown:
         table.add_column(
             head[i],
@@ -178,3 +179,14 @@ def write_table(
     for row, texts in zip(rows, cells, strict=True):
         table.add_row(*(Text(texts[i]) for i in shown), style="bold" if marked(row) else "")
     console.print(table)
+
+
+def _gap(head: Sequence[str], cells: Sequence[Sequence[str]], shown: Sequence[int], width: int) -> int | None:
+    """Return how many spaces go between the columns `shown`: 2, or 1 where `width` is short, or None where
+    they do not fit at all."""
+    from rich.cells import cell_len
+
+    widest = [
+        max(cell_len(line) for row in (head, *cells) for line in row[column].split("\n")) for column in shown
+    ]
+    return next((gap for gap in (2, 1) if sum(widest) + gap * (len(shown) - 1) <= width), None)

@@ -269,3 +269,25 @@ def test_the_list_cuts_nothing_in_a_narrow_terminal(with_starter: Path, columns:
     starter = next(row for row in rows if row.startswith("qwen2.5-coder:0.5b "))
     assert starter.rstrip().endswith("Q4_K_M 491 MB")
     assert ("Apache-2.0" in starter) == (columns == 160)
+
+
+def test_what_is_here_stands_below_itself_before_a_column_makes_way() -> None:
+    program = (
+        "from qwen_cli.commands.models.output import write_table as w;"
+        "w(('model','licence','here'), [('m' * 30, 'Apache-2.0', 'Q4_K_M 491 MB, safetensors 988 MB')],"
+        " least=('licence',))"
+    )
+
+    def rows(columns: int) -> list[str]:
+        child = pexpect.spawn(
+            sys.executable, ["-c", program], dimensions=(40, columns), encoding="utf-8",
+            env={**os.environ, "COLUMNS": str(columns)}, timeout=60,
+        )  # fmt: skip
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", child.read())
+        child.close()
+        return [line.rstrip() for line in text.splitlines()]
+
+    name, licence, first, second = "m" * 30, "Apache-2.0", "Q4_K_M 491 MB", "safetensors 988 MB"
+    assert rows(100)[1:] == [f"{name}  {licence}  {first}, {second}"]
+    assert rows(62)[1:] == [f"{name}  {licence}  {first}", " " * 44 + second]
+    assert rows(50)[1:] == [f"{name}  {first}", " " * 32 + second]
