@@ -19,9 +19,14 @@ _WRAPPERS = (
     ('"', '"'),
 )
 LEAD = re.compile(
-    r"(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*:?\s*|(?:故|因此|所以)?[答选]案?\s*[是为：:]\s*[:：]?\s*|#+\s+"
-    r"|(?:=|\\approx|≈)\s*|(?:approximately|approx\.?|about|around|roughly|大?约|共有?)\s*(?=[-0-9\\$零一二三四五六七八九十百])",
+    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*:?\s*"
+    r"|(?:故|因此|所以)?[答选]案?\s*[是为：:]\s*[:：]?\s*|#+\s+"
+    r"|(?:=|\\approx|≈)\s*|(?:approximately|approx\.?|about|around|roughly|大?约"
+    r"|(?:一共|总共|共|还剩|剩|还|需|要|有)+)\s*(?=[-0-9\\$零一二三四五六七八九十百])",
     re.IGNORECASE,
+)
+_SIZES = re.compile(
+    r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|bf|rm|it|displaystyle|textstyle)(?![A-Za-z])\s*"
 )
 _UNWRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname|textnormal)\s*\{([^{}]*)\}"
@@ -58,6 +63,7 @@ def cleaned(text: str) -> str:
         text = text[2:-2]
     if len(re.findall(r"(?<!\\)\$", text)) == 2:  # a formula among words: $12$ cm
         text = re.sub(r"(?<!\\)\$([^$]*[^$\\])\$", r" \1 ", text).strip()
+    text = _SIZES.sub("", text)
     text = re.sub(r"\\[hv]?phantom\s*\{[^{}]*\}", "", text)
     if styled := re.fullmatch(
         r"\\(?:mathbf|mathrm|boldsymbol|bm|mathit|displaystyle)\s*\{(.*)\}", text, re.DOTALL

@@ -52,7 +52,10 @@ def same(one: str, other: str, printed: bool) -> bool:
     return any(values.equal(a, b) for a in ours for b in theirs)
 
 
-_LEFT = re.compile(r"\\(?:sum|prod|i*int|oint|lim|frac\{d\}\{d)(?![A-Za-z])")
+_LEFT = re.compile(r"\\(?:sum|prod|i*int|oint|lim)(?![A-Za-z])|\\[dt]?frac\{d\}\{d")
+
+
+_INDEFINITE = re.compile(r"\\int(?![A-Za-z])\s*(?![_^\\])")
 
 
 def _unread(readings: Readings) -> bool:
@@ -70,4 +73,8 @@ def _parsed(latex: str) -> list[Any]:
         value = latex2sympy(latex.strip().strip("$")).doit()
     except Exception:  # its own faults, of any kind, on any text
         return []
-    return [value] if isinstance(value, sympy.Expr) else []
+    if not isinstance(value, sympy.Expr):
+        return []
+    # Without what that parser assumes of letters, and without the constant of an integral.
+    plain = value.xreplace({symbol: sympy.Symbol(symbol.name) for symbol in value.free_symbols})
+    return [plain, plain + sympy.Symbol("C")] if _INDEFINITE.search(latex) else [plain]

@@ -242,6 +242,8 @@ class _Evaluator:
         if isinstance(node, Group):
             return self.line(node.items)
         if isinstance(node, Fraction):
+            if _plain(node.top)[:1] in ("d", "∂") and _plain(node.bottom)[:1] == _plain(node.top)[:1]:
+                raise Unknown  # a derivative
             return self.line(node.top) / self.line(node.bottom)
         if isinstance(node, Root):
             return self._root(node)

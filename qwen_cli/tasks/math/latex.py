@@ -107,7 +107,7 @@ _MATH_WORDS = {
 _SCALES = "|".join(sorted(NUMBERS, key=len, reverse=True))
 _SCALED = re.compile(rf"(?P<number>.*[0-9)\}}])\s*(?P<scale>(?:{_SCALES})+)(?P<rest>.*)", re.DOTALL)
 _CURRENCY = re.compile(
-    r"\s*(?P<sign>[-+]?)\s*\\?(?P<unit>US\$|R\$|[$€£¥₹]|USD|EUR|GBP|CNY|RMB|JPY)\s*"
+    r"\s*(?P<sign>[-+]?)\s*\\?(?P<unit>(?:US|HK|NT|[RACS])\$|[$€£¥₹]|USD|EUR|GBP|CNY|RMB|JPY)\s*"
     r"(?P<value>[-+]?\s*[0-9.\\].*?)(?P<label>\s+[a-z][a-z ]*)?",
     re.DOTALL,
 )
@@ -154,6 +154,13 @@ def read(text: str, depth: int = 0) -> Readings:
         for value in reader(source, depth):
             if value not in found:
                 found.append(value)
+    if any(
+        isinstance(r, Quantity) and r.unit is not None and r.unit.measures and not r.unit.free for r in found
+    ):
+        # 0 m is no bare 0, whatever letters stand for.
+        found = [
+            r for r in found if not (isinstance(r, Quantity) and r.unit is None and not r.value.free_symbols)
+        ]
     if (not found and any(c.isalpha() for c in bare)) or _WORD.search(_unmarked(bare)):
         joined = "\\" in bare or any(sign in bare for sign in "<>=")
         found.append(Words("".join(source.split()) if joined else words.normal(bare)))
@@ -209,7 +216,7 @@ def _choice(bare: str, depth: int) -> Readings:
     ):
         if found := re.fullmatch(pattern, bare):
             return (Choice(frozenset(found["letter"])),)
-    if found := re.fullmatch(rf"\(?{letter}(?:\)|[.:：、])\s*(?P<value>\S.*)", bare):
+    if found := re.fullmatch(rf"\(?{letter}(?:\)|[.:：、])\s*(?![A-J]$)(?P<value>\S.*)", bare):
         return (Choice(frozenset(found["letter"]), read(found["value"], depth + 1)),)
     if small := re.fullmatch(r"\(?(?P<letter>[a-e])\)?", bare):
         return (Choice(frozenset(small["letter"].upper())),)
@@ -430,7 +437,14 @@ def _said(source: str, depth: int) -> Readings:
     found = re.fullmatch(
         r"[\u4e00-\u9fff]{1,10}?(?:[是为有选]|等于|：|:)\s*(?=[-0-9\\(A-J$])(.+)|第\s*(?=[0-9])(.+)", source
     )
-    return read(found[1] or found[2], depth + 1) if found else ()
+    if found:
+        return read(found[1] or found[2], depth + 1)
+    if changed := re.fullmatch(
+        r"(?:(增加|增长|上升|提高|增|涨)|减少|下降|降低|减|跌)了?\s*(?=[0-9])(.+)", source
+    ):
+        return read(changed[2] if changed[1] else f"-{changed[2]}", depth + 1)
+    each = re.fullmatch(r"每(小时|分钟|分|秒|天|时)\s*(?=[0-9])(.+)", source)
+    return read(f"{each[2]}/{each[1]}", depth + 1) if each else ()
 
 
 def _related(source: str, depth: int) -> Readings:
@@ -449,7 +463,8 @@ def _related(source: str, depth: int) -> Readings:
             if isinstance(r, (Pieces, Many))
         )
     if set(signs) == {"="}:
-        return _equation(parts, depth)
+        two = len(parts) > 2 and any(len(_split(part, _COMMAS)) > 1 for part in parts)
+        return () if two else _equation(parts, depth)  # x=1, y=2 are two
     if signs == ["!="] and (
         several := next((r for r in read(parts[1], depth + 1) if isinstance(r, Many)), None)
     ):
@@ -539,9 +554,10 @@ def _measured(source: str, depth: int) -> Readings:
         return tuple(Quantity(r.value, units.units("%")[0]) for r in known)
     if compound := _compound(bare) or _clocked(bare) or _chinese_number(bare):
         return compound
-    if tenths := re.fullmatch(r"(.+)成", bare):
+    if tenths := re.fullmatch(r"(.+)[成折]", bare):
         share = [words.chinese(tenths[1]), *(numbers(tenths[1]))]
-        return tuple(Quantity(value * 10, units.units("%")[0]) for value in share if value is not None)
+        known_share = [value if value < 10 else value / 10 for value in share if value is not None]  # 八五折
+        return tuple(Quantity(value * 10, units.units("%")[0]) for value in known_share)
     if spelled := re.fullmatch(r"([a-z-]+(?: [a-z-]+){0,5}?)(?: (?:of )?an?)? ([a-z]+)", bare.lower()):
         value, named = words.english(words.normal(spelled[1])), units.units(spelled[2])
         if value is not None and named:
@@ -575,7 +591,7 @@ def _unit_starts(bare: str) -> list[int]:
     for at in range(max(1, len(bare) - _LONGEST_UNIT), len(bare)):
         letter, before = bare[at], bare[at - 1]
         if (
-            letter in "%°€£$¥₹¢µΩ"
+            letter in "%‰°€£$¥₹¢µΩ"
             or "\u4e00" <= letter <= "\u9fff"
             or letter == "円"
             or (letter.isalpha() and not before.isalpha() and before not in "\\{_^")
@@ -704,7 +720,7 @@ def _chosen(found: re.Match[str]) -> str:
 
 def _latex(source: str) -> str:
     """Return what is written as on a keyboard (`sqrt(2)`, `x^(1/2)`, `2**3`) as LaTeX."""
-    text = source.replace("**", "^")
+    text = re.sub(r"\^\s*(-\s*[0-9]+)", r"^{\1}", source.replace("**", "^"))
     names = {"infinity": "infty", "inf": "infty", "oo": "infty"}
     text = _COMBINATIONS.sub(_chosen, text)
     text = _PLAIN_NAMES.sub(

@@ -105,7 +105,7 @@ def read(text: str) -> Readings:
         word = re.fullmatch(r"[A-Za-z]{3,}", text) is not None
         return (*found, *latex.read(text)) if word else found
     label = _LABEL.fullmatch(text)
-    if label and not words.read(text):
+    if label and not words.read(text) and not re.search(r"=.*[^<>!=]=", text):
         inner = read(label["value"].strip().rstrip("."))
         name = re.split(r"[:=]", text)[0].strip() if "=" in text and text[0] != "=" else ""
         if inner and re.fullmatch(r"[A-Za-z]\w?", name):

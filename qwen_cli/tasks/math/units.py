@@ -71,6 +71,11 @@ data: 1 byte B; 1/8 bit; 1000 kB KB kilobyte; 1000000 MB megabyte; 1000000000 GB
 amount: 1 mol mole 摩尔
 usd: 1 $ USD dollar US$ 美元 buck; 1/100 cent ¢ 美分
 brl: 1 R$ BRL real reais
+hkd: 1 HK$ HKD 港元 港币
+twd: 1 NT$ TWD 新台币
+aud: 1 A$ AUD
+cad: 1 C$ CAD
+sgd: 1 S$ SGD
 eur: 1 € EUR euro 欧元
 gbp: 1 £ GBP pound 英镑; 1/100 pence penny
 cny: 1 元 yuan RMB CNY ¥ 块 块钱 人民币; 1/10 角 毛 jiao; 1/100 分 fen
@@ -111,6 +116,7 @@ _DERIVED = {
 }
 _DEGREE = Unit((("angle", 1),), sympy.pi / 180, free=True)
 _PERCENT = Unit((), sympy.Rational(1, 100), free=True)
+_PERMILLE = Unit((), sympy.Rational(1, 1000), free=True)
 _CELSIUS = Unit((("temperature", 1),), sympy.Integer(1), sympy.Rational(27315, 100))
 _FAHRENHEIT = Unit((("temperature", 1),), sympy.Rational(5, 9), sympy.Rational(45967, 180))
 _SINGULAR = re.compile(r"(?<=[a-z]{2})(?:s|es)$|(?<=inch)es$")
@@ -119,7 +125,7 @@ _PREFIXED = frozenset(("m", "g", "s", "L", "N", "J", "W", "Pa", "Hz", "V", "A", 
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3}
 _PART = re.compile(
     r"\s*(?P<over>/|\bper\b|每)?\s*(?:[·*.⋅]|\\cdot)?\s*(?P<power>(?:square|sq\.?|cubic|cu\.?)\s+|平方|立方)?"
-    r"(?P<name>US\$|R\$|[$€£¥₹¢%°Ωµ]|[A-Za-zµ]+|[\u4e00-\u9fff]+|円)\.?"
+    r"(?P<name>US\$|R\$|HK\$|NT\$|[ACS]\$|[$€£¥₹¢%‰°Ωµ]|[A-Za-zµ]+|[\u4e00-\u9fff]+|円)\.?"
     r"(?P<after>\s*(?:\^?\{?\s*(?P<exponent>-?[1-9])\s*\}?|[²³])|\s+(?P<word>squared|cubed))?"
 )
 _GENERIC = ("unit", "square unit", "cubic unit", "sq unit", "平方单位", "单位")
@@ -143,6 +149,7 @@ def _names() -> dict[str, list[Unit]]:
         names.setdefault(name, []).append(_DEGREE)
     for name in ("%", "percent", "percentage", "pct"):
         names[name] = [_PERCENT]
+    names["‰"] = [_PERMILLE]
     for name in ("°C", "degree Celsius", "degree celsius", "℃", "摄氏度", "Celsius"):
         names[name] = [_CELSIUS]
     for name in ("°F", "degree Fahrenheit", "degree fahrenheit", "℉", "华氏度", "Fahrenheit"):

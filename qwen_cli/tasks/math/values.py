@@ -207,11 +207,11 @@ def _as_grid(a: Many, b: Grid) -> bool:
     """Return whether a list is a matrix: numbers a column or a row, lists the rows of one."""
     column = all(len(row) == 1 for row in b.rows)
     line = [row[0] for row in b.rows] if column else b.rows[0] if len(b.rows) == 1 else ()
-    listed = len(a.items) == len(line) and a.kind in ("tuple", "list", "brackets")
+    listed = line and len(a.items) == len(line) and a.kind in ("tuple", "list", "brackets")
     if listed and all(map(same, a.items, [(Quantity(cell),) for cell in line])):
         return True
     rows = [next((r for r in readings if isinstance(r, Many)), None) for readings in a.items]
-    if a.kind == "set" or len(rows) != len(b.rows):
+    if a.kind == "set" or len(rows) != len(b.rows) or not rows:
         return False
     return all(
         row is not None

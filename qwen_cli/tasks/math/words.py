@@ -150,6 +150,7 @@ def clock(bare: str) -> Clock | None:
         if bare.casefold().rstrip(".") in ("noon", "midnight")
         else bare.strip()
     )
+    plain = re.sub(r"^12 (?=(?:noon|midnight)$)", "", plain)
     if plain in ("noon", "midnight"):
         return Clock(720 if plain == "noon" else 0, True)
     if found := _CLOCK.fullmatch(plain):
