@@ -12,7 +12,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import open_engine
+from qwen_cli.commands.shared.engine import choose_model, open_engine
 from qwen_cli.commands.shared.output import cut, figures, print_json, say
 from qwen_cli.errors import QwenError, UsageError
 
@@ -107,7 +107,7 @@ def code_edit(
     sampling = options.exact_sampling(settings, drawing, stop=stop)
     source = _source(place)
     words = _instruction(instruction)
-    choose_model(settings)
+    choose_model(settings, "edit")
     assert source.path is not None
     with open_engine(settings, loading) as engine:
         running = edit.stream(
@@ -167,14 +167,6 @@ def _cut(fault: Any) -> QwenError:
     found = cut(fault.stop, fault.tokens)
     assert found is not None
     return QwenError(f"{found[0]}. Nothing is changed", f"{found[1]}, or name fewer lines")
-
-
-def choose_model(settings: dict[str, Any]) -> None:
-    """Choose, where no model is named, the largest coder model here that follows instructions and is quick
-    enough, else the starter."""
-    from qwen_cli.commands.fim.command import choose_coder
-
-    choose_coder(settings, base=False)
 
 
 def _write(found: Proposal) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import changing, open_engine
+from qwen_cli.commands.shared.engine import changing, choose_model, open_engine
 from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import EngineError, UsageError
@@ -68,7 +68,6 @@ def fim(
     Examples:
       qwen eval fim HumanEval-Infilling.jsonl -m qwen2.5-coder:7b --limit 100
     """
-    from qwen_cli.commands.fim.command import choose_model
     from qwen_cli.tasks.fim import evaluate
     from qwen_cli.ui.progress import Bar
 
@@ -78,7 +77,7 @@ def fim(
     if results:
         evaluate.check(results)  # before the model loads
     settings = options.merged(user_settings.load(), loading)
-    choose_model(settings)
+    choose_model(settings, "code")
     with (
         open_engine(settings, loading) as loaded,
         evaluate.Journal(

@@ -11,7 +11,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import open_engine
+from qwen_cli.commands.shared.engine import choose_model, open_engine
 from qwen_cli.commands.shared.output import cut, relay, say
 from qwen_cli.errors import QwenError, UsageError
 
@@ -29,8 +29,6 @@ MARKER = "<|fim|>"
 # Tokens of other files where --context does not say how much there may be: on two CPU cores a thousand
 # tokens of prompt take ten seconds.
 _REPOSITORY_TOKENS = 1024
-# What is picked by itself without a GPU: beyond 4 billion parameters a line takes too long to wait for.
-_QUICK_PARAMETERS = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ def code_fim(
             raise UsageError("--lsp takes files and places from the editor", "leave them out")
         if any(value is not None for value in (*asdict(replace(drawing, max_tokens=None)).values(), stop)):
             raise UsageError("--lsp writes the likeliest text", "leave the sampling flags out")
-        choose_model(settings)
+        choose_model(settings, "code")
         with open_engine(settings, loading) as loaded:
             _serve(loaded, mode, repository=not no_repo, max_tokens=drawing.max_tokens)
         return
@@ -189,7 +187,7 @@ def code_fim(
     if write and (source.path is None or prefix or suffix):
         raise UsageError("--write needs a file to write to", "name it: `qwen code-fim FILE --at LINE`")
     asked: Any = options.exact_sampling(settings, drawing, stop=stop)
-    choose_model(settings)
+    choose_model(settings, "code")
     path = source.path or prefix or (Path(name) if name else None)
     with open_engine(settings, loading) as loaded:
         root = _root(repo, no_repo, source.path or prefix)
@@ -280,33 +278,6 @@ def _source(
     if at is not None:
         return fim_source.at_position(source, at)
     return fim_source.at_marker(source, marker if marker is not None else MARKER)
-
-
-def choose_model(settings: dict[str, Any]) -> None:
-    """Choose, where no model is named, the largest here that fills in and is quick enough, else the
-    starter."""
-    choose_coder(settings, base=True)
-
-
-def choose_coder(settings: dict[str, Any], *, base: bool) -> None:
-    """Put the largest coder model here that is quick enough into `settings`, else the starter, where they
-    name none. With `base` base models are preferred; without, there has to be a chat template."""
-    if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
-        return
-    from qwen_cli.models.hub import resolve
-    from qwen_cli.models.planning import default_model
-
-    gpu = default_model.preferred_format() == "safetensors"
-    here = [
-        weights.model
-        for weights in resolve.local()
-        if weights.model
-        and weights.model.fim
-        and (base or not weights.model.base)
-        and (gpu or (weights.model.active or weights.model.parameters) <= _QUICK_PARAMETERS)
-    ]
-    best = max(here, key=lambda known: (known.parameters, known.base), default=None)
-    settings["model"] = best.name if best else "starter"
 
 
 def _mode(mode: str) -> Mode:

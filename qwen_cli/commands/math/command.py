@@ -12,7 +12,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import changing, open_engine, open_reward
+from qwen_cli.commands.shared.engine import changing, choose_model, open_engine, open_reward
 from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import UsageError
 
@@ -229,7 +229,7 @@ def math(
         from qwen_cli.sandbox import warm
 
         warm()  # imports what programs need while the model loads
-    request.choose_model(settings)
+    choose_model(settings, "math")
     with (
         _batch(file, out, export) if many else nullcontext() as batch,
         open_reward(rm) as reward,

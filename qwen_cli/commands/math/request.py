@@ -69,15 +69,3 @@ def shown(engine: Engine, found: Sequence[Picture]) -> list[dict[str, Any]]:
     from qwen_cli.tasks.vision import prepare
 
     return [dict(look.part) for look in prepare.look_at_all(found, engine, notice=relay)]
-
-
-def choose_model(settings: dict[str, Any]) -> None:
-    """Choose, where no model is named, the largest of the mathematics family that is here, else the usual
-    one."""
-    if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
-        return
-    from qwen_cli.models.hub import resolve
-
-    here = [w.model for w in resolve.local() if w.model and "math" in w.model.family and not w.model.base]
-    if best := max(here, key=lambda known: known.parameters, default=None):
-        settings["model"] = best.name

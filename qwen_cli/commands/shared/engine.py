@@ -17,6 +17,7 @@ from qwen_cli.settings import SETTINGS
 if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
     from qwen_cli.engines.transformers.reward import Reward
+    from qwen_cli.models.planning.default_model import Task
     from qwen_cli.ui.progress import Waiting
 
 
@@ -73,6 +74,16 @@ def _elsewhere(wanted: LoadOptions, loading: Loading | None) -> LoadOptions:
         return wanted
     model = (loading.model if loading else None) or found.model
     return replace(wanted, endpoint=found.url, api_key=found.key(), headers=found.sent(), model=model)
+
+
+def choose_model(settings: dict[str, Any], task: Task) -> None:
+    """Put the model for `task` into `settings` where they name none and it runs on this machine."""
+    if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
+        return
+    from qwen_cli.models.planning import default_model
+
+    if chosen := default_model.for_task(task):
+        settings["model"] = chosen
 
 
 def load_options(settings: dict[str, Any], loading: Loading | None) -> LoadOptions:

@@ -13,7 +13,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import changing, open_engine
+from qwen_cli.commands.shared.engine import changing, choose_model, open_engine
 from qwen_cli.errors import UsageError
 
 TASKS = "Task (instead of a question)"
@@ -259,7 +259,7 @@ def vision(
     if job is None and (out or quiet or as_json or not _can_ask()) and not dry_run:
         raise UsageError("there is no question", 'write one: `qwen vision photo.jpg "What is this?"`')
     settings = options.merged(user_settings.load(), loading, drawing)
-    inputs.choose_model(settings)
+    choose_model(settings, "vision")
     sampling = options.sampling(settings)
     with tempfile.TemporaryDirectory(prefix="qwen-vision-") as scratch:
         gathering = inputs.Gathering(Path(scratch), video=video, allow_local_urls=allow_local_urls)

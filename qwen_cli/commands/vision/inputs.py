@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.output import relay, say
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from qwen_cli.tasks.vision.prepare import Detail, Look
     from qwen_cli.tasks.vision.task import Job
 
-_MODEL = "qwen3-vl:2b-instruct"  # where none is here: Apache-2.0, a GGUF of 1.1 GB, any machine
 _SIZE = re.compile(r"(\d{1,5})[x×](\d{1,5})")
 
 
@@ -94,19 +93,6 @@ def size(given: str | None) -> tuple[int, int] | None:
     if not match or "0" in (match[1].lstrip("0") or "0", match[2].lstrip("0") or "0"):
         raise UsageError(f"--resize wants WIDTHxHEIGHT, got {given!r}", "write --resize 640x480")
     return int(match[1]), int(match[2])
-
-
-def choose_model(settings: dict[str, Any]) -> None:
-    """Choose, where no model is named, the largest vision model that is here, else a small one to fetch."""
-    if settings.get("model") or settings.get("endpoint") or settings.get("engine") == "remote":
-        return
-    from qwen_cli.models.hub import resolve
-
-    here = [
-        w for w in resolve.local() if w.model and w.model.vision and (w.mmproj or w.format == "safetensors")
-    ]
-    best = max(here, key=lambda w: w.model.parameters if w.model else 0, default=None)
-    settings["model"] = best.label if best else _MODEL
 
 
 @dataclass(frozen=True)

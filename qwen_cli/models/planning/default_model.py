@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from qwen_cli.models import progress
 from qwen_cli.models.catalog import lookup, published
@@ -11,11 +13,62 @@ from qwen_cli.models.hub.resolve import Format, Weights
 from qwen_cli.models.planning import hardware
 from qwen_cli.models.planning.hardware import Machine
 
+Task: TypeAlias = Literal["code", "edit", "math", "vision"]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Which models that are here suit a task, which one is fetched where none does, and, without a GPU, the
+    most parameters (those used for a token) that are quick enough."""
+
+    suits: Callable[[Weights], bool]
+    fetched: str | None = None
+    quick: int | None = None
+
+
+def _sees(weights: Weights) -> bool:
+    return bool(weights.model and weights.model.vision) and (
+        weights.mmproj is not None or weights.format == "safetensors"
+    )
+
+
+# Beyond 4 billion parameters a line of code takes too long to wait for on two CPU cores.
+_QUICK = 4_000_000_000
+_RULES: dict[Task, _Rule] = {
+    "code": _Rule(lambda w: bool(w.model and w.model.fim), "starter", _QUICK),
+    # Instructions are for models with a chat template.
+    "edit": _Rule(lambda w: bool(w.model and w.model.fim and not w.model.base), "starter", _QUICK),
+    "math": _Rule(lambda w: bool(w.model and "math" in w.model.family and not w.model.base)),
+    # Where none is here: Apache-2.0, a GGUF of 1.1 GB, any machine.
+    "vision": _Rule(_sees, "qwen3-vl:2b-instruct"),
+}
+
 
 def preferred_format() -> Format:
     """Return "safetensors" where a CUDA or Apple GPU is present, else "gguf". Looks at driver files, imports
     nothing."""
     return "safetensors" if hardware.has_gpu() else "gguf"
+
+
+def for_task(task: Task) -> str | None:
+    """Return the model for a task of its own where none is named: the largest here that can do it, else one
+    to fetch; `None` where the usual one will do (`default_model`)."""
+    rule = _RULES[task]
+    quick = None if hardware.has_gpu() else rule.quick
+    here = [
+        weights
+        for weights in resolve.local()
+        if (model := weights.model)
+        and rule.suits(weights)
+        and (quick is None or (model.active or model.parameters) <= quick)
+    ]
+    best = max(here, key=lambda one: _rank(one.model), default=None)
+    return best.label if best else rule.fetched
+
+
+def _rank(model: lookup.Model | None) -> tuple[int, bool]:
+    """Return what a larger model has more of. Of two as large, base models continue a text better."""
+    return (model.parameters, model.base) if model else (0, False)
 
 
 def default_model(

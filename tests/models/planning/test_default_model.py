@@ -6,14 +6,18 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf_files
 import pytest
 from hub_server import Hub
 
+from qwen_cli.commands.shared import engine
+from qwen_cli.models.catalog import lookup
 from qwen_cli.models.hub import resolve, starter
-from qwen_cli.models.hub.resolve import Format
+from qwen_cli.models.hub.resolve import Format, Weights
 from qwen_cli.models.planning import default_model, hardware
 from qwen_cli.models.planning.hardware import Gpu, Machine
 
@@ -159,3 +163,70 @@ print(sorted(heavy & set(sys.modules)), weights.format)
 """
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("[] "), done.stdout
+
+
+class TestATask:
+    """Which model a command with a task of its own takes where none is named."""
+
+    @pytest.fixture
+    def here(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+        """Say which models are here; one with a "+" has its projector, one with a "/" is safetensors."""
+
+        def put(*names: str, gpu: bool = False) -> None:
+            found = []
+            for name in names:
+                bare = name.rstrip("+/")
+                form: Any = "safetensors" if name.endswith("/") else "gguf"
+                projector = Path("mmproj.gguf") if name.endswith("+") else None
+                found.append(Weights(bare, Path(bare), form, lookup.find(bare), projector))
+            monkeypatch.setattr(resolve, "local", lambda: found)
+            monkeypatch.setattr(hardware, "has_gpu", lambda: gpu)
+
+        return put
+
+    @pytest.mark.parametrize(
+        ("task", "names", "chosen"),
+        [
+            ("code", (), "starter"),
+            ("code", ("qwen3:8b",), "starter"),
+            ("code", ("qwen2.5-coder:0.5b", "qwen2.5-coder:1.5b"), "qwen2.5-coder:1.5b"),
+            ("code", ("qwen2.5-coder:3b", "qwen2.5-coder:3b-base"), "qwen2.5-coder:3b-base"),
+            ("code", ("qwen2.5-coder:1.5b", "qwen2.5-coder:32b"), "qwen2.5-coder:1.5b"),
+            ("edit", ("qwen2.5-coder:3b-base", "qwen2.5-coder:1.5b"), "qwen2.5-coder:1.5b"),
+            ("edit", ("qwen2.5-coder:3b-base",), "starter"),
+            ("math", (), None),
+            ("math", ("qwen3:8b", "qwen2.5-coder:3b"), None),
+            ("math", ("qwen2.5-math:1.5b", "qwen2.5-math:7b", "qwen3:32b"), "qwen2.5-math:7b"),
+            ("math", ("qwen2.5-math:7b-base", "qwen2.5-math:1.5b"), "qwen2.5-math:1.5b"),
+            ("vision", ("qwen3:8b",), "qwen3-vl:2b-instruct"),
+            ("vision", ("qwen2.5-vl:7b",), "qwen3-vl:2b-instruct"),  # without its projector it is blind
+            ("vision", ("qwen2.5-vl:7b+", "qwen2.5-vl:3b/"), "qwen2.5-vl:7b"),
+            ("vision", ("qwen2.5-vl:7b", "qwen2.5-vl:3b/"), "qwen2.5-vl:3b"),
+        ],
+    )
+    def test_takes_the_largest_here_that_can(
+        self, here: Callable[..., None], task: Any, names: tuple[str, ...], chosen: str | None
+    ) -> None:
+        here(*names)
+        assert default_model.for_task(task) == chosen
+        here(*reversed(names))
+        assert default_model.for_task(task) == chosen
+
+    def test_a_gpu_is_quick_enough_for_any(self, here: Callable[..., None]) -> None:
+        here("qwen2.5-coder:1.5b", "qwen2.5-coder:32b", gpu=True)
+        assert default_model.for_task("code") == "qwen2.5-coder:32b"
+
+    def test_what_counts_as_quick_is_what_computes_a_token(self, here: Callable[..., None]) -> None:
+        here("qwen2.5-coder:3b", "qwen3-coder:30b-a3b")
+        known = lookup.find("qwen3-coder:30b-a3b")
+        assert known and known.fim
+        assert default_model.for_task("code") == "qwen3-coder:30b-a3b"
+
+    @pytest.mark.parametrize("settings", [{"model": "a"}, {"endpoint": "http://x"}, {"engine": "remote"}])
+    def test_what_is_named_or_elsewhere_is_left_alone(
+        self, here: Callable[..., None], settings: dict[str, Any]
+    ) -> None:
+        here()
+        before = dict(settings)
+        engine.choose_model(settings, "code")
+        assert settings == before
