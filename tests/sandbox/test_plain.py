@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -57,7 +56,6 @@ def test_limits_hold_and_the_next_run_works(code: str, status: str, error: str) 
 
 
 def test_what_it_started_and_wrote_is_gone_with_it() -> None:
-    before = set(Path(tempfile.gettempdir()).glob("qwen-plain-*"))
     with Sandbox(LIMITS, contained=False) as box:
         started = box.run(
             "import subprocess, sys\n"
@@ -67,11 +65,13 @@ def test_what_it_started_and_wrote_is_gone_with_it() -> None:
         )
         assert started.value
         assert Path(f"/proc/{started.value}").exists()
+        folder = Path(str(box.run("import os; print(os.getcwd())").output).strip())
+        assert (folder / "file").exists()
     deadline = time.monotonic() + 5
     while Path(f"/proc/{started.value}/exe").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not Path(f"/proc/{started.value}/exe").exists()
-    assert set(Path(tempfile.gettempdir()).glob("qwen-plain-*")) <= before
+    assert not folder.exists()
 
 
 def test_a_stream_brings_packets_in_any_portions() -> None:
