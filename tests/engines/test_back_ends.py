@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import other_package
 import pytest
+from other_package import offers
 
 from qwen_cli import settings
 from qwen_cli.engines import load
@@ -15,56 +17,14 @@ from qwen_cli.engines.core.base import Engine
 from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.errors import EngineError, UsageError
 
-# A package as somebody else would write it: of this program it imports what the API page names.
-_PACKAGE = '''
-from scripted import Scripted, end
-
-from qwen_cli.engines.core.base import Piece
-
-seen = []
-
-
-class Fake:
-    """A back end whose model says what it was asked for."""
-
-    name = "fake"
-    format = None
-
-    def accepts(self, options):
-        return (options.model or "").startswith("fake:")
-
-    def load(self, weights, options, hooks):
-        seen.append((weights, options))
-        hooks.notice(f"loading {options.model}")
-        engine = Scripted([Piece(f"I am {options.model}."), end()])
-        engine.name, engine.model = self.name, options.model
-        return engine
-
-
-class OnFiles(Fake):
-    name, format = "files", "gguf"
-
-
-broken = Fake()
-'''
-
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of installed packages, in which one offers back ends; its entry points can be rewritten."""
-    (tmp_path / "fake_qwen_engine.py").write_text(_PACKAGE)
-    info = tmp_path / "fake_qwen_engine-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-qwen-engine\nVersion: 1.0\n")
-    offers(tmp_path, "fake = fake_qwen_engine:Fake")
+    """A folder of installed packages, in which one offers engines."""
+    other_package.install(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "fake_qwen_engine", raising=False)
+    monkeypatch.delitem(sys.modules, other_package.MODULE, raising=False)
     return tmp_path
-
-
-def offers(package: Path, *lines: str) -> None:
-    text = "\n".join(("[qwen.engines]", *lines, ""))
-    (package / "fake_qwen_engine-1.0.dist-info" / "entry_points.txt").write_text(text)
 
 
 def says(engine: Engine) -> str:
@@ -75,14 +35,14 @@ class TestAnotherPackage:
     def test_its_engine_is_asked_for_by_name(self, package: Path) -> None:
         told: list[str] = []
         with load.load("fake:one", engine="fake", context=99, notice=told.append) as engine:
-            assert (engine.name, says(engine)) == ("fake", "I am fake:one.")
+            assert (engine.name, says(engine)) == ("fake", "I am fake:one, context 99.")
         assert told == ["loading fake:one"]
         import fake_qwen_engine  # type: ignore[import-not-found]
 
         assert fake_qwen_engine.seen == [(None, LoadOptions("fake:one", engine="fake", context=99))]
 
     def test_it_takes_what_it_accepts(self, package: Path) -> None:
-        assert says(load.open_engine(LoadOptions("fake:two"))) == "I am fake:two."
+        assert says(load.open_engine(LoadOptions("fake:two"))) == "I am fake:two, context None."
 
     def test_what_it_does_not_accept_goes_to_those_built_in(self, package: Path) -> None:
         with pytest.raises(UsageError, match=r"needs a local engine"):
@@ -93,11 +53,11 @@ class TestAnotherPackage:
             load.load("other", engine="fake", context=5)
 
     def test_an_engine_that_nobody_offers_is_refused_with_those_there_are(self, package: Path) -> None:
-        with pytest.raises(UsageError, match=r"unknown engine 'fak'.*auto, llamacpp, .*, remote, fake"):
+        with pytest.raises(UsageError, match=r"unknown engine 'fak'.*auto, .*, remote, fake, files"):
             load.load(engine="fak")
 
     def test_it_may_be_an_object_already(self, package: Path) -> None:
-        offers(package, "fake = fake_qwen_engine:broken")
+        offers(package, "fake = fake_qwen_engine:made")
         assert load.back_ends()["fake"].name == "fake"
 
     def test_names_of_those_built_in_are_taken(self, package: Path) -> None:
@@ -127,23 +87,18 @@ class TestAnotherPackage:
         assert len(told) == 1 and "fake-qwen-engine" in told[0]
 
     def test_it_gets_the_weights_that_it_takes(self, package: Path, home: Path) -> None:
-        offers(package, "files = fake_qwen_engine:OnFiles")
-        with pytest.raises(UsageError, match="the engine files does not take"):
-            load.load("starter", engine="files")
-        sys.modules["fake_qwen_engine"].OnFiles.accepts = lambda self, options: True
         load.load("starter", engine="files")
         weights = sys.modules["fake_qwen_engine"].seen[0][0]
         assert (weights.format, weights.label) == ("gguf", "starter")
 
     def test_a_command_loads_with_it(self, package: Path, home: Path) -> None:
-        helpers = Path(__file__).parents[1] / "helpers"
         done = subprocess.run(
             [sys.executable, "-m", "qwen_cli", "chat", "--engine", "fake", "-m", "fake:one", "Who?"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(package), str(helpers)))},
+            env={**os.environ, "PYTHONPATH": str(package)},
             capture_output=True,
             text=True,
         )
-        assert (done.returncode, done.stdout.strip()) == (0, "I am fake:one."), done.stderr
+        assert (done.returncode, done.stdout.strip()) == (0, "I am fake:one, context None."), done.stderr
         assert "loading fake:one" in done.stderr
 
     def test_its_name_is_one_that_settings_take(self, package: Path) -> None:
