@@ -4,7 +4,8 @@
 
 An engine says the right middle and ends, or says it, then the rest of the file and forty lines of another. A
 middle counts where exactly it is inserted. The places are those of the tests; with FILEs also random holes in
-them: within a line, over lines, whole lines, to the end of a line, from an indentation on.
+them: within a line, over lines, whole lines, to the end of a line, from an indentation on, of 15 to 45
+lines. Something is left after each.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def holes(path: Path) -> Iterator[Place]:
     """Cut some holes of each shape into a file, the same ones each time."""
     text = path.read_text("utf-8").replace("\r\n", "\n")
     chance = random.Random(path.name)
-    for shape in ("span", "lines", "line", "end", "block"):
+    for shape in ("span", "lines", "line", "end", "block", "long"):
         for _ in range(HOLES):
             start = chance.randrange(len(text) * 9 // 10)
             if shape == "span":
@@ -60,12 +61,13 @@ def holes(path: Path) -> Iterator[Place]:
             else:
                 start = text.rfind("\n", 0, start) + 1
                 end = start
-                for _ in range(1 if shape == "line" else chance.randrange(2, 16)):
+                count = {"line": 1, "long": chance.randrange(15, 45)}.get(shape, chance.randrange(2, 16))
+                for _ in range(count):
                     end = text.find("\n", end) + 1 or len(text)
                 if shape == "block":
                     start += len(text[start:]) - len(text[start:].lstrip(" \t"))
                     end -= 1
-            if text[start:end].strip():
+            if text[start:end].strip() and text[end:].strip():
                 language = path.suffix.lstrip(".")
                 yield Place(path.name, language, shape, False, text[:start], text[start:end], text[end:])
 

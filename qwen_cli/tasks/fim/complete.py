@@ -165,6 +165,7 @@ def stream(
     why: Why = "model"
     ask = _asker(engine, hole, files, repository, _settings(sampling, mode), reuse)
     clock = _Clock()
+    first: Middle | None = None
     for attempt in range(2):
         better = None
         pieces = ask(start)
@@ -192,13 +193,16 @@ def stream(
         finally:
             pieces.close()
         kept, ended = span.settled(text, why)
-        if better is None and attempt == 0:
-            better = span.misfit(text, kept)
+        done = Middle(kept, ended, usage or clock.usage())
+        if first and not span.reads_better(kept, first.text):
+            return first
+        if better is None and attempt == 0 and (better := span.misfit(text, kept)):
+            first = done
         if better is None:
             break
         start = token_healing.indented(hole, better, force=engine.capabilities.start)
         usage, why = None, "model"
-    return Middle(kept, ended, usage or clock.usage())
+    return done
 
 
 def candidates(

@@ -38,15 +38,20 @@ Why: TypeAlias = Literal["model", "line", "block", "suffix", "length", "context"
 _RESYNC_LINES = 4
 # A line with fewer letters and digits (`}`, `else:`) may well come twice: it counts with its neighbours.
 _TELLING = 6
-# The text after the hole, said again: in lines, or in letters of two lines. No right middle holds that much.
+# The text after the hole, said again, and not lines that look like it: in lines, or in letters of two lines.
 _STRONG_LINES = 3
 _STRONG_WORDS = 30
-# Lines to wait after a weaker sign: the whole rest of the file was said; one line of it, or a block was left.
-# In a right middle the same line may stand again, and a function after the one that was finished.
+# Lines of it after which the model need not go on, and as many more where the file has these twice: functions
+# may begin or end alike.
+_ENOUGH_LINES = 4
+_MOST_LINES = 16
+# Lines to wait where the whole rest of the file was said, which is shorter: as words, or but as brackets. A
+# right middle may hold the same. Less than the whole is no sign while the model writes.
 _AFTER_WHOLE = 4
-_AFTER_WEAK = 12
+_AFTER_BRACKETS = 20
 _MAX_CANDIDATES = 12
 _LONGEST_OVERLAP = 400
+_FENCE = re.compile(r"^```", re.MULTILINE)
 # Ends of statements after which nothing of the same block is reached.
 _LEAVES = re.compile(r"(?:return|raise|break|continue|throw|goto)\b")
 _CONTINUES = re.compile(
@@ -56,8 +61,6 @@ _CONTINUES = re.compile(
 _GOES_ON = re.compile(r"\s*(?:else|elif|elsif|elseif|except|finally|catch|while|[.,;)\]])")
 # A branch stands under the statement that it belongs to (The Python Language Reference, chapter 8).
 _BRANCHES = re.compile(r"(?:else|elif|except|finally)\b")
-# Python's compound statements open a block: they may stand further out than what follows the hole.
-_OPENERS = ("async", "def", "class", "if", "for", "while", "with", "try", "match")
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class Span:
         self.following = [line.rstrip() for line in following.split("\n") if line.strip()][:8]
         first = re.match(r"\s*\S[^\n]*\n?", hole.suffix)
         self._head = first[0] if first else ""
+        self._enough_lines = self._telling_lines()
         self._looked_at = -1
         self._sign: Why | None = None
 
@@ -139,15 +143,18 @@ class Span:
         return following if len(header) < len(following) < len(inner) else inner
 
     def misfit(self, text: str, kept: str) -> str | None:
-        """Return the indentation that `text` should have begun with, where it opened a block so far out that
-        the file cannot be read with what is `kept` of it."""
-        return self.misplaced(text, opens=False) if self._faults(kept) else None
+        """Return the indentation that `text` should have begun with, where it began so far out that the file
+        cannot be read with what is `kept` of it."""
+        return self.misplaced(text, whole=True) if self._faults(kept) else None
 
-    def misplaced(self, text: str, *, opens: bool = True) -> str | None:
+    def reads_better(self, middle: str, other: str) -> bool:
+        """Return whether the file can be read better with `middle` than with `other`."""
+        return self._faults(middle) < self._faults(other)
+
+    def misplaced(self, text: str, *, whole: bool = False) -> str | None:
         """Return the indentation that a completion should have begun with, where `text` began with one that
-        cannot be: out of its braces, or so far out that the line after the hole would lose what opens its
-        block. Known from the first visible character on, but for a line that `opens` a block itself: what
-        stands in that may lead to the line after the hole."""
+        cannot be: out of its braces or its block. Known from the first visible character on. One that is
+        `whole` may also be so far out that the line after the hole loses what opens its block."""
         written = next((line for line in text.split("\n") if line.strip()), None)
         if written is None or not self.whole_lines or self.before.inside:
             return None
@@ -165,8 +172,8 @@ class Span:
             return owners[0] if owners and indent(written) not in owners else None
         if not self.following or self.following[0].lstrip()[:1] in (")", "]", "}"):
             return None
-        if opens and _opens_block(written.lstrip()):
-            return None
+        if not whole:
+            return None  # what is still to come may open a block or a bracket for it
         header, following = indent(self.code[0]), indent(self.following[0])
         least = len(following) - (len(self.unit) if len(following) >= len(header) else 0)
         return header if len(indent(written)) < least else None
@@ -188,19 +195,38 @@ class Span:
 
     def _enough(self, written: str) -> Why | None:
         """Return why nothing more is needed after these lines, if so."""
-        left = self._block_end(written)
-        if self.mode == "block" and left is not None:
+        if self._fence(written) is not None or (
+            self.mode == "block" and self._block_end(written) is not None
+        ):
             return "block"
         for met in self._meetings(written):
-            after = _visible(written[met.at + len(met.shared) :])
-            sure = met.sure and met.words >= _TELLING
-            if met.strong or (
-                after >= (_AFTER_WHOLE if sure else _AFTER_WEAK) and self._closes(written[: met.at])
-            ):
+            goes_on = met.at + len(met.shared) == len(written) and met.lines >= self._enough_lines
+            if met.strong and (met.whole or goes_on):
                 return "suffix"
-        if left is not None and _visible(written[left[0] :]) > _AFTER_WEAK:
-            return "suffix" if left[1] else "block"
+            patience = _AFTER_WHOLE if met.sure and met.words >= _TELLING else _AFTER_BRACKETS
+            after = _visible(written[met.at + len(met.shared) :])
+            if met.whole and after >= patience and self._closes(written[: met.at]):
+                return "suffix"
         return None
+
+    def _fence(self, text: str) -> int | None:
+        """Return where a line ends code in prose, of a model that explains what it wrote."""
+        for found in () if self.style.prose or self.before.inside else _FENCE.finditer(text):
+            if nesting(self.line + text[: found.start()], self.style).inside is None:
+                return found.start()
+        return None
+
+    def _telling_lines(self) -> int:
+        """Count the lines at the start of the text after the hole that stand nowhere else in the file."""
+        start = 0
+        for number, line in enumerate(re.finditer(r"\s*\S[^\n]*\n", self.hole.suffix), 1):
+            start = line.end()
+            if number % _ENOUGH_LINES == 0:
+                lines = self.hole.suffix[:start].lstrip("\n")
+                again = lines in self.hole.suffix[1:] or lines in self.prefix
+                if not again or number >= _MOST_LINES:
+                    return number
+        return _MOST_LINES
 
     def _closes(self, middle: str) -> bool:
         """Return whether the file is no worse with `middle` than with nothing: no bracket of it is left
@@ -209,6 +235,8 @@ class Span:
 
     def settled(self, text: str, why: Why) -> tuple[str, Why]:
         """Return the text to insert, of what was written until `why`, and why it ends there."""
+        if (fence := self._fence(text)) is not None:
+            text, why = text[:fence], "block"
         if not text.strip():
             return "", why
         if self.mode == "line":
@@ -330,7 +358,7 @@ class Span:
     def _block_end(self, text: str) -> tuple[int, bool] | None:
         """Return where `text` leaves the block that the hole is in, and whether for the text after the hole:
         a line of that, one that closes a bracket which that closes, or one that stands further out than the
-        block, but for braces. A fence ends code in prose."""
+        block, but for braces."""
         first: int | None = None
         depth_left = max(len(self.before.open) - len(self.after.extra), 0) + self.line.count("}")
         braces = self.before.open[-1:] == ("{",)
@@ -349,8 +377,6 @@ class Span:
             state = Nesting() if self.style.prose else nesting(self.line + text[:start], self.style)
             if state.inside or self.style.prose:
                 continue
-            if line.lstrip().startswith("```"):
-                return start, False
             if state.open:
                 continue
             if line.lstrip()[:1] in (")", "]", "}"):
@@ -455,14 +481,6 @@ def _common(one: str, other: str) -> str:
     pairs = enumerate(zip(one, other, strict=False))
     size = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
     return one[:size]
-
-
-def _opens_block(written: str) -> bool:
-    """Return whether a line that is still being written opens a block, or may come to."""
-    word = re.match(r"\w*", written)
-    assert word
-    known = word[0] in _OPENERS if word.end() < len(written) else any(o.startswith(word[0]) for o in _OPENERS)
-    return known or written.startswith("@")
 
 
 def _visible(text: str) -> int:

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.helpers.fim_places import failures, places
+from tests.helpers.fim_places import Place, failures, filled, places
 
 
 def test_there_are_many_places_in_many_languages() -> None:
@@ -36,3 +36,10 @@ def test_the_right_middle_comes_through_exactly(heldout: bool, on: bool, bar: fl
     total = sum(place.heldout == heldout for place in places())
     lost = failures(heldout=heldout, on=on)
     assert 1 - len(lost) / total >= bar, Counter(place.kind for place in lost)
+
+
+def test_a_second_try_counts_only_where_the_file_can_be_read_better() -> None:
+    # Indentation that no parser takes, right as it is: the file is a template.
+    prefix = "def f(l):\n    {% if l %}\n        x = 1\n"
+    place = Place("a.py", "python", "template", False, prefix, "    y = 2\n", "            z = 3\n")
+    assert filled(place, place.middle) == place.middle

@@ -81,20 +81,19 @@ def test_after_a_colon_the_next_step_of_indentation_is_certain() -> None:
     assert Span(Hole("int f() {\n", "}\n", "a.c")).indentation() is None
 
 
-def test_going_out_too_far_is_seen_at_the_first_word() -> None:
-    span = Span(Hole("def f(l):\n    if l:\n        x = 1\n", "            y = 2\n    return x\n", "a.py"))
-    assert span.misplaced("    ") is None
-    assert span.misplaced("    return") == " " * 8
-    assert span.misplaced("        for") is None
-    # What opens a block of its own may stand further out; half a word may become it.
-    assert span.misplaced("def g(l):") is None
-    assert span.misplaced("whi") is None
-    # Once it was written, it is seen whether the file can be read with it.
+def test_going_out_too_far_is_seen_once_it_was_written() -> None:
+    suffix = "            y = 2\n    return x\n"
+    span = Span(Hole("def f(l):\n    if l:\n        x = 1\n", suffix, "a.py"))
+    assert span.misfit("    return\n", "    return\n") == " " * 8
     assert span.misfit("def g(l):\n", "def g(l):\n") == " " * 8
-    assert (
-        span.misfit("def g(l):\n    if l:\n        while l:\n", "def g(l):\n    if l:\n        while l:\n")
-        is None
-    )
+    assert span.misfit("        for\n", "        for\n") is None
+    # What comes later may open the block, or the bracket, that the suffix stands in.
+    for right in ("def g(l):\n    if l:\n        while l:\n", "    x = [\n        f(\n"):
+        after = suffix if right[0] == "d" else "            y)]\n"
+        span = Span(Hole("def f(l):\n    if l:\n        x = 1\n", after, "a.py"))
+        assert span.misplaced(right[:3]) is None
+        assert span.misplaced(right) is None
+        assert span.misfit(right, right) is None
 
 
 def test_after_a_brace_the_block_stands_deeper() -> None:
@@ -244,6 +243,41 @@ def test_a_block_inside_of_a_long_middle_is_not_its_end() -> None:
     middle = "    if (a) {\n        b();\n    }\n" + steps
     assert kept("void f(void) {\n", "}\n", middle, path="a.c", why="model") == middle
     assert kept("void f(void) {\n", "}\n", middle + "}\n\nint g;\n" * 9, path="a.c") == middle
+
+
+def test_a_long_middle_may_leave_its_block() -> None:
+    other = "\n\ndef other():\n" + "".join(f"    step({n})\n" for n in range(30))
+    middle = "    return 1\n" + other + "\n\ndef last():\n"
+    assert kept("def f():\n", "    return 2\n", middle, why="model") == middle
+
+
+def test_two_rules_may_begin_alike() -> None:
+    rule = "  color: black;\n  font-family: monospace;\n  margin: 0;\n"
+    middle = f"  top: 0;\n}}\n\nb {{\n{rule}" + "".join(f"  --a{n}: {n};\n" for n in range(30)) + "}\n\np {\n"
+    assert kept("a {\n", f"{rule}  float: left;\n}}\n", middle, path="a.css", why="model") == middle
+
+
+def test_functions_with_one_head_are_told_apart_by_what_follows() -> None:
+    arguments = ("self", "url: str", "params: dict | None = None", "timeout: int = 5")
+    head = "".join(f"        {argument},\n" for argument in arguments) + "    ) -> str:\n"
+
+    def method(name: str) -> str:
+        return f"    def {name}(\n{head}        return self.request('{name}', url, params, timeout)\n\n"
+
+    middle = f"{head}        return self.request('put', url, params)\n\n{method('patch')}    def delete(\n"
+    prefix = f"class Client:\n{method('get')}    def put(\n"
+    suffix = (
+        f"{head}        return self.request('delete', url, params, timeout)\n\n\nclass Other:\n    pass\n"
+    )
+    assert kept(prefix, suffix, middle, why="model") == middle
+    assert kept(prefix, suffix, middle + suffix + "x = 1\n" * 40) == middle
+
+
+def test_a_fence_ends_code_but_not_in_a_string() -> None:
+    assert kept("def f():\n", "", "    return 1\n```\nThis returns one.\n") == "    return 1\n"
+    middle = '    """Do it.\n\n```\nf()\n```\n    """\n    return 1\n'
+    assert kept("def f():\n", "", middle, why="model") == middle
+    assert kept("# Use\n\n", "", "```\nf()\n```\n", path="a.md", why="model") == "```\nf()\n```\n"
 
 
 def test_a_file_whose_start_the_model_does_not_see_is_read_whole() -> None:
