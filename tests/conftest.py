@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -24,6 +25,12 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 
 # Several processes must find the same tests in the same order, also those made from a set of texts.
 os.environ.setdefault("PYTHONHASHSEED", "0")
+
+# Speed is asserted nowhere, and a machine with two test processes may be slow.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 Qwen = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -115,7 +115,7 @@ def _grown(inner: st.SearchStrategy[tuple[str, Any]]) -> st.SearchStrategy[tuple
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.recursive(st.one_of(_NUMBERS, _LETTERS), _grown, max_leaves=6))
 def test_random_formulas_are_read_back_as_themselves(formula: tuple[str, Any]) -> None:
     latex, value = formula
@@ -145,7 +145,7 @@ _SCRAPS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(st.one_of(st.text(max_size=40), _SCRAPS))
 def test_no_text_is_too_broken(source: str) -> None:
     with warnings.catch_warnings():

@@ -152,7 +152,7 @@ _PARTS = [
 ]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     text=st.lists(st.sampled_from(_PARTS), max_size=14).map("".join),
     places=st.lists(st.integers(0, 60), max_size=8),

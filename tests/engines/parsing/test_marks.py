@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_cli.engines.core.prompt import Prompt, joined, plain, spans
@@ -49,7 +49,6 @@ def encoded(tokenizer: Any, pieces: list[str]) -> list[int]:
 
 
 class TestPieces:
-    @settings(deadline=None)
     @given(text=texts)
     def test_plain_text_has_the_tokens_of_a_tokenizer_without_special_ones(
         self, tokenizers: tuple[Any, Any], text: str
@@ -57,7 +56,6 @@ class TestPieces:
         whole, bare = tokenizers
         assert encoded(whole, MARKS.pieces(plain(text))) == encoded(bare, [text])
 
-    @settings(deadline=None)
     @given(parts=st.lists(st.tuples(texts, st.booleans()), max_size=5))
     def test_nothing_is_lost_and_only_whole_marks_of_the_caller_are_left(
         self, parts: list[tuple[str, bool]]

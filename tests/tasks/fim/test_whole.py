@@ -75,7 +75,7 @@ def test_without_the_wheel_of_a_grammar_a_lexer_counts_brackets(monkeypatch: pyt
     assert whole.faults("  g();\n}\n") > 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.sampled_from(["x = (1", ")", "\n", "    ", "'", "é", "if a:", "[", "]", "y", " ", "🙂"]),

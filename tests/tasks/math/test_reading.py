@@ -103,7 +103,7 @@ _MARKS = (
 _ANSWERS = st.one_of(st.text(max_size=30), st.lists(st.sampled_from(_MARKS), max_size=14).map("".join))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(_ANSWERS, _ANSWERS)
 def test_no_answer_is_too_broken_and_both_ways_round_are_the_same(one: str, other: str) -> None:
     with warnings.catch_warnings():
