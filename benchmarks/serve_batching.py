@@ -8,6 +8,7 @@ The starter model in safetensors, greedy, different prompts, the two taking turn
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from processes import median, report
@@ -15,7 +16,6 @@ from serve import QUESTIONS
 
 from qwen_cli.engines.core.base import Engine, Sampling
 from qwen_cli.engines.load import load
-from qwen_cli.engines.transformers.batching import batch
 from qwen_cli.models.formats import gguf_import
 from qwen_cli.models.hub import starter
 
@@ -28,12 +28,12 @@ def main() -> None:
     if not (folder / "config.json").is_file():
         gguf_import.to_safetensors(starter.fetch(), folder)
     with load(str(folder), engine="transformers", context=4096) as engine:
-        shared = batch(engine, len(QUESTIONS))  # type: ignore[arg-type]
-        assert shared
-        lanes = shared.lanes(len(QUESTIONS))
+        serving = engine.serving_lanes(len(QUESTIONS))
+        lanes = serving.lanes
+        assert len(lanes) == len(QUESTIONS)
         said(lanes[0], QUESTIONS[0], 2)
         pairs = [(alone(engine), together(lanes)) for _ in range(ROUNDS)]
-        shared.close()
+        serving.close()
     tokens = TOKENS * len(QUESTIONS)
     one, all_ = (median([tokens / pair[side] for pair in pairs]) for side in (0, 1))
     report("eight requests together against one after another", all_, one, "tok/s", "≥ 2.5")
@@ -46,7 +46,7 @@ def alone(engine: Engine) -> float:
     return time.perf_counter() - began
 
 
-def together(lanes: list[Engine]) -> float:
+def together(lanes: Sequence[Engine]) -> float:
     began = time.perf_counter()
     with ThreadPoolExecutor(len(lanes)) as threads:
         list(threads.map(lambda lane, question: said(lane, question, TOKENS), lanes, QUESTIONS))

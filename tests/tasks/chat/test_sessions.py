@@ -10,12 +10,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import cast
 
 import pytest
 from scripted import Scripted, end
 
-from qwen_cli.engines.core.base import Capabilities, Engine, Piece, Sampling
+from qwen_cli.engines.core.base import Capabilities, Piece, Sampling
 from qwen_cli.errors import EngineError, SessionError, UsageError
 from qwen_cli.tasks.chat import sessions
 from qwen_cli.tasks.chat.conversation import Conversation
@@ -241,11 +240,11 @@ def test_delete_removes_what_a_killed_save_left_of_the_kv_state() -> None:
 def test_a_state_that_cannot_be_written_is_a_remark() -> None:
     fault = EngineError("the KV cache could not be written to there: no space", "make room there")
 
-    class Full:
-        capabilities = Capabilities(context=512, state=True)
-
+    class Full(Scripted):
         def save_state(self, path: Path) -> bool:
             raise fault
 
-    remark = sessions.keep_state(cast("Engine", Full()), "talk")
+    full = Full()
+    full.capabilities = Capabilities(context=512, state=True)
+    remark = sessions.keep_state(full, "talk")
     assert remark == f"the model's state was not kept: {fault}"
