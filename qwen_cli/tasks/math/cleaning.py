@@ -88,10 +88,8 @@ def cleaned(text: str) -> str:
     text = re.sub(r"√\s*([0-9]+|[A-Za-z])", r"\\sqrt{\1}", text)
     for sign, latex in _PLAIN_SIGNS.items():
         text = text.replace(sign, latex)
-    text = re.sub(
-        r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?|displaystyle)(?![A-Za-z])|\\[,;!:]", _spacing, text
-    )
-    text = text.replace("\\ ", " ").replace("~", " ").replace("{,}", ",").replace("\\lbrace", "\\{")
+    text = "\\\\".join(map(_unspaced, text.split("\\\\")))  # the end of a row is no backslash before a space
+    text = text.replace("~", " ").replace("{,}", ",").replace("\\lbrace", "\\{")
     return text.replace("\\rbrace", "\\}").replace("\\degree", "^\\circ").strip()
 
 
@@ -105,6 +103,13 @@ def _plain(character: str) -> str:
 def _vulgar(found: re.Match[str]) -> str:
     top, bottom = unicodedata.normalize("NFKC", found[2]).split("⁄")
     return rf"{found[1]}\frac{{{top}}}{{{bottom}}}"
+
+
+def _unspaced(row: str) -> str:
+    """Return `row` with plain spaces, its brackets of their own size."""
+    return re.sub(
+        r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?|displaystyle)(?![A-Za-z])|\\[,;!:]", _spacing, row
+    ).replace("\\ ", " ")
 
 
 def _between(found: re.Match[str]) -> str:

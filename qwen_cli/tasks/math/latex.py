@@ -187,6 +187,7 @@ def _split(text: str, separator: re.Pattern[str]) -> list[str]:
 
 
 _COMMAS = re.compile(r"\s*,\s*")
+_LISTED = re.compile(rf"{_AND.pattern}|{_COMMAS.pattern}")
 _WIDE_COMMAS = re.compile(r"\s*,\s+|\s*,(?=\\)")
 
 
@@ -463,7 +464,7 @@ def _related(source: str, depth: int) -> Readings:
             if isinstance(r, (Pieces, Many))
         )
     if set(signs) == {"="}:
-        two = len(parts) > 2 and any(len(_split(part, _COMMAS)) > 1 for part in parts)
+        two = len(parts) > 2 and any(len(_split(part, _LISTED)) > 1 for part in parts)
         return () if two else _equation(parts, depth)  # x=1, y=2 are two
     if signs == ["!="] and (
         several := next((r for r in read(parts[1], depth + 1) if isinstance(r, Many)), None)
@@ -497,7 +498,9 @@ def _equation(parts: Sequence[str], depth: int) -> Readings:
     for name, value in ((parts[0], parts[-1]), (parts[-1], parts[0])):
         bare = re.sub(r"[\s{}_\\]", "", unwrapped(name))
         if _NAME.fullmatch(unwrapped(name)) and not (value is parts[0] and _NAME.fullmatch(unwrapped(value))):
-            readings = tuple(r for r in read(value, depth + 1) if not isinstance(r, (Relation, Assigned)))
+            # (x, y) = (1, 2) is a point and no interval.
+            no = (Relation, Assigned, Pieces) if name.startswith("(") else (Relation, Assigned)
+            readings = tuple(r for r in read(value, depth + 1) if not isinstance(r, no))
             if readings:
                 found.append(Assigned(bare, readings))
                 break

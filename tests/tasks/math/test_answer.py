@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qwen_cli.tasks.math import equality
 from qwen_cli.tasks.math.answer import Judge
 
 PAIRS: list[dict[str, Any]] = [
@@ -71,6 +73,21 @@ def test_a_table_of_pairs(judge: Judge, row: dict[str, Any]) -> None:
     assert judge.same(row["one"], row["other"], printed=printed) == wanted
     if not printed:
         assert judge.same(row["other"], row["one"]) == wanted
+
+
+# Where another digit may be the same answer: rounded or approximate values, what is not the answer itself.
+INDIFFERENT = re.compile(
+    r"floor|ceil|max|\\approx|\\prod|\\c[au]p|^-0|frac\{0\}|C_|=.*=|V_|cdot 4 = |\{1,1,2|[0-9.]{11}"
+)
+
+
+@pytest.mark.parametrize("kind", sorted({row["kind"] for row in PAIRS} - {"printed"}))
+def test_an_answer_with_another_digit_is_another_answer(kind: str) -> None:
+    answers = {row[side] for row in PAIRS if row["kind"] == kind for side in ("one", "other")}
+    for answer in sorted(a for a in answers if re.search("[0-9]", a) and not INDIFFERENT.search(a)):
+        for at in [found.start() for found in re.finditer("[0-9]", answer)][:2]:
+            other = f"{answer[:at]}{(int(answer[at]) + 1) % 10}{answer[at + 1 :]}"
+            assert not equality.same(answer, other, False), (answer, other)
 
 
 def test_the_table_is_large_and_nearly_all_of_it_is_right() -> None:
