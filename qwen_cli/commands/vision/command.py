@@ -260,7 +260,8 @@ def vision(
         raise UsageError("there is no question", 'write one: `qwen vision photo.jpg "What is this?"`')
     settings = options.merged(user_settings.load(), loading, drawing)
     choose_model(settings, "vision")
-    sampling = options.sampling(settings)
+    greedy = job is not None and job.kind != "ask"  # there is one right answer
+    sampling = options.exact_sampling(settings, drawing) if greedy else options.sampling(settings)
     with tempfile.TemporaryDirectory(prefix="qwen-vision-") as scratch:
         gathering = inputs.Gathering(Path(scratch), video=video, allow_local_urls=allow_local_urls)
         if not out:
