@@ -1,5 +1,5 @@
-"""Twelve runs of a model of Qwen3's own architecture, with random weights: a thought that never ends is allowed
-what the cards say, and nothing of it is an answer."""
+"""Twelve runs of a model of Qwen3's own architecture, with random weights: a thought that never ends is
+allowed what the cards say, and nothing of it is an answer."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ def engine(starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory) 
         yield opened
 
 
-@pytest.mark.parametrize(
-    ("thinking", "most"),
-    [(None, CARD), (True, CARD), (50, 50), (False, None)],
-    ids=["own", "on", "budget", "off"],
-)
+WAYS = [(None, CARD), (True, CARD), (50, 50), (False, None)]
+
+
+@pytest.mark.parametrize(("thinking", "most"), WAYS, ids=["own", "on", "budget", "off"])
 @pytest.mark.parametrize("way", ["cot", "tir", "samples"])
 def test_limits_are_the_card_s(
     engine: Transformers,
