@@ -97,6 +97,12 @@ class Follower:
         end = self._at_end()
         return not end._closed.fenced if end._closed else end._fences.block is not None
 
+    @property
+    def other(self) -> bool:
+        """Return whether a block is open that is no program."""
+        block = self._at_end()._fences.block
+        return block is not None and not block.python
+
     def program(self) -> str | None:
         """Return the program that ends the text, its fence open or closed; `None` where there is none, or
         nothing in it."""

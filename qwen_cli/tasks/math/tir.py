@@ -236,10 +236,9 @@ class _Loop:
                 self.step = "finish"  # it was stopped at a box that its program was to print
             else:
                 yield from self._execute(code, sandbox, max_rounds, patience)
-        elif self._written.open and self.turn.continues and not self._answer():
-            yield Piece(
-                self._written.close() + self._written.add("\n")
-            )  # it ended in a block of something else
+        elif self._written.open_other and self.turn.continues and not self._answer():
+            # It ended in a block of something else, before it came to anything.
+            yield Piece(self._written.close() + self._written.add("\n"))
             self.step = "write"
         elif self._nudge and not self._nudged and not self._written.runs and not self._answer():
             yield from self._lead(self._nudge)

@@ -85,6 +85,11 @@ class Written:
         """Return whether a fenced block is not closed yet."""
         return self._new.open
 
+    @property
+    def open_other(self) -> bool:
+        """Return whether a block is open that is no program."""
+        return self._new.other
+
     def program(self) -> str | None:
         """Return the program that ends the new text, its fence open or closed."""
         return self._new.program()

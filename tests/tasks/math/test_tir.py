@@ -161,6 +161,12 @@ def test_code_in_another_language_is_not_run(box: Sandbox) -> None:
     assert solution.text == f"```text\na table\n```\nwhich gives {BOXED}"
 
 
+def test_a_program_that_stays_empty_ends_the_attempt(box: Sandbox) -> None:
+    model = Rendered(*says("```python\n"))
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert (solution.runs, solution.answer) == ((), None)
+
+
 def test_a_box_in_a_program_or_its_output_is_no_answer(box: Sandbox) -> None:
     model = Rendered(*says("```python\nprint(r'\\boxed{7}')", "I give up."))
     assert tir.finished(tir.solve(model, ASKED, box)).answer is None
