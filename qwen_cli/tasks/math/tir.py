@@ -225,6 +225,8 @@ class _Loop:
             return
         if self.step == "think" and self._thoughts.inside:
             self._end_thought()
+        elif self.step == "think" and self._at_budget():
+            self.step = "write"  # it did not think this time: the budget is no limit of an answer
         elif self.step == "conclude":
             self.step = "done"
         elif self._nudge and self._rambles():
@@ -266,8 +268,8 @@ class _Loop:
         if given is None:
             return self._allowed.answer if self.turn.continues else self._allowed.whole
         # What was asked for is for thinking and answer together.
-        thought = self._usage.generated_tokens if self._written.thought and not self._written.runs else 0
-        return max(given - thought, 1)
+        before = self._usage.generated_tokens if self.turn.thinks and not self._written.runs else 0
+        return max(given - before, 1)
 
     def _add(self, text: str) -> Iterator[Piece]:
         """Take what the model writes; thoughts apart where it thinks in its text."""
@@ -298,13 +300,17 @@ class _Loop:
     def _end_thought(self) -> None:
         """Go on to the answer, where thinking was ended by its mark, by the end of the turn (some models put
         it there), or by a budget; else there is no room for one."""
-        within = self._allowed.thought != THOUGHT and self._asked.max_tokens == self._allowed.thought
-        if self._stop == "stop" or (self._stop == "length" and within):
+        if self._stop == "stop" or self._at_budget():
             end = BUDGET_MESSAGE if self._stop == "length" else ""
             self._written.thought = f"{self._raw}{end}{CLOSE}\n\n"
             self.step = "write"
         else:
             self.step = "done"
+
+    def _at_budget(self) -> bool:
+        """Return whether the generation ended at the budget for thinking, not at a limit of the answer."""
+        budget = self._allowed.thought
+        return self._stop == "length" and budget != THOUGHT and self._asked.max_tokens == budget
 
     def _rambles(self) -> bool:
         """Return whether the model was cut in words between programs, and not at its own limit."""

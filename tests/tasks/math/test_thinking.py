@@ -50,9 +50,8 @@ def test_limits_are_the_card_s(
     )
     with Judge() as judge:
         checked = drain(solve.solve(engine, "What is 6 times 7?", judge, options))
-    expected = (
-        None if (way, most) == ("cot", 50) else most
-    )  # the engine ends the thought, the model its answer
+    # In words alone the engine ends the thought at its budget, and the model its answer.
+    expected = None if (way, most) == ("cot", 50) else most
     assert asked[0].max_tokens == expected
     assert checked.answer is None
     assert checked.solution.stop == "context"

@@ -285,6 +285,12 @@ class TestThinking:
         assert model.asked[0][0].max_tokens == 20
         assert model.prompts[1].endswith("directly now.\n</think>\n\n")
 
+    def test_a_budget_is_no_limit_of_an_answer_without_a_thought(self, box: Sandbox) -> None:
+        model = Typing("So " * 40 + BOXED, thinking="switch")
+        solution = tir.finished(tir.solve(model, ASKED, box, thinking=20))
+        assert (solution.answer, solution.text) == ("42", "So " * 40 + BOXED)
+        assert [asked.max_tokens for asked, _ in model.asked] == [20, None]
+
     def test_an_end_of_the_turn_within_a_thought_is_the_end_of_the_thought(self, box: Sandbox) -> None:
         model = Typing("<think>\nIt is 42.\n", BOXED, thinking="switch")
         assert tir.finished(tir.solve(model, ASKED, box)).answer == "42"
