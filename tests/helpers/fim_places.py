@@ -66,11 +66,11 @@ class Writer:
         raise AssertionError("one completion is written, not sampled")
 
 
-def filled(place: Place, says: str, reason: StopReason = "stop") -> str:
+def filled(place: Place, says: str, reason: StopReason = "stop", mode: complete.Mode = "auto") -> str:
     """Return what is inserted at `place` where the model writes `says` and ends for `reason`."""
     engine = Writer(place.prefix, says, reason)
     hole = complete.Hole(place.prefix, place.suffix, place.path)
-    return complete.complete(engine, hole).text  # type: ignore[arg-type]
+    return complete.complete(engine, hole, mode=mode).text  # type: ignore[arg-type]
 
 
 def run_on(place: Place) -> str:

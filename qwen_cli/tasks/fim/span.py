@@ -312,7 +312,7 @@ class Span:
             len(first) - size for size in range(len(self.rest), 0, -1) if first.endswith(self.rest[:size])
         ]
         closing = [match.start() for match in re.finditer(r"[)\]}]", first)][-_MAX_CANDIDATES:]
-        at = self._best(text, [*met, *overlaps, *lines, *reversed(closing)])
+        at = self._best(text, [*met, lines[0], *overlaps, *reversed(closing), *lines[1:]])
         return text[:at], "suffix" if at in met else "line"
 
     def _whole_lines(self, text: str, met: list[int], why: Why) -> tuple[str, Why]:
@@ -351,7 +351,9 @@ class Span:
     def _one_line(self, text: str, why: Why) -> tuple[str, Why]:
         if (end := self._line_end(text)) is not None:
             text, why = text[:end], "line"
-        if self.rest.strip() and self.line.strip():
+        elif why == "model":
+            return self._trusted(text)
+        if self.rest.strip() and (self.line.strip() or text.endswith(self.rest)):
             return self._within_line(text, [met.at for met in self._meetings(text + "\n")])
         return self._joined(text.lstrip("\n") if self.whole_lines else text), why
 

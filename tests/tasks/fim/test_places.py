@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.helpers.fim_places import Place, failures, filled, places
+from tests.helpers.fim_places import Place, failures, filled, places, run_on
 
 
 def test_there_are_many_places_in_many_languages() -> None:
@@ -36,6 +36,14 @@ def test_the_right_middle_comes_through_exactly(heldout: bool, on: bool, bar: fl
     total = sum(place.heldout == heldout for place in places())
     lost = failures(heldout=heldout, on=on)
     assert 1 - len(lost) / total >= bar, Counter(place.kind for place in lost)
+
+
+@pytest.mark.parametrize(("on", "bar"), [(False, 0.99), (True, 0.95)], ids=["own_end", "run_on"])
+def test_a_line_that_is_right_comes_through_where_one_line_is_asked_for(on: bool, bar: float) -> None:
+    lines = [place for place in places() if "\n" not in place.middle and not place.prefix.endswith("\n")]
+    says = {place: run_on(place) if on else place.middle for place in lines}
+    lost = [place for place in lines if filled(place, says[place], "stop", "line") != place.middle]
+    assert 1 - len(lost) / len(lines) >= bar, Counter(place.kind for place in lost)
 
 
 def test_a_second_try_counts_only_where_the_file_can_be_read_better() -> None:
