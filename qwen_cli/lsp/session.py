@@ -202,10 +202,14 @@ class Session:
                 return None
         if self._ahead is not None and (here.prefix, here.suffix) == self._target(self._ahead):
             # What was being prepared is what is asked for now.
-            await asyncio.wait([asyncio.wrap_future(self._ahead_done)])
+            done = self._ahead_done
+            await asyncio.wait([asyncio.wrap_future(done)])
             known = self.suggestions.find(document.uri, here.prefix, here.suffix)
             if known is not None or document.version != version:
                 return known
+            if not done.cancelled() and done.exception() is None and done.result() == "":
+                self._ahead = None  # that nothing follows counts once
+                return ""
         self._ahead = None
         future = self.worker.ask(lambda cancelled: self.completing.complete(here, cancelled))
         text = await self._result(future)
@@ -252,10 +256,11 @@ class Session:
             return
         then = Place(here.root, here.path, prefix, suffix, here.unsaved)
 
-        def work(cancelled: Callable[[], bool]) -> None:
+        def work(cancelled: Callable[[], bool]) -> str | None:
             found = self.completing.complete(then, cancelled)
             if found is not None:
                 self.suggestions.keep(uri, prefix, suffix, found)
+            return found
 
         self._ahead = ahead
         self._ahead_done = self.worker.prepare(work)

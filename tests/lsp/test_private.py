@@ -167,6 +167,30 @@ def test_after_a_failure_the_same_place_is_asked_again() -> None:
     assert during(Filling(answer), talk, quiet) == ["", "", "more"]
 
 
+def test_that_nothing_follows_what_was_taken_is_prepared_and_counts_once() -> None:
+    answers = ["1", "", "2"]
+    engine = Filling(lambda prompt: answers.pop(0))
+    uri = "file:///nowhere/a.py"
+    settings = Settings(mode="line", debounce_ms=0, idle_ms=60_000, speculate=True)
+
+    async def talk(session: Session) -> list[tuple[str | None, int]]:
+        session.opened(uri, "x = \n", 1, "python")
+        said = [(await inline(session, uri), len(engine.prompts))]
+        await rest(session)
+        at = lsp.Range(lsp.Position(0, 4), lsp.Position(0, 4))
+        change = lsp.TextDocumentContentChangePartial(range=at, text="1")
+        document = lsp.VersionedTextDocumentIdentifier(2, uri)
+        session.changed(lsp.DidChangeTextDocumentParams(document, [change]))
+        for _ in range(2):
+            said.append((await inline(session, uri, 0, 5), len(engine.prompts)))
+        return said
+
+    first, prepared, again = during(engine, talk, settings)
+    assert first[0] == "1"
+    assert prepared == ("", 2)  # the suggestion, and the one after it: no third question
+    assert again[0] == "2"
+
+
 def test_a_menu_opened_by_hand_is_answered_where_one_by_itself_is_not() -> None:
     uri = "file:///nowhere/a.py"
 
