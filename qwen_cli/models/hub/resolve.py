@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -34,6 +34,7 @@ class Weights:
     format: Format
     model: lookup.Model | None
     mmproj: Path | None = None
+    shape: Architecture | None = field(default=None, repr=False, compare=False)  # read of `path` already
 
     @property
     def size(self) -> int:
@@ -50,7 +51,7 @@ class Weights:
         """Return what the files say of the model, read once. Raises `ModelError`."""
         from qwen_cli.models.formats import architecture
 
-        return architecture.read(self.path)
+        return self.shape or architecture.read(self.path)
 
     @property
     def quant(self) -> str | None:
@@ -204,17 +205,19 @@ def _from_path(path: Path, only: Format | None, quant: str | None, pickle: bool)
                 f"{path} holds its weights as pickles, a format that can run code when it is read",
                 "give safetensors, or trust them with `allow_pickle`",
             )
-        return Weights(str(path), path, form, lookup.related(path.resolve().name))
+        return Weights(str(path), path, form, lookup.related(path.resolve().name), shape=shape)
     from qwen_cli.models.formats import gguf_header
 
     first = gguf_header.shards(path)[0]
     if quant and (own := store.quant_of(first.name)) and own != quant.upper():
         raise ModelError(f"{first.name} is {own}, not {quant}", "leave `quant` out, or name another file")
+    known = shape if first == path else None  # else of another part
     if first.resolve() == starter.path().resolve():
-        return _starter(first)
+        return replace(_starter(first), shape=known)
     stem = re.sub(r"[-.][^-.]*$", "", first.stem) if store.quant_of(first.name) else first.stem
     model = lookup.related(stem) or lookup.related(str(shape.name or "").replace(" ", "-"))
-    return Weights(str(first), first, form, model, store.local_mmproj(first) if shape.vision else None)
+    projector = store.local_mmproj(first) if shape.vision else None
+    return Weights(str(first), first, form, model, projector, known)
 
 
 def _refuse_other_forms(form: Format, quant: str | None) -> None:
@@ -298,7 +301,9 @@ def _fetch(
     if here is None:
         raise ModelError(f"{repo} was fetched but holds no whole {form} model", "give another repository")
     shape = here.architecture
-    return here if model else replace(here, model=lookup.related(str(shape.name or "").replace(" ", "-")))
+    if model:
+        return here
+    return replace(here, model=lookup.related(str(shape.name or "").replace(" ", "-")), shape=shape)
 
 
 def _unknown(reference: str) -> ModelError:

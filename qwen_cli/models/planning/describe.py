@@ -18,6 +18,7 @@ from qwen_cli.models.formats.tensors import Tensor
 from qwen_cli.models.hub import resolve, store
 
 if TYPE_CHECKING:
+    from qwen_cli.models.formats.architecture import Architecture
     from qwen_cli.models.formats.weight_formats import Engine
     from qwen_cli.models.hub.resolve import Format, Weights
     from qwen_cli.models.hub.sources import Listing, RemoteFile
@@ -113,14 +114,17 @@ def of_weights(weights: Weights) -> Described:
     """Return the weights that are here. Raises `ModelError`."""
     if weights.format == "gguf":
         return _of_gguf(weights)
-    return of_folder(weights.path, weights.label, weights.model)
+    return of_folder(weights.path, weights.label, weights.model, weights.architecture)
 
 
-def of_folder(folder: Path, name: str, model: lookup.Model | None = None) -> Described:
-    """Return a folder with a config.json, weights or none. Raises `ModelError`."""
+def of_folder(
+    folder: Path, name: str, model: lookup.Model | None = None, shape: Architecture | None = None
+) -> Described:
+    """Return a folder with a config.json, weights or none; `shape` is its architecture where that has been
+    read. Raises `ModelError`."""
     from qwen_cli.models.formats import architecture
 
-    shape = architecture.read(folder)
+    shape = shape or architecture.read(folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     model = model or lookup.related(folder.resolve().name)
     return Described(

@@ -9,8 +9,11 @@ import gguf_files
 import pytest
 
 from qwen_cli.engines.core import rope
+from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.engines.llamacpp import load
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.engines.load import open_engine
+from qwen_cli.models.formats import architecture
 from qwen_cli.models.hub.resolve import Weights
 
 
@@ -64,6 +67,18 @@ def test_a_file_that_is_not_stretched_stays_so(tmp_path: Path, scaling: rope.Sca
     params = told(file, scaling)
     assert params.rope_scaling_type in (kind("UNSPECIFIED"), kind("NONE"))
     assert params.yarn_orig_ctx == 0
+
+
+def test_what_the_file_says_is_read_once(stretched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Path] = []
+    read = architecture.read
+    monkeypatch.setattr(architecture, "read", lambda path: reads.append(path) or read(path))
+    with pytest.raises(Told):
+        open_engine(LoadOptions(str(stretched), context=512, rope_scaling="none"))
+    assert reads == [stretched]
+    weights = Weights("model", stretched, "gguf", None)
+    assert weights.architecture is weights.architecture
+    assert reads == [stretched] * 2
 
 
 def test_another_scaling_is_another_cache(stretched: Path) -> None:
