@@ -27,7 +27,7 @@ class BackEnd(Protocol):
     def format(self) -> Format | None: ...
 
     def accepts(self, options: LoadOptions) -> bool:
-        """Whether it can load what is asked for, and takes it where `options.engine` is "auto". Raises
+        """Return whether it can load what is asked for, and takes it where `options.engine` is "auto". Raises
         `UsageError` for a value that makes no sense, before anything is fetched."""
         ...
 

@@ -139,7 +139,7 @@ class LoadOptions:
 
     @property
     def placed(self) -> bool:
-        """Whether it is said what goes to which device."""
+        """Return whether it is said what goes to which device."""
         return self.device_map is not None or self.max_memory is not None
 
     def given(self) -> dict[str, Any]:

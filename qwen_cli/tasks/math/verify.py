@@ -82,7 +82,7 @@ def verify(
     sampling: Sampling = Sampling(),
     thinking: bool | int | None = None,
 ) -> Generator[Piece, None, Verification]:
-    """Have `answer` put back into `problem`; yields a piece without text for each of the model's.
+    """Put `answer` back into `problem` by a program; yield a piece without text for each of the model's.
 
     `known` are the programs of the solution, which would only repeat it. Raises `EngineError`,
     `ContextFull`, `SandboxError`.
