@@ -48,7 +48,7 @@ _MOST_LINES = 16
 # Lines to wait where the whole rest of the file was said, which is shorter: as words, or but as brackets. A
 # right middle may hold the same. Less than the whole is no sign while the model writes.
 _AFTER_WHOLE = 4
-_AFTER_BRACKETS = 20
+_AFTER_BRACKETS = 10
 _MAX_CANDIDATES = 12
 _LONGEST_OVERLAP = 400
 _FENCE = re.compile(r"^```", re.MULTILINE)
