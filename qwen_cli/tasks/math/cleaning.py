@@ -19,10 +19,10 @@ _WRAPPERS = (
     ('"', '"'),
 )
 LEAD = re.compile(
-    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:final\s+)?answer\s*(?:is|:)\s*:?\s*"
+    r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:final\s+)?ans(?:wer)?\s*(?:is|:)\s*:?\s*"
     r"|(?:故|因此|所以)?[答选]案?\s*[是为：:]\s*[:：]?\s*|#+\s+"
     r"|(?:=|\\approx|≈)\s*|(?:approximately|approx\.?|about|around|roughly|大?约"
-    r"|(?:一共|总共|共|还剩|剩|还|需|要|有)+)\s*(?=[-0-9\\$零一二三四五六七八九十百])",
+    r"|(?:一共|总共|共|还剩|剩下?|还|需|要|有|打)+)\s*(?=[-0-9\\$零一二三四五六七八九十百])",
     re.IGNORECASE,
 )
 _SIZES = re.compile(
@@ -71,6 +71,10 @@ def cleaned(text: str) -> str:
         text = (
             styled[1].strip() if balanced(styled[1]) and not re.fullmatch("[A-Za-z ]+", styled[1]) else text
         )
+    text = re.sub(r"\s*\((?:approx\.?|approximately|约)\)$", "", text)
+    text = re.sub(r"\\(?:sfrac|nicefrac)(?![A-Za-z])", r"\\frac", text)
+    text = re.sub(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}\\]*)\}", r"\1 \\mathrm{\2}", text)
+    text = re.sub(r"^([^{}=,]*)\\over(?![A-Za-z])([^{}=,]*)$", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\(?:underline|color\s*\{\w+\}|textcolor\s*\{\w+\})\s*\{([^{}]*)\}", r"\1", text)
     text = re.sub(r"(?<=[0-9])\s*\^?\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?(?:st|nd|rd|th)\}{0,2}$", "", text)
@@ -90,7 +94,7 @@ def cleaned(text: str) -> str:
         text = text.replace(sign, latex)
     text = "\\\\".join(map(_unspaced, text.split("\\\\")))  # the end of a row is no backslash before a space
     text = text.replace("~", " ").replace("{,}", ",").replace("\\lbrace", "\\{")
-    return text.replace("\\rbrace", "\\}").replace("\\degree", "^\\circ").strip()
+    return text.replace("\\rbrace", "\\}").replace("\\degree", "^\\circ").strip(" ,\n\t")
 
 
 def _plain(character: str) -> str:
@@ -127,7 +131,14 @@ def unwrapped(source: str) -> str:
     bare = re.sub(r"\^\s*\{\s*(-?[0-9])\s*\}", r"^\1", bare)
     bare = _UNWRAPPED.sub(r"\1", _UNWRAPPED.sub(r"\1", bare))
     bare = re.sub(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*", "°", bare)
-    for latex, sign in (("\\%", "%"), ("\\$", "$"), ("\\ldots", "…"), ("\\dots", "…"), ("\\quad", " ")):
+    for latex, sign in (
+        ("\\%", "%"),
+        ("\\$", "$"),
+        ("\\ldots", "…"),
+        ("\\dots", "…"),
+        ("\\quad", " "),
+        ("\\Omega", "Ω"),
+    ):
         bare = bare.replace(latex, sign)
     return re.sub(r"\s+", " ", bare).strip().replace("per cent", "percent")
 

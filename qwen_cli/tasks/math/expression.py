@@ -40,6 +40,7 @@ _FUNCTIONS: dict[str, Any] = {
     "arccos": sympy.acos,
     "arctan": sympy.atan,
     "ln": sympy.log,
+    "cis": lambda angle: sympy.cos(angle) + sympy.I * sympy.sin(angle),
     "floor": sympy.floor,
     "ceil": sympy.ceiling,
     "ceiling": sympy.ceiling,

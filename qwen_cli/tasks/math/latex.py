@@ -79,7 +79,8 @@ _NAME = re.compile(
     r"\s*(?:\\(?!frac|sqrt|sin|cos|tan|log|ln)[A-Za-z]+|[A-Za-z])(?:_(?:\w|\\[A-Za-z]+|\{[^{}]*\}))?"
     r"(?:'|\^\\prime|\^-1(?=\s*\()|\^\{-1\}(?=\s*\())*\s*(?:\([^()=]*\))?\s*"
     r"|[A-Za-z][A-Za-z ]{2,}|\\(?:angle|triangle)\s*[A-Z]+|\([A-Za-z](?:,\s*[A-Za-z])+\)|\|[A-Z]+\|"
-    r"|[A-Z]{2,3}"
+    r"|[A-Z]{2,3}|\\overline\s*\{?[A-Z]+\}?|[PED]\s*\([^()]*\)"
+    r"|\\(?:sin|cos|tan|cot)\s*(?:\\(?:alpha|beta|gamma|theta|angle\s*[A-Z]+)|[A-D])\s*"
 )
 _POINT = r"(?:[A-Za-z](?:_(?:\w|\{\w+\}))?'?|[A-Z]{2,4}'?|S_\{[A-Z]+\})"
 _QUOTIENT = re.compile(rf"{_POINT}(?:\s*[:/]\s*{_POINT})+|\\[dt]?frac\s*\{{{_POINT}\}}\s*\{{{_POINT}\}}")
@@ -147,7 +148,7 @@ def read(text: str, depth: int = 0) -> Readings:
     readers: tuple[Callable[[str, int], Sequence[Value]], ...]
     readers = (
         *(_many, _ratio, _fenced, _union, _conjoined, _related, _about, _said, _numeral, _measured),
-        *(_grid, _expression),
+        *(_grid, _expression, _vector),
     )
     found: list[Value] = list(special)
     for reader in readers:
@@ -217,7 +218,11 @@ def _choice(bare: str, depth: int) -> Readings:
     ):
         if found := re.fullmatch(pattern, bare):
             return (Choice(frozenset(found["letter"])),)
-    if found := re.fullmatch(rf"\(?{letter}(?:\)|[.:：、])\s*(?![A-J]$)(?P<value>\S.*)", bare):
+    if found := re.fullmatch(rf"{letter}\s+\((?P<value>[^()]+)\)", bare):
+        return (Choice(frozenset(found["letter"]), read(found["value"], depth + 1)),)
+    if found := re.fullmatch(
+        rf"\(?{letter}(?:\)|[.:：、])\s*(?![A-J](?:\s*[、,]?\s*[A-J])*$)(?P<value>\S.*)", bare
+    ):
         return (Choice(frozenset(found["letter"]), read(found["value"], depth + 1)),)
     if small := re.fullmatch(r"\(?(?P<letter>[a-e])\)?", bare):
         return (Choice(frozenset(small["letter"].upper())),)
@@ -308,6 +313,9 @@ def _ratio(source: str, depth: int) -> Readings:
 
 def _fenced(source: str, depth: int) -> Readings:
     """Read what stands between brackets: a point, an interval, a set."""
+    if source.startswith("(") and source.endswith(")") and "\\pm" in source and _encloses(source):
+        both = [read(source.replace("\\pm", sign), depth + 1) for sign in "+-"]
+        return (Many(tuple(both), "bare"),) if all(both) else ()
     text = source.replace("\\langle", "(").replace("\\rangle", ")").strip()
     if named := re.fullmatch(r"(?:[A-Z]'?|[Pp]oint|点)\s*(\(.*\))", text):
         return tuple(r for r in _fenced(named[1], depth) if isinstance(r, Many))
@@ -544,6 +552,8 @@ def _numeral(source: str, depth: int) -> Readings:
 def _measured(source: str, depth: int) -> Readings:
     """Read a number and its unit."""
     bare = unwrapped(source)
+    if re.fullmatch(r"[0-9]+C[0-9]+", bare):
+        return ()  # combinations
     bare = re.sub(r"(?<=[0-9])\s*\(([A-Za-z][A-Za-z ]+)\)$", r" \1", bare)
     if found := _CURRENCY.fullmatch(bare):
         amount = re.sub(r"(?<=[0-9])\s*[kK]$", " thousand", found["sign"] + found["value"])
@@ -715,6 +725,27 @@ def grid_of(matrix: Any) -> Grid:
     return Grid(tuple(tuple(row) for row in matrix.tolist()))
 
 
+_UNIT_VECTOR = re.compile(r"\\(?:mathbf|hat|vec|boldsymbol|bm)\s*\{?\s*\\?([ijk])(?:math)?\s*\}?")
+
+
+def _vector(source: str, depth: int) -> Readings:
+    """Read a sum of unit vectors: `2\\mathbf{i} + 3\\mathbf{j}`."""
+    named = set(_UNIT_VECTOR.findall(source))
+    if not named:
+        return ()
+    value = _value(_UNIT_VECTOR.sub(lambda found: f"\\xi_{{{'ijk'.index(found[1])}}}", source))
+    units_of = [sympy.Symbol(f"xi{number}") for number in range(3 if "k" in named else 2)]
+    if value is None or not value.is_polynomial(*units_of):
+        return ()
+    parts = [value.diff(unit) for unit in units_of]
+    if (
+        any(part.free_symbols & set(units_of) for part in parts)
+        or value.subs(dict.fromkeys(units_of, 0)) != 0
+    ):
+        return ()
+    return (Many(tuple((Quantity(part),) for part in parts), "tuple"),)
+
+
 def _chosen(found: re.Match[str]) -> str:
     """Return a number of combinations as a binomial coefficient."""
     both = [group for group in found.groups() if group is not None]
@@ -725,7 +756,7 @@ def _latex(source: str) -> str:
     """Return what is written as on a keyboard (`sqrt(2)`, `x^(1/2)`, `2**3`) as LaTeX."""
     text = re.sub(r"\^\s*(-\s*[0-9]+)", r"^{\1}", source.replace("**", "^"))
     names = {"infinity": "infty", "inf": "infty", "oo": "infty"}
-    text = _COMBINATIONS.sub(_chosen, text)
+    text = _COMBINATIONS.sub(_chosen, re.sub(r"^\s*([0-9]+)C([0-9]+)\s*$", r"C_{\1}^{\2}", text))
     text = _PLAIN_NAMES.sub(
         lambda m: f"\\operatorname{{{m[1]}}}" if m[1] in _CALLED else f"\\{names.get(m[1], m[1])} ", text
     )

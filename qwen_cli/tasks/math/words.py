@@ -86,6 +86,8 @@ def read(bare: str) -> Readings:
         return (Words("true"),)
     if plain in _FALSE:
         return (Words("false"),)
+    if said := re.fullmatch(r"(yes|no)\s*[,.;:].+", bare.lower()):
+        return (Words("true" if said[1] == "yes" else "false"),)
     if _NOTHING.fullmatch(plain):
         return (Many((), "set"), Words("no solution"))
     if plain in _MISSING:
@@ -130,6 +132,10 @@ def _named(plain: str) -> str:
     if found := re.fullmatch(rf"{_MONTH}(?: (?P<year>[0-9]{{4}}))?", plain):
         number = 1 + next(n for n, month in enumerate(_MONTHS) if month.startswith(found["month"][:3]))
         return f"month {number} {found['year'] or ''}".strip()
+    if (spelled := re.fullmatch(r"([一二三四五六七八九十]{1,2})月", plain)) and (
+        month_number := chinese(spelled[1])
+    ):
+        return f"month {month_number}" if month_number <= 12 else ""
     if found := re.fullmatch(rf"(?:([0-9]{{4}})年)?(1[0-2]|[{months}])月", plain):
         return f"month {found[2]} {found[1] or ''}".strip()
     return ""
