@@ -30,7 +30,7 @@ from qwen_cli.commands.vision.inputs import Gathering
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.engines.transformers.engine import Transformers
 from qwen_cli.models.hub import resolve
-from qwen_cli.tasks.vision.prepare import Detail, look_at_all
+from qwen_cli.tasks.vision.prepare import Detail, prepare_all
 from qwen_cli.tasks.vision.task import Job, ask
 
 PREPARE = Path(__file__).with_name("vision_prepare.py")
@@ -80,7 +80,7 @@ def many(engine: Transformers, count: int, rounds: int) -> None:
             together.append(count / (time.perf_counter() - started))
             started = time.perf_counter()
             for name in names:
-                list(ask(engine, look_at_all(gathering.gather([name]), engine, detail), job, SHORT))
+                list(ask(engine, prepare_all(gathering.gather([name]), engine, detail), job, SHORT))
             apart.append(count / (time.perf_counter() - started))
     report(f"{count} pictures, batch against one by one", median(together), median(apart), "/s", "≥ 1.2")
 

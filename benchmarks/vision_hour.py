@@ -31,13 +31,13 @@ def main() -> None:
     film = Film("hour.mp4", path)
     with Transformers(resolve.resolve(str(vision_media.model(131_072))), context=131_072) as engine:
         # What a first question needs is there already: the libraries, the encoder's workspace.
-        short = prepare.look_at_all([film], engine, prepare.Detail(end=4.0))
+        short = prepare.prepare_all([film], engine, prepare.Detail(end=4.0))
         job, sampling, detail = Job("ask", "What?"), Sampling(max_tokens=4), prepare.Detail(max_frames=frames)
         list(ask(engine, short, job, sampling))
         windows = vision_windows.windows(film, engine, detail, job)
         begun = _peak(reset=True)
         started = time.perf_counter()
-        looks = prepare.look_at_all([film], engine, detail)
+        looks = prepare.prepare_all([film], engine, detail)
         read = time.perf_counter() - started
         list(ask(engine, looks, job, sampling))
         grown = _peak() - begun

@@ -43,9 +43,9 @@ def ours(kind: str, folder: str, file: str) -> Callable[[], Any]:
     def once() -> None:
         item = Picture("p", media_images.load(Path(file))) if kind == "picture" else Film("v", Path(file))
         detail = prepare.Detail(max_pixels=MOST if kind == "picture" else None)
-        turns = [prepare.message(prepare.look_at_all([item], engine, detail), "What is this?")]
+        turns = [prepare.message(prepare.prepare_all([item], engine, detail), "What is this?")]
         del item  # as the command does
-        views = engine.views(turns)
+        views = engine.visuals(turns)
         engine._prompt(engine._rendered(turns, None, None), views)
         for view in views:
             for pixels, _ in view.slices():

@@ -78,10 +78,10 @@ def named() -> dict[str, Endpoint]:
     """Return every endpoint of the settings file. Raises `UsageError` naming the field that cannot be
     read."""
     file = paths.config_file()
-    found = settings.read().get(settings.ENDPOINTS, {})
-    if not isinstance(found, dict):
-        raise UsageError(f"{file}: endpoints must be tables, got {found!r}", "write [endpoints.NAME]")
-    return {name: _read(name, table, file) for name, table in found.items()}
+    tables = settings.read().get(settings.ENDPOINTS, {})
+    if not isinstance(tables, dict):
+        raise UsageError(f"{file}: endpoints must be tables, got {tables!r}", "write [endpoints.NAME]")
+    return {name: _read(name, table, file) for name, table in tables.items()}
 
 
 def find(given: str) -> Endpoint:

@@ -39,15 +39,15 @@ def command(extra: str = "") -> str:
 
 def upgrade() -> str:
     """Return what to do for a newer version, as a hint goes on."""
-    found = source()
-    if found.folder:
-        return f"update {found.name}, then run `{_pip(found)}`"
-    return f"run `{_pip(found, options=('-U',))}`"
+    installed = source()
+    if installed.folder:
+        return f"update {installed.name}, then run `{_pip(installed)}`"
+    return f"run `{_pip(installed, options=('-U',))}`"
 
 
-def _pip(found: Source, extra: str = "", options: tuple[str, ...] = ()) -> str:
-    asked = _quoted(f"{found.name}{f'[{extra}]' if extra else ''}{found.address}")
-    return " ".join(["pip install", *options, *(["-e"] if found.editable else []), asked])
+def _pip(installed: Source, extra: str = "", options: tuple[str, ...] = ()) -> str:
+    requirement = _quoted(f"{installed.name}{f'[{extra}]' if extra else ''}{installed.address}")
+    return " ".join(["pip install", *options, *(["-e"] if installed.editable else []), requirement])
 
 
 def distribution() -> Distribution | None:
@@ -56,23 +56,23 @@ def distribution() -> Distribution | None:
     from importlib import metadata
 
     try:
-        found = metadata.distribution(NAME)
+        installed = metadata.distribution(NAME)
     except metadata.PackageNotFoundError:
         return None
-    folder = _folder(_origin(found))
+    folder = _folder(_origin(installed))
     here = _package()
     holds = folder is not None and here.is_relative_to(folder)
-    return found if holds or Path(str(found.locate_file(here.name))).resolve() == here else None
+    return installed if holds or Path(str(installed.locate_file(here.name))).resolve() == here else None
 
 
 def source() -> Source:
     """Return where the running package came from."""
-    found = distribution()
-    if found is None:
+    installed = distribution()
+    if installed is None:
         root = _package().parent
         here = (root / "pyproject.toml").is_file()
         return Source(str(root), folder=True, editable=True) if here else Source(NAME)
-    name, origin = str(found.metadata["Name"]), _origin(found)
+    name, origin = str(installed.metadata["Name"]), _origin(installed)
     if folder := _folder(origin):
         return Source(str(folder), folder=True, editable=bool(origin["dir_info"].get("editable")))
     if "url" not in origin:
@@ -84,11 +84,11 @@ def source() -> Source:
     return Source(name, f" @ {tool}{origin['url']}{revision}{part}")
 
 
-def _origin(found: Distribution) -> dict[str, Any]:
+def _origin(installed: Distribution) -> dict[str, Any]:
     """Return where it came from (direct_url.json of the packaging specifications); empty for the
     package index."""
     try:
-        origin = json.loads(found.read_text("direct_url.json") or "{}")
+        origin = json.loads(installed.read_text("direct_url.json") or "{}")
     except (OSError, ValueError):
         return {}
     return origin if isinstance(origin, dict) else {}

@@ -281,10 +281,10 @@ class _Parser:
         if mark in _OPEN or mark in _CLOSE or mark in _BARS:
             self._at += 1
             return (Symbol({**_OPEN, **_CLOSE, **_BARS}[mark], "loose"),)
-        found = self._node()
-        if len(found) != 1:
+        nodes = self._node()
+        if len(nodes) != 1:
             raise Unknown
-        return found[0].items if isinstance(found[0], Group) else (found[0],)
+        return nodes[0].items if isinstance(nodes[0], Group) else (nodes[0],)
 
     def _raw(self) -> str:
         """Return the source in the braces that come next."""
@@ -329,8 +329,8 @@ class _Parser:
             return [_negated(self._argument())]
         if mark == "\\begin":
             return self._environment()
-        if found := _letters().get(mark):
-            return [Symbol(*found, spaced=found[1] == "relation")]
+        if letter := _letters().get(mark):
+            return [Symbol(*letter, spaced=letter[1] == "relation")]
         raise Unknown
 
     def _root(self) -> Root:
@@ -417,13 +417,13 @@ def _letters() -> dict[str, tuple[str, str]]:
     from unicodeit.data import REPLACEMENTS  # 8 ms
 
     kinds = {"Lu": "letter", "Ll": "letter", "Lo": "letter", "Sm": "relation", "So": "relation"}
-    found = {}
+    letters = {}
     for command, text in REPLACEMENTS:
         if len(text) == 1 and re.fullmatch(r"\\(?!under|over|sqrt|\w*root)[A-Za-z]+", command):
             kind = kinds.get(unicodedata.category(text))
             if kind:
-                found[command] = (text, kind)
-    return found
+                letters[command] = (text, kind)
+    return letters
 
 
 def _worded(source: str, command: str) -> Symbol:

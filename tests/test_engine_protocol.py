@@ -14,10 +14,10 @@ from filling import Filling
 from scripted import Scripted
 
 from qwen_cli.engines.core.base import Engine, EngineBase
-from qwen_cli.engines.daemon.client import Warm
+from qwen_cli.engines.daemon.client import DaemonEngine
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.remote.engine import Remote
-from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 
 PACKAGE = Path(__file__).parents[1] / "qwen_cli"
 METHODS = [name for name, found in vars(Engine).items() if inspect.isfunction(found) and name[0] != "_"]
@@ -28,7 +28,7 @@ def kinds() -> list[type]:
     from qwen_cli.engines.transformers.batching import _Lane
     from qwen_cli.engines.transformers.engine import Transformers
 
-    return [EngineBase, LlamaCpp, Transformers, _Lane, Remote, Warm, Queued, Scripted, Filling]
+    return [EngineBase, LlamaCpp, Transformers, _Lane, Remote, DaemonEngine, QueuedEngine, Scripted, Filling]
 
 
 # What `EngineBase` leaves to each engine.
@@ -63,7 +63,7 @@ def takes_any(method: Any) -> bool:
 # Calls that return an engine, and names that one always has.
 OPENERS = {"open_engine", "load", "open_warm", "load_engine", "_engine", "_warm", "queued"}
 NAMED = {"engine", "_engine", "lane"}
-ANNOTATED = re.compile(r"\b(Engine|Queued|Warm|Remote|LlamaCpp|Transformers)\b")
+ANNOTATED = re.compile(r"\b(Engine|QueuedEngine|DaemonEngine|Remote|LlamaCpp|Transformers)\b")
 PEEKS = {"getattr", "hasattr", "setattr", "delattr", "isinstance", "type", "vars", "dir", "cast", "copy"}
 
 

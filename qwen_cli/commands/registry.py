@@ -41,13 +41,13 @@ class Verbs(Group):
         if cmd_name not in VERBS:
             return None
         module, name, _ = VERBS[cmd_name]
-        found = getattr(import_module(f"qwen_cli.commands.{module}"), name)
+        command = getattr(import_module(f"qwen_cli.commands.{module}"), name)
         group = typer.Typer(rich_markup_mode=None, add_completion=False)
         group.callback()(lambda: None)  # else a single command would be no group
-        if isinstance(found, typer.Typer):
-            group.add_typer(found, name=cmd_name)
+        if isinstance(command, typer.Typer):
+            group.add_typer(command, name=cmd_name)
         else:
-            group.command(cmd_name, cls=Command)(found)
+            group.command(cmd_name, cls=Command)(command)
         made: Any = typer.main.get_command(group)
         return made.get_command(ctx, cmd_name)
 

@@ -74,8 +74,8 @@ def identity(back_end: BackEnd, weights: Weights, options: LoadOptions) -> froze
 def back_ends() -> dict[str, BackEnd]:
     """Return every back end by name, those of other packages first. Raises `EngineError` for one that cannot
     be used."""
-    found = {point.name: _loaded(point) for point in _offered().values()}
-    return {**found, **{back_end.name: back_end for back_end in _BUILT_IN}}
+    loaded = {point.name: _loaded(point) for point in _offered().values()}
+    return {**loaded, **{back_end.name: back_end for back_end in _BUILT_IN}}
 
 
 def _chosen(options: LoadOptions, hooks: Hooks) -> BackEnd | None:

@@ -34,7 +34,7 @@ DTYPES = {"auto": None, "bf16": "bfloat16", "fp16": "float16", "fp32": "float32"
 
 
 @dataclass(frozen=True)
-class Asked:
+class LaunchOptions:
     """`scaling` are rope parameters in place of the model's own, `window` the context in tokens, `keyed` says
     that a key is asked of clients. `extra` is passed on as it is."""
 
@@ -83,7 +83,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
 
-    def shown(self) -> str:
+    def shell_line(self) -> str:
         """Return the command line as a shell takes it. The key is not told: it is read from where `qwen
         serve` reads it."""
         before = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]

@@ -30,36 +30,37 @@ def find(engine: EngineName) -> Installed | None:
     import sys
 
     beside = Path(sys.executable).parent
-    found = shutil.which(engine) or shutil.which(engine, path=str(beside))
-    if found is None:
+    where = shutil.which(engine) or shutil.which(engine, path=str(beside))
+    if where is None:
         return None
-    program = Path(found)
+    program = Path(where)
     places = program.resolve().parent.parent.glob(f"lib*/python3*/site-packages/{engine}")
     return Installed(program, next(places, None))
 
 
 def required(engine: EngineName) -> Installed:
     """Return the same. Raises `EngineError` where it is not installed."""
-    found = find(engine)
-    if found is None:
+    installed = find(engine)
+    if installed is None:
         raise EngineError(
             f"{NAMES[engine]} is not installed",
             f"run `pip install {engine}` in an environment of its own and put its bin folder on PATH",
         )
-    return found
+    return installed
 
 
-def check(target: Target, engine: EngineName, found: Installed | None) -> str | None:
+def check(target: Target, engine: EngineName, installed: Installed | None) -> str | None:
     """Return a remark on what `target` needs of the engine, where it is not here to be looked at. Raises
     `EngineError` where it is and has not got it."""
     if not target.dual_chunk:
         return None
     release, file = LAST_DUAL_CHUNK[engine]
-    said = f"{target.name} needs dual chunk attention, which {NAMES[engine]} has up to {release}"
-    if found is None:
-        return said
-    if found.package and not (found.package / file).is_file():
+    remark = f"{target.name} needs dual chunk attention, which {NAMES[engine]} has up to {release}"
+    if installed is None:
+        return remark
+    if installed.package and not (installed.package / file).is_file():
         raise EngineError(
-            f"{said}, and {found.program} is newer", f"install it apart: pip install '{engine}<={release}'"
+            f"{remark}, and {installed.program} is newer",
+            f"install it apart: pip install '{engine}<={release}'",
         )
     return None

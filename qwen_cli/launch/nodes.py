@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qwen_cli.errors import UsageError
 from qwen_cli.launch import sglang, vllm
-from qwen_cli.launch.command import Asked, Command
+from qwen_cli.launch.command import Command, LaunchOptions
 from qwen_cli.launch.target import EngineName
 
 _RAY_PORT = 6379  # Ray's own
@@ -49,19 +49,21 @@ def parse(given: str | None) -> tuple[int, tuple[str, ...]]:
     return len(hosts), hosts
 
 
-def steps(engine: EngineName, asked: Asked, hosts: Sequence[str], *, keys: Path | None = None) -> list[Step]:
+def steps(
+    engine: EngineName, options: LaunchOptions, hosts: Sequence[str], *, keys: Path | None = None
+) -> list[Step]:
     """Return what is to be run, in order; the last step is on the first machine, where clients ask."""
     first = hosts[0].rpartition("@")[2]
     if engine == "vllm":
         head = Command(("ray", "start", "--head", "--port", str(_RAY_PORT)))
         worker = Command(("ray", "start", "--address", f"{first}:{_RAY_PORT}"))
         joined = [Step(hosts[0], head), *(Step(host, worker) for host in hosts[1:])]
-        return [*joined, Step(hosts[0], vllm.command(asked, ray=True), stays=True)]
+        return [*joined, Step(hosts[0], vllm.command(options, ray=True), stays=True)]
     place = f"{first}:{_MEETING_PORT}"
     several = [
         Step(
             host,
-            sglang.command(asked, keys=keys, nodes=len(hosts), node=rank, first=place),
+            sglang.command(options, keys=keys, nodes=len(hosts), node=rank, first=place),
             stays=True,
         )
         for rank, host in enumerate(hosts)
@@ -85,7 +87,7 @@ def over_ssh(step: Step) -> Command:
         "BatchMode=yes",
         step.host,
         "--",
-        replace(step.command, key=None).shown(),
+        replace(step.command, key=None).shell_line(),
     )
     return Command(words)
 
@@ -100,8 +102,8 @@ def is_here(host: str) -> bool:
     if name in ("localhost", "127.0.0.1", "::1", socket.gethostname(), socket.getfqdn()):
         return True
     try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
+        known = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
     except OSError:
         return False
     own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
-    return bool(found & own)
+    return bool(known & own)

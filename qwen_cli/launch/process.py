@@ -60,7 +60,7 @@ def once(command: Command) -> None:
     """Run a command that ends by itself. Raises `EngineError` where it fails."""
     process = _start(command, None)
     if code := process.wait():
-        raise EngineError(f"`{command.shown()}` ended with exit code {code}", "its own message is above")
+        raise EngineError(f"`{command.shell_line()}` ended with exit code {code}", "its own message is above")
 
 
 def _start(command: Command, key: str | None) -> subprocess.Popen[bytes]:

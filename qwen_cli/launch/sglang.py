@@ -7,27 +7,27 @@ import json
 from pathlib import Path
 
 from qwen_cli.launch import command as launch_command
-from qwen_cli.launch.command import DTYPES, Asked, Command, method, rank
+from qwen_cli.launch.command import DTYPES, Command, LaunchOptions, method, rank
 
 # Qwen3-2507's cards ("Processing Ultra-Long Texts"); SGLang 0.5.19 is the last release with the backend.
 _DUAL_CHUNK = ("--attention-backend", "dual_chunk_flash_attn", "--chunked-prefill-size", "131072")
 
 
 def command(
-    asked: Asked, *, keys: Path | None = None, nodes: int = 1, node: int = 0, first: str = ""
+    options: LaunchOptions, *, keys: Path | None = None, nodes: int = 1, node: int = 0, first: str = ""
 ) -> Command:
     """Return what starts it, on machine `node` of `nodes` that meet at `first` ("host:port").
 
     SGLang takes its key as a flag or from a file: `keys` is the file; without it the flag is shown with the
     variable that `qwen serve` reads.
     """
-    target, split, model = asked.target, asked.split, asked.target.model
+    target, split, model = options.target, options.split, options.target.model
     words = ["sglang", "serve", "--model-path", target.place]
     if ":" not in target.name:  # which SGLang keeps for model:adapter
         words += ["--served-model-name", target.name]
     elif model:
         words += ["--served-model-name", model.repo]
-    words += ["--host", asked.host, "--port", str(asked.port), "--context-length", str(split.context)]
+    words += ["--host", options.host, "--port", str(options.port), "--context-length", str(split.context)]
     words += ["--tp-size", str(split.tensor)]
     if split.pipeline > 1:
         words += ["--pp-size", str(split.pipeline)]
@@ -35,11 +35,11 @@ def command(
         words += ["--nnodes", str(nodes), "--node-rank", str(node), "--dist-init-addr", first]
     if split.experts:
         words += ["--ep-size", str(split.tensor)]
-    if (name := method(asked.quant, "sglang")[0]) is not None:
+    if (name := method(options.quant, "sglang")[0]) is not None:
         words += ["--quantization", name]
-    if kind := DTYPES[asked.dtype]:
+    if kind := DTYPES[options.dtype]:
         words += ["--dtype", kind]
-    if overrides := asked.overrides:
+    if overrides := options.overrides:
         words += ["--json-model-override-args", json.dumps(overrides)]
     if target.dual_chunk:
         words += _DUAL_CHUNK
@@ -47,12 +47,12 @@ def command(
         words += ["--reasoning-parser", parser]
     if parser := launch_command.tools(model, "sglang"):
         words += ["--tool-call-parser", parser]
-    if asked.adapters:
-        words += ["--enable-lora", "--max-lora-rank", str(max(rank(path) for path in asked.adapters))]
-        words += ["--lora-paths", *(f"{path.name}={path}" for path in asked.adapters)]
-    if asked.trust_remote_code:
+    if options.adapters:
+        words += ["--enable-lora", "--max-lora-rank", str(max(rank(path) for path in options.adapters))]
+        words += ["--lora-paths", *(f"{path.name}={path}" for path in options.adapters)]
+    if options.trust_remote_code:
         words.append("--trust-remote-code")
     words.append("--enable-cache-report")
-    if asked.keyed and node == 0:
+    if options.keyed and node == 0:
         words += ["--config", str(keys)] if keys else ["--api-key", "$QWEN_SERVE_KEY"]
-    return Command((*words, *asked.extra))
+    return Command((*words, *options.extra))

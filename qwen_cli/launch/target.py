@@ -10,7 +10,7 @@ from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.formats.architecture import Architecture
 from qwen_cli.models.hub import resolve
-from qwen_cli.models.planning import describe as described
+from qwen_cli.models.planning import describe
 from qwen_cli.models.planning.describe import Described
 
 EngineName: TypeAlias = Literal["vllm", "sglang"]
@@ -62,12 +62,12 @@ def find(name: str | None, engine: EngineName) -> Target:
     except ModelError:
         model = lookup.find(name)
         repo = model.repo if model else name
-        found = described.describe(repo, prefer="safetensors")
-        if found.engine == "llamacpp":  # only its GGUF is here: that is as published, not what is served
-            found = described.of_model(model) if model else found
-            found = replace(found, stored="bf16", engine="transformers", size=None)
-        return Target(repo, name, found)
-    return Target(str(weights.path), name, described.of_weights(weights))
+        described = describe.describe(repo, prefer="safetensors")
+        if described.engine == "llamacpp":  # only its GGUF is here: that is as published, not what is served
+            described = describe.of_model(model) if model else described
+            described = replace(described, stored="bf16", engine="transformers", size=None)
+        return Target(repo, name, described)
+    return Target(str(weights.path), name, describe.of_weights(weights))
 
 
 def scaling(target: Target, given: str | None, context: int | None) -> tuple[dict[str, Any] | None, int]:

@@ -57,7 +57,7 @@ def place(
 
 
 @dataclass
-class _Shown:
+class _VisibleFiles:
     """The files that the model sees with one document, and the line that they were chosen for."""
 
     files: Sequence[Taken]
@@ -78,7 +78,7 @@ class Completing:
         self._tell = tell  # shows the person a line, from this thread
         self._noticed: set[Path] = set()
         self._repositories: dict[Path, Repository] = {}
-        self._shown: dict[tuple[Path | None, str], _Shown] = {}
+        self._visible_files: dict[tuple[Path | None, str], _VisibleFiles] = {}
 
     def complete(self, place: Place, cancelled: Cancelled) -> str | None:
         """Return what to insert, empty where nothing belongs there. None if it was cancelled.
@@ -132,17 +132,17 @@ class Completing:
             part = whole if end == len(whole) else whole[: whole.rfind("\n", 0, end) + 1]
             if part:
                 self._read(part)
-        self._shown[place.root, place.path] = _Shown(files, place.prefix.count("\n"))
+        self._visible_files[place.root, place.path] = _VisibleFiles(files, place.prefix.count("\n"))
 
     def stale(self, place: Place) -> bool:
         """Return whether files should be chosen for this place: none are yet, or the cursor has moved far."""
-        shown = self._shown.get((place.root, place.path))
-        return shown is None or abs(shown.line - place.prefix.count("\n")) > _SCREEN
+        visible = self._visible_files.get((place.root, place.path))
+        return visible is None or abs(visible.line - place.prefix.count("\n")) > _SCREEN
 
     def forget(self) -> None:
         """Choose files anew at the next opportunity: one was saved."""
-        for shown in self._shown.values():
-            shown.line = -2 * _SCREEN
+        for visible in self._visible_files.values():
+            visible.line = -2 * _SCREEN
 
     def _read(self, prompt: str) -> None:
         stream = self._engine.complete(prompt, sampling=_READING, reuse="shift")
@@ -150,8 +150,8 @@ class Completing:
             pass
 
     def _files(self, place: Place) -> Sequence[Taken]:
-        shown = self._shown.get((place.root, place.path))
-        return shown.files if shown is not None and self._settings.repository else ()
+        visible = self._visible_files.get((place.root, place.path))
+        return visible.files if visible is not None and self._settings.repository else ()
 
     def _choose(self, place: Place) -> list[Taken]:
         budget = self._settings.context_tokens

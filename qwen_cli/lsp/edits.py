@@ -117,16 +117,16 @@ class Edits:
         source = _selected(document.text, wanted.range)
         name = document.file.name if document.file else ""
         running = edit.stream(session.engine, source, wanted.instruction, name=name)
-        found = await session.run(lambda cancelled: drain_until(running, cancelled))
+        proposed = await session.run(lambda cancelled: drain_until(running, cancelled))
         if document.version != version:
             raise QwenError("the text changed meanwhile: nothing is edited")
-        if found is None:
+        if proposed is None:
             raise QwenError("the edit was given up for another question")
-        if not found.changed:
+        if not proposed.changed:
             raise QwenError("the model changed nothing")
-        if found.broken:  # it can be undone, and the editor shows where
+        if proposed.broken:  # it can be undone, and the editor shows where
             self._show("the text parses worse with the edit than it did")
-        return self._change(wanted.uri, version, source, found.text)
+        return self._change(wanted.uri, version, source, proposed.text)
 
     def _change(self, uri: str, version: int, source: Source, text: str) -> lsp.WorkspaceEdit:
         from lsprotocol import types as lsp

@@ -70,7 +70,7 @@ class Session:
         self._ahead: _Ahead | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told: set[str] = set()
+        self._notified: set[str] = set()
 
     def close(self) -> None:
         if self._idle is not None:
@@ -257,10 +257,10 @@ class Session:
         then = Place(here.root, here.path, prefix, suffix, here.unsaved)
 
         def work(cancelled: Callable[[], bool]) -> str | None:
-            found = self.completing.complete(then, cancelled)
-            if found is not None:
-                self.suggestions.keep(uri, prefix, suffix, found)
-            return found
+            completion = self.completing.complete(then, cancelled)
+            if completion is not None:
+                self.suggestions.keep(uri, prefix, suffix, completion)
+            return completion
 
         self._ahead = ahead
         self._ahead_done = self.worker.prepare(work)
@@ -303,6 +303,6 @@ class Session:
 
     def tell(self, message: str) -> None:
         """Show the person a line, once."""
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self._notified:
+            self._notified.add(message)
             self._show(message)

@@ -67,7 +67,7 @@ _SYSTEM_FONTS: tuple[str, ...] = (
 )
 
 
-def draw(image: Image, found: Iterable[tuple[str, Place]]) -> Image:
+def draw(image: Image, places: Iterable[tuple[str, Place]]) -> Image:
     """Return a copy of `image` with a frame round each box, a dot on each point, and labels; things with the
     same label have the same colour.
 
@@ -79,7 +79,7 @@ def draw(image: Image, found: Iterable[tuple[str, Place]]) -> Image:
     copy = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if copy is image:
         copy = image.copy()
-    placed = [(label, tuple(place)) for label, place in found]
+    placed = [(label, tuple(place)) for label, place in places]
     hues = {label: _color(index) for index, label in enumerate(dict.fromkeys(label for label, _ in placed))}
     shorter = min(copy.size)
     line = max(_THINNEST, round(shorter * _LINE))

@@ -102,10 +102,10 @@ def fetch(
             if not wait([done], timeout=max(0.0, min(left, _LOOK))).not_done:
                 return done.result()
             if left <= 0:
-                raise UsageError(f"{shown(url)} took longer than {seconds:g} seconds", _YOURSELF)
+                raise UsageError(f"{display_url(url)} took longer than {seconds:g} seconds", _YOURSELF)
     finally:
         asking.end()
-    raise UsageError(f"{shown(url)} was cancelled", "ask again")
+    raise UsageError(f"{display_url(url)} was cancelled", "ask again")
 
 
 def from_data_url(url: str) -> Fetched:
@@ -114,7 +114,7 @@ def from_data_url(url: str) -> Fetched:
     head, comma, body = url.partition(",")
     if not comma or head[:5].lower() != "data:":
         raise UsageError(
-            f"{shown(url)!r} is not a data: address with a comma", "write `data:image/png;base64,…`"
+            f"{display_url(url)!r} is not a data: address with a comma", "write `data:image/png;base64,…`"
         )
     content_type, *parameters = head[5:].lower().split(";")
     data = unquote_to_bytes(body)
@@ -124,13 +124,15 @@ def from_data_url(url: str) -> Fetched:
         try:
             data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
         except binascii.Error as error:
-            raise UsageError(f"{shown(url)!r} is not base64 ({error})", "copy it again, whole") from None
+            raise UsageError(
+                f"{display_url(url)!r} is not base64 ({error})", "copy it again, whole"
+            ) from None
     if not data:
-        raise UsageError(f"{shown(url)!r} holds nothing", "copy it again, whole")
+        raise UsageError(f"{display_url(url)!r} holds nothing", "copy it again, whole")
     return Fetched(data, content_type.strip(), "data: address")
 
 
-def shown(url: str) -> str:
+def display_url(url: str) -> str:
     """Return an address as it can be shown: without controls, and not longer than a line."""
     url = clean_name(url)
     return url if len(url) <= 80 else f"{url[:77]}…"
@@ -143,11 +145,11 @@ def _follow(url: str, allow_local: bool, asking: _Asking) -> Fetched:
     place = _address(url)
     trust = httpx.create_ssl_context()  # also the certificates that SSL_CERT_FILE names
     for _ in range(_REDIRECTS + 1):
-        found = _ask(place, _resolve(place, allow_local), trust, asking)
-        if isinstance(found, Fetched):
-            return found
-        place = _address(found, place)
-    raise UsageError(f"{shown(url)} redirects more than {_REDIRECTS} times", _YOURSELF)
+        answer = _ask(place, _resolve(place, allow_local), trust, asking)
+        if isinstance(answer, Fetched):
+            return answer
+        place = _address(answer, place)
+    raise UsageError(f"{display_url(url)} redirects more than {_REDIRECTS} times", _YOURSELF)
 
 
 def _address(url: str, base: httpx.URL | None = None) -> httpx.URL:
@@ -157,14 +159,14 @@ def _address(url: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         place = base.join(url) if base else httpx.URL(url)
     except (httpx.InvalidURL, ValueError) as error:
-        raise UsageError(f"{shown(url)!r} is not an address ({error})", "write https://…") from None
-    origin = f"{shown(str(base))} redirects to" if base else "the address is"
+        raise UsageError(f"{display_url(url)!r} is not an address ({error})", "write https://…") from None
+    origin = f"{display_url(str(base))} redirects to" if base else "the address is"
     if place.scheme not in ("http", "https"):
-        raise UsageError(f"{origin} {shown(str(place))!r}, not http or https", _YOURSELF)
+        raise UsageError(f"{origin} {display_url(str(place))!r}, not http or https", _YOURSELF)
     if place.userinfo:
-        raise UsageError(f"the address at {shown(place.host)} holds a name or password", _YOURSELF)
+        raise UsageError(f"the address at {display_url(place.host)} holds a name or password", _YOURSELF)
     if not place.host:
-        raise UsageError(f"{origin} {shown(str(place))!r}, which names no host", "write https://…")
+        raise UsageError(f"{origin} {display_url(str(place))!r}, which names no host", "write https://…")
     return place
 
 
@@ -176,15 +178,17 @@ def _resolve(place: httpx.URL, allow_local: bool) -> list[str]:
         answers = socket.getaddrinfo(place.raw_host.decode("ascii"), port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"{shown(place.host)} cannot be found ({reason})", "check the address") from None
-    found = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
-    for address in found:
+        raise UsageError(
+            f"{display_url(place.host)} cannot be found ({reason})", "check the address"
+        ) from None
+    addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+    for address in addresses:
         if not allow_local and is_local(address):
             raise UsageError(
-                f"{shown(str(place))} leads into this machine or its network ({address})",
+                f"{display_url(str(place))} leads into this machine or its network ({address})",
                 "give `allow_local_urls` to allow it",
             )
-    return found
+    return addresses
 
 
 def is_local(address: str) -> bool:
@@ -233,16 +237,18 @@ def _ask(place: httpx.URL, addresses: list[str], trust: ssl.SSLContext, asking: 
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             fault = error  # another of its addresses may answer: IPv6 often leads nowhere
         except httpx.TimeoutException:
-            raise UsageError(f"{shown(str(place))} did not answer in time", _YOURSELF) from None
+            raise UsageError(f"{display_url(str(place))} did not answer in time", _YOURSELF) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             fault = error
             break
-    said = f"{shown(str(place))} cannot be fetched ({clean_name(str(fault)) or type(fault).__name__})"
-    raise UsageError(said, f"check the address, or {_YOURSELF}") from None
+    fault_text = (
+        f"{display_url(str(place))} cannot be fetched ({clean_name(str(fault)) or type(fault).__name__})"
+    )
+    raise UsageError(fault_text, f"check the address, or {_YOURSELF}") from None
 
 
 def _content(answer: httpx.Response, place: httpx.URL, asking: _Asking) -> Fetched | str:
-    url = shown(str(place))
+    url = display_url(str(place))
     if answer.has_redirect_location:
         return answer.headers["Location"]
     if answer.status_code != 200:

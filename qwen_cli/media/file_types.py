@@ -53,8 +53,8 @@ _QUICKTIME = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # what bega
 
 def kind_of(head: bytes, name: str = "", content_type: str = "") -> Kind | None:
     """Return what a file is whose first `HEAD` bytes are `head`; None where neither they nor its name say."""
-    if found := _by_content(head):
-        return found
+    if kind := _by_content(head):
+        return kind
     group, _, form = content_type.lower().partition("/")
     if form == "pdf" or name.lower().endswith(".pdf"):
         return "pdf"

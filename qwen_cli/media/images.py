@@ -60,7 +60,7 @@ def pages(data: bytes, name: str) -> list[Image]:
     with _opened(BytesIO(data), name) as image:
         if image.format != "TIFF":
             return [_plain(image, _white(image))]
-        found: list[Image] = []
+        decoded: list[Image] = []
         sizes: list[tuple[int, int]] = []
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
@@ -70,8 +70,8 @@ def pages(data: bytes, name: str) -> list[Image]:
             sizes.append(image.size)
             limits.for_pages(sizes, clean_name(name), "split it into smaller files")
             image.load()
-            found.append(_plain(image.copy(), _white(image)))
-        return found
+            decoded.append(_plain(image.copy(), _white(image)))
+        return decoded
 
 
 def frames(data: bytes, name: str) -> tuple[list[Image], list[float]] | None:
@@ -88,17 +88,17 @@ def frames(data: bytes, name: str) -> tuple[list[Image], list[float]] | None:
         if image.format not in _ANIMATED or count - first < 2:
             return None
         most = limits.for_frames(count - first, repeat(image.size, count - first), clean_name(name))
-        shown: list[Image] = []
+        decoded: list[Image] = []
         times: list[float] = []
         now = 0.0
         for number in range(first, count):
             image.seek(number)
             image.load()
-            shown.append(limits.shrunk(_plain(image.copy()), most))
+            decoded.append(limits.shrunk(_plain(image.copy()), most))
             times.append(now)
             seconds = float(image.info.get("duration") or 0) / 1000
             now += seconds if seconds > _HASTY else _USUAL
-        return shown, times
+        return decoded, times
 
 
 def pixels(data: bytes, name: str) -> int:
@@ -127,55 +127,55 @@ def _opened(source: BinaryIO, name: str) -> Iterator[ImageFile]:
     `UsageError`."""
     from PIL import Image, UnidentifiedImageError
 
-    shown = clean_name(name)
+    label = clean_name(name)
     head = source.read(file_types.HEAD)
     source.seek(0)
     if not head:
-        raise UsageError(f"{shown} is empty (0 bytes)", "give another file")
-    formats = (*_FORMATS, _heif(shown)) if file_types.is_heif(head) else _FORMATS
+        raise UsageError(f"{label} is empty (0 bytes)", "give another file")
+    formats = (*_FORMATS, _heif(label)) if file_types.is_heif(head) else _FORMATS
     # Odd metadata, and from half of `LARGEST` on that it is large. Not `catch_warnings`: threads share that.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         with Image.open(source, formats=formats) as image:
-            _judge(image.size, shown)
+            _judge(image.size, label)
             yield image
     except UsageError:
         raise
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))  # Pillow says nothing else of it
-        raise _too_large(int(pixels[0]) if pixels else LARGEST + 1, shown) from None
+        raise _too_large(int(pixels[0]) if pixels else LARGEST + 1, label) from None
     except UnidentifiedImageError:
         raise UsageError(
-            f"{shown} is not a whole picture of a known format (it begins with {head[:8]!r})",
+            f"{label} is not a whole picture of a known format (it begins with {head[:8]!r})",
             "give a PNG, JPEG, WebP, GIF, TIFF or AVIF",
         ) from None
     except MemoryError:
-        raise UsageError(f"{shown} does not fit in memory", "make the picture smaller") from None
+        raise UsageError(f"{label} does not fit in memory", "make the picture smaller") from None
     except Exception as error:  # decoders raise all kinds: struct.error, SyntaxError, IndexError, …
         raise UsageError(
-            f"{shown} is damaged or cut off ({' '.join(str(error).split()) or type(error).__name__})",
+            f"{label} is damaged or cut off ({' '.join(str(error).split()) or type(error).__name__})",
             "get a whole copy of it",
         ) from error
 
 
-def _judge(size: tuple[int, int], shown: str) -> None:
+def _judge(size: tuple[int, int], label: str) -> None:
     """Raise `UsageError` for a size that is not to be decoded."""
     wide, high = size
     if wide < 1 or high < 1:
-        raise UsageError(f"{shown} is damaged: it says that it is {wide} × {high}", "get a whole copy of it")
+        raise UsageError(f"{label} is damaged: it says that it is {wide} × {high}", "get a whole copy of it")
     if wide * high > LARGEST:
-        raise _too_large(wide * high, shown)
+        raise _too_large(wide * high, label)
     if max(size) > MAX_RATIO * min(size):
         raise UsageError(
-            f"{shown} is {wide:,} × {high:,}, more than {MAX_RATIO} times as long as wide", "cut it in parts"
+            f"{label} is {wide:,} × {high:,}, more than {MAX_RATIO} times as long as wide", "cut it in parts"
         )
 
 
-def _too_large(pixels: int, shown: str) -> UsageError:
-    return UsageError(f"{shown} has {pixels:,} pixels, more than {LARGEST:,}", "make the picture smaller")
+def _too_large(pixels: int, label: str) -> UsageError:
+    return UsageError(f"{label} has {pixels:,} pixels, more than {LARGEST:,}", "make the picture smaller")
 
 
-def _heif(shown: str) -> str:
+def _heif(label: str) -> str:
     """Register the HEIC reader with Pillow and return the format's name. Raises `UsageError` where that
     package is not installed."""
     try:
@@ -184,7 +184,7 @@ def _heif(shown: str) -> str:
         from qwen_cli import install_hint
 
         raise UsageError(
-            f"{shown} is a HEIC picture, which needs another package",
+            f"{label} is a HEIC picture, which needs another package",
             f"run `{install_hint.command('heif')}`",
         ) from None
     pillow_heif.register_heif_opener()

@@ -59,7 +59,7 @@ Item: TypeAlias = Picture | Film
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Input:
     """The bytes of an input, and what is known of them: `pages` of a PDF, a server's `content_type`, the
     web's `address`."""
 
@@ -70,7 +70,7 @@ class _Found:
     address: str | None = None
 
 
-_NOTHING = _Found(b"", "")
+_NOTHING = _Input(b"", "")
 
 
 def is_input(word: str) -> bool:
@@ -98,18 +98,18 @@ def expand(words: Sequence[str]) -> list[str]:
 
     For shells that do not do it (Windows, quotes). Raises `UsageError` for a pattern that nothing matches.
     """
-    found: list[str] = []
+    expanded: list[str] = []
     for word in words:
         base, pages = _divided(word)
         if word == "-" or _ADDRESS.fullmatch(word) or _exists(word, at_home=False):
-            found.append(word)
+            expanded.append(word)
         elif _exists(base) or not _PATTERN.search(base):
-            found.append(f"{_at_home(base)}{pages}")
+            expanded.append(f"{_at_home(base)}{pages}")
         elif matches := _matches(base):
-            found += [f"{match}{pages}" for match in matches]
+            expanded += [f"{match}{pages}" for match in matches]
         else:
             raise UsageError(f"no file matches {clean_name(word)!r}", "check the pattern")
-    return found
+    return expanded
 
 
 def gather(
@@ -125,8 +125,8 @@ def gather(
         raise UsageError(f"{io.STDIN} is named {names.count('-')} times", "name it once")
     items: list[Item] = []
     for name in names:
-        found = _found(name, video, allow_local_urls)
-        items += _items(found, video, scratch) if isinstance(found, _Found) else found
+        source = _read_input(name, video, allow_local_urls)
+        items += _items(source, video, scratch) if isinstance(source, _Input) else source
     return items
 
 
@@ -152,7 +152,7 @@ def gather_addresses(
     decoded. Pictures and pages may have `most_pixels` together. Raises `UsageError`; also where `stopped`
     returns True because nobody waits any more.
     """
-    until, left, found = time.monotonic() + PATIENCE, LARGEST_DOWNLOAD, []
+    until, left, sources = time.monotonic() + PATIENCE, LARGEST_DOWNLOAD, []
     for address in addresses:
         one = _fetched(
             address.url,
@@ -162,8 +162,8 @@ def gather_addresses(
             stopped=stopped,
         )
         left -= len(one.data)
-        found.append(one)
-    total = sum(_pixels(one, address.video) for one, address in zip(found, addresses, strict=True))
+        sources.append(one)
+    total = sum(_pixels(one, address.video) for one, address in zip(sources, addresses, strict=True))
     if total > most_pixels:
         raise UsageError(
             f"the pictures have {total:,} pixels together, more than {most_pixels:,}",
@@ -175,19 +175,19 @@ def gather_addresses(
         for number, video in enumerate(videos):
             if stopped():
                 raise UsageError("the request for the pictures was cancelled", "ask again")
-            one, found[number] = found[number], _NOTHING  # its bytes go as its pixels come
+            one, sources[number] = sources[number], _NOTHING  # its bytes go as its pixels come
             yield _items(one, video, scratch)
 
     return decoded()
 
 
-def _pixels(found: _Found, video: bool) -> int:
+def _pixels(source: _Input, video: bool) -> int:
     """Return the pixels that an input will be decoded to, 0 for a video: its frames are chosen and counted
     later."""
-    kind = _kind(found.data[: file_types.HEAD], found.name, video, found.content_type)
+    kind = _kind(source.data[: file_types.HEAD], source.name, video, source.content_type)
     if kind == "pdf":
-        return pdf.pixels(found.data, found.pages, found.name)
-    return 0 if kind == "video" else media_images.pixels(found.data, found.name)
+        return pdf.pixels(source.data, source.pages, source.name)
+    return 0 if kind == "video" else media_images.pixels(source.data, source.name)
 
 
 def gather_pictures(words: Sequence[str], *, allow_local_urls: bool = False) -> list[Picture]:
@@ -201,12 +201,12 @@ def gather_pictures(words: Sequence[str], *, allow_local_urls: bool = False) -> 
     return [item for item in items if isinstance(item, Picture)]
 
 
-def _found(word: str, video: bool, allow_local_urls: bool) -> _Found | list[Item]:
+def _read_input(word: str, video: bool, allow_local_urls: bool) -> _Input | list[Item]:
     """Return the bytes that a word stands for; or, where they are not to be read as a whole, what they
     are."""
     if word == "-":
         with io.standard_input() as source:
-            return _Found(io.rest(source, io.STDIN), io.STDIN)
+            return _Input(io.rest(source, io.STDIN), io.STDIN)
     if _ADDRESS.fullmatch(word):
         return _fetched(word, allow_local_urls)
     base, pages = _divided(word)
@@ -222,23 +222,23 @@ def _found(word: str, video: bool, allow_local_urls: bool) -> _Found | list[Item
             return [Film(name, path)]
         if kind == "pdf" and path.is_file():
             return _pages(path, pages[1:] if pages else None, name)
-        return _Found(io.rest(source, name, head), name, pages[1:] if pages else None)
+        return _Input(io.rest(source, name, head), name, pages[1:] if pages else None)
 
 
-def _items(found: _Found, video: bool, scratch: Path) -> list[Item]:
-    kind = _kind(found.data[: file_types.HEAD], found.name, video, found.content_type)
+def _items(source: _Input, video: bool, scratch: Path) -> list[Item]:
+    kind = _kind(source.data[: file_types.HEAD], source.name, video, source.content_type)
     if kind == "pdf":
-        return _pages(found.data, found.pages, found.name)
-    if found.pages is not None:
-        raise UsageError(f"{found.name} is not a PDF, it has no pages to choose", "leave out what follows #")
+        return _pages(source.data, source.pages, source.name)
+    if source.pages is not None:
+        raise UsageError(f"{source.name} is not a PDF, it has no pages to choose", "leave out what follows #")
     if kind == "video":
-        return [Film(found.name, _kept(found, scratch), address=found.address)]
-    if moving := media_images.frames(found.data, found.name):
-        return [Film(found.name, None, tuple(moving[0]), tuple(moving[1]))]
-    seen = media_images.pages(found.data, found.name)
+        return [Film(source.name, _kept(source, scratch), address=source.address)]
+    if moving := media_images.frames(source.data, source.name):
+        return [Film(source.name, None, tuple(moving[0]), tuple(moving[1]))]
+    seen = media_images.pages(source.data, source.name)
     if len(seen) == 1:
-        return [Picture(found.name, seen[0])]
-    return [Picture(f"{found.name}#{number}", image) for number, image in enumerate(seen, 1)]
+        return [Picture(source.name, seen[0])]
+    return [Picture(f"{source.name}#{number}", image) for number, image in enumerate(seen, 1)]
 
 
 def _kind(head: bytes, name: str, video: bool, content_type: str = "") -> file_types.Kind | None:
@@ -258,12 +258,12 @@ def _fetched(
     most_bytes: int | None = None,
     seconds: float | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> _Found:
+) -> _Input:
     if url[:5].lower() == "data:":
         inline = fetch.from_data_url(url)
-        return _Found(inline.data, inline.name, None, inline.content_type)
+        return _Input(inline.data, inline.name, None, inline.content_type)
     if url[:5].lower() == "file:":
-        raise UsageError(f"{fetch.shown(url)!r} is the address of a file", "give its path")
+        raise UsageError(f"{fetch.display_url(url)!r} is the address of a file", "give its path")
     answer = fetch.fetch(
         url,
         allow_local=allow_local_urls,
@@ -274,10 +274,10 @@ def _fetched(
     kind = file_types.kind_of(answer.data[: file_types.HEAD])
     if kind is None and "html" in answer.content_type:
         raise UsageError(
-            f"{fetch.shown(url)} is a web page, not a picture", "give the address of the picture itself"
+            f"{fetch.display_url(url)} is a web page, not a picture", "give the address of the picture itself"
         )
     chosen = _FRAGMENT.fullmatch(url.partition("#")[2]) if kind == "pdf" else None
-    return _Found(answer.data, clean_name(answer.name), chosen and chosen[1], answer.content_type, url)
+    return _Input(answer.data, clean_name(answer.name), chosen and chosen[1], answer.content_type, url)
 
 
 def _folder(path: Path, name: str) -> Film:
@@ -307,24 +307,26 @@ def _folder(path: Path, name: str) -> Film:
     return Film(name, None, tuple(images))
 
 
-def _kept(found: _Found, scratch: Path) -> Path:
+def _kept(source: _Input, scratch: Path) -> Path:
     """Return a file of the bytes of a video: what reads videos seeks in them."""
-    suffix = file_types.VIDEO_NAME.search(found.name)
+    suffix = file_types.VIDEO_NAME.search(source.name)
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             dir=scratch, suffix=suffix[0].lower() if suffix else ".mp4", delete=False
         ) as file:
-            file.write(found.data)
+            file.write(source.data)
     except OSError as error:
-        raise UsageError(f"{found.name} does not go into {scratch}: {error.strerror}", "make room") from error
+        raise UsageError(
+            f"{source.name} does not go into {scratch}: {error.strerror}", "make room"
+        ) from error
     return Path(file.name)
 
 
 def _divided(word: str) -> tuple[str, str]:
     """Return ("report.pdf", "#1-3") of "report.pdf#1-3"; of other words all and ""."""
-    found = _CHOSEN.fullmatch(word)
-    return (found[1], f"#{found[2]}") if found else (word, "")
+    match = _CHOSEN.fullmatch(word)
+    return (match[1], f"#{match[2]}") if match else (word, "")
 
 
 def _at_home(word: str) -> str:

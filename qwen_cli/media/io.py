@@ -18,17 +18,17 @@ STDIN = "standard input"
 
 
 @contextmanager
-def faults(shown: str) -> Iterator[None]:
+def faults(label: str) -> Iterator[None]:
     """Turn what goes wrong while a file is opened and read into a `UsageError` that names it."""
     try:
         yield
     except FileNotFoundError:
-        raise UsageError(f"no file {shown!r}", "check the name") from None
+        raise UsageError(f"no file {label!r}", "check the name") from None
     except IsADirectoryError:
-        raise UsageError(f"{shown!r} is a folder", "name the files in it") from None
+        raise UsageError(f"{label!r} is a folder", "name the files in it") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"{shown!r} cannot be read: {reason}", "check its permissions") from error
+        raise UsageError(f"{label!r} cannot be read: {reason}", "check its permissions") from error
 
 
 @contextmanager

@@ -23,29 +23,29 @@ MOST_PAGES = 64
 _FEWER = "give every second one, or a video file"
 
 
-def for_frames(count: int, sizes: Iterable[tuple[int, int]], shown: str) -> int | None:
-    """Return the pixels that each frame of the film `shown` may keep, so that all fit; None where they fit as
+def for_frames(count: int, sizes: Iterable[tuple[int, int]], label: str) -> int | None:
+    """Return the pixels that each frame of the film `label` may keep, so that all fit; None where they fit as
     they are.
 
     The `sizes` are not asked for where there are too many of them. Raises `UsageError` for more than 4,096
     frames, and for more than fit even with the pixels that a model sees of a frame.
     """
     if count > MOST_FRAMES:
-        raise UsageError(f"{shown} has {count:,} frames, more than {MOST_FRAMES:,}", _FEWER)
+        raise UsageError(f"{label} has {count:,} frames, more than {MOST_FRAMES:,}", _FEWER)
     pixels = [wide * high for wide, high in sizes]
     if sum(pixels) <= TOGETHER:
         return None
     if sum(min(FRAME, one) for one in pixels) > TOGETHER:
-        raise UsageError(f"the {count:,} frames of {shown} are too large to hold together", _FEWER)
+        raise UsageError(f"the {count:,} frames of {label} are too large to hold together", _FEWER)
     return FRAME
 
 
-def for_pages(sizes: Sequence[tuple[int, int]], shown: str, hint: str) -> None:
+def for_pages(sizes: Sequence[tuple[int, int]], label: str, hint: str) -> None:
     """Raise `UsageError` with `hint` for more than 64 pages, and for more pixels than are held at once."""
     if len(sizes) > MOST_PAGES:
-        raise UsageError(f"{len(sizes):,} pages of {shown} are more than {MOST_PAGES} at once", hint)
+        raise UsageError(f"{len(sizes):,} pages of {label} are more than {MOST_PAGES} at once", hint)
     if sum(wide * high for wide, high in sizes) > TOGETHER:
-        raise UsageError(f"the {len(sizes):,} pages of {shown} are too large to hold together", hint)
+        raise UsageError(f"the {len(sizes):,} pages of {label} are too large to hold together", hint)
 
 
 def shrunk(image: Image, most: int | None) -> Image:

@@ -54,72 +54,72 @@ def _opened(source: bytes | Path, name: str) -> Iterator[Any]:
     """Open the document, for one thread at a time. Raises `UsageError`."""
     from pypdfium2 import PdfDocument, PdfiumError
 
-    shown = clean_name(name)
+    label = clean_name(name)
     opened = nullcontext(BytesIO(source)) if isinstance(source, bytes) else io.opened(source)
     with opened as file, _ONE:
-        _not_empty(file, shown)
+        _not_empty(file, label)
         try:
             document = PdfDocument(file)
         except PdfiumError as error:
             if "password" in str(error).lower():  # before 5.0 the text is all it says
                 raise UsageError(
-                    f"{shown} is locked with a password", "save it without one: `qpdf --decrypt`"
+                    f"{label} is locked with a password", "save it without one: `qpdf --decrypt`"
                 ) from None
-            raise UsageError(f"{shown} is a broken PDF ({error})", "get a whole copy of it") from None
+            raise UsageError(f"{label} is a broken PDF ({error})", "get a whole copy of it") from None
         with document:
             yield document
 
 
-def _sizes(document: Any, selection: str | None, shown: str) -> list[tuple[int, float, tuple[int, int]]]:
+def _sizes(document: Any, selection: str | None, label: str) -> list[tuple[int, float, tuple[int, int]]]:
     """Return (number, scale, size of its picture) of the chosen pages."""
-    found = []
-    for number in chosen(selection, len(document), shown):
-        with _whole(number, shown):
+    selected = []
+    for number in chosen(selection, len(document), label):
+        with _whole(number, label):
             wide, high = document.get_page_size(number - 1)
-        found.append((number, *_scale(wide, high, f"page {number} of {shown}")))
-    sizes = [size for _, _, size in found]
-    limits.for_pages(sizes, shown, f"choose some, as in `{shown}#1-{limits.MOST_PAGES}`")
-    return found
+        selected.append((number, *_scale(wide, high, f"page {number} of {label}")))
+    sizes = [size for _, _, size in selected]
+    limits.for_pages(sizes, label, f"choose some, as in `{label}#1-{limits.MOST_PAGES}`")
+    return selected
 
 
-def _rendered(document: Any, selection: str | None, shown: str) -> list[tuple[int, Image]]:
-    sizes = _sizes(document, selection, shown)
-    found = []
-    with _whole(sizes[0][0], shown):
+def _rendered(document: Any, selection: str | None, label: str) -> list[tuple[int, Image]]:
+    sizes = _sizes(document, selection, label)
+    rendered = []
+    with _whole(sizes[0][0], label):
         document.init_forms()  # or what was filled in does not show
     for number, scale, _ in sizes:
-        with _whole(number, shown):
+        with _whole(number, label):
             page = document[number - 1]
-            found.append((number, page.render(scale=scale).to_pil()))
+            rendered.append((number, page.render(scale=scale).to_pil()))
             page.close()
-    return found
+    return rendered
 
 
 @contextmanager
-def _whole(number: int, shown: str) -> Iterator[None]:
+def _whole(number: int, label: str) -> Iterator[None]:
     from pypdfium2 import PdfiumError
 
     try:
         yield
     except PdfiumError as error:
-        raise UsageError(f"page {number} of {shown} is broken ({error})", "choose the others") from None
+        raise UsageError(f"page {number} of {label} is broken ({error})", "choose the others") from None
 
 
-def chosen(selection: str | None, count: int, shown: str) -> list[int]:
+def chosen(selection: str | None, count: int, label: str) -> list[int]:
     """Return the page numbers, from 1, that `selection` names of `count` pages. Raises `UsageError`."""
     numbers: list[int] = []
     for part in ["1-"] if selection is None else selection.split(","):
-        found = _PART.fullmatch(part)
-        if not found:
-            raise UsageError(f"{clean_name(selection or '')!r} chooses no pages of {shown}", _HOW)
-        first = int(found[1])
-        last = first if not found[2] else int(found[3]) if found[3] else max(first, count)
+        match = _PART.fullmatch(part)
+        if not match:
+            raise UsageError(f"{clean_name(selection or '')!r} chooses no pages of {label}", _HOW)
+        first = int(match[1])
+        last = first if not match[2] else int(match[3]) if match[3] else max(first, count)
         if first > last:
-            raise UsageError(f"pages {first}-{last} of {shown} run backwards", f"write {last}-{first}")
+            raise UsageError(f"pages {first}-{last} of {label} run backwards", f"write {last}-{first}")
         for number in (first, last):
             if not 1 <= number <= count:
                 has = "1 page" if count == 1 else f"{count:,} pages"
-                raise UsageError(f"{shown} has {has}, there is no page {number:,}", _HOW)
+                raise UsageError(f"{label} has {has}, there is no page {number:,}", _HOW)
         numbers += range(first, last + 1)
     return list(dict.fromkeys(numbers))
 
@@ -127,18 +127,18 @@ def chosen(selection: str | None, count: int, shown: str) -> list[int]:
 _HOW = "choose as in `#2`, `#1-3` or `#1,4-`, counted from 1"
 
 
-def _scale(wide: float, high: float, shown: str) -> tuple[float, tuple[int, int]]:
+def _scale(wide: float, high: float, label: str) -> tuple[float, tuple[int, int]]:
     """Return the pixels for a unit of a page, and the size of its picture. Raises `UsageError` for impossible
     pages."""
     if not (0 < wide < math.inf and 0 < high < math.inf):
-        raise UsageError(f"{shown} has no size ({wide:g} × {high:g})", "choose the others")
+        raise UsageError(f"{label} has no size ({wide:g} × {high:g})", "choose the others")
     if max(wide, high) > MAX_RATIO * min(wide, high):
-        raise UsageError(f"{shown} is more than {MAX_RATIO} times as long as wide", "choose the others")
+        raise UsageError(f"{label} is more than {MAX_RATIO} times as long as wide", "choose the others")
     scale = min(DPI / _POINT, math.sqrt(LARGEST / (wide * high)))
     return scale, (math.ceil(wide * scale), math.ceil(high * scale))
 
 
-def _not_empty(file: BinaryIO, shown: str) -> None:
+def _not_empty(file: BinaryIO, label: str) -> None:
     if not file.read(1):
-        raise UsageError(f"{shown} is empty (0 bytes)", "give another file")
+        raise UsageError(f"{label} is empty (0 bytes)", "give another file")
     file.seek(0)

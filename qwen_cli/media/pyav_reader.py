@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from qwen_cli.media import video_probe as files
+from qwen_cli.media import video_probe
 from qwen_cli.media.video_probe import Film
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class Screen:
 
     def __init__(self, film: Film) -> None:
         with ExitStack() as opened:
-            scouted = opened.enter_context(files.open_file(film.path))
-            self._container = opened.enter_context(files.open_file(film.path))
+            scouted = opened.enter_context(video_probe.open_file(film.path))
+            self._container = opened.enter_context(video_probe.open_file(film.path))
             self._close = opened.pop_all()
-        stream, other = files.video_stream(self._container), files.video_stream(scouted)
+        stream, other = video_probe.video_stream(self._container), video_probe.video_stream(scouted)
         assert stream and other and stream.time_base
         stream.thread_type = "AUTO"
         stream.thread_count = min(THREADS, os.cpu_count() or 1)
@@ -97,9 +97,9 @@ class Screen:
         except av.FFmpegError:  # an AVI cannot be sought before its start
             self._container.seek(sought, stream=self._stream)
         waiting = key is not None
-        for packet in files.packets(self._container, self._stream):
+        for packet in video_probe.packets(self._container, self._stream):
             # What lies between the place sought and the keyframe would only be decoded to be thrown away.
-            at = files.when(packet)
+            at = video_probe.when(packet)
             waiting = waiting and not (packet.is_keyframe and at is not None and at >= (key or 0))
             if waiting and packet.size:
                 continue
@@ -151,7 +151,7 @@ class _Scout:
                 self._container.seek(sought, stream=self._stream)
             except av.FFmpegError:
                 break
-            self._packets = files.packets(self._container, self._stream)
+            self._packets = video_probe.packets(self._container, self._stream)
             self._next, self._ahead = next(self._packets, None), []
             self._scan(tick)
             back = 2 * back + self._second
@@ -164,9 +164,9 @@ class _Scout:
             decoded = packet.pts if packet.dts is None else packet.dts
             if decoded is not None and decoded > tick:
                 break
-            shown = files.when(packet)
-            if packet.is_keyframe and shown is not None and decoded is not None:
-                self._ahead.append((shown, decoded))
+            moment = video_probe.when(packet)
+            if packet.is_keyframe and moment is not None and decoded is not None:
+                self._ahead.append((moment, decoded))
             self._next = next(self._packets, None)
         past = [key for key in self._ahead if key[0] <= tick]
         self._ahead = [key for key in self._ahead if key[0] > tick]

@@ -34,7 +34,7 @@ PAIR = 2
 TICKS = 1000.0
 """The `fps` of a clip whose frames were given one by one: they have no rate, so indices are milliseconds."""
 
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with the number of frames read and of all."""
 
 
@@ -63,7 +63,7 @@ class Clip:
         return [index / self.fps for index in self.indices]
 
 
-def unheard(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Ignore progress: the `Told` of a caller that shows none."""
 
 
@@ -89,8 +89,8 @@ def choose(
     count = last - first + 1
     if count < PAIR:
         return [first] * PAIR
-    asked = {"fps": fps, "min_frames": min_frames, "max_frames": max_frames}
-    frames = _library().smart_nframes(asked, total_frames=count, video_fps=film.fps)
+    requested = {"fps": fps, "min_frames": min_frames, "max_frames": max_frames}
+    frames = _library().smart_nframes(requested, total_frames=count, video_fps=film.fps)
     return torch.linspace(first, last, frames).round().long().tolist()
 
 
@@ -129,7 +129,9 @@ def frame_size(
     return high, wide
 
 
-def read(film: Film, indices: Sequence[int], *, size: tuple[int, int], told: Told = unheard) -> torch.Tensor:
+def read(
+    film: Film, indices: Sequence[int], *, size: tuple[int, int], on_progress: OnProgress = no_progress
+) -> torch.Tensor:
     """Return the frames of these numbers, upright and resized to `size` (height, width): uint8, T × 3 × H ×
     W.
 
@@ -149,7 +151,7 @@ def read(film: Film, indices: Sequence[int], *, size: tuple[int, int], told: Tol
     for index, picture in zip(wanted, video_backends.pictures(film, times), strict=True):
         frames[places[index]] = _resized(picture, size)
         done += len(places[index])
-        told(done, len(indices))
+        on_progress(done, len(indices))
     return frames
 
 
@@ -184,15 +186,19 @@ def planned(
     return Clip(film.name, None, tuple(indices), film.fps, sampled, film.height, film.width, path), size
 
 
-def clip(path: Path, *, name: str | None = None, told: Told = unheard, **wished: Any) -> Clip:
+def clip(
+    path: Path, *, name: str | None = None, on_progress: OnProgress = no_progress, **wished: Any
+) -> Clip:
     """Return a video file as a model is to see it, with its frames; `wished` is what `planned` takes."""
-    return filled(*planned(path, name=name, **wished), told)
+    return filled(*planned(path, name=name, **wished), on_progress)
 
 
-def filled(plan: Clip, size: tuple[int, int], told: Told = unheard) -> Clip:
+def filled(plan: Clip, size: tuple[int, int], on_progress: OnProgress = no_progress) -> Clip:
     """Return what was `planned`, with its frames of `size` (height, width)."""
     assert plan.path
-    return replace(plan, frames=read(probe(plan.path, plan.name), plan.indices, size=size, told=told))
+    return replace(
+        plan, frames=read(probe(plan.path, plan.name), plan.indices, size=size, on_progress=on_progress)
+    )
 
 
 def planned_of(
@@ -214,9 +220,9 @@ def planned_of(
     of other sizes are brought to the first one's; more than `max_frames` are thinned out evenly; an odd last
     one comes twice. Raises `UsageError` for no pictures, and as `frame_size` does.
     """
-    shown = clean_name(name)
+    label = clean_name(name)
     if not images:
-        raise UsageError(f"{shown!r} holds no frames", "give at least one picture")
+        raise UsageError(f"{label!r} holds no frames", "give at least one picture")
     if max_frames < PAIR:
         raise UsageError(f"at most {max_frames} frames are asked for", f"ask for {PAIR} or more")
     if sampled_fps is not None and not sampled_fps > 0:
@@ -242,7 +248,7 @@ def planned_of(
         total_pixels=total_pixels,
     )
     indices = tuple(round(second * TICKS) for second in seconds)
-    clip = Clip(shown, None, indices, TICKS, sampled_fps, height, width)
+    clip = Clip(label, None, indices, TICKS, sampled_fps, height, width)
     return clip, size, [images[place] for place in places]
 
 
@@ -251,15 +257,17 @@ def clip_of(
     times: Sequence[float] | None,
     name: str,
     *,
-    told: Told = unheard,
+    on_progress: OnProgress = no_progress,
     **wished: Any,
 ) -> Clip:
     """Return the pictures as a video with its frames; `wished` is what `planned_of` takes."""
     clip, size, chosen = planned_of(images, times, name, **wished)
-    return stacked(clip, chosen, size, told)
+    return stacked(clip, chosen, size, on_progress)
 
 
-def stacked(plan: Clip, images: Sequence[Image], size: tuple[int, int], told: Told = unheard) -> Clip:
+def stacked(
+    plan: Clip, images: Sequence[Image], size: tuple[int, int], on_progress: OnProgress = no_progress
+) -> Clip:
     """Return what was `planned_of` these pictures, with its frames of `size` (height, width)."""
     import numpy as np
     import torch
@@ -268,7 +276,7 @@ def stacked(plan: Clip, images: Sequence[Image], size: tuple[int, int], told: To
     for place, image in enumerate(images):
         pixels = torch.from_numpy(np.array(_library().to_rgb(image)))
         frames[place:] = _resized(pixels.permute(2, 0, 1), size)
-        told(place + 1, len(images))
+        on_progress(place + 1, len(images))
     return replace(plan, frames=frames)
 
 
@@ -281,12 +289,12 @@ def _resized(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 def _span(film: Film, start: float | None, end: float | None) -> tuple[int, int]:
     """Return the first and the last frame between two times; a single one where no two begin there."""
-    asked = {"video_start": start, "video_end": end}
+    requested = {"video_start": start, "video_end": end}
     try:
-        first, last, _ = _library().calculate_video_frame_range(asked, film.frames, film.fps)
+        first, last, _ = _library().calculate_video_frame_range(requested, film.frames, film.fps)
     except ValueError:  # fewer than two frames
-        shown = min(int((start or 0.0) * film.fps), film.frames - 1)
-        return shown, shown
+        index = min(int((start or 0.0) * film.fps), film.frames - 1)
+        return index, index
     return first, last
 
 

@@ -60,14 +60,14 @@ def order() -> list[str]:
     `UsageError` when the one that is forced is not there.
     """
     names = [name for name, module in _MODULES.items() if find_spec(module) is not None]
-    asked = os.environ.get(FORCED, "").strip().lower()
-    if not asked:
+    forced = os.environ.get(FORCED, "").strip().lower()
+    if not forced:
         return names
-    first = "pyav" if asked in ("av", "torchvision") else asked
+    first = "pyav" if forced in ("av", "torchvision") else forced
     if first not in names:
         known = ", ".join(names)
         raise UsageError(
-            f"{FORCED} is {asked!r}, which is not installed", f"take one of {known}, or unset it"
+            f"{FORCED} is {forced!r}, which is not installed", f"take one of {known}, or unset it"
         )
     return [first, *(name for name in names if name != first)]
 

@@ -69,15 +69,15 @@ def probe(path: Path, name: str | None = None) -> Film:
     """
     import av  # FFmpeg's libraries: 60 ms
 
-    shown = clean_name(name or str(path))
-    _check_file(path, shown)
+    label = clean_name(name or str(path))
+    _check_file(path, label)
     try:
         with open_file(path) as container:
-            stream = _video_stream(container, shown)
-            return _film(container, stream, path, shown)
+            stream = _video_stream(container, label)
+            return _film(container, stream, path, label)
     except (av.FFmpegError, OSError) as error:
         raise UsageError(
-            f"{shown!r} is not a video that FFmpeg can open, or was cut off ({reason(error)})",
+            f"{label!r} is not a video that FFmpeg can open, or was cut off ({reason(error)})",
             "give a whole .mp4, .mkv or .webm",
         ) from error
 
@@ -127,45 +127,45 @@ def reason(error: BaseException) -> str:
     return text.strip().splitlines()[0].strip(" .:")[:120]
 
 
-def _check_file(path: Path, shown: str) -> None:
+def _check_file(path: Path, label: str) -> None:
     try:
         if path.is_dir():
-            raise UsageError(f"{shown!r} is a folder, not a video", "name a file in it")
+            raise UsageError(f"{label!r} is a folder, not a video", "name a file in it")
         if not path.exists():
-            raise UsageError(f"no file {shown!r}", "check the name")
+            raise UsageError(f"no file {label!r}", "check the name")
         if not path.is_file():  # a pipe or a device cannot be sought in
-            raise UsageError(f"{shown!r} is not a plain file", "save the video first")
+            raise UsageError(f"{label!r} is not a plain file", "save the video first")
         if not path.stat().st_size:
-            raise UsageError(f"{shown!r} is empty (0 bytes)", "fetch or record the video again")
+            raise UsageError(f"{label!r} is empty (0 bytes)", "fetch or record the video again")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{shown!r} cannot be read: {reason(error)}", "check its permissions") from error
+        raise UsageError(f"{label!r} cannot be read: {reason(error)}", "check its permissions") from error
 
 
-def _video_stream(container: InputContainer, shown: str) -> VideoStream:
+def _video_stream(container: InputContainer, label: str) -> VideoStream:
     kinds = set(container.format.name.split(","))
     if kinds & _NOT_VIDEOS or any(kind.endswith("_pipe") for kind in kinds):
-        raise UsageError(f"{shown!r} is not a video ({container.format.name})", "give an .mp4, .mkv or .webm")
+        raise UsageError(f"{label!r} is not a video ({container.format.name})", "give an .mp4, .mkv or .webm")
     stream = video_stream(container)
     if stream is None:
         if container.streams.audio:
-            raise UsageError(f"{shown!r} holds only sound, no pictures", "give a video with a picture track")
+            raise UsageError(f"{label!r} holds only sound, no pictures", "give a video with a picture track")
         raise UsageError(
-            f"{shown!r} holds no video ({container.format.name}), or was cut off before it says where it is",
+            f"{label!r} holds no video ({container.format.name}), or was cut off before it says where it is",
             "fetch or record it again",
         )
     if stream.codec_context is None:
-        raise UsageError(f"{shown!r}: no decoder here for its video track", "convert it to H.264 with FFmpeg")
+        raise UsageError(f"{label!r}: no decoder here for its video track", "convert it to H.264 with FFmpeg")
     return stream
 
 
-def _film(container: InputContainer, stream: VideoStream, path: Path, shown: str) -> Film:
+def _film(container: InputContainer, stream: VideoStream, path: Path, label: str) -> Film:
     frame = _first_frame(container, stream)
     if frame is None:
-        raise UsageError(f"no frame of {shown!r} can be decoded", "play it to see whether it is damaged")
+        raise UsageError(f"no frame of {label!r} can be decoded", "play it to see whether it is damaged")
     clock = stream.time_base
     if frame.pts is None or not clock:
         raise UsageError(
-            f"{shown!r} is a bare stream ({container.format.name}), which does not time its frames",
+            f"{label!r} is a bare stream ({container.format.name}), which does not time its frames",
             "put it into a container: ffmpeg -i FILE -c copy FILE.mp4",
         )
     begins, ends = frame.pts, max(_end(container, stream, frame.pts), frame.pts + 1)
@@ -181,7 +181,7 @@ def _film(container: InputContainer, stream: VideoStream, path: Path, shown: str
     if orientation.transposed:
         height, width = width, height
     start, kind = float(begins * clock), container.format.name
-    return Film(shown, path, width, height, fps, frames, duration, start, orientation, kind)
+    return Film(label, path, width, height, fps, frames, duration, start, orientation, kind)
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:
@@ -204,15 +204,15 @@ def _end(container: InputContainer, stream: VideoStream, begins: int) -> int:
     """
     clock = stream.time_base
     assert clock
-    said = stream.duration or int((container.duration or 0) / 1_000_000 / clock)
-    low, high = begins, begins + said
+    reported = stream.duration or int((container.duration or 0) / 1_000_000 / clock)
+    low, high = begins, begins + reported
     second = max(1, int(1 / clock))
     # A second earlier: an MPEG-TS seek can land between the last frames, which are not in the order shown.
     last = _last_packet(container, stream, max(low, high - second))
     while last is None and high - low > second:
         middle = (low + high) // 2
-        found = next(_packets_from(container, stream, middle), None)
-        low, high = (low, middle) if found is None else (middle, high)
+        packet = next(_packets_from(container, stream, middle), None)
+        low, high = (low, middle) if packet is None else (middle, high)
     return last or _last_packet(container, stream, low) or begins
 
 

@@ -52,7 +52,7 @@ def run(
     *,
     without: Collection[str] = (),
     only: Collection[str] = (),
-    told: Callable[[Verdict], None] = lambda verdict: None,
+    on_verdict: Callable[[Verdict], None] = lambda verdict: None,
 ) -> list[Verdict]:
     """Run every attack whose layers are on. `without` leaves layers out, for tests of the
     fallbacks; `only` names some attacks."""
@@ -60,7 +60,7 @@ def run(
 
         def one(name: str) -> Verdict:
             verdict = attack(name, laid, without)
-            told(verdict)
+            on_verdict(verdict)
             return verdict
 
         named = [n for n in names() if n in only] or names()
@@ -90,12 +90,12 @@ def attack(name: str, bait: dict[str, Any], without: Collection[str] = ()) -> Ve
 
 
 def _fault(name: str, outcome: Outcome, seconds: float) -> str:
-    said = _header(name)
+    header = _header(name)
     if "ESCAPED" in outcome.output:
         return next(line for line in outcome.output.splitlines() if "ESCAPED" in line)
-    if "FORGED" in f"{outcome.value}{outcome.error}" and said.get("reports") != "anything":
+    if "FORGED" in f"{outcome.value}{outcome.error}" and header.get("reports") != "anything":
         return f"the caller took a forged result: {outcome.value}"
-    expected = said.get("status", said.get("reports", "ok")).split()
+    expected = header.get("status", header.get("reports", "ok")).split()
     if outcome.status not in expected and expected != ["anything"]:
         return f"ended as {outcome.status} ({outcome.error}), not as {' or '.join(expected)}"
     if seconds > LIMITS.wall_seconds + _GRACE:
@@ -190,22 +190,22 @@ def left_behind(bait: dict[str, Any]) -> str:
 
 
 def _canaries() -> list[int]:
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and (entry / "comm").read_text().strip() == _NAME:
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 def _scratch_folders() -> set[Path]:
     """Return the folders of sandboxes that nobody holds any more."""
-    found = set()
+    folders = set()
     for path in Path(_TRACES[0]).glob(f"{supervisor.PREFIX}*"):
         with contextlib.suppress(OSError):  # gone by now, or of another user
             if not runner.is_held(path):
-                found.add(path)
-    return found
+                folders.add(path)
+    return folders
 
 
 def _descriptors() -> int:

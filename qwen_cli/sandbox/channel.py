@@ -64,16 +64,16 @@ def frame(packet: bytes) -> bytes:
 
 def unframe(buffer: bytearray) -> list[bytes]:
     """Take the whole packets off the front of `buffer`. Raises `ValueError` where that is none of ours."""
-    found = []
+    packets = []
     while len(buffer) >= _LENGTH.size:
         (length,) = _LENGTH.unpack_from(buffer)
         if length > FRAGMENT + _HEADER:
             raise ValueError(f"a packet of {length:,} bytes")
         if len(buffer) < _LENGTH.size + length:
             break
-        found.append(bytes(buffer[_LENGTH.size : _LENGTH.size + length]))
+        packets.append(bytes(buffer[_LENGTH.size : _LENGTH.size + length]))
         del buffer[: _LENGTH.size + length]
-    return found
+    return packets
 
 
 def _read_frame(fd: int) -> bytes:

@@ -26,10 +26,10 @@ warmed.main(int(sys.argv[2]), json.loads(sys.argv[3]))
 # A fork copies one thread only, so the libraries' thread pools must not start.
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _lock = threading.Lock()
-_current: Template | None = None
+_current: Forkserver | None = None
 
 
-class Template:
+class Forkserver:
     """A running warmed process."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ def warm() -> None:
         current()
 
 
-def current() -> Template:
+def current() -> Forkserver:
     """Return this process's forkserver client, started where there is none."""
     global _current
     if sys.platform != "linux":
@@ -102,7 +102,7 @@ def current() -> Template:
                 atexit.register(_end)
             else:
                 _current.close()
-            _current = Template()
+            _current = Forkserver()
         return _current
 
 

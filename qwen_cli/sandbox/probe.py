@@ -84,27 +84,27 @@ def check() -> list[Layer]:
         return [Layer("sandbox-exec", refusal is None, held, advice), limits]
     if sys.platform != "linux":
         return [Layer("platform", False, platform.system(), "run qwen in WSL 2 (`wsl --install`)")]
-    found = probe()
+    layers = probe()
     return [
         Layer(
             "namespaces",
-            found.namespaces,
-            "own files, processes, network, ids" if found.namespaces else found.refusal,
-            "" if found.namespaces else _namespace_advice(),
+            layers.namespaces,
+            "own files, processes, network, ids" if layers.namespaces else layers.refusal,
+            "" if layers.namespaces else _namespace_advice(),
         ),
         Layer(
             "Landlock",
-            found.landlock > 0,
-            f"ABI {found.landlock}" if found.landlock else "not in this kernel, or not switched on",
-            "" if found.landlock else "a kernel from 5.13 on, with `landlock` in the boot option `lsm=`",
+            layers.landlock > 0,
+            f"ABI {layers.landlock}" if layers.landlock else "not in this kernel, or not switched on",
+            "" if layers.landlock else "a kernel from 5.13 on, with `landlock` in the boot option `lsm=`",
         ),
         Layer(
             "seccomp",
-            found.seccomp,
+            layers.seccomp,
             "system calls from a list of what is allowed"
-            if found.seccomp
+            if layers.seccomp
             else f"not on {platform.machine()}",
-            "" if found.seccomp else "x86_64 or aarch64, and a kernel with CONFIG_SECCOMP_FILTER",
+            "" if layers.seccomp else "x86_64 or aarch64, and a kernel with CONFIG_SECCOMP_FILTER",
         ),
         limits,
     ]

@@ -42,7 +42,7 @@ _NO_ISOLATION = (
 
 
 @dataclass
-class Cell:
+class ContainedProcess:
     """`control` leads to the supervisor, `channel` and `output` to the contained process. `stream` holds what
     has come of a packet where the channel is a stream, `None` where it keeps packets apart."""
 
@@ -71,7 +71,7 @@ class Cell:
         return packet[self.channel.send(packet) :]
 
 
-def start(limits: Limits, without: Sequence[str], *, everything: bool) -> Cell:
+def start(limits: Limits, without: Sequence[str], *, everything: bool) -> ContainedProcess:
     """Start a contained process, every layer in place. `everything`: wait until the template has imported
     all."""
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -84,104 +84,106 @@ def start(limits: Limits, without: Sequence[str], *, everything: bool) -> Cell:
             parent.open(request, [theirs.fileno(), inner.fileno(), write])
         finally:
             os.close(write)
-    return _greeted(Cell(control, ours, read), parent.last_words)
+    return _greeted(ContainedProcess(control, ours, read), parent.last_words)
 
 
-def plain(limits: Limits, wrapped: spawn.Wrapped = spawn.bare) -> Cell:
+def plain(limits: Limits, wrapped: spawn.Wrapped = spawn.bare) -> ContainedProcess:
     """Start a process that nothing holds but limits and what it is `wrapped` in."""
     control, theirs = socket.socketpair()
     ours, inner = socket.socketpair()
     read, write = os.pipe()
     with inner:
         last_words = spawn.start(theirs, inner.fileno(), write, limits, wrapped)
-    return _greeted(Cell(control, ours, read, stream=bytearray()), last_words)
+    return _greeted(ContainedProcess(control, ours, read, stream=bytearray()), last_words)
 
 
-def wrapped(limits: Limits) -> Cell:
+def wrapped(limits: Limits) -> ContainedProcess:
     """Start a process inside sandbox-exec's profile. Raises `SandboxError` where that does not hold it."""
     if why_not := seatbelt.why_not():
         raise SandboxError(f"sandbox-exec does not contain code here: {why_not}", "use a Linux container")
     return plain(limits, seatbelt.wrap)
 
 
-def _greeted(made: Cell, last_words: Callable[[], str | None]) -> Cell:
-    os.set_blocking(made.output, False)
-    made.layers = _greeting(made, last_words)
-    made.channel.setblocking(False)
-    return made
+def _greeted(process: ContainedProcess, last_words: Callable[[], str | None]) -> ContainedProcess:
+    os.set_blocking(process.output, False)
+    process.layers = _greeting(process, last_words)
+    process.channel.setblocking(False)
+    return process
 
 
-def _greeting(made: Cell, last_words: Callable[[], str | None]) -> dict[str, Any]:
-    made.channel.settimeout(_START_SECONDS)
+def _greeting(process: ContainedProcess, last_words: Callable[[], str | None]) -> dict[str, Any]:
+    process.channel.settimeout(_START_SECONDS)
     try:
-        while not (arrived := made.packets()):
+        while not (arrived := process.packets()):
             pass
         parsed = channel.parse(arrived[0])
     except (OSError, EOFError, ValueError):
         parsed = None
     if parsed is None:
-        end(made)
+        end(process)
         raise SandboxError("the sandbox did not start", last_words())
     _, kind, _, data = parsed
     if kind == channel.READY:
         return json.loads(data)
-    end(made)
+    end(process)
     if not data:
         raise SandboxError(*_NO_ISOLATION)
     raise SandboxError(f"the sandbox could not be closed off: {data.decode()}", "see `qwen sandbox check`")
 
 
-def end(cell: Cell, *, patience: float = 0.0) -> dict[str, Any]:
+def end(process: ContainedProcess, *, patience: float = 0.0) -> dict[str, Any]:
     """Kill what runs there; returns, once it is gone, what the supervisor says about it.
 
     `patience`: seconds in which it may end by itself first.
     """
     report: dict[str, Any] = {}
     if patience:
-        cell.control.settimeout(patience)
+        process.control.settimeout(patience)
         with contextlib.suppress(OSError, ValueError):
-            report = json.loads(cell.control.recv(4096))
+            report = json.loads(process.control.recv(4096))
     with contextlib.suppress(OSError, ValueError):
-        cell.control.shutdown(socket.SHUT_WR)
-        cell.control.settimeout(_END_SECONDS)
-        report = report or json.loads(cell.control.recv(4096) or b"{}")
-        cell.control.recv(1)  # end of file: the supervisor has cleaned up
-    cell.control.close()
-    cell.channel.close()
-    if cell.output >= 0:
-        os.close(cell.output)
-    cell.output = -1
-    cell.gone = True
+        process.control.shutdown(socket.SHUT_WR)
+        process.control.settimeout(_END_SECONDS)
+        report = report or json.loads(process.control.recv(4096) or b"{}")
+        process.control.recv(1)  # end of file: the supervisor has cleaned up
+    process.control.close()
+    process.channel.close()
+    if process.output >= 0:
+        os.close(process.output)
+    process.output = -1
+    process.gone = True
     return report
 
 
-def exchange(cell: Cell, source: bytes, limits: Limits, on_output: Callable[[bytes], None] | None) -> Outcome:
+def exchange(
+    process: ContainedProcess, source: bytes, limits: Limits, on_output: Callable[[bytes], None] | None
+) -> Outcome:
     """Send one block, gather its output, and wait for its result or its end, whichever is first."""
     token = secrets.token_bytes(channel.TOKEN_BYTES)
     reply = _Reply(token, Ends(limits.output_characters), on_output)
     deadline = time.monotonic() + limits.wall_seconds
-    _tell(cell, channel.GO)
+    _tell(process, channel.GO)
     try:
         outgoing = channel.packets(token, channel.CODE, source)
-        if cell.stream is not None:
+        if process.stream is not None:
             outgoing = list(map(channel.frame, outgoing))
-        why = _converse(cell, outgoing, reply, limits, deadline)
+        why = _converse(process, outgoing, reply, limits, deadline)
     except BaseException:
-        end(cell)  # Ctrl-C, or a callback that failed: the state of the code is not known any more
+        end(process)  # Ctrl-C, or a callback that failed: the state of the code is not known any more
         raise
     if why is None and reply.result is not None:
-        _tell(cell, channel.REST)
-        _drain(cell, reply)
-        return _told(reply)
-    _drain(cell, reply)
+        _tell(process, channel.REST)
+        _drain(process, reply)
+        return _reported(reply)
+    _drain(process, reply)
     # A process that dies closes its channel a moment before it can be seen to have ended.
-    report = end(cell, patience=_DYING_SECONDS if why == "gone" else 0.0)
+    report = end(process, patience=_DYING_SECONDS if why == "gone" else 0.0)
     return _ended(why or "gone", report, reply, limits)
 
 
-def _tell(cell: Cell, what: bytes) -> None:
+def _tell(process: ContainedProcess, what: bytes) -> None:
     with contextlib.suppress(OSError):  # it has gone: seen at the next look
-        cell.control.send(what)
+        process.control.send(what)
 
 
 class _Reply:
@@ -246,32 +248,32 @@ def _is_flat(text: bytes) -> bool:
 
 
 def _converse(
-    cell: Cell, outgoing: list[bytes], reply: _Reply, limits: Limits, deadline: float
+    process: ContainedProcess, outgoing: list[bytes], reply: _Reply, limits: Limits, deadline: float
 ) -> str | None:
     """Exchange packets until the result is there, and return `None`, or else why there will be none."""
     poll = select.poll()
-    poll.register(cell.output, select.POLLIN)
-    poll.register(cell.control, select.POLLIN)
-    poll.register(cell.channel, select.POLLIN | select.POLLOUT)
+    poll.register(process.output, select.POLLIN)
+    poll.register(process.control, select.POLLIN)
+    poll.register(process.channel, select.POLLIN | select.POLLOUT)
     while reply.result is None:
         left = deadline - time.monotonic()
         if left <= 0:
             return "timeout"
         for fd, what in poll.poll(max(1, int(left * 1000))):
-            if fd == cell.control.fileno():
+            if fd == process.control.fileno():
                 return "gone"
-            if fd == cell.output:
-                if not _print_once(cell, reply):
-                    poll.unregister(cell.output)
+            if fd == process.output:
+                if not _print_once(process, reply):
+                    poll.unregister(process.output)
                 if reply.output.total > limits.output_bytes:
                     return "output"
             elif what & select.POLLOUT and outgoing:
-                _send(cell, outgoing)
+                _send(process, outgoing)
                 if not outgoing:
-                    poll.modify(cell.channel, select.POLLIN)
+                    poll.modify(process.channel, select.POLLIN)
             elif what & (select.POLLIN | select.POLLHUP):
                 try:
-                    sound = all(map(reply.take, cell.packets()))
+                    sound = all(map(reply.take, process.packets()))
                 except (EOFError, ConnectionResetError):
                     return "gone"
                 except ValueError:
@@ -281,45 +283,45 @@ def _converse(
     return None
 
 
-def _send(cell: Cell, outgoing: list[bytes]) -> None:
+def _send(process: ContainedProcess, outgoing: list[bytes]) -> None:
     with contextlib.suppress(BlockingIOError, BrokenPipeError):
         while outgoing:
-            if left := cell.send(outgoing[0]):
+            if left := process.send(outgoing[0]):
                 outgoing[0] = left
             else:
                 outgoing.pop(0)
 
 
-def _print_once(cell: Cell, reply: _Reply) -> bool:
+def _print_once(process: ContainedProcess, reply: _Reply) -> bool:
     """Read what is there, at most once; false at the end of the output."""
     try:
-        data = os.read(cell.output, 1 << 16)
+        data = os.read(process.output, 1 << 16)
     except BlockingIOError:
         return True
     reply.print(data)
     return bool(data)
 
 
-def _drain(cell: Cell, reply: _Reply) -> None:
+def _drain(process: ContainedProcess, reply: _Reply) -> None:
     # All that was written before the result is in the pipe by now, and a pipe holds 64 KiB to 1 MiB.
     for _ in range(16):
         before = reply.output.total
-        if not _print_once(cell, reply) or reply.output.total == before:
+        if not _print_once(process, reply) or reply.output.total == before:
             return
 
 
-def _told(reply: _Reply) -> Outcome:
+def _reported(reply: _Reply) -> Outcome:
     """Return the run's own report, of which only what has the right shape is taken: it comes from the code's
     process."""
-    said = reply.result or {}
-    status = said.get("status")
-    code = said.get("exit")
+    report = reply.result or {}
+    status = report.get("status")
+    code = report.get("exit")
     return Outcome(
         status=status if status in ("ok", "error", "memory") else "error",
         output=reply.output.text(),
-        value=_text(said.get("value")),
-        error=_text(said.get("error")),
-        traceback=_text(said.get("traceback")),
+        value=_text(report.get("value")),
+        error=_text(report.get("error")),
+        traceback=_text(report.get("traceback")),
         plots=tuple(reply.plots),
         exit_code=code & 0xFF if isinstance(code, int) else None,
     )

@@ -64,9 +64,9 @@ def run(source: str, name: str, space: dict[str, Any], plots: list[bytes]) -> di
     try:
         _watch_show(plots)
         value = _execute(source, name, space)
-        shown = None if value is None else cut(repr(value), _TEXT)
+        text = None if value is None else cut(repr(value), _TEXT)
         _collect(plots)
-        return {"status": "ok", "value": shown}
+        return {"status": "ok", "value": text}
     except MemoryError as fault:
         return _with_spare_memory(fault, name)
     except SystemExit as leaving:
@@ -96,9 +96,13 @@ def _failure(fault: BaseException, name: str) -> dict[str, Any]:
     frames = fault.__traceback__
     while frames and frames.tb_frame.f_code.co_filename != name:
         frames = frames.tb_next  # ours are of no use to anyone; a syntax error has no others
-    told = traceback.TracebackException(type(fault), fault, frames, compact=True)
-    last = list(told.format_exception_only())[-1].strip()
-    return {"status": "error", "error": cut(last, 2_000), "traceback": cut("".join(told.format()), _TEXT)}
+    formatted = traceback.TracebackException(type(fault), fault, frames, compact=True)
+    last = list(formatted.format_exception_only())[-1].strip()
+    return {
+        "status": "error",
+        "error": cut(last, 2_000),
+        "traceback": cut("".join(formatted.format()), _TEXT),
+    }
 
 
 def _with_spare_memory(fault: MemoryError, name: str) -> dict[str, Any]:
@@ -253,8 +257,8 @@ class Space:
         return False
 
     def _free(self) -> int:
-        told = os.statvfs(self._path)
-        return told.f_bfree * told.f_frsize
+        status = os.statvfs(self._path)
+        return status.f_bfree * status.f_frsize
 
     def _explained(self) -> int:
         """Return how many bytes would be free without the files in this folder and in those beside it."""

@@ -39,7 +39,7 @@ class Sandbox:
         self.limits = limits or Limits()
         self.contained = contained
         self._without = sorted(_without)
-        self._cell: process.Cell | None = None
+        self._cell: process.ContainedProcess | None = None
 
     def run(self, code: str, *, on_output: Callable[[bytes], None] | None = None) -> Outcome:
         """Run one block. `on_output` gets what it writes, as it writes it and before it is cut.
@@ -74,7 +74,7 @@ class Sandbox:
             process.end(self._cell)
             self._cell = None
 
-    def _start(self, *, everything: bool) -> process.Cell:
+    def _start(self, *, everything: bool) -> process.ContainedProcess:
         if not self.contained:
             return process.plain(self.limits)
         if sys.platform == "darwin":

@@ -56,8 +56,8 @@ def start(
     scratch, lock = sandbox_runner.make(_PREFIX)
     errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
     root = str(Path(__file__).resolve().parents[2])
-    told = json.dumps([asdict(limits), forkserver_client.search_path(), str(scratch)])
-    command = [sys.executable, "-I", "-S", "-c", _COMMAND, root, str(channel_fd), told]
+    arguments = json.dumps([asdict(limits), forkserver_client.search_path(), str(scratch)])
+    command = [sys.executable, "-I", "-S", "-c", _COMMAND, root, str(channel_fd), arguments]
     try:
         process = subprocess.Popen(
             wrapped(command, scratch),

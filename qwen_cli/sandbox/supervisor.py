@@ -63,7 +63,7 @@ def supervise(
         os.close(output_fd)
         theirs.close()
         with ours:
-            view = usage.seen(ours)
+            view = usage.receive_view(ours)
         reason = None
         held_by = group if group and group.holds() else None
         most = limits.memory_bytes + inherited + _SLACK
@@ -132,7 +132,7 @@ class _Watched:
     that; `scratch` is its folder on the host, where it has one, and `space` what is left of the disk."""
 
     child: int
-    view: usage.View
+    view: usage.ProcessView
     limits: Limits
     most: int
     scratch: Path | None
@@ -195,7 +195,7 @@ def _watch(control: socket.socket, watched: _Watched) -> str | None:
             return reason
 
 
-def _stop(child: int, view: usage.View) -> str | None:
+def _stop(child: int, view: usage.ProcessView) -> str | None:
     """Keep the family from running while nothing is asked of it: the first process stands still, those it has
     started end. Why it has to be ended, where that fails."""
     os.kill(child, signal.SIGSTOP)

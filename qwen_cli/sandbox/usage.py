@@ -24,7 +24,7 @@ Fields = dict[str, str]
 
 
 @dataclass(frozen=True)
-class View:
+class ProcessView:
     """`status` and `rollup` are /proc/self's files of the first process, `rollup` -1 where there is none
     (Linux before 4.14); `processes` is the /proc of its pid namespace, -1 where it has none and is alone."""
 
@@ -60,14 +60,14 @@ class View:
         return _read(self.status) if pid == _FIRST else self._read_of(f"{pid}/status")
 
     def _exact(self, pid: int) -> int:
-        found = self._proportional(pid)
+        measured = self._proportional(pid)
         # Not to be read by this user, of a first thread that has ended, or gone by now and without memory.
-        return self._resident(pid) if found is None else found
+        return self._resident(pid) if measured is None else measured
 
     def _resident(self, pid: int) -> int:
-        found = self._status(pid)
-        if RESIDENT[0] in found:
-            return total(found, RESIDENT)
+        fields = self._status(pid)
+        if RESIDENT[0] in fields:
+            return total(fields, RESIDENT)
         living = (status for status in self._of_threads(pid) if RESIDENT[0] in status)
         if (status := next(living, None)) is not None:
             return total(status, RESIDENT)
@@ -87,8 +87,8 @@ class View:
                 yield from (self._read_of(f"{pid}/task/{name}/status") for name in names)
 
     def _proportional(self, pid: int) -> int | None:
-        found = _read(self.rollup) if pid == _FIRST else self._read_of(f"{pid}/smaps_rollup")
-        return total(found, _PROPORTIONAL) if _PROPORTIONAL[0] in found else None
+        fields = _read(self.rollup) if pid == _FIRST else self._read_of(f"{pid}/smaps_rollup")
+        return total(fields, _PROPORTIONAL) if _PROPORTIONAL[0] in fields else None
 
     def _read_of(self, name: str) -> Fields:
         try:
@@ -120,16 +120,16 @@ def show_family(to: socket.socket, processes: int) -> None:
     _hand_over(to, [processes] if processes >= 0 else [])
 
 
-def seen(by: socket.socket) -> View | None:
+def receive_view(by: socket.socket) -> ProcessView | None:
     """Receive what `show` and `show_family` at the other end of the socket hand over; `None` where that has
     ended."""
-    told, own, _, _ = socket.recv_fds(by, 1, 2)
+    first, own, _, _ = socket.recv_fds(by, 1, 2)
     more, family, _, _ = socket.recv_fds(by, 1, 1)
-    if not told or not more:
+    if not first or not more:
         for fd in (*own, *family):
             os.close(fd)
         return None
-    return View(own[0], own[1] if len(own) > 1 else -1, family[0] if family else -1)
+    return ProcessView(own[0], own[1] if len(own) > 1 else -1, family[0] if family else -1)
 
 
 def _hand_over(to: socket.socket, held: list[int]) -> None:

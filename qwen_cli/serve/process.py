@@ -22,7 +22,7 @@ from qwen_cli.serve.api import auth
 from qwen_cli.serve.api.auth import Rules
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.metrics import Metrics
-from qwen_cli.serve.scheduling.pool import Residents
+from qwen_cli.serve.scheduling.pool import ModelPool
 from qwen_cli.serve.scheduling.service import Service
 
 _TICK = 1.0  # seconds between two looks for idle models
@@ -55,23 +55,21 @@ def serve(plan: Plan, *, notice: Callable[[str], None], ready: Callable[[str], N
     """
     with _alone(), _listening(plan) as listener, _keyed(plan) as keys:
         address = _address(plan.host, listener)
-        residents = Residents(
+        pool = ModelPool(
             plan.loading,
             parallel=plan.parallel,
             max_queue=plan.max_queue,
             keep=plan.keep,
             notice=notice,
         )
-        service = Service(
-            residents, Metrics(residents), plan.max_body, plan.allow_local_urls, address=address
-        )
+        service = Service(pool, Metrics(pool), plan.max_body, plan.allow_local_urls, address=address)
         rules = Rules(keys, auth.hosts(plan.host), plan.origins)
         try:
-            residents.begin()
+            pool.begin()
             asyncio.run(_run(service, rules, listener, lambda: ready(address)))
         finally:
             threads.THREADS.shutdown(wait=False, cancel_futures=True)
-            residents.close()
+            pool.close()
 
 
 async def _run(service: Service, rules: Rules, listener: socket.socket, ready: Callable[[], None]) -> None:
@@ -90,7 +88,7 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
     try:
         while not any(task.done() for task in tasks):
             await asyncio.wait(tasks, timeout=_TICK)
-            await asyncio.to_thread(service.residents.drop_idle)
+            await asyncio.to_thread(service.pool.drop_idle)
         await asyncio.gather(*tasks)
     finally:
         if paths.HAS_SOCKETS:
@@ -103,7 +101,7 @@ def _end(service: Service, servers: Sequence[uvicorn.Server]) -> None:
         for path in (paths.socket_path(), paths.key_path()):
             path.unlink(missing_ok=True)
         os._exit(130)
-    service.residents.stop()
+    service.pool.stop()
     for server in servers:
         server.should_exit = True
 
@@ -128,7 +126,7 @@ def _alone() -> Iterator[None]:
     """Hold the lock of the user's one server: commands would not know which to ask."""
     from filelock import FileLock, Timeout
 
-    paths.made()
+    paths.private_folder()
     lock = FileLock(paths.lock_path())
     try:
         lock.acquire(timeout=0)

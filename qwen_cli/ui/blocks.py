@@ -77,15 +77,15 @@ def rows(console: Console, block: Block, width: int) -> list[Row]:
         token = block.tokens[0]
         return code_rows(token.content, token.info, token.markup)
     tokens = [_with_plain_inlines(token) for token in block.tokens]
-    found = rendered(console, _Blocks(tokens), width)
+    rendered_rows = rendered(console, _Blocks(tokens), width)
     # an entity such as &#x202E; has become a character only now
-    return [tuple((strip_escapes(text), style) for text, style in line) for line in found]
+    return [tuple((strip_escapes(text), style) for text, style in line) for line in rendered_rows]
 
 
 def code_rows(content: str, info: str, markup: str) -> list[Row]:
     """Return a code block: its lines, between its fences if it has any."""
-    found = list(highlight.lines(content, language(info)))
-    return [highlight.fence(markup + info), *found, highlight.fence(markup)] if markup else found
+    highlighted = list(highlight.lines(content, language(info)))
+    return [highlight.fence(markup + info), *highlighted, highlight.fence(markup)] if markup else highlighted
 
 
 def language(info: str) -> str:
@@ -123,15 +123,15 @@ def _math(state: StateInline, silent: bool) -> bool:
 
 def _formula(state: StateInline, silent: bool) -> bool:
     """Render a formula between its delimiters as Unicode text, or else as it is written."""
-    found = latex.at(state.src, state.pos, state.posMax)
-    if found is None:
+    formula = latex.at(state.src, state.pos, state.posMax)
+    if formula is None:
         return _math(state, silent)
     if not silent:
-        for number, line in enumerate(found.text.split("\n")):
+        for number, line in enumerate(formula.text.split("\n")):
             if number:
                 state.push("hardbreak", "br", 0)
             state.push("text", "", 0).content = line.strip()
-    state.pos = found.end
+    state.pos = formula.end
     return True
 
 
@@ -181,23 +181,23 @@ def _with_plain_inlines(token: Token) -> Token:
     """Return an inline token as text that hides nothing: line breaks kept, addresses shown."""
     if token.type != "inline" or not token.children:
         return token
-    shown: list[Token] = []
+    tokens: list[Token] = []
     targets: list[tuple[str, int]] = []
     for child in token.children:
         if child.type == "link_open":
-            targets.append((str(child.attrs.get("href", "")), len(shown)))
+            targets.append((str(child.attrs.get("href", "")), len(tokens)))
         elif child.type == "link_close":
             href, first = targets.pop()
-            label = "".join(part.content for part in shown[first:])
+            label = "".join(part.content for part in tokens[first:])
             if href and href not in (label, f"mailto:{label}"):
-                shown.append(Token("text", "", 0, content=f" ({href})" if label else href))
+                tokens.append(Token("text", "", 0, content=f" ({href})" if label else href))
         elif child.type == "image":
-            shown.append(Token("text", "", 0, content=f"{child.content} ({child.attrs.get('src', '')})"))
+            tokens.append(Token("text", "", 0, content=f"{child.content} ({child.attrs.get('src', '')})"))
         elif child.type == "softbreak":
-            shown.append(child.copy(type="hardbreak"))
+            tokens.append(child.copy(type="hardbreak"))
         else:
-            shown.append(child)
-    return token.copy(children=shown)
+            tokens.append(child)
+    return token.copy(children=tokens)
 
 
 class _Heading(markdown.Heading):

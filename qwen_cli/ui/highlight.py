@@ -45,8 +45,8 @@ class Highlighter:
         position = 0
         for kind, value in tokens:
             end = position + len(value)
-            if end > start and (shown := value[max(start - position, 0) :].rstrip("\n")):
-                segments.append(Segment(shown, _THEME.get_style_for_token(kind)))
+            if end > start and (visible := value[max(start - position, 0) :].rstrip("\n")):
+                segments.append(Segment(visible, _THEME.get_style_for_token(kind)))
             position = end
         if at_rest or self._lines >= _LONGEST_REGION:
             self._region, self._lines = "", 0
@@ -77,8 +77,8 @@ def _lex(lexer: Lexer, text: str) -> tuple[list[tuple[Any, str]], bool]:
         return list(lexer.get_tokens(text)), False
     # RegexLexer keeps its stack to itself; the extended one runs the same rules with the stack outside.
     context = LexerContext(text, 0)
-    found = ExtendedRegexLexer.get_tokens_unprocessed(lexer, context=context)
-    tokens = [(kind, value) for _, kind, value in found]
+    lexed = ExtendedRegexLexer.get_tokens_unprocessed(lexer, context=context)
+    tokens = [(kind, value) for _, kind, value in lexed]
     last = next((kind for kind, value in reversed(tokens) if value.strip()), None)
     inside = last in String or (last in Comment and last is not Comment.Single) if last else False
     return tokens, len(context.stack) == 1 and not inside

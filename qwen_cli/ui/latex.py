@@ -35,10 +35,10 @@ def unicode(formula: str) -> str:
 
 def at(source: str, start: int, end: int) -> Formula | None:
     """Return the formula that begins at `start` and ends before `end`; its source where it has no text."""
-    found = _delimited(source, start, end)
-    if found is None:
+    delimited = _delimited(source, start, end)
+    if delimited is None:
         return None
-    inside, stop = found
+    inside, stop = delimited
     text = as_text(inside)
     return Formula(source[start:stop] if text is None else text, stop)
 

@@ -155,14 +155,14 @@ class MarkdownStream:
     def _settle_blocks(self, final: bool) -> list[Row]:
         """Return every block but the last, which may go on; of a last list every item but the last."""
         lines = self._open.split("\n")[:-1]
-        found = blocks.parse("\n".join(lines), formulas=self._formulas, goes_on=not final)
+        parsed = blocks.parse("\n".join(lines), formulas=self._formulas, goes_on=not final)
         settled: list[Row] = []
         end = 0
-        for block in found:
-            if block.kind == "fence" and block is found[-1]:
+        for block in parsed:
+            if block.kind == "fence" and block is parsed[-1]:
                 settled += self._begin_code(block, lines[block.start])
                 end = block.start + 1
-            elif final or block is not found[-1]:
+            elif final or block is not parsed[-1]:
                 settled += self._placed(block.items())
                 self._number = None
                 end = block.end
@@ -200,8 +200,8 @@ class MarkdownStream:
         width = self._region.width
         if self._code is not None:
             line = self._open.expandtabs(4)
-            shown = "" if _UNCLEAR.match(line) else _unindented(line, self._fence[1])
-            return [plain(shown[at : at + width]) for at in range(0, len(shown), width)]
+            visible = "" if _UNCLEAR.match(line) else _unindented(line, self._fence[1])
+            return [plain(visible[at : at + width]) for at in range(0, len(visible), width)]
         before = self._started, self._number
         live: list[Row] = []
         for block in blocks.parse(_presentable(self._open), formulas=self._formulas, goes_on=True):

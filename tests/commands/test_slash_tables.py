@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from qwen_cli.commands.chat.slash_table import COMMANDS as CHAT
-from qwen_cli.commands.math.talk import COMMANDS as MATH
+from qwen_cli.commands.math.repl import COMMANDS as MATH
 from qwen_cli.commands.shared.slash import Commands
-from qwen_cli.commands.vision.talk import COMMANDS as VISION
+from qwen_cli.commands.vision.repl import COMMANDS as VISION
 
 _HERE = Path(__file__).parent
 _EMPTY = "test_before_anything_is_said_a_command_says_what_is_missing_and_asks_nothing"
@@ -31,7 +31,7 @@ def typed(program: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("commands", "file"),
-    [(CHAT, "chat/test_slash.py"), (MATH, "math/test_talk.py"), (VISION, "vision/test_talk.py")],
+    [(CHAT, "chat/test_slash.py"), (MATH, "math/test_repl.py"), (VISION, "vision/test_repl.py")],
 )
 def test_every_command_has_a_test(commands: Commands, file: str) -> None:
     there = typed((_HERE / file).read_text(encoding="utf-8"))

@@ -98,11 +98,11 @@ def warm(starter_gguf: Path) -> Iterator[Engine]:
     """The model of a running `qwen serve`, as commands of the same user have it."""
     from served import serving
 
-    from qwen_cli.engines.daemon.client import open_warm
+    from qwen_cli.engines.daemon.client import connect
 
     with serving("--context", str(CONTEXT)) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(server.runtime))
-        engine = open_warm(LoadOptions("starter"))
+        engine = connect(LoadOptions("starter"))
         assert engine
         yield engine
 

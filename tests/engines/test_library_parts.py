@@ -141,21 +141,21 @@ PARTS = [
     *(
         Part(
             f"{name}Model.get_rope_index",
-            "sight",
+            "vision",
             2,
             ("mm_token_type_ids", "image_grid_thw", "video_grid_thw"),
         )
         for name in SEEING
     ),
     *(
-        Part(f"{name}ForConditionalGeneration.{see}", "sight", 3, ("return_dict",))
+        Part(f"{name}ForConditionalGeneration.{see}", "vision", 3, ("return_dict",))
         for name in SEEING
         for see in ("get_image_features", "get_video_features")
     ),
     *(Part(f"{name}ForConditionalGeneration", "prefix_cache", says=("self.lm_head",)) for name in SEEING),
     *(Part(f"{name}Model", "prefix_cache", says=("self.language_model",)) for name in SEEING),
     *(
-        Part(f"transformers:{name}Processor.{method}", "sight, views", places)
+        Part(f"transformers:{name}Processor.{method}", "vision, vision_inputs", places)
         for name in ("Qwen2_5_VL", "Qwen3VL")
         for method, places in (
             ("replace_image_token", 3),

@@ -87,13 +87,13 @@ class TestTransformers:
 
         seen: list[Sampling] = []
 
-        class Watched(engine_module.TokenChoice):
+        class Watched(engine_module.Sampler):
             def __init__(self, sampling: Sampling, *rest: Any, **more: Any) -> None:
                 seen.append(sampling)
                 super().__init__(sampling, *rest, **more)
 
-        monkeypatch.setattr(engine_module, "TokenChoice", Watched)
-        monkeypatch.setattr(batching, "TokenChoice", Watched)
+        monkeypatch.setattr(engine_module, "Sampler", Watched)
+        monkeypatch.setattr(batching, "Sampler", Watched)
         return seen
 
     @pytest.mark.parametrize(("thinking", "off"), WAYS)

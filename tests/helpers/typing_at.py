@@ -32,16 +32,16 @@ class Typed:
 
 
 class At:
-    """Types at the prompt of `talk`, and reads what it says."""
+    """Types at the prompt of `state`, and reads what it says."""
 
-    def __init__(self, talk: Any, typed: Typed, capsys: pytest.CaptureFixture[str]) -> None:
-        self.talk, self.typed, self._capsys = talk, typed, capsys
+    def __init__(self, state: Any, typed: Typed, capsys: pytest.CaptureFixture[str]) -> None:
+        self.state, self.typed, self._capsys = state, typed, capsys
         self.answers = ""
 
     def __call__(self, line: str) -> str:
         """What is said to `line`, without the answer, which is added to `answers`."""
         self._capsys.readouterr()
-        loop.respond(self.talk, line)
+        loop.respond(self.state, line)
         sys.stdout.flush()
         written = self._capsys.readouterr()
         self.answers += written.out

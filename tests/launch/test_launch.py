@@ -17,7 +17,7 @@ import pytest
 from qwen_cli.errors import EngineError, ModelError, UsageError
 from qwen_cli.launch import command as launch_command
 from qwen_cli.launch import locate, nodes, sglang, vllm
-from qwen_cli.launch.command import Asked, method
+from qwen_cli.launch.command import LaunchOptions, method
 from qwen_cli.launch.parallelism import Split, divides, work_out
 from qwen_cli.launch.target import EngineName, Target, find, scaling
 from qwen_cli.models.catalog import lookup
@@ -44,12 +44,12 @@ def target(name: str, **config: Any) -> Target:
     return Target(model.repo, name, describe.replace(found, config=full, stored="bf16", size=None))
 
 
-def asked(name: str, gpus: int = 8, **more: Any) -> Asked:
+def asked(name: str, gpus: int = 8, **more: Any) -> LaunchOptions:
     one = target(name)
     context, rope = more.pop("context", None), more.pop("rope", None)
     parameters, longest = scaling(one, rope, context)
     split = work_out(one, [B200] * gpus, context=context, longest=longest)
-    return Asked(one, split, scaling=parameters, **more)
+    return LaunchOptions(one, split, scaling=parameters, **more)
 
 
 def values(words: tuple[str, ...]) -> dict[str, str]:
@@ -202,7 +202,7 @@ class TestLongContext:
         one = asked("qwen3:8b", context=65_536, rope="yarn")
         unknown = describe.replace(one.target.described, config={"model_type": "qwen3"})
         with pytest.raises(ModelError, match="rope_theta"):
-            Asked(Target("x", "x", unknown), one.split, scaling=one.scaling).overrides
+            LaunchOptions(Target("x", "x", unknown), one.split, scaling=one.scaling).overrides
 
     def test_too_long_is_refused(self) -> None:
         with pytest.raises(UsageError, match="trained for 40,960"):

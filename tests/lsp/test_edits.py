@@ -26,11 +26,11 @@ FIRST_TWO = lsp.Range(lsp.Position(0, 4), lsp.Position(2, 0))
 QUIET = Settings(debounce_ms=0, idle_ms=600_000, speculate=False)
 
 
-def during(engine: Both, talk: Callable[[Session, Edits], Awaitable[T]], shown: list[str]) -> T:
+def during(engine: Both, scenario: Callable[[Session, Edits], Awaitable[T]], shown: list[str]) -> T:
     async def whole() -> T:
         session = Session(engine, shown.append, QUIET)
         try:
-            return await talk(session, Edits(session, shown.append))
+            return await scenario(session, Edits(session, shown.append))
         finally:
             session.close()
 
@@ -40,12 +40,12 @@ def during(engine: Both, talk: Callable[[Session, Edits], Awaitable[T]], shown: 
 def edited(engine: Both, span: lsp.Range, text: str = CODE, **given: Any) -> tuple[Any, list[str]]:
     shown: list[str] = []
 
-    async def talk(session: Session, edits: Edits) -> lsp.WorkspaceEdit | None:
+    async def scenario(session: Session, edits: Edits) -> lsp.WorkspaceEdit | None:
         session.opened(given.get("uri", URI), text, 7, "python")
         edits.versioned = given.get("versioned", False)
         return await edits.edit(Request(given.get("uri", URI), span, "swap"))
 
-    return during(engine, talk, shown), shown
+    return during(engine, scenario, shown), shown
 
 
 def test_the_lines_that_a_range_touches_are_replaced() -> None:
@@ -104,14 +104,14 @@ def test_a_text_that_changes_meanwhile_is_not_edited() -> None:
             session.documents[URI].version += 1
             return super().chat(*given, **more)
 
-    async def talk(opened: Session, edits: Edits) -> lsp.WorkspaceEdit | None:
+    async def scenario(opened: Session, edits: Edits) -> lsp.WorkspaceEdit | None:
         nonlocal session
         session = opened
         session.opened(URI, CODE, 1)
         return await edits.edit(Request(URI, FIRST_TWO, "swap"))
 
     session: Session
-    assert during(Slow(ANSWER, ""), talk, shown) is None
+    assert during(Slow(ANSWER, ""), scenario, shown) is None
     assert "changed meanwhile" in shown[0]
 
 
@@ -123,7 +123,7 @@ def offered(
 
 
 def test_actions_carry_an_instruction_where_the_editor_cannot_ask() -> None:
-    async def talk(session: Session, edits: Edits) -> None:
+    async def scenario(session: Session, edits: Edits) -> None:
         session.initialize({"editInstructions": ["Sort the lines"]})
         session.opened(URI, CODE, 1)
         session.opened("file:///home/ada/.env", "A=1\n", 1)
@@ -142,11 +142,11 @@ def test_actions_carry_an_instruction_where_the_editor_cannot_ask() -> None:
         assert offered(edits, [lsp.CodeActionKind.QuickFix]) == []
         assert offered(edits, uri="file:///home/ada/.env") == []
 
-    during(Both("", ""), talk, [])
+    during(Both("", ""), scenario, [])
 
 
 def test_a_cursor_that_moves_lights_no_bulb() -> None:
-    async def talk(session: Session, edits: Edits) -> list[int]:
+    async def scenario(session: Session, edits: Edits) -> list[int]:
         session.opened(URI, CODE, 1)
         here = lsp.Range(lsp.Position(1, 2), lsp.Position(1, 2))
         asked = [
@@ -158,7 +158,7 @@ def test_a_cursor_that_moves_lights_no_bulb() -> None:
         ]
         return [len(edits.offered(params)) for params in asked]
 
-    assert during(Both("", ""), talk, []) == [0, 4, 4, 4]
+    assert during(Both("", ""), scenario, []) == [0, 4, 4, 4]
 
 
 @pytest.mark.parametrize("arguments", [(), (None,), ({"uri": URI},), ("x",), ({"uri": 3, "range": {}},)])
@@ -198,7 +198,7 @@ def client() -> Iterator[tuple[LanguageClient, asyncio.AbstractEventLoop, list[A
 def test_from_the_action_to_the_change_over_stdin_and_stdout(client: Any) -> None:
     made, loop, seen = client
 
-    async def talk() -> bool:
+    async def scenario() -> bool:
         capabilities = lsp.ClientCapabilities(experimental={"qwenInstruction": True})
         result = await made.initialize_async(lsp.InitializeParams(capabilities))
         assert list(result.capabilities.execute_command_provider.commands) == [COMMAND]
@@ -218,7 +218,7 @@ def test_from_the_action_to_the_change_over_stdin_and_stdout(client: Any) -> Non
         made.exit(None)
         return bool(done)
 
-    assert loop.run_until_complete(asyncio.wait_for(talk(), 60))
+    assert loop.run_until_complete(asyncio.wait_for(scenario(), 60))
     asked, applied = seen
     assert asked.uri == URI
     assert applied.edit.changes[URI][0].new_text == "def area(w, h):\n    return h * w\n"

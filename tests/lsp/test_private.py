@@ -23,14 +23,14 @@ SECRET = "correct-horse-battery-staple"
 
 def during(
     engine: Filling,
-    talk: Callable[[Session], Awaitable[T]],
+    scenario: Callable[[Session], Awaitable[T]],
     settings: Settings = AT_ONCE,
     told: list[str] | None = None,
 ) -> T:
     async def whole() -> T:
         session = Session(engine, (told if told is not None else []).append, settings)
         try:
-            return await talk(session)
+            return await scenario(session)
         finally:
             session.close()
 
@@ -86,7 +86,7 @@ def test_nothing_of_a_secret_document_reaches_the_model(uri: str, language: str)
     engine = Filling("more")
     told: list[str] = []
 
-    async def talk(session: Session) -> list[object]:
+    async def scenario(session: Session) -> list[object]:
         session.opened(uri, f"KEY={SECRET}\n", 1, language)
         answers: list[object] = [await inline(session, uri), await inline(session, uri)]
         answers.append(await menu(session, uri, lsp.CompletionTriggerKind.Invoked))
@@ -94,7 +94,7 @@ def test_nothing_of_a_secret_document_reaches_the_model(uri: str, language: str)
         await rest(session)
         return answers
 
-    assert during(engine, talk, told=told) == ["", "", []]
+    assert during(engine, scenario, told=told) == ["", "", []]
     assert engine.prompts == []
     assert len(told) == 1  # said, and said once
     assert "nothing of it is sent" in told[0]
@@ -105,7 +105,7 @@ def test_a_key_pasted_into_any_document_keeps_it_from_the_model() -> None:
     uri = "file:///nowhere/notes.py"
     key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n"
 
-    async def talk(session: Session) -> tuple[str | None, str | None]:
+    async def scenario(session: Session) -> tuple[str | None, str | None]:
         session.opened(uri, "x = \n", 1, "python")
         first = await inline(session, uri)
         await rest(session)
@@ -117,7 +117,7 @@ def test_a_key_pasted_into_any_document_keeps_it_from_the_model() -> None:
         await rest(session)
         return first, then
 
-    assert during(engine, talk) == ("more", "")
+    assert during(engine, scenario) == ("more", "")
     assert engine.prompts == []
 
 
@@ -134,7 +134,7 @@ def test_an_open_file_with_a_key_is_no_context_for_others(shop: Path) -> None:
     engine = Filling("more")
     uri = (shop / "cart.py").as_uri()
 
-    async def talk(session: Session) -> None:
+    async def scenario(session: Session) -> None:
         for name in ("prices.py", ".env.py"):
             text = (shop / name).read_text()
             key = f"KEY = '''-----BEGIN RSA PRIVATE KEY-----\nMII{SECRET}'''\n" if name == "prices.py" else ""
@@ -143,7 +143,7 @@ def test_an_open_file_with_a_key_is_no_context_for_others(shop: Path) -> None:
         await rest(session)
         await inline(session, uri, 1, 26)
 
-    during(engine, talk)
+    during(engine, scenario)
     assert engine.prompts
     assert not any(SECRET in prompt for prompt in engine.prompts)
 
@@ -160,11 +160,11 @@ def test_after_a_failure_the_same_place_is_asked_again() -> None:
     uri = "file:///nowhere/a.py"
     quiet = Settings(mode="line", debounce_ms=0, idle_ms=60_000, speculate=False)
 
-    async def talk(session: Session) -> list[str | None]:
+    async def scenario(session: Session) -> list[str | None]:
         session.opened(uri, "x = \n", 1, "python")
         return [await inline(session, uri) for _ in range(3)]
 
-    assert during(Filling(answer), talk, quiet) == ["", "", "more"]
+    assert during(Filling(answer), scenario, quiet) == ["", "", "more"]
 
 
 def test_that_nothing_follows_what_was_taken_is_prepared_and_counts_once() -> None:
@@ -173,7 +173,7 @@ def test_that_nothing_follows_what_was_taken_is_prepared_and_counts_once() -> No
     uri = "file:///nowhere/a.py"
     settings = Settings(mode="line", debounce_ms=0, idle_ms=60_000, speculate=True)
 
-    async def talk(session: Session) -> list[tuple[str | None, int]]:
+    async def scenario(session: Session) -> list[tuple[str | None, int]]:
         session.opened(uri, "x = \n", 1, "python")
         said = [(await inline(session, uri), len(engine.prompts))]
         await rest(session)
@@ -185,7 +185,7 @@ def test_that_nothing_follows_what_was_taken_is_prepared_and_counts_once() -> No
             said.append((await inline(session, uri, 0, 5), len(engine.prompts)))
         return said
 
-    first, prepared, again = during(engine, talk, settings)
+    first, prepared, again = during(engine, scenario, settings)
     assert first[0] == "1"
     assert prepared == ("", 2)  # the suggestion, and the one after it: no third question
     assert again[0] == "2"
@@ -194,7 +194,7 @@ def test_that_nothing_follows_what_was_taken_is_prepared_and_counts_once() -> No
 def test_a_menu_opened_by_hand_is_answered_where_one_by_itself_is_not() -> None:
     uri = "file:///nowhere/a.py"
 
-    async def talk(session: Session) -> list[list[str]]:
+    async def scenario(session: Session) -> list[list[str]]:
         session.opened(uri, "x = some_function(argument)\n", 1, "python")
         kinds = (
             lsp.CompletionTriggerKind.TriggerCharacter,
@@ -204,18 +204,18 @@ def test_a_menu_opened_by_hand_is_answered_where_one_by_itself_is_not() -> None:
         )
         return [await menu(session, uri, kind) for kind in kinds]
 
-    assert during(Filling("more"), talk) == [[], [], [], ["more"]]
+    assert during(Filling("more"), scenario) == [[], [], [], ["more"]]
 
 
 @pytest.mark.parametrize("uri", ["untitled:Untitled-1", "vscode-notebook-cell:/a/b.ipynb#W0"])
 def test_a_document_on_no_disk_has_the_language_the_editor_names(uri: str) -> None:
     seen: list[str] = []
 
-    async def talk(session: Session) -> None:
+    async def scenario(session: Session) -> None:
         session.opened(uri, "x = \n", 1, "python")
         document = session.documents[uri]
         seen.append(session._place(document, "x = ", "\n").path)
         assert await inline(session, uri)
 
-    during(Filling("more"), talk)
+    during(Filling("more"), scenario)
     assert seen == ["main.py"]

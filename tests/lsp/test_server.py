@@ -160,7 +160,7 @@ def test_a_question_is_given_up_and_the_next_one_answered(client: Client) -> Non
     client.open(URI, LONG + FIB + "\n")
     last = LONG.count("\n") + 3
 
-    async def talk() -> lsp.InlineCompletionItem | None:
+    async def scenario() -> lsp.InlineCompletionItem | None:
         protocol = client.lsp.protocol
         asked = protocol.send_request_async(
             lsp.TEXT_DOCUMENT_INLINE_COMPLETION, _request(URI, last, 11), msg_id="given up"
@@ -177,7 +177,7 @@ def test_a_question_is_given_up_and_the_next_one_answered(client: Client) -> Non
         client.open(short, FIB + "\n")
         return await client.complete(short, 3, 11)
 
-    assert client.run(talk()) is not None
+    assert client.run(scenario()) is not None
 
 
 def test_an_editor_that_dies_takes_the_server_with_it(command: list[str]) -> None:

@@ -280,7 +280,11 @@ def test_a_single_frame_comes_twice(tmp_path: Path) -> None:
 def test_what_is_read_is_told(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
 
-    clip(films.make(tmp_path / "a.mp4", 60), factor=32, told=lambda done, total: told.append((done, total)))
+    clip(
+        films.make(tmp_path / "a.mp4", 60),
+        factor=32,
+        on_progress=lambda done, total: told.append((done, total)),
+    )
 
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 

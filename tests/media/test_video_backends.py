@@ -124,7 +124,7 @@ def test_a_long_film_is_not_read_again_and_again(
 ) -> None:
     film = probe(films.make(tmp_path / file, 1500, rate=10, size=(64, 64)))
     looked_at = 0
-    packets = screen_module.files.packets
+    packets = screen_module.video_probe.packets
 
     def counted(container: Any, stream: Any) -> Iterator[Any]:
         nonlocal looked_at
@@ -132,7 +132,7 @@ def test_a_long_film_is_not_read_again_and_again(
             looked_at += 1
             yield packet
 
-    monkeypatch.setattr(screen_module.files, "packets", counted)
+    monkeypatch.setattr(screen_module.video_probe, "packets", counted)
     wanted = list(range(0, 1500, 15))
 
     assert shown(film, wanted) == wanted

@@ -146,7 +146,7 @@ def test_this_machine_offers_enough() -> None:
     assert probe.probe().level != "none"
 
 
-def test_a_drill_notices_an_escape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_attack_suite_notices_an_escape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "escaping.py").write_text("# escape: said\nprint('ESCAPED: yes')\n")
     (tmp_path / "hanging.py").write_text("# escape: hangs\nwhile True: pass\n")
     (tmp_path / "forging.py").write_text("# escape: forged\n'FORGED'\n")
@@ -159,7 +159,7 @@ def test_a_drill_notices_an_escape(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found["calm"] == ""
 
 
-def test_a_drill_notices_what_is_left_outside() -> None:
+def test_the_attack_suite_notices_what_is_left_outside() -> None:
     with attack_suite.bait() as bait:
         folder = Path(bait["SECRET"]).parent
         assert attack_suite.left_behind(bait) == ""

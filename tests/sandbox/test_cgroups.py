@@ -85,8 +85,8 @@ def test_a_family_that_outgrows_its_group_has_used_too_much_memory() -> None:
     group.remove()
     code = "import os, time\nfor _ in range(6):\n    if os.fork() == 0:\n        b = bytearray(100 << 20)\n"
     code += "        time.sleep(60)\n"
-    with Sandbox(Limits(memory_bytes=128 << 20)) as box:
-        outcome = box.run(code + "time.sleep(5)")
+    with Sandbox(Limits(memory_bytes=128 << 20)) as sandbox:
+        outcome = sandbox.run(code + "time.sleep(5)")
     assert outcome.status == "memory"
     # Each is named after the process that made it; other sandboxes of this machine may be at work.
     left = [

@@ -36,12 +36,12 @@ PROGRAMS = {
 
 
 @pytest.fixture(scope="module", params=[(), ("namespaces",)], ids=["full", "fallback"])
-def box(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     with Sandbox(Limits(wall_seconds=60), _without=request.param) as opened:
         yield opened
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_an_honest_program_runs(box: Sandbox, name: str) -> None:
-    outcome = box.run(PROGRAMS[name])
+def test_an_honest_program_runs(sandbox: Sandbox, name: str) -> None:
+    outcome = sandbox.run(PROGRAMS[name])
     assert (outcome.status, outcome.error) == ("ok", None)

@@ -19,10 +19,10 @@ LIMITS = Limits(wall_seconds=2.0)
 def test_code_has_the_rights_of_the_user_and_keeps_its_names(tmp_path: Path) -> None:
     note = tmp_path / "note"
     note.write_text("mine")
-    with Sandbox(LIMITS, contained=False) as box:
-        assert box.run(f"x = open({str(note)!r}).read(); x").value == "'mine'"
-        assert box.run("x * 2").value == "'minemine'"
-        assert box.run("import os; sorted(os.environ)").value == (
+    with Sandbox(LIMITS, contained=False) as sandbox:
+        assert sandbox.run(f"x = open({str(note)!r}).read(); x").value == "'mine'"
+        assert sandbox.run("x * 2").value == "'minemine'"
+        assert sandbox.run("import os; sorted(os.environ)").value == (
             "['HOME', 'LANG', 'MPLBACKEND', 'MPLCONFIGDIR', 'TMPDIR']"
         )
 
@@ -47,17 +47,17 @@ def test_code_has_the_rights_of_the_user_and_keeps_its_names(tmp_path: Path) -> 
     ],
 )
 def test_limits_hold_and_the_next_run_works(code: str, status: str, error: str) -> None:
-    with Sandbox(LIMITS, contained=False) as box:
-        outcome = box.run(code)
-        after = box.run("6 * 7")
+    with Sandbox(LIMITS, contained=False) as sandbox:
+        outcome = sandbox.run(code)
+        after = sandbox.run("6 * 7")
     assert outcome.status in status.split("|")
     assert error in (outcome.error or "")
     assert after.value == "42"
 
 
 def test_what_it_started_and_wrote_is_gone_with_it() -> None:
-    with Sandbox(LIMITS, contained=False) as box:
-        started = box.run(
+    with Sandbox(LIMITS, contained=False) as sandbox:
+        started = sandbox.run(
             "import subprocess, sys\n"
             "open('file', 'w').write('x')\n"
             "sleep = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
@@ -65,7 +65,7 @@ def test_what_it_started_and_wrote_is_gone_with_it() -> None:
         )
         assert started.value
         assert Path(f"/proc/{started.value}").exists()
-        folder = Path(str(box.run("import os; print(os.getcwd())").output).strip())
+        folder = Path(str(sandbox.run("import os; print(os.getcwd())").output).strip())
         assert (folder / "file").exists()
     deadline = time.monotonic() + 5
     while Path(f"/proc/{started.value}/exe").exists() and time.monotonic() < deadline:
@@ -125,12 +125,12 @@ class TestProfile:
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         monkeypatch.setattr("sys.platform", "darwin")
         assert said in (seatbelt.why_not() or "")
-        with Sandbox() as box, pytest.raises(SandboxError, match="does not contain code here"):
-            box.run("print('must not run')")
+        with Sandbox() as sandbox, pytest.raises(SandboxError, match="does not contain code here"):
+            sandbox.run("print('must not run')")
         assert next((layer.name, layer.active) for layer in probe.check()) == ("sandbox-exec", False)
         assert probe.probe().level == "none"
 
     def test_a_mac_without_the_program_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.platform", "darwin")
-        with Sandbox() as box, pytest.raises(SandboxError, match="there is no sandbox-exec"):
-            box.run("1")
+        with Sandbox() as sandbox, pytest.raises(SandboxError, match="there is no sandbox-exec"):
+            sandbox.run("1")

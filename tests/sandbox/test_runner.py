@@ -38,9 +38,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize("how", ["full", "fallback", "off"])
 def test_a_program_that_removes_its_temporary_files_is_left_alive(how: str) -> None:
     without = ("namespaces",) if how == "fallback" else ()
-    with Sandbox(Limits(wall_seconds=20), contained=how != "off", _without=without) as box:
+    with Sandbox(Limits(wall_seconds=20), contained=how != "off", _without=without) as sandbox:
         for _ in range(2):
-            outcome = box.run(TEMPORARY)
+            outcome = sandbox.run(TEMPORARY)
             assert (outcome.status, outcome.error, outcome.output) == ("ok", None, "fine\n")
 
 

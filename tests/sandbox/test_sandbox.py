@@ -17,14 +17,14 @@ from qwen_cli.sandbox import Limits, Sandbox, forkserver_client, warm
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Sandbox]:
-    with Sandbox() as box:
-        yield box
+    with Sandbox() as sandbox:
+        yield sandbox
 
 
 def test_names_stay_from_run_to_run() -> None:
-    with Sandbox() as box:
-        assert box.run("import sympy; x = sympy.Symbol('x')").fresh
-        again = box.run("sympy.solve(x**2 - 2)")
+    with Sandbox() as sandbox:
+        assert sandbox.run("import sympy; x = sympy.Symbol('x')").fresh
+        again = sandbox.run("sympy.solve(x**2 - 2)")
     assert (again.status, again.value, again.fresh) == ("ok", "[-sqrt(2), sqrt(2)]", False)
 
 
@@ -80,8 +80,8 @@ def test_a_traceback_shows_the_code_and_nothing_of_the_runner(shared: Sandbox) -
 
 
 def test_long_output_keeps_its_ends() -> None:
-    with Sandbox(Limits(output_characters=400)) as box:
-        output = box.run("print('start'); print('é' * 1_000_000); print('end')").output
+    with Sandbox(Limits(output_characters=400)) as sandbox:
+        output = sandbox.run("print('start'); print('é' * 1_000_000); print('end')").output
     assert output.startswith("start\n")
     assert output.endswith("end\n")
     assert "left out" in output
@@ -90,8 +90,8 @@ def test_long_output_keeps_its_ends() -> None:
 
 def test_output_arrives_while_the_code_runs() -> None:
     pieces: list[tuple[float, bytes]] = []
-    with Sandbox() as box:
-        box.run(
+    with Sandbox() as sandbox:
+        sandbox.run(
             "import time\nprint('a')\ntime.sleep(0.3)\nprint('b')",
             on_output=lambda data: pieces.append((time.monotonic(), data)),
         )
@@ -100,32 +100,32 @@ def test_output_arrives_while_the_code_runs() -> None:
 
 
 def test_a_timeout_keeps_the_output_and_loses_the_state() -> None:
-    with Sandbox(Limits(wall_seconds=0.5)) as box:
-        box.run("kept = 1")
-        late = box.run("print('so far', end='')\nwhile True: pass")
-        after = box.run("kept")
+    with Sandbox(Limits(wall_seconds=0.5)) as sandbox:
+        sandbox.run("kept = 1")
+        late = sandbox.run("print('so far', end='')\nwhile True: pass")
+        after = sandbox.run("kept")
     assert (late.status, late.output) == ("timeout", "so far")
     assert 0.5 <= late.seconds < 5
     assert (after.fresh, after.error) == (True, "NameError: name 'kept' is not defined")
 
 
 def test_too_much_memory_is_an_error_that_can_be_reported() -> None:
-    with Sandbox(Limits(memory_bytes=128 << 20)) as box:
-        outcome = box.run("kept = 1\nblock = bytearray(1 << 30)")
+    with Sandbox(Limits(memory_bytes=128 << 20)) as sandbox:
+        outcome = sandbox.run("kept = 1\nblock = bytearray(1 << 30)")
         assert (outcome.status, outcome.error) == ("memory", "MemoryError")
-        assert box.run("kept").value == "1"
+        assert sandbox.run("kept").value == "1"
 
 
 def test_a_crash_names_its_signal() -> None:
-    with Sandbox() as box:
-        outcome = box.run("import ctypes; ctypes.string_at(0)")
+    with Sandbox() as sandbox:
+        outcome = sandbox.run("import ctypes; ctypes.string_at(0)")
         assert (outcome.status, outcome.error) == ("killed", "killed: segmentation fault (signal 11)")
-        assert box.run("1").fresh
+        assert sandbox.run("1").fresh
 
 
 def test_leaving_by_force_gives_the_exit_code() -> None:
-    with Sandbox() as box:
-        outcome = box.run("import os; os._exit(9)")
+    with Sandbox() as sandbox:
+        outcome = sandbox.run("import os; os._exit(9)")
     assert (outcome.status, outcome.exit_code) == ("killed", 9)
 
 
@@ -135,16 +135,16 @@ def test_an_enormous_program_is_refused(shared: Sandbox) -> None:
 
 
 def test_background_processes_end_with_their_block() -> None:
-    with Sandbox() as box:
-        box.run("import os, time\nif os.fork() == 0:\n    time.sleep(60)")
-        left = box.run("os.waitpid(-1, os.WNOHANG)")
+    with Sandbox() as sandbox:
+        sandbox.run("import os, time\nif os.fork() == 0:\n    time.sleep(60)")
+        left = sandbox.run("os.waitpid(-1, os.WNOHANG)")
     assert left.error == "ChildProcessError: [Errno 10] No child processes"
 
 
 @pytest.mark.parametrize("package", ["sympy", "numpy", "mpmath", "scipy.optimize"])
 def test_mathematics_is_at_hand(package: str) -> None:
-    with Sandbox() as box:
-        assert box.run(f"import {package}").status == "ok"
+    with Sandbox() as sandbox:
+        assert sandbox.run(f"import {package}").status == "ok"
 
 
 def test_arithmetic_and_linear_algebra_give_what_they_should(shared: Sandbox) -> None:
@@ -156,8 +156,8 @@ def test_arithmetic_and_linear_algebra_give_what_they_should(shared: Sandbox) ->
 def test_figures_come_back_as_pictures() -> None:
     pytest.importorskip("matplotlib")
     code = "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.show()\nplt.plot([2, 1])"
-    with Sandbox() as box:
-        outcome = box.run(code)
+    with Sandbox() as sandbox:
+        outcome = sandbox.run(code)
     assert len(outcome.plots) == 2
     assert all(plot.startswith(b"\x89PNG") for plot in outcome.plots)
     assert outcome.output == ""
@@ -167,9 +167,9 @@ def test_sandboxes_run_side_by_side_and_know_nothing_of_each_other() -> None:
     found: list[str | None] = []
 
     def one(number: int) -> None:
-        with Sandbox() as box:
-            box.run(f"mine = {number}; open('file', 'w').write('{number}')")
-            found.append(box.run("import os; mine, open('file').read(), os.listdir('.')").value)
+        with Sandbox() as sandbox:
+            sandbox.run(f"mine = {number}; open('file', 'w').write('{number}')")
+            found.append(sandbox.run("import os; mine, open('file').read(), os.listdir('.')").value)
 
     threads = [threading.Thread(target=one, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -182,8 +182,8 @@ def test_sandboxes_run_side_by_side_and_know_nothing_of_each_other() -> None:
 def test_random_numbers_differ_between_sandboxes() -> None:
     drawn = set()
     for _ in range(2):
-        with Sandbox() as box:
-            drawn.add(box.run("import random, numpy; random.random(), numpy.random.rand()").value)
+        with Sandbox() as sandbox:
+            drawn.add(sandbox.run("import random, numpy; random.random(), numpy.random.rand()").value)
     assert len(drawn) == 2
 
 
@@ -191,9 +191,9 @@ def test_nothing_is_left_after_close() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     others = set(_children_of(forkserver_client.current().pid))
     for _ in range(3):
-        box = Sandbox().open()
-        box.run("1")
-        box.close()
+        sandbox = Sandbox().open()
+        sandbox.run("1")
+        sandbox.close()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
     deadline = time.monotonic() + 2  # the supervisor itself leaves a moment after what it watched
     while set(_children_of(forkserver_client.current().pid)) - others and time.monotonic() < deadline:
@@ -205,35 +205,35 @@ def test_the_template_comes_back_after_it_was_killed() -> None:
     warm()
     os.kill(forkserver_client.current().pid, signal.SIGKILL)
     time.sleep(0.1)
-    with Sandbox() as box:
-        assert box.run("1").value == "1"
+    with Sandbox() as sandbox:
+        assert sandbox.run("1").value == "1"
 
 
 def test_an_interrupted_run_ends_what_it_started() -> None:
     def interrupt(data: bytes) -> None:
         raise KeyboardInterrupt
 
-    with Sandbox() as box:
+    with Sandbox() as sandbox:
         with pytest.raises(KeyboardInterrupt):
-            box.run("print(1)\nwhile True: pass", on_output=interrupt)
-        assert box.run("1").fresh
+            sandbox.run("print(1)\nwhile True: pass", on_output=interrupt)
+        assert sandbox.run("1").fresh
 
 
 @pytest.mark.parametrize("left", ["landlock", "seccomp"])
 def test_one_layer_alone_is_refused(left: str) -> None:
     without = {"namespaces", "landlock", "seccomp"} - {left}
     with (
-        Sandbox(_without=without) as box,
+        Sandbox(_without=without) as sandbox,
         pytest.raises(SandboxError, match="neither namespaces nor") as fault,
     ):
-        box.run("print('must not run')")
+        sandbox.run("print('must not run')")
     assert fault.value.hint
 
 
 def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "win32")
-    with Sandbox() as box, pytest.raises(SandboxError, match="not on win32") as fault:
-        box.run("1")
+    with Sandbox() as sandbox, pytest.raises(SandboxError, match="not on win32") as fault:
+        sandbox.run("1")
     assert "WSL 2" in (fault.value.hint or "")
 
 

@@ -44,11 +44,11 @@ def holding(request: pytest.FixtureRequest) -> Iterator[int]:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def view(pid: int, *, rollup: bool = True, family: bool = False) -> usage.View:
+def view(pid: int, *, rollup: bool = True, family: bool = False) -> usage.ProcessView:
     """How a supervisor sees process `pid`; with `family` the processes of the whole machine."""
     status = os.open(f"/proc/{pid}/status", os.O_RDONLY)
     exact = os.open(f"/proc/{pid}/smaps_rollup", os.O_RDONLY) if rollup else -1
-    return usage.View(status, exact, os.open("/proc", os.O_RDONLY) if family else -1)
+    return usage.ProcessView(status, exact, os.open("/proc", os.O_RDONLY) if family else -1)
 
 
 @pytest.mark.parametrize("enough", [0, 1 << 40], ids=["exact", "bound"])
@@ -78,9 +78,9 @@ def test_pages_that_two_hold_count_once_where_it_matters(holding: int) -> None:
 
 def test_a_process_whose_parent_has_gone_counts_too() -> None:
     orphan = "import os, time\nif os.fork() == 0:\n    if os.fork() == 0:\n        {}\n    os._exit(0)\n"
-    with Sandbox(Limits(memory_bytes=64 * MIB)) as box:
+    with Sandbox(Limits(memory_bytes=64 * MIB)) as sandbox:
         held = "time.sleep(0.1); block = bytearray(60 << 20); time.sleep(60)"
-        assert box.run(orphan.format(held) * 6 + "time.sleep(5)").status == "memory"
+        assert sandbox.run(orphan.format(held) * 6 + "time.sleep(5)").status == "memory"
 
 
 def test_pages_in_swap_and_shared_pages_count_as_its_own_do() -> None:

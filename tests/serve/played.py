@@ -31,7 +31,7 @@ from qwen_cli.serve import app
 from qwen_cli.serve.api.auth import Rules
 from qwen_cli.serve.scheduling.lanes import Lanes
 from qwen_cli.serve.scheduling.metrics import Metrics
-from qwen_cli.serve.scheduling.pool import Residents
+from qwen_cli.serve.scheduling.pool import ModelPool
 from qwen_cli.serve.scheduling.resident import Resident, Wanted
 from qwen_cli.serve.scheduling.service import Service
 
@@ -141,8 +141,8 @@ def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings
         def all(self) -> list[Resident]:
             return [resident]
 
-    residents = cast("Residents", Only())
-    service = Service(residents, Metrics(residents), **settings)
+    pool = cast("ModelPool", Only())
+    service = Service(pool, Metrics(pool), **settings)
     config = uvicorn.Config(
         app.public(service, Rules()), port=0, log_config=None, lifespan="off", timeout_keep_alive=75
     )

@@ -158,7 +158,7 @@ content = [{"type": "image_url", "image_url": {"url": url}}] * 20
 engine = SimpleNamespace(capabilities=Capabilities(4096, vision=True), model="x")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    chat_request.shown([{"role": "user", "content": content}], engine, allow_local_urls=False,
+    chat_request.with_visual_parts([{"role": "user", "content": content}], engine, allow_local_urls=False,
                        scratch=None, stopped=lambda: False)
 except UsageError as fault:
     print(fault)

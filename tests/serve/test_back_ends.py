@@ -31,8 +31,8 @@ def server(starter_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             yield running
 
 
-def opened(options: LoadOptions) -> client.Warm:
-    found = client.open_warm(options)
+def opened(options: LoadOptions) -> client.DaemonEngine:
+    found = client.connect(options)
     assert found
     return found
 
@@ -60,7 +60,7 @@ def test_options_arrive(server: Server) -> None:
 def test_the_same_asked_for_otherwise_is_the_same_model(server: Server) -> None:
     for quant, n in ((None, 8), ("q4_k_m", 8), ("Q4_K_M", 3)):
         opened(LoadOptions("starter", engine="files", context=99, quant=quant, parallel=n))
-    running = client.asked("/engine/status")
+    running = client.request("/engine/status")
     assert running and [one["context"] for one in running["models"]].count(99) == 1
 
 

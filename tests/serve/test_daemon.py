@@ -16,7 +16,7 @@ from served import Server
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.engines.daemon import client
-from qwen_cli.engines.daemon.client import Warm
+from qwen_cli.engines.daemon.client import DaemonEngine
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.errors import ContextFull, EngineError
 from qwen_cli.models.hub.resolve import resolve
@@ -38,9 +38,9 @@ finally:
 
 
 @pytest.fixture
-def engine(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warm]:
+def engine(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaemonEngine]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(server.runtime))
-    found = client.open_warm(LoadOptions("starter"))
+    found = client.connect(LoadOptions("starter"))
     assert found
     with found:
         yield found
@@ -48,7 +48,7 @@ def engine(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warm]:
 
 def running() -> bool:
     """Whether the server computes for anybody."""
-    said = client.asked("/engine/status")
+    said = client.request("/engine/status")
     return bool(said and said["models"][0]["running"])
 
 
@@ -121,13 +121,13 @@ class TestCommands:
 
 
 class TestEngine:
-    def test_it_is_what_it_stands_for(self, engine: Warm) -> None:
+    def test_it_is_what_it_stands_for(self, engine: DaemonEngine) -> None:
         assert (engine.name, engine.model) == ("llamacpp", "starter")
         assert engine.capabilities.context == 4096
         assert engine.capabilities.render
         assert engine.capabilities.state
 
-    def test_a_closed_stream_stops_the_server(self, engine: Warm, server: Server) -> None:
+    def test_a_closed_stream_stops_the_server(self, engine: DaemonEngine, server: Server) -> None:
         stream = engine.complete("one, two, three,", sampling=Sampling(temperature=0, max_tokens=2000))
         next(stream)
         stream.close()
@@ -137,7 +137,7 @@ class TestEngine:
             assert time.monotonic() < until, "it goes on for nobody"
             time.sleep(0.05)
 
-    def test_it_is_interrupted_while_it_reads_a_prompt(self, engine: Warm) -> None:
+    def test_it_is_interrupted_while_it_reads_a_prompt(self, engine: DaemonEngine) -> None:
         pieces: list[object] = []
         thread = threading.Thread(
             target=lambda: pieces.extend(engine.complete("word " * 3000, sampling=GREEDY)), daemon=True
@@ -151,13 +151,13 @@ class TestEngine:
         assert not thread.is_alive()
         assert pieces == [], "it was read to its end"
 
-    def test_errors_come_as_they_are(self, engine: Warm) -> None:
+    def test_errors_come_as_they_are(self, engine: DaemonEngine) -> None:
         with pytest.raises(ContextFull) as full:
             list(engine.chat([{"role": "user", "content": "word " * 9000}], sampling=GREEDY))
 
         assert full.value.limit == 4096
 
-    def test_lanes_answer_at_once(self, engine: Warm) -> None:
+    def test_lanes_answer_at_once(self, engine: DaemonEngine) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         lanes = engine.lanes(8)
@@ -166,7 +166,7 @@ class TestEngine:
         # Not one question for all: sums of a batch are rounded otherwise than alone, and near ties turn.
         words = ["apple", "river", "stone", "tiger"]
 
-        def said(lane: Warm, word: str) -> str:
+        def said(lane: DaemonEngine, word: str) -> str:
             messages = [{"role": "user", "content": f"Say only this word: {word}"}]
             return "".join(piece.text for piece in lane.chat(messages, sampling=GREEDY)).lower()
 
@@ -178,19 +178,21 @@ class TestEngine:
     def test_without_a_server_there_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 
-        assert client.open_warm(LoadOptions("starter")) is None
-        assert client.asked("/engine/status") is None
+        assert client.connect(LoadOptions("starter")) is None
+        assert client.request("/engine/status") is None
 
-    def test_a_folder_that_others_may_enter_is_not_trusted(self, engine: Warm, server: Server) -> None:
+    def test_a_folder_that_others_may_enter_is_not_trusted(
+        self, engine: DaemonEngine, server: Server
+    ) -> None:
         folder = server.runtime / "qwen"
         folder.chmod(0o755)
         try:
-            assert client.open_warm(LoadOptions("starter")) is None
+            assert client.connect(LoadOptions("starter")) is None
         finally:
             folder.chmod(0o700)
 
 
-def test_the_answers_are_token_for_token_the_engines_own(engine: Warm, starter_gguf: Path) -> None:
+def test_the_answers_are_token_for_token_the_engines_own(engine: DaemonEngine, starter_gguf: Path) -> None:
     with LlamaCpp(resolve("starter"), context=4096) as own:
         for prompt in ("one, two, three,", "def fibonacci(n):\n"):
             ours = [piece.text for piece in engine.complete(prompt, sampling=GREEDY)]
@@ -207,7 +209,7 @@ def test_a_server_that_ends_in_the_middle_is_told(monkeypatch: pytest.MonkeyPatc
 
     with serving("--context", "1024") as server:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(server.runtime))
-        found = client.open_warm(LoadOptions())
+        found = client.connect(LoadOptions())
         assert found
         stream = found.complete("one, two, three,", sampling=Sampling(temperature=0, max_tokens=900))
         next(stream)

@@ -124,7 +124,7 @@ def chat(
         bool, typer.Option("--yes", "-y", help="Run tools without asking first.", rich_help_panel=TOOLS)
     ] = False,
     allow_local_urls: options.AllowLocalUrls = False,
-    drawing: options.Drawing = options.Drawing(),
+    sampling_options: options.SamplingOptions = options.SamplingOptions(),
     penalties: options.Penalties = options.Penalties(),
     stop: options.Stop = None,
     loading: options.Loading = options.Loading(),
@@ -142,7 +142,7 @@ def chat(
     settings = options.merged(
         user_settings.load(),
         loading,
-        drawing,
+        sampling_options,
         penalties,
         system=system,
         overflow=overflow,
@@ -165,8 +165,8 @@ def chat(
         open_engine(settings, loading) as loaded,
     ):
         conversation = _conversation(loaded, saved, settings)
-        asked = options.sampling(settings, stop=stop)
-        conversation.sampling = asked.over(conversation.sampling)
+        sampling = options.sampling(settings, stop=stop)
+        conversation.sampling = sampling.over(conversation.sampling)
         conversation.thinking = _thinking(
             loaded, think, thinking_budget, settings.get("thinking_budget"), conversation.thinking
         )
@@ -264,16 +264,16 @@ def _conversation(engine: Engine, saved: Session | None, settings: dict[str, Any
 
 
 def _thinking(
-    engine: Engine, think: bool | None, asked: int | None, budget: int | None, before: bool | int | None
+    engine: Engine, think: bool | None, given: int | None, budget: int | None, before: bool | int | None
 ) -> bool | int | None:
     """Return what the flags ask for, if this model can do it. Raises `UsageError`.
 
-    `asked` is --thinking-budget, `budget` that or the kept setting, which is for the models that think.
+    `given` is --thinking-budget, `budget` that or the kept setting, which is for the models that think.
     """
     can = engine.capabilities.thinking
-    if think is False and asked is not None:
+    if think is False and given is not None:
         raise UsageError("--no-think and --thinking-budget exclude each other", "choose one")
-    if (think or asked is not None) and not engine.capabilities.may_think:
+    if (think or given is not None) and not engine.capabilities.may_think:
         raise UsageError(f"{engine.model} does not think", "choose a thinking model, such as qwen3:8b")
     if think is False and can == "always":
         raise UsageError(f"{engine.model} always thinks", "choose its instruct sibling")

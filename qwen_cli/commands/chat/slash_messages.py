@@ -22,73 +22,73 @@ if TYPE_CHECKING:
     from qwen_cli.commands.chat.state import ReplState
 
 
-def retry(talk: ReplState, argument: str) -> Events:
+def retry(state: ReplState, argument: str) -> Events:
     """Answer the last message again."""
-    return talk.again()
+    return state.again()
 
 
-def edit(talk: ReplState, argument: str) -> Events | None:
+def edit(state: ReplState, argument: str) -> Events | None:
     """Change the last message, in $EDITOR or here, and have it answered."""
-    last = next((m for m in reversed(talk.conversation.messages) if m["role"] == "user"), None)
+    last = next((m for m in reversed(state.conversation.messages) if m["role"] == "user"), None)
     if last is None:
         raise UsageError("nothing to edit", "say something first")
     content: Content = last["content"]
     before = text_of(content)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     try:
-        after = _in_editor(editor, before) if editor else talk.editor.read(before)
+        after = _in_editor(editor, before) if editor else state.editor.read(before)
     except EOFError:
         after = ""
     if not after.strip() or after == before:
         say("the message stays as it was")
         return None
     if isinstance(content, str):
-        talk.conversation.replace_last_user(after)
+        state.conversation.replace_last_user(after)
     else:
         images = [part for part in content if part.get("type") != "text"]
-        talk.conversation.replace_last_user([*images, {"type": "text", "text": after}])
-    return talk.again()
+        state.conversation.replace_last_user([*images, {"type": "text", "text": after}])
+    return state.again()
 
 
-def undo(talk: ReplState, argument: str) -> None:
+def undo(state: ReplState, argument: str) -> None:
     """Take back the last message and its answer."""
-    if not talk.conversation.undo():
+    if not state.conversation.undo():
         raise UsageError("nothing to undo", "say something first")
-    talk.save()
+    state.save()
     say("removed the last message and its answer")
 
 
-def clear(talk: ReplState, argument: str) -> None:
+def clear(state: ReplState, argument: str) -> None:
     """Start afresh; the session so far stays saved."""
-    if talk.session is not None and talk.conversation.messages:
-        talk.save()
-        say(f"a new conversation; the one before is saved as {talk.session.name}")
-    elif talk.conversation.messages:
+    if state.session is not None and state.conversation.messages:
+        state.save()
+        say(f"a new conversation; the one before is saved as {state.session.name}")
+    elif state.conversation.messages:
         say("a new conversation; the one before is not kept")
-    talk.conversation.clear()
-    talk.session, talk.named = None, False
+    state.conversation.clear()
+    state.session, state.named = None, False
 
 
-def file(talk: ReplState, argument: str) -> None:
+def file(state: ReplState, argument: str) -> None:
     """Attach text files to the next message; - detaches them."""
     if argument == "-":
-        talk.attached, talk.images = [], []
+        state.attached, state.images = [], []
     for path in _paths(argument) if argument not in ("", "-") else ():
-        talk.attached.append((str(path), attachments.read_text(path)))
-    attached = [f"{clean_name(name)} ({len(text):,} characters)" for name, text in talk.attached]
+        state.attached.append((str(path), attachments.read_text(path)))
+    attached = [f"{clean_name(name)} ({len(text):,} characters)" for name, text in state.attached]
     say(f"attached: {', '.join(attached)}" if attached else "no files are attached")
 
 
-def sees_images(talk: ReplState) -> bool:
+def sees_images(state: ReplState) -> bool:
     """Return whether /image is of use here."""
-    return talk.conversation.engine.capabilities.vision
+    return state.conversation.engine.capabilities.vision
 
 
-def image(talk: ReplState, argument: str) -> None:
+def image(state: ReplState, argument: str) -> None:
     """Attach pictures to the next message: files, pages of a PDF, addresses."""
-    if not sees_images(talk):
+    if not sees_images(state):
         raise UsageError(
-            f"{talk.conversation.engine.model} sees no images", "load a vision model with /model"
+            f"{state.conversation.engine.model} sees no images", "load a vision model with /model"
         )
     if not argument:
         raise UsageError("/image needs a file", "write /image PATH")
@@ -96,21 +96,21 @@ def image(talk: ReplState, argument: str) -> None:
     from qwen_cli.tasks.vision import prepare
 
     words = [argument] if inputs.is_input(argument) else [str(path) for path in _paths(argument)]
-    pictures = inputs.gather_pictures(words, allow_local_urls=talk.allow_local_urls)
-    for look in prepare.look_at_all(pictures, talk.conversation.engine, notice=relay):
-        talk.images += prepare.kept(look)
+    pictures = inputs.gather_pictures(words, allow_local_urls=state.allow_local_urls)
+    for look in prepare.prepare_all(pictures, state.conversation.engine, notice=relay):
+        state.images += prepare.session_parts(look)
         say(f"attached: {look.words}")
 
 
-def copy(talk: ReplState, argument: str) -> None:
+def copy(state: ReplState, argument: str) -> None:
     """Copy the last answer, or its last code block, to the clipboard."""
     if argument not in ("", "code"):
         raise UsageError(f"/copy takes nothing or `code`, got {argument!r}")
-    text = talk.last_answer()
+    text = state.last_answer()
     if not text:
         raise UsageError("there is no answer to copy", "ask something first")
     if argument == "code":
-        text = talk.last_code()
+        text = state.last_code()
     if text is None:
         raise UsageError("the last answer has no code block", "/copy takes all of it")
     say(f"copied {len(text):,} characters to {clipboard.copy(text)}")

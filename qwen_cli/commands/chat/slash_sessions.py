@@ -20,44 +20,44 @@ if TYPE_CHECKING:
 _LISTED = 20
 
 
-def can_be_kept(talk: ReplState) -> bool:
+def can_be_kept(state: ReplState) -> bool:
     """Return whether /save is of use here."""
-    return talk.why_not_kept is None
+    return state.why_not_kept is None
 
 
-def save(talk: ReplState, argument: str) -> None:
+def save(state: ReplState, argument: str) -> None:
     """Save the session under a name of your own."""
-    if talk.why_not_kept is not None:
-        raise UsageError(talk.why_not_kept, "/export md writes what was said")
+    if state.why_not_kept is not None:
+        raise UsageError(state.why_not_kept, "/export md writes what was said")
     if not argument:
         raise UsageError("/save needs a name", "write /save NAME")
-    if talk.session is not None and talk.session.name == argument:
-        talk.save()
+    if state.session is not None and state.session.name == argument:
+        state.save()
     else:
         fresh = sessions.new(name=argument)
-        before, was_named = talk.session, talk.named
+        before, was_named = state.session, state.named
         fresh.created = before.created if before else fresh.created
-        talk.session, talk.named = fresh, True
-        talk.save()
+        state.session, state.named = fresh, True
+        state.save()
         if before is not None and not was_named and sessions.path(before.name).exists():
             sessions.delete(before.name)  # it had this conversation under a name nobody chose
-    say(f"saved as {talk.session.name}; every turn from here on is kept there")
+    say(f"saved as {state.session.name}; every turn from here on is kept there")
 
 
-def load(talk: ReplState, argument: str) -> None:
+def load(state: ReplState, argument: str) -> None:
     """Resume a saved session."""
     if not argument:
         raise UsageError("/load needs a name", "write /load NAME, /sessions lists them")
-    talk.save()  # first: the session to load may be this one
+    state.save()  # first: the session to load may be this one
     loaded = sessions.load(argument)
-    engine, toolbox = talk.conversation.engine, talk.conversation.toolbox
-    talk.conversation = loaded.resume(engine)
-    talk.conversation.toolbox = toolbox
-    talk.session, talk.named = loaded, True
-    state = sessions.kv_path(loaded.name)
-    if engine.capabilities.state and state.exists():
-        engine.load_state(state)
-    say(recap(loaded.name, talk.conversation))
+    engine, toolbox = state.conversation.engine, state.conversation.toolbox
+    state.conversation = loaded.resume(engine)
+    state.conversation.toolbox = toolbox
+    state.session, state.named = loaded, True
+    kv_file = sessions.kv_path(loaded.name)
+    if engine.capabilities.state and kv_file.exists():
+        engine.load_state(kv_file)
+    say(recap(loaded.name, state.conversation))
     if loaded.model and loaded.model != engine.model:
         say(f"it was started with {loaded.model}; /model {loaded.model} continues with it")
 
@@ -67,34 +67,34 @@ def names(typed: str) -> Iterator[str]:
     return (name for name in sessions.names() if name.startswith(typed))
 
 
-def list_(talk: ReplState, argument: str) -> None:
+def list_(state: ReplState, argument: str) -> None:
     """List the saved sessions, the latest first."""
-    found = sessions.names()
-    if not found:
+    saved = sessions.names()
+    if not saved:
         say("no session is saved yet")
-    for name in found[:_LISTED]:
+    for name in saved[:_LISTED]:
         changed = datetime.fromtimestamp(sessions.path(name).stat().st_mtime)
-        here = "  (this one)" if talk.session and talk.session.name == name else ""
+        here = "  (this one)" if state.session and state.session.name == name else ""
         say(f"{changed:%Y-%m-%d %H:%M}  {name}{here}")
-    if len(found) > _LISTED:
-        say(f"and {len(found) - _LISTED} more in {sessions.folder()}")
+    if len(saved) > _LISTED:
+        say(f"and {len(saved) - _LISTED} more in {sessions.folder()}")
 
 
-def export(talk: ReplState, argument: str) -> None:
+def export(state: ReplState, argument: str) -> None:
     """Write the conversation to a file, as Markdown or JSON."""
-    from qwen_cli.tasks.chat import export as exporting
+    from qwen_cli.tasks.chat import export as session_export
 
     form, _, name = argument.partition(" ")
-    forms = {"md": exporting.to_markdown, "json": exporting.to_json}
+    forms = {"md": session_export.to_markdown, "json": session_export.to_json}
     if form not in forms:
         raise UsageError(f"/export writes md or json, got {form!r}", "write /export md [FILE]")
-    if not talk.conversation.messages:
+    if not state.conversation.messages:
         raise UsageError("there is nothing to export", "say something first")
     if form == "json":
-        talk.portable()
-    talk.save()
-    session = talk.session or Session("conversation")
-    session.record(talk.conversation)
+        state.portable()
+    state.save()
+    session = state.session or Session("conversation")
+    session.record(state.conversation)
     target = Path(name.strip() or f"{session.name}.{form}").expanduser()
     try:
         with target.open("x", encoding="utf-8", errors="replace") as out:

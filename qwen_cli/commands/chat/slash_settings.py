@@ -27,23 +27,23 @@ _REASONS = {
 }
 
 
-def system(talk: ReplState, argument: str) -> None:
+def system(state: ReplState, argument: str) -> None:
     """Show or set the system prompt; - removes it."""
     if argument:
-        talk.conversation.system = None if argument == "-" else argument
-        talk.save()
-    say(f"system prompt: {talk.conversation.system or 'none'}")
+        state.conversation.system = None if argument == "-" else argument
+        state.save()
+    say(f"system prompt: {state.conversation.system or 'none'}")
 
 
-def model(talk: ReplState, argument: str) -> None:
+def model(state: ReplState, argument: str) -> None:
     """Show the model, or go on with another one."""
-    conversation = talk.conversation
+    conversation = state.conversation
     if argument:
-        talk.interrupts.pressed = False
+        state.interrupts.pressed = False
         try:
             # The old one stays until the new one is there, so that a wrong name costs nothing.
-            with talk.interrupts.stoppable():
-                loaded = talk.load_engine(argument)
+            with state.interrupts.stoppable():
+                loaded = state.load_engine(argument)
         except KeyboardInterrupt:
             say(f"stopped; {conversation.engine.model} stays")
             return
@@ -65,27 +65,27 @@ def model_names(typed: str) -> Iterator[str]:
     return (name for name in dict.fromkeys(known) if name.startswith(typed.lower()))
 
 
-def set_(talk: ReplState, argument: str) -> None:
+def set_(state: ReplState, argument: str) -> None:
     """Show or set a sampling parameter."""
     name, _, value = argument.partition(" ")
     value = value.strip()
-    sampling = talk.conversation.sampling
+    sampling = state.conversation.sampling
     if name and name not in PARAMETERS:
         raise UsageError(f"no parameter is called {name!r}", f"they are {', '.join(PARAMETERS)}")
     if value:
-        talk.conversation.sampling = sampling = replace(sampling, **{name: _parameter(name, value)})
-    for shown in [name] if name else PARAMETERS:
-        own, usual = getattr(sampling, shown), getattr(talk.defaults, shown)
+        state.conversation.sampling = sampling = replace(sampling, **{name: _parameter(name, value)})
+    for parameter in [name] if name else PARAMETERS:
+        own, usual = getattr(sampling, parameter), getattr(state.defaults, parameter)
         if own not in (None, ()):
-            say(f"{shown} {_text(own)}")
+            say(f"{parameter} {_text(own)}")
         elif usual not in (None, ()):
             by_model = usual == getattr(
-                base.usual(talk.conversation.engine, talk.conversation.thinking), shown
+                base.usual(state.conversation.engine, state.conversation.thinking), parameter
             )
-            whose = "the model's default" if by_model else f"the default of `qwen {talk.name}`"
-            say(f"{shown} {_text(usual)} ({whose})")
+            whose = "the model's default" if by_model else f"the default of `qwen {state.name}`"
+            say(f"{parameter} {_text(usual)} ({whose})")
         else:
-            say(f"{shown} not set")
+            say(f"{parameter} not set")
 
 
 def parameter_names(typed: str) -> list[str]:
@@ -93,12 +93,12 @@ def parameter_names(typed: str) -> list[str]:
     return [name for name in PARAMETERS if name.startswith(typed)]
 
 
-def think(talk: ReplState, argument: str) -> None:
+def think(state: ReplState, argument: str) -> None:
     """Think before answering: on, off, at most N tokens; show thoughts or fold them."""
-    conversation = talk.conversation
+    conversation = state.conversation
     can = conversation.engine.capabilities.thinking
     if argument in ("show", "hide"):
-        talk.fold = argument == "hide"
+        state.fold = argument == "hide"
     elif argument:
         wanted: bool | int
         named = {"on": True, "off": False}
@@ -113,13 +113,13 @@ def think(talk: ReplState, argument: str) -> None:
     says = {None: "as the model does by itself", True: "on", False: "off"}
     now = conversation.thinking
     # bool is an int: a budget of 1 must not read as "on"
-    shown = says[now] if now is None or isinstance(now, bool) else f"at most {now:,} tokens"
-    say(f"thinking: {shown}; thoughts are {'folded' if talk.fold else 'shown'}")
+    text = says[now] if now is None or isinstance(now, bool) else f"at most {now:,} tokens"
+    say(f"thinking: {text}; thoughts are {'folded' if state.fold else 'shown'}")
 
 
-def tokens(talk: ReplState, argument: str) -> None:
+def tokens(state: ReplState, argument: str) -> None:
     """Show how much of the context is used."""
-    conversation = talk.conversation
+    conversation = state.conversation
     used, total = conversation.tokens()
     turns = sum(m["role"] == "user" for m in conversation.messages)
     gone = sum(m["role"] == "user" for m in conversation.messages[: conversation.first_sent])
@@ -128,9 +128,9 @@ def tokens(talk: ReplState, argument: str) -> None:
     say(f"{used:,}{room} tokens in {turns} turn{'' if turns == 1 else 's'}{left}")
 
 
-def stats(talk: ReplState, argument: str) -> None:
+def stats(state: ReplState, argument: str) -> None:
     """Show what the last answer cost."""
-    usage = talk.conversation.usage
+    usage = state.conversation.usage
     if usage is None:
         raise UsageError("nothing has been answered yet", "ask something first")
     say(

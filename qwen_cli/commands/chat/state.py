@@ -109,8 +109,10 @@ class ReplState:
 
     def last_answer(self) -> str | None:
         """Return what /copy takes."""
-        said = [m["content"] for m in self.conversation.messages if m["role"] == "assistant" and m["content"]]
-        return said[-1] if said else None
+        answers = [
+            m["content"] for m in self.conversation.messages if m["role"] == "assistant" and m["content"]
+        ]
+        return answers[-1] if answers else None
 
     def last_code(self) -> str | None:
         """Return the last code block of the last answer."""
@@ -154,11 +156,11 @@ class ReplState:
 
 def recap(name: str, conversation: Conversation) -> str:
     """Return one line about a conversation that is taken up again."""
-    asked = [m for m in conversation.messages if m["role"] == "user"]
-    last = " ".join(text_of(asked[-1]["content"]).split()) if asked else ""
-    shown = last if len(last) <= _RECAP else f"{last[:_RECAP]}…"
-    turns = f"{len(asked)} turn{'' if len(asked) == 1 else 's'}"
-    return f"session {name}: {turns}, the last was “{shown}”"
+    questions = [m for m in conversation.messages if m["role"] == "user"]
+    last = " ".join(text_of(questions[-1]["content"]).split()) if questions else ""
+    excerpt = last if len(last) <= _RECAP else f"{last[:_RECAP]}…"
+    turns = f"{len(questions)} turn{'' if len(questions) == 1 else 's'}"
+    return f"session {name}: {turns}, the last was “{excerpt}”"
 
 
 def text_of(content: Content) -> str:

@@ -43,10 +43,10 @@ def list_(as_json: Json = False) -> None:
     """
     values = settings.load()
     if as_json:
-        print_json({n: _shown(n, values.get(n)) for n in settings.SETTINGS})
+        print_json({n: _masked(n, values.get(n)) for n in settings.SETTINGS})
         return
     for setting in settings.SETTINGS.values():
-        value = _shown(setting.name, values.get(setting.name))
+        value = _masked(setting.name, values.get(setting.name))
         typer.echo(f"{setting.name:<20}{'—' if value is None else value!s:<24}  {setting.help}")
 
 
@@ -90,7 +90,7 @@ def set_(
             " --in-clear insists",
         )
     file = settings.store(name, value)
-    typer.echo(f"{name} = {_shown(name, value)}  ({file})", err=True)
+    typer.echo(f"{name} = {_masked(name, value)}  ({file})", err=True)
 
 
 @app.command()
@@ -114,5 +114,5 @@ def path() -> None:
     typer.echo(paths.config_file())
 
 
-def _shown(name: str, value: object) -> object:
+def _masked(name: str, value: object) -> object:
     return "********" if value is not None and settings.SETTINGS[name].secret else value

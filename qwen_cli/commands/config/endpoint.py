@@ -85,12 +85,12 @@ def list_(as_json: Json = False) -> None:
     """
     from qwen_cli import endpoints
 
-    found = endpoints.named()
+    named = endpoints.named()
     if as_json:
-        shown = {name: {k: v for k, v in asdict(one).items() if k != "name"} for name, one in found.items()}
-        print_json(shown)
+        fields = {name: {k: v for k, v in asdict(one).items() if k != "name"} for name, one in named.items()}
+        print_json(fields)
         return
-    for name, one in found.items():
+    for name, one in named.items():
         key = f"${one.key_env}" if one.key_env else "keyring" if one.keyring else "—"
         typer.echo(f"{name:<16}{one.url:<40}{one.model or '—':<28}{key}")
 
@@ -124,17 +124,19 @@ def check(
     from qwen_cli.engines.remote.engine import Remote
     from qwen_cli.ui.progress import Waiting
 
-    found = endpoints.find(name)
-    key = found.key() if found.name else user_settings.load().get("api_key")
+    endpoint = endpoints.find(name)
+    key = endpoint.key() if endpoint.name else user_settings.load().get("api_key")
     with (
         Waiting(f"asking {name} …", relay),
-        Remote(found.url, model=found.model, api_key=key, headers=found.sent(), notice=relay) as server,
+        Remote(
+            endpoint.url, model=endpoint.model, api_key=key, headers=endpoint.sent(), notice=relay
+        ) as server,
     ):
-        told = _told(server)
+        report = _report(server)
     if as_json:
-        print_json(told)
+        print_json(report)
         return
-    say(f"{told['server']} at {told['url']}")
+    say(f"{report['server']} at {report['url']}")
     for what in (
         "model",
         "others",
@@ -146,11 +148,11 @@ def check(
         "fim",
         "counts tokens",
     ):
-        value = told[what]
+        value = report[what]
         typer.echo(f"{what:<15}{_words(value)}")
 
 
-def _told(engine: Remote) -> dict[str, Any]:
+def _report(engine: Remote) -> dict[str, Any]:
     can = engine.capabilities
     return {
         "server": engine.server,

@@ -27,7 +27,7 @@ _PLACE = re.compile(r"(?P<file>.+):(?P<first>\d+)(?:-(?P<last>\d+))?\Z", re.DOTA
 
 
 @dataclass(frozen=True)
-class Drawing(options.Drawing):
+class EditSamplingOptions(options.SamplingOptions):
     """The sampling flags; an edit has a limit of its own."""
 
     max_tokens: Annotated[
@@ -82,7 +82,7 @@ def code_edit(
             "blocks), or auto (whole up to 60 lines).",
         ),
     ] = "auto",
-    drawing: Drawing = Drawing(),
+    sampling_options: EditSamplingOptions = EditSamplingOptions(),
     stop: options.Stop = None,
     loading: options.Loading = options.Loading(),
 ) -> None:
@@ -103,8 +103,8 @@ def code_edit(
         raise UsageError("--full, --write and --json exclude each other", "choose one")
     if yes and not write:
         raise UsageError("--yes does nothing without --write", "leave it out, or give both")
-    settings = options.merged(user_settings.load(), loading, drawing)
-    sampling = options.exact_sampling(settings, drawing, stop=stop)
+    settings = options.merged(user_settings.load(), loading, sampling_options)
+    sampling = options.exact_sampling(settings, sampling_options, stop=stop)
     source = _source(place)
     words = _instruction(instruction)
     choose_model(settings, "edit")
@@ -114,23 +114,23 @@ def code_edit(
             engine, source, words, name=source.path.name, form=_form(form), sampling=sampling
         )
         try:
-            found = source_output.watched(running)
+            proposal = source_output.watched(running)
         except edit.CutOff as fault:
             raise _cut(fault) from None
-    if found.broken:
+    if proposal.broken:
         worse = f"{source.path} would parse worse with the edit than it does now"
         if write and not yes:
             raise QwenError(f"{worse}. Nothing was written", "see what it is without --write, or give --yes")
         say(worse)
     if as_json:
-        _print_json(found, engine)
+        _print_json(proposal, engine)
     elif write:
-        _write(found)
+        _write(proposal)
     elif full:
-        source_output.raw(source, found.text, whole=True)
-    elif found.changed:
-        source_output.diff(source, source.text, found.text)
-    if not found.changed:
+        source_output.raw(source, proposal.text, whole=True)
+    elif proposal.changed:
+        source_output.diff(source, source.text, proposal.text)
+    if not proposal.changed:
         say("the model changed nothing")
 
 
@@ -164,41 +164,41 @@ def _form(form: str) -> Any:
 
 
 def _cut(fault: Any) -> QwenError:
-    found = cut(fault.stop, fault.tokens)
-    assert found is not None
-    return QwenError(f"{found[0]}. Nothing is changed", f"{found[1]}, or name fewer lines")
+    reason = cut(fault.stop, fault.tokens)
+    assert reason is not None
+    return QwenError(f"{reason[0]}. Nothing is changed", f"{reason[1]}, or name fewer lines")
 
 
-def _write(found: Proposal) -> None:
+def _write(proposal: Proposal) -> None:
     from qwen_cli.tasks.fim import source
 
-    if not found.changed:
+    if not proposal.changed:
         return
-    source.replace_text(found.source, found.text)
-    before = sum(change.end - change.start for change in found.changes)
-    after = sum(len(change.lines) for change in found.changes)
-    say(f"{found.source.path}: {before:,} line{'' if before == 1 else 's'} became {after:,}")
+    source.replace_text(proposal.source, proposal.text)
+    before = sum(change.end - change.start for change in proposal.changes)
+    after = sum(len(change.lines) for change in proposal.changes)
+    say(f"{proposal.source.path}: {before:,} line{'' if before == 1 else 's'} became {after:,}")
 
 
-def _print_json(found: Proposal, engine: Engine) -> None:
+def _print_json(proposal: Proposal, engine: Engine) -> None:
     """Print what is changed and what it cost."""
     from qwen_cli.commands.shared import source_output
 
-    source = found.source
-    diff = source_output.diff_lines(source, source.text, found.text)
+    source = proposal.source
+    diff = source_output.diff_lines(source, source.text, proposal.text)
     print_json(
         {
             "file": str(source.path),
-            "changed": found.changed,
-            "form": found.form,
-            "parses_worse": found.broken,
+            "changed": proposal.changed,
+            "form": proposal.form,
+            "parses_worse": proposal.broken,
             "edits": [
                 {"first": change.start, "last": change.end - 1, "lines": list(change.lines)}
-                for change in found.changes
+                for change in proposal.changes
             ],
             "diff": "".join(diff),
             "model": engine.model,
             "engine": engine.name,
-            **figures(found.usage),
+            **figures(proposal.usage),
         }
     )

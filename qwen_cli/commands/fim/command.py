@@ -32,7 +32,7 @@ _REPOSITORY_TOKENS = 1024
 
 
 @dataclass(frozen=True)
-class Drawing(options.Drawing):
+class FimSamplingOptions(options.SamplingOptions):
     """The sampling flags; a completion has a limit of its own."""
 
     max_tokens: Annotated[
@@ -150,7 +150,7 @@ def code_fim(
         bool,
         typer.Option("--lsp", help="Run as a language server over stdio, for completions in an editor."),
     ] = False,
-    drawing: Drawing = Drawing(),
+    sampling_options: FimSamplingOptions = FimSamplingOptions(),
     stop: options.Stop = None,
     loading: options.Loading = options.Loading(),
 ) -> None:
@@ -172,56 +172,59 @@ def code_fim(
         raise UsageError("--yes does nothing without --write", "leave it out, or give both")
     if repo is not None and no_repo:
         raise UsageError("--repo and --no-repo exclude each other", "choose one")
-    settings = options.merged(user_settings.load(), loading, drawing)
+    settings = options.merged(user_settings.load(), loading, sampling_options)
     if lsp:
         where = (file, at, marker, prefix, suffix, name, repo)
         if any((*where, full, diff, write, as_json, n > 1, show_prompt)):
             raise UsageError("--lsp takes files and places from the editor", "leave them out")
-        if any(value is not None for value in (*asdict(replace(drawing, max_tokens=None)).values(), stop)):
+        if any(
+            value is not None
+            for value in (*asdict(replace(sampling_options, max_tokens=None)).values(), stop)
+        ):
             raise UsageError("--lsp writes the likeliest text", "leave the sampling flags out")
         choose_model(settings, "code")
         with open_engine(settings, loading) as loaded:
-            _serve(loaded, mode, repository=not no_repo, max_tokens=drawing.max_tokens)
+            _serve(loaded, mode, repository=not no_repo, max_tokens=sampling_options.max_tokens)
         return
     source = _source(file, at, marker, prefix, suffix)
     if write and (source.path is None or prefix or suffix):
         raise UsageError("--write needs a file to write to", "name it: `qwen code-fim FILE --at LINE`")
-    asked: Any = options.exact_sampling(settings, drawing, stop=stop)
+    sampling: Any = options.exact_sampling(settings, sampling_options, stop=stop)
     choose_model(settings, "code")
     path = source.path or prefix or (Path(name) if name else None)
     with open_engine(settings, loading) as loaded:
         root = _root(repo, no_repo, source.path or prefix)
         known_as = _known_as(path, root)
-        fitted = complete.fitted(loaded, source.hole(known_as), _mode(mode), limit=asked.max_tokens)
+        fitted = complete.fitted(loaded, source.hole(known_as), _mode(mode), limit=sampling.max_tokens)
         if fitted.notice:
             relay(fitted.notice)
         hole = fitted.hole
         files = _files(
-            loaded, root, hole, _mode(mode), asked.max_tokens, full_context=loading.context is not None
+            loaded, root, hole, _mode(mode), sampling.max_tokens, full_context=loading.context is not None
         )
-        inside = {"repository": root.name if root else "", "mode": _mode(mode), "sampling": asked}
+        inside = {"repository": root.name if root else "", "mode": _mode(mode), "sampling": sampling}
         if show_prompt:
             for taken in files:
                 say(f"{taken.path}: {taken.why}")
-            source_output.text(complete.shown(loaded, hole, files, repository=inside["repository"]) + "\n")
+            source_output.text(complete.render(loaded, hole, files, repository=inside["repository"]) + "\n")
             return
         if n == 1:
-            found = [source_output.watched(complete.stream(loaded, hole, files, **inside))]
-            if as_json and not found[0].usage.prompt_tokens and loaded.capabilities.fim:
+            middles = [source_output.watched(complete.stream(loaded, hole, files, **inside))]
+            if as_json and not middles[0].usage.prompt_tokens and loaded.capabilities.fim:
                 # A completion that a rule ended is closed before the engine reports.
-                seen = complete.shown(loaded, hole, files, repository=inside["repository"])
-                usage = replace(found[0].usage, prompt_tokens=loaded.count_tokens(seen))
-                found = [replace(found[0], usage=usage)]
+                seen = complete.render(loaded, hole, files, repository=inside["repository"])
+                usage = replace(middles[0].usage, prompt_tokens=loaded.count_tokens(seen))
+                middles = [replace(middles[0], usage=usage)]
         else:
-            found = complete.candidates(loaded, hole, n, files, **inside)
-    chosen = output.pick(found) if len(found) > 1 and not as_json else found[0]
+            middles = complete.candidates(loaded, hole, n, files, **inside)
+    chosen = output.pick(middles) if len(middles) > 1 and not as_json else middles[0]
     if found_cut := cut(chosen.stop, chosen.usage.generated_tokens, "code"):
         why, remedy = found_cut
         if write and not yes:
             raise QwenError(f"{why}. Nothing was written", f"{remedy}, or write it as it is with --yes")
         say(f"{why}. {remedy.capitalize()}")
     if as_json:
-        output.as_json(source, found, loaded, files)
+        output.as_json(source, middles, loaded, files)
         return
     _put(source, chosen, full=full, diff=diff, write=write)
 
@@ -292,9 +295,9 @@ def _root(repo: Path | None, no_repo: bool, path: Path | None) -> Path | None:
         if not repo.is_dir():
             raise UsageError(f"--repo {repo} is not a folder")
         return repo.resolve()
-    from qwen_cli.tasks.repository import context as repository
+    from qwen_cli.tasks.repository import context as repository_context
 
-    return repository.root_of(path) if path else None
+    return repository_context.root_of(path) if path else None
 
 
 def _known_as(path: Path | None, root: Path | None) -> str:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from qwen_cli.tasks.repository.context import Taken
 
 
-def as_json(source: Source, found: Sequence[Middle], engine: Engine, files: Sequence[Taken]) -> None:
+def as_json(source: Source, middles: Sequence[Middle], engine: Engine, files: Sequence[Taken]) -> None:
     """Write the best completion, all of them, what they cost, and what the model saw beside the file."""
-    best = found[0]
+    best = middles[0]
     answer = {
         "middle": source.inserted(best.text),
         "candidates": [
@@ -29,7 +29,7 @@ def as_json(source: Source, found: Sequence[Middle], engine: Engine, files: Sequ
                 "stop_reason": middle.stop,
                 "mean_logprob": middle.mean_logprob,
             }
-            for middle in found
+            for middle in middles
         ],
         "model": engine.model,
         "engine": engine.name,
@@ -40,16 +40,16 @@ def as_json(source: Source, found: Sequence[Middle], engine: Engine, files: Sequ
     print_json(answer)
 
 
-def pick(found: Sequence[Middle]) -> Middle:
+def pick(middles: Sequence[Middle]) -> Middle:
     """Return the one the person chooses, on a terminal; else the likeliest, which comes first."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return found[0]
-    for number, middle in enumerate(found, 1):
+        return middles[0]
+    for number, middle in enumerate(middles, 1):
         likelihood = f"  mean logprob {middle.mean_logprob:.2f}" if middle.mean_logprob is not None else ""
         typer.secho(f"[{number}]{likelihood}", err=True, bold=True)
         typer.echo(strip_escapes(middle.text).rstrip("\n"), err=True)
     while True:
         answer = typer.prompt("Which one", default="1", err=True).strip()
-        if answer.isdecimal() and 1 <= int(answer) <= len(found):
-            return found[int(answer) - 1]
-        say(f"a number from 1 to {len(found)}, or Ctrl-C to leave")
+        if answer.isdecimal() and 1 <= int(answer) <= len(middles):
+            return middles[int(answer) - 1]
+        say(f"a number from 1 to {len(middles)}, or Ctrl-C to leave")

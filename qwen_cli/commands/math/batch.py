@@ -50,7 +50,7 @@ def opened(file: Path, out: Path, export: Path | None) -> Iterator[Batch]:
 def run(
     engine: Engine,
     batch: Batch,
-    way: SolveOptions,
+    options: SolveOptions,
     flags: Mapping[str, Any],
     *,
     limit: int | None,
@@ -59,7 +59,7 @@ def run(
     """Solve what the journal has not yet; at the end its lines are in the order of the problems. `flags` are
     what else the results depend on. Exit code 1 where the engine failed on any: these are tried again."""
     book, problems = batch.book, batch.problems
-    book.begin(_made(engine, way, flags))
+    book.begin(_run_settings(engine, options, flags))
     rows = _known(book, problems)
     wanted = problems[:limit]
     left = [p for p in wanted if p.id not in rows or "error" in rows[p.id]]
@@ -68,7 +68,7 @@ def run(
     with Bar(len(wanted)) as bar:
         done = {p.id: rows[p.id] for p in wanted if p not in left}
         bar.show(len(done), _share(list(done.values())))
-        for row in math_batch.solve_all(engine, left, way, at_once=at_once):
+        for row in math_batch.solve_all(engine, left, options, at_once=at_once):
             rows[row["id"]] = done[row["id"]] = book.add(row)
             bar.show(len(done), _share(list(done.values())))
     book.arrange("id", [p.id for p in problems])
@@ -86,29 +86,29 @@ def run(
         raise typer.Exit(1)
 
 
-def _made(engine: Engine, way: SolveOptions, flags: Mapping[str, Any]) -> dict[str, Any]:
+def _run_settings(engine: Engine, options: SolveOptions, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the results depend on, as the rows tell it."""
     return {
         "model": engine.model,
-        "mode": way.mode,
-        "lang": way.spoken,
-        "samples": way.samples,
-        "verify": way.verify or None,
-        "rm": way.reward.model if way.reward else None,
-        "max_rounds": way.max_rounds,
-        "timeout": way.limits.wall_seconds,
-        "sandbox": None if way.contained else "off",
-        "think": way.thinking,
+        "mode": options.mode,
+        "lang": options.language,
+        "samples": options.samples,
+        "verify": options.verify or None,
+        "rm": options.reward.model if options.reward else None,
+        "max_rounds": options.max_rounds,
+        "timeout": options.limits.wall_seconds,
+        "sandbox": None if options.contained else "off",
+        "think": options.thinking,
         **flags,
     }
 
 
 def _known(book: jsonl.Journal, problems: Sequence[math_batch.Problem]) -> dict[str, dict[str, Any]]:
     """Return the results that are there, by id. Raises `UsageError` where they are of other problems."""
-    asked = {p.id: (p.problem, p.answer) for p in problems}
+    texts = {p.id: (p.problem, p.answer) for p in problems}
     rows = {str(row.get("id")): row for row in book.rows}
     for name, row in rows.items():
-        if asked.get(name) != (row.get("problem"), row.get("expected")):
+        if texts.get(name) != (row.get("problem"), row.get("expected")):
             raise UsageError(
                 f"{book.path} holds the result of another problem or answer, {name!r}", "give another --out"
             )
@@ -126,10 +126,10 @@ def _replaceable(export: Path, book: jsonl.Journal, others: Sequence[Path]) -> N
     again = {json.dumps(chat, sort_keys=True) for chat in math_batch.training(book.rows)}
     try:
         lines = export.read_text(encoding="utf-8").split("\n") if export.stat().st_size else []
-        found = {json.dumps(json.loads(line), sort_keys=True) for line in lines if line}
+        lines_there = {json.dumps(json.loads(line), sort_keys=True) for line in lines if line}
     except (OSError, ValueError, RecursionError):
-        found = {""}
-    if not found <= again:
+        lines_there = {""}
+    if not lines_there <= again:
         raise UsageError(
             f"--export {export} is there, and not of the solutions in {book.path}", "give another --export"
         )
@@ -162,9 +162,9 @@ def _summary(rows: list[dict[str, Any]]) -> None:
 
 def _verdicts(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Return a line for each outcome of putting answers back, where that was done."""
-    told = {"holds": "put back, holds", "fails": "put back, does not", "open": "not put back"}
-    found = [(row["verification"]["verdict"], row) for row in rows if row.get("verification")]
-    if not found:
+    labels = {"holds": "put back, holds", "fails": "put back, does not", "open": "not put back"}
+    verdicts = [(row["verification"]["verdict"], row) for row in rows if row.get("verification")]
+    if not verdicts:
         return []
-    groups = {verdict: [row for said, row in found if said == verdict] for verdict in told}
-    return [(told[verdict], f"{len(group):,}, right: {_share(group)}") for verdict, group in groups.items()]
+    groups = {verdict: [row for said, row in verdicts if said == verdict] for verdict in labels}
+    return [(labels[verdict], f"{len(group):,}, right: {_share(group)}") for verdict, group in groups.items()]

@@ -29,7 +29,7 @@ _AT_ONCE = 4  # problems in flight: more gains nothing on a CPU and takes contex
 
 
 @dataclass(frozen=True)
-class Drawing(options.Drawing):
+class MathSamplingOptions(options.SamplingOptions):
     """The sampling flags; what a model may write at once depends on the model."""
 
     max_tokens: Annotated[
@@ -183,7 +183,7 @@ def math(
         bool | None, typer.Option("--think/--no-think", help="Let the model think before it answers, or not.")
     ] = None,
     allow_local_urls: options.AllowLocalUrls = False,
-    drawing: Drawing = Drawing(),
+    sampling_options: MathSamplingOptions = MathSamplingOptions(),
     loading: options.Loading = options.Loading(),
 ) -> None:
     """Solve math problems: the model reasons and writes Python, and a sandbox runs it.
@@ -218,11 +218,11 @@ def math(
             "--save-plots and --json are for one problem", "leave them out: --out keeps the traces"
         )
     pictures = request.pictures(image or [], allow_local_urls=allow_local_urls)
-    asked = None if many else request.problem(problem or [], file, pictured=bool(pictures))
-    if asked is None and not many and (quiet or as_json):
+    text = None if many else request.problem(problem or [], file, pictured=bool(pictures))
+    if text is None and not many and (quiet or as_json):
         raise UsageError("there is no problem", 'write one: `qwen math "…"`')
-    settings = options.merged(user_settings.load(), loading, drawing)
-    asked_sampling = options.exact_sampling(settings, drawing)
+    settings = options.merged(user_settings.load(), loading, sampling_options)
+    asked_sampling = options.exact_sampling(settings, sampling_options)
     if sandbox == "off":
         request.agree_to_no_sandbox()
     elif mode != "cot":
@@ -235,9 +235,9 @@ def math(
         open_reward(rm) as reward,
         open_engine(settings, loading) as loaded,
     ):
-        way = SolveOptions(
+        solve_options = SolveOptions(
             mode=cast("Any", mode),
-            spoken=None if lang == "auto" else cast("Any", lang),
+            language=None if lang == "auto" else cast("Any", lang),
             samples=samples or (_REWARDED if rm else 1),
             max_rounds=max_rounds,
             limits=Limits(wall_seconds=timeout),
@@ -251,21 +251,28 @@ def math(
             from qwen_cli.commands.math import batch as math_batch
 
             flags = changing(settings, loading, asked_sampling)
-            math_batch.run(loaded, batch, way, flags, limit=limit, at_once=at_once)
-        elif asked is None:
-            from qwen_cli.commands.math import talk
+            math_batch.run(loaded, batch, solve_options, flags, limit=limit, at_once=at_once)
+        elif text is None:
+            from qwen_cli.commands.math import repl
 
-            talk.run(
+            repl.run(
                 loaded,
-                way,
+                solve_options,
                 lambda name: open_engine({**settings, "model": name}, loading.for_another()),
                 save_plots,
             )
         else:
-            shown = request.shown(loaded, pictures)
-            blamed = "--max-tokens" if drawing.max_tokens else "the setting max_tokens ="
+            parts = request.picture_parts(loaded, pictures)
+            blamed = "--max-tokens" if sampling_options.max_tokens else "the setting max_tokens ="
             _solve(
-                loaded, asked, way, shown, quiet=quiet, as_json=as_json, save_plots=save_plots, blamed=blamed
+                loaded,
+                text,
+                solve_options,
+                parts,
+                quiet=quiet,
+                as_json=as_json,
+                save_plots=save_plots,
+                blamed=blamed,
             )
 
 
@@ -280,7 +287,7 @@ def _batch(file: Path | None, out: Path | None, export: Path | None) -> Abstract
 def _solve(
     engine: Engine,
     problem: str,
-    way: SolveOptions,
+    options: SolveOptions,
     pictures: Sequence[Picture] = (),
     *,
     quiet: bool,
@@ -294,9 +301,9 @@ def _solve(
     from qwen_cli.tasks.math import solve
     from qwen_cli.tasks.math.answer import Judge
 
-    with Judge(contained=way.contained) as judge:
-        solving = solve.solve(engine, problem, judge, way, pictures=pictures)
-        checked = output.watched(solving) if quiet or as_json else output.shown(solving)
+    with Judge(contained=options.contained) as judge:
+        solving = solve.solve(engine, problem, judge, options, pictures=pictures)
+        checked = output.watched(solving) if quiet or as_json else output.render(solving)
     if as_json:
         output.as_json(checked, engine)
     elif quiet:
@@ -306,5 +313,5 @@ def _solve(
     if save_plots:  # the answer is out, whatever becomes of these
         output.save_plots(checked, save_plots)
     if checked.answer is None:
-        say(output.why_none(checked, way.sampling.max_tokens, blamed))
+        say(output.why_none(checked, options.sampling.max_tokens, blamed))
         raise typer.Exit(1)

@@ -33,10 +33,10 @@ def watched(solving: Solving) -> Checked:
     return drain(solving, remark)
 
 
-def shown(solving: Solving) -> Checked:
+def render(solving: Solving) -> Checked:
     """Render the solution as it comes. Into a pipe: its text as the model wrote it, then the answer's
     line."""
-    view = shower()
+    view = solution_view()
     try:
         checked = drain(solving, view.show)
     finally:
@@ -45,7 +45,7 @@ def shown(solving: Solving) -> Checked:
     return checked
 
 
-def shower(*, fold: bool = True) -> SolutionView:
+def solution_view(*, fold: bool = True) -> SolutionView:
     """Return the view of a solution on stdout. `fold`: thoughts become one line once the solution begins."""
     from qwen_cli.ui.terminal import stdout_console
 
@@ -64,8 +64,8 @@ class SolutionView:
 
     def show(self, event: tir.Event | Vote) -> None:
         if isinstance(event, Vote):
-            made = f"{len(event.solutions)} of {event.wanted} solutions"
-            say(f"{made}, {event.votes} agree on {event.solution.answer}" if event.votes else made)
+            progress = f"{len(event.solutions)} of {event.wanted} solutions"
+            say(f"{progress}, {event.votes} agree on {event.solution.answer}" if event.votes else progress)
         elif isinstance(event, transcript.Run):
             self._run(event)
         elif isinstance(event, tir.Restart):
@@ -107,7 +107,7 @@ class SolutionView:
 
     def _run(self, run: transcript.Run) -> None:
         """Write what the program printed, under it."""
-        lines = run.said.splitlines()
+        lines = run.readable_output.splitlines()
         if len(lines) > _LINES:
             lines[_LINES // 2 : -_LINES // 2] = [f"… {len(lines) - _LINES:,} lines left out …"]
         text = "\n".join(lines)

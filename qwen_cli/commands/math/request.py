@@ -61,11 +61,11 @@ def pictures(words: Sequence[str], *, allow_local_urls: bool) -> list[Picture]:
     return inputs.gather_pictures(words, allow_local_urls=allow_local_urls)
 
 
-def shown(engine: Engine, found: Sequence[Picture]) -> list[dict[str, Any]]:
-    """Return `found` as content parts that fit the context. Raises `UsageError`."""
-    if not found:
+def picture_parts(engine: Engine, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    """Return `pictures` as content parts that fit the context. Raises `UsageError`."""
+    if not pictures:
         return []
     from qwen_cli.commands.shared.output import relay
     from qwen_cli.tasks.vision import prepare
 
-    return [dict(look.part) for look in prepare.look_at_all(found, engine, notice=relay)]
+    return [dict(look.part) for look in prepare.prepare_all(pictures, engine, notice=relay)]

@@ -90,8 +90,8 @@ def _rows() -> list[dict[str, Any]]:
     rows = []
     for model in lookup.MODELS:
         rows.append(_row(model.name, model, present.get(model.name, [])))
-    for label, found in strangers.items():
-        rows.append(_row(label, found[0].model, found))
+    for label, described in strangers.items():
+        rows.append(_row(label, described[0].model, described))
     return rows
 
 
@@ -167,7 +167,7 @@ def pull(
             progress=waiting.progress,
         )
     if as_json:
-        output.write_json(output.found(weights))
+        output.write_json(output.describe(weights))
     else:
         output.write(str(weights.path))
 
@@ -207,7 +207,7 @@ def path(model: Reference, form: Format = None, as_json: Json = False) -> None:
     """
     weights = _local_or_fault(model, form)
     if as_json:
-        output.write_json(output.found(weights))
+        output.write_json(output.describe(weights))
     else:
         output.write(str(weights.path))
 
@@ -313,8 +313,7 @@ def convert(
         raise UsageError(f"cannot convert to {to!r}", "use --to safetensors or --to gguf")
     from qwen_cli import paths
     from qwen_cli.commands.shared.output import relay
-    from qwen_cli.models.formats import gguf_export
-    from qwen_cli.models.formats import gguf_import as conversion
+    from qwen_cli.models.formats import gguf_export, gguf_import
     from qwen_cli.models.hub import resolve, starter
     from qwen_cli.ui.progress import Waiting
 
@@ -331,17 +330,17 @@ def convert(
         if to == "gguf":
             kind = (quant or "bf16").lower()
             place = out or folder / f"{_base(weights)}-{kind}.gguf"
-            made = gguf_export.to_gguf(weights.path, place, quant=kind, progress=waiting.progress)
+            written = gguf_export.to_gguf(weights.path, place, quant=kind, progress=waiting.progress)
         else:
             own = weights.label == "starter"
             place = out or (
                 starter.safetensors_path() if own else folder / f"{weights.path.stem}-safetensors"
             )
-            made = conversion.to_safetensors(weights.path, place, progress=waiting.progress)
+            written = gguf_import.to_safetensors(weights.path, place, progress=waiting.progress)
     if as_json:
-        output.write_json({"path": str(made), "from": str(weights.path)})
+        output.write_json({"path": str(written), "from": str(weights.path)})
     else:
-        output.write(str(made))
+        output.write(str(written))
 
 
 def _base(weights: Weights) -> str:

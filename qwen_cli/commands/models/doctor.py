@@ -110,14 +110,14 @@ def check_command() -> Finding:
     from qwen_cli import install_hint
     from qwen_cli.commands.models import which
 
-    found = which.which()
-    ours = next((one.path for one in found if one.kind == "this"), None)
+    programs = which.which()
+    ours = next((one.path for one in programs if one.kind == "this"), None)
     own = next((one.path.name for one in which.which(install_hint.NAME) if one.kind == "this"), None)
     # On Windows a command is called without its suffix.
     call = own.removesuffix(".exe") if own else f"{sys.executable} -m qwen_cli"
-    if not found:
+    if not programs:
         return Finding("command", "note", "a shell finds no `qwen`", f"call this one with `{call}`")
-    first = found[0]
+    first = programs[0]
     if first.kind == "this":
         return Finding("command", "ok", f"`qwen` is {first.path}")
     what = {
@@ -203,7 +203,7 @@ def check_models() -> Finding:
 
 def check_best() -> list[Finding]:
     """Return what the plan takes for each task (`qwen models plan`)."""
-    from qwen_cli.commands.models import plan_output as output
+    from qwen_cli.commands.models import plan_output
     from qwen_cli.models.planning import hardware, ranking
 
     machine = hardware.this_machine(measure=True)
@@ -213,7 +213,7 @@ def check_best() -> list[Finding]:
         Finding("best models", "ok" if best else "note", speed, "" if best else "none is fast enough here"),
         *(
             Finding(f"  {task}", "ok" if task.split()[-1] in best else "note", text)
-            for task, text in output.best_lines(best)
+            for task, text in plan_output.best_lines(best)
         ),
     ]
 
@@ -229,11 +229,11 @@ def check_sandbox() -> list[Finding]:
     level = sandbox_probe.probe().level
     state: Literal["ok", "note"] = "note" if level == "none" else "ok"
     detail = "model-written code cannot be run safely here" if level == "none" else f"holds code ({level})"
-    found = [
+    findings = [
         Finding(f"  {layer.name}", "ok" if layer.active else "note", layer.detail, layer.advice)
         for layer in sandbox_probe.check()
     ]
-    return [Finding("sandbox", state, detail), *found]
+    return [Finding("sandbox", state, detail), *findings]
 
 
 def check_attacks() -> list[Finding]:

@@ -51,7 +51,7 @@ def facts(known: Model | None, weights: Weights | None, shape: Architecture | No
             "rope_scaling": shape.rope_scaling,
             "chat_template": bool(shape.chat_template),
             "quantization": shape.quantization,
-        } | found(weights)
+        } | describe(weights)
         found_facts.pop("label")
     return found_facts
 
@@ -83,7 +83,7 @@ def fact(name: str, value: Any) -> str | None:
     )
 
 
-def found(weights: Weights) -> dict[str, Any]:
+def describe(weights: Weights) -> dict[str, Any]:
     return {
         "label": weights.label,
         "format": weights.format,
@@ -159,17 +159,17 @@ def write_table(
 
     console = Console()
     cells = [[clean(cell) for cell in row] for row in rows]
-    shown = list(range(len(head)))
-    gap = _gap(head, cells, shown, console.width)
+    columns = list(range(len(head)))
+    gap = _gap(head, cells, columns, console.width)
     if gap is None:  # the last column is a list: its items stand below each other first
         cells = [[*row[:-1], row[-1].replace(", ", "\n")] for row in cells]
-        gap = _gap(head, cells, shown, console.width)
+        gap = _gap(head, cells, columns, console.width)
     for name in least:
         if gap is None:
-            shown.remove(head.index(name))
-            gap = _gap(head, cells, shown, console.width)
+            columns.remove(head.index(name))
+            gap = _gap(head, cells, columns, console.width)
     table = Table(box=None, pad_edge=False, padding=(0, gap or 1, 0, 0))
-    for i in shown:
+    for i in columns:
         table.add_column(
             head[i],
             justify="right" if head[i] in _RIGHT else "left",
@@ -177,7 +177,7 @@ def write_table(
             no_wrap=head[i] != "here",
         )
     for row, texts in zip(rows, cells, strict=True):
-        table.add_row(*(Text(texts[i]) for i in shown), style="bold" if marked(row) else "")
+        table.add_row(*(Text(texts[i]) for i in columns), style="bold" if marked(row) else "")
     console.print(table)
 
 

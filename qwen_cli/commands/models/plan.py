@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from qwen_cli.commands.models import plan_output as output
+from qwen_cli.commands.models import plan_output
 from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.errors import UsageError
 
@@ -89,15 +89,15 @@ def _catalog(machine: Machine, context: int | None, as_json: bool) -> None:
 
     plans, best = ranking.table(machine, context), ranking.best(machine)
     if as_json:
-        output.write_json(
+        plan_output.write_json(
             {
-                "machine": output.machine_facts(machine),
-                "best": {task: found.name for task, found in best.items()},
-                "models": [output.facts(found) for found in plans],
+                "machine": plan_output.machine_facts(machine),
+                "best": {task: plan.name for task, plan in best.items()},
+                "models": [plan_output.facts(plan) for plan in plans],
             }
         )
         return
-    output.write_catalog(machine, plans, best)
+    plan_output.write_catalog(machine, plans, best)
 
 
 def _one(
@@ -112,9 +112,8 @@ def _one(
     from qwen_cli.commands.shared.output import relay
     from qwen_cli.engines.transformers import device_map
     from qwen_cli.models.formats import weight_formats
-    from qwen_cli.models.planning import describe as knowing
-    from qwen_cli.models.planning import fit, hardware
-    from qwen_cli.models.planning import plan as planning
+    from qwen_cli.models.planning import describe, fit, hardware
+    from qwen_cli.models.planning import plan as planning_plan
     from qwen_cli.ui.progress import Waiting
 
     form, rest = _form(quant, dtype)
@@ -126,30 +125,37 @@ def _one(
         "safetensors" if wanted == "transformers" or most is not None or machine.gpus else "gguf"
     )
     with Waiting(f"looking at {name} …", relay):
-        found = knowing.describe(name, prefer=prefer, quant=form if wanted == "llamacpp" else None)
-    if found.note:
-        output.remark(found.note)
-    if form is None and most is not None and found.engine_of(found.stored) == "llamacpp" and found.config:
+        described = describe.describe(name, prefer=prefer, quant=form if wanted == "llamacpp" else None)
+    if described.note:
+        plan_output.remark(described.note)
+    if (
+        form is None
+        and most is not None
+        and described.engine_of(described.stored) == "llamacpp"
+        and described.config
+    ):
         form = "bf16"  # the limits are accelerate's
-    one = planning.make(found, machine, form=form, context=context, rest=rest, offload=most is not None)
+    one = planning_plan.make(
+        described, machine, form=form, context=context, rest=rest, offload=most is not None
+    )
     mapped = None
-    if one.engine == "transformers" and found.config and (machine.gpus or most is not None):
-        mapped = _mapped(found, machine, most, one, rest)
-    instead = spelled(fit.nearest(found, machine, one)) if one.fit == "no" else None
-    others = _others(found, machine, one, context, rest, asked=form is not None)
+    if one.engine == "transformers" and described.config and (machine.gpus or most is not None):
+        mapped = _mapped(described, machine, most, one, rest)
+    instead = spelled(fit.nearest(described, machine, one)) if one.fit == "no" else None
+    others = _others(described, machine, one, context, rest, is_given=form is not None)
     if as_json:
-        output.write_json(
+        plan_output.write_json(
             {
-                **output.facts(one, found),
-                "machine": output.machine_facts(machine),
+                **plan_output.facts(one, described),
+                "machine": plan_output.machine_facts(machine),
                 "device_map": dict(mapped.modules) if mapped else None,
-                "forms": [output.form_facts(other) for other in others],
+                "forms": [plan_output.form_facts(other) for other in others],
                 "instead": instead,
-                "note": found.note,
+                "note": described.note,
             }
         )
         return
-    output.write_plan(one, found, machine, mapped, others, instead)
+    plan_output.write_plan(one, described, machine, mapped, others, instead)
 
 
 def _form(quant: str | None, dtype: str | None) -> tuple[str | None, str]:
@@ -172,37 +178,37 @@ def _form(quant: str | None, dtype: str | None) -> tuple[str | None, str]:
 
 
 def _mapped(
-    found: Described, machine: Machine, most: dict[int | str, int] | None, one: Plan, rest: str
+    described: Described, machine: Machine, most: dict[int | str, int] | None, one: Plan, rest: str
 ) -> ModuleMap | None:
     from qwen_cli.commands.shared.output import relay
     from qwen_cli.models.formats import weight_formats
     from qwen_cli.models.planning import device_map as planning_device_map
     from qwen_cli.ui.progress import Waiting
 
-    assert found.config is not None
+    assert described.config is not None
     if one.form not in weight_formats.PLAIN and one.form not in weight_formats.BITSANDBYTES:
         return None  # published quantizations: their own loaders say what is where
     with Waiting("asking accelerate where it would go …", relay):
-        return planning_device_map.infer(found.config, machine, most, one.form, rest)
+        return planning_device_map.infer(described.config, machine, most, one.form, rest)
 
 
 def _others(
-    found: Described, machine: Machine, one: Plan, context: int | None, rest: str, *, asked: bool
+    described: Described, machine: Machine, one: Plan, context: int | None, rest: str, *, is_given: bool
 ) -> list[Plan]:
     """Return the same model in every other form it can be had in, the larger first; only the one that was
     asked for."""
     from qwen_cli.models.formats import weight_formats
-    from qwen_cli.models.planning import plan as planning
+    from qwen_cli.models.planning import plan as planning_plan
 
-    if asked:
+    if is_given:
         return [one]
     # Processors have no fast kernels for float16, GPUs have all of them.
     plain = ("fp32", "bf16", "fp16") if machine.gpus else ("fp32", "bf16")
-    forms = [*plain, *weight_formats.BITSANDBYTES] if found.config else []
-    if not found.config or found.model is None or found.model.gguf_repo:
+    forms = [*plain, *weight_formats.BITSANDBYTES] if described.config else []
+    if not described.config or described.model is None or described.model.gguf_repo:
         forms += weight_formats.OFFERED
     plans = [
-        planning.make(found, machine, form=form, context=context, rest=rest)
+        planning_plan.make(described, machine, form=form, context=context, rest=rest)
         for form in dict.fromkeys([one.form, *forms])
     ]
     return sorted(plans, key=lambda each: -each.weights)

@@ -22,9 +22,9 @@ _FITS_SHORT = {"well": "well", "tight": "tight", "spills": "parts", "no": "no"}
 _PICTURE = (1280, 960)  # pixels of the picture whose tokens are told
 
 
-def facts(plan: Plan, found: Described | None = None) -> dict[str, Any]:
+def facts(plan: Plan, described: Described | None = None) -> dict[str, Any]:
     """Return a plan as JSON: sizes in bytes, speed in tokens a second."""
-    told = {
+    shown_facts = {
         "name": plan.name,
         "licence": plan.licence,
         "parameters": plan.parameters,
@@ -33,9 +33,9 @@ def facts(plan: Plan, found: Described | None = None) -> dict[str, Any]:
         "kv_bytes_per_token": plan.cache_per_token,
         **form_facts(plan),
     }
-    if found is not None:
-        counted = found.counted
-        told |= {
+    if described is not None:
+        counted = described.counted
+        shown_facts |= {
             "context_trained": counted.context,
             "constant_state_bytes": counted.cache.constant_bytes(),
             "attention_layers": {
@@ -47,10 +47,10 @@ def facts(plan: Plan, found: Described | None = None) -> dict[str, Any]:
             "active_experts": counted.active_experts,
             "tied_embeddings": counted.tied,
             "vision_parameters": sum(tensor.parameters for tensor in counted.vision),
-            "visual_tokens": _visual_tokens(found),
-            "from": found.origin,
+            "visual_tokens": _visual_tokens(described),
+            "from": described.origin,
         }
-    return told
+    return shown_facts
 
 
 def form_facts(plan: Plan) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def remark(text: str) -> None:
 
 def write_plan(
     plan: Plan,
-    found: Described,
+    described: Described,
     machine: Machine,
     mapped: ModuleMap | None,
     others: Sequence[Plan],
@@ -104,20 +104,20 @@ def write_plan(
     """Write what one model takes, then the same model in its other forms."""
     from qwen_cli.models.planning.plan import gb
 
-    counted = found.counted
+    counted = described.counted
     rows = [
-        ("model", f"{plan.name}, {count(plan.parameters, None)} parameters{_active(plan, found)}"),
+        ("model", f"{plan.name}, {count(plan.parameters, None)} parameters{_active(plan, described)}"),
         ("licence", plan.licence or "not known"),
-        ("from", found.origin),
+        ("from", described.origin),
         ("machine", _machine(machine)),
         ("weights", f"{gb(plan.weights)} as {plan.form}, for {plan.engine}"),
-        ("KV cache", f"{gb(plan.cache)} at {plan.context:,} tokens of context{_kept(plan, found)}"),
+        ("KV cache", f"{gb(plan.cache)} at {plan.context:,} tokens of context{_kept(plan, described)}"),
         ("activations", gb(plan.working)),
         ("program", gb(plan.runtime)),
         ("in all", f"{gb(plan.memory)}: {_FITS[plan.fit]}"),
         ("speed", _speed(plan)),
     ]
-    if (visual := _visual_tokens(found)) and counted.merged_patch:
+    if (visual := _visual_tokens(described)) and counted.merged_patch:
         rows.insert(8, ("a picture", f"{visual:,} tokens at {_PICTURE[0]} × {_PICTURE[1]}"))
     if instead:
         rows[-1] = ("instead", instead)
@@ -179,18 +179,18 @@ def _size(plan: Plan) -> str:
     return whole if plan.active == plan.parameters else f"{whole}-A{plan.active / 1e9:.2g}B"
 
 
-def _active(plan: Plan, found: Described) -> str:
+def _active(plan: Plan, described: Described) -> str:
     if plan.active == plan.parameters:
         return ""
-    counted = found.counted
+    counted = described.counted
     return (
         f", {count(plan.active, None)} used for a token "
         f"({counted.active_experts} of {counted.experts} experts)"
     )
 
 
-def _kept(plan: Plan, found: Described) -> str:
-    cache = found.counted.cache
+def _kept(plan: Plan, described: Described) -> str:
+    cache = described.counted.cache
     text = f", {plan.cache_per_token:,} bytes a token"
     if cache.sliding:
         text += f", {cache.sliding} layers keep {cache.window:,} tokens"
@@ -224,15 +224,15 @@ def _devices(plan: Plan, mapped: ModuleMap | None) -> list[tuple[str, str]]:
     if mapped is not None:
         return [
             (f"on {device}", f"{gb(mapped.sizes[device])}: {what}")
-            for device, what in device_map.told(mapped).items()
+            for device, what in device_map.describe(mapped).items()
         ]
     if len(plan.on) < 2 or plan.fit == "no":
         return []
     return [(f"on {device}", gb(size)) for device, size in plan.on.items()]
 
 
-def _visual_tokens(found: Described) -> int | None:
-    unit = found.counted.merged_patch
+def _visual_tokens(described: Described) -> int | None:
+    unit = described.counted.merged_patch
     if unit is None:
         return None
     from qwen_cli.media import smart_resize

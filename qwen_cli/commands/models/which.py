@@ -16,7 +16,7 @@ _HEAD = 1 << 16  # bytes that are read of a program: it is never run
 
 
 @dataclass(frozen=True)
-class Found:
+class Program:
     """A program on PATH. "this" is the one that runs; "elsewhere" is this program, installed in another
     environment; "qwen-code" is Qwen's coding agent, "other" anything else."""
 
@@ -24,15 +24,15 @@ class Found:
     kind: Kind
 
 
-def which(name: str = "qwen", path: str | None = None) -> list[Found]:
+def which(name: str = "qwen", path: str | None = None) -> list[Program]:
     """Return what is called `name` on PATH, in the order in which a shell looks; the first is what it
     starts."""
-    found: list[Found] = []
+    programs: list[Program] = []
     for folder in (os.environ.get("PATH", os.defpath) if path is None else path).split(os.pathsep):
         program = shutil.which(name, path=folder) if folder else None
-        if program and Path(program) not in [one.path for one in found]:
-            found.append(Found(Path(program), _kind(Path(program))))
-    return found
+        if program and Path(program) not in [one.path for one in programs]:
+            programs.append(Program(Path(program), _kind(Path(program))))
+    return programs
 
 
 def _kind(program: Path) -> Kind:

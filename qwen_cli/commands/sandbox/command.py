@@ -44,22 +44,22 @@ def check(
     """
     from qwen_cli.sandbox import probe
 
-    found = probe.check()
+    layers = probe.check()
     level = probe.probe().level
     if not as_json:
-        for layer in found:
+        for layer in layers:
             _show_layer(layer)
         typer.echo(f"  code is {'contained' if level != 'none' else 'not run here'} ({level})")
     from qwen_cli.sandbox import attack_suite
 
     verdicts: list[Verdict] = []
     if attacks and level != "none" and attack_suite.POSSIBLE:
-        verdicts = attack_suite.run(told=(lambda verdict: None) if as_json else _show_verdict)
+        verdicts = attack_suite.run(on_verdict=(lambda verdict: None) if as_json else _show_verdict)
     escapes = [v for v in verdicts if v.fault]
     if as_json:
         report = {
             "level": level,
-            "layers": [asdict(f) for f in found],
+            "layers": [asdict(f) for f in layers],
             "attacks": [asdict(v) for v in verdicts],
         }
         print_json(report)

@@ -21,9 +21,9 @@ def begin() -> None:
     """Start this very command in a process of its own, and wait until it serves."""
     from qwen_cli.engines.daemon import client, paths
 
-    if (running := client.asked("/engine/status")) is not None:
+    if (running := client.request("/engine/status")) is not None:
         raise EngineError(f"a server of yours runs already at {running['address']}", "`qwen stop` ends it")
-    paths.made()
+    paths.private_folder()
     words = [word for word in sys.argv[1:] if word != "--daemon"]
     with os.fdopen(os.open(paths.log_path(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as log:
         process = subprocess.Popen(
@@ -35,7 +35,7 @@ def begin() -> None:
         )
     try:
         while process.poll() is None:
-            if (running := client.asked("/engine/status")) is not None and running["pid"] == process.pid:
+            if (running := client.request("/engine/status")) is not None and running["pid"] == process.pid:
                 say(f"serving at {running['address']}/v1, log in {paths.log_path()}")
                 if paths.key_path().exists():
                     say(f"key in {paths.key_path()}")
@@ -44,8 +44,8 @@ def begin() -> None:
     except KeyboardInterrupt:
         process.terminate()
         raise
-    said = paths.log_path().read_text(errors="replace").strip().splitlines()
-    raise QwenError((said[-1] if said else "it ended").removeprefix("qwen: ").rstrip("."))
+    log_lines = paths.log_path().read_text(errors="replace").strip().splitlines()
+    raise QwenError((log_lines[-1] if log_lines else "it ended").removeprefix("qwen: ").rstrip("."))
 
 
 def ps(as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False) -> None:
@@ -56,7 +56,7 @@ def ps(as_json: Annotated[bool, typer.Option("--json", help="Print the same as J
     """
     from qwen_cli.engines.daemon import client
 
-    running = client.asked("/engine/status")
+    running = client.request("/engine/status")
     if running is None:
         if as_json:
             typer.echo("null")
@@ -126,7 +126,7 @@ def stop(
     """
     from qwen_cli.engines.daemon import client
 
-    running = client.asked("/engine/status")
+    running = client.request("/engine/status")
     if running is None:
         raise QwenError("no server is running")
     pid = int(running["pid"])
@@ -134,11 +134,11 @@ def stop(
     busy = sum(model["running"] for model in running["models"])
     if busy and not now:
         say(f"waiting for {busy} answer{'s' if busy > 1 else ''} to end; `qwen stop --now` does not")
-    told = time.monotonic()
+    asked_at = time.monotonic()
     while _lives(pid):
-        if now and time.monotonic() - told > 1:
+        if now and time.monotonic() - asked_at > 1:
             _send(pid)
-            told = time.monotonic()
+            asked_at = time.monotonic()
         time.sleep(_STOP_POLL)
     say("stopped")
 

@@ -18,7 +18,7 @@ from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.launch.command import Asked, Command
+    from qwen_cli.launch.command import Command, LaunchOptions
     from qwen_cli.launch.locate import Installed
     from qwen_cli.launch.parallelism import Split
     from qwen_cli.launch.target import EngineName, Target
@@ -64,15 +64,15 @@ def serve(engine: str, name: str | None, loading: Loading, where: Where) -> None
         raise UsageError(f"{where.host} can be reached by others, so a key is needed", "leave out --no-key")
     target = find(name or loading.model, chosen)
     engine_here = locate.find(chosen) if printing else locate.required(chosen)
-    asked, split = _worked_out(chosen, target, loading, where, count)
+    options, split = _worked_out(chosen, target, loading, where, count)
     if remark := locate.check(target, chosen, engine_here):
         relay(remark)
-    say(_told(target, split, count))
+    say(_summary(target, split, count))
     if printing:
-        _print(chosen, asked, hosts or _unnamed(count), several=where.nodes is not None)
+        _print(chosen, options, hosts or _unnamed(count), several=where.nodes is not None)
         return
     assert engine_here
-    raise typer.Exit(_run(chosen, asked, hosts if where.run else (), where, engine_here))
+    raise typer.Exit(_run(chosen, options, hosts if where.run else (), where, engine_here))
 
 
 def _is_loopback(host: str) -> bool:
@@ -101,18 +101,18 @@ def _refuse_what_is_ours(loading: Loading, engine: EngineName) -> None:
 
 def _worked_out(
     engine: EngineName, target: Target, loading: Loading, where: Where, count: int
-) -> tuple[Asked, Split]:
-    from qwen_cli.launch import parallelism as split
-    from qwen_cli.launch import target as targets
-    from qwen_cli.launch.command import DTYPES, Asked, method
+) -> tuple[LaunchOptions, Split]:
+    from qwen_cli.launch import parallelism
+    from qwen_cli.launch import target as launch_target
+    from qwen_cli.launch.command import DTYPES, LaunchOptions, method
     from qwen_cli.models.planning import hardware
 
     if loading.dtype not in DTYPES:
         raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, got {loading.dtype!r}")
     form = method(loading.quant, engine)[1]
-    scaling, longest = targets.scaling(target, loading.rope_scaling, loading.context)
+    scaling, longest = launch_target.scaling(target, loading.rope_scaling, loading.context)
     machine = hardware.read(where.machine) if where.machine else hardware.this_machine()
-    parts = split.work_out(
+    parts = parallelism.work_out(
         target,
         () if machine.unified else machine.gpus,
         count,
@@ -120,7 +120,7 @@ def _worked_out(
         context=loading.context,
         longest=longest,
     )
-    asked = Asked(
+    options = LaunchOptions(
         target,
         parts,
         host=where.host,
@@ -133,10 +133,10 @@ def _worked_out(
         trust_remote_code=loading.trust_remote_code,
         extra=where.extra,
     )
-    return asked, parts
+    return options, parts
 
 
-def _told(target: Target, split: Split, count: int) -> str:
+def _summary(target: Target, split: Split, count: int) -> str:
     cut = f"tensor parallel over {split.tensor}" if split.tensor > 1 else "one GPU"
     if split.pipeline > 1:
         cut += f", {split.pipeline} groups in a pipeline"
@@ -155,29 +155,31 @@ def _unnamed(count: int) -> tuple[str, ...]:
     return ("$HEAD", *(f"machine {number}" for number in range(2, count + 1)))
 
 
-def _print(engine: EngineName, asked: Asked, hosts: Sequence[str], *, several: bool) -> None:
+def _print(engine: EngineName, options: LaunchOptions, hosts: Sequence[str], *, several: bool) -> None:
     from qwen_cli.launch import nodes, sglang, vllm
 
     if not several:
-        typer.echo((vllm.command(asked) if engine == "vllm" else sglang.command(asked)).shown())
+        typer.echo((vllm.command(options) if engine == "vllm" else sglang.command(options)).shell_line())
         return
     if hosts[0] == "$HEAD":
         typer.echo("HEAD=…  # the first machine, as the others reach it; set it on each")
-    for step in nodes.steps(engine, asked, hosts):
+    for step in nodes.steps(engine, options, hosts):
         typer.echo(f"# on {'the first machine' if step.host == '$HEAD' else step.host}")
-        typer.echo(step.command.shown())
+        typer.echo(step.command.shell_line())
 
 
-def _run(engine: EngineName, asked: Asked, hosts: Sequence[str], where: Where, engine_here: Installed) -> int:
+def _run(
+    engine: EngineName, options: LaunchOptions, hosts: Sequence[str], where: Where, engine_here: Installed
+) -> int:
     from qwen_cli.launch import nodes, process, sglang, vllm
 
     key = where.key if where.key is None else where.key or secrets.token_urlsafe(24)
     with _key_file(engine, key, made_up=where.key == "") as file:
-        say(f"{asked.target.name} will be at http://{asked.host}:{asked.port}/v1")
+        say(f"{options.target.name} will be at http://{options.host}:{options.port}/v1")
         if not hosts:
-            single = vllm.command(asked) if engine == "vllm" else sglang.command(asked, keys=file)
+            single = vllm.command(options) if engine == "vllm" else sglang.command(options, keys=file)
             return process.serve(_beside(single, engine_here), key=key)
-        steps = nodes.steps(engine, asked, hosts, keys=file)
+        steps = nodes.steps(engine, options, hosts, keys=file)
 
         def here(step: nodes.Step) -> Command:
             at_home = nodes.is_here(step.host)
@@ -196,8 +198,8 @@ def _run(engine: EngineName, asked: Asked, hosts: Sequence[str], where: Where, e
 
 def _beside(command: Command, engine_here: Installed) -> Command:
     """Return `command` with the program that was found, and what stands beside it (Ray comes with vLLM)."""
-    found = engine_here.program.parent / command.words[0]
-    return replace(command, words=(str(found), *command.words[1:])) if found.exists() else command
+    program = engine_here.program.parent / command.words[0]
+    return replace(command, words=(str(program), *command.words[1:])) if program.exists() else command
 
 
 @contextmanager
@@ -210,7 +212,7 @@ def _key_file(engine: EngineName, key: str | None, *, made_up: bool) -> Iterator
         say("no key is required: every user of this machine may use it")
         yield None
         return
-    path = paths.made() / f"{engine}-{os.getpid()}.yaml"
+    path = paths.private_folder() / f"{engine}-{os.getpid()}.yaml"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(json.dumps({"api-key": key}) + "\n")  # which is YAML, too
     if made_up:

@@ -69,11 +69,11 @@ def _elsewhere(wanted: LoadOptions, loading: Loading | None) -> LoadOptions:
     never sent one that is kept for another."""
     from qwen_cli import endpoints
 
-    found = endpoints.find(str(wanted.endpoint))
-    if found.name is None:
+    server = endpoints.find(str(wanted.endpoint))
+    if server.name is None:
         return wanted
-    model = (loading.model if loading else None) or found.model
-    return replace(wanted, endpoint=found.url, api_key=found.key(), headers=found.sent(), model=model)
+    model = (loading.model if loading else None) or server.model
+    return replace(wanted, endpoint=server.url, api_key=server.key(), headers=server.sent(), model=model)
 
 
 def choose_model(settings: dict[str, Any], task: Task) -> None:
@@ -125,7 +125,7 @@ def _warm(wanted: LoadOptions, waiting: Waiting) -> Engine | None:
         return None
     from qwen_cli.engines.daemon import client
 
-    return client.open_warm(wanted, notice=waiting.say)
+    return client.connect(wanted, notice=waiting.say)
 
 
 def _trusted(label: str, code: Sequence[str], waiting: Waiting) -> bool:

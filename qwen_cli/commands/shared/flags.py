@@ -46,15 +46,15 @@ def spelled(message: str) -> str:
     return _OPTION.sub(_spell, message)
 
 
-def _spell(found: re.Match[str]) -> str:
-    name, value = found.groups()
+def _spell(match: re.Match[str]) -> str:
+    name, value = match.groups()
     if name in _slashes:
         return _slashes[name] if value is None else f"{_slashes[name]} {value}"
     if name not in _flags:
-        return found[0]
+        return match[0]
     flag, off = _flags[name]
     if value is None or value == "True":
         return flag
     if value == "False":
-        return off or found[0]
+        return off or match[0]
     return f"{flag} {value}" if flag.startswith("-") else value

@@ -55,7 +55,7 @@ class Interrupts:
             self._open = False
 
 
-class View(Protocol):
+class AnswerView(Protocol):
     """What shows an answer: `StreamView`, or a view of solutions."""
 
     def show(self, event: Any) -> None: ...
@@ -63,7 +63,7 @@ class View(Protocol):
     def end(self) -> None: ...
 
 
-class Talk(slash.Talk, Protocol):
+class LoopState(slash.PromptState, Protocol):
     """What a prompt is about: whoever holds it says what a line asks and how an answer is shown."""
 
     conversation: Conversation
@@ -84,49 +84,49 @@ class Talk(slash.Talk, Protocol):
         """Keep what is to be kept."""
 
 
-def run(begin: Callable[[LineEditor, Interrupts], Talk], *, history: str) -> None:
-    """Talk until the person leaves. `begin` makes the talk for the editor and the Ctrl-C of this prompt.
+def run(begin: Callable[[LineEditor, Interrupts], LoopState], *, history: str) -> None:
+    """Talk until the person leaves. `begin` makes the state for the editor and the Ctrl-C of this prompt.
 
     `history` names the command whose typed lines it goes on with. An engine that took the place of the first
     one is closed here.
     """
     with Interrupts() as interrupts:
-        talk: Talk
+        state: LoopState
         bar = ""
         editor = LineEditor(
-            history=paths.history_file(history), words=lambda: slash.words(talk), status=lambda: bar
+            history=paths.history_file(history), words=lambda: slash.words(state), status=lambda: bar
         )
-        talk = begin(editor, interrupts)
-        first_engine = talk.conversation.engine
+        state = begin(editor, interrupts)
+        first_engine = state.conversation.engine
         try:
-            with flags.at_prompt(slash.spelling(talk.commands)):
-                talk.greet()
-                while not talk.leaving:
-                    bar = talk.bar()
+            with flags.at_prompt(slash.spelling(state.commands)):
+                state.greet()
+                while not state.leaving:
+                    bar = state.bar()
                     try:
                         line = editor.read()
                     except EOFError:
                         break
                     if line.strip():
-                        respond(talk, line)
-                talk.leave()
+                        respond(state, line)
+                state.leave()
         finally:
-            if talk.conversation.engine is not first_engine:
-                talk.conversation.engine.close()
+            if state.conversation.engine is not first_engine:
+                state.conversation.engine.close()
 
 
-def respond(talk: Talk, line: str) -> None:
+def respond(state: LoopState, line: str) -> None:
     """Do what `line` asks: a slash command, or something for the model. A fault is shown as one line."""
     try:
-        events = slash.run(talk, line) if slash.is_command(line) else talk.send(unquoted(line))
+        events = slash.run(state, line) if slash.is_command(line) else state.send(unquoted(line))
         if events is not None:
-            talk.answer(events)
+            state.answer(events)
     except QwenError as fault:
         relay(str(fault))
 
 
 def run_turn(
-    events: Events, view: View, interrupts: Interrupts, *, begun: Callable[[], object] = lambda: None
+    events: Events, view: AnswerView, interrupts: Interrupts, *, begun: Callable[[], object] = lambda: None
 ) -> bool:
     """Show `events` as they come; `begun` is called after the first. Ctrl-C ends them within a token.
 

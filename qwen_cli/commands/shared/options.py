@@ -260,7 +260,7 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class SamplingOptions:
     """How tokens are drawn, and how many."""
 
     temperature: Temperature = None
@@ -340,12 +340,14 @@ def sampling(settings: dict[str, Any], *, stop: list[str] | None = None) -> Samp
     return Sampling(**given, stop=tuple(stop or ()))
 
 
-def exact_sampling(settings: dict[str, Any], drawing: Drawing, *, stop: list[str] | None = None) -> Sampling:
+def exact_sampling(
+    settings: dict[str, Any], sampling_options: SamplingOptions, *, stop: list[str] | None = None
+) -> Sampling:
     """Return the sampling of a task that is greedy unless a flag says otherwise: a temperature or penalties
     kept for talking are no reason to guess at code and numbers, which repeat themselves."""
     return replace(
         sampling(settings, stop=stop),
-        temperature=drawing.temperature,
+        temperature=sampling_options.temperature,
         repetition_penalty=None,
         presence_penalty=None,
         frequency_penalty=None,
@@ -363,7 +365,7 @@ def schema(given: str, flag: str) -> dict[str, Any]:
     text = given if given.lstrip().startswith("{") else attachments.read_text(Path(given))
     where = flag if text is given else given
     try:
-        found = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError) as fault:
         raise UsageError(f"{where} is not JSON: {fault}", "give a JSON schema") from None
-    return json_schema.checked(found, where)
+    return json_schema.checked(parsed, where)

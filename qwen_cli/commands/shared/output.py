@@ -39,8 +39,8 @@ def print_json(value: Any) -> None:
     sys.stdout.write(_CONTROLS.sub(_escaped, text) + "\n")
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1]
+def _escaped(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1]
 
 
 def figures(usage: Usage | None) -> dict[str, Any]:
@@ -84,8 +84,8 @@ def cut(stop: str, tokens: int, what: str = "answer") -> tuple[str, str] | None:
 
 def tell_cut(usage: Usage | None) -> None:
     """Write on stderr that an answer was cut, if it was."""
-    if usage is not None and (found := cut(usage.stop_reason, usage.generated_tokens)):
-        say(f"{found[0]}. {found[1].capitalize()}")
+    if usage is not None and (reason := cut(usage.stop_reason, usage.generated_tokens)):
+        say(f"{reason[0]}. {reason[1].capitalize()}")
 
 
 class StreamView:

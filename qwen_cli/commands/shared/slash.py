@@ -1,7 +1,7 @@
 """Slash commands: how a line names one, which of them a prompt has, and what /help and completion tell.
 
-A command is a function of the talk and its argument; the first line of its docstring is its help. One that
-asks the model something returns the events of the answer.
+A command is a function of the prompt's state and its argument; the first line of its docstring is its help.
+One that asks the model something returns the events of the answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Events: TypeAlias = Generator[Any, None, None]
 
 @dataclass(frozen=True)
 class Command:
-    """`argument` is how /help writes it; `values` completes it; `offered` says whether this talk has it now.
+    """`argument` is how /help writes it; `values` completes it; `offered` says whether this prompt has it
+    now.
 
     `about` is its help where the docstring says it for another prompt. `here`: this prompt has it at all.
     `sets` are the options that it sets: one, its argument, or several, with whose name its argument begins.
@@ -31,7 +32,7 @@ class Command:
     run: Callable[[Any, str], Events | None]
     argument: str = ""
     values: Callable[[str], Iterable[str]] | None = None
-    offered: Callable[[Any], bool] = lambda talk: True
+    offered: Callable[[Any], bool] = lambda state: True
     about: str = ""
     here: bool = True
     sets: tuple[str, ...] = ()
@@ -44,7 +45,7 @@ class Command:
 Commands: TypeAlias = Mapping[str, Command]
 
 
-class Talk(Protocol):
+class PromptState(Protocol):
     """What commands are given: `name` is the prompt's verb (`chat`), `commands` all of every prompt."""
 
     name: ClassVar[str]
@@ -61,10 +62,10 @@ def is_command(line: str) -> bool:
     return re.match(r"/[A-Za-z?]+(\s|\Z)", line) is not None
 
 
-def run(talk: Talk, line: str) -> Events | None:
+def run(state: PromptState, line: str) -> Events | None:
     """Do what `line` says; the answer's events where it asks the model. Raises `QwenError`."""
     name, *argument = line[1:].split(maxsplit=1)
-    return _find(talk, name)[1].run(talk, unquoted("".join(argument)).strip())
+    return _find(state, name)[1].run(state, unquoted("".join(argument)).strip())
 
 
 def spelling(commands: Commands) -> dict[str, str]:
@@ -77,13 +78,13 @@ def spelling(commands: Commands) -> dict[str, str]:
     }
 
 
-def words(talk: Talk) -> dict[str, Word]:
+def words(state: PromptState) -> dict[str, Word]:
     """Return the commands as completion needs them."""
-    offered = _offered(talk)
-    found = {name: Word(name, command.help, command.values) for name, command in offered.items()}
-    if "help" in found:
-        found["help"] = replace(found["help"], values=lambda typed: starting(offered, typed))
-    return found
+    offered = _offered(state)
+    completions = {name: Word(name, command.help, command.values) for name, command in offered.items()}
+    if "help" in completions:
+        completions["help"] = replace(completions["help"], values=lambda typed: starting(offered, typed))
+    return completions
 
 
 def only(commands: Commands, names: Iterable[str]) -> dict[str, Command]:
@@ -97,21 +98,21 @@ def starting(words: Iterable[str], typed: str) -> list[str]:
     return [word for word in words if word.startswith(typed)]
 
 
-def help_(talk: Talk, argument: str) -> None:
+def help_(state: PromptState, argument: str) -> None:
     """List the commands and keys."""
-    shown = dict([_find(talk, argument.removeprefix("/"))]) if argument else _offered(talk)
-    forms = {name: f"/{name} {command.argument}".rstrip() for name, command in shown.items()}
+    listed = dict([_find(state, argument.removeprefix("/"))]) if argument else _offered(state)
+    forms = {name: f"/{name} {command.argument}".rstrip() for name, command in listed.items()}
     width = max(len(form) for form in forms.values())
-    for name, command in shown.items():
+    for name, command in listed.items():
         say(f"{forms[name]:<{width}}  {command.help}")
     if not argument:
         for key, does in _keys():
             say(f"{key:<{width}}  {does}")
 
 
-def quit_(talk: Talk, argument: str) -> None:
+def quit_(state: PromptState, argument: str) -> None:
     """Leave."""
-    talk.leaving = True
+    state.leaving = True
 
 
 def _keys() -> Iterator[tuple[str, str]]:
@@ -121,20 +122,22 @@ def _keys() -> Iterator[tuple[str, str]]:
     yield "Ctrl-D", "Leave"
 
 
-def _offered(talk: Talk) -> dict[str, Command]:
-    return {name: one for name, one in talk.commands.items() if one.here and one.offered(talk)}
+def _offered(state: PromptState) -> dict[str, Command]:
+    return {name: one for name, one in state.commands.items() if one.here and one.offered(state)}
 
 
-def _find(talk: Talk, name: str) -> tuple[str, Command]:
+def _find(state: PromptState, name: str) -> tuple[str, Command]:
     """Return the command that `name` means, under its own name. Raises `UsageError`."""
     lower = _ALSO.get(name.lower(), name.lower())
-    command = talk.commands.get(lower)
+    command = state.commands.get(lower)
     if command is None:
-        here = [known for known, one in talk.commands.items() if one.here]
+        here = [known for known, one in state.commands.items() if one.here]
         near = difflib.get_close_matches(lower, here, n=1, cutoff=0.4)
         raise UsageError(
             f"no command is called /{name}", f"did you mean /{near[0]}?" if near else "/help lists them"
         )
     if not command.here:
-        raise UsageError(f"/{lower} is not for the prompt of `qwen {talk.name}`", "/help lists what it takes")
+        raise UsageError(
+            f"/{lower} is not for the prompt of `qwen {state.name}`", "/help lists what it takes"
+        )
     return lower, command

@@ -52,21 +52,21 @@ def run(
     if job.kind == "events":
         raise UsageError("--events and --out exclude each other", "run it for each video")
     names = list(dict.fromkeys(inputs.expand(words)))
-    asked = task.question(job, engine)
+    question = task.question(job, engine)
     rows = {str(row.get("input")): row for row in book.rows}
-    if strange := next((n for n, row in rows.items() if row.get("question") != asked), None):
+    if strange := next((n for n, row in rows.items() if row.get("question") != question), None):
         raise UsageError(
             f"{book.path} holds an answer to another question, about {strange!r}", "give another --out"
         )
-    book.begin(_made(engine, job, detail, gathering, flags or {}))
+    book.begin(_run_settings(engine, job, detail, gathering, flags or {}))
     detail = task.closely(job, detail, engine.capabilities.seeing)
     left = [name for name in names if name not in rows or "error" in rows[name]]
     if len(left) < len(names):
         say(f"{len(names) - len(left):,} of {len(names):,} are there already: {book.path}")
     with Bar(len(names)) as bar:
         bar.show(len(names) - len(left), "")
-        for name, found in _answers(engine, gathering, left, job, detail, sampling, at_once):
-            rows[name] = book.add({"input": name, "question": asked, **found})
+        for name, answer in _answers(engine, gathering, left, job, detail, sampling, at_once):
+            rows[name] = book.add({"input": name, "question": question, **answer})
             bar.show(len([n for n in names if n in rows]), name)
     book.arrange("input", names)
     failed = [name for name in names if "error" in rows[name]]
@@ -77,7 +77,7 @@ def run(
         raise typer.Exit(1)
 
 
-def _made(
+def _run_settings(
     engine: Engine, job: Job, detail: Detail, gathering: Gathering, flags: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what the answers depend on, as the rows tell it. How long they may be is not among it: a cut one
@@ -114,7 +114,7 @@ def _answers(
             name, looks = next(prepared)
         return name, _row(lane, looks, job, sampling)
 
-    yield from parallel.each(lanes, names, one)
+    yield from parallel.map_unordered(lanes, names, one)
 
 
 def _prepared(
@@ -125,7 +125,7 @@ def _prepared(
 
     def prepare(name: str) -> list[Look] | QwenError:
         try:
-            looks = vision_prepare.look_at_all(gathering.gather([name]), engine, detail)
+            looks = vision_prepare.prepare_all(gathering.gather([name]), engine, detail)
             engine.prepare(task.turns(engine, looks, job))
             return looks
         except QwenError as fault:
@@ -150,8 +150,8 @@ def _row(engine: Engine, looks: list[Look] | QwenError, job: Job, sampling: Samp
             usage = piece.usage or usage
             text += piece.text if piece.kind == "answer" else ""
         said: dict[str, Any] = {"stop_reason": usage.stop_reason} if usage else {}
-        if usage and (found := cut(usage.stop_reason, usage.generated_tokens)):
-            return {"answer": text, **said, "error": f"{found[0]}. {found[1].capitalize()}"}
+        if usage and (reason := cut(usage.stop_reason, usage.generated_tokens)):
+            return {"answer": text, **said, "error": f"{reason[0]}. {reason[1].capitalize()}"}
         result = task.result(job, text, looks, engine.capabilities.seeing)
     except (EngineError, UsageError) as fault:
         return {"error": spelled(str(fault))}

@@ -23,7 +23,7 @@ BATCH = "Many inputs"
 
 
 @dataclass(frozen=True)
-class Drawing(options.Drawing):
+class Drawing(options.SamplingOptions):
     """The sampling flags; what is said of the parts of a long video has to fit together."""
 
     max_tokens: Annotated[
@@ -206,7 +206,7 @@ def vision(
         ),
     ] = None,
     allow_local_urls: options.AllowLocalUrls = False,
-    drawing: Drawing = Drawing(),
+    sampling_options: Drawing = Drawing(),
     loading: options.Loading = options.Loading(),
 ) -> None:
     """Ask about images, documents and videos.
@@ -258,10 +258,10 @@ def vision(
     )
     if job is None and (out or quiet or as_json or not _can_ask()) and not dry_run:
         raise UsageError("there is no question", 'write one: `qwen vision photo.jpg "What is this?"`')
-    settings = options.merged(user_settings.load(), loading, drawing)
+    settings = options.merged(user_settings.load(), loading, sampling_options)
     choose_model(settings, "vision")
     greedy = job is not None and job.kind != "ask"  # there is one right answer
-    sampling = options.exact_sampling(settings, drawing) if greedy else options.sampling(settings)
+    sampling = options.exact_sampling(settings, sampling_options) if greedy else options.sampling(settings)
     with tempfile.TemporaryDirectory(prefix="qwen-vision-") as scratch:
         gathering = inputs.Gathering(Path(scratch), video=video, allow_local_urls=allow_local_urls)
         if not out:
@@ -294,9 +294,9 @@ def vision(
             if dry_run:
                 output.costs(looks, loaded, as_json=as_json, windows=len(parts) or 1)
             elif job is None:
-                from qwen_cli.commands.vision import talk
+                from qwen_cli.commands.vision import repl
 
-                talk.run(
+                repl.run(
                     loaded,
                     looks,
                     sampling,

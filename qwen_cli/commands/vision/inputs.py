@@ -116,7 +116,7 @@ def prepared(
     engine: Engine,
     items: Sequence[Picture | Film],
     detail: Detail,
-    asked: Job | None,
+    job: Job | None,
     *,
     quiet: bool,
     only_costs: bool = False,
@@ -128,14 +128,14 @@ def prepared(
     from qwen_cli.ui.progress import Waiting
 
     question = ""
-    if asked:
-        question = task.question(asked, engine)
-        detail = task.closely(asked, detail, engine.capabilities.seeing)
-    if asked and asked.kind in ("locate", "count") and len(items) > 1:
-        raise UsageError(f"--{asked.kind} looks at one picture, got {len(items)}", "use --out for many")
+    if job:
+        question = task.question(job, engine)
+        detail = task.closely(job, detail, engine.capabilities.seeing)
+    if job and job.kind in ("locate", "count") and len(items) > 1:
+        raise UsageError(f"--{job.kind} looks at one picture, got {len(items)}", "use --out for many")
     with Waiting("looking …", relay):
         plans = prepare.plan_all(items, engine, detail, question=question, notice=notice)
-        looks = [one.look if only_costs else one.shown(prepare.unheard) for one in plans]
+        looks = [one.look if only_costs else one.prepare(prepare.no_progress) for one in plans]
     if not quiet:
         for look in looks:
             say(look.words)
@@ -145,7 +145,7 @@ def prepared(
 
 
 def windows(
-    engine: Engine, items: Sequence[Picture | Film], detail: Detail, asked: Job | None, *, quiet: bool
+    engine: Engine, items: Sequence[Picture | Film], detail: Detail, job: Job | None, *, quiet: bool
 ) -> list[tuple[float, float]]:
     """Return (start, end) in seconds of the parts of a long video that are asked about one after another;
     empty where one look is enough. Raises `UsageError`."""
@@ -153,18 +153,18 @@ def windows(
     from qwen_cli.tasks.vision import windows as vision_windows
     from qwen_cli.tasks.vision.events import clock
 
-    if asked is None or asked.kind not in ("ask", "events"):
+    if job is None or job.kind not in ("ask", "events"):
         return []
     film = items[0]
     if len(items) != 1 or not isinstance(film, Film):
-        if asked.kind == "events":
+        if job.kind == "events":
             raise UsageError(
                 "--events looks at one video", "give a video, or --video with a folder of frames"
             )
-        if asked.window is not None:
+        if job.window is not None:
             raise UsageError("--window looks at one video", "give a video")
         return []
-    parts = vision_windows.windows(film, engine, detail, asked)
+    parts = vision_windows.windows(film, engine, detail, job)
     if not quiet and len(parts) > 1:
         long, each = clock(parts[-1][1] - parts[0][0]), clock(parts[0][1] - parts[0][0])
         say(f"{film.name}: {long} long, looked at in {len(parts)} windows of {each} (--window SECONDS)")

@@ -67,8 +67,8 @@ def in_windows(
     each = vision_windows.brief(engine, parts, sampling) if job.kind == "ask" else sampling
     with Bar(len(parts)) as bar:
         answers = list(
-            vision_windows.said(
-                engine, film, parts, job, detail, each, told=lambda done: bar.show(done, "windows")
+            vision_windows.answers(
+                engine, film, parts, job, detail, each, on_progress=lambda done: bar.show(done, "windows")
             )
         )
     if short := [one for one in answers if cut(one.stop_reason, 0)]:
@@ -100,18 +100,18 @@ def in_windows(
 
 def _streamed(pieces: Stream, *, live: bool, raw: bool = False) -> tuple[str, Usage | None]:
     """Return the answer, shown while it comes if `live`, and what it cost."""
-    shower = StreamView(raw=raw or not sys.stdout.isatty(), fold=True) if live else None
+    view = StreamView(raw=raw or not sys.stdout.isatty(), fold=True) if live else None
     text, usage = "", None
     try:
         for piece in pieces:
             usage = piece.usage or usage
             text += piece.text if piece.kind == "answer" else ""
-            if shower:
-                shower.show(piece)
+            if view:
+                view.show(piece)
     finally:
         pieces.close()
-        if shower:
-            shower.end()
+        if view:
+            view.end()
     return text, usage
 
 
@@ -145,10 +145,10 @@ def drawn(item: Picture | Film, result: Result, target: Path) -> None:
 
     if not isinstance(item, Picture):
         raise UsageError("--draw is for pictures, got a video", "locate in a frame of it")
-    found = [(thing.label, thing.box or thing.point or ()) for thing in result.found[0]]
+    places = [(thing.label, thing.box or thing.point or ()) for thing in result.detections[0]]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        annotate.draw(item.image, found).save(target)
+        annotate.draw(item.image, places).save(target)
     except (OSError, ValueError) as fault:
         raise QwenError(f"{target} cannot be written: {fault}", "give a .png or .jpg") from fault
     say(f"saved {target}")
@@ -184,7 +184,7 @@ def _object(
     usage: Usage | None,
     windows: Sequence[dict[str, Any]] = (),
 ) -> None:
-    shown = {
+    fields = {
         "answer": result.text if result.data is None else result.data,
         "inputs": [{"name": look.name, "seen": look.seen, "tokens": look.tokens} for look in looks],
         "model": engine.model,
@@ -192,4 +192,4 @@ def _object(
         **({"windows": list(windows)} if windows else {}),
         **figures(usage),
     }
-    print_json(shown)
+    print_json(fields)

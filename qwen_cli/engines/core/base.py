@@ -416,8 +416,8 @@ def recommended(
     """Return the settings that the weights' `own` files name, and those of the model's `card` that the files
     do not: they have no name for a presence penalty. `unknown` where neither says anything."""
     names = {f.name for f in fields(Sampling)} - {"seed", "max_tokens", "stop"}
-    found = {name: value for name, value in {**(card or {}), **(own or {})}.items() if name in names}
-    return Sampling(**(found or unknown))
+    settings = {name: value for name, value in {**(card or {}), **(own or {})}.items() if name in names}
+    return Sampling(**(settings or unknown))
 
 
 def without_thinking(model: Model | None, defaults: Sampling) -> Sampling:

@@ -77,13 +77,13 @@ def wire(part: Part, *, files: bool = False) -> list[dict[str, Any]]:
         return [{"type": "video_url", "video_url": {"url": url}}]
     from PIL import Image
 
-    shown: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
     clip = clip_of(part)
     for frame, seconds in zip(clip.frames, clip.times, strict=True):
         # Qwen3-VL's own form of a time, which the others read as text.
-        shown.append({"type": "text", "text": f"<{seconds:.1f} seconds>"})
-        shown.append(_address(Image.fromarray(frame.permute(1, 2, 0).numpy())))
-    return shown
+        parts.append({"type": "text", "text": f"<{seconds:.1f} seconds>"})
+        parts.append(_address(Image.fromarray(frame.permute(1, 2, 0).numpy())))
+    return parts
 
 
 def _file_address(file: Path) -> str:

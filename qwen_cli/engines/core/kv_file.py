@@ -39,12 +39,12 @@ Stamps: TypeAlias = tuple[tuple[Path, int, int], ...]
 def stamps(files: Sequence[Path]) -> Stamps:
     """Return what tells whether `files` are still those that were loaded; those that are missing are left
     out."""
-    found = []
+    collected = []
     for path in files:
         with suppress(OSError):
             status = path.stat()
-            found.append((path, status.st_size, status.st_mtime_ns))
-    return tuple(found)
+            collected.append((path, status.st_size, status.st_mtime_ns))
+    return tuple(collected)
 
 
 def owner(files: Stamps, settings: Mapping[str, Any]) -> str:

@@ -159,11 +159,11 @@ class LoadOptions:
     def identity(self) -> dict[str, str]:
         """Return what of this makes a difference to a model once it is loaded, as text: two loads of the same
         weights by the same engine with the same of it are one."""
-        found = {}
+        identity = {}
         for option in fields(self):
             if option.metadata["lasting"] and option.name in self.given():
-                found[option.name] = _as_text(option.name, getattr(self, option.name))
-        return found
+                identity[option.name] = _as_text(option.name, getattr(self, option.name))
+        return identity
 
     def to_wire(self) -> dict[str, Any]:
         """Return what is given as JSON has it. Paths hold in another process's folder too; what is for a

@@ -21,9 +21,9 @@ class Prompt(str):
     plain: tuple[Span, ...]
 
     def __new__(cls, text: str = "", plain: Iterable[Span] = ()) -> Prompt:
-        made = super().__new__(cls, text)
-        made.plain = tuple(plain)
-        return made
+        prompt = super().__new__(cls, text)
+        prompt.plain = tuple(plain)
+        return prompt
 
     def __add__(self, more: str) -> Prompt:
         begin = len(self)
@@ -58,9 +58,9 @@ def spans(text: str) -> tuple[Span, ...]:
 
 def joined(parts: Iterable[str]) -> Prompt:
     """Join all `parts` into one prompt."""
-    text, found, length = [], [], 0
+    text, plain_spans, length = [], [], 0
     for part in parts:
         text.append(str(part))
-        found += [(length + start, length + stop) for start, stop in spans(part)]
+        plain_spans += [(length + start, length + stop) for start, stop in spans(part)]
         length += len(part)
-    return Prompt("".join(text), found)
+    return Prompt("".join(text), plain_spans)

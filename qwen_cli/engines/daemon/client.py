@@ -27,7 +27,9 @@ from qwen_cli.errors import EngineError, QwenError
 _LOST = "the server closed the connection before the answer was complete"
 
 
-def open_warm(options: LoadOptions, *, notice: Callable[[str], None] = lambda text: None) -> Warm | None:
+def connect(
+    options: LoadOptions, *, notice: Callable[[str], None] = lambda text: None
+) -> DaemonEngine | None:
     """Return the model that `options` name, on the server of this user.
 
     `None` where none runs, or it cannot have this model: then it is to be loaded here, and what is wrong with
@@ -38,17 +40,17 @@ def open_warm(options: LoadOptions, *, notice: Callable[[str], None] = lambda te
         return None
     body = {"version": wire.VERSION, "options": options.to_wire()}
     try:
-        for said in _lines(path, "/engine/open", body):
-            if "notice" in said:
-                notice(said["notice"])
-            if "opened" in said:
-                return Warm(path, said["opened"])
+        for answer in _lines(path, "/engine/open", body):
+            if "notice" in answer:
+                notice(answer["notice"])
+            if "opened" in answer:
+                return DaemonEngine(path, answer["opened"])
     except (QwenError, OSError, http.client.HTTPException, ValueError, KeyError):
         pass
     return None
 
 
-class Warm(EngineBase):
+class DaemonEngine(EngineBase):
     """A model on the server at `path`. See `protocol.Engine` for what each method promises.
 
     `opened` is what the server told of it.
@@ -110,7 +112,7 @@ class Warm(EngineBase):
         """Return as many connections as the server has lanes; it copies the KV caches that requests begin
         alike with by itself, `warm` or not."""
         most = min(n, self._opened["lanes"])
-        return [self, *(Warm(self._path, self._opened) for _ in range(most - 1))]
+        return [self, *(DaemonEngine(self._path, self._opened) for _ in range(most - 1))]
 
     def save_state(self, path: Path) -> bool:
         return bool(self._ask("save_state", {"path": str(path.resolve())})["done"])
@@ -175,7 +177,7 @@ class Warm(EngineBase):
             yield {**given, "session": self._session, "prompt": wire.prompt_out(prompt, Path(scratch))}
 
 
-def asked(path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+def request(path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
     """Return what the server of this user answers to one question; `None` where none runs."""
     where = paths.socket_path()
     if not (paths.HAS_SOCKETS and where.exists() and paths.is_private(where.parent)):

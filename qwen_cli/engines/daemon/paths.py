@@ -52,15 +52,15 @@ def is_private(path: Path) -> bool:
     """Return whether `path` is a folder that only this user enters: in a shared one anybody could have made
     it."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return False
     if not HAS_SOCKETS:
-        return stat.S_ISDIR(found.st_mode)
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+        return stat.S_ISDIR(status.st_mode)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
-def made() -> Path:
+def private_folder() -> Path:
     """Return the folder, made if it is not there. Raises `EngineError` where it is open to others."""
     where = folder()
     try:

@@ -60,12 +60,12 @@ class Embedder:
         with self._running:
             answer = self._server.handle_embeddings({"input": list(texts)})
         if "error" in answer:
-            said = answer["error"]
-            if said.get("type") == "exceed_context_size_error":
-                raise ContextFull(said["n_prompt_tokens"], said["n_ctx"])
-            raise RequestRefused(f"llama.cpp refused the request: {said.get('message', said)}")
-        found = sorted(answer["data"], key=lambda one: one["index"])
-        return [one["embedding"] for one in found], int(answer["usage"]["prompt_tokens"])
+            error = answer["error"]
+            if error.get("type") == "exceed_context_size_error":
+                raise ContextFull(error["n_prompt_tokens"], error["n_ctx"])
+            raise RequestRefused(f"llama.cpp refused the request: {error.get('message', error)}")
+        rows = sorted(answer["data"], key=lambda one: one["index"])
+        return [one["embedding"] for one in rows], int(answer["usage"]["prompt_tokens"])
 
     def close(self) -> None:
         """Free the weights."""

@@ -434,8 +434,8 @@ class LlamaCpp(EngineBase):
             thoughts[index] += delta.get("reasoning_content") or ""
             logprobs[index] += [t["logprob"] for t in (choice.get("logprobs") or {}).get("content") or ()]
             if choice["finish_reason"]:
-                asked = {"max_tokens": limit} if limit else {}
-                usages[index] = requests.usage(choice, chunk, asked, first - started, moment - first)
+                limits = {"max_tokens": limit} if limit else {}
+                usages[index] = requests.usage(choice, chunk, limits, first - started, moment - first)
         means = [sum(values) / len(values) if values else None for values in logprobs]
         return [Completion(*parts) for parts in zip(texts, thoughts, usages, means, strict=True)]
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines.core import rope as positions
+from qwen_cli.engines.core import rope as core_rope
 from qwen_cli.engines.core.draft import CONFIDENCE
 from qwen_cli.errors import EngineError, UsageError
 
@@ -54,7 +54,7 @@ def context_size(weights: Weights, shape: Architecture, wanted: int | None) -> i
     if window > trained:
         raise UsageError(
             f"{weights.label} was trained for {trained:,} tokens of context, {window:,} were asked for",
-            positions.hint(trained),
+            core_rope.hint(trained),
         )
     per_token = shape.kv_bytes_per_token()
     if window * per_token > _SMALL_CACHE:

@@ -36,7 +36,7 @@ class _Sampler(ctypes.Structure):
     _fields_ = (("functions", ctypes.c_void_p), ("state", ctypes.c_void_p))
 
 
-_Asked = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Sampler), ctypes.c_void_p)
+_ApplyFunction = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Sampler), ctypes.c_void_p)
 
 
 def fields(
@@ -47,17 +47,17 @@ def fields(
     Where the library lends no functions (Windows) presence and frequency are llama.cpp's own, which look at
     the last 64 tokens, or at all of them beside a repetition penalty.
     """
-    said: dict[str, Any] = {"repeat_last_n": context}
+    request: dict[str, Any] = {"repeat_last_n": context}
     if repetition is not None:
-        said["repeat_penalty"] = repetition
+        request["repeat_penalty"] = repetition
     if not presence and not frequency:
-        return said
+        return request
     number = _number(presence or 0.0, frequency or 0.0)
     if _hook.installed(context):
-        return said | {"samplers": _ORDER, "typical_p": number}
+        return request | {"samplers": _ORDER, "typical_p": number}
     if repetition in (None, 1.0):
-        said["repeat_last_n"] = _FEW
-    return said | {"presence_penalty": presence or 0.0, "frequency_penalty": frequency or 0.0}
+        request["repeat_last_n"] = _FEW
+    return request | {"presence_penalty": presence or 0.0, "frequency_penalty": frequency or 0.0}
 
 
 def _number(presence: float, frequency: float) -> float:
@@ -108,14 +108,14 @@ class _Hook:
         free.argtypes, free.restype = (ctypes.POINTER(_Sampler),), None
         sample = typical(-3.0, 1)
         functions = (ctypes.c_void_p * (_APPLY + 1)).from_address(sample.contents.functions)
-        known = _told(sample) == -3.0
+        known = _parameter_of(sample) == -3.0
         free(sample)
         if not known:
             return False
-        original = _Asked(functions[_APPLY] or 0)
+        original = _ApplyFunction(functions[_APPLY] or 0)
 
-        def asked(sampler: Any, candidates: int) -> None:
-            number = _told(sampler)
+        def apply(sampler: Any, candidates: int) -> None:
+            number = _parameter_of(sampler)
             if number >= 0:  # typical sampling that somebody means
                 original(sampler, candidates)
                 return
@@ -127,12 +127,12 @@ class _Hook:
             one.state, other.state = other.state, one.state
             free(fresh)
 
-        self._function = _Asked(asked)
+        self._function = _ApplyFunction(apply)
         functions[_APPLY] = ctypes.cast(self._function, ctypes.c_void_p).value
         return True
 
 
-def _told(sampler: Any) -> float:
+def _parameter_of(sampler: Any) -> float:
     """Return the number that a "typ_p" sampler was made with, the first of its state."""
     return float(ctypes.c_float.from_address(sampler.contents.state).value)
 

@@ -78,23 +78,23 @@ def fault(error: Mapping[str, Any]) -> QwenError:
     return kind(refusal(str(error.get("message", error))))
 
 
-def refusal(said: str) -> str:
+def refusal(reason: str) -> str:
     """Return llama.cpp's reason. A schema that it cannot compile it blames on the template
     (common/chat.cpp)."""
-    return f"llama.cpp refused the request: {said.rpartition('Automatic parser generation failed: ')[2]}"
+    return f"llama.cpp refused the request: {reason.rpartition('Automatic parser generation failed: ')[2]}"
 
 
 def logprobs(choice: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
     """Return how likely the tokens of a chunk were, where that was asked for."""
     if "n_probs" not in request:
         return ()
-    said = (choice.get("logprobs") or {}).get("content") or ()
+    tokens = (choice.get("logprobs") or {}).get("content") or ()
     most = request["n_probs"] - 1
     return tuple(
         TokenLogprob(
             *_likely(one), tuple(TokenLogprob(*_likely(other)) for other in one["top_logprobs"][:most])
         )
-        for one in said
+        for one in tokens
     )
 
 

@@ -1,4 +1,4 @@
-"""The talk with llama.cpp's server in the process: requests that stream into one of its slots, and what only
+"""Requests to llama.cpp's server in the process, which that stream into one of its slots, and what only
 its listener offers."""
 
 from __future__ import annotations
@@ -95,20 +95,20 @@ class Slot:
 
         def on_chunk(chunk: dict[str, Any]) -> bool:
             chunks.put((time.perf_counter(), chunk))
-            said = chunk.get("prompt_progress")
-            if said and claim.answers == 1:
-                pool.settle(lease, said["total"])
+            progress = chunk.get("prompt_progress")
+            if progress and claim.answers == 1:
+                pool.settle(lease, progress["total"])
             timings.update(chunk.get("timings") or {})
             if pool.grows(claim) and "timings" in chunk and not _is_last(chunk):
                 return not pool.grow(lease, timings["predicted_n"]) or cancelled.is_set()
             return cancelled.is_set()
 
         server = self.server
-        asked = {**request, "id_slot": self.number, "timings_per_token": pool.grows(claim)}
+        sent = {**request, "id_slot": self.number, "timings_per_token": pool.grows(claim)}
 
         def work() -> None:
             try:
-                getattr(server, handler)(asked, on_chunk)
+                getattr(server, handler)(sent, on_chunk)
                 if lease.full and not cancelled.is_set():
                     chunks.put((time.perf_counter(), _cut(timings)))
             except Exception as error:  # carried to the caller's thread
@@ -211,8 +211,8 @@ class Slot:
     def _count(self, request: Mapping[str, Any]) -> int:
         """Count the tokens of the prompt of a request."""
         if "messages" in request:
-            asked = {key: request[key] for key in _RENDERED if key in request}
-            return int(self.http("POST", "/chat/completions/input_tokens", asked)["input_tokens"])
+            sent = {key: request[key] for key in _RENDERED if key in request}
+            return int(self.http("POST", "/chat/completions/input_tokens", sent)["input_tokens"])
         if isinstance(request["prompt"], list):  # tokens already
             return len(request["prompt"])
         body = {"content": request["prompt"], "add_special": True, "parse_special": True}

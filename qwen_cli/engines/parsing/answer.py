@@ -44,7 +44,7 @@ class AnswerParser:
     def _with_calls(self, pieces: list[Piece]) -> list[Piece]:
         if self._tools is None:
             return pieces
-        found: list[Piece] = []
+        parsed: list[Piece] = []
         for piece in pieces:
-            found += [piece] if piece.kind == "thinking" else self._tools.feed(piece.text)
-        return found
+            parsed += [piece] if piece.kind == "thinking" else self._tools.feed(piece.text)
+        return parsed

@@ -64,15 +64,15 @@ class Guarded:
     def prompt(self, rendered: str) -> Prompt:
         """Return what the template made of them, with the characters that they stand for."""
         pattern = re.compile("|".join(map(re.escape, self.real)))
-        found = [match.span() for match in pattern.finditer(rendered)]
-        return Prompt(pattern.sub(lambda match: self.real[match[0]], rendered), found)
+        plain_spans = [match.span() for match in pattern.finditer(rendered)]
+        return Prompt(pattern.sub(lambda match: self.real[match[0]], rendered), plain_spans)
 
 
 def own_words(text: str, *, thinks: bool) -> Prompt:
     """Return what a model has written, for it to go on with: plain but for the marks that it writes itself,
     those round its thinking among them where it `thinks`, up to where it stopped."""
-    thought, close, said = text.partition(CLOSE) if thinks else ("", "", text)
-    return _apart(thought + close, [_ANSWERS, _THINKING]) + _apart(said, [_ANSWERS])
+    thought, close, answer = text.partition(CLOSE) if thinks else ("", "", text)
+    return _apart(thought + close, [_ANSWERS, _THINKING]) + _apart(answer, [_ANSWERS])
 
 
 class Marks:
@@ -95,12 +95,12 @@ class Marks:
     def pieces(self, prompt: str) -> list[str]:
         """Split `prompt` into pieces that are tokenized one by one, with special tokens: none in its plain
         spans."""
-        text, found = str(prompt), spans(prompt)
-        if not found:
+        text, plain_spans = str(prompt), spans(prompt)
+        if not plain_spans:
             return [text]
         cuts, at = [0], 0
         while match := self._any.search(text, at):
-            mine = _touches(found, match.span())
+            mine = _touches(plain_spans, match.span())
             if mine:
                 cuts.append(match.start() + _cut(match[0]))
             at = match.start() + 1 if mine else match.end()
@@ -172,8 +172,8 @@ class Marks:
 
     def _answer(self, content: str, write: Write, thinking: bool, present: set[str] | None) -> str:
         """Change a past answer, in which the model's own marks stay what they were."""
-        thought, close, said = content.rpartition(CLOSE) if thinking else ("", "", content)
-        whole = _apart(thought + close, [_ANSWERS, _THINKING]) + _apart(said, [_ANSWERS])
+        thought, close, answer = content.rpartition(CLOSE) if thinking else ("", "", content)
+        whole = _apart(thought + close, [_ANSWERS, _THINKING]) + _apart(answer, [_ANSWERS])
         return self._text(whole, write, present)
 
     def _value(self, value: Any, write: Write, present: set[str] | None) -> Any:
@@ -198,23 +198,24 @@ class Marks:
         """Return `text` with each mark in it changed by `write`, but for those that its writer meant."""
         if present is not None and not text.isascii():
             present.update(text)
-        found = spans(text) if isinstance(text, Prompt) else ((0, len(text)),)
+        plain_spans = spans(text) if isinstance(text, Prompt) else ((0, len(text)),)
         bare = str(text)
         out, at = "", 0
-        for index in sorted(set(self._changes(bare, found))):
+        for index in sorted(set(self._changes(bare, plain_spans))):
             out += bare[at:index] + write(bare[index])
             at = index + 1
         return out + bare[at:] if at else bare
 
-    def _changes(self, text: str, found: Sequence[Span]) -> Iterator[int]:
-        """Yield which characters of `text` have to change for no mark to be left in the spans `found`."""
+    def _changes(self, text: str, plain_spans: Sequence[Span]) -> Iterator[int]:
+        """Yield which characters of `text` have to change for no mark to be left in the spans
+        `plain_spans`."""
         for mark in self._any.finditer(text):
-            if _touches(found, mark.span()):
+            if _touches(plain_spans, mark.span()):
                 yield mark.start() + _cut(mark[0])
-        if found and found[0][0] == 0 and (head := self._head.match(text)):
+        if plain_spans and plain_spans[0][0] == 0 and (head := self._head.match(text)):
             yield head.end() - 1
         tail = self._tail.search(text, max(0, len(text) - self._longest))
-        if tail and found and found[-1][1] == len(text):
+        if tail and plain_spans and plain_spans[-1][1] == len(text):
             yield tail.start()
 
 
@@ -229,14 +230,14 @@ def _cut(name: str) -> int:
 
 def _one_of(names: Iterable[str], end: str = "") -> re.Pattern[str]:
     """Compile a pattern of any of `names`, the longest first; of none, what is never found."""
-    found = sorted(names, key=lambda name: (-len(name), name))
-    return re.compile(f"(?:{'|'.join(map(re.escape, found))}){end}" if found else r"(?!)")
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    return re.compile(f"(?:{'|'.join(map(re.escape, longest_first))}){end}" if longest_first else r"(?!)")
 
 
-def _touches(found: Sequence[Span], span: Span) -> bool:
-    """Return whether `span` has a character in one of the spans `found`, which are in order."""
-    index = bisect_right(found, span[0], key=lambda one: one[1])
-    return index < len(found) and found[index][0] < span[1]
+def _touches(ordered: Sequence[Span], span: Span) -> bool:
+    """Return whether `span` has a character in one of the spans `ordered`, which are in order."""
+    index = bisect_right(ordered, span[0], key=lambda one: one[1])
+    return index < len(ordered) and ordered[index][0] < span[1]
 
 
 def _apart(text: str, own: Sequence[re.Pattern[str]]) -> Prompt:

@@ -27,10 +27,10 @@ def chat_fields(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def wire_messages(messages: Sequence[Message], *, files: bool = False) -> list[dict[str, Any]]:
     """Return `messages` as they are sent: pictures and videos in the chat format's parts. `files`: the server
     takes videos as such."""
-    return [{name: _wired(value, files) for name, value in m.items()} for m in chat_fields(messages)]
+    return [{name: _wire_value(value, files) for name, value in m.items()} for m in chat_fields(messages)]
 
 
-def _wired(value: Any, files: bool) -> Any:
+def _wire_value(value: Any, files: bool) -> Any:
     if not isinstance(value, list) or not any(p.get("type") in ("image", "video") for p in value):
         return value
     return [sent for part in value for sent in wire(part, files=files)]

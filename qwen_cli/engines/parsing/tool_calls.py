@@ -67,9 +67,9 @@ class ToolParser:
     def _text(self, text: str) -> list[Piece]:
         """Pass `text` on but for the white space at its end, which may turn out to stand before a call."""
         whole = self._blank + text
-        shown = whole.rstrip()
-        self._blank = whole[len(shown) :]
-        return [Piece(shown)] if shown else []
+        visible = whole.rstrip()
+        self._blank = whole[len(visible) :]
+        return [Piece(visible)] if visible else []
 
     def _flush(self, text: str) -> list[Piece]:
         whole, self._blank = self._blank + text, ""

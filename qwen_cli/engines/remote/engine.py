@@ -27,7 +27,7 @@ from qwen_cli.engines.parsing.openai import ToolCalls, wire_messages
 from qwen_cli.engines.parsing.think_tags import CLOSE, ThinkingText, is_left_out
 from qwen_cli.engines.remote import requests
 from qwen_cli.engines.remote.errors import NoRoute, faults, message
-from qwen_cli.engines.remote.probe import chosen, listed, look
+from qwen_cli.engines.remote.probe import chosen, listed, probe
 from qwen_cli.engines.remote.responses import delta, infilled, samples
 from qwen_cli.engines.remote.responses import usage as read_usage
 from qwen_cli.engines.remote.retries import PATIENT, Retries
@@ -84,7 +84,7 @@ class Remote(EngineBase):
         card = chosen(cards, model, self.endpoint)
         self.model = str(card["id"])
         self._kind = KINDS.get(str(card.get("owned_by")), OTHER)
-        self.capabilities = look(self._kind, card, self.model, self._native)
+        self.capabilities = probe(self._kind, card, self.model, self._native)
         self.defaults, self.plain_defaults = requests.defaults(self.model, self._kind)
 
     def chat(
@@ -304,7 +304,7 @@ class Remote(EngineBase):
                 field = remedy(message(error), request)
                 if field is None:
                     raise
-                request, told = refused(field, request)
+                request, remark = refused(field, request)
                 if field not in self._refused:
                     self._refused.append(field)
-                    self._notice(f"{self.endpoint} {told}")
+                    self._notice(f"{self.endpoint} {remark}")

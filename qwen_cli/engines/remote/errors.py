@@ -25,11 +25,11 @@ class KeyRefused(EndpointError):
 def transport_errors() -> tuple[type[Exception], ...]:
     """Return what a connection fails with: newer releases of the client have httpx2 under them, older ones
     httpx."""
-    found = []
+    kinds = []
     for name in ("httpx", "httpx2"):
         with suppress(ImportError):
-            found.append(importlib.import_module(name).TransportError)
-    return tuple(found)
+            kinds.append(importlib.import_module(name).TransportError)
+    return tuple(kinds)
 
 
 @contextmanager
@@ -53,10 +53,10 @@ def faults(endpoint: str) -> Iterator[None]:
     except openai.NotFoundError as error:
         raise NoRoute(f"{endpoint} answers: {message(error)}", "check `endpoint`") from error
     except openai.APIStatusError as error:
-        told = message(error)
-        if overflow := context_overflow(told, error.body):
+        text = message(error)
+        if overflow := context_overflow(text, error.body):
             raise ContextFull(*overflow) from error
-        raise EndpointError(f"{endpoint} answers {error.status_code}: {told}", _advice(told)) from error
+        raise EndpointError(f"{endpoint} answers {error.status_code}: {text}", _advice(text)) from error
     except openai.APIError as error:
         raise EndpointError(f"{endpoint} answers: {error.message}") from error
     except json.JSONDecodeError as error:
@@ -70,10 +70,10 @@ def message(error: Any) -> str:
     return " ".join(str(text or error.message).split())[:500]
 
 
-def _advice(told: str) -> str | None:
+def _advice(text: str) -> str | None:
     """Return what to do where a server was started without something."""
-    if "tool-call-parser" in told:  # vLLM without tools
+    if "tool-call-parser" in text:  # vLLM without tools
         return "start it by `qwen serve` with `engine=vllm`, which names the parser of the model"
-    if "reasoning_config" in told or "reasoning-config" in told:  # vLLM's thinking budgets
+    if "reasoning_config" in text or "reasoning-config" in text:  # vLLM's thinking budgets
         return "start vLLM with --reasoning-parser, or turn thinking on or off instead"
     return None

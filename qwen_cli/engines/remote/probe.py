@@ -20,25 +20,25 @@ _AT_ONCE = 4  # requests that any server has room for: vLLM and SGLang take hund
 _STOPS = 4  # OpenAI's API refuses more (its reference of `stop`), and so do servers that follow it
 
 
-def look(kind: ServerKind, card: Mapping[str, Any], model: str, ask: Ask) -> Capabilities:
+def probe(kind: ServerKind, card: Mapping[str, Any], model: str, ask: Ask) -> Capabilities:
     """Probe what `model` can do, whose entry in the list of models is `card`."""
     from qwen_cli.models.catalog import lookup
 
     known = lookup.find(model)
-    told = _told(kind, model, ask)
+    reported = _reported(kind, model, ask)
     context = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx")
     thinking: Literal["switch", "always"] | None = known.thinking_mode if known else None
-    if "chat_template" in told:
-        thinking = thinking_mode(told["chat_template"])
-    elif told.get("thinking") is not None and known is None:
-        thinking = "switch" if told["thinking"] else None
-    sees = told.get("vision")
+    if "chat_template" in reported:
+        thinking = thinking_mode(reported["chat_template"])
+    elif reported.get("thinking") is not None and known is None:
+        thinking = "switch" if reported["thinking"] else None
+    sees = reported.get("vision")
     if sees is None:
         sees = known.vision if known else "vl" in model.lower()
     return Capabilities(
         context=int(context) if context else None,
         thinking=thinking,
-        tools=told.get("tools") is not False,
+        tools=reported.get("tools") is not False,
         fim=known.fim if known else False,
         render=kind.name == "llama.cpp",
         vision=sees,
@@ -51,7 +51,7 @@ def look(kind: ServerKind, card: Mapping[str, Any], model: str, ask: Ask) -> Cap
     )
 
 
-def _told(kind: ServerKind, model: str, ask: Ask) -> dict[str, Any]:
+def _reported(kind: ServerKind, model: str, ask: Ask) -> dict[str, Any]:
     """Return those of `vision`, `tools`, `thinking` and `chat_template` that the server tells."""
     try:
         if kind.name == "llama.cpp":  # tools/server/README.md
@@ -116,5 +116,5 @@ def names(model: str) -> set[str]:
     from qwen_cli.models.catalog import lookup
 
     known = lookup.find(model)
-    found = {model, Path(model).name, Path(model).name.removesuffix(".gguf")}
-    return {name.lower() for name in found | ({known.repo} if known else set())}
+    aliases = {model, Path(model).name, Path(model).name.removesuffix(".gguf")}
+    return {name.lower() for name in aliases | ({known.repo} if known else set())}

@@ -21,13 +21,13 @@ def delta(choice: Any) -> tuple[str | None, str | None, list[dict[str, Any]]]:
 
 def logprobs(choice: Any) -> list[float]:
     """Log probabilities of the generated tokens, in the chat form or the older completion form."""
-    found = choice.logprobs
-    if found is None:
+    reported = choice.logprobs
+    if reported is None:
         return []
-    content = getattr(found, "content", None)
+    content = getattr(reported, "content", None)
     if content:
         return [t["logprob"] if isinstance(t, dict) else t.logprob for t in content]
-    return [value for value in getattr(found, "token_logprobs", None) or () if value is not None]
+    return [value for value in getattr(reported, "token_logprobs", None) or () if value is not None]
 
 
 def samples(answer: Any, request: Mapping[str, Any], seconds: float) -> list[Completion]:

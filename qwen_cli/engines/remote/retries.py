@@ -40,7 +40,7 @@ class Retries:
             try:
                 return ask()
             except failures as error:
-                wished = _wished(error)
+                wished = _retry_after(error)
                 lost = not isinstance(error, openai.APIStatusError)
                 if (
                     attempt == self.times
@@ -50,8 +50,8 @@ class Retries:
                 ):
                     raise
                 wait = wished if wished is not None else self._wait(attempt)
-                told = f"{_reason(error)}; retrying in {wait:.1f} s ({attempt + 1} of {self.times})"
-                tell(told)
+                remark = f"{_reason(error)}; retrying in {wait:.1f} s ({attempt + 1} of {self.times})"
+                tell(remark)
                 time.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -77,7 +77,7 @@ def is_safe(error: Exception) -> bool:
     return bool(kinds & {"NetworkError", "RemoteProtocolError"})
 
 
-def _wished(error: Exception) -> float | None:
+def _retry_after(error: Exception) -> float | None:
     """Return the seconds that the server wants to be left alone: Retry-After, a number or a date (RFC 9110,
     10.2.3)."""
     import openai

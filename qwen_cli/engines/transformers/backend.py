@@ -63,7 +63,7 @@ def _places(options: LoadOptions) -> Places:
 def _agreed(weights: Weights, hooks: Hooks) -> bool:
     """Return whether code that comes with `weights` may run: false where there is none. Raises `EngineError`
     where they need it and nobody agrees."""
-    code = remote_code.wanted(weights.path)
+    code = remote_code.required_code(weights.path)
     if code and not hooks.agree(weights.label, code):
         raise EngineError(
             f"{weights.label} needs code of its own to run: {', '.join(code)}",

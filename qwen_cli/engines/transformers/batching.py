@@ -2,7 +2,7 @@
 
 Its loop joins whatever is to be computed next of all requests into one forward pass over a paged KV cache,
 in which equal beginnings are shared. It draws tokens with one set of rules for all; here each request draws
-with its own (`TokenChoice`: penalties, seed, schema), so that an answer is what the engine gives alone.
+with its own (`Sampler`: penalties, seed, schema), so that an answer is what the engine gives alone.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Stre
 from qwen_cli.engines.transformers import sampler
 from qwen_cli.engines.transformers.decode import parts
 from qwen_cli.engines.transformers.prompted import Loaded, Prompted
-from qwen_cli.engines.transformers.sampler import TokenChoice
+from qwen_cli.engines.transformers.sampler import Sampler
 from qwen_cli.errors import EngineError
 
 if TYPE_CHECKING:
     import torch
 
     from qwen_cli.engines.transformers.answer import Answer
-    from qwen_cli.engines.transformers.vision import View
+    from qwen_cli.engines.transformers.vision import VisualInput
 
 # Tokens of one page of the KV cache. Equal beginnings are shared by whole pages; the library's 256 would
 # share no system prompt.
@@ -136,7 +136,7 @@ class Batch:
 class _Row:
     """One request in the loop: what chooses its tokens, and where its pieces go."""
 
-    def __init__(self, answer: Answer, choice: TokenChoice) -> None:
+    def __init__(self, answer: Answer, choice: Sampler) -> None:
         self.answer = answer
         self.pieces: SimpleQueue[Piece | Exception | None] = SimpleQueue()
         self.computed = 0  # tokens of the prompt; the others were in the cache
@@ -156,7 +156,7 @@ class _Row:
         if answer.forced:
             token = answer.forced.popleft()
         else:
-            token = int(choice.choose(scores, constrained=free))
+            token = int(choice.sample(scores, constrained=free))
             if choice.grammar and free:
                 choice.grammar.accept(token)
         choice.remember([token])
@@ -244,7 +244,7 @@ class _Lane(Prompted):
         text: str,
         given: Sampling,
         *,
-        views: Sequence[View] = (),
+        visuals: Sequence[VisualInput] = (),
         tools: Any = None,
         schema: Any = None,
         thinks: bool = False,
@@ -255,7 +255,7 @@ class _Lane(Prompted):
         prompt = self._ids(text)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
         grammar = self._loaded.grammar(schema)
-        row = _Row(answer, TokenChoice(sampling, prompt, device=self.device, grammar=grammar))
+        row = _Row(answer, Sampler(sampling, prompt, device=self.device, grammar=grammar))
         name = self._batch.add(prompt, row)
         self._current = name, row
         try:
@@ -274,7 +274,7 @@ class _Lane(Prompted):
     def _together(
         self,
         text: str,
-        views: Sequence[View],
+        visuals: Sequence[VisualInput],
         n: int,
         sampling: Sampling,
         thinks: bool,
@@ -288,7 +288,7 @@ class _Lane(Prompted):
             for index in range(n):
                 seeded = sampling.nth(index)
                 answer = self._answer(text, prompt, sampling, thinks, budget)
-                row = _Row(answer, TokenChoice(seeded, prompt, device=self.device))
+                row = _Row(answer, Sampler(seeded, prompt, device=self.device))
                 row.adds_up = True
                 rows[self._batch.add(prompt, row)] = row
             for row in rows.values():

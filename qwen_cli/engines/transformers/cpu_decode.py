@@ -45,8 +45,8 @@ def attention(
     if not plain or places > 1 or groups == 1 or query.device.type != "cpu" or torch.compiler.is_compiling():
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **given)
     together = query.reshape(rows, key.shape[1], groups, size)
-    found = torch.nn.functional.scaled_dot_product_attention(together, key, value, scale=scaling)
-    return found.reshape(rows, 1, heads, value.shape[-1]), None
+    attended = torch.nn.functional.scaled_dot_product_attention(together, key, value, scale=scaling)
+    return attended.reshape(rows, 1, heads, value.shape[-1]), None
 
 
 @contextmanager

@@ -14,25 +14,25 @@ from qwen_cli.engines.transformers import sampler
 if TYPE_CHECKING:
     from qwen_cli.engines.transformers.answer import Answer
     from qwen_cli.engines.transformers.prefix_cache import PrefixCache
-    from qwen_cli.engines.transformers.sampler import TokenChoice
+    from qwen_cli.engines.transformers.sampler import Sampler
     from qwen_cli.engines.transformers.speculative import Steps
-    from qwen_cli.engines.transformers.vision import Scene
+    from qwen_cli.engines.transformers.vision import MultimodalPrompt
 
 
 def one(
     cache: PrefixCache,
     steps: Steps,
     prompt: Sequence[int],
-    scene: Scene | None,
+    multimodal: MultimodalPrompt | None,
     answer: Answer,
-    choice: TokenChoice,
+    choice: Sampler,
     started: float,
 ) -> Stream:
     """Yield the pieces of one answer. The last carries usage; `started` is when it was asked for
     (`perf_counter`)."""
     grammar = choice.grammar
     known: list[TokenLogprob] = []
-    logits, cached = cache.prefill(prompt, scene)
+    logits, cached = cache.prefill(prompt, multimodal)
     first = 0.0
     try:
         while True:
@@ -41,7 +41,7 @@ def one(
             if answer.forced:
                 token = answer.forced.popleft()
             else:
-                token = int(choice.choose(logits, constrained=free))
+                token = int(choice.sample(logits, constrained=free))
                 if grammar and free:
                     grammar.accept(token)
             first = first or time.perf_counter()
@@ -72,29 +72,29 @@ def one(
 def together(
     cache: PrefixCache,
     prompt: Sequence[int],
-    scene: Scene | None,
+    multimodal: MultimodalPrompt | None,
     answers: Sequence[Answer],
-    choice: TokenChoice,
+    choice: Sampler,
     started: float,
 ) -> list[Completion]:
     """Decode the `answers` to one prompt, a token of each at a time; those that have ended leave the
     batch."""
     n = len(answers)
-    said: list[list[Piece]] = [[] for _ in range(n)]
+    pieces: list[list[Piece]] = [[] for _ in range(n)]
     sums, ended, active = [0.0] * n, [0.0] * n, list(range(n))
-    logits, cached = cache.prefill(prompt, scene)
+    logits, cached = cache.prefill(prompt, multimodal)
     branch = cache.branch(n)
     logits = logits.repeat(n, 1)
     first = time.perf_counter()
     while True:
         logprobs = logits.log_softmax(-1)
-        tokens = choice.choose(logits).tolist()
+        tokens = choice.sample(logits).tolist()
         for row, index in enumerate(active):
             answer = answers[index]
             if answer.forced:
                 tokens[row] = answer.forced.popleft()
             sums[index] += float(logprobs[row, tokens[row]])
-            said[index] += answer.accept(tokens[row])
+            pieces[index] += answer.accept(tokens[row])
             ended[index] = time.perf_counter()
         choice.remember(tokens)
         going = [row for row, index in enumerate(active) if not answers[index].reason]
@@ -111,7 +111,7 @@ def together(
         usage = Usage(
             len(prompt), cached, answer.tokens, first - started, ended[i] - first, answer.reason or "stop"
         )
-        done.append(Completion(*parts(said[i]), usage, sums[i] / answer.tokens))
+        done.append(Completion(*parts(pieces[i]), usage, sums[i] / answer.tokens))
     return done
 
 

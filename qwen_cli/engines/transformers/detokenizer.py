@@ -33,9 +33,9 @@ class TokenTable:
         return self._added.get(token, "")
 
     def __getitem__(self, token: int) -> bytes:
-        if (found := self._known.get(token)) is None:
-            found = self._known[token] = self._bytes(token)
-        return found
+        if (known := self._known.get(token)) is None:
+            known = self._known[token] = self._bytes(token)
+        return known
 
     def _bytes(self, token: int) -> bytes:
         if token in self._hidden or token >= self._size:  # the embedding has more rows than there are tokens
@@ -76,10 +76,10 @@ class TextStream:
         text = self._held + self._decode(self._table[token])
         if not self._stop:
             return text
-        found = [at for s in self._stop if (at := text.find(s)) >= 0]
-        if found:
+        matches = [at for s in self._stop if (at := text.find(s)) >= 0]
+        if matches:
             self.stopped, self._held = True, ""
-            return text[: min(found)]
+            return text[: min(matches)]
         keep = max(overlap(text, s) for s in self._stop)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

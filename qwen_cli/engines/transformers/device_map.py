@@ -47,15 +47,15 @@ class Places:
 def places(device_map: str | None, max_memory: str | None, offload_dir: Path | None) -> Places:
     """Parse the device map, the memory limits and the offload folder. Raises `UsageError`."""
     memory = _memory(max_memory) if max_memory is not None else None
-    found = _map(device_map) if device_map is not None else None
-    if isinstance(found, dict) and memory:
+    parsed = _map(device_map) if device_map is not None else None
+    if isinstance(parsed, dict) and memory:
         raise UsageError(
             f"`max_memory` needs a map that is made here, and `device_map={device_map}` is one already",
             f"set `device_map` to {', '.join(STRATEGIES)}",
         )
     if offload_dir is not None and offload_dir.exists() and not offload_dir.is_dir():
         raise UsageError(f"`offload_dir={offload_dir}` is a file", "name a folder")
-    return Places(found or ("auto" if memory else None), memory, offload_dir)
+    return Places(parsed or ("auto" if memory else None), memory, offload_dir)
 
 
 def check(wanted: Places, gpus: int, mps: bool) -> None:
@@ -86,7 +86,7 @@ def check_modules(mapped: Mapping[str, Device], modules: Collection[str], tensor
 
 def apart(mapped: Mapping[str, Device], model: Any) -> dict[str, Device]:
     """Return the same map with no entry inside another: accelerate knows no exceptions from an entry."""
-    found: dict[str, Device] = {}
+    separate: dict[str, Device] = {}
 
     def walk(name: str, module: Any) -> None:
         inside = f"{name}." if name else ""
@@ -94,12 +94,12 @@ def apart(mapped: Mapping[str, Device], model: Any) -> dict[str, Device]:
             for below, child in module.named_children():
                 walk(inside + below, child)
             for below, _ in module.named_parameters(recurse=False):
-                found[inside + below] = _place(inside + below, mapped)
+                separate[inside + below] = _place(inside + below, mapped)
         elif any(True for _ in module.parameters()) or name in mapped:
-            found[name] = _place(name, mapped)
+            separate[name] = _place(name, mapped)
 
     walk("", model)
-    return found
+    return separate
 
 
 def main_device(model: Any) -> Any:
@@ -128,7 +128,7 @@ def offload_folder(wanted: Places) -> TemporaryDirectory[str] | None:
         raise UsageError(f"cannot write to {above}: {fault.strerror}", "give another `offload_dir`") from None
 
 
-def told(mapped: Mapping[str, Device], modules: Iterable[str]) -> str | None:
+def summary(mapped: Mapping[str, Device], modules: Iterable[str]) -> str | None:
     """Return what a person should know of a finished map: how many layers are where; `None` where all of the
     model is in one place. `modules` are the names of the model's modules."""
     if len({_written(device) for device in mapped.values()}) < 2 and "disk" not in mapped.values():
@@ -169,15 +169,15 @@ def _map(text: str) -> str | dict[str, Device]:
 def _read(file: Path) -> dict[str, Device]:
     """Read a map that somebody wrote: JSON, module → device."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        parsed = json.loads(file.read_text(encoding="utf-8"))
     except OSError as fault:
         raise UsageError(f"cannot read `device_map={file}`: {fault.strerror}", "check the path") from None
     except ValueError as fault:
         raise UsageError(f"`device_map={file}` is not JSON: {fault}", "fix the file") from None
-    if not isinstance(found, dict) or not found:
+    if not isinstance(parsed, dict) or not parsed:
         raise UsageError(f"`device_map={file}` is not an object", 'write {"model.embed_tokens": 0, …}')
     mapped: dict[str, Device] = {}
-    for name, value in found.items():
+    for name, value in parsed.items():
         device = value if isinstance(value, int) and not isinstance(value, bool) else _device(str(value))
         if device is None or (isinstance(device, int) and device < 0):
             raise UsageError(
@@ -196,7 +196,7 @@ def _device(text: str) -> Device | None:
 
 def _memory(text: str) -> dict[Device, int]:
     """Parse `0=10GiB,cpu=20GiB` into bytes."""
-    found: dict[Device, int] = {}
+    limits: dict[Device, int] = {}
     for part in text.split(","):
         name, equals, size = (word.strip() for word in part.partition("="))
         device, amount = _device(name), _SIZE.fullmatch(size)
@@ -206,5 +206,5 @@ def _memory(text: str) -> dict[Device, int]:
                 "write a GPU's number, cpu or disk, and a size in MB, MiB, GB or GiB",
             )
         number, unit, binary = amount.groups()
-        found[device] = int(float(number) * (1024 if binary else 1000) ** _POWER[unit.upper()])
-    return found
+        limits[device] = int(float(number) * (1024 if binary else 1000) ** _POWER[unit.upper()])
+    return limits

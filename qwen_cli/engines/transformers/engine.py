@@ -22,7 +22,7 @@ from qwen_cli.engines.core.base import (
 )
 from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.parsing.think_tags import thinking_mode
-from qwen_cli.engines.transformers import adapters as lora
+from qwen_cli.engines.transformers import adapters as lora_adapters
 from qwen_cli.engines.transformers import decode, device_map, load, speculative, vision
 from qwen_cli.engines.transformers import device as transformers_device
 from qwen_cli.engines.transformers.answer import end_tokens
@@ -30,13 +30,13 @@ from qwen_cli.engines.transformers.detokenizer import TokenTable
 from qwen_cli.engines.transformers.device_map import Places
 from qwen_cli.engines.transformers.prefix_cache import PrefixCache
 from qwen_cli.engines.transformers.prompted import Loaded, Prompted
-from qwen_cli.engines.transformers.sampler import TokenChoice
+from qwen_cli.engines.transformers.sampler import Sampler
 from qwen_cli.engines.transformers.speculative import CPU_COST, GPU_COST, Drafter, Lookup, Steps
 from qwen_cli.errors import EngineError
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
-    from qwen_cli.engines.transformers.vision import Scene, View
+    from qwen_cli.engines.transformers.vision import MultimodalPrompt, VisualInput
     from qwen_cli.models.hub.resolve import Weights
 
 # For weights that recommend nothing and are in no catalog: Qwen2.5's (the model cards' most common values).
@@ -100,9 +100,9 @@ class Transformers(Prompted):
         device = device_map.main_device(model)
         if compiled and device.type == "cpu":
             notice("`compiled` does not pay on a CPU: leave it out")
-        sight: vision.Sight | None = None
+        vision_encoder: vision.VisionEncoder | None = None
         if shape.vision and vision.has_processor(weights.path):  # without one it is a model for text
-            sight = vision.Sight(weights.path, model, trust_remote_code=trust_remote_code)
+            vision_encoder = vision.VisionEncoder(weights.path, model, trust_remote_code=trust_remote_code)
         self.prefix_cache = PrefixCache(model, compiled=compiled)
         self._draft = speculative.chosen(
             draft, self.prefix_cache, model, tokenizer, label=weights.label, dtype=dtype
@@ -113,8 +113,8 @@ class Transformers(Prompted):
             thinking=thinking_mode(template) or (catalogued.thinking_mode if catalogued else None),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
-            vision=sight is not None,
-            video=sight is not None,
+            vision=vision_encoder is not None,
+            video=vision_encoder is not None,
             seeing=seeing(shape.model_type),
             render=bool(template),
             state=self.prefix_cache.croppable,
@@ -130,7 +130,7 @@ class Transformers(Prompted):
                 TokenTable(tokenizer),
                 end_tokens(model.generation_config.eos_token_id, tokenizer),
                 device,
-                sight,
+                vision_encoder,
                 capabilities,
                 defaults,
                 without_thinking(catalogued, defaults),
@@ -177,7 +177,7 @@ class Transformers(Prompted):
         text: str,
         given: Sampling,
         *,
-        views: Sequence[View] = (),
+        visuals: Sequence[VisualInput] = (),
         tools: Sequence[Mapping[str, Any]] | None = None,
         schema: Mapping[str, Any] | None = None,
         thinks: bool = False,
@@ -185,14 +185,14 @@ class Transformers(Prompted):
     ) -> Stream:
         started = time.perf_counter()
         sampling = self._sampling(text, given)
-        prompt, scene = self._prompt(text, views)
+        prompt, multimodal = self._prompt(text, visuals)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
         grammar = self._loaded.grammar(schema)
-        choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self.device, grammar=grammar)
+        choice = Sampler(sampling, _ids_of(prompt, multimodal), device=self.device, grammar=grammar)
         room = min(sampling.max_tokens or self._context, self._context - len(prompt))
-        steps = Steps(self.prefix_cache, self._drafter(scene), len(prompt) + room, self._vocabulary_size)
+        steps = Steps(self.prefix_cache, self._drafter(multimodal), len(prompt) + room, self._vocabulary_size)
         try:
-            yield from decode.one(self.prefix_cache, steps, prompt, scene, answer, choice, started)
+            yield from decode.one(self.prefix_cache, steps, prompt, multimodal, answer, choice, started)
         except (RuntimeError, MemoryError) as error:
             raise self._fault(error, len(prompt)) from error
         finally:
@@ -202,26 +202,26 @@ class Transformers(Prompted):
     def _together(
         self,
         text: str,
-        views: Sequence[View],
+        visuals: Sequence[VisualInput],
         n: int,
         sampling: Sampling,
         thinks: bool,
         budget: int | None,
     ) -> list[Completion]:
         started = time.perf_counter()
-        prompt, scene = self._prompt(text, views)
+        prompt, multimodal = self._prompt(text, visuals)
         answers = [self._answer(text, prompt, sampling, thinks, budget) for _ in range(n)]
-        choice = TokenChoice(sampling, _ids_of(prompt, scene), device=self.device, rows=n)
+        choice = Sampler(sampling, _ids_of(prompt, multimodal), device=self.device, rows=n)
         try:
-            return decode.together(self.prefix_cache, prompt, scene, answers, choice, started)
+            return decode.together(self.prefix_cache, prompt, multimodal, answers, choice, started)
         except (RuntimeError, MemoryError) as error:
             raise self._fault(error, len(prompt)) from error
 
-    def _drafter(self, scene: Scene | None) -> Drafter | None:
+    def _drafter(self, multimodal: MultimodalPrompt | None) -> Drafter | None:
         """Return what drafts in one answer. A smaller model is not shown pictures."""
         if self._draft == "ngram":
             return Lookup(CPU_COST if self.device.type == "cpu" else GPU_COST)
-        return None if scene else self._draft
+        return None if multimodal else self._draft
 
     def _owner(self) -> str:
         return kv_file.owner(self._files, self._key_settings)
@@ -239,9 +239,9 @@ class Transformers(Prompted):
         return EngineError(f"the model failed: {sanitize.error_line(error)}")
 
 
-def _ids_of(prompt: Sequence[int], scene: Scene | None) -> Sequence[int]:
+def _ids_of(prompt: Sequence[int], multimodal: MultimodalPrompt | None) -> Sequence[int]:
     """Return the tokens of a prompt as the model knows them, which penalties count."""
-    return scene.ids if scene else prompt
+    return multimodal.ids if multimodal else prompt
 
 
 def _files(folder: Path, adapters: Sequence[Path], *, code: bool) -> tuple[Path, ...]:
@@ -268,7 +268,7 @@ def _key_settings(loaded: Any, quant: str, adapters: Sequence[Path], merge: bool
         "dtype": str(loaded.dtype),
         "quant": quant,
         "quantization": quantized.to_dict() if hasattr(quantized, "to_dict") else quantized,
-        "merged": bool(adapters) and lora.merges(loaded, merge),
+        "merged": bool(adapters) and lora_adapters.merges(loaded, merge),
         "rope": getattr(text, "rope_parameters", None),
         "window": text.max_position_embeddings if _is_scaled(text) else None,
     }

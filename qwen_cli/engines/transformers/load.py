@@ -9,9 +9,9 @@ from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines.core import rope as positions
+from qwen_cli.engines.core import rope as core_rope
 from qwen_cli.engines.core.options import check_attention, torch_dtype
-from qwen_cli.engines.transformers import adapters as lora
+from qwen_cli.engines.transformers import adapters as lora_adapters
 from qwen_cli.engines.transformers import device as transformers_device
 from qwen_cli.engines.transformers import device_map, quantization
 from qwen_cli.engines.transformers.device_map import Places
@@ -66,7 +66,7 @@ def model(
     name = torch_dtype(dtype)
     check_attention(attention)
     for adapter in adapters:
-        lora.check(adapter)
+        lora_adapters.check(adapter)
     with quiet(), _one_line_faults(weights.label):
         import torch
         from transformers import AutoConfig
@@ -78,7 +78,7 @@ def model(
             weights.path, local_files_only=True, trust_remote_code=trust_remote_code
         )
         if rope:
-            positions.scale(config, rope)
+            core_rope.scale(config, rope)
         auto = (kind or _auto_class)(config)
         where = places.map or (
             "auto" if torch.cuda.is_available() else {"": transformers_device.best_device(torch)}
@@ -114,11 +114,11 @@ def model(
                 f"{weights.label} lacks {len(missing)} tensors, {missing[0]} among them", "Fetch it again"
             )
         mapped = getattr(loaded, "hf_device_map", None) or {}
-        if spread := device_map.told(mapped, (name for name, _ in loaded.named_modules())):
+        if spread := device_map.summary(mapped, (name for name, _ in loaded.named_modules())):
             notice(spread)
         if "disk" in mapped.values():
             transformers_device.keep_no_blocks()
-        loaded = lora.attach(loaded, adapters, merge=merge).eval()
+        loaded = lora_adapters.attach(loaded, adapters, merge=merge).eval()
     transformers_device.give_back()
     return loaded
 
@@ -134,7 +134,7 @@ def context(weights: Weights, shape: Architecture, loaded: Any, wanted: int | No
         if not 0 < wanted <= trained:
             raise UsageError(
                 f"{weights.label} was trained for {trained:,} tokens of context, {wanted:,} were asked for",
-                positions.hint(trained),
+                core_rope.hint(trained),
             )
         return wanted
     window, per_token = trained, shape.kv_bytes_per_token(loaded.dtype.itemsize)
@@ -166,8 +166,8 @@ def quiet() -> Iterator[None]:
 def out_of_memory(error: BaseException) -> bool:
     """Return whether a RAM or GPU allocation failed; torch has no common class for them."""
     # The last is oneDNN's, which tells no reason.
-    said = ("out of memory", "can't allocate memory", "could not create a primitive")
-    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
+    messages = ("out of memory", "can't allocate memory", "could not create a primitive")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in messages)
 
 
 def no_memory(loaded: Any, device: Any, prompt: int) -> EngineError:

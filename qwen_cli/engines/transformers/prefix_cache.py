@@ -16,7 +16,7 @@ from qwen_cli.engines.transformers.device_map import main_device
 if TYPE_CHECKING:
     import torch
 
-    from qwen_cli.engines.transformers.vision import Scene
+    from qwen_cli.engines.transformers.vision import MultimodalPrompt
 
 # Prompt tokens computed at once. Ctrl-C waits for one of these; larger ones are no quicker on a CPU.
 CHUNK_CPU, CHUNK_GPU = 512, 2048
@@ -28,13 +28,13 @@ class PrefixCache:
     """Token ids and the keys and values computed for them. `ids` always says what the cache holds."""
 
     def __init__(self, model: Any, *, compiled: bool = False) -> None:
-        from qwen_cli.engines.transformers import static_cache as graphs  # torch is here with the model
+        from qwen_cli.engines.transformers import static_cache  # torch is here with the model
         from qwen_cli.engines.transformers.kv_layer import GrowingLayer
 
         if compiled:
-            graphs.check(model)
+            static_cache.check(model)
         self.model = model
-        self._one: Callable[..., Any] | None = graphs.call(model) if compiled else None
+        self._one: Callable[..., Any] | None = static_cache.call(model) if compiled else None
         self._decoding = False
         self._device = main_device(model)
         self._chunk = CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU
@@ -48,23 +48,27 @@ class PrefixCache:
         # Layers that keep a running state (linear attention, sliding windows) cannot go back.
         self.croppable = compiled or all(isinstance(layer, GrowingLayer) for layer in self._cache.layers)
 
-    def prefill(self, prompt: Sequence[int], scene: Scene | None = None) -> tuple[torch.Tensor, int]:
+    def prefill(
+        self, prompt: Sequence[int], multimodal: MultimodalPrompt | None = None
+    ) -> tuple[torch.Tensor, int]:
         """Compute `prompt`: its last logits (1 × vocabulary), and how many tokens were there already.
 
-        `scene` is what the prompt shows; `prompt` are its `keys` then.
+        `multimodal` is what the prompt shows; `prompt` are its `keys` then.
         """
         common = _common(self.ids, prompt[:-1])  # the last token is computed for its logits
         if common < len(self.ids):
             self.crop(common)
         cached = len(self.ids)
-        self._delta = scene.delta if scene else 0
+        self._delta = multimodal.delta if multimodal else 0
         self._experts(decoding=False)
         for start in range(cached, len(prompt), self._chunk):
-            logits = self.step(prompt[start : start + self._chunk], scene)
+            logits = self.step(prompt[start : start + self._chunk], multimodal)
         self._experts(decoding=True)
         return logits, cached
 
-    def step(self, tokens: Sequence[int], scene: Scene | None = None, *, rows: int = 1) -> torch.Tensor:
+    def step(
+        self, tokens: Sequence[int], multimodal: MultimodalPrompt | None = None, *, rows: int = 1
+    ) -> torch.Tensor:
         """Compute `tokens`, which follow what is cached: the logits of the last `rows` of them
         (rows × vocabulary, float32)."""
         import torch
@@ -75,8 +79,8 @@ class PrefixCache:
 
             widen(self._cache, start + len(tokens))
         try:
-            if scene:
-                logits = _see(self.model, scene.inputs(start, start + len(tokens)), self._cache)
+            if multimodal:
+                logits = _see(self.model, multimodal.inputs(start, start + len(tokens)), self._cache)
             else:
                 at = start + self._delta if self._sees else None
                 one = self._one if len(tokens) == 1 else None
@@ -136,10 +140,10 @@ class PrefixCache:
             return False
         try:
             with safe_open(path, "pt") as file, torch.inference_mode():
-                said = file.metadata() or {}
-                if said.get("owner") != owner:
+                metadata = file.metadata() or {}
+                if metadata.get("owner") != owner:
                     return False
-                sums = json.loads(said["crc32"])
+                sums = json.loads(metadata["crc32"])
 
                 def checked(name: str) -> torch.Tensor:
                     tensor = file.get_tensor(name)
@@ -172,15 +176,14 @@ class PrefixCache:
         self._cache = self._empty()
 
     def _empty(self, tokens: int = 0) -> Any:
-        from qwen_cli.engines.transformers import kv_layer
-        from qwen_cli.engines.transformers import static_cache as compiled
+        from qwen_cli.engines.transformers import kv_layer, static_cache
 
         if not self._one:
             return kv_layer.new_cache(self.model.config)
         if self._cache is None:
-            return compiled.static_cache(self.model.config, tokens)
+            return static_cache.static_cache(self.model.config, tokens)
         self.ids = []
-        return compiled.emptied(self._cache, tokens)
+        return static_cache.emptied(self._cache, tokens)
 
     def crop(self, length: int) -> None:
         """Keep the first `length` tokens, in every layer, or nothing where layers cannot go back."""
@@ -300,9 +303,9 @@ def _layer_devices(model: Any, layers: int) -> list[Any]:
     """Return where each layer computes, with the model on one device or spread over several: what is kept in
     memory or on the disk is moved to the main one."""
     places = getattr(model, "hf_device_map", None) or {}
-    found: list[Any] = [main_device(model)] * layers
+    layer_devices: list[Any] = [main_device(model)] * layers
     for name, device in places.items():
         number = name.rpartition("layers.")[2]
         if device not in ("cpu", "disk") and number.isdigit() and int(number) < layers:
-            found[int(number)] = device
-    return found
+            layer_devices[int(number)] = device
+    return layer_devices

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
     from qwen_cli.engines.parsing.marks import Marks
     from qwen_cli.engines.transformers.detokenizer import TokenTable
-    from qwen_cli.engines.transformers.vision import Scene, Sight, View
+    from qwen_cli.engines.transformers.vision import MultimodalPrompt, VisionEncoder, VisualInput
 
 _TOGETHER = 16  # samples decoded at once; each needs a copy of the prompt's KV cache
 
 
 @dataclass
 class Loaded:
-    """A model in memory with its tokenizer, which all views of it share. `sight` is how it sees, `ends` the
-    tokens that end an answer. `tokenizing` is held while the tokenizer works: those of the Rust library are
-    for one thread at a time."""
+    """A model in memory with its tokenizer, which all views of it share. `vision_encoder` is how it sees,
+    `ends` the tokens that end an answer. `tokenizing` is held while the tokenizer works: those of the Rust
+    library are for one thread at a time."""
 
     label: str
     model: Any
@@ -51,7 +51,7 @@ class Loaded:
     table: TokenTable
     ends: frozenset[int]
     device: torch.device
-    sight: Sight | None
+    vision_encoder: VisionEncoder | None
     capabilities: Capabilities
     defaults: Sampling
     plain_defaults: Sampling
@@ -79,7 +79,7 @@ class Prompted(EngineBase):
         self.network = loaded.model
         self.tokenizer = loaded.tokenizer
         self._marks = loaded.marks
-        self.vision_encoder = loaded.sight
+        self.vision_encoder = loaded.vision_encoder
         self.device = loaded.device
         self._context = loaded.capabilities.context or 0
         self.model = loaded.label
@@ -96,13 +96,19 @@ class Prompted(EngineBase):
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
     ) -> Stream:
-        views = self.views(messages)
+        visuals = self.visuals(messages)
         text = self._rendered(messages, tools, thinking)
         thinks = self.capabilities.thinking is not None and not is_left_out(text)
         if schema is not None and thinks and not prompts.opened(text):
             text += f"{OPEN}\n"  # so that it is certain where thinking ends and the schema begins
         pieces = self._stream(
-            text, sampling, views=views, tools=tools, schema=schema, thinks=thinks, budget=_budget(thinking)
+            text,
+            sampling,
+            visuals=visuals,
+            tools=tools,
+            schema=schema,
+            thinks=thinks,
+            budget=_budget(thinking),
         )
         if not tools:
             return pieces
@@ -129,14 +135,14 @@ class Prompted(EngineBase):
         thinking: bool | int | None = None,
     ) -> list[Completion]:
         raw = isinstance(prompt, str)
-        views = [] if isinstance(prompt, str) else self.views(prompt)
+        visuals = [] if isinstance(prompt, str) else self.visuals(prompt)
         text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking)
         thinks = not raw and self.capabilities.thinking is not None and not is_left_out(text)
         done: list[Completion] = []
         while len(done) < n:
             rows = min(n - len(done), _TOGETHER)
             seeded = self._sampling(text, sampling.nth(len(done)))
-            done += self._together(text, views, rows, seeded, thinks, _budget(thinking))
+            done += self._together(text, visuals, rows, seeded, thinks, _budget(thinking))
         return done
 
     def count_tokens(
@@ -144,8 +150,8 @@ class Prompted(EngineBase):
     ) -> int:
         if isinstance(prompt, str):
             return len(self._ids(prompt))
-        views = self.views(prompt)
-        return len(self._prompt(self._rendered(prompt, tools, None), views)[0])
+        visuals = self.visuals(prompt)
+        return len(self._prompt(self._rendered(prompt, tools, None), visuals)[0])
 
     @abstractmethod
     def _stream(
@@ -153,7 +159,7 @@ class Prompted(EngineBase):
         text: str,
         given: Sampling,
         *,
-        views: Sequence[View] = (),
+        visuals: Sequence[VisualInput] = (),
         tools: Sequence[Mapping[str, Any]] | None = None,
         schema: Mapping[str, Any] | None = None,
         thinks: bool = False,
@@ -165,7 +171,7 @@ class Prompted(EngineBase):
     def _together(
         self,
         text: str,
-        views: Sequence[View],
+        visuals: Sequence[VisualInput],
         n: int,
         sampling: Sampling,
         thinks: bool,
@@ -186,19 +192,19 @@ class Prompted(EngineBase):
             self.tokenizer, messages, tools, marks=self._marks, label=self.model, **switch
         )
 
-    def views(self, messages: Sequence[Message]) -> list[View]:
+    def visuals(self, messages: Sequence[Message]) -> list[VisualInput]:
         """Return the pictures and videos of `messages`, in their order."""
         parts = visual_parts(messages)
         if parts and self.vision_encoder is None:
             raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen2.5-vl:3b)")
-        return self.vision_encoder.views(parts) if self.vision_encoder else []
+        return self.vision_encoder.visual_inputs(parts) if self.vision_encoder else []
 
-    def _prompt(self, text: str, views: Sequence[View]) -> tuple[list[int], Scene | None]:
+    def _prompt(self, text: str, visuals: Sequence[VisualInput]) -> tuple[list[int], MultimodalPrompt | None]:
         """Return a rendered prompt as the KV cache knows its tokens, and what it shows."""
-        if not views or not self.vision_encoder:
+        if not visuals or not self.vision_encoder:
             return self._ids(text), None
-        scene = self.vision_encoder.scene(text, views)
-        return scene.keys, scene
+        multimodal = self.vision_encoder.multimodal_prompt(text, visuals)
+        return multimodal.keys, multimodal
 
     def _sampling(self, text: str, given: Sampling) -> Sampling:
         """Return `given`, and what the model recommends for the answer to the prompt `text`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def wanted(folder: Path) -> list[str]:
+def required_code(folder: Path) -> list[str]:
     """Return what has to run for `folder` to load: its .py files, and other repositories as "org/name".
 
     Empty where the library knows the model itself: whatever code lies beside the weights is then left alone.
@@ -39,7 +39,7 @@ def _classes(named: Any) -> Iterator[str]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        parsed = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return parsed if isinstance(parsed, dict) else {}

@@ -113,13 +113,13 @@ def _architecture(weights: Weights) -> str:
         named = json.loads((weights.path / "config.json").read_text(encoding="utf-8"))["architectures"]
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise ModelError(f"{weights.label} has no readable config.json", "fetch it again") from fault
-    found = next((name for name in named if name in _OUTPUTS), None)
-    if found is None:
+    known = next((name for name in named if name in _OUTPUTS), None)
+    if known is None:
         raise ModelError(
             f"{weights.label} is no reward model, it is a {named[0] if named else 'model of no name'}",
             "use qwen2.5-math-rm:72b or qwen2.5-math-prm:7b",
         )
-    return found
+    return known
 
 
 def _kind(architecture: str) -> Callable[[Any], Any]:

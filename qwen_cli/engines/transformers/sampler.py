@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qwen_cli.engines.transformers.detokenizer import TokenTable
 
 
-class TokenChoice:
+class Sampler:
     """Chooses tokens for `rows` samples of one prompt that are decoded together.
 
     `prompt` (ids of the vocabulary, also where pictures stand) counts for the repetition penalty, as in
@@ -77,7 +77,7 @@ class TokenChoice:
     def _remembers(self) -> bool:
         return bool(self._repetition or self._presence or self._frequency)
 
-    def choose(self, logits: torch.Tensor, *, constrained: bool = True) -> torch.Tensor:
+    def sample(self, logits: torch.Tensor, *, constrained: bool = True) -> torch.Tensor:
         """Sample one token for each row of `logits` (rows × vocabulary, float32, not needed afterwards):
         (rows,).
 

@@ -113,15 +113,15 @@ class DraftModel:
         if max(text[len(self._cache.ids) :], default=0) >= self._vocabulary:
             return []  # a token that the smaller one does not have
         logits, _ = self._cache.prefill(text)
-        found: list[int] = []
+        drafted: list[int] = []
         while True:
             probability, token = logits.softmax(-1).max(-1)
             if float(probability) < CONFIDENCE:
-                return found
-            found.append(int(token))
-            if len(found) == limit:
-                return found
-            logits = self._cache.step(found[-1:])
+                return drafted
+            drafted.append(int(token))
+            if len(drafted) == limit:
+                return drafted
+            logits = self._cache.step(drafted[-1:])
 
 
 class Pace:

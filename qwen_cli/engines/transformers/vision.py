@@ -20,16 +20,15 @@ from typing import TYPE_CHECKING, Any
 from qwen_cli import sanitize
 from qwen_cli.engines.core.content import Part, clip_of
 from qwen_cli.engines.parsing.marks import Marks
-from qwen_cli.engines.transformers import load
-from qwen_cli.engines.transformers import vision_inputs as views
+from qwen_cli.engines.transformers import load, vision_inputs
 from qwen_cli.engines.transformers.device_map import main_device
-from qwen_cli.engines.transformers.vision_inputs import View
+from qwen_cli.engines.transformers.vision_inputs import VisualInput
 from qwen_cli.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Features", "Scene", "Sight", "View", "has_processor"]
+__all__ = ["Features", "MultimodalPrompt", "VisionEncoder", "VisualInput", "has_processor"]
 
 _KEPT = 32  # encoded inputs that are kept for prompts which come back to them
 _AHEAD = 65_536  # patches of one prompt that are made ahead: a picture of the largest size, 308 MB
@@ -49,7 +48,7 @@ def has_processor(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
 
 
-class Sight:
+class VisionEncoder:
     """The eyes of a loaded model. Raises `EngineError` where the folder has no processor."""
 
     def __init__(self, folder: Path, model: Any, *, trust_remote_code: bool = False) -> None:
@@ -74,63 +73,67 @@ class Sight:
         self._ahead: deque[_Ahead] = deque(maxlen=2)
         self._tokenizing = threading.Lock()  # tokenizers of the Rust library are for one thread at a time
 
-    def views(self, parts: Sequence[Part]) -> list[View]:
+    def visual_inputs(self, parts: Sequence[Part]) -> list[VisualInput]:
         """Return the pictures and videos among content parts. Nothing is encoded yet. Raises `UsageError`."""
         for one in tuple(self._ahead):
             if len(one.parts) == len(parts) and all(map(operator.is_, one.parts, parts)):
-                return one.views
-        found = []
+                return one.visuals
+        visuals = []
         for part in parts:
             if part["type"] in ("image", "image_url"):
-                found.append(views.of_picture(part, self._processor))
+                visuals.append(vision_inputs.of_picture(part, self._processor))
             elif part["type"] == "video":
-                found.append(views.of_clip(clip_of(part), self._processor))
+                visuals.append(vision_inputs.of_clip(clip_of(part), self._processor))
             elif part["type"] != "text":
                 raise UsageError(f"this engine takes no {part['type']!r}", "give pictures, videos and text")
-        return found
+        return visuals
 
-    def scene(self, text: str, views: Sequence[View]) -> Scene:
-        """Tokenize a rendered prompt with a placeholder for each of `views`."""
+    def multimodal_prompt(self, text: str, visuals: Sequence[VisualInput]) -> MultimodalPrompt:
+        """Tokenize a rendered prompt with a placeholder for each of `visuals`."""
         for one in tuple(self._ahead):
-            if one.views is views and one.text == text:
+            if one.visuals is visuals and one.text == text:
                 with suppress(ValueError):  # another thread's took its place meanwhile
                     self._ahead.remove(one)
-                return one.scene
-        shown = {kind: [view.text for view in views if view.kind == kind] for kind in ("image", "video")}
+                return one.prompt
+        placeholders = {
+            kind: [visual.text for visual in visuals if visual.kind == kind] for kind in ("image", "video")
+        }
         pieces = self._marks.pieces(text)  # places that are cut are somebody's words
-        whole, _ = self._processor.get_text_with_replacements(pieces, shown["image"], shown["video"])
+        whole, _ = self._processor.get_text_with_replacements(
+            pieces, placeholders["image"], placeholders["video"]
+        )
         with self._tokenizing:
             ids = self._processor.tokenizer(whole, add_special_tokens=False)["input_ids"]
         ids = [token for piece in ids for token in piece]
-        return Scene(self, self._model, ids, list(views))
+        return MultimodalPrompt(self, self._model, ids, list(visuals))
 
     def prepare(self, text: str, parts: Sequence[Part]) -> None:
-        """Do now, in whichever thread, what `views` and `scene` do for the same parts and text, and make what
-        the encoder takes. Raises `UsageError`."""
-        room, found = _AHEAD, []
-        for view in self.views(parts):
-            room -= view.patches
-            found.append(view if room < 0 or view.key in self._kept else views.made(view))
-        self._ahead.append(_Ahead(tuple(parts), text, found, self.scene(text, found)))
+        """Do now, in whichever thread, what `visual_inputs` and `multimodal_prompt` do for the same parts and
+        text, and make what the encoder takes. Raises `UsageError`."""
+        room, pieces = _AHEAD, []
+        for visual in self.visual_inputs(parts):
+            room -= visual.patches
+            pieces.append(visual if room < 0 or visual.key in self._kept else vision_inputs.prepared(visual))
+        self._ahead.append(_Ahead(tuple(parts), text, pieces, self.multimodal_prompt(text, pieces)))
 
     def types(self, ids: Sequence[int]) -> list[int]:
         """Return 0 for text, 1 for a picture's token, 2 for a video's."""
         return list(self._processor.create_mm_token_type_ids([list(ids)])[0])
 
-    def features(self, view: View) -> Features:
-        """Return `view` encoded, now or before."""
-        if view.key in self._kept:
-            self._kept.move_to_end(view.key)
-            return self._kept[view.key]
+    def features(self, visual: VisualInput) -> Features:
+        """Return `visual` encoded, now or before."""
+        if visual.key in self._kept:
+            self._kept.move_to_end(visual.key)
+            return self._kept[visual.key]
         import torch
 
         parts = []
         with torch.inference_mode():
-            for pixels, grid in view.slices():
-                parts.append(self._encoded(view.kind, pixels, grid))
+            for pixels, grid in visual.slices():
+                parts.append(self._encoded(visual.kind, pixels, grid))
             deep = zip(*(part.deep for part in parts), strict=True)
             whole = Features(torch.cat([p.embeds for p in parts]), tuple(torch.cat(layer) for layer in deep))
-        self._kept[view.key] = whole
+        self._kept[visual.key] = whole
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return whole
@@ -158,54 +161,56 @@ class _Ahead:
 
     parts: tuple[Part, ...]
     text: str
-    views: list[View]
-    scene: Scene
+    visuals: list[VisualInput]
+    prompt: MultimodalPrompt
 
 
 @dataclass
 class _Run:
-    """Tokens `start` to `stop` of a prompt that follow each other in `view`, the first its `number`th."""
+    """Tokens `start` to `stop` of a prompt that follow each other in `visual`, the first its `number`th."""
 
     start: int
     stop: int
-    view: View
+    visual: VisualInput
     number: int
 
 
-class Scene:
+class MultimodalPrompt:
     """A prompt with visual tokens. `keys` are its tokens as the KV cache knows them: two pictures never have
     one in common."""
 
-    def __init__(self, sight: Sight, model: Any, ids: list[int], views: list[View]) -> None:
+    def __init__(
+        self, vision_encoder: VisionEncoder, model: Any, ids: list[int], visuals: list[VisualInput]
+    ) -> None:
         import torch
 
-        self._sight, self._model, self.ids = sight, model, ids
-        types = sight.types(ids)
-        order = {1: (v for v in views if v.kind == "image"), 2: (v for v in views if v.kind == "video")}
-        begun: dict[int, tuple[View, int]] = {}  # what goes on in the next run of its kind, and where
+        self._vision_encoder, self._model, self.ids = vision_encoder, model, ids
+        types = vision_encoder.types(ids)
+        order = {1: (v for v in visuals if v.kind == "image"), 2: (v for v in visuals if v.kind == "video")}
+        begun: dict[int, tuple[VisualInput, int]] = {}  # what goes on in the next run of its kind, and where
         self.keys = list(ids)
         self._runs: list[_Run] = []
         stop = 0
         for kind, run in groupby(types):
             at, stop = stop, stop + len(list(run))
             while kind and at < stop:
-                view, number = begun.pop(kind) if kind in begun else (next(order[kind]), 0)
-                whole = view.patches // sight._merge**2
+                visual, number = begun.pop(kind) if kind in begun else (next(order[kind]), 0)
+                whole = visual.patches // vision_encoder._merge**2
                 count = min(stop - at, whole - number)
-                self._runs.append(_Run(at, at + count, view, number))
-                first = -view.key - number
+                self._runs.append(_Run(at, at + count, visual, number))
+                first = -visual.key - number
                 self.keys[at : at + count] = range(first, first - count, -1)
                 at, number = at + count, number + count
                 if number < whole:
-                    begun[kind] = view, number
-        grids = {kind: [v.grid for v in views if v.kind == kind] for kind in ("image", "video")}
+                    begun[kind] = visual, number
+        grids = {kind: [v.grid for v in visuals if v.kind == kind] for kind in ("image", "video")}
         positions, _ = model.model.get_rope_index(
             torch.tensor([ids]),
             mm_token_type_ids=torch.tensor([types], dtype=torch.int),
             image_grid_thw=torch.tensor(grids["image"]) if grids["image"] else None,
             video_grid_thw=torch.tensor(grids["video"]) if grids["video"] else None,
             # In float32, as the processor gives it: where a product is cut to a whole number that matters.
-            second_per_grid_ts=torch.tensor([v.seconds for v in views if v.kind == "video"]),
+            second_per_grid_ts=torch.tensor([v.seconds for v in visuals if v.kind == "video"]),
         )
         self.positions = positions  # 3 × 1 × tokens
         # Text goes on one after the last token, as in `generate`. The library's own delta counts from the
@@ -224,7 +229,7 @@ class Scene:
             first, last = max(run.start, start), min(run.stop, stop)
             if first >= last:
                 continue
-            seen = self._sight.features(run.view)
+            seen = self._vision_encoder.features(run.visual)
             number = run.number + first - run.start
             rows = slice(number, number + last - first)
             embeds[0, first - start : last - start] = seen.embeds[rows].to(embeds.device, embeds.dtype)

@@ -26,7 +26,7 @@ changes nothing. A picture is encoded whole; one of the largest size has 65,536.
 
 
 @dataclass(frozen=True)
-class View:
+class VisualInput:
     """One picture or video of a prompt, of `grid` patches. `text` stands for it in the prompt, `key` tells it
     from any other, `slices` gives what the encoder takes (patches × values, and their grid) part by part;
     `seconds` lie between two frame pairs."""
@@ -44,7 +44,7 @@ class View:
         return self.grid[0] * self.grid[1] * self.grid[2]
 
 
-def of_picture(part: Part, processor: Any) -> View:
+def of_picture(part: Part, processor: Any) -> VisualInput:
     """Process the picture of an `image` or `image_url` part. Raises `UsageError` as `picture_of` does."""
     import numpy as np
     import torch
@@ -60,15 +60,17 @@ def of_picture(part: Part, processor: Any) -> View:
     pixels = np.array(image)
 
     def slices() -> Slices:
-        shown = pixels if image.size == size else np.array(image.resize(size))
-        done = images(images=[shown], do_resize=False, input_data_format="channels_last", return_tensors="pt")
+        resized = pixels if image.size == size else np.array(image.resize(size))
+        done = images(
+            images=[resized], do_resize=False, input_data_format="channels_last", return_tensors="pt"
+        )
         yield done["pixel_values"], grid
 
     text = processor.replace_image_token({"image_grid_thw": torch.tensor([grid])}, 0)
-    return View("image", grid, text, _key(pixels, image.size, grid), slices)
+    return VisualInput("image", grid, text, _key(pixels, image.size, grid), slices)
 
 
-def of_clip(clip: Clip, processor: Any) -> View:
+def of_clip(clip: Clip, processor: Any) -> VisualInput:
     """Process a video, whose slices are of `PATCHES` at most where a frame pair has not more."""
     import torch
     from transformers.video_utils import VideoMetadata
@@ -93,23 +95,25 @@ def of_clip(clip: Clip, processor: Any) -> View:
             )["pixel_values_videos"]
             yield pixels, (len(part) // pair, grid[1], grid[2])
 
-    told = VideoMetadata(total_num_frames=len(clip.indices), fps=clip.fps, frames_indices=list(clip.indices))
+    metadata = VideoMetadata(
+        total_num_frames=len(clip.indices), fps=clip.fps, frames_indices=list(clip.indices)
+    )
     text = processor.replace_video_token(
-        {"video_grid_thw": torch.tensor([grid]), "video_metadata": [told]}, 0
+        {"video_grid_thw": torch.tensor([grid]), "video_metadata": [metadata]}, 0
     )
     key = _key(frames.contiguous().numpy(), clip.indices, clip.fps)
-    return View("video", grid, text, key, slices, pair / clip.sampled_fps)
+    return VisualInput("video", grid, text, key, slices, pair / clip.sampled_fps)
 
 
-def made(view: View) -> View:
-    """Return `view` with its slices made now, held until they are asked for the first time."""
-    ready = list(view.slices())
+def prepared(visual: VisualInput) -> VisualInput:
+    """Return `visual` with its slices made now, held until they are asked for the first time."""
+    ready = list(visual.slices())
 
     def slices() -> Slices:
         taken, ready[:] = ready[:], []
-        yield from taken or view.slices()
+        yield from taken or visual.slices()
 
-    return replace(view, slices=slices)
+    return replace(visual, slices=slices)
 
 
 def _key(pixels: Any, *more: object) -> int:

@@ -40,10 +40,10 @@ def suggestions(name: str) -> list[str]:
     if family:
         return family[:5]
     wanted = re.sub(r"-(gguf|awq)$", "", wanted)
-    found: dict[str, None] = {}
+    close_names: dict[str, None] = {}
     for close in difflib.get_close_matches(wanted, list(_names()), n=12, cutoff=0.6):
-        found[_names()[close].name] = None
-    return list(found)[:5]
+        close_names[_names()[close].name] = None
+    return list(close_names)[:5]
 
 
 def _plain(name: str) -> str:

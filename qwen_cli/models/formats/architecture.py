@@ -148,8 +148,8 @@ _CONFIG_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalt
 
 
 def _gguf_sampling(meta: dict[str, Any]) -> dict[str, Any]:
-    found = {ours: meta.get(f"general.sampling.{theirs}") for theirs, ours in _GGUF_SAMPLING.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    sampling = {ours: meta.get(f"general.sampling.{theirs}") for theirs, ours in _GGUF_SAMPLING.items()}
+    return {name: value for name, value in sampling.items() if value is not None}
 
 
 def _from_folder(folder: Path) -> Architecture:

@@ -96,8 +96,8 @@ def _tensors(
     for name, tensor in stored.items():
         if tied and name == "lm_head.weight":
             continue
-        before, found, after = name.partition(".mlp.experts.")
-        if found and after[0].isdigit():
+        before, mark, after = name.partition(".mlp.experts.")
+        if mark and after[0].isdigit():
             expert, _, rest = after.partition(".")
             experts.setdefault(f"{before}.mlp.experts.{rest}", {})[int(expert)] = tensor
             continue

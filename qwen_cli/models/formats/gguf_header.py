@@ -151,13 +151,13 @@ def _special_tokens(data: mmap.mmap) -> tuple[str, ...]:
     hit = data.find(_U64.pack(len(_FIRST)) + _FIRST, position)
     if hit >= 0 and _ends(data, hit, count - special[0]):
         begin, position = special[0], hit
-    wanted, found = set(special), []
+    wanted, spelt = set(special), []
     for number in range(begin, special[-1] + 1):
         length = _U64.unpack_from(data, position)[0]
         if number in wanted:
-            found.append(data[position + 8 : position + 8 + length].decode("utf-8", "replace"))
+            spelt.append(data[position + 8 : position + 8 + length].decode("utf-8", "replace"))
         position += 8 + length
-    return tuple(found)
+    return tuple(spelt)
 
 
 def _aligned(data: mmap.mmap, value: int, begin: int, end: int) -> int | None:
@@ -296,8 +296,8 @@ def _skip_array(data: mmap.mmap, position: int, jump: bool) -> tuple[int, int]:
         return count, position
     if kind != _STRING:
         raise KeyError(kind)
-    if jump and count > 10_000 and (found := _next_key(data, position)):
-        return count, found
+    if jump and count > 10_000 and (next_key := _next_key(data, position)):
+        return count, next_key
     unpack = _U64.unpack_from
     for _ in range(count):
         position += 8 + unpack(data, position)[0]

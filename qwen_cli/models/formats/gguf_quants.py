@@ -51,12 +51,12 @@ _LEGACY_BLOCK, _K_BLOCK = 32, 256
 def recipe(name: str) -> Recipe:
     """Return the recipe of that name. Raises `UsageError` for one that is not known or cannot be packed
     here."""
-    found = RECIPES.get(name.lower())
-    if found is None:
+    known = RECIPES.get(name.lower())
+    if known is None:
         raise UsageError(f"cannot write the quantization {name!r}", f"choose one of {', '.join(RECIPES)}")
-    if found.plain in _FALLBACK and _library() is None:
+    if known.plain in _FALLBACK and _library() is None:
         raise UsageError(f"this build of xllamacpp cannot pack {name}", "choose q8_0, q5_0 or q4_0")
-    return found
+    return known
 
 
 def kind(recipe: Recipe, name: str, shape: tuple[int, ...], layers: int, *, tied: bool) -> str:

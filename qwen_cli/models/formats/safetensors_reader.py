@@ -69,7 +69,7 @@ def tensors(folder: Path) -> dict[str, Stored]:
     """
     if architecture.read(folder).size is None:  # checks every file against its header
         raise ModelError(f"{folder} has no safetensors", "give a folder with the model's weights")
-    found: dict[str, Stored] = {}
+    stored: dict[str, Stored] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             length = struct.unpack("<Q", file.read(8))[0]
@@ -81,5 +81,5 @@ def tensors(folder: Path) -> dict[str, Stored]:
                     f"{path} holds {name} as {entry['dtype']}", "convert the bfloat16 or float16 checkpoint"
                 )
             start = 8 + length + entry["data_offsets"][0]
-            found[name] = Stored(path, entry["dtype"], tuple(entry["shape"]), start)
-    return found
+            stored[name] = Stored(path, entry["dtype"], tuple(entry["shape"]), start)
+    return stored

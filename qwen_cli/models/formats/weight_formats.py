@@ -87,10 +87,10 @@ def total_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:
 def read_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:
     """Return the bytes of weights that are read for one token of text: those that take part in it. Of a token
     table that is not the output layer too it is one row, of the eyes nothing."""
-    asked = _read_for_text(counted)
+    tensors = _read_for_text(counted)
     if engine_of(form) == "llamacpp":
-        return round(sum(_gguf(tensor, form, counted) * tensor.active for tensor in asked) / 8)
-    return round(sum(_bits(tensor, form, rest) * tensor.active for tensor in asked) / 8)
+        return round(sum(_gguf(tensor, form, counted) * tensor.active for tensor in tensors) / 8)
+    return round(sum(_bits(tensor, form, rest) * tensor.active for tensor in tensors) / 8)
 
 
 def unquantized(counted: Counted, rest: str) -> int:

@@ -154,8 +154,8 @@ def _stream(
     import httpx
 
     assert isinstance(client, httpx.Client)
-    asked = {"Range": f"bytes={have}-"} if have else {}
-    with client.stream("GET", file.url, headers=asked) as response:
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with client.stream("GET", file.url, headers=headers) as response:
         if response.status_code == 416:  # the server sees nothing left to send: what is here is no part of it
             partial.unlink(missing_ok=True)
             return 0

@@ -107,18 +107,18 @@ def resolve(
 
 def local() -> list[Weights]:
     """Return all weights on this machine: the starter, this program's own folder, and the hub cache."""
-    found: list[Weights] = []
+    here: list[Weights] = []
     if file := starter.is_present():
-        found.append(_starter(file))
+        here.append(_starter(file))
     own = paths.data_folder() / "models"
     for folder in sorted(own.iterdir()) if own.is_dir() else ():
         if folder == starter.safetensors_path() and store.has_safetensors(folder):
-            found.append(Weights("starter", folder, "safetensors", lookup.find("starter")))
+            here.append(Weights("starter", folder, "safetensors", lookup.find("starter")))
         elif folder.name != "starter" and store.has_safetensors(folder):
-            found.append(Weights(str(folder), folder, "safetensors", lookup.related(folder.name)))
+            here.append(Weights(str(folder), folder, "safetensors", lookup.related(folder.name)))
     for repo in store.repositories():
-        found += _in_cache(repo)
-    return found
+        here += _in_cache(repo)
+    return here
 
 
 def _in_cache(repo: str) -> list[Weights]:
@@ -130,11 +130,11 @@ def _in_cache(repo: str) -> list[Weights]:
         return (
             [Weights(_label(model, repo), folder, "safetensors", model)] if model or _is_qwen(folder) else []
         )
-    found = []
+    cached = []
     for quant, path in store.local_ggufs(folder).items():
         if model or _is_qwen(path):
-            found.append(Weights(_label(model, repo, quant), path, "gguf", model, store.local_mmproj(path)))
-    return found
+            cached.append(Weights(_label(model, repo, quant), path, "gguf", model, store.local_mmproj(path)))
+    return cached
 
 
 def _is_qwen(path: Path) -> bool:

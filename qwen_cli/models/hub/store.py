@@ -108,12 +108,12 @@ def local_ggufs(folder: Path) -> dict[str, Path]:
 
     Vision projectors and split models with a part missing are left out.
     """
-    found: dict[str, Path] = {}
+    ggufs: dict[str, Path] = {}
     for path in sorted(folder.rglob("*.gguf")):
         if is_companion(path.name) or is_later_shard(path.name) or not _is_whole(path):
             continue
-        found.setdefault(quant_of(path.name) or "", path)
-    return found
+        ggufs.setdefault(quant_of(path.name) or "", path)
+    return ggufs
 
 
 def _is_whole(path: Path) -> bool:
@@ -130,16 +130,16 @@ def local_mmproj(gguf: Path) -> Path | None:
     a folder of its own in the snapshot, above it."""
     beside = gguf.parent
     above = beside.parent if beside.parent.parent.name == "snapshots" else beside
-    found = {
+    projectors = {
         quant_of(path.name) or "": path
         for folder in (above, beside)
         for path in sorted(folder.glob("mmproj*.gguf"))
         if path.is_file()
     }
     for quant in ("F16", "BF16", "F32", "Q8_0"):
-        if quant in found:
-            return found[quant]
-    return next(iter(found.values()), None)
+        if quant in projectors:
+            return projectors[quant]
+    return next(iter(projectors.values()), None)
 
 
 def has_safetensors(folder: Path) -> bool:

@@ -257,27 +257,33 @@ def _elsewhere(name: str, repo: str | None, model: lookup.Model | None, quant: s
         except DownloadError as fault:
             why = fault
     if folder is not None:
-        found = of_folder(folder, model.name if model else name, model)
+        described = of_folder(folder, model.name if model else name, model)
         as_published = of_model(model) if model else None
-        if as_published and as_published.stored != "bf16" and found.stored == "bf16":
-            found = replace(as_published, counted=found.counted, config=found.config, origin=found.origin)
-        return _as_form(found, None, quant)
+        if as_published and as_published.stored != "bf16" and described.stored == "bf16":
+            described = replace(
+                as_published, counted=described.counted, config=described.config, origin=described.origin
+            )
+        return _as_form(described, None, quant)
     if model is None:
         raise why or ModelError(f"{name} is not known", "run `qwen models list`")
     reason = _UNREACHED if why is None or _UNREACHED in why.message else why.message
     return _as_form(of_model(model, f"{reason}: {model.name} is planned as it was published"), repo, quant)
 
 
-def _as_form(found: Described, repo: str | None, quant: str | None) -> Described:
-    """Return `found` in the form that a file type or a repository's name gives ("…-AWQ", "…-GPTQ-Int4")."""
-    if quant and quant.upper() != found.stored:
-        return replace(found, stored=quant.upper(), engine="llamacpp", size=None)
+def _as_form(described: Described, repo: str | None, quant: str | None) -> Described:
+    """Return `described` in the form that a file type or a repository's name gives ("…-AWQ",
+    "…-GPTQ-Int4")."""
+    if quant and quant.upper() != described.stored:
+        return replace(described, stored=quant.upper(), engine="llamacpp", size=None)
     if repo and (packed := re.search(r"awq|gptq|fp8|int[48]|[48]bit", repo, re.IGNORECASE)):
         bits = re.search(r"int8|8bit|fp8", repo, re.IGNORECASE)
         return replace(
-            found, stored=f"{packed[0].lower()}{'' if bits else ' 4 bits'}", engine="transformers", size=None
+            described,
+            stored=f"{packed[0].lower()}{'' if bits else ' 4 bits'}",
+            engine="transformers",
+            size=None,
         )
-    return found
+    return described
 
 
 def _with_config(folder: Path | None) -> Path | None:

@@ -52,7 +52,7 @@ def infer(
     if not most:
         room = {index: gpu.free for index, gpu in enumerate(machine.gpus)} | {"cpu": machine.free}
     with _quiet():
-        found = infer_auto_device_map(
+        inferred = infer_auto_device_map(
             model,
             max_memory=room,
             no_split_module_classes=list(model._no_split_modules or ()),
@@ -61,16 +61,16 @@ def infer(
         )
     sizes = compute_module_sizes(model, dtype=dtype, special_dtypes=special or None)
     on: dict[str, int] = {}
-    for name, device in found.items():
+    for name, device in inferred.items():
         on[_named(device)] = on.get(_named(device), 0) + int(sizes[name])
-    return ModuleMap({name: _named(device) for name, device in found.items()}, on)
+    return ModuleMap({name: _named(device) for name, device in inferred.items()}, on)
 
 
-def told(found: ModuleMap) -> dict[str, str]:
+def describe(mapping: ModuleMap) -> dict[str, str]:
     """Return the device → what is on it, in words: "embed_tokens, layers 0-17"."""
     words: dict[str, list[str]] = {}
-    for device in dict.fromkeys(found.modules.values()):
-        names = [name for name, place in found.modules.items() if place == device]
+    for device in dict.fromkeys(mapping.modules.values()):
+        names = [name for name, place in mapping.modules.items() if place == device]
         if names == [""]:
             words[device] = ["all of it"]
             continue
@@ -92,10 +92,10 @@ def _empty(config: Mapping[str, Any], dtype: Any) -> Any:
     fields.pop("quantization_config", None)
     kind = str(config.get("model_type", ""))
     try:
-        made = AutoConfig.for_model(kind, **fields)
+        config_object = AutoConfig.for_model(kind, **fields)
         sees = config.get("vision_config") is not None
         auto = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-        return auto.from_config(made, dtype=dtype)
+        return auto.from_config(config_object, dtype=dtype)
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise ModelError(

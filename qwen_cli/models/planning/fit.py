@@ -113,9 +113,11 @@ def _smaller(described: Described, machine: Machine, plan: Plan) -> Plan | None:
     for other in lookup.MODELS:
         if other.parameters < plan.parameters and tasks <= set(other.tasks):
             form = other.quant if plan.engine == "llamacpp" and other.gguf_repo else None
-            found = make(of_model(other), machine, form=form)
-            if found.fit == "well":
-                fitting.append(found)
+            candidate = make(of_model(other), machine, form=form)
+            if candidate.fit == "well":
+                fitting.append(candidate)
     return max(
-        fitting, key=lambda found: (found.name.startswith(f"{family}:"), found.parameters), default=None
+        fitting,
+        key=lambda candidate: (candidate.name.startswith(f"{family}:"), candidate.parameters),
+        default=None,
     )

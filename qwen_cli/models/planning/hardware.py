@@ -129,54 +129,54 @@ def _parsed(path: Path, text: str) -> Mapping[str, Any]:
     else:
         import tomli as tomllib
     try:
-        found = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        fields = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except (ValueError, RecursionError) as fault:
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
         raise UsageError(f"{path} is not valid {kind}: {fault}", "fix the file") from None
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         raise UsageError(f"{path} is not a table of fields", "give memory, cores and bandwidth")
-    return found
+    return fields
 
 
-def _from(found: Mapping[str, Any], path: Path) -> Machine:
-    _only(found, ("name", "memory", "free", "cores", "bandwidth", "gpus", "unified"), path)
-    total = _field(found, "memory", path)
-    cores = found.get("cores")
+def _from(fields: Mapping[str, Any], path: Path) -> Machine:
+    _only(fields, ("name", "memory", "free", "cores", "bandwidth", "gpus", "unified"), path)
+    total = _field(fields, "memory", path)
+    cores = fields.get("cores")
     if not isinstance(cores, int) or isinstance(cores, bool) or cores < 1:
         raise UsageError(f"{path}: cores must be a whole number above 0, got {cores!r}", "fix the file")
-    gpus = found.get("gpus", [])
+    gpus = fields.get("gpus", [])
     if not isinstance(gpus, list) or not all(isinstance(gpu, dict) for gpu in gpus):
         raise UsageError(f"{path}: gpus must be a list of tables", "write [[gpus]] above each")
     return Machine(
-        name=str(found.get("name", path.stem)),
+        name=str(fields.get("name", path.stem)),
         memory=total,
         # What a running desktop leaves: a tenth is its own.
-        free=_field(found, "free", path) if "free" in found else total * 9 // 10,
+        free=_field(fields, "free", path) if "free" in fields else total * 9 // 10,
         cores=cores,
-        bandwidth=_field(found, "bandwidth", path) if "bandwidth" in found else assumed_bandwidth(cores),
+        bandwidth=_field(fields, "bandwidth", path) if "bandwidth" in fields else assumed_bandwidth(cores),
         gpus=tuple(_gpu(gpu, path) for gpu in gpus),
-        measured="bandwidth" in found,
-        unified=found.get("unified") is True,
+        measured="bandwidth" in fields,
+        unified=fields.get("unified") is True,
     )
 
 
-def _gpu(found: Mapping[str, Any], path: Path) -> Gpu:
-    _only(found, ("name", "memory", "free", "bandwidth"), path)
-    total = _field(found, "memory", path)
-    free = _field(found, "free", path) if "free" in found else total * 95 // 100
-    speed = _field(found, "bandwidth", path) if "bandwidth" in found else 0
-    return Gpu(str(found.get("name", "GPU")), total, free, speed)
+def _gpu(fields: Mapping[str, Any], path: Path) -> Gpu:
+    _only(fields, ("name", "memory", "free", "bandwidth"), path)
+    total = _field(fields, "memory", path)
+    free = _field(fields, "free", path) if "free" in fields else total * 95 // 100
+    speed = _field(fields, "bandwidth", path) if "bandwidth" in fields else 0
+    return Gpu(str(fields.get("name", "GPU")), total, free, speed)
 
 
-def _only(found: Mapping[str, Any], known: tuple[str, ...], path: Path) -> None:
-    if strange := [name for name in found if name not in known]:
+def _only(fields: Mapping[str, Any], known: tuple[str, ...], path: Path) -> None:
+    if strange := [name for name in fields if name not in known]:
         raise UsageError(f"{path} has a field {strange[0]!r}", f"known are {', '.join(known)}")
 
 
-def _field(found: Mapping[str, Any], name: str, path: Path) -> int:
-    if name not in found:
+def _field(fields: Mapping[str, Any], name: str, path: Path) -> int:
+    if name not in fields:
         raise UsageError(f"{path} does not give {name}", f'write {name} = "16GB"')
-    value = found[name]
+    value = fields[name]
     text = re.sub(r"/s$", "", value.strip()) if isinstance(value, str) else str(value)
     try:
         number = size_in_bytes(text)
@@ -268,7 +268,7 @@ def _nvidia() -> tuple[Gpu, ...]:
         _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
 
     memory_clock = 2  # NVML_CLOCK_MEM
-    found = []
+    gpus = []
     try:
         nvml = ctypes.CDLL("nvml.dll" if os.name == "nt" else "libnvidia-ml.so.1")
         if nvml.nvmlInit_v2():
@@ -284,8 +284,8 @@ def _nvidia() -> tuple[Gpu, ...]:
             nvml.nvmlDeviceGetMemoryBusWidth(device, ctypes.byref(width))
             if nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(room)) == 0:
                 speed = 2 * clock.value * 1e6 * width.value / 8
-                found.append(Gpu(name.value.decode(errors="replace"), room.total, room.free, speed))
+                gpus.append(Gpu(name.value.decode(errors="replace"), room.total, room.free, speed))
         nvml.nvmlShutdown()
     except (OSError, AttributeError):
         return ()
-    return tuple(found)
+    return tuple(gpus)

@@ -102,8 +102,8 @@ def remembered(cores: int) -> Measured | None:
 
 def measure_and_remember(cores: int) -> Measured:
     """Measure, and keep the figures beside the models; the median of the latest."""
-    found, file, known = measure(cores), _file(), _known()
-    latest = [[found.bandwidth, found.multiplying]]
+    measured, file, known = measure(cores), _file(), _known()
+    latest = [[measured.bandwidth, measured.multiplying]]
     try:
         _usual(known[str(cores)])  # what cannot be read is forgotten
         latest = [*known[str(cores)], *latest][-_KEPT:]
@@ -122,10 +122,10 @@ def measure_and_remember(cores: int) -> Measured:
 def _usual(measurements: list[list[float]]) -> Measured:
     """Return the median of pairs as they are kept. Raises `ValueError`, `TypeError` for anything else."""
     reading, counts = zip(*measurements, strict=True)
-    found = Measured(float(median(reading)), float(median(counts)))
-    if not (found.bandwidth > 0 and found.multiplying > 0):
-        raise ValueError(f"{found} is no speed")
-    return found
+    usual = Measured(float(median(reading)), float(median(counts)))
+    if not (usual.bandwidth > 0 and usual.multiplying > 0):
+        raise ValueError(f"{usual} is no speed")
+    return usual
 
 
 def _known() -> dict[str, Any]:

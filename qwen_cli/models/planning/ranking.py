@@ -33,15 +33,15 @@ RANKED: dict[str, tuple[str, ...]] = {
 
 def best(machine: Machine) -> dict[str, Plan]:
     """Return for each task the best model that fits well and writes as fast as one reads, with its plan."""
-    found: dict[str, Plan] = {}
+    best_plans: dict[str, Plan] = {}
     for task, names in RANKED.items():
         for name in names:
             model = lookup.find(name)
             plan = make(of_model(model), machine) if model else None
             if plan and plan.fit == "well" and plan.bearable:
-                found[task] = plan
+                best_plans[task] = plan
                 break
-    return found
+    return best_plans
 
 
 def table(machine: Machine, context: int | None = None) -> list[Plan]:

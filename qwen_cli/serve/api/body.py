@@ -29,7 +29,7 @@ async def read(request: Request, most_bytes: int, *, null: Collection[str] = ())
     """Return the object in the body of `request`, without its fields that are null: OpenAI's clients write
     null for "not given". Of the fields of the object itself those in `null` stay. Raises `Refused`."""
     sent = await read_as_sent(request, most_bytes)
-    return {**{name: None for name in null if name in sent}, **given(sent)}
+    return {**{name: None for name in null if name in sent}, **without_nulls(sent)}
 
 
 async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) -> dict[str, Any]:
@@ -80,13 +80,17 @@ def parsed(data: bytes, *, own: bool = False) -> dict[str, Any]:
     return value
 
 
-def given(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
     """Return `value` without the fields that are null, however deep; what is in the client's own words
     (`_OWN`: a JSON schema may mean a null) is left as it is."""
     if isinstance(value, dict):
-        return {name: one if name in _OWN else given(one) for name, one in value.items() if one is not None}
+        return {
+            name: one if name in _OWN else without_nulls(one)
+            for name, one in value.items()
+            if one is not None
+        }
     if isinstance(value, list):
-        return [given(one) for one in value]
+        return [without_nulls(one) for one in value]
     return value
 
 
@@ -96,8 +100,8 @@ def checked(kind: Any, value: Mapping[str, Any]) -> dict[str, Any]:
     Fields that the type does not have are left out.
     """
     with _faults(()):
-        found: dict[str, Any] = _adapter(kind).validate_python(value)
-    return {name: _whole(one, (name,)) for name, one in found.items()}
+        validated: dict[str, Any] = _adapter(kind).validate_python(value)
+    return {name: _whole(one, (name,)) for name, one in validated.items()}
 
 
 @functools.cache
@@ -124,14 +128,14 @@ def _faults(path: _Path) -> Iterator[None]:
     try:
         yield
     except ValidationError as fault:
-        field, message = _said(fault, path)
+        field, message = _clearest_fault(fault, path)
         raise Refused(400, f"{field}: {message}" if field else message, param=field or None) from None
 
 
 _TYPE_NAMES = {"str", "int", "float", "bool", "list", "dict", "generator", "none", "nullable"}
 
 
-def _said(fault: ValidationError, path: _Path) -> tuple[str, str]:
+def _clearest_fault(fault: ValidationError, path: _Path) -> tuple[str, str]:
     """Return the field and the fault that matter most: of a union all members complain, and the one that got
     furthest was meant."""
     errors = fault.errors(include_url=False, include_context=False, include_input=False)

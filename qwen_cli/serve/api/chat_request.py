@@ -99,7 +99,7 @@ def for_model(request: ChatRequest, sent: Mapping[str, Any], can: Capabilities) 
     return replace(request, thinking=params.thinking(sent, can))
 
 
-def shown(
+def with_visual_parts(
     messages: Sequence[Mapping[str, Any]],
     engine: Engine,
     *,
@@ -127,10 +127,10 @@ def shown(
     items: list[Any] = []
     places: list[tuple[int, int]] = []
     with _DECODING:  # what is decoded is large, until it has the size that the model sees
-        for (at, _), found in zip(seen, gathered, strict=True):
-            items += found
-            places += [at] * len(found)
-        looks = prepare.look_at_all(items, engine, detail, question=words)
+        for (at, _), item in zip(seen, gathered, strict=True):
+            items += item
+            places += [at] * len(item)
+        looks = prepare.prepare_all(items, engine, detail, question=words)
         items.clear()
     return [
         {**message, "content": _replaced(message, turn, list(zip(places, looks, strict=True)))}
@@ -164,12 +164,14 @@ def _can_show(messages: Sequence[Mapping[str, Any]], can: Capabilities) -> None:
             raise UsageError(f"{url[:60]!r} is no address of a picture", "send http(s) or data:")
 
 
-def _replaced(message: Mapping[str, Any], turn: int, found: Sequence[tuple[tuple[int, int], Any]]) -> Any:
+def _replaced(
+    message: Mapping[str, Any], turn: int, replacements: Sequence[tuple[tuple[int, int], Any]]
+) -> Any:
     if not isinstance(message.get("content"), list):
         return message.get("content")
     content: list[Any] = []
     for place, part in enumerate(message["content"]):
-        parts = [look.part for at, look in found if at == (turn, place)]
+        parts = [look.part for at, look in replacements if at == (turn, place)]
         content += parts or [part]
     return content
 
@@ -186,8 +188,8 @@ def _messages(sent: Mapping[str, Any], kind: Any) -> list[dict[str, Any]]:
     if not isinstance(given, list) or not all(isinstance(message, dict) for message in given):
         raise Refused(400, "messages must be a list of objects", param="messages")
     plain = [_with_calls(_without_videos(message)) for message in given]
-    found: list[dict[str, Any]] = checked(kind, {**sent, "messages": plain})["messages"]
-    for message, original in zip(found, given, strict=True):
+    validated: list[dict[str, Any]] = checked(kind, {**sent, "messages": plain})["messages"]
+    for message, original in zip(validated, given, strict=True):
         if isinstance(message.get("content"), list):
             message["content"] = [
                 _part(part, whole)
@@ -197,7 +199,7 @@ def _messages(sent: Mapping[str, Any], kind: Any) -> list[dict[str, Any]]:
             message.setdefault("content", "")  # it called tools, or said nothing: null at OpenAI
         if message["role"] == "developer":  # OpenAI's newer word; templates know the old one
             message["role"] = "system"
-    return found
+    return validated
 
 
 def _without_videos(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,11 +305,11 @@ def _call_forced(
     words = f"Call one of these functions. Answer with its name and arguments as JSON.\n{offered}"
     system = messages[0] if messages[0]["role"] == "system" else None
     if system and isinstance(system.get("content"), str):
-        told = [{**system, "content": f"{system['content']}\n\n{words}"}, *messages[1:]]
+        instructed = [{**system, "content": f"{system['content']}\n\n{words}"}, *messages[1:]]
     else:
-        told = [{"role": "system", "content": words}, *messages]
+        instructed = [{"role": "system", "content": words}, *messages]
     whole = calls[0] if len(calls) == 1 else {"anyOf": calls}
-    return told, {**whole, **({"$defs": definitions} if definitions else {})}
+    return instructed, {**whole, **({"$defs": definitions} if definitions else {})}
 
 
 def _moved(schema: Any, place: str) -> Any:

@@ -35,8 +35,8 @@ Finish = Literal["stop", "length", "tool_calls"]
 class Answering:
     """Puts an answer of `model` together, choice by choice."""
 
-    def __init__(self, asked: ChatRequest, model: str) -> None:
-        self._asked = asked
+    def __init__(self, request: ChatRequest, model: str) -> None:
+        self._request = request
         self._model = model
         self._id = f"chatcmpl-{uuid4().hex}"
         self._created = int(time.time())
@@ -51,7 +51,7 @@ class Answering:
         if index not in self._begun:
             self._begun.add(index)
             yield self._chunk(index, ChoiceDelta(role="assistant", content=""))
-        if self._asked.forced and piece.kind == "answer":
+        if self._request.forced and piece.kind == "answer":
             self._held[index] = self._held.get(index, "") + piece.text
         elif piece.kind == "thinking" and piece.text:
             yield self._chunk(index, ChoiceDelta.model_construct(reasoning_content=piece.text))
@@ -71,7 +71,7 @@ class Answering:
     @property
     def includes_usage(self) -> bool:
         """Return whether the client asked for the usage."""
-        return self._asked.include_usage
+        return self._request.include_usage
 
     def usage_chunk(self) -> str:
         """Return the last chunk: the usage, where the client asked for it."""
@@ -79,9 +79,9 @@ class Answering:
 
     def whole(self, pieces: Sequence[tuple[int, Piece]]) -> ChatCompletion:
         """Return the whole answer, from all its pieces."""
-        made = [[piece for at, piece in pieces if at == index] for index in range(self._asked.n)]
+        choices = [[piece for at, piece in pieces if at == index] for index in range(self._request.n)]
         self.usages = [piece.usage for _, piece in pieces if piece.usage]
-        return self._completion([self._choice(index, said) for index, said in enumerate(made)])
+        return self._completion([self._choice(index, said) for index, said in enumerate(choices)])
 
     def of_samples(self, samples: Sequence[Completion]) -> ChatCompletion:
         """Return the whole answer, from samples that were made together."""
@@ -103,8 +103,8 @@ class Answering:
     def _choice(self, index: int, said: Sequence[Piece]) -> Choice:
         text = "".join(piece.text for piece in said if piece.kind == "answer")
         thought = "".join(piece.text for piece in said if piece.kind == "thinking")
-        calls = [piece.call for piece in said if piece.call][: self._asked.calls]
-        if self._asked.forced and (call := forced_call(text)):
+        calls = [piece.call for piece in said if piece.call][: self._request.calls]
+        if self._request.forced and (call := forced_call(text)):
             calls, text = [call], ""
         spent = next((piece.usage for piece in said if piece.usage), Usage())
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
@@ -120,19 +120,19 @@ class Answering:
                 for call in calls
             ]
         known = [one for piece in said for one in piece.logprobs]
-        told: dict[str, Any] = {}
-        if self._asked.sampling.logprobs is not None:
-            told["logprobs"] = ChoiceLogprobs.model_construct(content=_logprobs(known))
+        extra: dict[str, Any] = {}
+        if self._request.sampling.logprobs is not None:
+            extra["logprobs"] = ChoiceLogprobs.model_construct(content=_logprobs(known))
         return Choice.model_construct(
             index=index,
             message=ChatCompletionMessage.model_construct(**message),
             finish_reason=_finish(spent, called=bool(calls)),
-            **told,
+            **extra,
         )
 
     def _call(self, index: int, call: ToolCall) -> Iterator[str]:
         number = self._called.get(index, 0)
-        if self._asked.calls is not None and number >= self._asked.calls:
+        if self._request.calls is not None and number >= self._request.calls:
             return
         self._called[index] = number + 1
         function = ChoiceDeltaToolCallFunction(name=call.name, arguments=_arguments(call))
@@ -157,14 +157,14 @@ class Answering:
     ) -> str:
         choices = []
         if index is not None and delta is not None:
-            told: dict[str, Any] = (
+            extra: dict[str, Any] = (
                 {"logprobs": ChunkLogprobs.model_construct(content=_logprobs(known))} if known else {}
             )
-            choices = [ChunkChoice.model_construct(index=index, delta=delta, finish_reason=finish, **told)]
+            choices = [ChunkChoice.model_construct(index=index, delta=delta, finish_reason=finish, **extra)]
         more: dict[str, Any] = {}
         if finish:
             more["timings"] = timings(self.usages[-1:])
-        if self._asked.include_usage:
+        if self._request.include_usage:
             more["usage"] = usage
         chunk = ChatCompletionChunk.model_construct(
             id=self._id,

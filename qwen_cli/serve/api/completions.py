@@ -23,7 +23,7 @@ from qwen_cli.serve.api import body, chat_response, fim_prompt, params, sse
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.sse import HOLE, Stencil
 from qwen_cli.serve.scheduling import threads
-from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed
 
@@ -32,12 +32,12 @@ _SHORT = 16  # tokens, where a request names no limit: OpenAI's own default
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """`texts` are the prompts as the model sees them, `shown` what `echo` puts before the answers. There are
+class _CompletionRequest:
+    """`texts` are the prompts as the model sees them, `echoes` what `echo` puts before the answers. There are
     `n` answers to each, the best of `best_of`."""
 
     texts: list[str]
-    shown: list[str]
+    echoes: list[str]
     sampling: Sampling
     n: int
     best_of: int
@@ -56,22 +56,22 @@ async def complete(request: Request, service: Service) -> Response:
     """Answer with what follows each prompt."""
     sent = await body.read(request, service.max_body, null=_LIMITS)
     engine = await service.engine(request, sent)
-    asked_for = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
-    answering = _Answering(asked_for, engine.model)
-    if asked_for.best_of > 1 and asked_for.sampling.logprobs is None and not asked_for.stream:
-        answer = await threads.one(request, lambda: _sampled(asked_for, engine, answering), engine.interrupt)
+    wanted = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
+    answering = _Answering(wanted, engine.model)
+    if wanted.best_of > 1 and wanted.sampling.logprobs is None and not wanted.stream:
+        answer = await threads.one(request, lambda: _sampled(wanted, engine, answering), engine.interrupt)
     else:
-        pieces = Running(request, lambda: _pieces(asked_for, engine), engine.interrupt)
+        pieces = Running(request, lambda: _pieces(wanted, engine), engine.interrupt)
         await pieces.first()
-        if asked_for.stream:
+        if wanted.stream:
             return Streamed(sse.events(answering, pieces, service, engine.model), pieces, "text/event-stream")
         answer = answering.whole(await pieces.all())
     for usage in answering.usages:
-        service.metrics.spent(engine.model, usage)
+        service.metrics.record_usage(engine.model, usage)
     return Response(answer.model_dump_json(exclude_unset=True), media_type="application/json")
 
 
-def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
+def _read(sent: Mapping[str, Any], engine: Engine) -> _CompletionRequest:
     """Parse `sent`. Raises `Refused`; `UsageError` where the model cannot fill in a middle."""
     sent = {"model": "", **sent}
     kind = CompletionCreateParamsStreaming if sent.get("stream") else CompletionCreateParamsNonStreaming
@@ -94,7 +94,7 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
         texts, sampling = [one.text for one in filled], filled[0].sampling
     elif "" in prompts:
         raise Refused(400, "the prompt is empty", param="prompt")
-    return _Asked(
+    return _CompletionRequest(
         texts,
         prompts if fields.get("echo") else [""] * len(prompts),
         sampling,
@@ -107,40 +107,40 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
 
 def _prompts(given: Any) -> list[str]:
     """Return the prompts as texts. Raises `Refused` for tokens: their numbers mean little across models."""
-    found = [given] if isinstance(given, str) else given
-    if not found or not all(isinstance(one, str) for one in found):
+    prompts = [given] if isinstance(given, str) else given
+    if not prompts or not all(isinstance(one, str) for one in prompts):
         raise Refused(400, "prompt must be a text or a list of texts", param="prompt")
-    if len(found) > params.MOST_CHOICES:
+    if len(prompts) > params.MOST_CHOICES:
         raise Refused(400, f"there are more than {params.MOST_CHOICES} prompts", param="prompt")
-    return list(found)
+    return list(prompts)
 
 
-def _pieces(asked_for: _Asked, engine: Queued) -> Iterator[tuple[int, Piece]]:
+def _pieces(wanted: _CompletionRequest, engine: QueuedEngine) -> Iterator[tuple[int, Piece]]:
     def ask(view: Engine, index: int) -> Stream:
-        sampling = asked_for.sampling.nth(index % asked_for.n)
-        return view.complete(asked_for.text(index), sampling=sampling)
+        sampling = wanted.sampling.nth(index % wanted.n)
+        return view.complete(wanted.text(index), sampling=sampling)
 
     with engine.admitted():
-        yield from sse.each(engine, asked_for.answers, ask)
+        yield from sse.each(engine, wanted.answers, ask)
 
 
-def _sampled(asked_for: _Asked, engine: Queued, answering: _Answering) -> CompletionObject:
+def _sampled(wanted: _CompletionRequest, engine: QueuedEngine, answering: _Answering) -> CompletionObject:
     """Return the best `n` of `best_of` samples of each prompt, by the mean log probability of their
     tokens."""
     best: list[Completion] = []
     with engine.admitted():
-        for text in asked_for.texts:
-            made = engine.sample(text, asked_for.best_of, sampling=asked_for.sampling)
+        for text in wanted.texts:
+            made = engine.sample(text, wanted.best_of, sampling=wanted.sampling)
             answering.usages += [done.usage for done in made]
-            best += sorted(made, key=lambda done: -(done.mean_logprob or 0.0))[: asked_for.n]
+            best += sorted(made, key=lambda done: -(done.mean_logprob or 0.0))[: wanted.n]
     return answering.of([(done.text, done.usage, ()) for done in best])
 
 
 class _Answering:
     """Puts the answers together in OpenAI's own types."""
 
-    def __init__(self, asked_for: _Asked, model: str) -> None:
-        self._asked = asked_for
+    def __init__(self, wanted: _CompletionRequest, model: str) -> None:
+        self._request = wanted
         self._fields: dict[str, Any] = {
             "id": f"cmpl-{uuid4().hex}",
             "object": "text_completion",
@@ -154,21 +154,21 @@ class _Answering:
 
     @property
     def includes_usage(self) -> bool:
-        return self._asked.include_usage
+        return self._request.include_usage
 
     def chunks(self, index: int, piece: Piece) -> Iterator[str]:
         """Yield what a client gets of a `piece` of answer `index`, as JSON."""
         text = piece.text
         if index not in self._begun:
             self._begun.add(index)
-            text = self._asked.shown[index // self._asked.n] + text
+            text = self._request.echoes[index // self._request.n] + text
         finish = None
         more: dict[str, Any] = {}
         if piece.usage:
             self.usages.append(piece.usage)
             finish = _finish(piece.usage)
             more["timings"] = chat_response.timings([piece.usage])
-        if text and not finish and self._asked.sampling.logprobs is None:
+        if text and not finish and self._request.sampling.logprobs is None:
             yield self._text(index, text)
         elif text or finish:
             yield self._object([self._choice(index, text, finish, piece.logprobs)], **more)
@@ -179,7 +179,7 @@ class _Answering:
     def whole(self, pieces: Sequence[tuple[int, Piece]]) -> CompletionObject:
         """Return all answers, from all their pieces."""
         said: list[tuple[str, Usage, tuple[TokenLogprob, ...]]] = []
-        for index in range(self._asked.answers):
+        for index in range(self._request.answers):
             own = [piece for at, piece in pieces if at == index]
             usage = next((piece.usage for piece in own if piece.usage), Usage())
             known = tuple(one for piece in own for one in piece.logprobs)
@@ -189,7 +189,7 @@ class _Answering:
 
     def of(self, said: Sequence[tuple[str, Usage, tuple[TokenLogprob, ...]]]) -> CompletionObject:
         made = [
-            self._choice(index, self._asked.shown[index // self._asked.n] + text, _finish(usage), known)
+            self._choice(index, self._request.echoes[index // self._request.n] + text, _finish(usage), known)
             for index, (text, usage, known) in enumerate(said)
         ]
         more = {"usage": self._usage(), "timings": chat_response.timings(self.usages)}
@@ -202,7 +202,7 @@ class _Answering:
         return stencil.around(text)
 
     def _object(self, made: list[CompletionChoice], **more: Any) -> str:
-        if self._asked.include_usage:
+        if self._request.include_usage:
             more.setdefault("usage", None)
         chunk = CompletionObject.model_construct(choices=made, **self._fields, **more)
         return chunk.model_dump_json(exclude_unset=True)
@@ -210,19 +210,21 @@ class _Answering:
     def _choice(self, index: int, text: str, finish: Any, known: Sequence[TokenLogprob]) -> CompletionChoice:
         begin = self._length.get(index, 0)
         self._length[index] = begin + len(text)
-        tells = self._asked.sampling.logprobs is not None
-        told: dict[str, Any] = {"logprobs": _legacy(known, begin)} if tells else {}
-        return CompletionChoice.model_construct(index=index, text=text, finish_reason=finish, **told)
+        tells = self._request.sampling.logprobs is not None
+        extra: dict[str, Any] = {"logprobs": _legacy(known, begin)} if tells else {}
+        return CompletionChoice.model_construct(index=index, text=text, finish_reason=finish, **extra)
 
     def _usage(self) -> Any:
         """Return the usage of all prompts and answers; a prompt with several answers is counted once."""
         first = [replace(one, prompt_tokens=0) for one in self.usages]
-        found = chat_response.usage(first)
-        found.prompt_tokens = (
-            sum(one.prompt_tokens for one in self.usages) * len(self._asked.texts) // max(1, len(self.usages))
+        usage = chat_response.usage(first)
+        usage.prompt_tokens = (
+            sum(one.prompt_tokens for one in self.usages)
+            * len(self._request.texts)
+            // max(1, len(self.usages))
         )
-        found.total_tokens = found.prompt_tokens + found.completion_tokens
-        return found
+        usage.total_tokens = usage.prompt_tokens + usage.completion_tokens
+        return usage
 
 
 def _finish(usage: Usage) -> str:

@@ -26,7 +26,7 @@ async def embed(request: Request, service: Service) -> Response:
     fields, texts = await threads.one(request, lambda: _read(sent), lambda: None)
 
     def work() -> tuple[str, list[list[float]], int]:
-        embedder = service.residents.embedder(service.residents.named(fields["model"] or None))
+        embedder = service.pool.embedder(service.pool.named(fields["model"] or None))
         return (embedder.model, *embedder.embed(texts))
 
     model, vectors, tokens = await threads.one(request, work, lambda: None)

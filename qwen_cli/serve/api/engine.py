@@ -18,7 +18,7 @@ from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.serve.api import body, errors, models
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.lanes import Gone
-from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed
 
@@ -34,14 +34,14 @@ async def open_model(request: Request, service: Service) -> Response:
         if sent.get("version") != wire.VERSION:
             raise UsageError("the server is of another version", "restart it")
         options = LoadOptions.from_wire(sent.get("options"))
-        residents = service.residents
-        told: list[str] = []
+        pool = service.pool
+        notices: list[str] = []
         # Who asks for nothing in particular gets what the server was started for.
-        wanted = residents.first
+        wanted = pool.first
         if options.given():
-            wanted = residents.like(residents.wanted(options, told.append))
-        resident = residents.get(wanted, told.append)
-        yield from ({"notice": remark} for remark in told)
+            wanted = pool.like(pool.resolve(options, notices.append))
+        resident = pool.get(wanted, notices.append)
+        yield from ({"notice": remark} for remark in notices)
         engine = resident.engine
         opened = {
             "id": wanted.id,
@@ -78,7 +78,7 @@ async def stream(request: Request, service: Service) -> Response:
     def work() -> Iterator[dict[str, Any]]:
         for piece in pieces():
             if piece.usage:
-                service.metrics.spent(engine.model, piece.usage)
+                service.metrics.record_usage(engine.model, piece.usage)
             yield wire.piece_out(piece)
 
     return await _streamed(request, work, engine.interrupt)
@@ -89,7 +89,7 @@ async def ask(request: Request, service: Service) -> Response:
     sent = await body.read_as_sent(request, _MOST_BODY, own=True)
     engine = await _engine(request, service, sent)
     prompt = sent.get("prompt")
-    asked: dict[str, Callable[[], Any]] = {
+    calls: dict[str, Callable[[], Any]] = {
         "render": lambda: {
             "text": wire.text_out(engine.render(wire.prompt_in(prompt), thinking=sent.get("thinking")))
         },
@@ -101,9 +101,9 @@ async def ask(request: Request, service: Service) -> Response:
         "load_state": lambda: {"done": engine.load_state(Path(sent["path"]))},
     }
     what = request.path_params["what"]
-    if what not in asked:
+    if what not in calls:
         raise errors.Refused(404, f"an engine has no {what!r}")
-    return await _streamed(request, lambda: iter([asked[what]()]), engine.interrupt)
+    return await _streamed(request, lambda: iter([calls[what]()]), engine.interrupt)
 
 
 async def status(request: Request, service: Service) -> Response:
@@ -114,24 +114,24 @@ async def status(request: Request, service: Service) -> Response:
         "pid": os.getpid(),
         "address": service.address,
         "since": service.since,
-        "models": [models.resident(one) for one in service.residents.all()],
+        "models": [models.resident(one) for one in service.pool.all()],
     }
     return Response(wire.line(said), media_type=_LINES)
 
 
-async def _engine(request: Request, service: Service, sent: Mapping[str, Any]) -> Queued:
+async def _engine(request: Request, service: Service, sent: Mapping[str, Any]) -> QueuedEngine:
     """Return the model that was opened, loaded again if it was dropped. Each command is a client of its
     own."""
     session = str(sent.get("session", ""))
 
-    def load() -> Queued:
-        wanted = service.residents.known(request.path_params["id"])
-        return service.queued(wanted, client=f"command {session}", session=session)
+    def load() -> QueuedEngine:
+        wanted = service.pool.opened(request.path_params["id"])
+        return service.queued_engine(wanted, client=f"command {session}", session=session)
 
     return await threads.one(request, load, lambda: None)
 
 
-def _sampled(engine: Queued, sent: Mapping[str, Any]) -> list[Any]:
+def _sampled(engine: QueuedEngine, sent: Mapping[str, Any]) -> list[Any]:
     prompt, sampling = wire.prompt_in(sent["prompt"]), wire.sampling_in(sent["sampling"])
     return engine.sample(prompt, sent["n"], sampling=sampling, thinking=sent.get("thinking"))
 

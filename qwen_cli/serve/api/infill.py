@@ -24,7 +24,7 @@ from qwen_cli.serve.api import body, chat_response, fim_prompt, params
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.fim_prompt import Between, Context
 from qwen_cli.serve.scheduling import threads
-from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed, event
 from qwen_cli.tasks.fim.prompt import restored
@@ -55,7 +55,7 @@ class _Fields(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _InfillRequest:
     """`seconds` bound the answer once it has a whole line; lines indented less than `indent` end it. With
     `only_reads` nothing is generated: the KV cache is made ready."""
 
@@ -68,7 +68,7 @@ class _Asked:
 
 
 @dataclass
-class _Said:
+class _AnswerState:
     """The answer so far, and what it cost once it has ended."""
 
     text: str = ""
@@ -83,14 +83,14 @@ async def infill(request: Request, service: Service) -> Response:
     """Answer with the middle, in llama.cpp's own form."""
     sent = await body.read(request, service.max_body)
     engine = await service.engine(request, {"model": None, **_named(sent)})
-    asked_for = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
-    said = _Said(started=time.perf_counter())
-    pieces = Running(request, lambda: _texts(asked_for, engine, said), engine.interrupt)
+    wanted = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
+    state = _AnswerState(started=time.perf_counter())
+    pieces = Running(request, lambda: _texts(wanted, engine, state), engine.interrupt)
     await pieces.first()
-    if asked_for.stream:
-        return Streamed(_events(pieces, asked_for, said, engine, service), pieces, "text/event-stream")
+    if wanted.stream:
+        return Streamed(_events(pieces, wanted, state, engine, service), pieces, "text/event-stream")
     await pieces.all()
-    return JSONResponse(await asyncio.to_thread(_answer, asked_for, said, engine, service))
+    return JSONResponse(await asyncio.to_thread(_answer, wanted, state, engine, service))
 
 
 def _named(sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _named(sent: Mapping[str, Any]) -> dict[str, Any]:
     return {**sent, "model": name.strip() if isinstance(name, str) else None}
 
 
-def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
+def _read(sent: Mapping[str, Any], engine: Engine) -> _InfillRequest:
     """Parse `sent`. Raises `Refused`; `UsageError` for a model that cannot fill in."""
     fields = body.checked(_Fields, sent)
     predict = fields.get("n_predict", -1)
@@ -122,7 +122,7 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
         whole_words=True,
     )
     milliseconds = fields.get("t_max_predict_ms", -1)
-    return _Asked(
+    return _InfillRequest(
         prompt,
         milliseconds / 1e3 if milliseconds > 0 else None,
         fields.get("n_indent", 0),
@@ -132,27 +132,27 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _Asked:
     )
 
 
-def _texts(asked_for: _Asked, engine: Queued, said: _Said) -> Iterator[str]:
+def _texts(wanted: _InfillRequest, engine: QueuedEngine, state: _AnswerState) -> Iterator[str]:
     """Yield the middle as it comes."""
-    sampling = asked_for.prompt.sampling
-    if asked_for.only_reads:
+    sampling = wanted.prompt.sampling
+    if wanted.only_reads:
         sampling = replace(sampling, max_tokens=1)
-    pieces = engine.complete(asked_for.prompt.text, sampling=sampling, reuse="shift")
+    pieces = engine.complete(wanted.prompt.text, sampling=sampling, reuse="shift")
     whole = ""
     try:
         for piece in pieces:
             if piece.usage:
-                said.usage = piece.usage
-                said.stop_type = "limit" if piece.usage.stop_reason in ("length", "context") else "eos"
+                state.usage = piece.usage
+                state.stop_type = "limit" if piece.usage.stop_reason in ("length", "context") else "eos"
                 break
-            said.first = said.first or time.perf_counter()
-            said.tokens += 1
-            if asked_for.only_reads:
+            state.first = state.first or time.perf_counter()
+            state.tokens += 1
+            if wanted.only_reads:
                 continue
             whole += piece.text
-            kept, ended = _cut(asked_for.prompt.middle(restored(whole)), asked_for, said)
-            if len(kept) > len(said.text):
-                new, said.text = kept[len(said.text) :], kept
+            kept, ended = _cut(wanted.prompt.middle(restored(whole)), wanted, state)
+            if len(kept) > len(state.text):
+                new, state.text = kept[len(state.text) :], kept
                 yield new
             if ended:
                 break
@@ -161,58 +161,60 @@ def _texts(asked_for: _Asked, engine: Queued, said: _Said) -> Iterator[str]:
     yield ""
 
 
-def _cut(text: str, asked_for: _Asked, said: _Said) -> tuple[str, bool]:
+def _cut(text: str, wanted: _InfillRequest, state: _AnswerState) -> tuple[str, bool]:
     """Return what of `text` stands, and whether it ends here (llama.cpp's `n_indent` and
     `t_max_predict_ms`)."""
     lines = text.split("\n")
     for number, line in enumerate(lines[1:], 1):
         indented = len(line) - len(line.lstrip(" \t"))
-        if asked_for.indent and line.strip() and indented < asked_for.indent:
-            said.stop_type = "limit"
+        if wanted.indent and line.strip() and indented < wanted.indent:
+            state.stop_type = "limit"
             return "\n".join(lines[:number]), True
-    late = asked_for.seconds is not None and time.perf_counter() - said.first > asked_for.seconds
+    late = wanted.seconds is not None and time.perf_counter() - state.first > wanted.seconds
     if late and len(lines) > 1:
-        said.stop_type = "limit"
+        state.stop_type = "limit"
         return text, True
     return text, False
 
 
 async def _events(
-    pieces: Running[str], asked_for: _Asked, said: _Said, engine: Queued, service: Service
+    pieces: Running[str], wanted: _InfillRequest, state: _AnswerState, engine: QueuedEngine, service: Service
 ) -> AsyncIterator[bytes]:
     async for text in pieces:
         if text:
             yield event(json.dumps({"index": 0, "content": text, "tokens": [], "stop": False}))
-    last = await asyncio.to_thread(_answer, asked_for, said, engine, service)
+    last = await asyncio.to_thread(_answer, wanted, state, engine, service)
     yield event(json.dumps({**last, "content": ""}))
 
 
-def _answer(asked_for: _Asked, said: _Said, engine: Queued, service: Service) -> dict[str, Any]:
+def _answer(
+    wanted: _InfillRequest, state: _AnswerState, engine: QueuedEngine, service: Service
+) -> dict[str, Any]:
     """Build the object that llama.cpp answers with."""
     now = time.perf_counter()
-    first = said.first or now
-    spent = said.usage or Usage(
+    first = state.first or now
+    spent = state.usage or Usage(
         # Ended before the engine reports: the prompt is counted, the rest was measured here.
-        prompt_tokens=engine.count_tokens(asked_for.prompt.text),
+        prompt_tokens=engine.count_tokens(wanted.prompt.text),
         cached_tokens=engine.cached_tokens,
-        generated_tokens=said.tokens,
-        prefill_seconds=first - said.started,
+        generated_tokens=state.tokens,
+        prefill_seconds=first - state.started,
         decode_seconds=now - first,
         stop_reason="stop",
     )
-    service.metrics.spent(engine.model, spent)
-    sampling: Sampling = asked_for.prompt.sampling
+    service.metrics.record_usage(engine.model, spent)
+    sampling: Sampling = wanted.prompt.sampling
     whole: dict[str, Any] = {
         "index": 0,
-        "content": said.text,
+        "content": state.text,
         "tokens": [],
         "id_slot": 0,
         "stop": True,
         "model": engine.model,
-        "tokens_predicted": 0 if asked_for.only_reads else spent.generated_tokens,
+        "tokens_predicted": 0 if wanted.only_reads else spent.generated_tokens,
         "tokens_evaluated": spent.prompt_tokens,
         "tokens_cached": spent.prompt_tokens + spent.generated_tokens,
-        "generation_settings": body.given(
+        "generation_settings": body.without_nulls(
             {
                 "n_predict": sampling.max_tokens or -1,
                 "temperature": sampling.temperature,
@@ -222,25 +224,25 @@ def _answer(asked_for: _Asked, said: _Said, engine: Queued, service: Service) ->
                 "stop": list(sampling.stop),
             }
         ),
-        "prompt": asked_for.prompt.text,
-        "has_new_line": "\n" in said.text,
-        "truncated": asked_for.prompt.truncated,
-        "stop_type": said.stop_type,
+        "prompt": wanted.prompt.text,
+        "has_new_line": "\n" in state.text,
+        "truncated": wanted.prompt.truncated,
+        "stop_type": state.stop_type,
         "stopping_word": "",
         "timings": chat_response.timings([spent]),
     }
-    if not asked_for.fields:
+    if not wanted.fields:
         return whole
-    return {path: value for path in asked_for.fields if (value := _at(whole, path)) is not None}
+    return {path: value for path in wanted.fields if (value := _at(whole, path)) is not None}
 
 
 def _at(whole: Mapping[str, Any], path: str) -> Any:
     """Return the value at "timings/prompt_n"; `None` where there is none (llama.cpp leaves such fields
     out)."""
-    found: Any = whole
+    value: Any = whole
     for name in path.split("/"):
-        if not isinstance(found, Mapping):
+        if not isinstance(value, Mapping):
             return None
         # llama.vim asks for `timings/truncated`, and means `truncated`.
-        found = found.get(name, whole.get(name) if name == "truncated" else None)
-    return found
+        value = value.get(name, whole.get(name) if name == "truncated" else None)
+    return value

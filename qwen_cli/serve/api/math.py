@@ -20,7 +20,7 @@ from qwen_cli.engines.core.base import Piece
 from qwen_cli.serve.api import body, errors, params
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.scheduling.lanes import Gone
-from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed, event
 
@@ -68,7 +68,7 @@ async def solve(request: Request, service: Service) -> Response:
 
 
 def _events(
-    engine: Queued, fields: dict[str, Any], sampling: Any, thinking: bool | int | None, service: Service
+    engine: QueuedEngine, fields: dict[str, Any], sampling: Any, thinking: bool | int | None, service: Service
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     from qwen_cli.sandbox import Limits
     from qwen_cli.tasks.math import solve as math_solve
@@ -76,10 +76,10 @@ def _events(
     from qwen_cli.tasks.math.answer import Judge
     from qwen_cli.tasks.math.vote import Vote
 
-    spoken = fields.get("language", "auto")
-    way = math_solve.SolveOptions(
+    language = fields.get("language", "auto")
+    options = math_solve.SolveOptions(
         mode=fields.get("mode", "auto"),
-        spoken=None if spoken == "auto" else spoken,
+        language=None if language == "auto" else language,
         samples=fields.get("samples", 1),
         max_rounds=fields.get("max_rounds", tir.MAX_ROUNDS),
         limits=Limits(wall_seconds=fields.get("timeout", tir.LIMITS.wall_seconds)),
@@ -87,29 +87,29 @@ def _events(
         thinking=thinking,
     )
     with Judge(contained=True) as judge:
-        solving = math_solve.solve(engine, fields["problem"], judge, way)
+        solving = math_solve.solve(engine, fields["problem"], judge, options)
         try:
             while True:
-                said = next(solving)
-                if isinstance(said, Piece):
-                    if said.text:
-                        yield "piece", {"kind": said.kind, "text": said.text}
-                elif isinstance(said, transcript.Run):
-                    yield "run", _run(said)
-                elif isinstance(said, Vote):
+                event = next(solving)
+                if isinstance(event, Piece):
+                    if event.text:
+                        yield "piece", {"kind": event.kind, "text": event.text}
+                elif isinstance(event, transcript.Run):
+                    yield "run", _run(event)
+                elif isinstance(event, Vote):
                     groups = [
-                        {"answer": said.solutions[group[0]].answer, "votes": len(group)}
-                        for group in said.groups
+                        {"answer": event.solutions[group[0]].answer, "votes": len(group)}
+                        for group in event.groups
                     ]
-                    yield "vote", {"done": len(said.solutions), "wanted": said.wanted, "answers": groups}
+                    yield "vote", {"done": len(event.solutions), "wanted": event.wanted, "answers": groups}
                 else:
-                    yield "restart", {"why": said.why}
+                    yield "restart", {"why": event.why}
         except StopIteration as done:
             checked: math_solve.Checked = done.value
         finally:
             solving.close()
     solution = checked.solution
-    service.metrics.spent(engine.model, solution.usage)
+    service.metrics.record_usage(engine.model, solution.usage)
     yield (
         "answer",
         {
@@ -130,7 +130,7 @@ def _events(
 
 
 def _run(run: Any) -> dict[str, Any]:
-    return {"code": run.code, "output": run.told, "status": run.outcome.status}
+    return {"code": run.code, "output": run.shown_to_model, "status": run.outcome.status}
 
 
 async def _sent(events: Running[tuple[str, dict[str, Any]]]) -> AsyncIterator[bytes]:

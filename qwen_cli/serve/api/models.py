@@ -19,7 +19,7 @@ _OWNER = "qwen"
 
 async def models(request: Request, service: Service) -> Response:
     """List what can be asked for: the model that the server was started for, and those on this machine."""
-    names = await threads.one(request, service.residents.names, lambda: None)
+    names = await threads.one(request, service.pool.names, lambda: None)
     data = [_model(name, service) for name in names]
     return JSONResponse({"object": "list", "data": data})
 
@@ -27,7 +27,7 @@ async def models(request: Request, service: Service) -> Response:
 async def model(request: Request, service: Service) -> Response:
     """Describe one of them."""
     name = request.path_params["name"]
-    wanted = await threads.one(request, lambda: service.residents.named(name), lambda: None)
+    wanted = await threads.one(request, lambda: service.pool.named(name), lambda: None)
     return JSONResponse(_model(wanted.label, service))
 
 
@@ -59,7 +59,7 @@ def resident(one: Resident) -> dict[str, Any]:
 
 def _model(name: str, service: Service) -> dict[str, Any]:
     more: dict[str, Any] = {"loaded": False}
-    for one in service.residents.all():
+    for one in service.pool.all():
         if one.wanted.label == name:
             context = one.engine.capabilities.context
             more = {"loaded": True}

@@ -65,10 +65,10 @@ def sampling(sent: Mapping[str, Any], *, limit: int | None, logprobs: int | None
 
 def stops(given: Any) -> tuple[str, ...]:
     """Stop strings. Raises `Refused` for an empty one."""
-    found = (given,) if isinstance(given, str) else tuple(given or ())
-    if "" in found or not all(isinstance(one, str) for one in found):
+    strings = (given,) if isinstance(given, str) else tuple(given or ())
+    if "" in strings or not all(isinstance(one, str) for one in strings):
         raise Refused(400, "a stop string is empty or no text", param="stop")
-    return found
+    return strings
 
 
 def limit(sent: Mapping[str, Any], *names: str) -> int | None:

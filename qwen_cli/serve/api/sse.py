@@ -12,7 +12,7 @@ from typing import Protocol
 from qwen_cli.engines.core.base import Engine, Piece, Stream
 from qwen_cli.serve.api import errors
 from qwen_cli.serve.scheduling.lanes import Gone
-from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, event
 
@@ -52,7 +52,7 @@ async def events(
             made: list[bytes] = []
             for index, piece in came:
                 if piece.usage:
-                    service.metrics.spent(model, piece.usage)
+                    service.metrics.record_usage(model, piece.usage)
                 made += [event(chunk) for chunk in answering.chunks(index, piece)]
             if made:
                 yield b"".join(made)
@@ -68,7 +68,7 @@ async def events(
     yield event("[DONE]")
 
 
-def each(engine: Queued, n: int, ask: Callable[[Engine, int], Stream]) -> Iterator[tuple[int, Piece]]:
+def each(engine: QueuedEngine, n: int, ask: Callable[[Engine, int], Stream]) -> Iterator[tuple[int, Piece]]:
     """Yield the pieces of `n` answers, with the index of each. `ask` begins one on a view of the engine,
     which computes as many of them at a time as it can."""
     if n == 1:
@@ -78,7 +78,7 @@ def each(engine: Queued, n: int, ask: Callable[[Engine, int], Stream]) -> Iterat
     came: SimpleQueue[tuple[int, Piece | BaseException | None]] = SimpleQueue()
     todo = deque(range(n))
 
-    def work(view: Queued) -> None:
+    def work(view: QueuedEngine) -> None:
         while todo:
             try:
                 index = todo.popleft()

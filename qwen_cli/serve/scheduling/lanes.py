@@ -61,10 +61,10 @@ class Ticket:
 
 @dataclass(eq=False)
 class Lane:
-    """A view of a model that one request uses at a time. `said` is what its KV cache holds."""
+    """A view of a model that one request uses at a time. `cached_text` is what its KV cache holds."""
 
     engine: Engine
-    said: str = ""
+    cached_text: str = ""
     owner: str = ""
     used: float = 0.0
     holder: Ticket | None = None
@@ -139,7 +139,7 @@ class Lanes:
                 self._changed.notify_all()
             source = self._source(ticket, lane)
             lane.holder, lane.owner, began = ticket, ticket.owner, time.monotonic()
-            lane.said, lane.used = ticket.prompt, began
+            lane.cached_text, lane.used = ticket.prompt, began
             if source:
                 source.holder = ticket
         if source and self._copy:
@@ -159,7 +159,7 @@ class Lanes:
             now = time.monotonic()
             self._seconds += 0.1 * (now - lane.used - self._seconds)
             self._inside -= lane.holder is not None and not lane.holder.admitted
-            lane.said, lane.used, lane.holder = lane.said + said, now, None
+            lane.cached_text, lane.used, lane.holder = lane.cached_text + said, now, None
             self._changed.notify_all()
 
     def of(self, owner: str) -> Lane | None:
@@ -219,30 +219,32 @@ class Lanes:
         free = [lane for lane in there if not lane.holder]
         if not there:
             return None
-        best = max(there, key=lambda lane: (common(lane.said, ticket.prompt), lane.used))
-        shared = common(best.said, ticket.prompt)
+        best = max(there, key=lambda lane: (common(lane.cached_text, ticket.prompt), lane.used))
+        shared = common(best.cached_text, ticket.prompt)
         if _is_worth_it(shared, ticket.prompt):
             others = [lane for lane in free if lane is not best]
             again = shared == len(ticket.prompt)  # the same once more: only the old answer goes
             if again or not (self._copy and others and self._is_anothers(best, shared)):
                 return best if best in free else None
             free = others
-        elif mine := [lane for lane in free if ticket.owner and lane.owner == ticket.owner and not lane.said]:
+        elif mine := [
+            lane for lane in free if ticket.owner and lane.owner == ticket.owner and not lane.cached_text
+        ]:
             return mine[0]  # a state that was loaded: nobody knows what it says
         return min(free, key=lambda lane: lane.used, default=None)
 
     def _is_anothers(self, lane: Lane, shared: int) -> bool:
-        return len(lane.said) - shared > _ANOTHER * len(lane.said)
+        return len(lane.cached_text) - shared > _ANOTHER * len(lane.cached_text)
 
     def _source(self, ticket: Ticket, lane: Lane) -> Lane | None:
         """Return the free lane whose beginning is worth copying into `lane`."""
         if not self._copy:
             return None
         others = [other for other in self._lanes if not other.holder and other is not lane]
-        best = max(others, key=lambda other: common(other.said, ticket.prompt), default=None)
+        best = max(others, key=lambda other: common(other.cached_text, ticket.prompt), default=None)
         if best is None:
             return None
-        more = common(best.said, ticket.prompt) - common(lane.said, ticket.prompt)
+        more = common(best.cached_text, ticket.prompt) - common(lane.cached_text, ticket.prompt)
         return best if _is_worth_it(more, ticket.prompt) else None
 
     def _leave(self, ticket: Ticket) -> None:

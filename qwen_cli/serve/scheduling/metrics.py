@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from qwen_cli.engines.core.base import Usage
 
 if TYPE_CHECKING:
-    from qwen_cli.serve.scheduling.pool import Residents
+    from qwen_cli.serve.scheduling.pool import ModelPool
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
@@ -20,7 +20,7 @@ _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 class Metrics:
     """Counters of requests, tokens and seconds, and the state of the models."""
 
-    def __init__(self, residents: Residents) -> None:
+    def __init__(self, pool: ModelPool) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "qwen_requests", "Requests by route and status.", ["route", "status"], registry=self.registry
@@ -36,9 +36,9 @@ class Metrics:
             registry=self.registry,
         )
         self._decode = self._counter("decode_seconds", "Spent generating after the first token.")
-        self.registry.register(_Models(residents))
+        self.registry.register(_Models(pool))
 
-    def spent(self, model: str, usage: Usage) -> None:
+    def record_usage(self, model: str, usage: Usage) -> None:
         """Count an answer of `model` that has ended."""
         self._prompt.labels(model).inc(usage.prompt_tokens)
         self._cached.labels(model).inc(usage.cached_tokens)
@@ -51,14 +51,14 @@ class Metrics:
 
 
 class _Models(Collector):
-    def __init__(self, residents: Residents) -> None:
-        self._residents = residents
+    def __init__(self, pool: ModelPool) -> None:
+        self._pool = pool
 
     def collect(self) -> Iterator[Metric]:
         running = GaugeMetricFamily("qwen_running", "Requests that are computed.", labels=["model"])
         waiting = GaugeMetricFamily("qwen_waiting", "Requests in the queue.", labels=["model"])
         weights = GaugeMetricFamily("qwen_weight_bytes", "Size of loaded weights.", labels=["model"])
-        for resident in self._residents.all():
+        for resident in self._pool.all():
             label = [resident.wanted.label]
             running.add_metric(label, resident.lanes.running)
             waiting.add_metric(label, resident.lanes.waiting)

@@ -24,7 +24,7 @@ _SETTLED = 5.0  # idle seconds after which nobody is just about to ask
 _HEADROOM = 1.3  # of the weights: a KV cache and what is computed with comes to them
 
 
-class Residents:
+class ModelPool:
     """The models of a server. `first` is the one it was started for; `parallel` requests of each are computed
     at the same time, `max_queue` wait; after `keep` idle seconds a model is dropped (0: never)."""
 
@@ -46,9 +46,9 @@ class Residents:
         self._loading = threading.Lock()  # one model loads at a time: two might not fit
         self._stopping = False
         self._listed: tuple[float, list[Weights]] = (float("-inf"), [])
-        self.first = self.wanted(first)
+        self.first = self.resolve(first)
 
-    def wanted(self, options: LoadOptions, notice: Callable[[str], None] | None = None) -> Wanted:
+    def resolve(self, options: LoadOptions, notice: Callable[[str], None] | None = None) -> Wanted:
         """Return what `options` ask for. Raises `UsageError`, `ModelError`, `DownloadError`."""
         from qwen_cli.engines import load
 
@@ -58,9 +58,9 @@ class Residents:
         lasting = load.identity(back_end, weights, options)
         mark = hashlib.sha256(repr(sorted(lasting)).encode()).hexdigest()[:16]
         options = replace(options, model=options.model or weights.label)
-        found = Wanted(mark, weights.label, options, lasting, weights.size)
+        wanted = Wanted(mark, weights.label, options, lasting, weights.size)
         with self._lock:
-            return self._known.setdefault(mark, found)
+            return self._known.setdefault(mark, wanted)
 
     def like(self, wanted: Wanted) -> Wanted:
         """Return a loaded model that will do as well: the same but for a context that was left open."""
@@ -74,7 +74,7 @@ class Residents:
         first = {pair for pair in self.first.lasting if pair[0] != "context"}
         return self.first if bare == first else wanted
 
-    def known(self, id: str) -> Wanted:
+    def opened(self, id: str) -> Wanted:
         """Return what was asked for under this id. Raises `ModelError`."""
         with self._lock:
             if id not in self._known:
@@ -92,7 +92,7 @@ class Residents:
                     return resident.wanted
         if name not in self.names():
             raise ModelError(f"there is no model {name!r} here", f"there are {', '.join(self.names())}")
-        return self.wanted(LoadOptions(model=name))
+        return self.resolve(LoadOptions(model=name))
 
     def names(self) -> list[str]:
         """Return the names that can be asked for, the first model first."""
@@ -108,14 +108,14 @@ class Residents:
     def get(self, wanted: Wanted, notice: Callable[[str], None] | None = None) -> Resident:
         """Return the model, loaded if it is not. Raises `EngineError` and what loading raises."""
         with self._lock:
-            if found := self._loaded.get(wanted.id):
-                found.used = time.time()
-                return found
+            if resident := self._loaded.get(wanted.id):
+                resident.used = time.time()
+                return resident
         with self._loading:
             with self._lock:
-                if found := self._loaded.get(wanted.id):
-                    found.used = time.time()
-                    return found
+                if resident := self._loaded.get(wanted.id):
+                    resident.used = time.time()
+                    return resident
                 if self._stopping:
                     raise EngineError("the server is stopping", "start it again")
             loaded = self._load(wanted, notice or self._notice)
@@ -137,15 +137,15 @@ class Residents:
         from qwen_cli.engines.llamacpp.embedding import Embedder
 
         with self._loading:
-            found, _ = self._embedders.get(wanted.id, (None, 0.0))
-            if found is None:
+            embedder, _ = self._embedders.get(wanted.id, (None, 0.0))
+            if embedder is None:
                 weights = load.find(wanted.options, Hooks(self._notice))[1]
                 assert weights is not None  # `wanted` has seen them
                 if self._embeds(wanted):
                     self._make_room(wanted)
-                found = Embedder(weights)
-            self._embedders[wanted.id] = found, time.time()
-            return found
+                embedder = Embedder(weights)
+            self._embedders[wanted.id] = embedder, time.time()
+            return embedder
 
     def all(self) -> list[Resident]:
         with self._lock:

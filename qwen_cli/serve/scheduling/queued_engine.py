@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.engines.core.base import Completion, Engine, EngineBase, Message, Reuse, Sampling, Stream
-from qwen_cli.serve.scheduling import lanes as queue
+from qwen_cli.serve.scheduling import lanes as scheduling_lanes
 from qwen_cli.serve.scheduling.lanes import Gone, Lane, Ticket
 from qwen_cli.serve.scheduling.resident import Resident
 
 
-class Queued(EngineBase):
+class QueuedEngine(EngineBase):
     """The engine of `resident` as `client` may use it. See `protocol.Engine` for what each method promises.
 
     `session` names who asks: what it said last is looked for where it was said. Where the queue is full, or
@@ -28,7 +28,7 @@ class Queued(EngineBase):
         self._session = session
         self._ticket: Ticket | None = None
         self._lane: Lane | None = None
-        self._views: list[Queued] = []
+        self._views: list[QueuedEngine] = []
         self._admitted = False
         self._cancelled = False
         self.name = resident.engine.name
@@ -90,9 +90,9 @@ class Queued(EngineBase):
         """Return how many views of this are computed at the same time, at most."""
         return len(self._resident.lanes)
 
-    def views(self, n: int) -> list[Queued]:
+    def views(self, n: int) -> list[QueuedEngine]:
         """Return `n` more of this for the same request, each for a thread; `interrupt` ends them too."""
-        views = [Queued(self._resident, client=self._client) for _ in range(n)]
+        views = [QueuedEngine(self._resident, client=self._client) for _ in range(n)]
         for view in views:
             view._admitted = self._admitted
         self._views += views
@@ -120,7 +120,7 @@ class Queued(EngineBase):
         if not self.capabilities.state:
             return False
         with self._turn("", Sampling(max_tokens=1)) as lane:
-            lane.said = ""  # whatever it says
+            lane.cached_text = ""  # whatever it says
             return lane.engine.load_state(path)
 
     def interrupt(self) -> None:
@@ -164,7 +164,7 @@ class Queued(EngineBase):
     def _turn(self, said: str, sampling: Sampling) -> Iterator[Lane]:
         """Hold a lane for one request, given back at the latest here."""
         resident = self._resident
-        room = queue.tokens(said, sampling.max_tokens, self.capabilities.context)
+        room = scheduling_lanes.tokens(said, sampling.max_tokens, self.capabilities.context)
         self._ticket = ticket = Ticket(self._client, said, self._session, room, admitted=self._admitted)
         if self._cancelled:
             raise Gone

@@ -12,8 +12,8 @@ from starlette.requests import Request
 
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.metrics import Metrics
-from qwen_cli.serve.scheduling.pool import Residents
-from qwen_cli.serve.scheduling.queued_engine import Queued
+from qwen_cli.serve.scheduling.pool import ModelPool
+from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.resident import Wanted
 
 MAX_BODY = 32 << 20
@@ -24,26 +24,26 @@ MAX_BODY = 32 << 20
 class Service:
     """`allow_local_urls`: pictures may come from private addresses. `address` is what clients are told."""
 
-    residents: Residents
+    pool: ModelPool
     metrics: Metrics
     max_body: int = MAX_BODY
     allow_local_urls: bool = False
     address: str = ""
     since: float = field(default_factory=time.time)
 
-    async def engine(self, request: Request, sent: Mapping[str, Any]) -> Queued:
+    async def engine(self, request: Request, sent: Mapping[str, Any]) -> QueuedEngine:
         """Return the model that a request names, loaded. Raises what loading raises."""
         model = sent.get("model")
 
-        def load() -> Queued:
-            wanted = self.residents.named(str(model) if model else None)
-            return self.queued(wanted, client=client(request, sent))
+        def load() -> QueuedEngine:
+            wanted = self.pool.named(str(model) if model else None)
+            return self.queued_engine(wanted, client=client(request, sent))
 
         return await threads.one(request, load, lambda: None)
 
-    def queued(self, wanted: Wanted, *, client: str, session: str = "") -> Queued:
+    def queued_engine(self, wanted: Wanted, *, client: str, session: str = "") -> QueuedEngine:
         """Return `wanted` for one request of `client`. Blocks while it loads."""
-        return Queued(self.residents.get(wanted), client=client, session=session)
+        return QueuedEngine(self.pool.get(wanted), client=client, session=session)
 
 
 def client(request: Request, sent: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ class Running(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._came: deque[tuple[str, Any]] = deque()
         self._arrived = asyncio.Event()
-        self._told = False  # the loop knows that something came, and has not looked yet
+        self._notified = False  # the loop knows that something came, and has not looked yet
         self._held: list[T] = []
         self.done = False
         self._gone = False
@@ -55,16 +55,16 @@ class Running(Generic[T]):
     async def batches(self) -> AsyncIterator[list[T]]:
         """Yield all that has come whenever something has: more than one where the client or this loop is
         slow."""
-        while found := (self._held or await self._next()):
+        while batch := (self._held or await self._next()):
             self._held = []
-            yield found
+            yield batch
 
     async def _next(self) -> list[T]:
         """Return what has come, or none at the end."""
         while not (self._came or self.done):
             await self._arrived.wait()
             self._arrived.clear()
-            self._told = False
+            self._notified = False
         values: list[T] = []
         while self._came and self._came[0][0] == "value":
             values.append(self._came.popleft()[1])
@@ -94,9 +94,9 @@ class Running(Generic[T]):
 
     def _put(self, what: str, value: Any) -> None:
         self._came.append((what, value))
-        if self._told:
+        if self._notified:
             return
-        self._told = True
+        self._notified = True
         try:
             self._loop.call_soon_threadsafe(self._arrived.set)
         except RuntimeError:  # the loop is closed: the server was told to end at once
@@ -132,11 +132,11 @@ class Streamed(Response):
         since: float | None = None  # when the message was sent that is not taken yet
         timer: asyncio.TimerHandle
 
-        def look() -> None:  # one timer for all: `wait_for` would make a task of every token
+        def watch() -> None:  # one timer for all: `wait_for` would make a task of every token
             nonlocal late, timer
             waited = 0.0 if since is None else loop.time() - since
             if waited < PATIENCE:
-                timer = loop.call_later(PATIENCE - waited, look)
+                timer = loop.call_later(PATIENCE - waited, watch)
                 return
             late = True
             if me:
@@ -148,7 +148,7 @@ class Streamed(Response):
             await send(message)
             since = None
 
-        timer = loop.call_later(PATIENCE, look)
+        timer = loop.call_later(PATIENCE, watch)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for chunk in self._chunks:

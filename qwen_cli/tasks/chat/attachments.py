@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from qwen_cli.errors import UsageError
-from qwen_cli.media import io as files
+from qwen_cli.media import io as media_io
 from qwen_cli.sanitize import clean_name
 
 LARGEST = 8 << 20
@@ -65,24 +65,24 @@ def read_text(path: Path | str) -> str:
     Line ends become "\\n". Raises `UsageError` for what is missing, a folder, unreadable, binary or
     above 8 MB.
     """
-    shown = "standard input" if str(path) == "-" else clean_name(str(path))
-    data = _bytes(path, shown)
+    label = "standard input" if str(path) == "-" else clean_name(str(path))
+    data = _bytes(path, label)
     if len(data) > LARGEST:
         raise UsageError(
-            f"{shown} is larger than {LARGEST >> 20} MB, more than any context holds", "send a part of it"
+            f"{label} is larger than {LARGEST >> 20} MB, more than any context holds", "send a part of it"
         )
-    mark, encoding = next((found for found in _MARKS if data.startswith(found[0])), (b"", "utf-8"))
+    mark, encoding = next((known for known in _MARKS if data.startswith(known[0])), (b"", "utf-8"))
     try:
         text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         if b"\x00" in data:
-            raise _binary(shown) from error
+            raise _binary(label) from error
         raise UsageError(
-            f"{shown} is not UTF-8 text (byte {error.start:,} is 0x{data[error.start]:02x})",
+            f"{label} is not UTF-8 text (byte {error.start:,} is 0x{data[error.start]:02x})",
             "convert it, as with `iconv -f ENCODING -t UTF-8`",
         ) from error
     if "\x00" in text:
-        raise _binary(shown)
+        raise _binary(label)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -116,9 +116,9 @@ def _heading(name: str) -> str:
     return f"`{clean_name(name).replace('`', '?')}`:\n" if name else ""
 
 
-def _bytes(path: Path | str, shown: str) -> bytes:
+def _bytes(path: Path | str, label: str) -> bytes:
     """Read at most one byte more than may be sent, so that an endless device ends too."""
-    with files.faults(shown):
+    with media_io.faults(label):
         if str(path) == "-":
             source: BinaryIO | None = getattr(sys.stdin, "buffer", None)
             if source is None:
@@ -128,5 +128,5 @@ def _bytes(path: Path | str, shown: str) -> bytes:
             return file.read(LARGEST + 1)
 
 
-def _binary(shown: str) -> UsageError:
-    return UsageError(f"{shown} is a binary file, not text", "convert it to text first")
+def _binary(label: str) -> UsageError:
+    return UsageError(f"{label} is a binary file, not text", "convert it to text first")

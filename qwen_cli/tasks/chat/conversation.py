@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qwen_cli.engines.core.base import Engine, Piece, Sampling, StopReason, Stream, ToolCall, Usage
 from qwen_cli.errors import ContextFull, UsageError
-from qwen_cli.tasks.chat import context_window as overflow
-from qwen_cli.tasks.chat import messages
+from qwen_cli.tasks.chat import context_window, messages
 from qwen_cli.tasks.chat.context_window import Overflow
 from qwen_cli.tasks.chat.messages import LAST_ROUND, NO_ROUNDS_LEFT, NOT_RUN, Content
 from qwen_cli.tasks.common import structured
@@ -110,7 +109,7 @@ class Conversation:
             return 0, total
         key = self._state()
         if self._counted is None or self._counted[0] != key:
-            counted = overflow.count(self.engine, self.sent(), self._tools())
+            counted = context_window.count(self.engine, self.sent(), self._tools())
             if counted is None:
                 last = self.usage
                 counted = last.prompt_tokens + last.generated_tokens if last else 0
@@ -123,7 +122,7 @@ class Conversation:
         first = self.first_sent if first is None else first
         system = self.system
         if self.summary and first >= self.first_sent > 0:
-            system = f"{system or ''}\n\n{overflow.SUMMARY_HEADING}\n{self.summary}".strip()
+            system = f"{system or ''}\n\n{context_window.SUMMARY_HEADING}\n{self.summary}".strip()
         opening = [{"role": "system", "content": system}] if system else []
         return opening + messages.clean(self.messages[first:end])
 
@@ -164,7 +163,7 @@ class Conversation:
         calls: list[ToolCall] = []
         stop: StopReason = "cancelled"
         refused: list[str] = []  # answers that did not satisfy the schema
-        stream = self._asked(refused.append)
+        stream = self._next_turn(refused.append)
         try:
             for piece in stream:
                 while refused:
@@ -185,7 +184,7 @@ class Conversation:
             yield Notice(self._why_cut(stop))
         return calls
 
-    def _asked(self, refused: Callable[[str], None]) -> Stream:
+    def _next_turn(self, refused: Callable[[str], None]) -> Stream:
         """Ask for the engine's next turn; with a schema for one that satisfies it."""
         settings: dict[str, Any] = {
             "tools": self._tools(),
@@ -194,7 +193,7 @@ class Conversation:
         }
         if self.schema is None:
             return self.engine.chat(self.sent(), **settings)
-        return structured.chat(self.engine, self.sent(), self.schema, **settings, told=refused)
+        return structured.chat(self.engine, self.sent(), self.schema, **settings, on_retry=refused)
 
     def _append_answer(self, text: str, thinking: str, calls: list[ToolCall], stop: StopReason) -> None:
         if stop == "cancelled" and not text and not thinking:
@@ -226,38 +225,38 @@ class Conversation:
         limit = self.engine.capabilities.context
         if limit is None:
             return
-        answer = min(self.sampling.max_tokens or limit, int(limit * overflow.ROOM))
-        most = overflow.at_most(self.sent(), self._tools())
+        answer = min(self.sampling.max_tokens or limit, int(limit * context_window.ROOM))
+        most = context_window.at_most(self.sent(), self._tools())
         if most is not None and most + answer <= limit:
             return
-        needed = overflow.count(self.engine, self.sent(), self._tools())
+        needed = context_window.count(self.engine, self.sent(), self._tools())
         if needed is None:
             return
         if self.overflow != "stop" and needed + answer > limit and self._droppable():
             yield from self._drop(needed, limit)
-            needed = overflow.count(self.engine, self.sent(), self._tools()) or 0
+            needed = context_window.count(self.engine, self.sent(), self._tools()) or 0
         if needed >= limit:
             raise ContextFull(needed, limit)
 
     def _droppable(self) -> list[int]:
         """Return where the context may start after dropping: at any sent turn but the first."""
-        return overflow.starts(self.messages, self.first_sent)[1:]
+        return context_window.starts(self.messages, self.first_sent)[1:]
 
     def _drop(self, needed: int, limit: int) -> Events:
         """Slide (or summarise) until three eighths of the window are free, keeping at least the last turn."""
-        target = limit * (1 - overflow.FREE_AFTER)
+        target = limit * (1 - context_window.FREE_AFTER)
         if self.overflow == "summarise":
-            target -= limit * overflow.SUMMARY_SHARE
-        whole = overflow.at_most(self.sent(), self._tools()) or 1
+            target -= limit * context_window.SUMMARY_SHARE
+        whole = context_window.at_most(self.sent(), self._tools()) or 1
 
         def fits(first: int) -> bool:
-            counted = overflow.count(self.engine, self.sent(first), self._tools())
+            counted = context_window.count(self.engine, self.sent(first), self._tools())
             if counted is None:  # then in proportion to the length of the text
-                counted = needed * (overflow.at_most(self.sent(first), self._tools()) or 1) // whole
+                counted = needed * (context_window.at_most(self.sent(first), self._tools()) or 1) // whole
             return counted <= target
 
-        first = overflow.first_to_keep(self._droppable(), fits)
-        dropped = overflow.starts(self.messages[:first], self.first_sent)
+        first = context_window.first_to_keep(self._droppable(), fits)
+        dropped = context_window.starts(self.messages[:first], self.first_sent)
         turns = f"{len(dropped)} oldest turn{'s' if len(dropped) > 1 else ''}"
         summary = None
         if self.overflow == "summarise":
@@ -269,14 +268,16 @@ class Conversation:
 
     def _summary(self, end: int, limit: int) -> str:
         """Return the model's summary of the sent turns before `end`; of the latest of them if not all fit."""
-        longest = limit * overflow.SUMMARY_SHARE
+        longest = limit * context_window.SUMMARY_SHARE
 
         def fits(first: int) -> bool:
-            counted = overflow.count(self.engine, overflow.request(self.sent(first, end)), None)
+            counted = context_window.count(self.engine, context_window.request(self.sent(first, end)), None)
             return counted is None or counted + longest <= limit
 
-        first = overflow.first_to_keep(overflow.starts(self.messages[:end], self.first_sent), fits)
-        return overflow.summarise(self.engine, self.sent(first, end), limit)
+        first = context_window.first_to_keep(
+            context_window.starts(self.messages[:end], self.first_sent), fits
+        )
+        return context_window.summarise(self.engine, self.sent(first, end), limit)
 
     def _why_cut(self, stop: StopReason) -> str:
         if stop == "length":
@@ -292,8 +293,8 @@ class Conversation:
         return (self.toolbox.definitions or None) if self.toolbox is not None else None
 
     def _last_user(self) -> int | None:
-        found = overflow.starts(self.messages)
-        return found[-1] if found else None
+        starts = context_window.starts(self.messages)
+        return starts[-1] if starts else None
 
     def _cut_to(self, length: int) -> None:
         del self.messages[length:]

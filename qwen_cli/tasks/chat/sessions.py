@@ -178,12 +178,12 @@ def load(name: str) -> Session:
 
 def names() -> list[str]:
     """Return the names of the saved sessions, the one saved last first."""
-    found: list[tuple[int, str]] = []
+    stamped: list[tuple[int, str]] = []
     with suppress(OSError):
         for file in folder().glob("*.json"):
             with suppress(OSError, UsageError):
-                found.append((file.stat().st_mtime_ns, checked(file.stem)))
-    return [name for _, name in sorted(found, reverse=True)]
+                stamped.append((file.stat().st_mtime_ns, checked(file.stem)))
+    return [name for _, name in sorted(stamped, reverse=True)]
 
 
 def latest() -> str | None:

@@ -105,7 +105,7 @@ def fault(answer: str, schema: Mapping[str, Any]) -> Fault | None:
     except (ValueError, RecursionError) as error:
         return Fault("JSON", "$", f"the answer is not whole JSON ({_short(str(error))})")
     try:
-        found = best_match(_validator(schema).iter_errors(value))
+        mismatch = best_match(_validator(schema).iter_errors(value))
     except Unresolvable as error:
         raise SchemaUnmet(
             f"the JSON schema refers to {_short(str(error.ref))!r}, which is not in it"
@@ -120,9 +120,9 @@ def fault(answer: str, schema: Mapping[str, Any]) -> Fault | None:
             "the answer cannot be held against the JSON schema: it is nested too deeply",
             "simplify the schema",
         ) from None
-    if found is None:
+    if mismatch is None:
         return None
-    return Fault(found.validator or "false", _short(found.json_path), _short(found.message))
+    return Fault(mismatch.validator or "false", _short(mismatch.json_path), _short(mismatch.message))
 
 
 def is_held(schema: Mapping[str, Any]) -> bool:
@@ -142,12 +142,12 @@ def grammars(schema: Mapping[str, Any], failed: Collection[str] = ()) -> list[di
     pass than the one before. `failed` are keywords that answers have failed: what may be at fault for it is
     let pass."""
     is_open = bool({"required", *_OPEN} & set(failed))
-    found: list[dict[str, Any]] = []
+    schemas: list[dict[str, Any]] = []
     for kept in (_TRIED, _SURE, frozenset({"type"})):
         one = _loose(schema, kept - (_DOUBTFUL & set(failed)), is_open)
-        if one not in found:
-            found.append(one)
-    return found
+        if one not in schemas:
+            schemas.append(one)
+    return schemas
 
 
 def _loose(schema: Any, kept: Collection[str], is_open: bool) -> Any:
@@ -155,42 +155,42 @@ def _loose(schema: Any, kept: Collection[str], is_open: bool) -> Any:
     and if it `is_open` with other properties wherever they are not forbidden."""
     if not isinstance(schema, Mapping):
         return {}  # true: anything; false is not for a grammar, and told of afterwards
-    found: dict[str, Any] = {}
+    loose: dict[str, Any] = {}
     for keyword, value in schema.items():
         if keyword not in kept or keyword in _REMARKS:
             continue
         if keyword in _NAMED:
-            found[keyword] = {
+            loose[keyword] = {
                 name: _loose(one, kept, is_open)
                 for name, one in value.items()
                 if one is not False or keyword != "properties"
             }
         elif keyword in _LISTS:
-            found[keyword] = [_loose(one, kept, is_open) for one in value]
+            loose[keyword] = [_loose(one, kept, is_open) for one in value]
         elif keyword in _ONE:
             if keyword == "additionalProperties" and isinstance(value, bool):
-                found[keyword] = value
+                loose[keyword] = value
             elif isinstance(value, Mapping):
-                found[keyword] = _loose(value, kept, is_open)
+                loose[keyword] = _loose(value, kept, is_open)
         elif keyword == "pattern":
             if pattern := plain_pattern(value):
-                found[keyword] = pattern
+                loose[keyword] = pattern
         elif keyword != "format" or value in _FORMATS:
-            found[keyword] = value
+            loose[keyword] = value
     if "patternProperties" in schema:  # what they allow is not additional
-        found.pop("additionalProperties", None)
+        loose.pop("additionalProperties", None)
     if (
-        found.get("properties")
+        loose.get("properties")
         and "additionalProperties" not in schema
         and (is_open or schema.keys() & _OPEN)
     ):
-        found["additionalProperties"] = True
+        loose["additionalProperties"] = True
     if "prefixItems" in schema:  # to llama.cpp `items` beside them are all items
-        found.pop("items", None)
-    if "oneOf" in found:
-        found.setdefault("anyOf", found.pop("oneOf"))
-        found.pop("oneOf", None)
-    return _merged(found)
+        loose.pop("items", None)
+    if "oneOf" in loose:
+        loose.setdefault("anyOf", loose.pop("oneOf"))
+        loose.pop("oneOf", None)
+    return _merged(loose)
 
 
 def _merged(schema: dict[str, Any]) -> dict[str, Any]:
@@ -229,23 +229,23 @@ def plain_pattern(pattern: str) -> str | None:
     `None` for what they have no word for: assertions, references, classes of Unicode, what JSON escapes."""
     if '"' in pattern or r"\\" in pattern:
         return None
-    made: list[str] = []
+    parts: list[str] = []
     for escaped, group, special, plain in _PIECE.findall(pattern):
         if escaped in _CLASSES:
-            made.append(f"[{_CLASSES[escaped]}]")
+            parts.append(f"[{_CLASSES[escaped]}]")
         elif escaped and escaped.isalnum() and escaped not in "ntr":
             return None
         elif group:
             if not (opened := _open_class(group)):
                 return None
-            made.append(opened)
+            parts.append(opened)
         elif special:
             if special != "(?:":
                 return None
-            made.append("(")
+            parts.append("(")
         else:
-            made.append(f"\\{escaped}" if escaped else _ANY if plain == "." else plain)
-    text = "".join(made)
+            parts.append(f"\\{escaped}" if escaped else _ANY if plain == "." else plain)
+    text = "".join(parts)
     starts, ends = text.startswith("^"), text.endswith("$") and not text.endswith(r"\$")
     inner = text[starts : len(text) - ends]
     if re.search(r"(?<!\\)(?:\\\\)*[\^$]", re.sub(r"\[(?:\\.|[^\]\\])*\]", "", inner)):
@@ -259,17 +259,17 @@ def plain_pattern(pattern: str) -> str | None:
 
 def _open_class(group: str) -> str | None:
     """Return a class in brackets with its shorthands written out."""
-    made = []
+    parts = []
     for escaped, plain in re.findall(r"\\(.)|(.)", group, re.DOTALL):
         if escaped in _CLASSES:
-            made.append(_CLASSES[escaped])
+            parts.append(_CLASSES[escaped])
         elif escaped and escaped.isalnum() and escaped not in "ntr":
             return None
         else:
-            made.append(f"\\{escaped}" if escaped else plain)
-    if made[1] == "^":
-        made.insert(2, r'"\\')
-    return "".join(made)
+            parts.append(f"\\{escaped}" if escaped else plain)
+    if parts[1] == "^":
+        parts.insert(2, r'"\\')
+    return "".join(parts)
 
 
 class _NoSchema(Exception):
@@ -375,12 +375,12 @@ _ALL_TYPES = frozenset({"object", "array", "string", "number", "boolean", "null"
 def _types(schema: Any, only: str | None = None) -> frozenset[str]:
     """Return the types that `schema` and the parts of its `allOf` have in common, integers as numbers. With
     `only`, that type where it is the single one."""
-    found = _ALL_TYPES
+    types = _ALL_TYPES
     for one in (schema, *schema.get("allOf", ())):
         if isinstance(one, Mapping) and "type" in one:
             named = one["type"] if isinstance(one["type"], list) else [one["type"]]
-            found &= {"number" if name == "integer" else str(name) for name in named}
-    return found if only is None or found == {only} else frozenset()
+            types &= {"number" if name == "integer" else str(name) for name in named}
+    return types if only is None or types == {only} else frozenset()
 
 
 def _parts(schema: Any, path: str = "#") -> Iterator[tuple[str, Any]]:

@@ -38,7 +38,7 @@ class Journal:
         self._by, self._option = by, option
         self._run: Row | None = None
         self._new = False
-        self._target = self._found()
+        self._target = self._read_rows()
         self._file = self._held()
         try:
             self.rows, self._whole, self._joint = self._read()
@@ -59,7 +59,7 @@ class Journal:
                 if seen.get(name) != wanted.get(name):
                     raise UsageError(
                         f"{self.path} holds results of another model, mode or settings: {name} was"
-                        f" {_said(seen.get(name))}, here it is {_said(wanted.get(name))}",
+                        f" {_display(seen.get(name))}, here it is {_display(wanted.get(name))}",
                         f"give another `{self._option}`",
                     )
         self._run = wanted
@@ -102,8 +102,8 @@ class Journal:
     def close(self) -> None:
         """Let go of the file; one that was made here and has no row goes."""
         with suppress(OSError):
-            made = os.fstat(self._file.fileno())
-            if self._new and made.st_size == 0 and os.path.samestat(made, self._target.stat()):
+            status = os.fstat(self._file.fileno())
+            if self._new and status.st_size == 0 and os.path.samestat(status, self._target.stat()):
                 self._target.unlink()
         with suppress(OSError):  # what could not be written has been told
             self._file.close()
@@ -116,7 +116,7 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _found(self) -> Path:
+    def _read_rows(self) -> Path:
         """Return where the file is or will be. A link is followed, so that it stays one."""
         if str(self.path) == "-":
             raise self._unfit("it is standard output")
@@ -189,7 +189,7 @@ class Journal:
         except (ValueError, KeyError, TypeError, RecursionError):
             raise self._unfit(f"line {number:,} is none of `{self._by}`") from None
         if by != self._by:
-            raise self._unfit(f"line {number:,} is none of `{self._by}`, but of {_said(by)}")
+            raise self._unfit(f"line {number:,} is none of `{self._by}`, but of {_display(by)}")
         return dict(row)
 
     def _unfit(self, why: str) -> UsageError:
@@ -238,5 +238,5 @@ def _locked(file: BinaryIO) -> bool:
     return True
 
 
-def _said(value: object) -> str:
+def _display(value: object) -> str:
     return "not given" if value is None else repr(value) if isinstance(value, str) else json.dumps(value)

@@ -37,13 +37,13 @@ def objects(text: str) -> list[dict[str, Any]]:
     a number is a wrong number), but the whole ones before it are.
     """
     ends = _braces(text)
-    found: list[dict[str, Any]] = []
+    parsed: list[dict[str, Any]] = []
     at = text.find("{")
     while at >= 0:
         value, end = _value(text, at, ends)
-        found.extend(_inside(value))
+        parsed.extend(_inside(value))
         at = text.find("{", end)
-    return found
+    return parsed
 
 
 def _value(text: str, start: int, ends: dict[int, int]) -> tuple[Any, int]:
@@ -66,15 +66,15 @@ def _value(text: str, start: int, ends: dict[int, int]) -> tuple[Any, int]:
 
 
 def _inside(value: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    parsed: list[dict[str, Any]] = []
     waiting = [value]
     while waiting:
         one = waiting.pop()
         if isinstance(one, dict):
-            found.append(one)
+            parsed.append(one)
         if isinstance(one, dict | list):
             waiting.extend(reversed(list(one.values() if isinstance(one, dict) else one)))
-    return found
+    return parsed
 
 
 def _braces(text: str) -> dict[int, int]:

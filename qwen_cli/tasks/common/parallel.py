@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 Stopped: TypeAlias = Callable[[], bool]
 
 
-def each(
+def map_unordered(
     lanes: Sequence[Engine], items: Sequence[Item], work: Callable[[Engine, Item, Stopped], Result]
 ) -> Generator[Result, None, None]:
     """Yield `work(lane, item, stopped)` for every item, as many at once as there are lanes; results as they

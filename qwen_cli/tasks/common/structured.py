@@ -42,13 +42,13 @@ def chat(
     sampling: Sampling = Sampling(),
     thinking: bool | int | None = None,
     cut_is_answer: bool = False,
-    told: Callable[[str], None] = lambda text: None,
+    on_retry: Callable[[str], None] = lambda text: None,
 ) -> Stream:
     """Yield the next assistant turn, as `engine.chat` gives it, whose text satisfies `schema`, a checked one.
 
     It comes as it is written where the engine's grammar holds all of the schema, else once it is whole and
-    checked; of one that fails nothing comes: the model is told why and asked again, twice, and `told` hears
-    of it. A turn that calls tools is no answer yet; one that a limit has ended is passed on if
+    checked; of one that fails nothing comes: the model is told why and asked again, twice, and `on_retry`
+    hears of it. A turn that calls tools is no answer yet; one that a limit has ended is passed on if
     `cut_is_answer`. The usage is that of all tries. Raises `SchemaUnmet`, and what `engine.chat` raises.
     """
     live = engine.capabilities.constrained and json_schema.is_held(schema)
@@ -79,7 +79,7 @@ def chat(
             return
         if live or number == TRIES:
             raise _unmet(fault, number)
-        told(f"the answer does not satisfy the JSON schema ({fault}): asked again")
+        on_retry(f"the answer does not satisfy the JSON schema ({fault}): asked again")
         failed.add(fault.keyword)
         turns = [*messages, {"role": "assistant", "content": one.text}, _again(fault, schema)]
 

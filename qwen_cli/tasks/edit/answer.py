@@ -82,7 +82,7 @@ def _blocks(lines: list[str]) -> tuple[Block, ...]:
 
 
 def _fenced(lines: list[str]) -> Whole:
-    found: list[tuple[str, ...]] = []
+    blocks: list[tuple[str, ...]] = []
     opened: tuple[int, str] | None = None
     for at, line in enumerate(lines):
         fence = _FENCE.match(line)
@@ -98,17 +98,17 @@ def _fenced(lines: list[str]) -> Whole:
                     "the answer has a code fence inside its code block: there is no telling where it ends",
                     _AGAIN,
                 )
-            found.append(tuple(lines[opened[0] : at]))
+            blocks.append(tuple(lines[opened[0] : at]))
             opened = None
     if opened is not None:
         raise EditRefused("the answer ends inside its code block", _AGAIN)
-    if not found:
+    if not blocks:
         raise EditRefused("the answer has neither a search/replace block nor a code block", _AGAIN)
-    if len(found) > 1:
+    if len(blocks) > 1:
         raise EditRefused(
-            f"the answer has {len(found)} code blocks: there is no telling which is meant", _AGAIN
+            f"the answer has {len(blocks)} code blocks: there is no telling which is meant", _AGAIN
         )
-    return Whole(found[0])
+    return Whole(blocks[0])
 
 
 _AGAIN = "ask again in other words, or a larger model"

@@ -44,22 +44,24 @@ def edits(code: Sequence[str], answer: tuple[Block, ...] | Whole, *, first: int 
     """
     if isinstance(answer, Whole):
         return [Edit(0, len(code), _indented(answer.lines, code))]
-    found = sorted((_placed(code, block, first) for block in answer), key=lambda edit: (edit.start, edit.end))
-    for one, other in pairwise(found):
+    placed = sorted(
+        (_placed(code, block, first) for block in answer), key=lambda edit: (edit.start, edit.end)
+    )
+    for one, other in pairwise(placed):
         if other.start < one.end or other.start == one.start:
             raise EditRefused(f"two blocks of the answer change line {first + other.start:,}", _AGAIN)
-    return found
+    return placed
 
 
 def _placed(code: Sequence[str], block: Block, first: int) -> Edit:
     """Return where a block belongs. Of several ways to divide it the one that is found once counts."""
     places = [(split, _places(code, split[0])) for split in block.splits()]
-    found = [(split, at) for split, at in places if at]
-    if not found:
+    fitting = [(split, at) for split, at in places if at]
+    if not fitting:
         raise EditRefused(_missing(code, block.splits()[0][0], first), _AGAIN)
-    if len(found) > 1:
+    if len(fitting) > 1:
         raise EditRefused("a search/replace block of the answer can be divided in two ways", _AGAIN)
-    (search, replace), at = found[0]
+    (search, replace), at = fitting[0]
     if len(at) > 1:
         numbers = " and ".join(f"{first + n:,}" for n in at[:3]) + (" and more" if len(at) > 3 else "")
         raise EditRefused(f"the text to be replaced stands at lines {numbers}: {_quoted(search)}", _AGAIN)

@@ -143,13 +143,13 @@ def stream(
     """
     if not instruction.strip():
         raise UsageError("the instruction is empty", "say what is to be changed")
-    asked = messages(engine, source, instruction.strip(), name, form)
+    prompt = messages(engine, source, instruction.strip(), name, form)
     thinking = engine.capabilities.thinking
     defaults = Sampling(
         temperature=None if thinking == "always" else 0.0, max_tokens=max_tokens(engine, source)
     )
     pieces = engine.chat(
-        asked, sampling=sampling.over(defaults), thinking=False if thinking == "switch" else None
+        prompt, sampling=sampling.over(defaults), thinking=False if thinking == "switch" else None
     )
     said, usage = "", Usage()
     try:

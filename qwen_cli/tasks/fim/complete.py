@@ -42,8 +42,8 @@ __all__ = [
     "fitted",
     "max_tokens",
     "prompt",
+    "render",
     "room",
-    "shown",
     "stream",
     "suitable",
     "tokens_of",
@@ -119,7 +119,7 @@ def counter(engine: Engine) -> Callable[[str], int]:
     return count
 
 
-def shown(engine: Engine, hole: Hole, files: Sequence[File] = (), *, repository: str = "") -> str:
+def render(engine: Engine, hole: Hole, files: Sequence[File] = (), *, repository: str = "") -> str:
     """Return exactly what the model sees."""
     start = token_healing.of(hole, Span(hole), engine)
     return start.prompt(hole, files, tokens_of(engine), repository)
@@ -223,21 +223,21 @@ def candidates(
     start = token_healing.of(hole, span, engine)
     tokens = tokens_of(engine)
     text = start.prompt(hole, files, tokens, repository)
-    asked = replace(
+    settings = replace(
         sampling,
         max_tokens=sampling.max_tokens or _MAX_SAMPLE_TOKENS[mode],
         stop=(*sampling.stop, *span.stops(), *_ends(engine, tokens, hole)),
         start=start.forced,
     )
-    found: dict[str, Middle] = {}
-    for done in engine.sample(text, n, sampling=asked):
+    unique: dict[str, Middle] = {}
+    for done in engine.sample(text, n, sampling=settings):
         # A stop string, which is what follows the hole, is not part of the text: this ended by itself.
         why = _why(done.usage.stop_reason)
         middle, why = span.settled(start.middle(_before_marks(done.text, hole)), why)
-        best = found.get(middle)
+        best = unique.get(middle)
         if best is None or (done.mean_logprob or 0) > (best.mean_logprob or 0):
-            found[middle] = Middle(middle, why, done.usage, done.mean_logprob)
-    return sorted(found.values(), key=lambda middle: -(middle.mean_logprob or 0))
+            unique[middle] = Middle(middle, why, done.usage, done.mean_logprob)
+    return sorted(unique.values(), key=lambda middle: -(middle.mean_logprob or 0))
 
 
 def _asker(

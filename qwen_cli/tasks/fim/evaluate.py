@@ -106,7 +106,7 @@ def evaluate(
         return Result(task.id, middle.text, error is None, middle.stop, error, round(seconds, 3))
 
     left = [task for task in tasks if task.id not in done]
-    yield from parallel.each(engine.lanes(at_once) if at_once > 1 else [engine], left, one)
+    yield from parallel.map_unordered(engine.lanes(at_once) if at_once > 1 else [engine], left, one)
 
 
 def failure(task: Task, middle: str) -> str | None:
@@ -116,8 +116,8 @@ def failure(task: Task, middle: str) -> str | None:
 
     # Its last expression is a word the program cannot know: one that leaves early has not passed.
     word = secrets.token_hex(8)
-    with Sandbox(Limits(wall_seconds=_WALL_SECONDS)) as box:
-        outcome = box.run(f"{task.program(middle)}\n{word!r}\n")
+    with Sandbox(Limits(wall_seconds=_WALL_SECONDS)) as sandbox:
+        outcome = sandbox.run(f"{task.program(middle)}\n{word!r}\n")
     if outcome.status == "ok" and outcome.value == repr(word):
         return None
     return outcome.error or ("it left before its tests" if outcome.status == "ok" else outcome.status)

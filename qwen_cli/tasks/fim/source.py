@@ -105,11 +105,11 @@ def at_position(source: Source, position: str) -> Source:
 
     A column is a character, one past the last being the end of the line. Raises `UsageError`.
     """
-    found = re.fullmatch(r"(\d+)(?::(\d+))?", position.strip())
-    if not found or int(found[1]) < 1 or (found[2] and int(found[2]) < 1):
+    parsed = re.fullmatch(r"(\d+)(?::(\d+))?", position.strip())
+    if not parsed or int(parsed[1]) < 1 or (parsed[2] and int(parsed[2]) < 1):
         raise UsageError(f"`at` takes LINE or LINE:COL counted from 1, got {position!r}")
     name = source.path or "the text"
-    line = int(found[1])
+    line = int(parsed[1])
     ends = [match.end() for match in re.finditer(r"\r\n|\n|\r", source.text)]
     starts = [0, *ends]
     if line > len(starts):
@@ -120,7 +120,7 @@ def at_position(source: Source, position: str) -> Source:
         )
     start = starts[line - 1]
     length = len(re.split(r"\r\n|\n|\r", source.text[start:], maxsplit=1)[0])
-    column = int(found[2]) if found[2] else length + 1
+    column = int(parsed[2]) if parsed[2] else length + 1
     if column > length + 1:
         raise UsageError(
             f"line {line:,} of {name} has {length:,} characters, `at` asks for column {column:,}",

@@ -211,9 +211,9 @@ class Span:
 
     def _fence(self, text: str) -> int | None:
         """Return where a line ends code in prose, of a model that explains what it wrote."""
-        for found in () if self.style.prose or self.before.inside else _FENCE.finditer(text):
-            if nesting(self.line + text[: found.start()], self.style).inside is None:
-                return found.start()
+        for match in () if self.style.prose or self.before.inside else _FENCE.finditer(text):
+            if nesting(self.line + text[: match.start()], self.style).inside is None:
+                return match.start()
         return None
 
     def _telling_lines(self) -> int:
@@ -333,10 +333,10 @@ class Span:
         """Return the candidate that leaves the fewest faults in the file, of equal ones the first."""
         best, fewest = 0, None
         for at in dict.fromkeys(candidates):
-            found = self._faults(text[:at]) + self._costs(text[:at])
-            if fewest is None or found < fewest:
-                best, fewest = at, found
-            if not found:
+            cost = self._faults(text[:at]) + self._costs(text[:at])
+            if fewest is None or cost < fewest:
+                best, fewest = at, cost
+            if not cost:
                 break
         return best
 
@@ -424,15 +424,15 @@ class Span:
     def _meetings(self, text: str) -> list[Meeting]:
         """Return where the text after the hole comes up in `text`, letter by letter, with its first visible
         line."""
-        suffix, found = self.hole.suffix, []
+        suffix, meetings = self.hole.suffix, []
         at = text.find(self._head) if self._head else -1
         while at >= 0:
             shared = _common(text[at:], suffix)
             whole = len(shared) >= len(suffix.rstrip("\n")) and not self.hole.after
             deeper = self.whole_lines and suffix[0] in " \t" and not text[:at].endswith("\n") and at > 0
-            found.append(Meeting(at, shared, whole, not deeper))
+            meetings.append(Meeting(at, shared, whole, not deeper))
             at = text.find(self._head, at + 1)
-        return found
+        return meetings
 
     def _joined(self, text: str) -> str:
         return join.joined(self.hole, text, self.style)
@@ -498,10 +498,10 @@ def _line_ends(text: str) -> list[int]:
 
 def _lines(head: str, text: str) -> list[tuple[int, str, bool]]:
     """Return (start in `text`, the line, whether its end is there); the first with `head` in front."""
-    found = []
+    lines = []
     start = 0
     for index, piece in enumerate(text.split("\n")):
         complete = start + len(piece) < len(text)
-        found.append((start, head + piece if index == 0 else piece, complete))
+        lines.append((start, head + piece if index == 0 else piece, complete))
         start += len(piece) + 1
-    return found
+    return lines

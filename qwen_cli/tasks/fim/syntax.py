@@ -82,13 +82,13 @@ def nesting(text: str, style: Style) -> Nesting:
     inside: Literal["string", "comment"] | None = None
     start = candidate = 0
     end = len(text)
-    for found in style.scanner.finditer(text):
-        part = found[0]
+    for match in style.scanner.finditer(text):
+        part = match[0]
         if part == "\n":
-            if not stack and text[candidate : found.start()].strip():
+            if not stack and text[candidate : match.start()].strip():
                 start = candidate
             if not stack:
-                candidate = found.end()
+                candidate = match.end()
         elif part in "([{":
             stack.append(part)
         elif part in _PAIRS:
@@ -96,7 +96,7 @@ def nesting(text: str, style: Style) -> Nesting:
                 stack.pop()
             else:
                 extra.append(part)
-        elif found.end() == end:
+        elif match.end() == end:
             inside = _unfinished(part, style)
     if text[candidate:].strip():
         start = candidate
@@ -169,14 +169,14 @@ _BRANCHING = re.compile(r"(?:if|elif|for|while|try|except|async for)\b")
 
 def branching(text: str) -> list[str]:
     """Return the indentations at the end of `text` at which a branch can follow, the innermost first."""
-    found: list[str] = []
+    indents: list[str] = []
     least: int | None = None
     for line in reversed(text.split("\n")):
         if line.strip() and (least is None or width(line) < least):
             least = width(line)
             if _BRANCHING.match(line.lstrip()):
-                found.append(indent(line))
-    return found
+                indents.append(indent(line))
+    return indents
 
 
 def code_lines(text: str) -> list[str]:

@@ -35,8 +35,8 @@ class Start:
 
     def prompt(self, hole: Hole, files: Sequence[File], tokens: FimTokens, repository: str) -> str:
         """Return the raw text for the model."""
-        shown = replace(hole, prefix=self.prefix)
-        return layout(shown, files, tokens, repository=repository) + self.lead
+        visible = replace(hole, prefix=self.prefix)
+        return layout(visible, files, tokens, repository=repository) + self.lead
 
     def middle(self, generated: str) -> str:
         """Return the completion in what the model wrote, as far as it has got."""

@@ -82,13 +82,13 @@ class Whole:
         text = self._before + inserted + self._after
         root = parser.parse(text, tree).root_node
         grammar = languages.grammar_of(self.path)
-        found = _faults(root)
+        count = _faults(root)
         if grammar in _STRAY:
-            found += len(_stray(grammar).captures(root).get("stray", ()))
-        if not found and grammar == "python":
+            count += len(_stray(grammar).captures(root).get("stray", ()))
+        if not count and grammar == "python":
             # tree-sitter's Python takes a colon without a block, and any indentation; the compiler does not.
-            found = int(not _compiles(_around(root, text, start, end)))
-        return found
+            count = int(not _compiles(_around(root, text, start, end)))
+        return count
 
 
 def _bytes(text: str) -> bytes:
@@ -103,16 +103,16 @@ def _moved(point: tuple[int, int], text: bytes) -> tuple[int, int]:
 
 
 def _faults(root: Node) -> int:
-    found, nodes = 0, [root]
+    count, nodes = 0, [root]
     while nodes:
         node = nodes.pop()
         if node.is_missing:
-            found += 1
+            count += 1
         elif node.is_error:
-            found += 2 + node.end_point.row - node.start_point.row
+            count += 2 + node.end_point.row - node.start_point.row
         elif node.has_error:
             nodes += node.children
-    return found
+    return count
 
 
 @cache
@@ -164,8 +164,8 @@ def _lexer(path: str) -> Lexer | None:
     try:
         if ending in _LEXERS:
             return get_lexer_by_name(_LEXERS[ending])
-        found = find_lexer_class_for_filename(name) if name else None
-        return found() if found else get_lexer_by_name("javascript")
+        lexer_class = find_lexer_class_for_filename(name) if name else None
+        return lexer_class() if lexer_class else get_lexer_by_name("javascript")
     except ClassNotFound:
         return None
 

@@ -41,7 +41,7 @@ def load(path: Path, complain: Callable[[str], None]) -> list[Problem]:
             continue
         try:
             row = json.loads(line)
-            found = problem(row, str(number))
+            parsed = problem(row, str(number))
         except RecursionError:
             complain(f"line {number:,} of {path} is left out: it is nested too deeply")
             continue
@@ -51,9 +51,9 @@ def load(path: Path, complain: Callable[[str], None]) -> list[Problem]:
         if isinstance(row.get("run"), dict) and "by" in row["run"]:
             # Its `answer` is the model's own, which would be right every time.
             raise UsageError(f"{path} holds results, no problems", "name the file they came from")
-        if found.id in problems:
-            raise UsageError(f"line {number:,} of {path} has the id {found.id!r} again", "give each its own")
-        problems[found.id] = found
+        if parsed.id in problems:
+            raise UsageError(f"line {number:,} of {path} has the id {parsed.id!r} again", "give each its own")
+        problems[parsed.id] = parsed
     if not problems:
         raise UsageError(f"{path} has no problems", 'each line is an object with a field "problem"')
     return list(problems.values())
@@ -85,14 +85,14 @@ def problem(row: Any, id: str) -> Problem:
     named = next((name for name in _ASKED if name in fields), None)
     if named is None:
         raise ValueError('it has no field "problem"')
-    asked = fields[named]
-    if not isinstance(asked, str) or not asked.strip():
+    question = fields[named]
+    if not isinstance(question, str) or not question.strip():
         raise ValueError("its problem is no text, or empty")
     if lost := next((name for name in _CHOICES if name in fields), None):
         raise ValueError(f"its `{lost}` would not be seen: write them into its problem")
     before = [text.strip() for name in _BEFORE if name != named and isinstance(text := fields.get(name), str)]
     known = next((fields[name] for name in ("id", "unique_id") if name in fields), id)
-    return Problem(str(known), "\n".join([*before, asked]), _answer(fields))
+    return Problem(str(known), "\n".join([*before, question]), _answer(fields))
 
 
 def _answer(fields: Mapping[str, Any]) -> str | None:
@@ -106,10 +106,10 @@ def _answer(fields: Mapping[str, Any]) -> str | None:
         if isinstance(value, (list, dict)):
             raise ValueError(f"its `{name}` is no single answer")
         text = str(value).strip()
-        found = _last(text)
-        if found is None and name in _WORKED and not _is_bare(text):
+        answer = _last(text)
+        if answer is None and name in _WORKED and not _is_bare(text):
             raise ValueError(f"its `{name}` has no answer: no box, no `####`")
-        return found or text or None
+        return answer or text or None
     return None
 
 
@@ -118,8 +118,8 @@ def _last(solution: str) -> str | None:
     words."""
     if marked := _MARKED.search(solution.strip()):
         return marked[1]
-    said = solution.rpartition("The answer is: ")[2] if "The answer is: " in solution else ""
-    return boxed(solution) or (said.strip() or None)
+    answer = solution.rpartition("The answer is: ")[2] if "The answer is: " in solution else ""
+    return boxed(solution) or (answer.strip() or None)
 
 
 def _is_bare(text: str) -> bool:
@@ -128,32 +128,32 @@ def _is_bare(text: str) -> bool:
 
 
 def solve_all(
-    engine: Engine, problems: Sequence[Problem], way: solve.SolveOptions, *, at_once: int
+    engine: Engine, problems: Sequence[Problem], options: solve.SolveOptions, *, at_once: int
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each problem as it is solved; `at_once` of them are in flight on engines that can.
 
     A problem that the engine fails on is a row with `error`. Closing the iterator stops what is in flight.
     """
     # Samples of one problem fill the slots by themselves.
-    lanes = engine.lanes(at_once if way.samples == 1 else 1)
+    lanes = engine.lanes(at_once if options.samples == 1 else 1)
     if len(lanes) > 1 and problems and engine.capabilities.state:
         # What all prompts begin with, an example among it, is computed once.
         with suppress(ContextFull, EngineError):  # told of that problem when its turn comes
-            solve.prefill(engine, problems[0].problem, way)
+            solve.prefill(engine, problems[0].problem, options)
         lanes = engine.lanes(at_once, warm=True)
 
     def one(lane: Engine, problem: Problem, stopped: parallel.Stopped) -> dict[str, Any]:
-        with Judge(contained=way.contained) as judge:
-            return _row(lane, problem, judge, way, stopped)
+        with Judge(contained=options.contained) as judge:
+            return _row(lane, problem, judge, options, stopped)
 
-    yield from parallel.each(lanes, problems, one)
+    yield from parallel.map_unordered(lanes, problems, one)
 
 
 def _row(
-    engine: Engine, problem: Problem, judge: Judge, way: solve.SolveOptions, stopped: parallel.Stopped
+    engine: Engine, problem: Problem, judge: Judge, options: solve.SolveOptions, stopped: parallel.Stopped
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"id": problem.id, "problem": problem.problem, "expected": problem.answer}
-    solving = solve.solve(engine, problem.problem, judge, way)
+    solving = solve.solve(engine, problem.problem, judge, options)
     try:
         checked = drain_until(solving, stopped)
     except (ContextFull, EngineError) as fault:
@@ -173,7 +173,8 @@ def _row(
         "mode": solution.mode,
         "stop": solution.stop,
         "runs": [
-            {"code": run.code, "output": run.told, "status": run.outcome.status} for run in solution.runs
+            {"code": run.code, "output": run.shown_to_model, "status": run.outcome.status}
+            for run in solution.runs
         ],
         "solution": solution.text,
         "tokens": solution.usage.generated_tokens,
@@ -186,6 +187,6 @@ def training(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for row in rows:
         if row.get("correct"):
             mode = row.get("mode", "cot")
-            spoken = prompts.language(row["problem"])
-            asked = prompts.messages(row["problem"], mode, spoken, specialist=True)
-            yield {"messages": [*asked, {"role": "assistant", "content": row["solution"]}]}
+            language = prompts.language(row["problem"])
+            messages = prompts.messages(row["problem"], mode, language, specialist=True)
+            yield {"messages": [*messages, {"role": "assistant", "content": row["solution"]}]}

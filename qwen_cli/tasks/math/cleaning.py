@@ -104,9 +104,9 @@ def _plain(character: str) -> str:
     return str(unicodedata.decimal(character)) if unicodedata.category(character) == "Nd" else character
 
 
-def _vulgar(found: re.Match[str]) -> str:
-    top, bottom = unicodedata.normalize("NFKC", found[2]).split("⁄")
-    return rf"{found[1]}\frac{{{top}}}{{{bottom}}}"
+def _vulgar(match: re.Match[str]) -> str:
+    top, bottom = unicodedata.normalize("NFKC", match[2]).split("⁄")
+    return rf"{match[1]}\frac{{{top}}}{{{bottom}}}"
 
 
 def _unspaced(row: str) -> str:
@@ -116,13 +116,13 @@ def _unspaced(row: str) -> str:
     ).replace("\\ ", " ")
 
 
-def _between(found: re.Match[str]) -> str:
+def _between(match: re.Match[str]) -> str:
     """Return what stands for a wide space: a word that it surrounds, or a comma."""
-    return f" {found[1]} " if found[1] and found[1] != "," else ", "
+    return f" {match[1]} " if match[1] and match[1] != "," else ", "
 
 
-def _spacing(found: re.Match[str]) -> str:
-    return " " if found[0][1] in ",;:" else ""
+def _spacing(match: re.Match[str]) -> str:
+    return " " if match[0][1] in ",;:" else ""
 
 
 def unwrapped(source: str) -> str:

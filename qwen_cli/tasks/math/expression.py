@@ -410,8 +410,8 @@ def _parts(items: Items) -> list[Items]:
 def _name(letter: str) -> str:
     """Return a letter as Python would write it: `θ` is `theta`."""
     name = unicodedata.name(letter, "") if len(letter) == 1 else ""
-    found = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (?:SCRIPT )?(\w+)|GREEK (\w+) SYMBOL", name)
-    if found is None:
+    match = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (?:SCRIPT )?(\w+)|GREEK (\w+) SYMBOL", name)
+    if match is None:
         return letter
-    called = (found[2] or found[3]).lower().replace("lamda", "lambda")
-    return called.capitalize() if found[1] == "CAPITAL" else called
+    called = (match[2] or match[3]).lower().replace("lamda", "lambda")
+    return called.capitalize() if match[1] == "CAPITAL" else called

@@ -41,8 +41,8 @@ def boxed(text: str) -> str | None:
     closes = _closes(text)
     answers: list[str] = []
     start = 0  # of the box that was read before, which stands behind
-    for found in reversed(list(_BOX.finditer(text))):
-        end, answer = _content(text, found.end(), closes)
+    for match in reversed(list(_BOX.finditer(text))):
+        end, answer = _content(text, match.end(), closes)
         if not answer or _PLACEHOLDER.fullmatch(answer):
             continue
         if answers and not (
@@ -50,7 +50,7 @@ def boxed(text: str) -> str | None:
         ):
             break
         answers.append(answer)
-        start = found.start()
+        start = match.start()
     distinct = list(dict.fromkeys(reversed(answers)))
     return ", ".join(distinct) or None
 
@@ -59,11 +59,11 @@ def _closes(text: str) -> dict[int, int]:
     """Return where each brace that is opened is closed."""
     closes: dict[int, int] = {}
     opened: list[int] = []
-    for found in _BRACES.finditer(text):
-        if found[0] == "{":
-            opened.append(found.start())
-        elif found[0] == "}" and opened:
-            closes[opened.pop()] = found.start()
+    for match in _BRACES.finditer(text):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            closes[opened.pop()] = match.start()
     return closes
 
 
@@ -80,8 +80,8 @@ def stated(solution: str) -> str | None:
     """Return what the last lines of a solution say that the answer is; `None` where they say nothing."""
     lines = [line for line in solution.splitlines() if line.strip()][-_LINES:]
     for line in reversed(lines):
-        found = list(_STATED.finditer(line[-1_000:]))
-        answer = _SENTENCE_END.split(found[-1]["answer"], maxsplit=1)[0] if found else ""
+        match = list(_STATED.finditer(line[-1_000:]))
+        answer = _SENTENCE_END.split(match[-1]["answer"], maxsplit=1)[0] if match else ""
         answer = answer.strip().strip("*").strip()
         said = any(c.isdigit() or c in "\\$" for c in answer) or 0 < len(answer.split()) <= 3
         if said and not answer.casefold().startswith(("not ", "in ", "the ")):

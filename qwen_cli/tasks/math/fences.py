@@ -41,15 +41,15 @@ class Fences:
         A fence that names a language closes an open program without being part of it: the program's own
         was left out. One of a program opens it in a block without a language too, which was none then.
         """
-        found = _FENCE.fullmatch(line)
+        match = _FENCE.fullmatch(line)
         block = self.block
-        if block is None or (block.tag == "" and found and found[3].lower() in _PYTHON):
-            found = found or _LATE.fullmatch(line)
-            if found is None:
+        if block is None or (block.tag == "" and match and match[3].lower() in _PYTHON):
+            match = match or _LATE.fullmatch(line)
+            if match is None:
                 return "text"
-            self.block = Opened(len(found[1]), found[2], found[3].lower())
+            self.block = Opened(len(match[1]), match[2], match[3].lower())
             return "opens"
-        if found is None or not found[2].startswith(block.marks):
+        if match is None or not match[2].startswith(block.marks):
             return "body"
         if _names_language(line) and not block.python:
             return "body"
@@ -107,14 +107,14 @@ class Follower:
         """Return the program that ends the text, its fence open or closed; `None` where there is none, or
         nothing in it."""
         end = self._at_end()
-        found = end._closed
-        if found is None:
+        closed = end._closed
+        if closed is None:
             block = end._fences.block
             if block is None or not block.python:
                 return None
-            found = _Program(block, len(end.text), len(end.text), fenced=False)
-        body = end.text[end._body : found.body_end]
-        lines = [_without_indent(line, found.block.indent) for line in body.split("\n")]
+            closed = _Program(block, len(end.text), len(end.text), fenced=False)
+        body = end.text[end._body : closed.body_end]
+        lines = [_without_indent(line, closed.block.indent) for line in body.split("\n")]
         return "\n".join(lines) if body.strip() else None
 
     def _take(self, end: int) -> None:
@@ -151,8 +151,8 @@ class _Program:
 
 
 def _names_language(fence: str) -> bool:
-    found = _FENCE.fullmatch(fence)
-    return bool(found and (found[3] or found[4].strip()))
+    match = _FENCE.fullmatch(fence)
+    return bool(match and (match[3] or match[4].strip()))
 
 
 def _without_indent(line: str, indent: int) -> str:

@@ -93,24 +93,24 @@ def inequality(values: Sequence[Any], signs: Sequence[str]) -> Readings:
     difference = left - right
     if difference.has(sympy.oo, sympy.nan, sympy.zoo):
         return _unbounded(left, right, sign)
-    found: list[Value] = [Relation(difference, sign)]
+    readings: list[Value] = [Relation(difference, sign)]
     symbols = sorted(difference.free_symbols, key=str)
     if len(symbols) == 1 and difference.is_polynomial(*symbols) and sympy.degree(difference, symbols[0]) == 1:
         slope = difference.coeff(symbols[0]) if difference.is_Add or difference.is_Mul else sympy.Integer(1)
         slope = sympy.Poly(difference, symbols[0]).LC() if slope == 0 else slope
         end = sympy.solve(difference, symbols[0])[0]
         if not slope.is_real:
-            return tuple(found)
+            return tuple(readings)
         below, above = (-sympy.oo, False, end, "=" in sign), (end, "=" in sign, sympy.oo, False)
         if sign == "!=":
-            found.append(
+            readings.append(
                 Pieces(((-sympy.oo, False, end, False), (end, False, sympy.oo, False)), str(symbols[0]))
             )
         else:
-            found.append(Pieces((above if slope > 0 else below,), str(symbols[0])))
+            readings.append(Pieces((above if slope > 0 else below,), str(symbols[0])))
     elif len(symbols) == 1 and difference.count_ops() < 40:
-        found += _solved(difference, sign, symbols[0])
-    return tuple(found)
+        readings += _solved(difference, sign, symbols[0])
+    return tuple(readings)
 
 
 def _unbounded(left: Any, right: Any, sign: str) -> Readings:

@@ -150,32 +150,35 @@ def read(text: str, depth: int = 0) -> Readings:
         *(_many, _ratio, _fenced, _union, _conjoined, _related, _about, _said, _numeral, _measured),
         *(_grid, _expression, _vector),
     )
-    found: list[Value] = list(special)
+    readings: list[Value] = list(special)
     for reader in readers:
         for value in reader(source, depth):
-            if value not in found:
-                found.append(value)
+            if value not in readings:
+                readings.append(value)
     if any(
-        isinstance(r, Quantity) and r.unit is not None and r.unit.measures and not r.unit.free for r in found
+        isinstance(r, Quantity) and r.unit is not None and r.unit.measures and not r.unit.free
+        for r in readings
     ):
         # 0 m is no bare 0, whatever letters stand for.
-        found = [
-            r for r in found if not (isinstance(r, Quantity) and r.unit is None and not r.value.free_symbols)
+        readings = [
+            r
+            for r in readings
+            if not (isinstance(r, Quantity) and r.unit is None and not r.value.free_symbols)
         ]
-    if (not found and any(c.isalpha() for c in bare)) or _WORD.search(_unmarked(bare)):
+    if (not readings and any(c.isalpha() for c in bare)) or _WORD.search(_unmarked(bare)):
         joined = "\\" in bare or any(sign in bare for sign in "<>=")
-        found.append(Words("".join(source.split()) if joined else words.normal(bare)))
-    return tuple(found)
+        readings.append(Words("".join(source.split()) if joined else words.normal(bare)))
+    return tuple(readings)
 
 
 def _split(text: str, separator: re.Pattern[str]) -> list[str]:
     """Split `text` where `separator` stands outside all brackets."""
     parts, start, depth, at = [], 0, 0, 0
     while at < len(text):
-        found = None if depth else separator.match(text, at)
-        if found and found.end() > at:
+        match = None if depth else separator.match(text, at)
+        if match and match.end() > at:
             parts.append(text[start:at])
-            start = at = found.end()
+            start = at = match.end()
             continue
         if text.startswith(("\\begin", "\\end"), at):
             depth += 1 if text.startswith("\\begin", at) else -1
@@ -195,14 +198,14 @@ _WIDE_COMMAS = re.compile(r"\s*,\s+|\s*,(?=\\)")
 def _elements(text: str) -> list[list[str]]:
     """Return the lists that `text` can be: parts of several answers."""
     both = re.compile(rf"{_AND.pattern}|\s*,\s*(?!\s*(?:and|or)\b|\s*\\text\{{\s*(?:and|or))")
-    found = []
+    elements = []
     if re.fullmatch(r"-?[0-9.]+(?:/[0-9]+)?(?:\s+-?[0-9.]+(?:/[0-9]+)?)+", text) and not numbers(text):
-        found.append(text.split())
+        elements.append(text.split())
     for separator in (both, re.compile(rf"{_AND.pattern}|{_WIDE_COMMAS.pattern}"), _SEMICOLON):
         parts = [part.strip() for part in _split(text, separator)]
-        if len(parts) > 1 and all(parts) and parts not in found:
-            found.append(parts)
-    return found
+        if len(parts) > 1 and all(parts) and parts not in elements:
+            elements.append(parts)
+    return elements
 
 
 # --- readers --------------------------------------------------------------------------------------------
@@ -216,14 +219,14 @@ def _choice(bare: str, depth: int) -> Readings:
         rf"{letter}\s*选项",
         rf"(?:[Oo]ption|[Cc]hoice)\s*\(?{letter}\)?",
     ):
-        if found := re.fullmatch(pattern, bare):
-            return (Choice(frozenset(found["letter"])),)
-    if found := re.fullmatch(rf"{letter}\s+\((?P<value>[^()]+)\)", bare):
-        return (Choice(frozenset(found["letter"]), read(found["value"], depth + 1)),)
-    if found := re.fullmatch(
+        if match := re.fullmatch(pattern, bare):
+            return (Choice(frozenset(match["letter"])),)
+    if match := re.fullmatch(rf"{letter}\s+\((?P<value>[^()]+)\)", bare):
+        return (Choice(frozenset(match["letter"]), read(match["value"], depth + 1)),)
+    if match := re.fullmatch(
         rf"\(?{letter}(?:\)|[.:：、])\s*(?![A-J](?:\s*[、,]?\s*[A-J])*$)(?P<value>\S.*)", bare
     ):
-        return (Choice(frozenset(found["letter"]), read(found["value"], depth + 1)),)
+        return (Choice(frozenset(match["letter"]), read(match["value"], depth + 1)),)
     if small := re.fullmatch(r"\(?(?P<letter>[a-e])\)?", bare):
         return (Choice(frozenset(small["letter"].upper())),)
     if re.fullmatch(r"[①-⑳](?:\s*[,、和]?\s*[①-⑳])*", bare):
@@ -244,35 +247,35 @@ def _based(bare: str) -> Readings:
         bare = re.sub(rf"(?<=_)\{{?\s*{name}\s*\}}?$", value, bare)
     if prefixed := _PREFIXED.fullmatch(bare):
         return (Quantity(sympy.Integer(int(prefixed[0], 0))),)
-    found = _BASED.fullmatch(bare)
-    if found is None or not 2 <= (base := int(found[2])) <= 36 or len(found[1]) > 200:
+    match = _BASED.fullmatch(bare)
+    if match is None or not 2 <= (base := int(match[2])) <= 36 or len(match[1]) > 200:
         return ()
-    if not found[1][0].isdigit() and (base <= 10 or (len(found[1]) < 2 and base not in (12, 16))):
+    if not match[1][0].isdigit() and (base <= 10 or (len(match[1]) < 2 and base not in (12, 16))):
         return ()  # a variable and its index
     try:
-        number = Quantity(sympy.Integer(int(found[1], base)))
+        number = Quantity(sympy.Integer(int(match[1], base)))
     except ValueError:
         return ()
     return (
         (number,)
-        if len(found[1]) > 1 or found[1].isdigit()
-        else (number, Quantity(sympy.Symbol(found[1] + found[2])))
+        if len(match[1]) > 1 or match[1].isdigit()
+        else (number, Quantity(sympy.Symbol(match[1] + match[2])))
     )
 
 
 def _residue(bare: str, depth: int) -> Readings:
     """Read a remainder: `n \\equiv 3 \\pmod 5`, `3 (mod 5)`."""
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"(?:[A-Za-z]\s*(?:\\equiv|≡)\s*)?(-?[0-9]{1,20})\s*(?:\\pmod\s*\{?\s*([0-9]{1,20})\s*\}?"
         r"|\(\s*(?:\\bmod|mod)\s*\{?\s*([0-9]{1,20})\s*\}?\s*\))",
         bare,
     )
-    modulus = int(found[2] or found[3]) if found else 0
-    return (Words(f"{int(found[1]) % modulus} mod {modulus}"),) if found and modulus else ()
+    modulus = int(match[2] or match[3]) if match else 0
+    return (Words(f"{int(match[1]) % modulus} mod {modulus}"),) if match and modulus else ()
 
 
 def _many(source: str, depth: int) -> Readings:
-    found: list[Value] = []
+    values: list[Value] = []
     for parts in _elements(source):
         items: list[Readings] = []
         for part in parts:
@@ -280,10 +283,10 @@ def _many(source: str, depth: int) -> Readings:
             both = next((r for r in readings if isinstance(r, Many) and r.kind == "bare"), None)
             items += both.items if both and not _elements(part) else [readings]  # ± is two of them
         if all(items):
-            found.append(Many(tuple(items), "bare"))
+            values.append(Many(tuple(items), "bare"))
             if re.search(r"\bor\b|或|\\lor|\\text\{\s*or", source) or not _conjoined(source, depth):
-                found += _joined(items)
-    return tuple(found)
+                values += _joined(items)
+    return tuple(values)
 
 
 def _joined(items: Sequence[Readings]) -> Readings:
@@ -303,12 +306,12 @@ def _ratio(source: str, depth: int) -> Readings:
     parts = [read(part, depth + 1) for part in bare.split(":")]
     if not all(any(isinstance(r, Quantity) for r in part) for part in parts):
         return ()
-    found: list[Value] = [Many(tuple(parts), "ratio")]
+    readings: list[Value] = [Many(tuple(parts), "ratio")]
     if len(parts) == 2:
         one, other = (next(r.value for r in part if isinstance(r, Quantity)) for part in parts)
         if other != 0:
-            found.append(Quantity(one / other))
-    return tuple(found)
+            readings.append(Quantity(one / other))
+    return tuple(readings)
 
 
 def _fenced(source: str, depth: int) -> Readings:
@@ -334,15 +337,15 @@ def _fenced(source: str, depth: int) -> Readings:
     items = tuple(read(part, depth + 1) for part in parts)
     if not all(items):
         return ()
-    found: list[Value] = []
+    readings: list[Value] = []
     if opening + closing in ("()", "[]"):
-        found.append(Many(items, "tuple" if opening == "(" else "brackets"))
+        readings.append(Many(items, "tuple" if opening == "(" else "brackets"))
     ends = [
         next((r.value for r in item if isinstance(r, Quantity) and r.unit is None), None) for item in items
     ]
     if len(ends) == 2 and None not in ends and ascending(*ends):
-        found.append(Pieces(((ends[0], opening == "[", ends[1], closing == "]"),)))
-    return tuple(found)
+        readings.append(Pieces(((ends[0], opening == "[", ends[1], closing == "]"),)))
+    return tuple(readings)
 
 
 def _set(inside: str, opening: str, depth: int) -> Readings:
@@ -443,11 +446,11 @@ def _constants(text: str) -> list[Value]:
 
 def _said(source: str, depth: int) -> Readings:
     """Read a value behind Chinese words: 最小值为-3, 第3天."""
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"[\u4e00-\u9fff]{1,10}?(?:[是为有选]|等于|：|:)\s*(?=[-0-9\\(A-J$])(.+)|第\s*(?=[0-9])(.+)", source
     )
-    if found:
-        return read(found[1] or found[2], depth + 1)
+    if match:
+        return read(match[1] or match[2], depth + 1)
     if changed := re.fullmatch(
         r"(?:(增加|增长|上升|提高|增|涨)|减少|下降|降低|减|跌)了?\s*(?=[0-9])(.+)", source
     ):
@@ -493,16 +496,16 @@ def _signs(source: str) -> list[str]:
 
 
 def _equation(parts: Sequence[str], depth: int) -> Readings:
-    found: list[Value] = []
+    collected: list[Value] = []
     if len(parts) == 2:
         values = [_value(part) for part in parts]
         if values[0] is not None and values[1] is not None:
-            found.append(Relation(values[0] - values[1], "="))
+            collected.append(Relation(values[0] - values[1], "="))
     constants = [_constants(part) for part in parts]
     if all(constants):
         return tuple(constants[-1])  # 5·4 = 20
     if _QUOTIENT.fullmatch(unwrapped(parts[0]).replace("\\ ", "")):
-        found += [r for r in read(parts[-1], depth + 1) if not isinstance(r, (Relation, Assigned))]
+        collected += [r for r in read(parts[-1], depth + 1) if not isinstance(r, (Relation, Assigned))]
     for name, value in ((parts[0], parts[-1]), (parts[-1], parts[0])):
         bare = re.sub(r"[\s{}_\\]", "", unwrapped(name))
         if _NAME.fullmatch(unwrapped(name)) and not (value is parts[0] and _NAME.fullmatch(unwrapped(value))):
@@ -510,21 +513,21 @@ def _equation(parts: Sequence[str], depth: int) -> Readings:
             no = (Relation, Assigned, Pieces) if name.startswith("(") else (Relation, Assigned)
             readings = tuple(r for r in read(value, depth + 1) if not isinstance(r, no))
             if readings:
-                found.append(Assigned(bare, readings))
+                collected.append(Assigned(bare, readings))
                 break
-    return tuple(found)
+    return tuple(collected)
 
 
 def numbers(text: str) -> list[Any]:
     """Return the values of a numeral as some country writes it: `1,234.5`, `1.234,5`, `1 234`, `1'234`."""
-    found = re.fullmatch(r"\s*([-+]?)\s*(.+?)\s*", text)
-    if found is None or len(text) > 1_000:
+    match = re.fullmatch(r"\s*([-+]?)\s*(.+?)\s*", text)
+    if match is None or len(text) > 1_000:
         return []
     values = []
     for pattern, grouping, point in _NUMERALS:
-        if pattern.fullmatch(found[2]):
-            plain = "".join(c for c in found[2] if c not in grouping).replace(point, ".")
-            values.append(decimal(found[1] + plain))
+        if pattern.fullmatch(match[2]):
+            plain = "".join(c for c in match[2] if c not in grouping).replace(point, ".")
+            values.append(decimal(match[1] + plain))
     return values[:1]
 
 
@@ -536,15 +539,15 @@ def decimal(text: str) -> Any:
 
 
 def _numeral(source: str, depth: int) -> Readings:
-    if found := re.fullmatch(r"([0-9]{1,9}) and ([0-9]{1,9})/([1-9][0-9]{0,8})", source):
-        return (Quantity(sympy.Integer(found[1]) + sympy.Rational(int(found[2]), int(found[3]))),)
-    if (found := _BRACKETED.fullmatch(source)) and len(source) < 100:
-        value = sympy.Rational(f"{found[1] or 0}.{found[2]}0")
-        repeated = sympy.Rational(int(found[3]), (10 ** len(found[3]) - 1) * 10 ** len(found[2]))
+    if match := re.fullmatch(r"([0-9]{1,9}) and ([0-9]{1,9})/([1-9][0-9]{0,8})", source):
+        return (Quantity(sympy.Integer(match[1]) + sympy.Rational(int(match[2]), int(match[3]))),)
+    if (match := _BRACKETED.fullmatch(source)) and len(source) < 100:
+        value = sympy.Rational(f"{match[1] or 0}.{match[2]}0")
+        repeated = sympy.Rational(int(match[3]), (10 ** len(match[3]) - 1) * 10 ** len(match[2]))
         return (Quantity(value + repeated),)
-    if (found := _REPEATING.fullmatch(source)) and len(source) < 100:
-        digits, places = found[3] or found[4], len(found[2])
-        value = sympy.Rational(f"{found[1] or 0}.{found[2]}0")
+    if (match := _REPEATING.fullmatch(source)) and len(source) < 100:
+        digits, places = match[3] or match[4], len(match[2])
+        value = sympy.Rational(f"{match[1] or 0}.{match[2]}0")
         return (Quantity(value + sympy.Rational(int(digits), (10 ** len(digits) - 1) * 10**places)),)
     return tuple(Quantity(value) for value in numbers(source))
 
@@ -555,12 +558,12 @@ def _measured(source: str, depth: int) -> Readings:
     if re.fullmatch(r"[0-9]+C[0-9]+", bare):
         return ()  # combinations
     bare = re.sub(r"(?<=[0-9])\s*\(([A-Za-z][A-Za-z ]+)\)$", r" \1", bare)
-    if found := _CURRENCY.fullmatch(bare):
-        amount = re.sub(r"(?<=[0-9])\s*[kK]$", " thousand", found["sign"] + found["value"])
-        if found["label"]:
-            amount += found["label"] if found["label"].split()[0] in NUMBERS else ""
+    if match := _CURRENCY.fullmatch(bare):
+        amount = re.sub(r"(?<=[0-9])\s*[kK]$", " thousand", match["sign"] + match["value"])
+        if match["label"]:
+            amount += match["label"] if match["label"].split()[0] in NUMBERS else ""
         amounts = [r for r in read(amount, depth + 1) if isinstance(r, Quantity)]
-        money = units.units(found["unit"])
+        money = units.units(match["unit"])
         return tuple(Quantity(r.value, unit) for r in amounts for unit in money if r.unit is None)
     if percent := re.fullmatch(r"百分之(.+)", bare):
         known = [r for r in read(percent[1], depth + 1) if isinstance(r, Quantity)]
@@ -643,41 +646,41 @@ def _compound(bare: str) -> Readings:
 
 def _clocked(bare: str) -> Readings:
     """Read `2m30s`, and `5'3''` as feet and inches, `30°15'` as parts of a degree."""
-    if (found := _CLOCKED.fullmatch(bare)) and sum(part is not None for part in found.groups()) > 1:
-        hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    if (match := _CLOCKED.fullmatch(bare)) and sum(part is not None for part in match.groups()) > 1:
+        hours, minutes, seconds = (int(part or 0) for part in match.groups())
         return (Quantity(sympy.Integer(3600 * hours + 60 * minutes + seconds), units.units("s")[0]),)
-    found = _PRIMED.fullmatch(bare)
-    if found is None:
+    match = _PRIMED.fullmatch(bare)
+    if match is None:
         return ()
-    whole, part, rest = sympy.Integer(found[1]), sympy.Rational(found[3]), sympy.Rational(found[5] or 0)
-    if found[2] != "'":
-        return (Quantity(whole + part / 60 + rest / 3600, units.units("°")[0]),) if found[4] == "'" else ()
-    return (Quantity(12 * whole + part, units.units("inch")[0]),) if found[4] != "'" and not rest else ()
+    whole, part, rest = sympy.Integer(match[1]), sympy.Rational(match[3]), sympy.Rational(match[5] or 0)
+    if match[2] != "'":
+        return (Quantity(whole + part / 60 + rest / 3600, units.units("°")[0]),) if match[4] == "'" else ()
+    return (Quantity(12 * whole + part, units.units("inch")[0]),) if match[4] != "'" and not rest else ()
 
 
 def _chinese_number(bare: str) -> Readings:
     """Read `3万5千`."""
-    found = _CHINESE_NUMBER.fullmatch(bare)
-    if found is None or sum(part is not None for part in found.groups()[:4]) < 2 or found[5]:
+    match = _CHINESE_NUMBER.fullmatch(bare)
+    if match is None or sum(part is not None for part in match.groups()[:4]) < 2 or match[5]:
         return ()
-    amounts = [numbers(part or "0") for part in found.groups()[:4]]
-    if not all(amounts) or (found[6] and not _is_label(found[6]) and not units.units(found[6])):
+    amounts = [numbers(part or "0") for part in match.groups()[:4]]
+    if not all(amounts) or (match[6] and not _is_label(match[6]) and not units.units(match[6])):
         return ()
     scales = (10**8, 10**4, 10**3, 10**2)
     total = sum(amount[0] * scale for amount, scale in zip(amounts, scales, strict=True))
-    named = units.units(found[6]) if found[6] else []
+    named = units.units(match[6]) if match[6] else []
     return tuple(Quantity(total, one) for one in named) or (Quantity(total),)
 
 
 def _grid(source: str, depth: int) -> Readings:
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"[(\[]?\s*\\begin\{(matrix|[pbB]matrix|smallmatrix|array)\}(.*)\\end\{\1\}\s*[)\]]?",
         source,
         re.DOTALL,
     )
-    if found is None:
+    if match is None:
         return ()
-    body = re.sub(r"^\s*\{[clr|]*\}", "", found[2]) if found[1] == "array" else found[2]
+    body = re.sub(r"^\s*\{[clr|]*\}", "", match[2]) if match[1] == "array" else match[2]
     rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", body) if row.strip()]
     cells = [[_value(cell) for cell in row.split("&")] for row in rows]
     if (
@@ -694,8 +697,8 @@ def _value(text: str) -> Any:
     plain = numbers(text)
     if plain:
         return plain[0]
-    found = [r.value for r in _expression(text, 0) if isinstance(r, Quantity)]
-    return found[0] if found else None
+    quantities = [r.value for r in _expression(text, 0) if isinstance(r, Quantity)]
+    return quantities[0] if quantities else None
 
 
 def _unmarked(text: str) -> str:
@@ -733,7 +736,7 @@ def _vector(source: str, depth: int) -> Readings:
     named = set(_UNIT_VECTOR.findall(source))
     if not named:
         return ()
-    value = _value(_UNIT_VECTOR.sub(lambda found: f"\\xi_{{{'ijk'.index(found[1])}}}", source))
+    value = _value(_UNIT_VECTOR.sub(lambda match: f"\\xi_{{{'ijk'.index(match[1])}}}", source))
     units_of = [sympy.Symbol(f"xi{number}") for number in range(3 if "k" in named else 2)]
     if value is None or not value.is_polynomial(*units_of):
         return ()
@@ -746,9 +749,9 @@ def _vector(source: str, depth: int) -> Readings:
     return (Many(tuple((Quantity(part),) for part in parts), "tuple"),)
 
 
-def _chosen(found: re.Match[str]) -> str:
+def _chosen(match: re.Match[str]) -> str:
     """Return a number of combinations as a binomial coefficient."""
-    both = [group for group in found.groups() if group is not None]
+    both = [group for group in match.groups() if group is not None]
     return rf"\binom{{{both[0]}}}{{{both[1]}}}"
 
 

@@ -100,10 +100,10 @@ def read(text: str) -> Readings:
         return (Quantity(decimal(text.replace(",", ""))), *_python(source))
     if words.clock(text) or re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         return latex.read(text)
-    found = _python(source)
-    if found:
+    readings = _python(source)
+    if readings:
         word = re.fullmatch(r"[A-Za-z]{3,}", text) is not None
-        return (*found, *latex.read(text)) if word else found
+        return (*readings, *latex.read(text)) if word else readings
     label = _LABEL.fullmatch(text)
     if label and not words.read(text) and not re.search(r"=.*[^<>!=]=", text):
         inner = read(label["value"].strip().rstrip("."))

@@ -104,33 +104,33 @@ def language(problem: str) -> Language:
 def messages(
     problem: str,
     mode: Mode,
-    spoken: Language,
+    language: Language,
     *,
     specialist: bool,
     pictures: Sequence[dict[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Return the messages that ask for a solution. `specialist`: the model is of Qwen's mathematics family;
     `pictures` are content parts that belong to the problem."""
-    words: list[dict[str, Any]] = [{"type": "text", "text": problem or PICTURED[spoken]}]
-    asked = {"role": "user", "content": [*pictures, *words] if pictures else problem}
+    words: list[dict[str, Any]] = [{"type": "text", "text": problem or PICTURED[language]}]
+    question = {"role": "user", "content": [*pictures, *words] if pictures else problem}
     if mode == "cot":
-        return [{"role": "system", "content": COT[spoken]}, asked]
+        return [{"role": "system", "content": COT[language]}, question]
     if specialist:
-        return [{"role": "system", "content": TIR[spoken]}, asked]
-    example, solution = _EXAMPLE[spoken]
+        return [{"role": "system", "content": TIR[language]}, question]
+    example, solution = _EXAMPLE[language]
     return [
-        {"role": "system", "content": GENERAL[spoken]},
+        {"role": "system", "content": GENERAL[language]},
         {"role": "user", "content": example},
         {"role": "assistant", "content": solution},
-        asked,
+        question,
     ]
 
 
 def verification(
-    problem: str, answer: str, spoken: Language, pictures: Sequence[dict[str, Any]] = ()
+    problem: str, answer: str, language: Language, pictures: Sequence[dict[str, Any]] = ()
 ) -> list[dict[str, Any]]:
     """Return the messages that ask for a program which puts `answer` back into `problem`."""
-    asked, given = _GIVEN[spoken]
-    text = f"{asked}: {problem or PICTURED[spoken]}\n\n{given}: {answer}"
+    question, given = _GIVEN[language]
+    text = f"{question}: {problem or PICTURED[language]}\n\n{given}: {answer}"
     content: Any = [*pictures, {"type": "text", "text": text}] if pictures else text
-    return [{"role": "system", "content": VERIFY[spoken]}, {"role": "user", "content": content}]
+    return [{"role": "system", "content": VERIFY[language]}, {"role": "user", "content": content}]

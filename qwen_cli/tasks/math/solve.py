@@ -28,12 +28,12 @@ _PATIENCE = 2  # failed programs in a row after which `auto` goes on without
 
 @dataclass(frozen=True)
 class SolveOptions:
-    """How problems are to be solved. `spoken` `None`: the language of the problem. `contained` false:
+    """How problems are to be solved. `language` `None`: the language of the problem. `contained` false:
     programs run with the rights of this user. `reward` chooses among the samples where there is one. With
     `verify` the answer is put back into the problem."""
 
     mode: Mode = "auto"
-    spoken: Language | None = None
+    language: Language | None = None
     samples: int = 1
     max_rounds: int = tir.MAX_ROUNDS
     limits: Limits = tir.LIMITS
@@ -83,18 +83,20 @@ class Checked:
 Solving: TypeAlias = "Generator[tir.Event | math_vote.Vote, None, Checked]"
 
 
-def prefill(engine: Engine, problem: str, way: SolveOptions = SolveOptions()) -> None:
+def prefill(engine: Engine, problem: str, options: SolveOptions = SolveOptions()) -> None:
     """Prefill the KV cache with the prompt of `problem`."""
-    asked = _Asked(problem, way.spoken or prompts.language(problem), (), specialist(engine), small(engine))
-    messages = asked.messages("cot" if way.mode == "cot" else "tir")
-    engine.sample(messages, 1, sampling=Sampling(max_tokens=1), thinking=way.thinking)
+    prompt = _MathPrompt(
+        problem, options.language or prompts.language(problem), (), specialist(engine), small(engine)
+    )
+    messages = prompt.messages("cot" if options.mode == "cot" else "tir")
+    engine.sample(messages, 1, sampling=Sampling(max_tokens=1), thinking=options.thinking)
 
 
 def solve(
     engine: Engine,
     problem: str,
     judge: Judge,
-    way: SolveOptions = SolveOptions(),
+    options: SolveOptions = SolveOptions(),
     *,
     pictures: Sequence[Picture] = (),
 ) -> Solving:
@@ -108,116 +110,127 @@ def solve(
         raise UsageError("the problem is empty", 'write one: `qwen math "…"`')
     if pictures and not engine.capabilities.vision:
         raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: `model=qwen2.5-vl:3b`")
-    spoken = way.spoken or prompts.language(problem)
-    asked = _Asked(problem, spoken, tuple(pictures), specialist(engine), small(engine))
-    solving = _voted(engine, asked, judge, way) if way.samples > 1 else _single(engine, asked, judge, way)
-    return _verified(engine, asked, solving, way) if way.verify else solving
+    language = options.language or prompts.language(problem)
+    prompt = _MathPrompt(problem, language, tuple(pictures), specialist(engine), small(engine))
+    solving = (
+        _voted(engine, prompt, judge, options)
+        if options.samples > 1
+        else _single(engine, prompt, judge, options)
+    )
+    return _verified(engine, prompt, solving, options) if options.verify else solving
 
 
-def usual(engine: Engine, way: SolveOptions) -> Sampling:
-    """Return how tokens are sampled where `way` says nothing; what is not set there is the model's own."""
-    chances = math_vote.spread(engine, Sampling(), way.thinking) if way.samples > 1 else _greedy(engine, way)
-    return limited(engine, chances, way.thinking)
+def usual(engine: Engine, options: SolveOptions) -> Sampling:
+    """Return how tokens are sampled where `options` says nothing; what is not set there is the model's
+    own."""
+    chances = (
+        math_vote.spread(engine, Sampling(), options.thinking)
+        if options.samples > 1
+        else _greedy(engine, options)
+    )
+    return limited(engine, chances, options.thinking)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _MathPrompt:
     """A problem, and what it depends on how a model is asked to solve it."""
 
     text: str
-    spoken: Language
+    language: Language
     pictures: tuple[Picture, ...]
     specialist: bool
     small: bool
 
     def messages(self, mode: prompts.Mode) -> list[dict[str, Any]]:
         return prompts.messages(
-            self.text, mode, self.spoken, specialist=self.specialist, pictures=self.pictures
+            self.text, mode, self.language, specialist=self.specialist, pictures=self.pictures
         )
 
-    def judged(self, mode: prompts.Mode) -> list[dict[str, Any]]:
+    def reward_messages(self, mode: prompts.Mode) -> list[dict[str, Any]]:
         """Return the messages for a reward model: in the words it was trained on, without example and
         pictures."""
-        return prompts.messages(self.text, mode, self.spoken, specialist=True)
+        return prompts.messages(self.text, mode, self.language, specialist=True)
 
     @property
     def nudge(self) -> prompts.Nudge | None:
-        return prompts.NUDGE[self.spoken] if self.small and not self.specialist else None
+        return prompts.NUDGE[self.language] if self.small and not self.specialist else None
 
 
-def _single(engine: Engine, asked: _Asked, judge: Judge, way: SolveOptions) -> Solving:
-    sampling = way.sampling.over(_greedy(engine, way))
-    if way.mode != "cot":
-        with Sandbox(way.limits, contained=way.contained) as sandbox:
+def _single(engine: Engine, prompt: _MathPrompt, judge: Judge, options: SolveOptions) -> Solving:
+    sampling = options.sampling.over(_greedy(engine, options))
+    if options.mode != "cot":
+        with Sandbox(options.limits, contained=options.contained) as sandbox:
             solution = yield from tir.solve(
                 engine,
-                asked.messages("tir"),
+                prompt.messages("tir"),
                 sandbox,
-                max_rounds=way.max_rounds,
+                max_rounds=options.max_rounds,
                 sampling=sampling,
-                thinking=way.thinking,
-                patience=_PATIENCE if way.mode == "auto" else None,
-                nudge=asked.nudge,
+                thinking=options.thinking,
+                patience=_PATIENCE if options.mode == "auto" else None,
+                nudge=prompt.nudge,
             )
-        if way.mode == "tir" or solution.answer is not None:
+        if options.mode == "tir" or solution.answer is not None:
             return _checked(solution, judge)
         why = "its code kept failing" if solution.stop == "failing" else "it came to no answer with code"
         yield tir.Restart(why)
-    reasoned = yield from tir.reason(engine, asked.messages("cot"), sampling=sampling, thinking=way.thinking)
+    reasoned = yield from tir.reason(
+        engine, prompt.messages("cot"), sampling=sampling, thinking=options.thinking
+    )
     return _checked(reasoned, judge)
 
 
-def _voted(engine: Engine, asked: _Asked, judge: Judge, way: SolveOptions) -> Solving:
-    mode: prompts.Mode = "cot" if way.mode == "cot" else "tir"
-    reward = way.reward
+def _voted(engine: Engine, prompt: _MathPrompt, judge: Judge, options: SolveOptions) -> Solving:
+    mode: prompts.Mode = "cot" if options.mode == "cot" else "tir"
+    reward = options.reward
 
     def score(solution: str) -> float:
         assert reward
-        return reward.score(asked.judged(mode), solution)
+        return reward.score(prompt.reward_messages(mode), solution)
 
     vote = yield from math_vote.vote(
         engine,
-        asked.messages(mode),
-        way.samples,
+        prompt.messages(mode),
+        options.samples,
         mode,
         judge,
-        limits=way.limits,
-        contained=way.contained,
+        limits=options.limits,
+        contained=options.contained,
         score=score if reward else None,
-        max_rounds=way.max_rounds,
-        sampling=way.sampling,
-        thinking=way.thinking,
-        nudge=asked.nudge,
+        max_rounds=options.max_rounds,
+        sampling=options.sampling,
+        thinking=options.thinking,
+        nudge=prompt.nudge,
     )
     if vote.scores and vote.groups:
         return Checked(
-            vote.solution, "reward", vote.votes, len(vote.solutions), way.samples, vote.scores[vote.best]
+            vote.solution, "reward", vote.votes, len(vote.solutions), options.samples, vote.scores[vote.best]
         )
     how: Literal["vote", "unverified"] = "vote" if vote.votes > 1 else "unverified"
-    return Checked(vote.solution, how, vote.votes, len(vote.solutions), way.samples)
+    return Checked(vote.solution, how, vote.votes, len(vote.solutions), options.samples)
 
 
-def _verified(engine: Engine, asked: _Asked, solving: Solving, way: SolveOptions) -> Solving:
+def _verified(engine: Engine, prompt: _MathPrompt, solving: Solving, options: SolveOptions) -> Solving:
     """Put the answer that `solving` comes to back into the problem."""
     checked = yield from solving
     if checked.answer is None:
         return checked
     try:
-        found = yield from verify(
+        verification = yield from verify(
             engine,
-            asked.text,
+            prompt.text,
             checked.answer,
-            asked.spoken,
+            prompt.language,
             known=[run.code for run in checked.solution.runs],
-            pictures=asked.pictures,
-            limits=way.limits,
-            contained=way.contained,
-            sampling=way.sampling.over(_greedy(engine, way)),
-            thinking=way.thinking,
+            pictures=prompt.pictures,
+            limits=options.limits,
+            contained=options.contained,
+            sampling=options.sampling.over(_greedy(engine, options)),
+            thinking=options.thinking,
         )
     except (ContextFull, EngineError, SandboxError) as fault:  # the answer is there, whatever becomes of this
-        found = Verification("open", str(fault))
-    return replace(checked, verification=found)
+        verification = Verification("open", str(fault))
+    return replace(checked, verification=verification)
 
 
 def _checked(solution: tir.Solution, judge: Judge) -> Checked:
@@ -226,8 +239,8 @@ def _checked(solution: tir.Solution, judge: Judge) -> Checked:
     return Checked(solution, "code" if agrees else "unverified")
 
 
-def _greedy(engine: Engine, way: SolveOptions) -> Sampling:
+def _greedy(engine: Engine, options: SolveOptions) -> Sampling:
     """Return greedy sampling, as Qwen2.5-Math's card has it; but a model that thinks must sample (Qwen3's
     cards)."""
-    thinks = engine.capabilities.thinking is not None and way.thinking is not False
+    thinks = engine.capabilities.thinking is not None and options.thinking is not False
     return Sampling() if thinks else Sampling(temperature=0.0)

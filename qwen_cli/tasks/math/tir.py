@@ -22,7 +22,7 @@ from qwen_cli.tasks.common.drain import drain_until
 from qwen_cli.tasks.math import prompts
 from qwen_cli.tasks.math.allowance import THOUGHT, WORDS, allowance, limited
 from qwen_cli.tasks.math.extraction import boxed, final
-from qwen_cli.tasks.math.transcript import Run, Turn, Written, said
+from qwen_cli.tasks.math.transcript import Run, Turn, Written, readable_output
 
 # Limits of Qwen2.5-Math's evaluation code, but for the rounds: it allows 4.
 OUTPUT_CHARACTERS = 400
@@ -90,8 +90,8 @@ def reason(
 ) -> Attempt:
     """Yield a solution in words alone."""
     text, usage = "", Usage()
-    asked = limited(engine, sampling, thinking)
-    pieces = engine.chat(messages, sampling=asked, thinking=thinking)
+    bounded = limited(engine, sampling, thinking)
+    pieces = engine.chat(messages, sampling=bounded, thinking=thinking)
     try:
         for piece in pieces:
             text += piece.text if piece.kind == "answer" else ""
@@ -100,7 +100,7 @@ def reason(
     finally:
         pieces.close()
     return Solution(
-        text, final(text), stop=usage.stop_reason, usage=usage, mode="cot", limit=asked.max_tokens
+        text, final(text), stop=usage.stop_reason, usage=usage, mode="cot", limit=bounded.max_tokens
     )
 
 
@@ -141,7 +141,7 @@ def opening(
     """Return the prompt of the first generation of a solution with programs, and its sampling: samples of it
     can be gone on with (`solve`)."""
     loop = _Loop(engine, messages, sampling, thinking, nudge)
-    return loop.turn.prompt, loop.asked()
+    return loop.turn.prompt, loop.next_sampling()
 
 
 def finished(attempt: Attempt, stopped: Callable[[], bool] = lambda: False) -> Solution:
@@ -173,9 +173,9 @@ class _Loop:
         self._usage = Usage()
         self._stop: str = "stop"
         self._failed = 0  # runs in a row
-        self._asked = self.asked()
+        self._step_sampling = self.next_sampling()
 
-    def asked(self) -> Sampling:
+    def next_sampling(self) -> Sampling:
         """Return how the next step is sampled, and where it ends besides the model's own end."""
         given, most = self._sampling, self._most()
         if self.step == "think":
@@ -197,10 +197,10 @@ class _Loop:
 
     def generate(self) -> Iterator[Piece]:
         """Make the model write the next step."""
-        self._asked = self.asked()
+        self._step_sampling = self.next_sampling()
         started = time.perf_counter()
         moments: list[float] = []
-        pieces = self.turn.ask(self._written, self._asked)
+        pieces = self.turn.ask(self._written, self._step_sampling)
         try:
             for piece in pieces:
                 moments.append(time.perf_counter() - started)
@@ -234,7 +234,7 @@ class _Loop:
         elif cut_off:
             self.step = "done"
         elif (code := self._written.program()) is not None:
-            if _BOX in self._asked.stop and self._written.open and _ends_in_string(code):
+            if _BOX in self._step_sampling.stop and self._written.open and _ends_in_string(code):
                 self.step = "finish"  # it was stopped at a box that its program was to print
             else:
                 yield from self._execute(code, sandbox, max_rounds, patience)
@@ -256,7 +256,7 @@ class _Loop:
             tuple(written.runs),
             self._stop,
             self._usage,
-            limit=self._asked.max_tokens,
+            limit=self._step_sampling.max_tokens,
         )
 
     def _answer(self) -> str | None:
@@ -310,12 +310,12 @@ class _Loop:
     def _at_budget(self) -> bool:
         """Return whether the generation ended at the budget for thinking, not at a limit of the answer."""
         budget = self._allowed.thought
-        return self._stop == "length" and budget != THOUGHT and self._asked.max_tokens == budget
+        return self._stop == "length" and budget != THOUGHT and self._step_sampling.max_tokens == budget
 
     def _rambles(self) -> bool:
         """Return whether the model was cut in words between programs, and not at its own limit."""
         most = self._most()
-        ours = self._asked.max_tokens == WORDS and (most is None or most > WORDS)
+        ours = self._step_sampling.max_tokens == WORDS and (most is None or most > WORDS)
         return self.step == "write" and self._stop == "length" and ours and not self._allowed.thought
 
     def _cut_short(self, nudge: prompts.Nudge) -> Iterator[Event]:
@@ -374,8 +374,8 @@ class _Loop:
 
 def _run(sandbox: Sandbox, code: str, *, last: bool) -> Run:
     outcome = sandbox.run(code)
-    told = cut(said(outcome), OUTPUT_CHARACTERS)
-    return Run(code, outcome, told + (prompts.NO_MORE_RUNS if last else ""))
+    output = cut(readable_output(outcome), OUTPUT_CHARACTERS)
+    return Run(code, outcome, output + (prompts.NO_MORE_RUNS if last else ""))
 
 
 def _ends_in_string(code: str) -> bool:

@@ -24,15 +24,15 @@ class Run:
 
     code: str
     outcome: Outcome
-    told: str
+    shown_to_model: str
 
     @property
-    def said(self) -> str:
+    def readable_output(self) -> str:
         """Return what there is to read of it: output, value, and the last line of an error."""
-        return said(self.outcome)
+        return readable_output(self.outcome)
 
 
-def said(outcome: Outcome) -> str:
+def readable_output(outcome: Outcome) -> str:
     """Return output, value, and of an error the last line: Qwen2.5-Math's executor shows the model no
     more."""
     error = None if outcome.status == "ok" else outcome.error or outcome.status
@@ -100,7 +100,7 @@ class Written:
 
     def put(self, run: Run) -> None:
         """Write the output of a program under it."""
-        wrote, output = self.new.rstrip("\n"), f"\n```output\n{run.told}\n```\n"
+        wrote, output = self.new.rstrip("\n"), f"\n```output\n{run.shown_to_model}\n```\n"
         self.parts.append((wrote, output))
         self.runs.append(run)
         self._past += wrote + output

@@ -166,7 +166,7 @@ def units(text: str) -> list[Unit]:
         return []
     if whole := _named(re.sub(r"degrees?(?= [CFcf])", "degree", text)):
         return whole
-    found: list[Unit] = [Unit()]
+    parsed: list[Unit] = [Unit()]
     at, over = 0, 1
     while at < len(text):
         part = _PART.match(text, at)
@@ -177,9 +177,9 @@ def units(text: str) -> list[Unit]:
             return []
         if part["over"]:
             over = -1
-        found = [unit * one ** (_power(part) * over) for unit in found for one in named if len(found) < 8]
+        parsed = [unit * one ** (_power(part) * over) for unit in parsed for one in named if len(parsed) < 8]
         at = part.end()
-    return found
+    return parsed
 
 
 def _power(part: re.Match[str]) -> int:

@@ -196,10 +196,10 @@ def _matched(one: Sequence[Readings], other: Sequence[Readings]) -> bool:
     """Return whether both have the same elements, each as often."""
     left = list(other)
     for readings in one:
-        found = next((n for n, candidate in enumerate(left) if same(readings, candidate)), None)
-        if found is None:
+        index = next((n for n, candidate in enumerate(left) if same(readings, candidate)), None)
+        if index is None:
             return False
-        del left[found]
+        del left[index]
     return not left
 
 

@@ -19,7 +19,7 @@ from qwen_cli.tasks.math import prompts
 from qwen_cli.tasks.math.allowance import limited
 from qwen_cli.tasks.math.answer import number, source
 from qwen_cli.tasks.math.fences import Follower
-from qwen_cli.tasks.math.transcript import said
+from qwen_cli.tasks.math.transcript import readable_output
 
 _TRIES = 2  # programs: the second is told what became of the first
 _OUTPUT_CHARACTERS = 400
@@ -65,15 +65,19 @@ class Verification:
     @property
     def words(self) -> str:
         """Return it in a few words."""
-        told = {"holds": "put back, it holds", "fails": "put back, it does not hold", "open": "not put back"}
-        return told[self.verdict] + (f" ({self.why})" if self.why else "")
+        labels = {
+            "holds": "put back, it holds",
+            "fails": "put back, it does not hold",
+            "open": "not put back",
+        }
+        return labels[self.verdict] + (f" ({self.why})" if self.why else "")
 
 
 def verify(
     engine: Engine,
     problem: str,
     answer: str,
-    spoken: prompts.Language,
+    language: prompts.Language,
     *,
     known: Sequence[str] = (),
     pictures: Sequence[dict[str, Any]] = (),
@@ -87,13 +91,13 @@ def verify(
     `known` are the programs of the solution, which would only repeat it. Raises `EngineError`,
     `ContextFull`, `SandboxError`.
     """
-    messages = prompts.verification(problem, answer, spoken, pictures)
-    asked = limited(engine, sampling, thinking)
-    found = Verification("open", "no program was written")
+    messages = prompts.verification(problem, answer, language, pictures)
+    bounded = limited(engine, sampling, thinking)
+    verification = Verification("open", "no program was written")
     tokens = 0
     for _ in range(_TRIES):
         text = ""
-        pieces = engine.chat(messages, sampling=asked, thinking=thinking)
+        pieces = engine.chat(messages, sampling=bounded, thinking=thinking)
         try:
             for piece in pieces:
                 text += piece.text if piece.kind == "answer" else ""
@@ -106,15 +110,20 @@ def verify(
         program = follower.program()
         if program is None:
             break
-        found = _tested(program, answer, known, limits, contained)
-        if found.output is None or found.verdict != "open":
+        verification = _tested(program, answer, known, limits, contained)
+        if verification.output is None or verification.verdict != "open":
             break
         messages = [
             *messages,
             {"role": "assistant", "content": follower.text},
-            {"role": "user", "content": f"```output\n{found.output}\n```\n{prompts.VERIFY_AGAIN[spoken]}"},
+            {
+                "role": "user",
+                "content": f"```output\n{verification.output}\n```\n{prompts.VERIFY_AGAIN[language]}",
+            },
         ]
-    return Verification(found.verdict, found.why, found.program, found.output, tokens)
+    return Verification(
+        verification.verdict, verification.why, verification.program, verification.output, tokens
+    )
 
 
 def _tested(
@@ -159,4 +168,4 @@ def _run(
         outcome = sandbox.run(f"answer = {name}\n{program}")
     lines = (outcome.value or outcome.output).strip().splitlines()
     last = lines[-1].strip() if lines and outcome.status == "ok" else ""
-    return {"True": True, "False": False}.get(last), cut(said(outcome), _OUTPUT_CHARACTERS)
+    return {"True": True, "False": False}.get(last), cut(readable_output(outcome), _OUTPUT_CHARACTERS)

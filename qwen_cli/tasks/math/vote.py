@@ -83,8 +83,8 @@ def vote(
         chances = spreading.nth(number)
         if mode == "cot":
             if begun:
-                said, usage = begun.text, begun.usage
-                return tir.Solution(said, final(said), stop=usage.stop_reason, usage=usage, mode="cot")
+                text, usage = begun.text, begun.usage
+                return tir.Solution(text, final(text), stop=usage.stop_reason, usage=usage, mode="cot")
             return tir.finished(tir.reason(lane, messages, sampling=chances, thinking=thinking), stopped)
         with Sandbox(limits, contained=contained) as sandbox:
             attempt = tir.solve(
@@ -100,21 +100,21 @@ def vote(
             return tir.finished(attempt, stopped)
 
     prompt: Any = messages
-    asked = limited(engine, spreading, thinking)
+    bounded = limited(engine, spreading, thinking)
     if mode == "tir":
-        prompt, asked = tir.opening(engine, messages, spreading, thinking, nudge)
+        prompt, bounded = tir.opening(engine, messages, spreading, thinking, nudge)
     begun: Sequence[Completion | None]
     if len(engine.lanes(k)) > 1:
         begun = [None] * k
-        engine.sample(prompt, 1, sampling=replace(asked, max_tokens=1), thinking=thinking)  # the prefill
+        engine.sample(prompt, 1, sampling=replace(bounded, max_tokens=1), thinking=thinking)  # the prefill
     else:
         # It goes on with one at a time, but decodes the beginnings of all of them together.
-        begun = engine.sample(prompt, k, sampling=asked, thinking=thinking)
+        begun = engine.sample(prompt, k, sampling=bounded, thinking=thinking)
 
     done: dict[int, tir.Solution] = {}
     scores: dict[int, float] = {}
     state = Vote((), (), k)
-    solving = parallel.each(
+    solving = parallel.map_unordered(
         engine.lanes(k, warm=True),
         list(enumerate(begun)),
         lambda lane, one, stopped: (one[0], solve(lane, *one, stopped)),

@@ -106,38 +106,38 @@ def read(bare: str) -> Readings:
 
 def _times(bare: str) -> Readings:
     """Read a time of day, and as what it also can be: a length of time."""
-    found = clock(bare)
+    moment = clock(bare)
     if long := re.fullmatch(r"([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])", bare):
         length = Quantity(sympy.Integer(3600 * int(long[1]) + 60 * int(long[2]) + int(long[3])), _SECOND)
-        return (length, found) if found else (length,)
+        return (length, moment) if moment else (length,)
     if both := re.fullmatch(r"([0-9]{1,2})时([0-9]{1,2})分", bare):
         length = Quantity(sympy.Integer(3600 * int(both[1]) + 60 * int(both[2])), _SECOND)
         return (length, Clock(int(both[1]) % 24 * 60 + int(both[2]) % 60, False))
-    if found is None and (said := _SPOKEN.fullmatch(bare.lower())):
+    if moment is None and (said := _SPOKEN.fullmatch(bare.lower())):
         minutes = {"quarter": 15, "half": 30}.get(said["part"]) or int(english(said["part"]) or 0)
         hour = int(said["hour"]) if said["hour"].isdigit() else int(english(said["hour"]) or 0)
         if 1 <= hour <= 12 and 1 <= minutes < 60:
             before = said["side"] in ("to", "before")
-            found = Clock((hour * 60 + (-minutes if before else minutes)) % 1440, False)
-    return (found,) if found else ()
+            moment = Clock((hour * 60 + (-minutes if before else minutes)) % 1440, False)
+    return (moment,) if moment else ()
 
 
 def _named(plain: str) -> str:
     """Return one name for a day of the week or a month, however it is written; nothing where it is none."""
     if weekday := re.fullmatch(r"(?:星期|周|礼拜)([一二三四五六日天])", plain):
         return _WEEKDAYS[weekday[1].replace("天", "日")]
-    if found := _DAY.fullmatch(plain):
-        return f"weekday {next(n for n, day in enumerate(_DAYS) if found[1].startswith(day[:3]))}"
+    if match := _DAY.fullmatch(plain):
+        return f"weekday {next(n for n, day in enumerate(_DAYS) if match[1].startswith(day[:3]))}"
     months = "".join(str(n) for n in range(1, 10))
-    if found := re.fullmatch(rf"{_MONTH}(?: (?P<year>[0-9]{{4}}))?", plain):
-        number = 1 + next(n for n, month in enumerate(_MONTHS) if month.startswith(found["month"][:3]))
-        return f"month {number} {found['year'] or ''}".strip()
+    if match := re.fullmatch(rf"{_MONTH}(?: (?P<year>[0-9]{{4}}))?", plain):
+        number = 1 + next(n for n, month in enumerate(_MONTHS) if month.startswith(match["month"][:3]))
+        return f"month {number} {match['year'] or ''}".strip()
     if (spelled := re.fullmatch(r"([一二三四五六七八九十]{1,2})月", plain)) and (
         month_number := chinese(spelled[1])
     ):
         return f"month {month_number}" if month_number <= 12 else ""
-    if found := re.fullmatch(rf"(?:([0-9]{{4}})年)?(1[0-2]|[{months}])月", plain):
-        return f"month {found[2]} {found[1] or ''}".strip()
+    if match := re.fullmatch(rf"(?:([0-9]{{4}})年)?(1[0-2]|[{months}])月", plain):
+        return f"month {match[2]} {match[1] or ''}".strip()
     return ""
 
 
@@ -159,11 +159,11 @@ def clock(bare: str) -> Clock | None:
     plain = re.sub(r"^12 (?=(?:noon|midnight)$)", "", plain)
     if plain in ("noon", "midnight"):
         return Clock(720 if plain == "noon" else 0, True)
-    if found := _CLOCK.fullmatch(plain):
-        half = (found["half"] or "")[:1].lower()
-        hour, minute = int(found["hour"]), int(found["minute"] or 0)
+    if match := _CLOCK.fullmatch(plain):
+        half = (match["half"] or "")[:1].lower()
+        hour, minute = int(match["hour"]), int(match["minute"] or 0)
         if (
-            (found["minute"] is None and not half)
+            (match["minute"] is None and not half)
             or hour > 24
             or (half in ("a", "p") and not 1 <= hour <= 12)
         ):
@@ -171,23 +171,23 @@ def clock(bare: str) -> Clock | None:
         if half in ("a", "p"):
             return Clock((hour % 12 + 12 * (half == "p")) * 60 + minute, True)
         return Clock(hour % 24 * 60 + minute, False)
-    if (found := _CHINESE_CLOCK.fullmatch(plain)) and ("点" in plain or found["half"]):
-        hour, minute = int(found["hour"]), 30 if found["mid"] else int(found["minute"] or 0)
+    if (match := _CHINESE_CLOCK.fullmatch(plain)) and ("点" in plain or match["half"]):
+        hour, minute = int(match["hour"]), 30 if match["mid"] else int(match["minute"] or 0)
         if hour > 24 or minute > 59:
             return None
-        later = found["half"] in ("下午", "傍晚", "晚上") and hour < 12
-        return Clock((hour + 12 * later) % 24 * 60 + minute, found["half"] is not None)
+        later = match["half"] in ("下午", "傍晚", "晚上") and hour < 12
+        return Clock((hour + 12 * later) % 24 * 60 + minute, match["half"] is not None)
     return None
 
 
 def _dates(bare: str) -> Readings:
-    if found := _SLASHED.fullmatch(bare):
-        one, other, year = map(int, found.groups())
+    if match := _SLASHED.fullmatch(bare):
+        one, other, year = map(int, match.groups())
         both = {(one, other), (other, one)}
         return tuple(Day(year, month, day) for month, day in sorted(both) if month <= 12 and day <= 31)
     for pattern in _DATES:
-        if found := pattern.fullmatch(bare):
-            said = found.groupdict()
+        if match := pattern.fullmatch(bare):
+            said = match.groupdict()
             month, day = int(said.get("m") or 0), int(said["day"])
             if named := said.get("month"):
                 month = 1 + next(n for n, m in enumerate(_MONTHS) if m.startswith(named[:3].lower()))

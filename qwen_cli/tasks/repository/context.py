@@ -111,14 +111,14 @@ class Repository:
 
     def _candidates(self, path: str, text: str, near: list[str]) -> dict[str, _Candidate]:
         index = self.index
-        found: dict[str, _Candidate] = {}
+        candidates: dict[str, _Candidate] = {}
 
         def add(
             other: str, group: int, score: float, reason: str, *, users: bool = False
         ) -> _Candidate | None:
             if other == path:
                 return None
-            candidate = found.setdefault(other, _Candidate(group, users=users))
+            candidate = candidates.setdefault(other, _Candidate(group, users=users))
             candidate.score += score
             if reason:
                 candidate.reasons.append(reason)
@@ -133,16 +133,16 @@ class Repository:
         for name in near:
             places = [p for p in index.defining(name) if _family(p) == _family(path) and p != path]
             if len(places) > _MAX_DEFINERS:
-                places = [p for p in places if p in found and found[p].group == 0]
+                places = [p for p in places if p in candidates and candidates[p].group == 0]
             for other in places:
-                known = found.get(other)
+                known = candidates.get(other)
                 candidate = add(other, 3, 2 if known is None or known.group else 1, "")
                 if candidate:
                     candidate.wanted.add(name)
         for other in index.recent():
             if _family(other) == _family(path):
                 add(other, 4, 1, "edited recently", users=True)
-        return found
+        return candidates
 
 
 class _Fit:
@@ -181,7 +181,7 @@ class _Fit:
         return Taken(path, text, "; ".join(reasons))
 
     def _parts(
-        self, text: str, found: list[Definition], candidate: _Candidate, left: int
+        self, text: str, matches: list[Definition], candidate: _Candidate, left: int
     ) -> tuple[str, list[str]]:
         """Return the whole definitions that matter and fit, and the names they are there for.
 
@@ -191,39 +191,41 @@ class _Fit:
         limit = min(left, self.share)
         wholes: set[int] = set()
         heads: set[int] = set()
-        shown: list[str] = []
-        for position, reason in self._interesting(text, found, candidate):
-            if found[position].outer in wholes:
+        rendered: list[str] = []
+        for position, reason in self._interesting(text, matches, candidate):
+            if matches[position].outer in wholes:
                 continue
-            members = {i for i, d in enumerate(found) if d.outer == position}
-            called = {i for i in members if found[i].name in self.used}
+            members = {i for i, d in enumerate(matches) if d.outer == position}
+            called = {i for i in members if matches[i].name in self.used}
             choices = [({position}, set()), (called, members), (called, set()), (set(), {position})]
             for whole, head in choices:
                 if not whole and not head:
                     continue
-                if self._fits(extract(text, found, wholes | whole, heads | head), limit):
+                if self._fits(extract(text, matches, wholes | whole, heads | head), limit):
                     wholes |= whole
                     heads |= head
-                    shown.append(reason)
+                    rendered.append(reason)
                     break
-        return extract(text, found, wholes, heads) if shown else "", list(dict.fromkeys(shown))
+        return extract(text, matches, wholes, heads) if rendered else "", list(dict.fromkeys(rendered))
 
     def _interesting(
-        self, text: str, found: list[Definition], candidate: _Candidate
+        self, text: str, matches: list[Definition], candidate: _Candidate
     ) -> list[tuple[int, str]]:
         """Return the positions of definitions worth showing, best first, each with the name that makes
         it so."""
-        wanted = [(i, d.name) for i, d in enumerate(found) if d.name in candidate.wanted]
+        wanted = [(i, d.name) for i, d in enumerate(matches) if d.name in candidate.wanted]
         if candidate.users:
             lines = text.splitlines()
-            for position, definition in enumerate(found):
-                if definition.outer is None or len(found) < 2:
+            for position, definition in enumerate(matches):
+                if definition.outer is None or len(matches) < 2:
                     words = set(_NAME.findall("\n".join(lines[definition.start : definition.end])))
                     if common := sorted(words & self.own, key=len):
                         wanted.append((position, common[-1]))
             return wanted[:_MAX_FILES]
         return wanted + [
-            (i, d.name) for i, d in enumerate(found) if d.name in self.used and d.name not in candidate.wanted
+            (i, d.name)
+            for i, d in enumerate(matches)
+            if d.name in self.used and d.name not in candidate.wanted
         ]
 
     def _fits(self, text: str, limit: int) -> bool:

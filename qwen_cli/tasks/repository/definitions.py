@@ -84,19 +84,19 @@ def definitions(text: str, path: str) -> list[Definition]:
     if language is None:
         return list(_by_indentation(text.splitlines()))
     tree = languages.parser(language).parse(text.encode("utf-8", "surrogatepass"))
-    found: list[Definition] = []
-    _collect(tree.root_node, None, None, found)
-    return found
+    collected: list[Definition] = []
+    _collect(tree.root_node, None, None, collected)
+    return collected
 
 
-def _collect(node: Node, outer: int | None, wrapper: Node | None, found: list[Definition]) -> None:
+def _collect(node: Node, outer: int | None, wrapper: Node | None, collected: list[Definition]) -> None:
     for child in node.named_children:
         kind = child.type
         if kind in _DEFINES and (name := _name(child)):
             whole = wrapper or child
             body = child.child_by_field_name("body")
-            position = len(found)
-            found.append(
+            position = len(collected)
+            collected.append(
                 Definition(
                     name,
                     _first_line(whole),
@@ -108,15 +108,15 @@ def _collect(node: Node, outer: int | None, wrapper: Node | None, found: list[De
                 )
             )
             if kind in _CLASSES and body and outer is None:
-                _collect(body, position, None, found)
+                _collect(body, position, None, collected)
         elif kind in _WRAPS:
             if (variable := _variable(child)) and outer is None:
                 whole = wrapper or child
                 end = whole.end_point.row + (whole.end_point.column > 0)
-                found.append(Definition(variable, _first_line(whole), end, end, outer))
-            _collect(child, outer, wrapper or child, found)
+                collected.append(Definition(variable, _first_line(whole), end, end, outer))
+            _collect(child, outer, wrapper or child, collected)
         elif kind in _GROUPS:
-            _collect(child, outer, None, found)
+            _collect(child, outer, None, collected)
 
 
 def _name(node: Node) -> str:
@@ -134,8 +134,8 @@ def _name(node: Node) -> str:
         named = following
     if named is None or named.text is None:
         return ""
-    found = re.match(r"[^\W\d]\w*", named.text.decode("utf-8", "replace"))
-    return found[0] if found else ""
+    match = re.match(r"[^\W\d]\w*", named.text.decode("utf-8", "replace"))
+    return match[0] if match else ""
 
 
 def _variable(node: Node) -> str:
@@ -225,11 +225,11 @@ def names(text: str) -> frozenset[str]:
 
 def all_names(text: str) -> set[str]:
     """Return the names of functions and types that a text defines at any depth, methods too."""
-    return {found["name"] for line in text.splitlines() if (found := _PLAIN_RULE.match(line))}
+    return {match["name"] for line in text.splitlines() if (match := _PLAIN_RULE.match(line))}
 
 
-def extract(text: str, found: list[Definition], wholes: Iterable[int], heads: Iterable[int] = ()) -> str:
-    """Return the definitions at positions `wholes` of `found`, and of those at `heads` the lines above the
+def extract(text: str, selected: list[Definition], wholes: Iterable[int], heads: Iterable[int] = ()) -> str:
+    """Return the definitions at positions `wholes` of `selected`, and of those at `heads` the lines above the
     body.
 
     Members stand under the head of their class; what lies between is left out; the order is the file's.
@@ -237,11 +237,11 @@ def extract(text: str, found: list[Definition], wholes: Iterable[int], heads: It
     lines = text.splitlines()
     wanted: set[int] = set()
     for position in wholes:
-        wanted.update(range(found[position].start, found[position].end))
+        wanted.update(range(selected[position].start, selected[position].end))
     for position in (*wholes, *heads):
-        outer = found[position].outer
-        for shown in (position, outer) if outer is not None else (position,):
-            wanted.update(range(found[shown].start, found[shown].head))
+        outer = selected[position].outer
+        for part in (position, outer) if outer is not None else (position,):
+            wanted.update(range(selected[part].start, selected[part].head))
     out: list[str] = []
     previous = None
     for number in sorted(wanted):

@@ -31,8 +31,8 @@ def arrange(paths: Iterable[str]) -> Paths:
         by_folder.setdefault(folder, []).append(path)
     return Paths(
         frozenset(every),
-        {stem: tuple(found) for stem, found in by_stem.items()},
-        {folder: tuple(found) for folder, found in by_folder.items()},
+        {stem: tuple(places) for stem, places in by_stem.items()},
+        {folder: tuple(places) for folder, places in by_folder.items()},
     )
 
 
@@ -60,54 +60,54 @@ def imports(text: str, path: str) -> tuple[str, ...]:
     """
     language = languages.language_of(path)
     if language == "python":
-        found = _python(text)
+        modules = _python(text)
     elif language in ("c", "cpp"):
-        found = _INCLUDE.findall(text)
+        modules = _INCLUDE.findall(text)
     elif language in ("javascript", "typescript", "tsx"):
-        found = _ECMA.findall(text)
+        modules = _ECMA.findall(text)
     elif language == "go":
-        found = _GO.findall(text)
+        modules = _GO.findall(text)
     elif language == "rust":
-        found = _rust(text)
+        modules = _rust(text)
     elif language == "java":
-        found = _JAVA.findall(text)
+        modules = _JAVA.findall(text)
     else:
-        found = []
-    return tuple(dict.fromkeys(found))
+        modules = []
+    return tuple(dict.fromkeys(modules))
 
 
 def _python(text: str) -> list[str]:
-    found: list[str] = []
+    modules: list[str] = []
     for match in _PYTHON.finditer(text):
         if match["plain"] is not None:
-            found += [part.split()[0] for part in match["plain"].split(",") if part.strip()]
+            modules += [part.split()[0] for part in match["plain"].split(",") if part.strip()]
             continue
         module = match["module"]
-        found.append(module)
+        modules.append(module)
         names = re.sub(r"#[^\n]*", "", match["many"] or match["one"] or "")
         dot = "" if module.endswith(".") else "."
-        found += [f"{module}{dot}{part.split()[0]}" for part in names.split(",") if part.strip(" \t\n\\")]
-    return found
+        modules += [f"{module}{dot}{part.split()[0]}" for part in names.split(",") if part.strip(" \t\n\\")]
+    return modules
 
 
 def _rust(text: str) -> list[str]:
-    found: list[str] = []
+    modules: list[str] = []
     for match in _RUST.finditer(text):
         if match["mod"]:
-            found.append(f"mod {match['mod']}")
+            modules.append(f"mod {match['mod']}")
         else:  # the common start of `a::b::{c, d}`; what the braces hold are items or modules of it
             start, brace, inner = re.sub(r"\s+", "", match["use"]).partition("{")
-            found.append("use " + start.rstrip(":"))
+            modules.append("use " + start.rstrip(":"))
             if brace:
-                found += [f"use {start}{name}" for name in re.findall(r"\w+", inner)]
-    return found
+                modules += [f"use {start}{name}" for name in re.findall(r"\w+", inner)]
+    return modules
 
 
 def resolve(specs: Iterable[str], path: str, paths: Paths) -> list[str]:
     """Return the files of the repository that the imports `specs` of the file `path` mean, in their order."""
     language = languages.language_of(path)
     folder = path.rpartition("/")[0]
-    found: dict[str, None] = {}
+    resolved: dict[str, None] = {}
     for spec in specs:
         if language == "python":
             hits = _find_python(spec, folder, paths)
@@ -123,9 +123,9 @@ def resolve(specs: Iterable[str], path: str, paths: Paths) -> list[str]:
             hits = _near(spec.replace(".", "/"), folder, paths, (".java",))
         else:
             hits = []
-        found.update(dict.fromkeys(hits))
-    found.pop(path, None)
-    return list(found)
+        resolved.update(dict.fromkeys(hits))
+    resolved.pop(path, None)
+    return list(resolved)
 
 
 def _find_python(spec: str, folder: str, paths: Paths) -> list[str]:

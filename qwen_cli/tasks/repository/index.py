@@ -117,8 +117,8 @@ class Index:
         words = {stem}
         if stem in _FOLDER_FILES or path.endswith(".go"):
             words.add(folder.rpartition("/")[2])
-        found = set().union(*(self._importing.get(word, ()) for word in words))
-        return sorted(p for p in found if path in resolve(self._scans[p].imports, p, self.paths))
+        importing = set().union(*(self._importing.get(word, ()) for word in words))
+        return sorted(p for p in importing if path in resolve(self._scans[p].imports, p, self.paths))
 
     def recent(self) -> list[str]:
         """Return the source files with uncommitted changes, latest first, then those of the last commits."""
@@ -168,7 +168,7 @@ class Index:
 
 
 def _last_names(specs: tuple[str, ...]) -> set[str]:
-    return {found[1] for spec in specs if (found := _LAST_NAME.search(spec))}
+    return {match[1] for spec in specs if (match := _LAST_NAME.search(spec))}
 
 
 def _folder(path: str) -> str:

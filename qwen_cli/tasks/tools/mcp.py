@@ -150,14 +150,14 @@ async def _listed(client: Client) -> list[Any]:
     """Return all the server's tools, page by page; none if it has no such capability."""
     if client.server_capabilities.tools is None:
         return []
-    found: list[Any] = []
+    items: list[Any] = []
     cursor: str | None = None
     while True:
         page = await client.list_tools(cursor=cursor)
-        found += page.tools
+        items += page.tools
         cursor = page.next_cursor
         if not cursor:
-            return found
+            return items
 
 
 def _text(result: Any) -> str:
@@ -180,8 +180,8 @@ def _text(result: Any) -> str:
 def _start_error(server: McpServer, error: BaseException, log: TextIO) -> ToolError:
     """Return one line on why a server cannot be used, with the last line that it wrote itself."""
     log.seek(0)
-    said = [one_line(line).rstrip(".") for line in log.read().splitlines() if line.strip()]
-    reason = _reason(error) + (f" ({said[-1]})" if said else "")
+    lines = [one_line(line).rstrip(".") for line in log.read().splitlines() if line.strip()]
+    reason = _reason(error) + (f" ({lines[-1]})" if lines else "")
     target = server.command if server.transport == "stdio" else server.url
     return ToolError(
         f"MCP server {server.name!r} ({target}) cannot be used: {reason}", "check it in the servers file"

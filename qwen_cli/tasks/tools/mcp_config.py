@@ -52,14 +52,14 @@ def read(path: Path) -> list[McpServer]:
         raise ToolError(
             f'{path} has no "mcpServers" object', 'write {"mcpServers": {"NAME": {"command": "…"}}}'
         )
-    found = [
+    configured = [
         _server(name, entry, f"{path}: server {name!r}")
         for name, entry in servers.items()
         if not (isinstance(entry, dict) and entry.get("disabled") is True)
     ]
-    if not found:
+    if not configured:
         raise ToolError(f"{path} names no server", 'put one under "mcpServers"')
-    return found
+    return configured
 
 
 def _server(name: str, entry: Any, where: str) -> McpServer:

@@ -112,12 +112,12 @@ def _named(tools: Sequence[Tool]) -> dict[str, Tool]:
     OpenAI-compatible servers take 64 letters, digits, "_" and "-" (OpenAI API reference, function name).
     """
     names = [tool.name for tool in tools]
-    found: dict[str, Tool] = {}
+    named: dict[str, Tool] = {}
     for tool in tools:
         name = tool.name if names.count(tool.name) == 1 else f"{tool.source}_{tool.name}"
         name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
         base, number = name[:61], 2
-        while name in found:
+        while name in named:
             name, number = f"{base}_{number}", number + 1
-        found[name] = tool
-    return found
+        named[name] = tool
+    return named

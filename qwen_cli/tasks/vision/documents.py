@@ -12,7 +12,7 @@ from html import escape
 from typing import Any, Literal, TypeAlias
 
 from qwen_cli.tasks.common import lenient_json
-from qwen_cli.tasks.vision import tables as _tables
+from qwen_cli.tasks.vision import tables as vision_tables
 from qwen_cli.tasks.vision.grounding import Convention
 from qwen_cli.tasks.vision.tables import Rows
 
@@ -130,13 +130,13 @@ def clean_markdown(text: str) -> str:
     text = lenient_json.unfenced(text, "markdown", "md", "html")
     if _IS_HTML.match(text):
         return html_to_markdown(text)
-    return re.sub(r"\n{3,}", "\n\n", _tables.replace_latex(_PLACE.sub("", text))).strip()
+    return re.sub(r"\n{3,}", "\n\n", vision_tables.replace_latex(_PLACE.sub("", text))).strip()
 
 
 def tables(text: str) -> list[Rows]:
     """Return every table in an answer (Markdown, HTML or LaTeX): rows of cells of plain text, merged ones
     filled."""
-    return _tables.tables(lenient_json.unfenced(text, "markdown", "md", "html", "latex"))
+    return vision_tables.tables(lenient_json.unfenced(text, "markdown", "md", "html", "latex"))
 
 
 def schema_prompt(schema: Mapping[str, Any]) -> str:
@@ -148,8 +148,8 @@ def schema_prompt(schema: Mapping[str, Any]) -> str:
     """
     described = str(schema.get("description") or "").strip()
     filled = json.dumps(_filled(schema, schema), ensure_ascii=False)
-    asked = f"Extract the key-value information in the format: {filled}"
-    return f"{described}\n{asked}" if described else asked
+    request = f"Extract the key-value information in the format: {filled}"
+    return f"{described}\n{request}" if described else request
 
 
 def _filled(schema: Any, root: Mapping[str, Any], within: tuple[str, ...] = ()) -> Any:

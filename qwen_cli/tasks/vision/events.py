@@ -76,7 +76,7 @@ def parse(text: str, *, offset: float, duration: float) -> list[Event]:
     Times outside are moved to the window's edge, an end before its start is swapped; what has no words or no
     start is left out, what has no end lasts no time. In order of time, without repetitions.
     """
-    found: dict[Event, None] = {}
+    events: dict[Event, None] = {}
     for one in lenient_json.objects(text):
         what = next((sanitize.one_line(one[key]) for key in _WORDS if isinstance(one.get(key), str)), "")
         first, last = (_seconds(_first(one, keys)) for keys in (_STARTS, _ENDS))
@@ -85,8 +85,8 @@ def parse(text: str, *, offset: float, duration: float) -> list[Event]:
         if what and first is not None:
             last = first if last is None else last
             start, end = sorted(min(max(time, 0.0), float(duration)) for time in (first, last))
-            found[Event(offset + start, offset + end, what)] = None
-    return sorted(found, key=lambda event: (event.start, event.end))
+            events[Event(offset + start, offset + end, what)] = None
+    return sorted(events, key=lambda event: (event.start, event.end))
 
 
 def windows(start: float, end: float, *, length: float, overlap: float) -> list[tuple[float, float]]:

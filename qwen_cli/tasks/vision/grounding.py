@@ -47,7 +47,7 @@ _Shape: TypeAlias = tuple[str, list[float]]  # a label with 2 or 4 numbers, as t
 
 
 @dataclass(frozen=True)
-class Found:
+class Detection:
     """A thing in a picture, in pixels of the original: `box` is (left, top, right, bottom) as Pillow's `crop`
     takes it, right and bottom exclusive; `point` is (x, y). One of the two is `None`."""
 
@@ -90,7 +90,7 @@ def prompt(what: str, convention: Convention, *, points: bool = False) -> str:
     )
 
 
-def parse(text: str, convention: Convention, *, seen: Size, original: Size) -> list[Found]:
+def parse(text: str, convention: Convention, *, seen: Size, original: Size) -> list[Detection]:
     """Return what an answer says it found, in pixels of the original picture; empty where it found nothing.
 
     `seen` is the size that the model was shown (only "absolute" counts in its pixels), `original` that of the
@@ -100,26 +100,26 @@ def parse(text: str, convention: Convention, *, seen: Size, original: Size) -> l
     """
     scale = seen if convention == "absolute" else (1000, 1000)
     readers = (_from_objects, _from_tags, _from_points, _from_plain)
-    shapes = next((found for reader in readers if (found := list(reader(text)))), [])
+    shapes = next((read for reader in readers if (read := list(reader(text)))), [])
     placed = (_placed(sanitize.one_line(label), numbers, scale, original) for label, numbers in shapes)
-    return list(dict.fromkeys(found for found in placed if found is not None))
+    return list(dict.fromkeys(read for read in placed if read is not None))
 
 
-def as_json(found: Iterable[Found]) -> list[dict[str, Any]]:
+def as_json(detections: Iterable[Detection]) -> list[dict[str, Any]]:
     """Return what was found as plain data: `{"label", "box": [x1, y1, x2, y2]}` or `{"label", "point": [x,
     y]}`."""
     return [
         {"label": one.label, **({"box": list(one.box)} if one.box else {"point": list(one.point or ())})}
-        for one in found
+        for one in detections
     ]
 
 
-def count(found: Iterable[Found]) -> dict[str, int]:
+def count(detections: Iterable[Detection]) -> dict[str, int]:
     """Return how many there are of each label, the most frequent first."""
-    return dict(Counter(one.label for one in found).most_common())
+    return dict(Counter(one.label for one in detections).most_common())
 
 
-def _placed(label: str, numbers: Sequence[float], scale: Size, original: Size) -> Found | None:
+def _placed(label: str, numbers: Sequence[float], scale: Size, original: Size) -> Detection | None:
     if all(0 <= number <= 1 for number in numbers) and any(number % 1 for number in numbers):
         # Fractions of the picture, which small models fall into; as coordinates they would be one corner.
         numbers = [number * side for number, side in zip(numbers, (*scale, *scale), strict=False)]
@@ -129,10 +129,10 @@ def _placed(label: str, numbers: Sequence[float], scale: Size, original: Size) -
     ]
     if len(inside) == 2:
         x, y = (min(round(at), pixels - 1) for at, pixels in zip(inside, original, strict=True))
-        return Found(label, point=(x, y))
+        return Detection(label, point=(x, y))
     left, right = sorted((round(inside[0]), round(inside[2])))
     top, bottom = sorted((round(inside[1]), round(inside[3])))
-    return Found(label, box=(left, top, right, bottom)) if left < right and top < bottom else None
+    return Detection(label, box=(left, top, right, bottom)) if left < right and top < bottom else None
 
 
 def _from_objects(text: str) -> Iterator[_Shape]:

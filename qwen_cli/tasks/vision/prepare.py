@@ -62,21 +62,22 @@ class Look:
     def words(self) -> str:
         """Return one line about it."""
         frames = f"{self.frames} frames of " if self.frames else ""
-        shown = f"{frames}{self.seen[0]:,} × {self.seen[1]:,}"
+        size = f"{frames}{self.seen[0]:,} × {self.seen[1]:,}"
         was = f" (from {self.original[0]:,} × {self.original[1]:,})" if self.seen != self.original else ""
-        return f"{self.name}: {shown}{was}, {self.tokens:,} tokens"
+        return f"{self.name}: {size}{was}, {self.tokens:,} tokens"
 
 
-def unheard(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Ignore progress: the `Told` of a caller that shows none."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an input costs, before its pixels are read or resized. `shown` does that, and tells of frames."""
+    """What an input costs, before its pixels are read or resized. `prepare` does that, and tells of
+    frames."""
 
     look: Look
-    shown: Callable[[Told], Look]
+    prepare: Callable[[Told], Look]
 
 
 def plan(item: Picture | Film, capabilities: Capabilities, detail: Detail = Detail()) -> Plan:
@@ -105,20 +106,22 @@ def _joined(as_video: bool) -> int:
     return 2 if as_video else 1
 
 
-def look_at_all(
+def prepare_all(
     items: Sequence[Picture | Film],
     engine: Engine,
     detail: Detail = Detail(),
     *,
     question: str = "",
     notice: Callable[[str], None] = lambda text: None,
-    told: Told = unheard,
+    on_progress: Told = no_progress,
 ) -> list[Look]:
     """Prepare all inputs so that they fit the context together: where they do not, each gets its share of it,
-    and `notice` says so; `told` hears of the frames that are read. Raises `UsageError` where even that is too
-    much, and for a model that sees nothing.
+    and `notice` says so; `on_progress` hears of the frames that are read. Raises `UsageError` where even that
+    is too much, and for a model that sees nothing.
     """
-    return [one.shown(told) for one in plan_all(items, engine, detail, question=question, notice=notice)]
+    return [
+        one.prepare(on_progress) for one in plan_all(items, engine, detail, question=question, notice=notice)
+    ]
 
 
 def plan_all(
@@ -129,32 +132,32 @@ def plan_all(
     question: str = "",
     notice: Callable[[str], None] = lambda text: None,
 ) -> list[Plan]:
-    """Plan as `look_at_all` does, but nothing is read yet."""
+    """Plan as `prepare_all` does, but nothing is read yet."""
     if not engine.capabilities.vision:
         raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: `model=qwen2.5-vl:3b`")
     sees = engine.capabilities
     plans = [plan(item, sees, detail) for item in items]
-    asked = now = sum(one.look.tokens for one in plans)
+    requested = now = sum(one.look.tokens for one in plans)
     context = engine.capabilities.context
     if context is None:
         return plans
     room = int(context * _SHARE) - len(question) // 3  # a token has three characters or more in most texts
-    if asked <= room:
+    if requested <= room:
         return plans
     for _ in range(4):  # sizes go in steps: the first try may miss by a little
         detail = _smaller(detail, [one.look for one in plans], room, sees)
         plans = [plan(item, sees, detail) for item in items]
         now = sum(one.look.tokens for one in plans)
         if now <= room:
-            notice(f"{asked:,} visual tokens do not fit a context of {context:,}: shown smaller, {now:,}")
+            notice(f"{requested:,} visual tokens do not fit a context of {context:,}: shown smaller, {now:,}")
             return plans
     raise UsageError(
-        f"{len(items)} inputs need {asked:,} visual tokens, the context holds {context:,}",
+        f"{len(items)} inputs need {requested:,} visual tokens, the context holds {context:,}",
         "give fewer, or `max_frames`, or a larger `context`",
     )
 
 
-def kept(look: Look) -> list[dict[str, Any]]:
+def session_parts(look: Look) -> list[dict[str, Any]]:
     """Return the parts of `look` as a session keeps them: as JSON, and without loss, so that going on finds
     the picture in the KV cache."""
     return wire(look.part)
@@ -174,10 +177,10 @@ def _picture(item: Picture, seeing: Seeing, detail: Detail) -> Plan:
     part = {"type": "image", "min_pixels": least, "max_pixels": most}
     look = Look(item.name, part, size, image.size, smart_resize.tokens(*size, seeing.unit))
 
-    def shown(told: Told) -> Look:
+    def prepare(on_progress: Told) -> Look:
         return replace(look, part={**part, "image": image if image.size == size else image.resize(size)})
 
-    return Plan(look, shown)
+    return Plan(look, prepare)
 
 
 def _film(item: Film, sees: Capabilities, detail: Detail) -> Plan:
@@ -203,16 +206,16 @@ def _film(item: Film, sees: Capabilities, detail: Detail) -> Plan:
     joined = _joined(is_shown_as_video(look, sees))
     look = replace(look, tokens=smart_resize.tokens(width, height, sees.seeing.unit) * (count // joined))
 
-    def shown(told: Told) -> Look:
+    def prepare(on_progress: Told) -> Look:
         if item.path is None:
-            filled = video.stacked(clip, images, size, told)
+            filled = video.stacked(clip, images, size, on_progress)
         elif sees.video_files and is_sent_as_file(part):
             filled = clip
         else:
-            filled = video.filled(clip, size, told)
+            filled = video.filled(clip, size, on_progress)
         return replace(look, part={**part, "video": filled})
 
-    return Plan(look, shown)
+    return Plan(look, prepare)
 
 
 def _smaller(detail: Detail, looks: Sequence[Look], room: int, sees: Capabilities) -> Detail:

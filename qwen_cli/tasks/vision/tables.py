@@ -40,14 +40,14 @@ def tables(text: str) -> list[Rows]:
     Understands Markdown's pipes, HTML and LaTeX's `tabular` (which Qwen3-VL writes into its Markdown, by its
     cookbook). A cell that spans several is in each of them.
     """
-    found: list[tuple[int, Rows]] = []
+    positioned: list[tuple[int, Rows]] = []
     for pattern, read in ((_TABULAR, latex_rows), (_HTML, _from_html)):
         for start, end in list(_outermost(pattern, text)):
-            found.append((text.count("\n", 0, start), read(text[start:end])))
+            positioned.append((text.count("\n", 0, start), read(text[start:end])))
             # Blanked, so that lines keep their numbers for what is still to be found.
             text = text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
-    found += _from_markdown(text)
-    return [rows for _, rows in sorted(found, key=lambda one: one[0]) if any(rows)]
+    positioned += _from_markdown(text)
+    return [rows for _, rows in sorted(positioned, key=lambda one: one[0]) if any(rows)]
 
 
 def to_csv(rows: Sequence[Sequence[str]]) -> str:

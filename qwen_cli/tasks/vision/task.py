@@ -10,9 +10,8 @@ from typing import Any, Literal, TypeAlias
 from qwen_cli.engines.core.base import Boxes, Engine, Sampling, Seeing, Stream
 from qwen_cli.errors import SchemaUnmet, UsageError
 from qwen_cli.tasks.common import json_schema, structured
-from qwen_cli.tasks.vision import documents, events, grounding
-from qwen_cli.tasks.vision import tables as csv
-from qwen_cli.tasks.vision.grounding import Found
+from qwen_cli.tasks.vision import documents, events, grounding, tables
+from qwen_cli.tasks.vision.grounding import Detection
 from qwen_cli.tasks.vision.prepare import Detail, Look, message
 
 Kind: TypeAlias = Literal["ask", "ocr", "markdown", "html", "tables", "extract", "locate", "count", "events"]
@@ -29,11 +28,11 @@ _FORMS: dict[Kind, documents.Form] = {
 
 @dataclass(frozen=True)
 class Job:
-    """`asked` is a question, or the things to find; `schema` belongs to "extract", `points` to "locate",
+    """`question` is a question, or the things to find; `schema` belongs to "extract", `points` to "locate",
     `window` (seconds of a video taken at once; `None`: as is usual) to "events" and "ask"."""
 
     kind: Kind
-    asked: str = ""
+    question: str = ""
     schema: dict[str, Any] | None = None
     points: bool = False
     window: float | None = None
@@ -41,12 +40,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """`text` is what a person reads, `data` what a program does (`None` where there is only text); `found`
-    are the things located, one list for each input."""
+    """`text` is what a person reads, `data` what a program does (`None` where there is only text);
+    `detections` are the things located, one list for each input."""
 
     text: str
     data: Any = None
-    found: tuple[tuple[Found, ...], ...] = ()
+    detections: tuple[tuple[Detection, ...], ...] = ()
 
 
 def question(job: Job, engine: Engine) -> str:
@@ -59,14 +58,14 @@ def question(job: Job, engine: Engine) -> str:
                 f"how {engine.model!r} writes coordinates is not known",
                 "use a Qwen2-VL, Qwen2.5-VL, Qwen3-VL or later model, and let its name say which",
             )
-        return grounding.prompt(job.asked, seeing.boxes, points=job.points)
+        return grounding.prompt(job.question, seeing.boxes, points=job.points)
     if job.kind == "extract":
-        asked = documents.schema_prompt(job.schema or {})
-        return f"{job.asked}\n\n{asked}" if job.asked else asked
+        text = documents.schema_prompt(job.schema or {})
+        return f"{job.question}\n\n{text}" if job.question else text
     if job.kind == "events":
-        return f"{events.PROMPT}\n{job.asked}" if job.asked else events.PROMPT
+        return f"{events.PROMPT}\n{job.question}" if job.question else events.PROMPT
     form = _FORMS.get(job.kind)
-    return documents.prompt(form, seeing.boxes) if form else job.asked
+    return documents.prompt(form, seeing.boxes) if form else job.question
 
 
 def closely(job: Job, detail: Detail, seeing: Seeing) -> Detail:
@@ -79,10 +78,10 @@ def closely(job: Job, detail: Detail, seeing: Seeing) -> Detail:
 
 def turns(engine: Engine, looks: Sequence[Look], job: Job) -> list[dict[str, Any]]:
     """Return the messages that ask for it. Raises `UsageError` as `question` does."""
-    asked = message(looks, question(job, engine))
+    turn = message(looks, question(job, engine))
     form = _FORMS.get(job.kind)
     before = documents.system(form, engine.capabilities.seeing.boxes) if form else None
-    return [{"role": "system", "content": before}, asked] if before else [asked]
+    return [{"role": "system", "content": before}, turn] if before else [turn]
 
 
 def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> Stream:
@@ -99,12 +98,14 @@ def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Resu
     """Return what `answer` means. Raises `EngineError` where it has not the form that was asked for."""
     if job.kind in ("locate", "count"):
         look = looks[0]
-        found = grounding.parse(answer, _known(seeing), seen=look.seen, original=look.original)
+        detections = grounding.parse(answer, _known(seeing), seen=look.seen, original=look.original)
         if job.kind == "count":
-            counts = grounding.count(found)
-            return Result(str(len(found)), {"count": len(found), "labels": counts}, (tuple(found),))
-        data = grounding.as_json(found)
-        return Result(json.dumps(data, ensure_ascii=False), data, (tuple(found),))
+            counts = grounding.count(detections)
+            return Result(
+                str(len(detections)), {"count": len(detections), "labels": counts}, (tuple(detections),)
+            )
+        data = grounding.as_json(detections)
+        return Result(json.dumps(data, ensure_ascii=False), data, (tuple(detections),))
     if job.kind == "extract":
         data = _satisfying(answer, job.schema or {})
         return Result(json.dumps(data, indent=2, ensure_ascii=False), data)
@@ -114,7 +115,7 @@ def result(job: Job, answer: str, looks: Sequence[Look], seeing: Seeing) -> Resu
         return Result(documents.clean_markdown(answer))
     if job.kind == "tables":
         rows = documents.tables(answer)
-        return Result("\n".join(csv.to_csv(table) for table in rows), rows)
+        return Result("\n".join(tables.to_csv(table) for table in rows), rows)
     return Result(answer.strip())
 
 

@@ -39,7 +39,7 @@ Window: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Said:
+class WindowAnswer:
     """What was said of one window. `counted_from` is where in the video the times in it begin, in seconds.
     `look` is without its part; `stop_reason` says why it ended."""
 
@@ -68,7 +68,7 @@ def covered(engine: Engine, detail: Detail) -> float:
     return frames * (1 / detail.fps if detail.fps else _APART)
 
 
-def said(
+def answers(
     engine: Engine,
     film: Film,
     parts: Sequence[Window],
@@ -76,20 +76,20 @@ def said(
     detail: Detail,
     sampling: Sampling,
     *,
-    told: Callable[[int], None] = lambda done: None,
-) -> Iterator[Said]:
-    """Ask about each window. `told` hears how many are done."""
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Iterator[WindowAnswer]:
+    """Ask about each window. `on_progress` hears how many are done."""
     seeing, as_video = engine.capabilities.seeing, engine.capabilities.video
     _, whole = _span(film, replace(detail, start=None, end=None))
     for done, (start, end) in enumerate(parts):
-        told(done)
-        asked = job
+        on_progress(done)
+        window_job = job
         if job.kind == "ask":
             times = {"start": clock(start), "end": clock(end), "whole": clock(whole)}
-            asked = replace(job, asked=_PART.format(question=job.asked, **times))
+            window_job = replace(job, question=_PART.format(question=job.question, **times))
         part = replace(detail, start=start, end=end) if film.path else detail
-        looks = prepare.look_at_all([film], engine, part, question=task.question(asked, engine))
-        pieces = task.ask(engine, looks, asked, sampling)
+        looks = prepare.prepare_all([film], engine, part, question=task.question(window_job, engine))
+        pieces = task.ask(engine, looks, window_job, sampling)
         text = ""
         stop: StopReason = "stop"
         for piece in pieces:
@@ -99,18 +99,18 @@ def said(
         # from the first frame that they see.
         counted_from = 0.0 if seeing.source_times or not as_video else start
         seen = replace(looks[0], part={})  # or the frames of all windows would be held
-        yield Said((start, end), text.strip(), counted_from, seen, stop)
-    told(len(parts))
+        yield WindowAnswer((start, end), text.strip(), counted_from, seen, stop)
+    on_progress(len(parts))
 
 
-def events(answers: Sequence[Said]) -> Result:
+def events(answers: Sequence[WindowAnswer]) -> Result:
     """Return what happens when, from all windows."""
     per_window = [
         vision_events.parse(one.text, offset=one.counted_from, duration=one.window[1] - one.counted_from)
         for one in answers
     ]
-    found = [asdict(event) for event in vision_events.merge(per_window)]
-    return Result(json.dumps(found, ensure_ascii=False), found)
+    merged_events = [asdict(event) for event in vision_events.merge(per_window)]
+    return Result(json.dumps(merged_events, ensure_ascii=False), merged_events)
 
 
 def brief(engine: Engine, parts: Sequence[Window], sampling: Sampling) -> Sampling:
@@ -123,7 +123,7 @@ def brief(engine: Engine, parts: Sequence[Window], sampling: Sampling) -> Sampli
     return replace(sampling, max_tokens=min(share, sampling.max_tokens or share))
 
 
-def merged(engine: Engine, answers: Sequence[Said], job: Job, sampling: Sampling) -> Stream:
+def merged(engine: Engine, answers: Sequence[WindowAnswer], job: Job, sampling: Sampling) -> Stream:
     """Return the answer for the whole video, from those for its windows."""
     lines = []
     for one in answers:
@@ -131,8 +131,8 @@ def merged(engine: Engine, answers: Sequence[Said], job: Job, sampling: Sampling
         counted = f", times in it count from {clock(one.counted_from)}" if one.counted_from else ""
         lines.append(f"[{clock(start)} to {clock(end)}{counted}] {one.text}")
     whole = clock(answers[-1].window[1] - answers[0].window[0])
-    asked = _WHOLE.format(whole=whole, said="\n\n".join(lines), question=job.asked)
-    return engine.chat([{"role": "user", "content": asked}], sampling=sampling)
+    prompt = _WHOLE.format(whole=whole, said="\n\n".join(lines), question=job.question)
+    return engine.chat([{"role": "user", "content": prompt}], sampling=sampling)
 
 
 def _span(film: Film, detail: Detail) -> Window:

@@ -35,9 +35,9 @@ def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     def begin(*answers: str | list[Any], vision: bool = False, **others: Any) -> At:
         engine = Scripted(*([Piece(a), end()] if isinstance(a, str) else a for a in answers), **others)
         engine.capabilities = replace(engine.capabilities, vision=vision)
-        talk = Conversation(cast("Any", engine))
+        state = Conversation(cast("Any", engine))
         return at_prompt(
-            lambda: repl.run(talk, session=None, load_engine=_no_model, raw=True), monkeypatch, capsys
+            lambda: repl.run(state, session=None, load_engine=_no_model, raw=True), monkeypatch, capsys
         )
 
     return begin
@@ -57,7 +57,7 @@ def clipboard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def said(at: At) -> list[str]:
     """The words of the conversation, in turn."""
-    return [m["content"] for m in at.talk.conversation.messages]
+    return [m["content"] for m in at.state.conversation.messages]
 
 
 def saved(name: str) -> list[str]:
@@ -105,7 +105,7 @@ def test_before_anything_is_said_a_command_says_what_is_missing_and_asks_nothing
 ) -> None:
     at = chat()
     assert told in at(line)
-    assert at.talk.conversation.messages == []
+    assert at.state.conversation.messages == []
     assert not (tmp_path / "home").exists(), "nothing is kept where nothing was said"
 
 
@@ -127,7 +127,7 @@ def test_help_lists_what_there_is_and_tells_of_one(chat: Chat) -> None:
 
 
 def test_every_command_is_completed_and_help_completes_the_others(chat: Chat) -> None:
-    words = slash.words(chat().talk)
+    words = slash.words(chat().state)
     assert list(words) == [name for name in COMMANDS if name != "image"]
     assert all(word.help for word in words.values())
     assert list(words["help"].values("s")) == ["system", "set", "stats", "save", "sessions"]
@@ -142,7 +142,7 @@ def test_retry_answers_the_last_message_again(chat: Chat) -> None:
     at("2 + 2?")
     at("/retry")
     assert said(at) == ["2 + 2?", "4"]
-    assert at.talk.conversation.engine.seen[1][0] == [{"role": "user", "content": "2 + 2?"}]
+    assert at.state.conversation.engine.seen[1][0] == [{"role": "user", "content": "2 + 2?"}]
 
 
 def test_retry_after_a_fault_asks_what_had_no_answer(chat: Chat) -> None:
@@ -191,18 +191,18 @@ def test_undo_takes_back_a_turn_also_on_the_disk(chat: Chat) -> None:
     at("first")
     at("second")
     assert at("/undo") == "removed the last message and its answer"
-    assert said(at) == ["first", "One."] == saved(at.talk.session.name)
+    assert said(at) == ["first", "One."] == saved(at.state.session.name)
 
 
 def test_clear_starts_afresh_and_the_session_so_far_stays(chat: Chat) -> None:
     at = chat("One.", "Two.")
     at("first")
-    before = at.talk.session.name
+    before = at.state.session.name
     assert at("/clear") == f"a new conversation; the one before is saved as {before}"
     at("second")
     assert said(at) == ["second", "Two."]
     assert saved(before) == ["first", "One."]
-    assert at.talk.session.name != before
+    assert at.state.session.name != before
 
 
 def test_files_go_with_the_next_message_and_only_with_that(chat: Chat, tmp_path: Path) -> None:
@@ -247,20 +247,20 @@ def test_system_is_shown_set_sent_and_removed(chat: Chat) -> None:
     at = chat("Oui.", "Yes.")
     assert at("/system Answer in French.") == "system prompt: Answer in French."
     at("Yes?")
-    assert at.talk.conversation.engine.seen[0][0][0] == {"role": "system", "content": "Answer in French."}
-    assert sessions.load(at.talk.session.name).system == "Answer in French."
+    assert at.state.conversation.engine.seen[0][0][0] == {"role": "system", "content": "Answer in French."}
+    assert sessions.load(at.state.session.name).system == "Answer in French."
     assert at("/system -") == "system prompt: none"
     at("Yes?")
-    assert [m["role"] for m in at.talk.conversation.engine.seen[1][0]] == ["user", "assistant", "user"]
+    assert [m["role"] for m in at.state.conversation.engine.seen[1][0]] == ["user", "assistant", "user"]
 
 
 def test_model_goes_on_with_another_and_closes_the_one_before(chat: Chat) -> None:
     at = chat("One.")
     at("first")
-    before = at.talk.conversation.engine
+    before = at.state.conversation.engine
     other = Scripted([Piece("Two."), end()], context=1000)
     other.model = "other"
-    at.talk.load_engine = lambda name: other
+    at.state.load_engine = lambda name: other
     assert at("/model other") == "other on scripted, 1,000 tokens of context"
     assert before.closed and not other.closed
     at("second")
@@ -271,14 +271,14 @@ def test_model_goes_on_with_another_and_closes_the_one_before(chat: Chat) -> Non
 def test_a_model_that_does_not_load_costs_nothing(chat: Chat) -> None:
     at = chat("One.")
     assert at("/model nosuch") == "no model is called 'nosuch'"
-    assert not at.talk.conversation.engine.closed
+    assert not at.state.conversation.engine.closed
     at("first")
     assert said(at) == ["first", "One."]
 
     def stopped(name: str) -> Any:
         raise KeyboardInterrupt
 
-    at.talk.load_engine = stopped
+    at.state.load_engine = stopped
     assert at("/model big") == "stopped; none stays"
 
 
@@ -297,11 +297,11 @@ def test_a_model_that_does_not_load_costs_nothing(chat: Chat) -> None:
 )
 def test_set_reaches_the_next_answer(chat: Chat, line: str, told: str, asked: Sampling) -> None:
     at = chat("One.")
-    at.talk.conversation.engine.defaults = Sampling(top_p=0.8)
+    at.state.conversation.engine.defaults = Sampling(top_p=0.8)
     at("/set top_p 0.5" if "top_p" in line else "/set stop x" if "stop default" in line else "/set")
     assert at(line) == told
     at("first")
-    assert at.talk.conversation.engine.asked == [(asked, None)]
+    assert at.state.conversation.engine.asked == [(asked, None)]
 
 
 @pytest.mark.parametrize(
@@ -319,8 +319,8 @@ def test_think_reaches_the_next_answer(chat: Chat, argument: str, told: str, thi
     at = chat("One.")
     assert at(f"/think {argument}") == f"thinking: {told}"
     at("first")
-    assert at.talk.conversation.engine.asked == [(Sampling(), thinking)]
-    assert at.talk.fold == (argument != "show")
+    assert at.state.conversation.engine.asked == [(Sampling(), thinking)]
+    assert at.state.fold == (argument != "show")
 
 
 @pytest.mark.parametrize(
@@ -329,10 +329,10 @@ def test_think_reaches_the_next_answer(chat: Chat, argument: str, told: str, thi
 )
 def test_think_refuses_what_the_model_cannot(chat: Chat, can: Any, argument: str, told: str) -> None:
     at = chat()
-    engine = at.talk.conversation.engine
+    engine = at.state.conversation.engine
     engine.capabilities = replace(engine.capabilities, thinking=can)
     assert told in at(f"/think {argument}")
-    assert at.talk.conversation.thinking is None
+    assert at.state.conversation.thinking is None
 
 
 def test_tokens_tells_how_full_the_context_is(chat: Chat) -> None:
@@ -340,7 +340,7 @@ def test_tokens_tells_how_full_the_context_is(chat: Chat) -> None:
     at("first")
     assert at("/tokens") == "13 of 100 (13%) tokens in 1 turn"
     at("second")
-    at.talk.conversation.first_sent = 2
+    at.state.conversation.first_sent = 2
     assert at("/tokens").endswith("tokens in 2 turns, the 1 oldest are no longer in the context")
 
 
@@ -380,7 +380,7 @@ def test_load_goes_on_with_a_session_and_keeps_the_one_before(chat: Chat) -> Non
     at("/save one")
     at("/clear")
     at("second")
-    other = at.talk.session.name
+    other = at.state.session.name
     assert at("/load one") == "session one: 1 turn, the last was “first”"
     at("third")
     assert saved("one") == ["first", "One.", "third", "Three."]
@@ -388,15 +388,15 @@ def test_load_goes_on_with_a_session_and_keeps_the_one_before(chat: Chat) -> Non
     told = at("/sessions").splitlines()
     assert {row.split()[2] for row in told} == {"one", other}
     assert [row.endswith("one  (this one)") for row in told].count(True) == 1
-    assert list(slash.words(at.talk)["load"].values("on")) == ["one"]
+    assert list(slash.words(at.state)["load"].values("on")) == ["one"]
 
 
 def test_load_tells_of_a_session_held_with_another_model(chat: Chat) -> None:
     at = chat("One.")
     at("first")
     at("/save one")
-    at.talk.conversation.engine.model = "other"
-    at.talk.save = lambda: None
+    at.state.conversation.engine.model = "other"
+    at.state.save = lambda: None
     assert "it was started with none; /model none continues with it" in at("/load one")
 
 
@@ -404,11 +404,11 @@ def test_export_writes_a_new_file_and_never_another(chat: Chat, tmp_path: Path) 
     at = chat("One.")
     at("first")
     assert at("/export md notes.md") == "written to notes.md"
-    assert at("/export json") == f"written to {at.talk.session.name}.json"
+    assert at("/export json") == f"written to {at.state.session.name}.json"
     assert at("/export md notes.md") == "'notes.md' exists. Give another name"
     assert "cannot be written" in at("/export md no/such/folder.md")
     assert "first" in (tmp_path / "notes.md").read_text()
-    written = json.loads((tmp_path / f"{at.talk.session.name}.json").read_text())
+    written = json.loads((tmp_path / f"{at.state.session.name}.json").read_text())
     assert [m["content"] for m in written["messages"]] == ["first", "One."]
 
 
@@ -416,4 +416,4 @@ def test_export_writes_a_new_file_and_never_another(chat: Chat, tmp_path: Path) 
 def test_quit_leaves(chat: Chat, word: str) -> None:
     at = chat()
     assert at(f"/{word}") == ""
-    assert at.talk.leaving
+    assert at.state.leaving

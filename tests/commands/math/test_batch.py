@@ -50,12 +50,12 @@ def run(
     engine: Any,
     file: Path,
     out: Path,
-    way: SolveOptions = WAY,
+    options: SolveOptions = WAY,
     export: Path | None = None,
     limit: int | None = None,
 ) -> None:
     with math_batch.opened(file, out, export) as batch:
-        math_batch.run(engine, batch, way, {}, limit=limit, at_once=1)
+        math_batch.run(engine, batch, options, {}, limit=limit, at_once=1)
 
 
 def test_failures_of_the_engine_are_no_wrong_answers_and_are_tried_again(
@@ -77,11 +77,11 @@ def test_failures_of_the_engine_are_no_wrong_answers_and_are_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "way"),
+    ("name", "value", "options"),
     [
         ("model", "eight", WAY),
         ("mode", "cot", replace(WAY, mode="tir")),
-        ("lang", None, replace(WAY, spoken="zh")),
+        ("lang", None, replace(WAY, language="zh")),
         ("samples", 1, replace(WAY, samples=3)),
         ("max_rounds", 6, replace(WAY, max_rounds=2)),
         ("think", None, replace(WAY, thinking=True)),
@@ -90,7 +90,12 @@ def test_failures_of_the_engine_are_no_wrong_answers_and_are_tried_again(
     ],
 )
 def test_figures_of_another_run_are_never_told_as_ours(
-    name: str, value: Any, way: SolveOptions, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    value: Any,
+    options: SolveOptions,
+    file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out.jsonl"
     first = Answers()
@@ -101,7 +106,7 @@ def test_figures_of_another_run_are_never_told_as_ours(
     capsys.readouterr()
     second = Answers()
     with pytest.raises(UsageError, match=f"another model, mode or settings: {name} was") as refused:
-        run(second, file, out, way)
+        run(second, file, out, options)
     assert "\n" not in str(refused.value)
     assert (second.asked, capsys.readouterr().out, out.read_bytes()) == (0, "", kept)
 

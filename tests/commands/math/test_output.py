@@ -13,7 +13,7 @@ from qwen_cli.tasks.math.solve import Checked
 from qwen_cli.tasks.math.tir import Solution
 
 
-def shower() -> tuple[SolutionView, io.StringIO]:
+def recorded_view() -> tuple[SolutionView, io.StringIO]:
     written = io.StringIO()
     return SolutionView(Console(file=written, force_terminal=True, width=80, color_system=None)), written
 
@@ -31,13 +31,13 @@ def shower() -> tuple[SolutionView, io.StringIO]:
     ],
 )
 def test_the_frame_shows_the_answer_that_it_is(answer: str, said: str) -> None:
-    shown, written = shower()
+    shown, written = recorded_view()
     shown.answer(Checked(Solution("", answer), "code"))
     assert f"│  {said}   code agrees  │" in written.getvalue()
 
 
 def test_formulas_of_the_solution_are_unicode_and_its_code_is_not_touched() -> None:
-    shown, written = shower()
+    shown, written = recorded_view()
     for letter in "As $x^2$ is \\(\\frac{1}{2}\\):\n\n```python\nprint('$x^2$')\n```\n":
         shown.show(Piece(letter))
     shown.end()

@@ -40,17 +40,17 @@ repl.run(Conversation(engine), session=None, load_engine=None, raw=False)
 """
 _VISION = """
 from PIL import Image
-from qwen_cli.commands.vision import talk
+from qwen_cli.commands.vision import repl
 from qwen_cli.tasks.vision.prepare import Look
 size = (56, 56)
 look = Look("photo.png", {"type": "image", "image": Image.new("RGB", size)}, size, size, 4)
-talk.run(engine, [look], Sampling(), None)
+repl.run(engine, [look], Sampling(), None)
 print("requests with the picture first:", ["PIL" in str(seen[0]) for seen in engine.seen])
 """
 _MATH = """
-from qwen_cli.commands.math import talk
+from qwen_cli.commands.math import repl
 from qwen_cli.tasks.math.solve import SolveOptions
-talk.run(engine, SolveOptions(mode="cot"), None, None)
+repl.run(engine, SolveOptions(mode="cot"), None, None)
 """
 PROMPTS = {"chat": _CHAT, "vision": _VISION, "math": _MATH}
 Start = Callable[[str], Terminal]

@@ -85,9 +85,9 @@ def test_every_flag_of_loading_is_a_load_option_with_the_same_default() -> None:
 
 
 def test_flags_go_over_settings_and_are_checked() -> None:
-    loading, drawing = options.Loading(model="a", adapters=[]), options.Drawing(top_k=3, seed=4)
+    loading, drawing = options.Loading(model="a", adapters=[]), options.SamplingOptions(top_k=3, seed=4)
     settings = options.merged({"model": "b", "top_p": 0.5}, loading, drawing, overflow=None)
     assert settings == {"model": "a", "top_p": 0.5, "top_k": 3, "seed": 4}
     assert options.sampling(settings) == Sampling(top_p=0.5, top_k=3, seed=4)
     with pytest.raises(UsageError, match="top_p must be"):
-        options.merged({}, options.Drawing(top_p=2.0))
+        options.merged({}, options.SamplingOptions(top_p=2.0))

@@ -311,14 +311,14 @@ class TestAskingAgain:
         import openai
 
         from qwen_cli.engines.remote.errors import transport_errors
-        from qwen_cli.engines.remote.retries import _wished
+        from qwen_cli.engines.remote.retries import _retry_after
 
         module = __import__(transport_errors()[-1].__module__.partition(".")[0])
         when = email.utils.formatdate(time.time() + 30, usegmt=True)
         response = module.Response(
             503, headers={"Retry-After": when}, request=module.Request("POST", "http://a")
         )
-        wished = _wished(openai.APIStatusError("no", response=response, body=None))
+        wished = _retry_after(openai.APIStatusError("no", response=response, body=None))
         assert wished
         assert 25 < wished <= 30
 
@@ -701,5 +701,5 @@ class TestVideos:
         monkeypatch.setattr(video, "read", lambda *a, **k: pytest.fail("read"))
         stub.serve("vllm", model="Qwen/Qwen2.5-VL-7B-Instruct")
         film = Film("film.mp4", films.make(tmp_path / "film.mp4", 60))
-        (look,) = prepare.look_at_all([film], Remote(stub.url))
+        (look,) = prepare.prepare_all([film], Remote(stub.url))
         assert (look.frames, look.tokens > 0) == (4, True)

@@ -250,7 +250,7 @@ class TestTokenChoice:
             TopPLogitsWarper,
         )
 
-        from qwen_cli.engines.transformers.sampler import TokenChoice
+        from qwen_cli.engines.transformers.sampler import Sampler
 
         torch.manual_seed(0)
         logits, prompt, rows = torch.randn(1, 60) * 2, [3, 7, 7, 50], 20_000
@@ -265,7 +265,7 @@ class TestTokenChoice:
         )
         expected = processors(torch.tensor([prompt]), logits.clone()).softmax(-1)[0]
         settings = Sampling(temperature=0.8, top_k=15, top_p=0.9, min_p=0.02, repetition_penalty=1.3, seed=1)
-        drawn = TokenChoice(settings, prompt, device="cpu", rows=rows).choose(logits.repeat(rows, 1))
+        drawn = Sampler(settings, prompt, device="cpu", rows=rows).sample(logits.repeat(rows, 1))
         share = torch.bincount(drawn, minlength=60) / rows
         assert set(drawn.tolist()) == set(expected.nonzero().flatten().tolist())
         assert float((share - expected).abs().sum()) < 0.05
@@ -273,17 +273,17 @@ class TestTokenChoice:
     def test_presence_and_frequency_count_what_was_generated(self) -> None:
         import torch
 
-        from qwen_cli.engines.transformers.sampler import TokenChoice
+        from qwen_cli.engines.transformers.sampler import Sampler
 
         logits = torch.tensor([[1.0, 0.9, 0.0, 0.5]])
-        choice = TokenChoice(Sampling(temperature=0, presence_penalty=0.3), [0, 0], device="cpu")
-        assert choice.choose(logits).item() == 0  # in the prompt alone
+        choice = Sampler(Sampling(temperature=0, presence_penalty=0.3), [0, 0], device="cpu")
+        assert choice.sample(logits).item() == 0  # in the prompt alone
         choice.remember([0])
-        assert choice.choose(logits).item() == 1
-        choice = TokenChoice(Sampling(temperature=0, frequency_penalty=0.06), [], device="cpu")
+        assert choice.sample(logits).item() == 1
+        choice = Sampler(Sampling(temperature=0, frequency_penalty=0.06), [], device="cpu")
         picked = []
         for _ in range(4):
-            picked.append(int(choice.choose(logits)))
+            picked.append(int(choice.sample(logits)))
             choice.remember(picked[-1:])
         assert picked == [0, 0, 1, 0]
 

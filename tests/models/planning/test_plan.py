@@ -424,13 +424,13 @@ def test_accelerates_map_on_a_model_without_weights() -> None:
     whole = device_map.infer(config, laptop(), {"cpu": 8 * GB}, "bf16", "bf16")
     # and a few bytes for the frequencies of the positions
     assert whole.sizes["cpu"] == pytest.approx(2 * 494_032_768, rel=1e-6)
-    assert device_map.told(whole) == {"cpu": "all of it"}
+    assert device_map.describe(whole) == {"cpu": "all of it"}
     double = device_map.infer(config, laptop(), {"cpu": 8 * GB}, "fp32", "fp32")
     assert double.sizes["cpu"] == pytest.approx(4 * 494_032_768, rel=1e-6)
     part = device_map.infer(config, with_gpu(24), {0: GB // 2, "cpu": GB // 4}, "bf16", "bf16")
     assert list(part.sizes) == ["cuda:0", "cpu", "disk"]
     assert part.sizes["cuda:0"] <= GB // 2 and part.sizes["cpu"] <= GB // 4
-    assert "layers 0-" in device_map.told(part)["cuda:0"]
+    assert "layers 0-" in device_map.describe(part)["cuda:0"]
     eight = device_map.infer(config, laptop(), {"cpu": 8 * GB}, "8bit", "bf16")
     linear = sum(t.parameters for t in known("qwen2.5:0.5b").counted.tensors if t.linear)
     assert eight.sizes["cpu"] == pytest.approx(linear + 2 * (494_032_768 - linear), rel=1e-5)

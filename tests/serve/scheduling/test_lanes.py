@@ -99,7 +99,7 @@ def test_another_conversation_that_begins_alike_gets_a_copy_of_the_beginning() -
 
     assert second is not first
     assert copied == [(first.engine, second.engine)]
-    assert first.said.startswith(LONG + "one")  # it is still there
+    assert first.cached_text.startswith(LONG + "one")  # it is still there
 
 
 def test_room_is_kept_for_what_runs() -> None:

@@ -56,7 +56,7 @@ def test_an_answer_that_satisfies_it_is_given_once() -> None:
 def test_one_that_does_not_is_asked_for_again_with_the_fault(failing: int) -> None:
     engine = saying(*[BAD] * failing, GOOD)
     told: list[str] = []
-    pieces = list(structured.chat(engine, ASKED, YEAR, told=told.append))
+    pieces = list(structured.chat(engine, ASKED, YEAR, on_retry=told.append))
 
     assert text(pieces) == GOOD
     assert len(told) == failing
@@ -113,7 +113,7 @@ def test_thinking_comes_at_once_and_is_no_part_of_it() -> None:
     engine = saying(
         [Piece("hm", "thinking"), Piece(BAD), end()], [Piece("oh", "thinking"), Piece(GOOD), end()]
     )
-    for piece in structured.chat(engine, ASKED, YEAR, told=lambda why: seen.append("again")):
+    for piece in structured.chat(engine, ASKED, YEAR, on_retry=lambda why: seen.append("again")):
         if piece.text:
             seen.append(piece.text)
 

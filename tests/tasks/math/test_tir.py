@@ -121,13 +121,13 @@ def test_where_prompts_are_not_told_the_output_is_said_by_the_user(box: Sandbox)
 def test_names_stay_and_a_bare_value_is_shown(box: Sandbox) -> None:
     model = Rendered(*says("```python\nx = 41\n", "```python\nx + 1", BOXED))
     solution = tir.finished(tir.solve(model, ASKED, box))
-    assert [run.told for run in solution.runs] == ["(nothing was printed)", "42"]
+    assert [run.shown_to_model for run in solution.runs] == ["(nothing was printed)", "42"]
 
 
 def test_an_error_is_told_by_its_last_line(box: Sandbox) -> None:
     model = Rendered(*says("```python\nprint(1)\n1 / 0", BOXED))
     solution = tir.finished(tir.solve(model, ASKED, box))
-    assert solution.runs[0].told == "1\nZeroDivisionError: division by zero"
+    assert solution.runs[0].shown_to_model == "1\nZeroDivisionError: division by zero"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_whatever_a_program_does_the_solution_goes_on(box: Sandbox, code: str, s
     solution = tir.finished(tir.solve(model, ASKED, box))
     assert solution.answer == "42"
     assert solution.runs[0].outcome.status in (status, "error", "timeout")
-    assert len(solution.runs[0].told) <= tir.OUTPUT_CHARACTERS
+    assert len(solution.runs[0].shown_to_model) <= tir.OUTPUT_CHARACTERS
 
 
 def test_a_program_whose_fence_the_model_closed_is_run_too(box: Sandbox) -> None:
@@ -230,9 +230,9 @@ def test_a_model_that_goes_on_after_a_program_is_stopped_and_told_what_it_printe
     pieces: list[Any] = []
     solution = drain(tir.solve(model, ASKED, box), pieces.append)
     assert (solution.answer, solution.text) == ("42", f"{CODE}\n```\n```output\n42\n```\n{BOXED}")
-    assert "".join(p.text if isinstance(p, Piece) else f"\n```output\n{p.told}\n```\n" for p in pieces) == (
-        solution.text
-    )
+    assert "".join(
+        p.text if isinstance(p, Piece) else f"\n```output\n{p.shown_to_model}\n```\n" for p in pieces
+    ) == (solution.text)
     assert solution.usage.generated_tokens == len(CODE.split()) + 1 + len(BOXED.split())
 
 
@@ -375,7 +375,7 @@ def test_rounds_end_and_the_last_output_says_so(box: Sandbox) -> None:
     solution = tir.finished(tir.solve(model, ASKED, box, max_rounds=2))
     assert solution.stop == "rounds"
     assert len(solution.runs) == 2
-    assert solution.runs[1].told == f"1{prompts.NO_MORE_RUNS}"
+    assert solution.runs[1].shown_to_model == f"1{prompts.NO_MORE_RUNS}"
 
 
 def test_a_program_that_failed_is_not_run_again(box: Sandbox) -> None:
@@ -570,9 +570,11 @@ class TestVoting:
 
 def test_the_starter_solves_with_a_program_and_computes_nothing_twice(starter_gguf: Path) -> None:
     with LlamaCpp(resolve.resolve(str(starter_gguf)), context=2048) as engine, Judge() as judge:
-        way = solve.SolveOptions(mode="tir")
-        checked: Any = tir.finished(solve.solve(engine, "What is 123 times 456?", judge, way))  # type: ignore[arg-type]
-        brief = replace(way, sampling=Sampling(max_tokens=16))  # what was cached is known before the answer
+        options = solve.SolveOptions(mode="tir")
+        checked: Any = tir.finished(solve.solve(engine, "What is 123 times 456?", judge, options))  # type: ignore[arg-type]
+        brief = replace(
+            options, sampling=Sampling(max_tokens=16)
+        )  # what was cached is known before the answer
         again: Any = tir.finished(solve.solve(engine, "What is 123 times 457?", judge, brief))  # type: ignore[arg-type]
     assert checked.solution.printed == "56088"
     assert again.solution.usage.cached_tokens > 0.8 * again.solution.usage.prompt_tokens

@@ -29,8 +29,8 @@ def says(*texts: str) -> Scripted:
     return engine
 
 
-def verified(answer: str, *texts: str, **way: Any) -> verify.Verification:
-    return drain(verify.verify(says(*texts), PROBLEM, answer, "en", **way))
+def verified(answer: str, *texts: str, **options: Any) -> verify.Verification:
+    return drain(verify.verify(says(*texts), PROBLEM, answer, "en", **options))
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_what_it_asks_knows_nothing_of_the_solution() -> None:
 class TestSolving:
     def test_it_is_told_in_text_and_in_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         engine = says("So \\boxed{5}.", block("print(2 * answer + 3 == 11)"))
-        way = solve.SolveOptions(mode="cot", verify=True)
+        options = solve.SolveOptions(mode="cot", verify=True)
         with Judge() as judge:
-            checked = drain(solve.solve(engine, PROBLEM, judge, way))  # type: ignore[arg-type]
+            checked = drain(solve.solve(engine, PROBLEM, judge, options))  # type: ignore[arg-type]
         assert checked.words == "not verified; put back, it does not hold"
         output.as_json(checked, engine)  # type: ignore[arg-type]
         told = json.loads(capsys.readouterr().out)
@@ -109,9 +109,9 @@ class TestSolving:
 
     def test_without_an_answer_or_a_wish_there_is_none(self) -> None:
         for text, wish in (("None.", True), ("\\boxed{4}", False)):
-            way = solve.SolveOptions(mode="cot", verify=wish)
+            options = solve.SolveOptions(mode="cot", verify=wish)
             with Judge() as judge:
-                checked = drain(solve.solve(says(text), PROBLEM, judge, way))  # type: ignore[arg-type]
+                checked = drain(solve.solve(says(text), PROBLEM, judge, options))  # type: ignore[arg-type]
             assert checked.verification is None
 
     def test_an_engine_that_fails_then_loses_no_answer(self) -> None:

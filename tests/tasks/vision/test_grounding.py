@@ -7,12 +7,12 @@ import time
 import pytest
 
 from qwen_cli.engines.core.base import seeing
-from qwen_cli.tasks.vision.grounding import Convention, Found, as_json, count, parse, prompt
+from qwen_cli.tasks.vision.grounding import Convention, Detection, as_json, count, parse, prompt
 
 WHOLE = (1000, 1000)
 
 
-def found(text: str, how: Convention = "thousand") -> list[Found]:
+def found(text: str, how: Convention = "thousand") -> list[Detection]:
     """Read where a thousandth is a pixel, so that numbers stay as they were written."""
     return parse(text, how, seen=WHOLE, original=WHOLE)
 
@@ -101,10 +101,10 @@ ANSWER = '```json\n[\n\t{"bbox_2d": [280, 140, 560, 420], "label": "cake"}\n]\n`
 def test_a_box_is_mapped_to_the_original(
     how: Convention, seen: tuple[int, int], original: tuple[int, int], box: tuple[int, int, int, int]
 ) -> None:
-    assert parse(ANSWER, how, seen=seen, original=original) == [Found("cake", box=box)]
+    assert parse(ANSWER, how, seen=seen, original=original) == [Detection("cake", box=box)]
 
 
-CAT, DOG = Found("cat", box=(10, 20, 300, 400)), Found("dog", box=(1, 2, 30, 40))
+CAT, DOG = Detection("cat", box=(10, 20, 300, 400)), Detection("dog", box=(1, 2, 30, 40))
 _CAT = '{"bbox_2d": [10, 20, 300, 400], "label": "cat"}'
 _DOG = '{"bbox_2d": [1, 2, 30, 40], "label": "dog"}'
 
@@ -130,13 +130,16 @@ _DOG = '{"bbox_2d": [1, 2, 30, 40], "label": "dog"}'
         ('{"bbox_2d": [10, 20, 300, 400], "text_content": "cat"}', [CAT]),
         ('{"bbox_2d": [0.01, 0.02, 0.3, 0.4], "label": "cat"}', [CAT]),
         (f"[{_CAT}, {_CAT}, {_DOG}, {_CAT}]", [CAT, DOG]),
-        ('{"bbox_2d": [10, 20, 300, 400], "label": "the "STOP" sign"}', [Found('the "STOP" sign', CAT.box)]),
-        ('{"bbox_2d": [10, 20, 300, 400]}', [Found("", CAT.box)]),
-        ("The cat is at [10, 20, 300, 400].", [Found("", CAT.box)]),
+        (
+            '{"bbox_2d": [10, 20, 300, 400], "label": "the "STOP" sign"}',
+            [Detection('the "STOP" sign', CAT.box)],
+        ),
+        ('{"bbox_2d": [10, 20, 300, 400]}', [Detection("", CAT.box)]),
+        ("The cat is at [10, 20, 300, 400].", [Detection("", CAT.box)]),
         ("10,20,300,400 cat\n1,2,30,40 dog", [CAT, DOG]),
     ],
 )
-def test_json_is_read_as_models_write_it(text: str, expected: list[Found]) -> None:
+def test_json_is_read_as_models_write_it(text: str, expected: list[Detection]) -> None:
     assert found(text) == expected
 
 
@@ -152,25 +155,25 @@ def test_of_an_answer_that_was_cut_off_the_whole_entries_count(cut: int) -> None
         (
             "<|object_ref_start|>the cat<|object_ref_end|><|box_start|>(10,20),(300,400)<|box_end|>"
             "<|object_ref_start|>dog<|object_ref_end|><|box_start|>(1,2),(30,40)<|box_end|><|im_end|>",
-            [Found("the cat", CAT.box), DOG],
+            [Detection("the cat", CAT.box), DOG],
         ),
         (
             "<|object_ref_start|>cat<|object_ref_end|><|box_start|>(10,20),(300,400)<|box_end|>"
             "<|box_start|>(1,2),(30,40)<|box_end|>",
-            [CAT, Found("cat", DOG.box)],
+            [CAT, Detection("cat", DOG.box)],
         ),
         # Special tokens are often dropped when an answer is decoded.
         ("cat(10,20),(300,400)dog(1,2),(30,40)", [CAT, DOG]),
-        ("<|box_start|>(10, 20), (300, 400)<|box_end|>", [Found("", CAT.box)]),
-        ("The cat is at (10,20),(300,400).", [Found("", CAT.box)]),
+        ("<|box_start|>(10, 20), (300, 400)<|box_end|>", [Detection("", CAT.box)]),
+        ("The cat is at (10,20),(300,400).", [Detection("", CAT.box)]),
         # A stop string takes the last tag.
         ("<|object_ref_start|>cat<|object_ref_end|><|box_start|>(10,20),(300,400)", [CAT]),
-        ("<|box_start|>(10,20)<|box_end|>", [Found("", point=(10, 20))]),
+        ("<|box_start|>(10,20)<|box_end|>", [Detection("", point=(10, 20))]),
         ("cat<|box_start|>(10,20),(300,4", []),
         ("I see two cats (1, 2) there", []),
     ],
 )
-def test_tags_are_read_with_and_without_labels(text: str, expected: list[Found]) -> None:
+def test_tags_are_read_with_and_without_labels(text: str, expected: list[Detection]) -> None:
     assert found(text, "tags") == expected
 
 
@@ -186,7 +189,7 @@ def test_tags_are_read_with_and_without_labels(text: str, expected: list[Found])
     ],
 )
 def test_points_are_read_from_json_and_xml(text: str, points: list[tuple[int, int]]) -> None:
-    assert found(text) == [Found("cup", point=point) for point in points]
+    assert found(text) == [Detection("cup", point=point) for point in points]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +207,7 @@ def test_points_are_read_from_json_and_xml(text: str, points: list[tuple[int, in
 )
 def test_boxes_end_at_the_edge_and_need_an_area(numbers: str, box: tuple[int, int, int, int] | None) -> None:
     text = f'{{"bbox_2d": {numbers}, "label": "x"}}'
-    assert found(text) == ([Found("x", box=box)] if box else [])
+    assert found(text) == ([Detection("x", box=box)] if box else [])
 
 
 @pytest.mark.parametrize("text", ["", "There are no cats.", "[]", "```json\n[]\n```", '{"answer": "none"}'])
@@ -217,7 +220,7 @@ def test_labels_cannot_move_the_cursor() -> None:
 
 
 def test_what_was_found_as_data_and_counted() -> None:
-    things = [CAT, DOG, Found("dog", point=(3, 4))]
+    things = [CAT, DOG, Detection("dog", point=(3, 4))]
     assert as_json(things) == [
         {"label": "cat", "box": [10, 20, 300, 400]},
         {"label": "dog", "box": [1, 2, 30, 40]},

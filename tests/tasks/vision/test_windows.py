@@ -68,7 +68,7 @@ def test_each_window_is_asked_and_the_answers_are_read_together(film: Film, name
     engine = model("A dog runs.", "It sleeps.", "First a dog runs, from 0:30 on it sleeps.", name=name)
     parts = [(0.0, 33.0), (27.0, 60.0)]
     done: list[int] = []
-    said = list(windows.said(engine, film, parts, ASK, Detail(), Sampling(), told=done.append))
+    said = list(windows.answers(engine, film, parts, ASK, Detail(), Sampling(), on_progress=done.append))
     assert done == [0, 1, 2]
     assert [one.text for one in said] == ["A dog runs.", "It sleeps."]
     asked = engine.seen[1][0][0]["content"]
@@ -84,7 +84,7 @@ def test_each_window_is_asked_and_the_answers_are_read_together(film: Film, name
 
 
 def test_no_window_keeps_its_frames(film: Film) -> None:
-    (one,) = windows.said(model("x"), film, [(0.0, 60.0)], ASK, Detail(), Sampling())
+    (one,) = windows.answers(model("x"), film, [(0.0, 60.0)], ASK, Detail(), Sampling())
     assert one.look.part == {}
     assert one.look.tokens > 0
 
@@ -99,7 +99,7 @@ def test_events_of_windows_become_one_list(film: Film) -> None:
     told = '[{"start": 0, "end": 3, "what": "A dog runs."}]'
     engine = model(told, told)
     parts = [(0.0, 33.0), (27.0, 60.0)]
-    said = list(windows.said(engine, film, parts, Job("events"), Detail(), Sampling()))
+    said = list(windows.answers(engine, film, parts, Job("events"), Detail(), Sampling()))
     assert windows.events(said).data == [
         {"start": 0.0, "end": 3.0, "what": "A dog runs."},
         {"start": 27.0, "end": 30.0, "what": "A dog runs."},

@@ -16,7 +16,7 @@ from typing_at import At, at_prompt
 from qwen_cli.commands.chat import slash_messages
 from qwen_cli.commands.chat.slash_table import COMMANDS as CHAT
 from qwen_cli.commands.shared import slash
-from qwen_cli.commands.vision import talk
+from qwen_cli.commands.vision import repl
 from qwen_cli.engines.core.base import Piece, Sampling
 from qwen_cli.engines.core.content import picture_of
 from qwen_cli.errors import ContextFull, EngineError
@@ -40,7 +40,7 @@ def vision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         engine.capabilities = replace(engine.capabilities, vision=True)
         look = Look("photo.png", shown or {"type": "image", "image": PHOTO}, PHOTO.size, PHOTO.size, 4)
         return at_prompt(
-            lambda: talk.run(cast("Any", engine), [look], Sampling(), load_engine), monkeypatch, capsys
+            lambda: repl.run(cast("Any", engine), [look], Sampling(), load_engine), monkeypatch, capsys
         )
 
     return begin
@@ -48,7 +48,7 @@ def vision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 def asked(at: At, number: int = -1) -> list[dict[str, Any]]:
     """The messages of a request."""
-    return at.talk.conversation.engine.seen[number][0]
+    return at.state.conversation.engine.seen[number][0]
 
 
 def words(content: str | list[dict[str, Any]]) -> str:
@@ -69,7 +69,7 @@ def test_the_inputs_stand_in_the_first_message_alone(vision: Vision) -> None:
     assert asked(at, 0) == asked(at)[:1], "what was sent is sent again as it was, so the KV cache holds it"
 
 
-def test_retry_edit_and_undo_keep_the_inputs_in_sight(vision: Vision) -> None:
+def test_retry_edit_and_undo_keep_the_inputs(vision: Vision) -> None:
     at = vision("One.", "Two.", "Three.", "Four.")
     at("What is this?")
     at("/retry")
@@ -79,7 +79,7 @@ def test_retry_edit_and_undo_keep_the_inputs_in_sight(vision: Vision) -> None:
     assert at.typed.shown == ["What is this?"]
     assert has_photo(asked(at)[0]) and words(asked(at)[0]["content"]) == "Where is this?"
     at("/undo")
-    assert at.talk.conversation.messages == []
+    assert at.state.conversation.messages == []
     at("When was this?")
     assert len(asked(at)) == 1 and has_photo(asked(at)[0])
 
@@ -104,20 +104,20 @@ def test_the_context_never_slides_past_the_inputs(vision: Vision) -> None:
     at = vision("One.", [ContextFull(9, 8)])
     at("What is this?")
     assert "needs 9 tokens" in at("And?")
-    assert at.talk.conversation.first_sent == 0
+    assert at.state.conversation.first_sent == 0
 
 
 def test_after_a_fault_the_question_can_be_asked_again(vision: Vision) -> None:
     at = vision([EngineError("the server went away")], "Red.")
     assert at("Which colour?") == "the server went away"
     at("/retry")
-    assert [words(m["content"]) for m in at.talk.conversation.messages] == ["Which colour?", "Red."]
+    assert [words(m["content"]) for m in at.state.conversation.messages] == ["Which colour?", "Red."]
 
 
 def test_an_empty_question_asks_nothing(vision: Vision) -> None:
     at = vision()
     assert at('""" """') == "the message is empty. Say something"
-    assert at.talk.conversation.engine.seen == []
+    assert at.state.conversation.engine.seen == []
 
 
 def test_more_pictures_and_files_come_after_the_inputs(vision: Vision, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_settings_reach_the_next_answer_and_the_rest_tells(
     at("/think 64")
     at("/system Be brief.")
     at("Which colour?")
-    assert at.talk.conversation.engine.asked == [(Sampling(temperature=0), 64)]
+    assert at.state.conversation.engine.asked == [(Sampling(temperature=0), 64)]
     assert asked(at)[0] == {"role": "system", "content": "Be brief."}
     assert at("/copy") == "copied 4 characters to a clipboard" and copied == ["Red."]
     assert "13 of 4,096" in at("/tokens")
@@ -156,14 +156,14 @@ def test_what_is_about_other_conversations_is_for_chat(vision: Vision) -> None:
         assert at(line).startswith(f"{line.split()[0]} is not for the prompt of `qwen vision`. /help lists")
     assert at("/lod x").startswith("no command is called /lod"), "and is not proposed"
     assert "/load" not in at("/lod x")
-    assert set(CHAT) - set(slash.words(at.talk)) == {"load", "sessions"}
+    assert set(CHAT) - set(slash.words(at.state)) == {"load", "sessions"}
     assert "about the same inputs" in at("/help")
 
 
 def test_nothing_is_kept_before_it_has_a_name_and_then_chat_can_go_on(vision: Vision) -> None:
     at = vision("A circle.", "Red.", "Big.")
     at("What is this?")
-    at.talk.leave()
+    at.state.leave()
     assert sessions.names() == []
     at("/save circle")
     at("Which colour?")
@@ -179,7 +179,7 @@ def test_nothing_is_kept_before_it_has_a_name_and_then_chat_can_go_on(vision: Vi
 def test_quit_leaves_and_keeps_nothing_without_a_name(vision: Vision) -> None:
     at = vision("A circle.")
     at("What is this?")
-    assert at("/quit") == "" and at.talk.leaving
+    assert at("/quit") == "" and at.state.leaving
     assert sessions.names() == []
 
 
@@ -190,7 +190,7 @@ def test_a_video_cannot_be_kept_and_that_is_said(vision: Vision, tmp_path: Path)
     at = vision("A goal.", shown=VIDEO)
     at("What happens?")
     assert at("/save match") == "a session cannot hold a video. /export md writes what was said"
-    assert "save" not in slash.words(at.talk)
+    assert "save" not in slash.words(at.state)
     assert at("/export json x.json") == "a video cannot be written as JSON. /export md writes what was said"
     assert at("/export md x.md") == "written to x.md"
     assert "*(video)*" in (tmp_path / "x.md").read_text()
@@ -212,4 +212,4 @@ def test_a_model_that_sees_nothing_is_refused_and_the_one_before_stays(vision: V
     assert at("/model blind") == "none sees no pictures. Choose a vision model, such as qwen2.5-vl:3b"
     assert blind.closed
     at("Which colour?")
-    assert at.talk.conversation.messages[-1]["content"] == "Red."
+    assert at.state.conversation.messages[-1]["content"] == "Red."

@@ -15,7 +15,7 @@ from typing_at import At, at_prompt
 
 from qwen_cli.commands.chat import slash_messages
 from qwen_cli.commands.chat.slash_table import COMMANDS as CHAT
-from qwen_cli.commands.math import talk
+from qwen_cli.commands.math import repl
 from qwen_cli.commands.shared import slash
 from qwen_cli.engines.core.base import Piece, Sampling
 from qwen_cli.errors import EngineError
@@ -33,12 +33,12 @@ def math(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
-    def begin(*solutions: str | list[Any], vision: bool = False, **way: Any) -> At:
+    def begin(*solutions: str | list[Any], vision: bool = False, **options: Any) -> At:
         engine = Scripted(*([Piece(s), end()] if isinstance(s, str) else s for s in solutions), context=4096)
         engine.capabilities = replace(engine.capabilities, vision=vision, thinking=None)
-        solving = SolveOptions(**{"mode": "cot", **way})
+        solving = SolveOptions(**{"mode": "cot", **options})
         return at_prompt(
-            lambda: talk.run(cast("Any", engine), solving, lambda name: cast("Any", None), None),
+            lambda: repl.run(cast("Any", engine), solving, lambda name: cast("Any", None), None),
             monkeypatch,
             capsys,
         )
@@ -56,7 +56,7 @@ def clipboard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def problems(at: At) -> list[str]:
     """What each request asks to be solved."""
-    return [str(messages[-1]["content"]) for messages, _ in at.talk.conversation.engine.seen]
+    return [str(messages[-1]["content"]) for messages, _ in at.state.conversation.engine.seen]
 
 
 def test_each_line_is_a_problem_by_itself(math: Math) -> None:
@@ -74,8 +74,8 @@ def test_retry_solves_the_last_problem_again(math: Math) -> None:
     at("What is 2 + 2?")
     at("/retry")
     assert problems(at)[0] == problems(at)[1]
-    assert at.talk.checked.answer == "4"
-    assert [m["role"] for m in at.talk.conversation.messages] == ["user", "assistant"]
+    assert at.state.checked.answer == "4"
+    assert [m["role"] for m in at.state.conversation.messages] == ["user", "assistant"]
 
 
 def test_retry_after_a_fault_solves_what_had_no_solution(math: Math) -> None:
@@ -83,7 +83,7 @@ def test_retry_after_a_fault_solves_what_had_no_solution(math: Math) -> None:
     assert at("What is 2 + 2?") == "the server went away"
     assert "answer" not in at.answers
     at("/retry")
-    assert at.talk.checked.answer == "4"
+    assert at.state.checked.answer == "4"
 
 
 def test_edit_changes_the_problem_and_has_it_solved(math: Math) -> None:
@@ -93,7 +93,7 @@ def test_edit_changes_the_problem_and_has_it_solved(math: Math) -> None:
     at("/edit")
     assert at.typed.shown == ["What is 2 + 2?"]
     assert "2 + 3" in problems(at)[1]
-    assert at.talk.checked.answer == "5"
+    assert at.state.checked.answer == "5"
 
 
 def test_copy_takes_the_answer_and_the_program(math: Math, clipboard: list[str]) -> None:
@@ -114,7 +114,7 @@ def test_copy_takes_all_of_a_solution_without_an_answer(math: Math, clipboard: l
 
 def test_set_and_think_reach_the_next_problem(math: Math) -> None:
     at = math(FOUR, FOUR, sampling=Sampling(seed=3))
-    engine = at.talk.conversation.engine
+    engine = at.state.conversation.engine
     engine.defaults = Sampling(temperature=0.7, top_k=20)
     assert at("/set max_tokens") == "max_tokens not set", "a large model ends by itself"
     engine.model = "qwen2.5:0.5b"
@@ -134,9 +134,9 @@ def test_set_and_think_reach_the_next_problem(math: Math) -> None:
 
 def test_what_many_solutions_are_made_with_is_told(math: Math) -> None:
     at = math(samples=4)
-    at.talk.conversation.engine.defaults = Sampling(temperature=0)
+    at.state.conversation.engine.defaults = Sampling(temperature=0)
     assert at("/set temperature") == "temperature 0.7 (the default of `qwen math`)", "they must differ"
-    at.talk.conversation.engine.defaults = Sampling(temperature=0.6)
+    at.state.conversation.engine.defaults = Sampling(temperature=0.6)
     assert at("/set temperature") == "temperature 0.6 (the model's default)"
 
 
@@ -157,7 +157,7 @@ def test_stats_and_export_tell_of_problems(math: Math, tmp_path: Path) -> None:
     assert at("/export md sums.md") == "written to sums.md"
     written = (tmp_path / "sums.md").read_text()
     assert "What is 2 + 2?" in written and FOUR in written
-    at.talk.leave()
+    at.state.leave()
     assert not (tmp_path / "home" / "sessions").exists(), "nothing is kept"
 
 
@@ -174,8 +174,8 @@ def test_a_picture_goes_with_the_next_problem(math: Math, tmp_path: Path) -> Non
 
 def test_model_solves_with_another(math: Math) -> None:
     at = math()
-    before, other = at.talk.conversation.engine, Scripted([Piece(FOUR), end()], context=1000)
-    at.talk.load_engine = lambda name: other
+    before, other = at.state.conversation.engine, Scripted([Piece(FOUR), end()], context=1000)
+    at.state.load_engine = lambda name: other
     at("/model other")
     at("What is 2 + 2?")
     assert before.closed and len(other.seen) == 1
@@ -185,7 +185,7 @@ def test_model_solves_with_another(math: Math) -> None:
 def test_what_needs_a_conversation_says_so_in_a_line(math: Math, name: str) -> None:
     at = math()
     assert at(f"/{name} x") == f"/{name} is not for the prompt of `qwen math`. /help lists what it takes"
-    assert name not in slash.words(at.talk)
+    assert name not in slash.words(at.state)
     assert f"/{name}" not in at("/help")
     assert at(f"/help {name}").startswith(f"/{name} is not for the prompt")
 
@@ -193,10 +193,10 @@ def test_what_needs_a_conversation_says_so_in_a_line(math: Math, name: str) -> N
 def test_the_other_commands_are_those_of_chat_and_the_trace(math: Math) -> None:
     at = math(vision=True)
     left = {"undo", "clear", "file", "system", "tokens", "save", "load", "sessions"}
-    assert set(slash.words(at.talk)) == set(CHAT) - left | {"trace"}
+    assert set(slash.words(at.state)) == set(CHAT) - left | {"trace"}
     assert at("/trcae") == "no command is called /trcae. Did you mean /trace?"
     assert at("/retry") == "nothing to retry. Write a problem first"
     assert at("/edit") == "nothing to edit. Say something first"
     assert at("/stats") == "nothing has been answered yet. Ask something first"
     assert at('""" """') == "the problem is empty. Write one"
-    assert at("/quit") == "" and at.talk.leaving
+    assert at("/quit") == "" and at.state.leaving

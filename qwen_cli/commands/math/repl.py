@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
 
 
-def trace(talk: MathState, argument: str) -> None:
+def trace(state: MathState, argument: str) -> None:
     """Print all of the last solution as one JSON object: text, programs, outputs, check."""
-    if talk.checked is None:
+    if state.checked is None:
         raise UsageError("nothing has been solved yet", "write a problem first")
-    output.as_json(talk.checked, talk.conversation.engine)
+    output.as_json(state.checked, state.conversation.engine)
 
 
 # A problem is solved by itself: there is no context to fill, no turn to take back and no session.
@@ -57,14 +57,14 @@ class MathState(ReplState):
 
     name: ClassVar[str] = "math"
 
-    way: SolveOptions = field(default_factory=SolveOptions)
+    options: SolveOptions = field(default_factory=SolveOptions)
     save_plots: Path | None = None
     checked: Checked | None = None
 
     @property
     def defaults(self) -> Sampling:
         engine = self.conversation.engine
-        return solve.usual(engine, self._way()).over(engine.defaults)
+        return solve.usual(engine, self._solve_options()).over(engine.defaults)
 
     def send(self, text: str) -> Events:
         if not text.strip() and not self.images:
@@ -74,22 +74,22 @@ class MathState(ReplState):
         return self._solved(problem)
 
     def again(self) -> Events:
-        asked = [m["content"] for m in self.conversation.messages if m["role"] == "user"]
-        if not asked:
+        questions = [m["content"] for m in self.conversation.messages if m["role"] == "user"]
+        if not questions:
             raise UsageError("nothing to retry", "write a problem first")
-        self.conversation.replace_last_user(asked[-1])  # its solution goes
-        return self._solved(asked[-1])
+        self.conversation.replace_last_user(questions[-1])  # its solution goes
+        return self._solved(questions[-1])
 
     def answer(self, events: Events) -> None:
         """Show the solution as it comes, then its answer and what speaks for it."""
-        view = output.shower(fold=self.fold)
+        view = output.solution_view(fold=self.fold)
         if not run_turn(events, view, self.interrupts) or self.checked is None:
             return
         view.conclude(self.checked)
         if self.save_plots:
             output.save_plots(self.checked, self.save_plots)
         if self.checked.answer is None:
-            say(output.why_none(self.checked, self._way().sampling.max_tokens, "max_tokens"))
+            say(output.why_none(self.checked, self._solve_options().sampling.max_tokens, "max_tokens"))
 
     def last_answer(self) -> str | None:
         if self.checked is None:
@@ -109,27 +109,27 @@ class MathState(ReplState):
     def _filled(self) -> list[str]:
         return []
 
-    def _way(self) -> SolveOptions:
-        return replace(self.way, sampling=self.conversation.sampling, thinking=self.conversation.thinking)
+    def _solve_options(self) -> SolveOptions:
+        return replace(self.options, sampling=self.conversation.sampling, thinking=self.conversation.thinking)
 
     def _solved(self, problem: Content) -> Events:
         """Solve it; what came of it is kept if it comes to its end."""
-        talk, way = self.conversation, self._way()
+        conversation, options = self.conversation, self._solve_options()
         pictures = [part for part in problem if isinstance(part, dict) and part.get("type") != "text"]
-        with Judge(contained=way.contained) as judge:
+        with Judge(contained=options.contained) as judge:
             self.checked = yield from solve.solve(
-                talk.engine, text_of(problem), judge, way, pictures=pictures
+                conversation.engine, text_of(problem), judge, options, pictures=pictures
             )
-        talk.usage = self.checked.solution.usage
-        talk.messages.append({"role": "assistant", "content": self.checked.solution.text})
+        conversation.usage = self.checked.solution.usage
+        conversation.messages.append({"role": "assistant", "content": self.checked.solution.text})
 
 
 def run(
-    engine: Engine, way: SolveOptions, load_engine: Callable[[str], Engine], save_plots: Path | None
+    engine: Engine, options: SolveOptions, load_engine: Callable[[str], Engine], save_plots: Path | None
 ) -> None:
     """Solve problems from the terminal, one after another, until the person leaves. `load_engine` is for
     /model."""
-    conversation = Conversation(engine, sampling=way.sampling, thinking=way.thinking)
+    conversation = Conversation(engine, sampling=options.sampling, thinking=options.thinking)
 
     def begin(editor: LineEditor, interrupts: Interrupts) -> MathState:
         return MathState(
@@ -140,7 +140,7 @@ def run(
             editor,
             interrupts,
             COMMANDS,
-            way=way,
+            options=options,
             save_plots=save_plots,
         )
 
