@@ -21,8 +21,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Each of several test processes computes with its share of the cores: more threads than cores spin while they
 # wait for one another. llama.cpp and torch read this when they are imported.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
-    # The limit is for llama.cpp, which asks for as many threads as there are cores. torch computes nonsense where
-    # it gets fewer than it counts on: it counts on the other number.
+    # The limit is for llama.cpp, which asks for as many threads as there are cores. torch computes nonsense
+    # where it gets fewer than it counts on: it counts on the other number.
     for name in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):
         os.environ[name] = str(max(1, (os.cpu_count() or 1) // workers))
 
