@@ -102,7 +102,7 @@ class PrefixCache:
                 cache = growing(self._cache, self.model.config, len(self.ids))
             else:
                 cache = copy.deepcopy(self._cache)
-            cache.batch_repeat_interleave(rows)
+            _take_rows(cache, [0] * rows)
         return Branch(self.model, cache, len(self.ids) + self._delta if self._sees else None)
 
     def save(self, path: Path, owner: str) -> bool:
@@ -231,7 +231,19 @@ class Branch:
         import torch
 
         with torch.inference_mode():
-            self._cache.batch_select_indices(torch.tensor(rows))
+            _take_rows(self._cache, rows)
+
+
+def _take_rows(cache: Any, rows: Sequence[int]) -> None:
+    """Make the batch of `cache` its present `rows`, in this order; a row may come several times."""
+    import torch
+
+    index = torch.tensor(rows)
+    for layer in cache.layers:
+        if hasattr(layer, "batch_select_indices"):
+            layer.batch_select_indices(index)
+        else:  # the states of linear attention
+            layer.reorder_cache(index)
 
 
 def _forward(

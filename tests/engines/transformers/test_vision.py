@@ -95,7 +95,8 @@ def by_the_card(
     return (
         inputs["input_ids"][0].tolist(),
         positions,
-        processor.tokenizer.decode(said[0, start:], skip_special_tokens=True),
+        # Half a character at the end, where the maximum cut it, is not an answer's.
+        processor.tokenizer.decode(said[0, start:], skip_special_tokens=True).rstrip("\ufffd"),
     )
 
 
@@ -306,14 +307,19 @@ def test_keys_of_an_answer_are_those_of_the_next_prompt(engine: Transformers) ->
     engine.prefix_cache.prefill(multimodal.keys, multimodal)
     for token in tokens:
         engine.prefix_cache.step([token])
-    decoded = [layer.keys.clone() for layer in engine.prefix_cache.layers]
+    decoded = [layer.keys.clone() for layer in _attending(engine)]
     whole = MultimodalPrompt(
         engine.vision_encoder, engine.network, [*multimodal.ids, *tokens], engine.visuals(messages)
     )
     engine.prefix_cache.clear()
     engine.prefix_cache.prefill(whole.keys, whole)
-    for before, layer in zip(decoded, engine.prefix_cache.layers, strict=True):
+    for before, layer in zip(decoded, _attending(engine), strict=True):
         assert torch.allclose(before, layer.keys, atol=1e-4)
+
+
+def _attending(engine: Transformers) -> list[Any]:
+    """Layers that keep keys and values; linear attention keeps a state."""
+    return [layer for layer in engine.prefix_cache.layers if hasattr(layer, "keys")]
 
 
 def test_a_second_question_encodes_nothing(
