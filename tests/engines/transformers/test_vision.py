@@ -114,7 +114,7 @@ class Presence:
 def scene_of(engine: Transformers, messages: list[dict[str, Any]]) -> MultimodalPrompt:
     """What `messages` show, and the tokens of the prompt that it stands in."""
     assert engine.vision_encoder
-    return engine.vision_encoder.scene(engine.render(messages), engine.visuals(messages))
+    return engine.vision_encoder.multimodal_prompt(engine.render(messages), engine.visuals(messages))
 
 
 def ours(engine: Transformers, messages: list[dict[str, Any]]) -> tuple[list[int], torch.Tensor, str]:
@@ -363,7 +363,7 @@ def test_what_was_prepared_ahead_is_only_encoded(
 
 def test_a_view_that_was_made_is_encoded_whole_each_time(engine: Transformers) -> None:
     assert engine.vision_encoder
-    (view,) = engine.vision_encoder.views([{"type": "image", "image": picture((210, 150))}])
+    (view,) = engine.vision_encoder.visual_inputs([{"type": "image", "image": picture((210, 150))}])
     ready = vision_inputs.prepared(view)
     for _ in range(2):  # what was held is gone after the first
         ((mine, grid),), ((other, same),) = ready.slices(), view.slices()
