@@ -61,7 +61,7 @@ def takes_any(method: Any) -> bool:
 # --- who looks behind it -----------------------------------------------------------------------------------
 
 # Calls that return an engine, and names that one always has.
-OPENERS = {"open_engine", "load", "open_warm", "load_engine", "_engine", "_warm", "queued"}
+OPENERS = {"open_engine", "load", "connect", "load_engine", "_engine", "_warm", "queued_engine"}
 NAMED = {"engine", "_engine", "lane"}
 ANNOTATED = re.compile(r"\b(Engine|QueuedEngine|DaemonEngine|Remote|LlamaCpp|Transformers)\b")
 PEEKS = {"getattr", "hasattr", "setattr", "delattr", "isinstance", "type", "vars", "dir", "cast", "copy"}

@@ -23,7 +23,7 @@ BATCH = "Many inputs"
 
 
 @dataclass(frozen=True)
-class Drawing(options.SamplingOptions):
+class VisionSamplingOptions(options.SamplingOptions):
     """The sampling flags; what is said of the parts of a long video has to fit together."""
 
     max_tokens: Annotated[
@@ -206,7 +206,7 @@ def vision(
         ),
     ] = None,
     allow_local_urls: options.AllowLocalUrls = False,
-    sampling_options: Drawing = Drawing(),
+    sampling_options: VisionSamplingOptions = VisionSamplingOptions(),
     loading: options.Loading = options.Loading(),
 ) -> None:
     """Ask about images, documents and videos.
