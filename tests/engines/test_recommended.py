@@ -107,7 +107,7 @@ class TestTransformers:
         prompt = switching.render(HELLO, thinking=thinking)
         list(switching.complete(prompt, sampling=ONE))
         list(switching.complete(f"{prompt}So", sampling=ONE))
-        shared = batch(switching, 2)
+        shared = batch(switching._loaded, 2)
         assert shared
         try:
             (lane, _) = shared.lanes(2)

@@ -251,6 +251,7 @@ class Span:
 
     def _trusted(self, text: str) -> tuple[str, Why]:
         """Return `text` as it is, unless something shorter is clearly better."""
+        text = self._without_its_newline(text)
         for met in self._meetings(text):
             said = met.whole or not text[met.at + len(met.shared) :].strip()
             again = met.words >= _STRONG_WORDS or (met.whole and met.words >= 2 * _TELLING)
@@ -280,6 +281,16 @@ class Span:
         assert closing
         brackets = [match.start() for match in re.compile(r"[)\]}]").finditer(text, closing.start())]
         return [*(len(text) - size for size in sizes if text.endswith(suffix[:size])), *reversed(brackets)]
+
+    def _without_its_newline(self, text: str) -> str:
+        """Return `text` without the newlines at its end that stand after the hole already, where it is the
+        rest of one line."""
+        ends_line = self.line.strip() and not self.rest.strip() and self.hole.suffix
+        body = text.rstrip("\n")
+        if not ends_line or "\n" in body or not body.strip():
+            return text
+        common = min(len(text) - len(body), len(self.hole.suffix) - len(self.hole.suffix.lstrip("\n")))
+        return text[: len(text) - common]
 
     def _with_last_newline(self, text: str) -> str:
         """Return `text`, with a newline where it ends a file whose lines all end with one."""

@@ -317,8 +317,8 @@ class TestLlamaCpp:
         assert [usage.generated_tokens for usage in usages[3:5]] == [700] * 2
         endless = [usages[index] for index in (0, 1, 2, 5)]
         assert all(usage.generated_tokens >= ANSWER for usage in endless)
-        # The last one has the cache for itself.
-        assert max(usage.prompt_tokens + usage.generated_tokens for usage in endless) >= CONTEXT - 1
+        # Those that are left have the room of those that ended; the last two may end together.
+        assert max(usage.prompt_tokens + usage.generated_tokens for usage in endless) >= CONTEXT // 2
 
     def test_chats_that_outgrow_the_cache_end_as_answers_do(self, gguf: Path) -> None:
         def chat(lane: Engine) -> Usage:

@@ -308,3 +308,26 @@ def test_nothing_is_nothing() -> None:
 def test_prose_has_no_blocks() -> None:
     text = "First.\n\n- a (b\n- c\n"
     assert kept("# Title\n\n", "", text, path="a.md", why="model") == text
+
+
+@pytest.mark.parametrize(
+    ("prefix", "written", "suffix", "kept"),
+    [
+        ("def f(n):\n    return ", "n + 1\n\n", "\n\nprint(f(1))\n", "n + 1"),
+        ("def f(n):\n    return ", "n + 1\n\n\n", "\n\nprint(f(1))\n", "n + 1\n"),
+        ("let a = ", "f(b);\n", "\nlet c = 1;\n", "f(b);"),
+        (
+            "def f(n):\n",
+            "    return n\n",
+            "\nprint(f(1))\n",
+            "    return n\n",
+        ),  # whole lines: a blank one follows
+        ("x = [", "1,\n    2,\n]\n", "\ny = 1\n", "1,\n    2,\n]\n"),  # the same
+        ("x = ", "1\n", "", "1\n"),
+    ],
+)
+def test_the_end_of_a_line_that_stands_there_already_is_not_written_again(
+    prefix: str, written: str, suffix: str, kept: str
+) -> None:
+    path = "a.js" if "let" in prefix else "a.py"
+    assert Span(Hole(prefix, suffix, path)).settled(written, "model")[0] == kept
