@@ -29,9 +29,10 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 # Several processes must find the same tests in the same order, also those made from a set of texts.
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
-# Speed is asserted nowhere, and a machine with two test processes may be slow.
+# Speed is asserted nowhere, and a machine with two test processes may be slow. The same examples are tried
+# each time: what a change broke is told from what a new example found.
 hypothesis.settings.register_profile(
-    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "suite", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("suite")
 

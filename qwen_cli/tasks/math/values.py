@@ -128,7 +128,7 @@ def _equal(a: Value, b: Value) -> bool:
     if isinstance(a, Pieces):
         return isinstance(b, Pieces) and _pieces(a, b)
     if isinstance(a, Relation):
-        return isinstance(b, Relation) and a.sign == b.sign and _proportional(a, b)
+        return isinstance(b, Relation) and a.sign == b.sign and (a == b or _proportional(a, b))
     if isinstance(a, Clock):
         return isinstance(b, Clock) and _clocks(a, b)
     return a == b

@@ -74,7 +74,8 @@ def test_a_conversation_is_held_stopped_retried_saved_and_taken_up_again(
     one.wait(r"(?s)^stopped$.*^>$")
     stopped = session(home)["messages"][-1]
     assert stopped["role"] == "assistant" and stopped["cut"]
-    shown = one.text.partition("2000 words.")[2].rpartition("stopped")[0]
+    # A terminal may show the key itself where it is pressed twice.
+    shown = one.text.partition("2000 words.")[2].rpartition("stopped")[0].replace("^C", "")
     assert shown.split() == stopped["content"].split(), "what was seen is what is kept"
 
     one.say("/set max_tokens 12")
