@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qwen_cli.models.progress import Progress
 
 _LLAMACPP, _TRANSFORMERS, _REMOTE = LlamaCppBackEnd(), TransformersBackEnd(), RemoteBackEnd()
-_BUILT_IN: tuple[BackEnd, ...] = (_LLAMACPP, _TRANSFORMERS, _REMOTE)
+_BUILT_IN: dict[str, BackEnd] = {each.name: each for each in (_LLAMACPP, _TRANSFORMERS, _REMOTE)}
 _AUTO = "auto"
 
 
@@ -75,15 +75,14 @@ def back_ends() -> dict[str, BackEnd]:
     """Return every back end by name, those of other packages first. Raises `EngineError` for one that cannot
     be used."""
     loaded = {point.name: _loaded(point) for point in _offered().values()}
-    return {**loaded, **{back_end.name: back_end for back_end in _BUILT_IN}}
+    return {**loaded, **_BUILT_IN}
 
 
 def _chosen(options: LoadOptions, hooks: Hooks) -> BackEnd | None:
     """Return the back end that `engine` names, or that takes the options by itself; `None` where the form of
     the weights decides. Raises `UsageError`, `EngineError`."""
-    built_in = {back_end.name: back_end for back_end in _BUILT_IN}
-    if options.engine in built_in:
-        named = built_in[options.engine]
+    if options.engine in _BUILT_IN:
+        named = _BUILT_IN[options.engine]
         if options.endpoint and named is not _REMOTE:
             raise UsageError(
                 f"`engine={options.engine}` runs on this machine, `endpoint` elsewhere", "drop one of the two"
@@ -94,7 +93,7 @@ def _chosen(options: LoadOptions, hooks: Hooks) -> BackEnd | None:
     offered = _offered()
     if options.engine != _AUTO:
         if options.engine not in offered:
-            names = ", ".join((_AUTO, *built_in, *offered))
+            names = ", ".join((_AUTO, *_BUILT_IN, *offered))
             raise UsageError(f"unknown engine {options.engine!r}", f"choose one of {names}")
         named = _loaded(offered[options.engine])
         if not named.accepts(options):
@@ -121,7 +120,7 @@ def _offered() -> dict[str, EntryPoint]:
     """Return the entry points of other packages by name. Names of those built in are taken."""
     from importlib.metadata import entry_points  # 20 ms, not needed where an engine is named
 
-    taken = {_AUTO, *(back_end.name for back_end in _BUILT_IN)}
+    taken = {_AUTO, *_BUILT_IN}
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in taken}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from qwen_cli.models import progress
-from qwen_cli.models.catalog import lookup, published
+from qwen_cli.models.catalog import lookup
 from qwen_cli.models.hub import resolve, sources, starter, store
 from qwen_cli.models.hub.resolve import Format, Weights
 from qwen_cli.models.planning import hardware
@@ -88,6 +88,8 @@ def default_model(
     model = next(suited_models(prefer), None) if sources.hub_reachable() else None
     if model:
         form = prefer if prefer == "safetensors" or model.gguf_repo else "safetensors"
+        from qwen_cli.models.catalog import published  # not on the way to a model that is here
+
         size = published.download_bytes(model, form) / 1e9
         by = f", made by {model.community}" if form == "gguf" and model.community else ""
         notice(f"fetching {model.name} ({size:.1f} GB{by}), the best fit for this machine")
