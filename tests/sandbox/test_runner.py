@@ -189,10 +189,17 @@ class TestSpace:
         self, made: Path, free: list[int]
     ) -> None:
         space = runner.Space(made, "qwen-test-")
-        free[:] = [90 << 30, 90 << 30, 90 << 30, 89 << 30]
+        free[:] = [90 << 30, 90 << 30, 90 << 30, 86 << 30]
         assert not self.lost(space)
         assert not self.lost(space)
-        free[:] = [87 << 30]
+        free[:] = [84 << 30]
+        assert self.lost(space)
+
+    def test_others_who_write_slowly_do_not_hide_what_the_code_takes(
+        self, made: Path, free: list[int]
+    ) -> None:
+        space = runner.Space(made, "qwen-test-")
+        free[:] = [90 << 30, 90 << 30, 90 << 30, (90 << 30) - (4 << 20)]
         assert self.lost(space)
 
     def test_the_last_of_a_disk_is_left_to_others(self, made: Path, free: list[int]) -> None:
