@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 # Beyond this the first parse would be felt while typing (0.3 s/MB).
 _LARGEST_PARSED = 500_000
-# What a lexer reads on each side of a hole, in characters: it has to begin anew for each middle (1 s/MB).
-_LEXED = 3_000
+# What a lexer reads on each side of a hole, in characters: it has to begin anew for each middle (1
+# s/MB).
+_LEXED = 1_200
 
 # What these grammars take without an error, though it closes what nothing opened.
 _STRAY = {"html": "(erroneous_end_tag) @stray", "ruby": '((identifier) @stray (#eq? @stray "end"))'}
@@ -61,7 +62,10 @@ class Whole:
         lexer = _lexer(self.path)
         if lexer is None:
             return 0
-        return _unbalanced(lexer, self._prefix[-_LEXED:] + middle + self._suffix[:_LEXED])
+        start = max(len(self._prefix) - _LEXED, 0)
+        line = self._prefix.rfind("\n", 0, start) + 1  # a lexer that begins within a string misreads the rest
+        begin = line if start - line < _LEXED else start
+        return _unbalanced(lexer, self._prefix[begin:] + middle + self._suffix[:_LEXED])
 
     def _parser(self) -> Parser | None:
         if len(self._prefix) + len(self._suffix) > _LARGEST_PARSED:
