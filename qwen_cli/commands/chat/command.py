@@ -11,7 +11,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import open_engine
+from qwen_cli.commands.shared.engine import open_engine, thinking_wish
 from qwen_cli.commands.shared.output import relay
 from qwen_cli.errors import UsageError
 
@@ -75,12 +75,8 @@ def chat(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
-    think: Annotated[
-        bool | None, typer.Option("--think/--no-think", help="Let the model think before it answers, or not.")
-    ] = None,
-    thinking_budget: Annotated[
-        int | None, typer.Option("--thinking-budget", help="Maximum thinking tokens before the answer.")
-    ] = None,
+    think: options.Think = None,
+    thinking_budget: options.ThinkingBudget = None,
     resume: Annotated[
         bool,
         typer.Option("--continue", "-c", help="Resume the latest session.", rich_help_panel=SESSIONS),
@@ -167,7 +163,7 @@ def chat(
         conversation = _conversation(loaded, saved, settings)
         sampling = options.sampling(settings, stop=stop)
         conversation.sampling = sampling.over(conversation.sampling)
-        conversation.thinking = _thinking(
+        conversation.thinking = thinking_wish(
             loaded, think, thinking_budget, settings.get("thinking_budget"), conversation.thinking
         )
         conversation.schema = conversation.schema if wanted is None else wanted
@@ -261,27 +257,6 @@ def _conversation(engine: Engine, saved: Session | None, settings: dict[str, Any
     conversation.system = settings.get("system", conversation.system)
     conversation.overflow = settings.get("overflow", conversation.overflow)
     return conversation
-
-
-def _thinking(
-    engine: Engine, think: bool | None, given: int | None, budget: int | None, before: bool | int | None
-) -> bool | int | None:
-    """Return what the flags ask for, if this model can do it. Raises `UsageError`.
-
-    `given` is --thinking-budget, `budget` that or the kept setting, which is for the models that think.
-    """
-    can = engine.capabilities.thinking
-    if think is False and given is not None:
-        raise UsageError("--no-think and --thinking-budget exclude each other", "choose one")
-    if (think or given is not None) and not engine.capabilities.may_think:
-        raise UsageError(f"{engine.model} does not think", "choose a thinking model, such as qwen3:8b")
-    if think is False and can == "always":
-        raise UsageError(f"{engine.model} always thinks", "choose its instruct sibling")
-    if think is False:
-        return False
-    if budget is not None and engine.capabilities.may_think:
-        return budget
-    return think if think is not None else before
 
 
 def _toolbox(

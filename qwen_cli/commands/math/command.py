@@ -179,9 +179,7 @@ def math(
             rich_help_panel=BATCH,
         ),
     ] = _AT_ONCE,
-    think: Annotated[
-        bool | None, typer.Option("--think/--no-think", help="Let the model think before it answers, or not.")
-    ] = None,
+    think: options.Think = None,
     allow_local_urls: options.AllowLocalUrls = False,
     sampling_options: MathSamplingOptions = MathSamplingOptions(),
     loading: options.Loading = options.Loading(),

@@ -12,6 +12,7 @@ from qwen_cli.commands.shared.options import Loading
 from qwen_cli.commands.shared.output import relay
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.engines.core.options import Hooks, LoadOptions
+from qwen_cli.errors import UsageError
 from qwen_cli.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -94,6 +95,32 @@ def load_options(settings: dict[str, Any], loading: Loading | None) -> LoadOptio
     return LoadOptions(
         **{name: value for name, value in flags.items() if value is not None and name != "no_server"}
     )
+
+
+def thinking_wish(
+    engine: Engine,
+    think: bool | None,
+    given: int | None,
+    budget: int | None,
+    before: bool | int | None = None,
+) -> bool | int | None:
+    """Return what the flags ask for, if this model can do it. Raises `UsageError`.
+
+    `given` is --thinking-budget, `budget` that or the kept setting, which is for the models that think;
+    `before` holds where nothing is said.
+    """
+    can = engine.capabilities.thinking
+    if think is False and given is not None:
+        raise UsageError("--no-think and --thinking-budget exclude each other", "choose one")
+    if (think or given is not None) and not engine.capabilities.may_think:
+        raise UsageError(f"{engine.model} does not think", "choose a thinking model, such as qwen3:8b")
+    if think is False and can == "always":
+        raise UsageError(f"{engine.model} always thinks", "choose its instruct sibling")
+    if think is False:
+        return False
+    if budget is not None and engine.capabilities.may_think:
+        return budget
+    return think if think is not None else before
 
 
 def changing(

@@ -216,6 +216,12 @@ AllowLocalUrls = Annotated[
         "--allow-local-urls", help="Allow images and videos to be fetched from private network addresses."
     ),
 ]
+Think = Annotated[
+    bool | None, typer.Option("--think/--no-think", help="Let the model think before it answers, or not.")
+]
+ThinkingBudget = Annotated[
+    int | None, typer.Option("--thinking-budget", help="Maximum thinking tokens before the answer.")
+]
 NoServer = Annotated[
     bool,
     _loading("--no-server", help="Load the model in this process even if a running `qwen serve` has it."),

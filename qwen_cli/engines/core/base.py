@@ -99,6 +99,13 @@ class Usage:
         """Decode speed: the first token belongs to prefill."""
         return (self.generated_tokens - 1) / self.decode_seconds if self.decode_seconds > 0 else 0.0
 
+    def __add__(self, other: Usage) -> Usage:
+        """Return what two requests cost, prompts too; the stop reason is the second's."""
+        sums = {
+            f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.default == 0
+        }
+        return Usage(**sums, stop_reason=other.stop_reason)
+
 
 @dataclass(frozen=True)
 class TokenLogprob:

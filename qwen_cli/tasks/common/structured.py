@@ -65,7 +65,7 @@ def chat(
         if one.usage is None:  # whoever asked has ended it
             yield from one.held
             return
-        spent = _total(spent, one.usage)
+        spent += one.usage
         cut = one.usage.stop_reason in _CUT
         if not one.called and not (cut and cut_is_answer):
             if cut and not one.text.rstrip().endswith(("}", "]", '"')):
@@ -157,17 +157,3 @@ def _was_cut(usage: Usage, sampling: Sampling) -> SchemaUnmet:
     else:
         where, hint = "the context is full", "raise `context`"
     return SchemaUnmet(f"the answer was cut before its JSON was whole: {where}", hint)
-
-
-def _total(one: Usage, other: Usage) -> Usage:
-    """Add what two requests cost, prompts too; the stop reason is the second's."""
-    return Usage(
-        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
-        cached_tokens=one.cached_tokens + other.cached_tokens,
-        generated_tokens=one.generated_tokens + other.generated_tokens,
-        prefill_seconds=one.prefill_seconds + other.prefill_seconds,
-        decode_seconds=one.decode_seconds + other.decode_seconds,
-        stop_reason=other.stop_reason,
-        drafted_tokens=one.drafted_tokens + other.drafted_tokens,
-        accepted_tokens=one.accepted_tokens + other.accepted_tokens,
-    )
