@@ -16,6 +16,7 @@ from qwen_cli.engines.llamacpp.backend import LlamaCppBackEnd
 from qwen_cli.engines.remote.backend import RemoteBackEnd
 from qwen_cli.engines.transformers.backend import TransformersBackEnd
 from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.models.catalog import lookup
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -185,7 +186,10 @@ def _check_quant(options: LoadOptions) -> None:
 
 
 def _form(options: LoadOptions) -> Format | None:
-    """Return the form of weights that a quantization wants; `None` where either will do."""
+    """Return the form of weights that a quantization wants, or the model's name with a file type in it;
+    `None` where either will do."""
     if options.file_type:
         return "gguf"
-    return "safetensors" if options.bits not in (None, "none") else None
+    if options.bits not in (None, "none"):
+        return "safetensors"
+    return "gguf" if options.model and lookup.spelled(options.model)[1] else None

@@ -60,8 +60,13 @@ def find(name: str | None, engine: EngineName) -> Target:
     try:
         weights = resolve.resolve(name, prefer="safetensors", strict=True, download=False)
     except ModelError:
-        model = lookup.find(name)
-        repo = model.repo if model else name
+        bare, file_type = lookup.spelled(name)
+        if file_type:
+            raise UsageError(
+                f"{NAMES[engine]} is given safetensors here, {name} is GGUF", f"leave {file_type} out"
+            ) from None
+        model = lookup.find(bare)
+        repo = model.repo if model else bare
         described = describe.describe(repo, prefer="safetensors")
         if described.engine == "llamacpp":  # only its GGUF is here: that is as published, not what is served
             described = describe.of_model(model) if model else described

@@ -40,6 +40,7 @@ def repos(tmp_path: Path) -> Path:
     root = tmp_path / "repos"
     for repo, names in {
         "Qwen/Qwen3-0.6B-GGUF": ["Qwen3-0.6B-Q8_0.gguf"],
+        "Qwen/Qwen2-1.5B-Instruct-GGUF": ["qwen2-1_5b-instruct-q4_k_m.gguf"],
         "Qwen/Qwen3-4B-GGUF": ["Qwen3-4B-Q4_K_M.gguf", "Qwen3-4B-Q8_0.gguf"],
         "Qwen/Qwen2.5-7B-Instruct-GGUF": [
             "qwen2.5-7b-instruct-q4_k_m-00001-of-00002.gguf",
@@ -79,6 +80,7 @@ def _community(owner: Path) -> None:
             "qwen35",
             ["Qwen3.8-27B-Q4_K_M.gguf", "Qwen3.8-27B-UD-Q4_K_XL.gguf", "mtp-Qwen3.8-27B-UD-Q4_K_XL.gguf"],
         ),
+        ("Qwen3.5-4B-GGUF", "qwen35", ["Qwen3.5-4B-UD-Q4_K_XL.gguf"]),
         (
             "Qwen3.5-122B-A10B-GGUF",
             "qwen35moe",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines.core import rope
 from qwen_cli.errors import UsageError
+from qwen_cli.models.formats import weight_formats
 
 if TYPE_CHECKING:
     from qwen_cli.models.progress import Progress
@@ -120,7 +121,7 @@ class LoadOptions:
                 raise UsageError(f"`{name}` must be at least 1, got {value}")
         torch_dtype(self.dtype)
         check_attention(self.attention)
-        if self.quant and not self.bits and not _is_file_type(self.quant):
+        if self.quant and not self.bits and not weight_formats.is_file_type(self.quant):
             raise UsageError(
                 f"`quant` must be none, 8bit, 4bit or a GGUF file type such as q4_k_m, got {self.quant!r}"
             )
@@ -201,12 +202,6 @@ _KINDS = {str: "a text", int: "a whole number", bool: "true or false", Path: "a 
 
 def _default(option: Any) -> Any:
     return option.default if option.default is not MISSING else option.default_factory()
-
-
-def _is_file_type(quant: str) -> bool:
-    from qwen_cli.models.hub import store
-
-    return store.quant_of(f"model-{quant}.gguf") is not None
 
 
 def _as_text(name: str, value: Any) -> str:

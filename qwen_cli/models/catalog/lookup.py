@@ -6,16 +6,54 @@ import re
 from functools import cache
 
 from qwen_cli.models.catalog.families import MODELS, Model
+from qwen_cli.models.formats import weight_formats
 
-__all__ = ["MODELS", "STARTER", "Model", "find", "related", "suggestions"]
+__all__ = ["MODELS", "STARTER", "Model", "find", "related", "spelled", "suggestions"]
 
 STARTER = "qwen2.5-coder:0.5b"
 """What `starter` carries (`models.starter`)."""
 
 
+# Addresses that a name is copied from; what follows is "owner/name".
+_HOST = re.compile(
+    r"^(https?://)?(www\.)?(hf\.co|huggingface\.co|modelscope\.(cn|ai)/models)/", re.IGNORECASE
+)
+_SHELF = re.compile(r"^((https?://)?(registry\.)?ollama\.(com|ai)/)?library/", re.IGNORECASE)
+
+
+def spelled(reference: str) -> tuple[str, str | None]:
+    """Return the name that a reference gives, and the GGUF file type with it, None where it gives none.
+
+    "hf.co/unsloth/Qwen3.5-9B-GGUF:UD-Q4_K_XL" → ("unsloth/Qwen3.5-9B-GGUF", "UD-Q4_K_XL"); the address of a
+    repository or of a file in it; "qwen3.5:9b-q8_0" → ("qwen3.5:9b", "Q8_0"). A tag `latest` says nothing.
+    """
+    name = _SHELF.sub("", _HOST.sub("", reference.strip())) or reference.strip()
+    if ":" in name and _plain(name).removeprefix("qwen/") in _names():  # "qwen/qwen3:8b"
+        name = re.sub("^qwen/", "", name, flags=re.IGNORECASE)
+    if name != reference.strip():
+        name = re.split(r"[?#]", name)[0].rstrip("/")
+    if page := re.fullmatch(r"([^/]+/[^/:]+)/(?:tree|blob|resolve)/(.+)", name):
+        name = f"{page[1]}:{page[2]}" if page[2].lower().endswith(".gguf") else page[1]
+    head, _, tag = name.partition(":")
+    if tag.lower() == "latest":
+        return head, None
+    if "/" in head and tag:  # the hub's own way to name a quantisation, or a file of it
+        return head, tag.upper() if weight_formats.is_file_type(tag) else (_file_type(tag) or tag)
+    if _plain(name) not in _names() and "/" not in name:
+        bare, quant = weight_formats.without_file_type(name)
+        if quant and _plain(bare) in _names():
+            return bare, quant
+    return name, None
+
+
+def _file_type(tag: str) -> str | None:
+    return weight_formats.without_file_type(tag.rpartition("/")[2])[1]
+
+
 def find(name: str) -> Model | None:
-    """Return the model of an alias (`qwen3:8b`), hub id or hub name in any letter case. None if unknown."""
-    return _names().get(_plain(name))
+    """Return the model of an alias (`qwen3:8b`), hub id or hub name in any letter case, as people write it
+    (`spelled`). None if unknown."""
+    return _names().get(_plain(name)) or _names().get(_plain(spelled(name)[0]))
 
 
 def related(repo: str) -> Model | None:
@@ -24,7 +62,7 @@ def related(repo: str) -> Model | None:
 
     `unsloth/Qwen3-8B-GGUF`, `Qwen/Qwen2.5-7B-Instruct-AWQ` → the model they were made from.
     """
-    name = _plain(repo).rpartition("/")[2]
+    name = _plain(spelled(repo)[0]).rpartition("/")[2]
     name = re.sub(r"^qwen[-_](?=qwen|qwq|codeqwen)", "", name)
     form = r"gguf|mtp|awq|gptq|int[48]|fp8|nvfp4|mxfp4|bf16|bnb|4bit|8bit|mlx|exl2|autoround|w\da\d+|unsloth"
     name = re.sub(rf"(-({form}))+$", "", name)
@@ -35,11 +73,11 @@ def suggestions(name: str) -> list[str]:
     """Return up to five names close to `name`, best first; those of its family where it names one."""
     import difflib  # only a wrong name needs it
 
-    wanted = _plain(name).rpartition("/")[2]
+    wanted = _plain(spelled(name)[0]).rpartition("/")[2]
     family = [m.name for m in MODELS if m.family == wanted.rstrip(":") and not m.base]
     if family:
         return family[:5]
-    wanted = re.sub(r"-(gguf|awq)$", "", wanted)
+    wanted = re.sub(r"(-(gguf|awq|fp8|instruct|chat|it|latest)|:latest)+$", "", wanted.replace(" ", "-"))
     close_names: dict[str, None] = {}
     for close in difflib.get_close_matches(wanted, list(_names()), n=12, cutoff=0.6):
         close_names[_names()[close].name] = None

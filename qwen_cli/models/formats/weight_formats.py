@@ -35,8 +35,13 @@ _USUAL = {
     "Q2_K": "Q2_K",
 }  # fmt: skip
 GGUF = tuple(_USUAL)
-# File types whose rules are not known here: unsloth's dynamic ones, those with an importance matrix, MXFP4.
-_OTHER_GGUF = re.compile(r"(UD-)?(I?Q[1-8]_(0|1|K(_(S|M|L|XL))?|XXS|XS|S|M|NL)|MXFP4(_MOE)?|TQ[12]_0)")
+# Every file type there is, as files are named: also unsloth's dynamic ones ("UD-Q4_K_XL"), those with an
+# importance matrix ("IQ4_XS") and MXFP4, whose rules are not known here.
+_FILE_TYPE = re.compile(
+    r"(?:UD-)?(?:I?Q[1-8](?:_?(?:[0-8]|K|XXS|XS|XL|NL|[SML]))*|BF16|FP?16|F32|MXFP4(?:_MOE)?|TQ[12]_0)",
+    re.IGNORECASE,
+)
+_SHARD = re.compile(r"(?:-split)?-(\d{5})-of-(\d{5})$", re.IGNORECASE)
 OFFERED = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # those that are published most
 # Rows that are no multiple of 256 do not fit the K types: what is taken instead (llama-quant.cpp).
 _FALLBACK = {"Q2_K": "IQ4_NL", "Q3_K": "IQ4_NL", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
@@ -50,7 +55,7 @@ def parse(text: str) -> str:
     name = spelled.get(text.strip().lower(), text.strip().lower())
     if name in PLAIN or name in BITSANDBYTES:
         return name
-    if name.upper() in _USUAL or _OTHER_GGUF.fullmatch(name.upper()):
+    if is_file_type(name):
         return name.upper()
     raise UsageError(
         f"unknown quantization {text!r}",
@@ -58,20 +63,49 @@ def parse(text: str) -> str:
     )
 
 
+def is_file_type(text: str) -> bool:
+    """Return whether `text` is a file type of GGUF, in any letter case: "q4_k_m", "UD-Q4_K_XL"."""
+    return bool(_FILE_TYPE.fullmatch(text))
+
+
+def without_file_type(name: str) -> tuple[str, str | None]:
+    """Split the file type off the end of the name of a model or file, without the number of a part.
+
+    "Qwen3-8B-q4_k_m-00001-of-00002.gguf" → ("Qwen3-8B", "Q4_K_M"), "Qwen3-8B" → ("Qwen3-8B", None).
+    """
+    stem = _SHARD.sub("", re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE))
+    match = re.search(rf"[-._](?P<type>{_FILE_TYPE.pattern})$", stem, re.IGNORECASE)
+    return (stem[: match.start()], match["type"].upper()) if match else (stem, None)
+
+
+def part(name: str) -> int:
+    """Return which part of a split model a GGUF file is, counted from 1; 1 for a whole one."""
+    match = _SHARD.search(re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE))
+    return int(match[1]) if match else 1
+
+
 def nearest(form: str) -> str:
     """Return `form`, or for one whose rules are not known here (AWQ, FP8, IQ4_XS) the one that is most like
     it."""
     if form in PLAIN or form in BITSANDBYTES or form in _USUAL:
         return form
-    if _OTHER_GGUF.fullmatch(form) and (bits := re.search(r"[2-8]", form)):
-        return {"2": "Q2_K", "3": "Q3_K_M", "4": "Q4_K_M", "5": "Q5_K_M", "6": "Q6_K"}.get(bits[0], "Q8_0")
-    bits = re.search(r"[2-8]", form)
+    bits = re.search(r"[1-8]", form)
+    if _is_of_gguf(form):
+        width = bits[0] if bits and "16" not in form else "F16"
+        return {"1": "Q2_K", "2": "Q2_K", "3": "Q3_K_M", "4": "Q4_K_M", "5": "Q5_K_M", "6": "Q6_K",
+                "F16": "F16"}.get(width, "Q8_0")  # fmt: skip
     return "8bit" if bits and bits[0] in "678" else "4bit"
 
 
 def engine_of(form: str) -> Engine:
     """Return which engine runs weights of a format; a file type whose rules are not known here is GGUF's."""
-    return "llamacpp" if form in _USUAL or _OTHER_GGUF.fullmatch(form) else "transformers"
+    return "llamacpp" if _is_of_gguf(form) else "transformers"
+
+
+def _is_of_gguf(form: str) -> bool:
+    """Return whether a format, as it is called here, is GGUF's: those are upper case ("F16"), others lower
+    ("fp16", "mxfp4")."""
+    return form == form.upper() and is_file_type(form)
 
 
 def total_bytes(counted: Counted, form: str, rest: str = "bf16") -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from qwen_cli.errors import DownloadError, ModelError
 from qwen_cli.models import progress
+from qwen_cli.models.formats import weight_formats
 from qwen_cli.models.hub import sources, store
 from qwen_cli.models.hub.sources import Listing, RemoteFile
 
@@ -221,20 +222,24 @@ def safetensors(listing: Listing) -> list[RemoteFile]:
 
 
 def gguf(listing: Listing, quant: str | None, usual: str, *, vision: bool) -> list[RemoteFile]:
-    """Return all parts of one GGUF model, and its vision projector."""
+    """Return all parts of one GGUF model, and its vision projector. Raises `ModelError` where there is none
+    of the file type `quant`."""
     ggufs = [file for file in listing.files if file.path.lower().endswith(".gguf")]
-    projectors = {
-        store.quant_of(f.path) or "": f for f in ggufs if Path(f.path).name.lower().startswith("mmproj")
-    }
+    projectors = {store.quant_of(f.path) or "": f for f in ggufs if store.is_projector(f.path)}
     by_quant: dict[str, list[RemoteFile]] = {}
-    for file in ggufs:
+    for file in sorted(ggufs, key=lambda file: file.path):
         if not store.is_companion(file.path):
             by_quant.setdefault(store.quant_of(file.path) or "", []).append(file)
+    if not by_quant:
+        what = "vision projectors only" if projectors else "no GGUF model"
+        raise ModelError(f"{listing.repo} holds {what}", "name the repository that has the model itself")
     chosen = store.pick_quant(set(by_quant), quant, usual)
     if chosen is None:
-        has = ", ".join(sorted(filter(None, by_quant))) or "no GGUF model"
+        has = ", ".join(sorted(filter(None, by_quant))) or "one file of no stated type: leave `quant` out"
         raise ModelError(f"{listing.repo} has no {quant or 'GGUF file'}", f"it has {has}")
-    files = by_quant[chosen]
+    # Of several models in one repository it is the first, whole: what `store.local_ggufs` takes, too.
+    model = weight_formats.without_file_type(by_quant[chosen][0].path)
+    files = [file for file in by_quant[chosen] if weight_formats.without_file_type(file.path) == model]
     if vision and projectors:
         files.append(projectors.get("F16") or next(iter(projectors.values())))
     return files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from qwen_cli import paths
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models import progress
 from qwen_cli.models.catalog import lookup
+from qwen_cli.models.formats import weight_formats
 from qwen_cli.models.hub import starter, store
 
 if TYPE_CHECKING:
@@ -83,8 +83,13 @@ def resolve(
         raise UsageError("the model's name is empty", "give one, or leave `model` out")
     if path := as_path(reference):
         return _from_path(path, prefer if strict else None, quant, pickle)
-    if "/" in reference and ":" in reference:  # the hub's own way to name a quantisation: org/name:Q8_0
-        reference, _, quant = reference.partition(":")
+    reference, own = lookup.spelled(reference)
+    if own and quant and own.upper() != quant.upper():
+        raise UsageError(f"{reference}:{own} and `quant={quant}` name two file types", "give one of them")
+    quant = own or quant
+    if own and strict and prefer == "safetensors":
+        raise ModelError(f"{own} is a file type of GGUF, this engine needs safetensors", "leave it out")
+    prefer = "gguf" if own else prefer
     model = lookup.find(reference)
     repo = reference if "/" in reference else None
     if not model and not repo:
@@ -168,6 +173,9 @@ def as_path(reference: str) -> Path | None:
     exists."""
     path = Path(reference).expanduser()
     explicit = reference.startswith((".", "/", "~")) or "\\" in reference or path.is_absolute()
+    name = lookup.spelled(reference)[0]
+    if not explicit and "/" in name and name != reference and not path.exists():
+        return None  # an address, or a file of a repository
     if explicit or reference.lower().endswith(".gguf") or ("/" in reference and path.exists()):
         return path
     if path.is_dir() and ((path / "config.json").is_file() or any(path.glob("*.gguf"))):
@@ -214,7 +222,7 @@ def _from_path(path: Path, only: Format | None, quant: str | None, pickle: bool)
     known = shape if first == path else None  # else of another part
     if first.resolve() == starter.path().resolve():
         return replace(_starter(first), shape=known)
-    stem = re.sub(r"[-.][^-.]*$", "", first.stem) if store.quant_of(first.name) else first.stem
+    stem = weight_formats.without_file_type(first.name)[0]
     model = lookup.related(stem) or lookup.related(str(shape.name or "").replace(" ", "-"))
     projector = store.local_mmproj(first) if shape.vision else None
     return Weights(str(first), first, form, model, projector, known)
@@ -272,7 +280,8 @@ def find_local(
         chosen = store.pick_quant(set(models), quant, model.quant if model else "Q4_K_M")
         if chosen is not None:
             mmproj = store.local_mmproj(models[chosen])
-            if mmproj or not (model and model.mmproj):
+            # Other people's repositories of a model that sees may have no eyes for it.
+            if mmproj or not (model and model.mmproj and repo.lower() in _own_repos(model)):
                 return Weights(_label(model, repo, chosen), models[chosen], form, model, mmproj)
     return None
 

@@ -6,15 +6,13 @@ Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from qwen_cli.errors import ModelError
+from qwen_cli.models.formats import weight_formats
 
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its switches
 _PREFIX = "models--"
-_QUANT = re.compile(r"[-.]((?:UD-)?(?:I?Q\d\w*|BF16|FP?16|F32|MXFP4\w*|TQ\d_0))$", re.IGNORECASE)
-_SHARD = re.compile(r"(-split)?-(\d{5})-of-(\d{5})$", re.IGNORECASE)
 # Which file type is taken where the usual one is not there: the usual size first, then larger, then smaller.
 _PREFERENCE = (
     "Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "Q4_0", "Q5_K_M", "Q5_0", "Q6_K", "Q8_0", "Q3_K_M", "Q2_K",
@@ -69,20 +67,24 @@ def repositories() -> list[str]:
 
 def quant_of(name: str) -> str | None:
     """Return the file type that a GGUF file name ends in: "Qwen3-8B-Q4_K_M.gguf" → "Q4_K_M"."""
-    stem = _SHARD.sub("", Path(name).name.removesuffix(".gguf"))
-    match = _QUANT.search(stem)
-    return match[1].upper() if match else None
+    return weight_formats.without_file_type(Path(name).name)[1]
 
 
 def is_later_shard(name: str) -> bool:
     """Return whether a GGUF file is a second or later part of a split model."""
-    match = _SHARD.search(name.removesuffix(".gguf"))
-    return bool(match and int(match[2]) > 1)
+    return weight_formats.part(name) > 1
+
+
+def is_projector(name: str) -> bool:
+    """Return whether a GGUF file is a vision projector: "mmproj-F16.gguf", "Qwen2-VL-2B.mmproj-f16.gguf"."""
+    return "mmproj" in Path(name).name.lower()
 
 
 def is_companion(name: str) -> bool:
-    """Return whether a GGUF file goes with a model and is none: a vision projector, a draft layer alone."""
-    return Path(name).name.lower().startswith(("mmproj", "mtp-"))
+    """Return whether a GGUF file goes with a model and is none: a vision projector, a draft layer alone, what
+    was measured to quantize it."""
+    lower = Path(name).name.lower()
+    return is_projector(name) or lower.startswith("mtp-") or "imatrix" in lower
 
 
 def pick_quant(available: set[str], wanted: str | None, usual: str = "Q4_K_M") -> str | None:
@@ -133,8 +135,8 @@ def local_mmproj(gguf: Path) -> Path | None:
     projectors = {
         quant_of(path.name) or "": path
         for folder in (above, beside)
-        for path in sorted(folder.glob("mmproj*.gguf"))
-        if path.is_file()
+        for path in sorted(folder.glob("*.gguf"))
+        if is_projector(path.name) and path.is_file()
     }
     for quant in ("F16", "BF16", "F32", "Q8_0"):
         if quant in projectors:

@@ -18,11 +18,14 @@ Task: TypeAlias = Literal["code", "edit", "math", "vision"]
 
 @dataclass(frozen=True)
 class _Rule:
-    """Which models that are here suit a task, which one is fetched where none does, and, without a GPU, the
-    most parameters (those used for a token) that are quick enough."""
+    """Which models that are here suit a task, in the order of which ranking (`ranking.RANKED`), and which one
+    is fetched where none does: with `fetches` the best of the ranking that fits this machine, else `fetched`.
+    `quick` are, without a GPU, the most parameters (those used for a token) that are quick enough."""
 
     suits: Callable[[Weights], bool]
+    ranking: str
     fetched: str | None = None
+    fetches: bool = False
     quick: int | None = None
 
 
@@ -32,15 +35,21 @@ def _sees(weights: Weights) -> bool:
     )
 
 
+def _answers(task: str) -> Callable[[Weights], bool]:
+    return lambda weights: bool(weights.model and task in weights.model.tasks and not weights.model.base)
+
+
 # Beyond 4 billion parameters a line of code takes too long to wait for on two CPU cores.
 _QUICK = 4_000_000_000
 _RULES: dict[Task, _Rule] = {
-    "code": _Rule(lambda w: bool(w.model and w.model.fim), "starter", _QUICK),
+    "code": _Rule(lambda w: bool(w.model and w.model.fim), "code", "starter", quick=_QUICK),
     # Instructions are for models with a chat template.
-    "edit": _Rule(lambda w: bool(w.model and w.model.fim and not w.model.base), "starter", _QUICK),
-    "math": _Rule(lambda w: bool(w.model and "math" in w.model.family and not w.model.base)),
-    # Where none is here: Apache-2.0, a GGUF of 1.1 GB, any machine.
-    "vision": _Rule(_sees, "qwen3-vl:2b-instruct"),
+    "edit": _Rule(
+        lambda w: bool(w.model and w.model.fim and not w.model.base), "code", "starter", quick=_QUICK
+    ),
+    "math": _Rule(_answers("math"), "math"),
+    # The smallest that sees runs anywhere: Apache-2.0, a GGUF of 0.8 GB with its eyes.
+    "vision": _Rule(_sees, "vision", "qwen3.5:0.8b", fetches=True),
 }
 
 
@@ -51,8 +60,10 @@ def preferred_format() -> Format:
 
 
 def for_task(task: Task) -> str | None:
-    """Return the model for a task of its own where none is named: the largest here that can do it, else one
-    to fetch; `None` where the usual one will do (`default_model`)."""
+    """Return the model for a task of its own where none is named: the best here that can do it on this
+    machine, else one to fetch; `None` where the usual one will do (`default_model`)."""
+    from qwen_cli.models.planning import ranking
+
     rule = _RULES[task]
     quick = None if hardware.has_gpu() else rule.quick
     here = [
@@ -62,13 +73,34 @@ def for_task(task: Task) -> str | None:
         and rule.suits(weights)
         and (quick is None or (model.active or model.parameters) <= quick)
     ]
-    best = max(here, key=lambda one: _rank(one.model), default=None)
-    return best.label if best else rule.fetched
+    there = machine() if here and quick is None else None  # what is quick enough fits, too
+    if best_here := _best_of(here, rule.ranking, there):
+        return best_here.label
+    if not rule.fetches:
+        return rule.fetched
+    names = ranking.RANKED[rule.ranking]
+    models = [model for name in names if (model := lookup.find(name))]
+    best = next(ranking.suited(models, machine(), preferred_format()), None)
+    return best.name if best else rule.fetched
 
 
-def _rank(model: lookup.Model | None) -> tuple[int, bool]:
-    """Return what a larger model has more of. Of two as large, base models continue a text better."""
-    return (model.parameters, model.base) if model else (0, False)
+def _best_of(here: list[Weights], task: str, there: Machine | None) -> Weights | None:
+    """Return the best of `here`, which suit `task`: of those that run well on the machine `there`, as fast as
+    one reads if any does, the first of the ranking; `None` where none runs. Of two as good, base models
+    continue a text better. Without a machine all run well."""
+    from qwen_cli.models.planning import ranking
+
+    places = {model.name: place for place, model in enumerate(ranking.ordered(task))}
+
+    def place(weights: Weights) -> tuple[int, int, int, bool]:
+        model = weights.model
+        assert model  # it has suited
+        runs = ranking.fits(model, there, weights.format) if there else 0
+        own = places.get(model.name.removesuffix("-base"), len(places))
+        return runs, own, -model.parameters, not model.base
+
+    best = min(((place(weights), index) for index, weights in enumerate(here)), default=None)
+    return here[best[1]] if best and best[0][0] < 3 else None
 
 
 def default_model(
@@ -102,15 +134,12 @@ def default_model(
 def suited_models(form: Format, there: Machine | None = None) -> Iterator[lookup.Model]:
     """Chat models that are published in this form and that fit this machine well at a bearable speed, best
     first. `there` is another machine."""
-    from qwen_cli.models.planning import describe, plan, ranking
+    from qwen_cli.models.planning import ranking
 
-    there = there or machine()
-    for name in ranking.RANKED["chat"]:
-        model = lookup.find(name)
-        if model and (form == "safetensors" or model.gguf_repo):
-            made = plan.make(describe.of_model(model), there, form=model.quant if form == "gguf" else "bf16")
-            if made.fit == "well" and made.bearable:
-                yield model
+    names = ranking.RANKED["chat"]
+    yield from ranking.suited(
+        (model for name in names if (model := lookup.find(name))), there or machine(), form
+    )
 
 
 def machine() -> Machine:
@@ -119,14 +148,20 @@ def machine() -> Machine:
 
 
 def _best_local(prefer: Format) -> Weights | None:
-    """Return the best suited model that is here, in either form; else the starter; else any chat model."""
+    """Return the best suited chat model that is here, of any generation, in either form; else the starter."""
     cached = [name for name in store.repositories() if "/" in name]
     if cached:
+        from qwen_cli.models.planning import ranking
+
         order: tuple[Format, ...] = (prefer, "gguf" if prefer == "safetensors" else "safetensors")
         for form in order if prefer == "safetensors" else order[:1]:
-            for model in suited_models(form):
-                repo = model.gguf_repo if form == "gguf" else model.repo
-                if repo in cached and (here := resolve.find_local(model, form)):
+            there = [
+                model
+                for model in ranking.ordered("chat")
+                if (model.gguf_repo if form == "gguf" else model.repo) in cached
+            ]
+            for model in ranking.suited(there, machine(), form) if there else ():
+                if here := resolve.find_local(model, form):
                     return here
     carried = lookup.find("starter")
     return resolve.find_local(carried, prefer) or resolve.find_local(carried, "gguf")

@@ -83,12 +83,13 @@ def describe(name: str, *, prefer: Format = "gguf", quant: str | None = None) ->
     try:
         return of_weights(resolve.resolve(name, prefer=prefer, quant=quant, download=False))
     except ModelError:
-        repo, _, file_type = name.partition(":") if "/" in name else (None, "", "")
-        model = lookup.find(repo or name)
+        bare, file_type = lookup.spelled(name)
+        repo = bare if "/" in bare else None
+        model = lookup.find(bare)
         absent = model or (repo and re.fullmatch(r"[\w.-]+/[\w.-]+", repo) and not folder.exists())
         if not absent:
             raise
-    return _elsewhere(name, repo, model, quant or file_type or None)
+    return _elsewhere(name, repo, model, quant or file_type)
 
 
 def of_model(model: lookup.Model, note: str | None = None) -> Described:

@@ -35,10 +35,11 @@ def before_load(
 def before_fetch(name: str, *, prefer: Format, quant: str | None = None, context: int | None = None) -> None:
     """Check that a model of the catalog which is not here fits, before gigabytes of it are fetched.
 
-    `prefer` is the form that would be fetched, `quant` a GGUF file type, "8bit", "4bit" or "none". Raises
-    `ModelError` where the model cannot fit, with the nearest that does.
+    `prefer` is the form that would be fetched, `quant` a GGUF file type, "8bit", "4bit" or "none", as a file
+    type in `name` is. Raises `ModelError` where the model cannot fit, with the nearest that does.
     """
     model = lookup.find(name)
+    quant = quant or lookup.spelled(name)[1]
     if model is None or _is_here(model):
         return
     gguf = prefer == "gguf" and model.gguf_repo is not None

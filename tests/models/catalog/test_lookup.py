@@ -7,6 +7,8 @@ import sys
 from dataclasses import fields
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.models.catalog import lookup, published
@@ -68,6 +70,53 @@ def test_names_people_use(name: str, repo: str) -> None:
     assert found and found.repo == repo
 
 
+@pytest.mark.parametrize(
+    ("reference", "name", "quant"),
+    [
+        ("qwen3.8:27b", "qwen3.8:27b", None),
+        ("hf.co/unsloth/Qwen3.5-9B-GGUF:UD-Q4_K_XL", "unsloth/Qwen3.5-9B-GGUF", "UD-Q4_K_XL"),
+        ("HF.co/unsloth/Qwen3.5-9B-GGUF:q8_0", "unsloth/Qwen3.5-9B-GGUF", "Q8_0"),
+        ("unsloth/Qwen3.5-9B-GGUF:latest", "unsloth/Qwen3.5-9B-GGUF", None),
+        ("unsloth/Qwen3.5-9B-GGUF:Qwen3.5-9B-Q4_K_M.gguf", "unsloth/Qwen3.5-9B-GGUF", "Q4_K_M"),
+        ("https://huggingface.co/Qwen/Qwen3.8-27B", "Qwen/Qwen3.8-27B", None),
+        ("https://huggingface.co/Qwen/Qwen3.8-27B/tree/main", "Qwen/Qwen3.8-27B", None),
+        ("https://www.modelscope.cn/models/Qwen/Qwen3.6-27B", "Qwen/Qwen3.6-27B", None),
+        (
+            "https://huggingface.co/unsloth/Qwen3.5-122B-A10B-GGUF/blob/main/UD-Q4_K_XL/"
+            "Qwen3.5-122B-A10B-UD-Q4_K_XL-00001-of-00003.gguf?download=true",
+            "unsloth/Qwen3.5-122B-A10B-GGUF",
+            "UD-Q4_K_XL",
+        ),
+        ("qwen3.5:9b-q8_0", "qwen3.5:9b", "Q8_0"),
+        ("qwen3.6:35b-a3b-q4_K_M", "qwen3.6:35b-a3b", "Q4_K_M"),
+        ("qwen2.5-coder:7b-instruct-q4_K_M", "qwen2.5-coder:7b-instruct", "Q4_K_M"),
+        ("Qwen3.8-27B-UD-Q4_K_XL", "Qwen3.8-27B", "UD-Q4_K_XL"),
+        ("ollama.com/library/qwen3:8b", "qwen3:8b", None),
+        ("qwen/qwen3:8b", "qwen3:8b", None),
+        ("qwen3.8:latest", "qwen3.8", None),
+        ("my/model", "my/model", None),
+        ("nobody:1b-q4_0", "nobody:1b-q4_0", None),
+        ("", "", None),
+    ],
+)
+def test_references_that_people_bring(reference: str, name: str, quant: str | None) -> None:
+    assert lookup.spelled(reference) == (name, quant)
+    assert lookup.find(reference) == lookup.find(name)
+
+
+@given(
+    st.sampled_from(lookup.MODELS),
+    st.sampled_from(["Q4_K_M", "UD-Q4_K_XL", "iq4_xs", "bf16", "Q8_0", "UD-IQ2_XXS", "MXFP4"]),
+)
+def test_a_file_type_after_any_name_is_told_apart(model: lookup.Model, quant: str) -> None:
+    assert lookup.spelled(model.name) == (model.name, None)
+    assert lookup.spelled(f"{model.name}-{quant}") == (model.name, quant.upper())
+    repo = model.gguf_repo or model.repo
+    for reference in (f"{repo}:{quant}", f"hf.co/{repo}:{quant}"):
+        assert lookup.spelled(reference) == (repo, quant.upper())
+        assert lookup.find(reference) == lookup.find(repo)
+
+
 def test_each_model_is_found_by_its_own_name_and_repositories() -> None:
     for model in lookup.MODELS:
         for name in (model.name, model.repo, model.repo.lower(), model.gguf_repo or model.repo):
@@ -85,7 +134,10 @@ def test_misspelt_names_get_close_ones() -> None:
     assert lookup.suggestions("qwen2.5-codr:7b")[0] == "qwen2.5-coder:7b"
     assert lookup.suggestions("qwen25:7b")[0] == "qwen2.5:7b"
     assert "qwen3:8b" in lookup.suggestions("Qwen/Qwen3-8.5B")
-    assert lookup.suggestions("qwen3.8")[0] == "qwen3.8:27b"
+    assert lookup.suggestions("qwen3.8")[0] == lookup.suggestions("qwen3.8:latest")[0] == "qwen3.8:27b"
+    assert lookup.suggestions("qwen3.8-27b-instruct")[0] == "qwen3.8:27b"
+    assert lookup.suggestions("Qwen 3.5 9B")[0] == "qwen3.5:9b"
+    assert lookup.suggestions("unsloth/Qwen3.6-72B-GGUF:Q4_K_M")[0] == "qwen3.6:27b"
     assert lookup.suggestions("qwen3")[0] == "qwen3:0.6b"
     assert lookup.suggestions("mistral-large") == []
 

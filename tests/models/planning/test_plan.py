@@ -238,15 +238,23 @@ def test_a_load_that_cannot_fit_is_refused(
 def test_the_best_for_each_task() -> None:
     best = ranking.best(laptop(24, 2))
     assert {task: found.name for task, found in best.items()} == {
-        "chat": "qwen3:4b-instruct-2507",
+        "chat": "qwen3.5:4b",
         "code": "qwen2.5-coder:7b",
-        "math": "qwen3:4b-thinking-2507",
-        "vision": "qwen3-vl:4b-instruct",
+        "math": "qwen3.5:4b",
+        "vision": "qwen3.5:4b",
     }
     assert ranking.best(laptop(1, 1)) == {}
     on_gpu = ranking.best(with_gpu(80))
-    assert on_gpu["chat"].name == "qwen3:30b-a3b-instruct-2507"
+    assert on_gpu["chat"].name == "qwen3.8:27b"
     assert all(lookup.find(name) for names in ranking.RANKED.values() for name in names)
+
+
+def test_every_model_that_does_a_task_has_a_place_in_its_ranking() -> None:
+    for task, names in ranking.RANKED.items():
+        order = [model.name for model in ranking.ordered(task)]
+        assert order[: len(names)] == list(names)
+        assert len(set(order)) == len(order)
+        assert set(order) >= {m.name for m in lookup.MODELS if task in m.tasks and not m.base}
 
 
 def test_the_table_begins_with_what_fits_well() -> None:
