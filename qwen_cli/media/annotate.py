@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import colorsys
 import functools
+import os
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,6 +70,69 @@ _SYSTEM_FONTS: tuple[str, ...] = (
     "arial.ttf",
     "DejaVuSans.ttf",
 )
+
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+"""What can be drawn to, by the end of its name: formats that hold whose work a picture is."""
+
+# Exif 2.32: "Software". By it a picture that was drawn here is known, and may be drawn anew.
+_SOFTWARE, _OURS = 0x0131, "qwen vision --draw"
+
+
+def targets(target: Path, count: int) -> list[Path]:
+    """Return the files for so many pictures: `target` itself, or "found-1.png", "found-2.png", …"""
+    if count == 1:
+        return [target]
+    return [target.with_name(f"{target.stem}-{number}{target.suffix}") for number in range(1, count + 1)]
+
+
+def check(target: Path) -> None:
+    """Raise `UsageError` for a file that `save` could not or must not write: of another format, a folder, in
+    no folder, or a file that is there and is no picture drawn here."""
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder", f"name a file in it: {target / 'found.png'}")
+    if target.suffix.lower() not in FORMATS:
+        raise UsageError(
+            f"`draw` writes {', '.join(FORMATS)}, got {target.name!r}", "give it one of these endings"
+        )
+    folder = next((one for one in target.absolute().parents if one.exists()), Path("/"))
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        why = "cannot be written" if folder.is_dir() else "is no folder"
+        raise UsageError(f"{target} cannot be written: {folder} {why}", "give another `draw`")
+    if target.exists() and not _is_ours(target):
+        raise UsageError(
+            f"{target} is there already and was not drawn by `qwen vision`", "give another `draw`"
+        )
+
+
+def save(image: Image, target: Path) -> None:
+    """Write a drawn picture, whole or not at all, so that `check` knows it for ours. Raises `UsageError` as
+    `check` does, for a name may have been taken meanwhile, and `QwenError`."""
+    from PIL import Image as images
+
+    check(target)
+    target = target.resolve()  # a link stays one
+    about = images.Exif()
+    about[_SOFTWARE] = _OURS
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        image.save(temporary, FORMATS[target.suffix.lower()], exif=about)
+        temporary.replace(target)
+    except (OSError, ValueError) as fault:
+        with suppress(OSError):
+            temporary.unlink()
+        raise QwenError(f"{target} cannot be written: {fault}", "give another `draw`") from fault
+
+
+def _is_ours(path: Path) -> bool:
+    from PIL import Image as images
+
+    try:
+        with images.open(path, formats=tuple(dict.fromkeys(FORMATS.values()))) as image:
+            return image.getexif().get(_SOFTWARE) == _OURS
+    except Exception:  # another file, or a damaged one: in no case a picture of ours
+        return False
 
 
 def draw(image: Image, places: Iterable[tuple[str, Place]]) -> Image:

@@ -13,6 +13,7 @@ import typer
 
 from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.commands.shared.output import cut, say
+from qwen_cli.commands.vision.inputs import check_items
 from qwen_cli.errors import EngineError, QwenError, UsageError
 from qwen_cli.tasks.common import jsonl, parallel
 from qwen_cli.tasks.vision import prepare as vision_prepare
@@ -86,6 +87,11 @@ def _run_settings(
     return {
         "model": engine.model,
         "task": job.kind,
+        "points": job.points or None,
+        "solid": job.solid or None,
+        "boxes": job.lines or None,
+        "system": job.system,
+        "thinking": job.thinking,
         **{name: value for name, value in asdict(detail).items() if value != usual[name]},
         "video": gathering.video or None,
         **{name: value for name, value in flags.items() if name != "max_tokens"},
@@ -125,7 +131,9 @@ def _prepared(
 
     def prepare(name: str) -> list[Look] | QwenError:
         try:
-            looks = vision_prepare.prepare_all(gathering.gather([name]), engine, detail)
+            items = gathering.gather([name])
+            check_items(items, job, vision_prepare.Detail())
+            looks = vision_prepare.prepare_all(items, engine, detail)
             engine.prepare(task.turns(engine, looks, job))
             return looks
         except QwenError as fault:
@@ -143,16 +151,13 @@ def _row(engine: Engine, looks: list[Look] | QwenError, job: Job, sampling: Samp
     if isinstance(looks, QwenError):
         return {"error": spelled(str(looks))}
     try:
-        if job.kind in ("locate", "count") and len(looks) > 1:
-            raise UsageError(f"--{job.kind} looks at one picture, this has {len(looks)}", "name one page")
-        text, usage = "", None
-        for piece in task.ask(engine, looks, job, sampling):
-            usage = piece.usage or usage
-            text += piece.text if piece.kind == "answer" else ""
-        said: dict[str, Any] = {"stop_reason": usage.stop_reason} if usage else {}
-        if usage and (reason := cut(usage.stop_reason, usage.generated_tokens)):
-            return {"answer": text, **said, "error": f"{reason[0]}. {reason[1].capitalize()}"}
-        result = task.result(job, text, looks, engine.capabilities.seeing)
+        answers = []
+        for one in task.ask_each(engine, looks, job, sampling):
+            said = {"stop_reason": one.usage.stop_reason}
+            if reason := cut(one.usage.stop_reason, one.usage.generated_tokens):
+                return {"answer": one.answer, **said, "error": f"{reason[0]}. {reason[1].capitalize()}"}
+            answers.append(one)
+        result = task.results(job, answers, engine.capabilities.seeing)
     except (EngineError, UsageError) as fault:
         return {"error": spelled(str(fault))}
     tokens = sum(look.tokens for look in looks)

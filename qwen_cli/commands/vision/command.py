@@ -13,7 +13,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import changing, choose_model, open_engine
+from qwen_cli.commands.shared.engine import changing, choose_model, open_engine, thinking_wish
 from qwen_cli.errors import UsageError
 
 TASKS = "Task (instead of a question)"
@@ -81,11 +81,29 @@ def vision(
         bool,
         typer.Option("--points", help="With --locate: print points instead of boxes.", rich_help_panel=TASKS),
     ] = False,
+    solid: Annotated[
+        bool,
+        typer.Option(
+            "--3d",
+            help="With --locate: print boxes in space, in metres from the camera (Qwen3-VL and later).",
+            rich_help_panel=TASKS,
+        ),
+    ] = False,
+    boxes: Annotated[
+        bool,
+        typer.Option(
+            "--boxes",
+            help="With --ocr: print each line of text with its box, as JSON (Qwen2.5-VL and later).",
+            rich_help_panel=TASKS,
+        ),
+    ] = False,
     draw: Annotated[
         Path | None,
         typer.Option(
             "--draw",
-            help="With --locate: save the image with the boxes drawn on it to this file.",
+            help="With --locate, --count or --ocr --boxes: save the image with the boxes drawn on it to this "
+            "file (.png, .jpg, .webp, .tif); of several images to found-1.png, found-2.png and so on. A file "
+            "that was not drawn by this command is not overwritten.",
             rich_help_panel=TASKS,
         ),
     ] = None,
@@ -205,6 +223,12 @@ def vision(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option("--system", "-s", help="System prompt: instructions that stand before the question."),
+    ] = None,
+    think: options.Think = None,
+    thinking_budget: options.ThinkingBudget = None,
     allow_local_urls: options.AllowLocalUrls = False,
     sampling_options: VisionSamplingOptions = VisionSamplingOptions(),
     loading: options.Loading = options.Loading(),
@@ -246,6 +270,9 @@ def vision(
         draw=draw,
         events=events,
         window=window,
+        solid=solid,
+        lines=boxes,
+        system=system,
     )
     detail = Detail(
         min_pixels=min_pixels,
@@ -258,7 +285,9 @@ def vision(
     )
     if job is None and (out or quiet or as_json or not _can_ask()) and not dry_run:
         raise UsageError("there is no question", 'write one: `qwen vision photo.jpg "What is this?"`')
-    settings = options.merged(user_settings.load(), loading, sampling_options)
+    settings = options.merged(
+        user_settings.load(), loading, sampling_options, thinking_budget=thinking_budget
+    )
     choose_model(settings, "vision")
     greedy = job is not None and job.kind != "ask"  # there is one right answer
     sampling = options.exact_sampling(settings, sampling_options) if greedy else options.sampling(settings)
@@ -266,6 +295,9 @@ def vision(
         gathering = inputs.Gathering(Path(scratch), video=video, allow_local_urls=allow_local_urls)
         if not out:
             items = gathering.gather(sources)  # a name that is wrong is told before a model loads
+            inputs.check_items(items, job, detail)
+        if draw:
+            inputs.check_drawing(draw, items, sources)
         with (
             batch.opened(out) if out else nullcontext() as book,
             open_engine(settings, loading) as loaded,
@@ -274,6 +306,10 @@ def vision(
                 raise UsageError(
                     f"{loaded.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b"
                 )
+            # A budget that is kept for talking is for questions alone.
+            budget = thinking_budget if greedy else settings.get("thinking_budget")
+            thinking = thinking_wish(loaded, think, thinking_budget, budget)
+            job = job and replace(job, thinking=thinking)
             if book:
                 assert job
                 lanes = at_once or loaded.capabilities.concurrent_requests
@@ -289,7 +325,7 @@ def vision(
             if parts:  # they cost the same each
                 detail = replace(detail, start=parts[0][0], end=parts[0][1])
             looks = inputs.prepared(loaded, items, detail, job, quiet=quiet, only_costs=dry_run)
-            drawn_on = items[0] if draw else None
+            drawn_on = [item.image for item in items if isinstance(item, Picture)] if draw else []
             items.clear()  # what the model is shown is in `looks`, smaller than the file's own
             if dry_run:
                 output.costs(looks, loaded, as_json=as_json, windows=len(parts) or 1)
@@ -302,9 +338,13 @@ def vision(
                     sampling,
                     lambda name: open_engine({**settings, "model": name}, loading.for_another()),
                     allow_local_urls=allow_local_urls,
+                    system=system,
+                    thinking=thinking,
                 )
+            elif job.one_by_one:
+                output.found(loaded, looks, job, sampling, drawn_on, target=draw, as_json=as_json)
             else:
-                output.answered(loaded, looks, job, sampling, drawn_on, target=draw, as_json=as_json)
+                output.answered(loaded, looks, job, sampling, as_json=as_json)
 
 
 def _can_ask() -> bool:

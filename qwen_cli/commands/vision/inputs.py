@@ -48,6 +48,9 @@ def job(
     draw: Path | None,
     events: bool,
     window: float | None,
+    solid: bool = False,
+    lines: bool = False,
+    system: str | None = None,
 ) -> Job | None:
     """Return the one thing that the flags ask for; `None`: questions are asked for. Raises `UsageError`."""
     from qwen_cli.tasks.vision.task import Job, Kind
@@ -65,12 +68,18 @@ def job(
     given = [kind for kind, on in flags.items() if on]
     if len(given) > 1:
         raise UsageError(f"--{given[0]} and --{given[1]} exclude each other", "choose one")
-    if (points or draw) and not {"locate", "count"} & set(given):
+    if lines and given != ["ocr"]:
+        raise UsageError("--boxes is for --ocr", "--locate gives boxes of things")
+    if (points or draw) and not {"locate", "count"} & set(given) and not (draw and lines):
         raise UsageError("--points and --draw are for --locate and --count", "say what to locate")
+    if solid and given != ["locate"]:
+        raise UsageError("--3d is for --locate", "say what to locate")
+    if solid and (points or draw):
+        raise UsageError(f"--3d and --{'points' if points else 'draw'} exclude each other", "choose one")
     if window is not None and given not in ([], ["events"]):
         raise UsageError(f"--window is for questions and --events, not --{given[0]}", "leave it out")
     if not given:
-        return Job("ask", question, window=window) if question else None
+        return Job("ask", question, window=window, system=system) if question else None
     kind = given[0]
     things = locate if locate is not None else count
     if things is not None:
@@ -78,11 +87,11 @@ def job(
             raise UsageError(f"--{kind} is empty", 'name the things: --locate "the red cars"')
         if question:
             raise UsageError(f"--{kind} and a question exclude each other", "choose one")
-        return Job(kind, things.strip(), points=points)
+        return Job(kind, things.strip(), points=points, solid=solid, system=system)
     if kind in ("ocr", "markdown", "html", "tables") and question:
         raise UsageError(f"--{kind} and a question exclude each other", "choose one")
     schema = options.schema(str(extract), "--extract") if extract else None
-    return Job(kind, question, schema=schema, window=window)
+    return Job(kind, question, schema=schema, lines=lines, window=window, system=system)
 
 
 def size(given: str | None) -> tuple[int, int] | None:
@@ -112,6 +121,32 @@ class Gathering:
         )
 
 
+def check_items(items: Sequence[Picture | Film], job: Job | None, detail: Detail) -> None:
+    """Raise `UsageError` for what is asked of inputs that cannot have it: times of pictures, places in
+    videos."""
+    from qwen_cli.media.inputs import Film
+
+    films = [item for item in items if isinstance(item, Film)]
+    if films and job and job.one_by_one:
+        raise UsageError(
+            f"--{job.kind} looks at pictures, {films[0].name!r} is a video",
+            "name a picture",
+        )
+    for name in ("fps", "start", "end"):
+        if getattr(detail, name) is not None and not films:
+            raise UsageError(f"--{name} is for videos, there is none", "leave it out, or add --video")
+
+
+def check_drawing(target: Path, items: Sequence[Picture | Film], sources: Sequence[str]) -> None:
+    """Raise `UsageError` for a --draw that cannot be written, before anything is asked."""
+    from qwen_cli.media import annotate
+
+    for name in annotate.targets(target, len(items)):
+        annotate.check(name)
+        if name.exists() and any(Path(one).exists() and name.samefile(one) for one in sources):
+            raise UsageError(f"--draw {name} is the picture itself", "give another name")
+
+
 def prepared(
     engine: Engine,
     items: Sequence[Picture | Film],
@@ -131,10 +166,14 @@ def prepared(
     if job:
         question = task.question(job, engine)
         detail = task.closely(job, detail, engine.capabilities.seeing)
-    if job and job.kind in ("locate", "count") and len(items) > 1:
-        raise UsageError(f"--{job.kind} looks at one picture, got {len(items)}", "use --out for many")
+    # Asked about one by one, each may have all of the context.
+    groups = [[item] for item in items] if job and job.one_by_one else [items]
     with Waiting("looking …", relay):
-        plans = prepare.plan_all(items, engine, detail, question=question, notice=notice)
+        plans = [
+            plan
+            for group in groups
+            for plan in prepare.plan_all(group, engine, detail, question=question, notice=notice)
+        ]
         looks = [one.look if only_costs else one.prepare(prepare.no_progress) for one in plans]
     if not quiet:
         for look in looks:

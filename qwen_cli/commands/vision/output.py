@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from qwen_cli.commands.shared.output import StreamView, cut, figures, print_json, say, tell_cut
-from qwen_cli.errors import QwenError, UsageError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from qwen_cli.engines.core.base import Engine, Sampling, Stream, Usage
     from qwen_cli.media.inputs import Film, Picture
     from qwen_cli.tasks.vision.prepare import Detail, Look
@@ -25,13 +26,10 @@ def answered(
     looks: Sequence[Look],
     job: Job,
     sampling: Sampling,
-    drawn_on: Picture | Film | None,
     *,
-    target: Path | None,
     as_json: bool,
 ) -> None:
-    """Ask and print. A plain answer is shown while it comes; what has a form of its own once it is whole.
-    Where a picture to be drawn on is given, what was found is drawn there and saved as `target`."""
+    """Ask and print. A plain answer is shown while it comes; what has a form of its own once it is whole."""
     from qwen_cli.tasks.vision import task
 
     # A document is cleaned when it is whole.
@@ -39,11 +37,42 @@ def answered(
     text, usage = _streamed(task.ask(engine, looks, job, sampling), live=live, raw=job.kind != "ask")
     tell_cut(usage)
     result = task.result(job, text, looks, engine.capabilities.seeing)
-    if drawn_on and target:
-        drawn(drawn_on, result, target)
     if as_json:
         _object(engine, looks, result, usage)
     elif not live:
+        _text(job, result)
+
+
+def found(
+    engine: Engine,
+    looks: Sequence[Look],
+    job: Job,
+    sampling: Sampling,
+    drawn_on: Sequence[Image],
+    *,
+    target: Path | None,
+    as_json: bool,
+) -> None:
+    """Ask about each picture alone, and print what is where. Where pictures to be drawn on are given, it is
+    drawn there and saved as `target`, numbered where there are several."""
+    from qwen_cli.media import annotate
+    from qwen_cli.tasks.vision import task
+
+    answers = []
+    for one in task.ask_each(engine, looks, job, sampling):
+        tell_cut(one.usage)
+        answers.append(one)
+    result = task.results(job, answers, engine.capabilities.seeing)
+    if target:
+        names = annotate.targets(target, len(drawn_on))
+        for image, detections, name in zip(drawn_on, result.detections, names, strict=True):
+            places = [(thing.label, thing.box or thing.point or ()) for thing in detections]
+            annotate.save(annotate.draw(image, places), name)
+            say(f"saved {name}")
+    usage = sum((one.usage for one in answers[1:]), answers[0].usage)
+    if as_json:
+        _object(engine, looks, result, usage)
+    else:
         _text(job, result)
 
 
@@ -58,30 +87,32 @@ def in_windows(
     as_json: bool,
 ) -> None:
     """Ask about each part of a long video, and print what comes of it."""
+    from qwen_cli.engines.core.base import Usage
     from qwen_cli.media.inputs import Picture
     from qwen_cli.tasks.vision import windows as vision_windows
     from qwen_cli.tasks.vision.task import Result
     from qwen_cli.ui.progress import Bar
 
     assert not isinstance(film, Picture)
-    each = vision_windows.brief(engine, parts, sampling) if job.kind == "ask" else sampling
+    each = vision_windows.brief(engine, parts, sampling, job.thinking) if job.kind == "ask" else sampling
     with Bar(len(parts)) as bar:
         answers = list(
             vision_windows.answers(
                 engine, film, parts, job, detail, each, on_progress=lambda done: bar.show(done, "windows")
             )
         )
-    if short := [one for one in answers if cut(one.stop_reason, 0)]:
+    if short := [one for one in answers if cut(one.usage.stop_reason, 0)]:
         say(
             f"{len(short):,} of the {len(answers):,} windows' answers were cut by their share of the context."
             " Raise --context or --max-tokens, or look at less of the video"
         )
-    usage: Usage | None = None
+    usage = vision_windows.spent(answers)
     if job.kind == "events":
         result = vision_windows.events(answers)
     else:
-        text, usage = _streamed(vision_windows.merged(engine, answers, job, sampling), live=not as_json)
-        tell_cut(usage)
+        text, last = _streamed(vision_windows.merged(engine, answers, job, sampling), live=not as_json)
+        tell_cut(last)
+        usage += last or Usage()
         result = Result(text.strip())
     if as_json:
         rows = [
@@ -89,7 +120,7 @@ def in_windows(
                 "start": one.window[0],
                 "end": one.window[1],
                 "answer": one.text,
-                "stop_reason": one.stop_reason,
+                "stop_reason": one.usage.stop_reason,
             }
             for one in answers
         ]
@@ -136,22 +167,6 @@ def costs(looks: Sequence[Look], engine: Engine, *, as_json: bool, windows: int 
         return
     each = f", in each of {windows} windows" if windows > 1 else ""
     typer.echo(f"{total:,} visual tokens of a context of {context or 0:,}{each}")
-
-
-def drawn(item: Picture | Film, result: Result, target: Path) -> None:
-    """Save the picture with what was found in it."""
-    from qwen_cli.media import annotate
-    from qwen_cli.media.inputs import Picture
-
-    if not isinstance(item, Picture):
-        raise UsageError("--draw is for pictures, got a video", "locate in a frame of it")
-    places = [(thing.label, thing.box or thing.point or ()) for thing in result.detections[0]]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        annotate.draw(item.image, places).save(target)
-    except (OSError, ValueError) as fault:
-        raise QwenError(f"{target} cannot be written: {fault}", "give a .png or .jpg") from fault
-    say(f"saved {target}")
 
 
 def _text(job: Job, result: Result) -> None:

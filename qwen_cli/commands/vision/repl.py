@@ -72,10 +72,14 @@ def run(
     load_engine: Callable[[str], Engine],
     *,
     allow_local_urls: bool = False,
+    system: str | None = None,
+    thinking: bool | int | None = None,
 ) -> None:
     """Answer questions from the terminal about the same inputs, until the person leaves. The context never
     slides: the inputs stand at its beginning. `load_engine` is for /model."""
     conversation = Conversation(engine, sampling=sampling, overflow="stop")
+    conversation.system = system or conversation.system
+    conversation.thinking = thinking
 
     def begin(editor: LineEditor, interrupts: Interrupts) -> VisionState:
         return VisionState(

@@ -31,6 +31,13 @@ _TEXT = (
 )
 # QwenLM/Qwen2.5-VL cookbooks/ocr.ipynb.
 _LINES = "Read all texts in the image, output in lines."
+LINES_WITH_BOXES = (
+    "Spotting all the text in the image with line-level, and output in JSON format as "
+    "[{'bbox_2d': [x1, y1, x2, y2], 'text_content': 'text'}, ...]."
+)
+"""Lines of text with their boxes: cookbooks/ocr.ipynb of QwenLM/Qwen3-VL; Qwen2.5-VL's is the same up to
+"JSON format"."""
+
 # Qwen2-VL was trained on neither format; these words are ours.
 _OWN = (
     "Convert the document in the image to {form}, with all its text, headings, lists and tables. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from qwen_cli import sanitize
 from qwen_cli.engines.core.base import Boxes
 from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.tasks.common import lenient_json
+from qwen_cli.tasks.vision import nouns
 
 Convention: TypeAlias = Boxes
 """How a generation writes coordinates. "tags": Qwen2-VL, `<|box_start|>(x1,y1),(x2,y2)<|box_end|>` in
@@ -59,23 +60,26 @@ class Detection:
 def prompt(what: str, convention: Convention, *, points: bool = False) -> str:
     """Return what asks a model for the boxes (or `points`) of `what`.
 
-    `what` is a category ("small cake"), several ("car, bus, bicycle") or one thing ("the top right brown
-    cake"; the article tells). Sources: "tags" the grounding format of ms-swift's Qwen2-VL best practice, for
-    Qwen's own repository gives none; "absolute" and "thousand" the two cookbooks that `Convention` names. For
-    points both get the Qwen3-VL cookbook's words: they spell out the JSON, which both were trained on.
+    `what` is a category ("small cake"), several ("car, bus, bicycle"), one thing ("the top right brown cake")
+    or all of them ("the red cars"): `nouns.wanted` tells. Sources: "tags" the grounding format of ms-swift's
+    Qwen2-VL best practice, for Qwen's own repository gives none; "absolute" and "thousand" the two cookbooks
+    that `Convention` names. For points both get the Qwen3-VL cookbook's words: they spell out the JSON, which
+    both were trained on.
     """
     # Special tokens in what a person typed would be read as such.
-    what = " ".join(_SPECIAL.sub(" ", what).split())
-    one = what.lower().startswith("the ")
+    wanted = nouns.wanted(" ".join(_SPECIAL.sub(" ", what).split()))
+    what = wanted.words
     if convention == "tags":
         # The tags are ours; in a message text is somebody's words unless it says that it is not.
-        return Prompt(f"{'Point to' if points else 'Find'} <|object_ref_start|>{what}<|object_ref_end|>")
+        verb = f"{'Point to' if points else 'Find'}{' all' if wanted.many else ''}"
+        return Prompt(f"{verb} <|object_ref_start|>{what}<|object_ref_end|>")
     if points:
+        each = what if wanted.one else f"all {what}" if wanted.many else f"every {what}"
         return (
-            f"Locate {what if one else f'every {what}'} with points, report the point coordinates in JSON "
+            f"Locate {each} with points, report the point coordinates in JSON "
             'format like this: [{"point_2d": [x, y], "label": "object name"}]'
         )
-    if one:
+    if wanted.one:
         return f"Locate {what}, output its bbox coordinates using JSON format."
     if convention == "absolute":
         if "," in what:
@@ -83,11 +87,42 @@ def prompt(what: str, convention: Convention, *, points: bool = False) -> str:
                 "Locate every item from the category list in the image and output the coordinates in JSON "
                 f"format. The category set includes {what}."
             )
-        return f"Outline the position of each {what} and output all the coordinates in JSON format."
+        each = f"each of the {what}" if wanted.many else f"each {what}"
+        return f"Outline the position of {each} and output all the coordinates in JSON format."
     return (
         f'Locate every instance that belongs to the following categories: "{what}". '
         "Report bbox coordinates in JSON format."
     )
+
+
+def solid_prompt(what: str) -> str:
+    """Return what asks a model for boxes in space (QwenLM/Qwen3-VL cookbooks/3d_grounding.ipynb; Qwen3.5 is
+    asked the same)."""
+    wanted = nouns.wanted(" ".join(_SPECIAL.sub(" ", what).split()))
+    find = f"{wanted.words} in this image" if wanted.one else f"all {wanted.words} in this image"
+    each = "" if wanted.one else f"For each {nouns.singular(wanted.words)}, "
+    return (
+        f"Find {find}. {each or 'For it, '}provide its 3D bounding box. The output format required is JSON: "
+        '`[{"bbox_3d":[x_center, y_center, z_center, x_size, y_size, z_size, roll, pitch, yaw],'
+        '"label":"category"}]`.'
+    )
+
+
+def parse_solid(text: str) -> list[dict[str, Any]]:
+    """Return the boxes in space of an answer, as the cookbook has them: `{"label", "box_3d": [x, y, z, width,
+    height, depth, roll, pitch, yaw]}`, the centre and the sizes as the camera has them (x to the right, y
+    down, z away), angles as the model writes them. What has not nine numbers, or a size that is not above
+    zero, is left out."""
+    found: list[dict[str, Any]] = []
+    for one in lenient_json.objects(text):
+        numbers = one.get("bbox_3d")
+        if not isinstance(numbers, list) or len(numbers) != 9 or not all(map(_is_number, numbers)):
+            continue
+        box = [float(number) for number in numbers]
+        solid = {"label": sanitize.one_line(_label(one)), "box_3d": box}
+        if min(box[3:6]) > 0 and solid not in found:
+            found.append(solid)
+    return found
 
 
 def parse(text: str, convention: Convention, *, seen: Size, original: Size) -> list[Detection]:
@@ -137,9 +172,13 @@ def _placed(label: str, numbers: Sequence[float], scale: Size, original: Size) -
 
 def _from_objects(text: str) -> Iterator[_Shape]:
     for one in lenient_json.objects(text):
-        label = next((one[key] for key in _LABELS if isinstance(one.get(key), str | int | float)), "")
+        label = _label(one)
         key = next((key for key in _PLACES if key in one), "")
-        yield from ((str(label), numbers) for numbers in _lists(one.get(key), corners=key in _BOXES))
+        yield from ((label, numbers) for numbers in _lists(one.get(key), corners=key in _BOXES))
+
+
+def _label(one: Mapping[str, Any]) -> str:
+    return str(next((one[key] for key in _LABELS if isinstance(one.get(key), str | int | float)), ""))
 
 
 def _lists(value: Any, *, corners: bool) -> Iterator[list[float]]:

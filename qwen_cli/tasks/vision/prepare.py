@@ -29,7 +29,8 @@ _FRAME_TOKENS = 135
 class Detail:
     """How closely things are looked at. Budgets are in pixels of one picture or frame; `total_pixels` in
     pixels of all frames of a video; `None` is the model's own. `resize` is a size asked for outright. `fps`
-    frames a second are wished for, of which there will be fewer where `max_frames` does not hold them."""
+    frames a second are wished for, of which there will be fewer where `max_frames` does not hold them.
+    `exact` says that the very size that the model sees matters, so that no server may choose it."""
 
     min_pixels: int | None = None
     max_pixels: int | None = None
@@ -39,6 +40,7 @@ class Detail:
     max_frames: int = 768
     start: float | None = None
     end: float | None = None
+    exact: bool = False
 
     @property
     def rate(self) -> float:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeAlias
 
-from qwen_cli.engines.core.base import Engine, Sampling, StopReason, Stream
+from qwen_cli.engines.core.base import Engine, Sampling, Stream, Usage, is_off
 from qwen_cli.media.inputs import Film
 from qwen_cli.tasks.vision import events as vision_events
 from qwen_cli.tasks.vision import prepare, task
@@ -41,13 +41,13 @@ Window: TypeAlias = tuple[float, float]
 @dataclass(frozen=True)
 class WindowAnswer:
     """What was said of one window. `counted_from` is where in the video the times in it begin, in seconds.
-    `look` is without its part; `stop_reason` says why it ended."""
+    `look` is without its part; `usage` says what it cost and why it ended."""
 
     window: Window
     text: str
     counted_from: float
     look: Look
-    stop_reason: StopReason = "stop"
+    usage: Usage = field(default_factory=Usage)
 
 
 def windows(film: Film, engine: Engine, detail: Detail, job: Job) -> list[Window]:
@@ -83,24 +83,28 @@ def answers(
     _, whole = _span(film, replace(detail, start=None, end=None))
     for done, (start, end) in enumerate(parts):
         on_progress(done)
-        window_job = job
+        # What each window shows is said at once, where nobody wishes otherwise.
+        quick = job.thinking is None and engine.capabilities.thinking == "switch"
+        window_job = replace(job, thinking=False) if quick else job
         if job.kind == "ask":
             times = {"start": clock(start), "end": clock(end), "whole": clock(whole)}
-            window_job = replace(job, question=_PART.format(question=job.question, **times))
+            window_job = replace(window_job, question=_PART.format(question=job.question, **times))
         part = replace(detail, start=start, end=end) if film.path else detail
         looks = prepare.prepare_all([film], engine, part, question=task.question(window_job, engine))
-        pieces = task.ask(engine, looks, window_job, sampling)
-        text = ""
-        stop: StopReason = "stop"
-        for piece in pieces:
-            text += piece.text if piece.kind == "answer" else ""
-            stop = piece.usage.stop_reason if piece.usage else stop
+        (found,) = task.ask_each(engine, looks, window_job, sampling)
         # Qwen3-VL is told the times of the source, as is who is shown frames as pictures; the others count
         # from the first frame that they see.
         counted_from = 0.0 if seeing.source_times or not as_video else start
         seen = replace(looks[0], part={})  # or the frames of all windows would be held
-        yield WindowAnswer((start, end), text.strip(), counted_from, seen, stop)
+        yield WindowAnswer((start, end), found.answer.strip(), counted_from, seen, found.usage)
     on_progress(len(parts))
+
+
+def spent(answers: Sequence[WindowAnswer]) -> Usage:
+    """Return what all windows cost; the stop reason is that of the first which was cut, if one was."""
+    total = sum((one.usage for one in answers), Usage())
+    cut = (one.usage.stop_reason for one in answers if one.usage.stop_reason != "stop")
+    return replace(total, stop_reason=next(cut, "stop"))
 
 
 def events(answers: Sequence[WindowAnswer]) -> Result:
@@ -113,11 +117,19 @@ def events(answers: Sequence[WindowAnswer]) -> Result:
     return Result(json.dumps(merged_events, ensure_ascii=False), merged_events)
 
 
-def brief(engine: Engine, parts: Sequence[Window], sampling: Sampling) -> Sampling:
+def _thinks(engine: Engine, thinking: bool | int | None) -> bool:
+    """Return whether the windows' answers begin with thinking: where that is wished, or cannot be helped."""
+    wished = thinking is not None or engine.capabilities.thinking == "always"
+    return wished and not is_off(thinking)
+
+
+def brief(
+    engine: Engine, parts: Sequence[Window], sampling: Sampling, thinking: bool | int | None = None
+) -> Sampling:
     """Return `sampling` for one window's answer to a question, so short that all of them are read at once. A
     model that thinks first would be cut before it answers."""
     context = engine.capabilities.context
-    if context is None or engine.capabilities.thinking == "always":
+    if context is None or _thinks(engine, thinking):
         return sampling
     share = max(_FEWEST, int(context * _SAID) // len(parts))
     return replace(sampling, max_tokens=min(share, sampling.max_tokens or share))
@@ -132,7 +144,10 @@ def merged(engine: Engine, answers: Sequence[WindowAnswer], job: Job, sampling: 
         lines.append(f"[{clock(start)} to {clock(end)}{counted}] {one.text}")
     whole = clock(answers[-1].window[1] - answers[0].window[0])
     prompt = _WHOLE.format(whole=whole, said="\n\n".join(lines), question=job.question)
-    return engine.chat([{"role": "user", "content": prompt}], sampling=sampling)
+    before = [{"role": "system", "content": job.system}] if job.system else []
+    return engine.chat(
+        [*before, {"role": "user", "content": prompt}], sampling=sampling, thinking=job.thinking
+    )
 
 
 def _span(film: Film, detail: Detail) -> Window:
