@@ -76,7 +76,7 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".ti
 """What can be drawn to, by the end of its name: formats that hold whose work a picture is."""
 
 # Exif 2.32: "Software". By it a picture that was drawn here is known, and may be drawn anew.
-_SOFTWARE, _OURS = 0x0131, "qwen vision --draw"
+_SOFTWARE, _OURS = 0x0131, "drawn by qwen vision"
 
 
 def targets(target: Path, count: int) -> list[Path]:
