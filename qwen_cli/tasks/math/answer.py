@@ -25,6 +25,7 @@ _MODULES = (
     *(
         "tasks.math.intervals",
         "tasks.math.cleaning",
+        "tasks.math.statements",
         "tasks.math.latex",
         "tasks.math.program_value",
         "tasks.math.equality",

@@ -20,6 +20,8 @@ _WRAPPERS = (
 )
 LEAD = re.compile(
     r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:final\s+)?ans(?:wer)?\s*(?:is|:)\s*:?\s*"
+    r"|(?:so\s+|thus\s+)?(?:the\s+)?(?:only\s+)?(?:solutions?|roots?|zeros|(?:eigen)?values?|results?|answers?)(?:\s+set)?"
+    r"(?:\s+(?:of|for)\s+[a-z])?\s*(?:is|are|:)\s*:?\s+|[A-Z]\s*\\sim\s*(?=[A-Z])"
     r"|(?:故|因此|所以)?[答选]案?\s*[是为：:]\s*[:：]?\s*|#+\s+"
     r"|(?:=|\\approx|≈)\s*|(?:approximately|approx\.?|about|around|roughly|大?约"
     r"|(?:一共|总共|共|还剩|剩下?|还|需|要|有|打)+)\s*(?=[-0-9\\$零一二三四五六七八九十百])",
@@ -37,6 +39,14 @@ _PLAIN_SIGNS = {
     "∅": r"\emptyset ", "≈": r"\approx ", "ℝ": r"\mathbb{R}", "￥": "¥", "￡": "£",
     "∶": ":", "℃": "°C", "℉": "°F", "′": "'", "″": "''",
 }  # fmt: skip
+# What is said of a letter that any whole number may stand for: 2k\pi, where k is an integer.
+_FREE = re.compile(
+    r"(?:\s|\\[ ,;!]|[,;，；])*[({]?(?:\s|\\[ ,;!])*(?:\\text\s*\{\s*)?(?:\b(?:where|for|with|and)\b|其中)?"
+    r"\s*(?:\b(?:any|every|all)\b)?"
+    r"(?:\s*integers?)?[\s}$]*(?<![A-Za-z\\])[kmnlz]\s*"
+    r"(?:\\in\s*(?:\\(?:mathbb|mathbf|Bbb|rm)\s*\{?\s*)?[ZN]\}?(?:\^?[+*_]|_\+|\^\{[+*]\})?|"
+    r"(?:\\text\s*\{)?\s*(?:is|are|an?|any|as|为|是|\s)+\s*(?:integers?|整数)\}?)\s*[)}]?\s*$"
+)
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 
 
@@ -76,8 +86,17 @@ def cleaned(text: str) -> str:
     text = re.sub(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}\\]*)\}", r"\1 \\mathrm{\2}", text)
     text = re.sub(r"^([^{}=,]*)\\over(?![A-Za-z])([^{}=,]*)$", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"^([^{}=,]*)\\choose(?![A-Za-z])([^{}=,]*)$", r"\\binom{\1}{\2}", text)
+    text = re.sub(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}", text)
+    text = text.replace("\\colon", ":").replace("\\permil", "‰")
+    text = _FREE.sub("", text)
     text = re.sub(r"\\(?:underline|color\s*\{\w+\}|textcolor\s*\{\w+\})\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"(?<=[0-9])\s*\^?\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?(?:st|nd|rd|th)\}{0,2}$", "", text)
+    text = re.sub(
+        r"(?<=[0-9])\s*(?:\^?\s*\{?\s*\\(?:text|mathrm)\s*\{(?:st|nd|rd|th)\}{1,2}"
+        r"|\^\s*\{?\s*(?:st|nd|rd|th)\}?$|(?:st|nd|rd|th)(?=\}?$))",
+        "",
+        text,
+    )
     text = re.sub(
         r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?(?:([0-9]*)\\dot\s*\{?([0-9])\}?)?", r"\\overline{\1\2\3}", text
     )
@@ -90,6 +109,8 @@ def cleaned(text: str) -> str:
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
     text = re.sub(r"√\s*\(", r"\\sqrt(", text)
     text = re.sub(r"√\s*([0-9]+|[A-Za-z])", r"\\sqrt{\1}", text)
+    text = re.sub(r"\\(?:mathbf|Bbb|bf)\s*\{?([RZNQ])\}?(?=$|[_^*+ ]|\\setminus)", r"\\mathbb{\1}", text)
+    text = re.sub(r"\\bar\s*(?:\{([A-Za-z])\}|([A-Za-z]))", r"\\overline{\1\2}", text)
     for sign, latex in _PLAIN_SIGNS.items():
         text = text.replace(sign, latex)
     text = "\\\\".join(map(_unspaced, text.split("\\\\")))  # the end of a row is no backslash before a space
@@ -130,6 +151,7 @@ def unwrapped(source: str) -> str:
     bare = re.sub(r"([0-9}])\s*(?=\\(?:text|mathrm|mbox)\s*\{)", r"\1 ", source)
     bare = re.sub(r"\^\s*\{\s*(-?[0-9])\s*\}", r"^\1", bare)
     bare = _UNWRAPPED.sub(r"\1", _UNWRAPPED.sub(r"\1", bare))
+    bare = re.sub(r"\\mu\s*(?:\\(?:mathrm|text)\s*\{\s*)?(m|g|s|l|L|A|F|C|V|W)\}?(?![A-Za-z])", r"µ\1", bare)
     bare = re.sub(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*", "°", bare)
     for latex, sign in (
         ("\\%", "%"),

@@ -202,7 +202,7 @@ class _Evaluator:
         name = _text(node.base if isinstance(node, Script) else node)
         at += 1
         inside = nodes[at] if at < len(nodes) else None
-        if isinstance(inside, Fenced) and inside.before in "([":
+        if isinstance(inside, Fenced) and inside.before in "([{":
             arguments, at = [self.line(part) for part in _parts(inside.items)], at + 1
         elif isinstance(inside, Script) and isinstance(inside.base, Fenced) and high is None:
             arguments, high, at = [self._node(inside.base)], inside.high, at + 1
@@ -254,9 +254,17 @@ class _Evaluator:
             return self._fenced(node)
         if isinstance(node, Matrix):
             return self._matrix(node)
-        if isinstance(node, Overline) and (value := self.line(node.items)).has(sympy.I):
-            return sympy.conjugate(value)
+        if isinstance(node, Overline):
+            value = self.line(node.items)
+            if value.has(sympy.I) or not value.is_Symbol:
+                return self._conjugate(value)
+            return sympy.Symbol(f"{value}bar")
         raise Unknown
+
+    def _conjugate(self, value: Any) -> Any:
+        if not value.has(sympy.I):
+            raise Unknown  # a stroke, a segment, digits
+        return sympy.conjugate(value)
 
     def _matrix(self, node: Matrix) -> Any:
         if max(len(node.rows), *map(len, node.rows)) > _LARGEST_MATRIX:
@@ -360,7 +368,7 @@ def _number_from(items: Sequence[Node], at: int) -> tuple[Symbol, int]:
     slashed = re.fullmatch(r" ([0-9]+)/([0-9]+)", _texts(items, at, 4))
     if slashed and text.isdigit() and int(slashed[1]) < int(slashed[2]):
         return Symbol(f"{text}{slashed[0]}", "mixed"), at + 4
-    if after > at and isinstance(part, Symbol) and part.kind == "number":
+    if isinstance(part, Symbol) and part.kind == "number":
         raise Unknown  # two numbers and nothing between them
     return Symbol(text, "number"), at
 

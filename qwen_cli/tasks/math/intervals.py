@@ -11,7 +11,7 @@ from typing import Any
 
 import sympy
 
-from qwen_cli.tasks.math.values import Many, Part, Pieces, Quantity, Readings, Relation, Value
+from qwen_cli.tasks.math.values import Many, Part, Pieces, Quantity, Readings, Relation, Value, same
 
 
 def without(points: Many) -> Pieces:
@@ -44,6 +44,17 @@ def intersection(readings: Sequence[Readings]) -> Readings:
             if both is not None
         )
     return (union(common, "".join(names)),) if common else ()
+
+
+def common(readings: Sequence[Readings]) -> Readings:
+    """Return the elements that all of several sets have; nothing where one of them is no set."""
+    sets = [next((r for r in one if isinstance(r, Many) and r.kind == "set"), None) for one in readings]
+    known = [one for one in sets if one is not None]
+    if len(known) < len(sets):
+        return ()
+    first, *others = known
+    shared = (item for item in first.items if all(any(same(item, x) for x in o.items) for o in others))
+    return (Many(tuple(shared), "set"),)
 
 
 def _common(one: Part, other: Part) -> Part | None:

@@ -13,10 +13,18 @@ from typing import Any
 
 import sympy
 
-from qwen_cli.tasks.math import units, words
+from qwen_cli.tasks.math import statements, units, words
 from qwen_cli.tasks.math.cleaning import LEAD, cleaned, unwrapped
 from qwen_cli.tasks.math.expression import Unreadable, evaluate
-from qwen_cli.tasks.math.intervals import ascending, inequality, intersection, line_without, union, without
+from qwen_cli.tasks.math.intervals import (
+    ascending,
+    common,
+    inequality,
+    intersection,
+    line_without,
+    union,
+    without,
+)
 from qwen_cli.tasks.math.units import LABEL, NUMBERS
 from qwen_cli.tasks.math.values import (
     Assigned,
@@ -32,6 +40,7 @@ from qwen_cli.tasks.math.values import (
 )
 
 _LONGEST = 2_000  # characters of an answer
+_MOST_ELEMENTS = 200  # of a set whose middle is left out
 _DEEPEST = 6  # answers within answers
 _LONGEST_UNIT = 80  # characters, with words such as million before it
 _GREEK = "alpha beta gamma delta epsilon theta lambda mu phi omega rho sigma tau"
@@ -76,10 +85,12 @@ _SIGNS = {
 }
 _SIGNS |= {"lt": "<", "gt": ">", "approx": "=", "equiv": "≡", "in": "in"}
 _NAME = re.compile(
-    r"\s*(?:\\(?!frac|sqrt|sin|cos|tan|log|ln)[A-Za-z]+|[A-Za-z])(?:_(?:\w|\\[A-Za-z]+|\{[^{}]*\}))?"
+    r"\s*(?:\\Delta\s*)?(?:\\(?!frac|sqrt|sin|cos|tan|log|ln)[A-Za-z]+|[A-Za-z])(?:_(?:\w|\\[A-Za-z]+|\{[^{}]*\}))?"
     r"(?:'|\^\\prime|\^-1(?=\s*\()|\^\{-1\}(?=\s*\())*\s*(?:\([^()=]*\))?\s*"
-    r"|[A-Za-z][A-Za-z ]{2,}|\\(?:angle|triangle)\s*[A-Z]+|\([A-Za-z](?:,\s*[A-Za-z])+\)|\|[A-Z]+\|"
-    r"|[A-Z]{2,3}|\\overline\s*\{?[A-Z]+\}?|[PED]\s*\([^()]*\)"
+    r"|\\(?:vec|overrightarrow|hat|boldsymbol|mathbf)\s*\{?\s*[A-Za-z]{1,2}\s*\}?"
+    r"|(?:\\(?:mathbb|mathrm|operatorname)\s*\{?\s*)?(?:Var|Cov|E|P|D|Pr)\s*\}?\s*[\[(][^()\[\]]*[\])]"
+    r"|[A-Za-z][A-Za-z ]{2,}|m?\s*\\(?:angle|triangle)\s*[A-Z]+|\([A-Za-z](?:,\s*[A-Za-z])+\)|\|[A-Z]+\|"
+    r"|[A-Z]{2,3}|\\overline\s*\{?[A-Za-z]+\}?|(?:\\sigma|\\chi|s|R)\s*\^\s*\{?\s*2\s*\}?|[PED]\s*\([^()]*\)"
     r"|\\(?:sin|cos|tan|cot)\s*(?:\\(?:alpha|beta|gamma|theta|angle\s*[A-Z]+)|[A-D])\s*"
 )
 _POINT = r"(?:[A-Za-z](?:_(?:\w|\{\w+\}))?'?|[A-Z]{2,4}'?|S_\{[A-Z]+\})"
@@ -108,7 +119,7 @@ _MATH_WORDS = {
 _SCALES = "|".join(sorted(NUMBERS, key=len, reverse=True))
 _SCALED = re.compile(rf"(?P<number>.*[0-9)\}}])\s*(?P<scale>(?:{_SCALES})+)(?P<rest>.*)", re.DOTALL)
 _CURRENCY = re.compile(
-    r"\s*(?P<sign>[-+]?)\s*\\?(?P<unit>(?:US|HK|NT|[RACS])\$|[$€£¥₹]|USD|EUR|GBP|CNY|RMB|JPY)\s*"
+    r"\s*(?P<sign>[-+]?)\s*\\?(?P<unit>(?:US|HK|NT|[RACS])\$|[$€£¥₹]|USD|EUR|GBP|CNY|RMB|JPY|Rs\.?)\s*"
     r"(?P<value>[-+]?\s*[0-9.\\].*?)(?P<label>\s+[a-z][a-z ]*)?",
     re.DOTALL,
 )
@@ -122,10 +133,17 @@ _PRIMED = re.compile(
 _CHINESE_NUMBER = re.compile(
     r"(?:([0-9.]+)亿)?(?:([0-9.]+)万)?(?:([0-9.]+)千)?(?:([0-9.]+)百)?([0-9.]+)?([^0-9]*)"
 )
+_INDEX = r"(?:\{(\w+)\}|(\w))"  # of one sign, or in braces
+_PRINTED_C = r"(?:C|\\mathrm\s*\{C\})"
 _COMBINATIONS = re.compile(
-    r"(?:\{\s*\})?\^\{?(?P<all>\w+)\}?\s*(?:C|\\mathrm\{C\})_\{?(?P<some>\w+)\}?"
-    r"|(?:\{\s*\})?_\{?(?P<all2>\w+)\}?\s*(?:C|\\mathrm\{C\})_\{?(?P<some2>\w+)\}?"
-    r"|(?:C|\\mathrm\{C\})_\{?(?P<all3>\w+)\}?\^\{?(?P<some3>\w+)\}?"
+    rf"(?:\{{\s*\}})?\^{_INDEX}\s*{_PRINTED_C}_{_INDEX}|(?:\{{\s*\}})?_{_INDEX}\s*{_PRINTED_C}_{_INDEX}"
+    rf"|{_PRINTED_C}_{_INDEX}\^{_INDEX}|(?<![A-Za-z\\])C\(([0-9]+),\s*([0-9]+)\)"
+)
+_PRINTED_P = r"(?:[AP]|\\mathrm\s*\{[AP]\})"
+_COUNT = r"(?:\{([0-9]+)\}|([0-9]))"
+_ORDERED = re.compile(
+    rf"(?:\{{\s*\}})?\^{_COUNT}\s*{_PRINTED_P}_{_COUNT}|(?:\{{\s*\}})?_{_COUNT}\s*{_PRINTED_P}_{_COUNT}"
+    rf"|(?<![A-Za-z\\]){_PRINTED_P}_{_COUNT}\^{_COUNT}"
 )
 _BASES = {"two": "2", "three": "3", "five": "5", "eight": "8", "ten": "10", "twelve": "12", "sixteen": "16"}
 _REPEATING = re.compile(r"([0-9]*)\.([0-9]*?)(?:([0-9])\3{2,}|([0-9]{2,}?)\4+)(?:\.\.\.|…|\\l?dots)")
@@ -142,6 +160,13 @@ def read(text: str, depth: int = 0) -> Readings:
     bare = unwrapped(source)
     if re.fullmatch(r"\\text\s*\{[^{}]*\}", source) or (bare != source and LEAD.match(bare)):
         return read(bare, depth + 1)
+    if cases := statements.cases(source):
+        both = [(read(value, depth + 1), read(said, depth + 1)) for value, said in cases]
+        return (Many(tuple((Many(pair, "tuple"),) for pair in both), "set"),) if all(map(all, both)) else ()
+    if rows := statements.rows(source):
+        return read(", ".join(rows), depth + 1) if len(rows) > 1 else read(rows[0], depth + 1)
+    if said := statements.statement(source):
+        return (Words(said),)
     special: Readings = (*words.read(bare), *_choice(bare, depth), *_based(bare), *_residue(bare, depth))
     if special and not any(isinstance(value, Choice) for value in special):
         return special
@@ -150,7 +175,7 @@ def read(text: str, depth: int = 0) -> Readings:
         *(_many, _ratio, _fenced, _union, _conjoined, _related, _about, _said, _numeral, _measured),
         *(_grid, _expression, _vector),
     )
-    readings: list[Value] = list(special)
+    readings: list[Value] = [*special, *(value for value in _roman(bare) if value not in special)]
     for reader in readers:
         for value in reader(source, depth):
             if value not in readings:
@@ -167,7 +192,7 @@ def read(text: str, depth: int = 0) -> Readings:
         ]
     if (not readings and any(c.isalpha() for c in bare)) or _WORD.search(_unmarked(bare)):
         joined = "\\" in bare or any(sign in bare for sign in "<>=")
-        readings.append(Words("".join(source.split()) if joined else words.normal(bare)))
+        readings.append(Words(re.sub(r"[\s{}]", "", bare) if joined else words.normal(bare)))
     return tuple(readings)
 
 
@@ -211,6 +236,9 @@ def _elements(text: str) -> list[list[str]]:
 # --- readers --------------------------------------------------------------------------------------------
 
 
+_NUMERAL = r"\b(?:I{1,3}|IV|VI{0,3})\b"
+
+
 def _choice(bare: str, depth: int) -> Readings:
     letter = r"(?P<letter>[A-J])"
     for pattern in (
@@ -231,6 +259,10 @@ def _choice(bare: str, depth: int) -> Readings:
         return (Choice(frozenset(small["letter"].upper())),)
     if re.fullmatch(r"[①-⑳](?:\s*[,、和]?\s*[①-⑳])*", bare):
         return (Choice(frozenset(re.findall("[①-⑳]", bare))),)
+    if re.fullmatch(
+        rf"(?:Statements? )?{_NUMERAL}(?:\s*(?:,|and|&|、|和|,\s*and)\s*{_NUMERAL})*(?: only)?", bare
+    ) and (len(bare) > 1):
+        return (Choice(frozenset(re.findall(_NUMERAL, re.sub("[A-Za-z]{4,}", "", bare)))), *_roman(bare))
     several = re.fullmatch(r"[A-J](?:\s*(?:,|、|and|和|&)?\s*[A-J])+", bare)
     letters = re.findall("[A-J]", bare)
     if (
@@ -240,6 +272,11 @@ def _choice(bare: str, depth: int) -> Readings:
     ):
         return (Choice(frozenset(letters)),)
     return ()
+
+
+def _roman(bare: str) -> Readings:
+    value = words.roman(bare)
+    return () if value is None else (Quantity(value),)
 
 
 def _based(bare: str) -> Readings:
@@ -281,7 +318,8 @@ def _many(source: str, depth: int) -> Readings:
         for part in parts:
             readings = read(part, depth + 1)
             both = next((r for r in readings if isinstance(r, Many) and r.kind == "bare"), None)
-            items += both.items if both and not _elements(part) else [readings]  # ± is two of them
+            alike = both and not _elements(part) and r"\begin" not in part  # ± is two of them
+            items += both.items if both and alike else [readings]
         if all(items):
             values.append(Many(tuple(items), "bare"))
             if re.search(r"\bor\b|或|\\lor|\\text\{\s*or", source) or not _conjoined(source, depth):
@@ -300,7 +338,7 @@ def _joined(items: Sequence[Readings]) -> Readings:
 
 
 def _ratio(source: str, depth: int) -> Readings:
-    bare = re.sub(r"(?<=[0-9])\s+to\s+(?=[0-9])", ":", source)
+    bare = re.sub(r"(?<=[0-9])(?:\s+(?:to|out of|in)\s+|-to-)(?=[0-9])", ":", unwrapped(source))
     if not _RATIO.fullmatch(bare) or "://" in bare or words.clock(bare):
         return ()
     parts = [read(part, depth + 1) for part in bare.split(":")]
@@ -319,8 +357,15 @@ def _fenced(source: str, depth: int) -> Readings:
     if source.startswith("(") and source.endswith(")") and "\\pm" in source and _encloses(source):
         both = [read(source.replace("\\pm", sign), depth + 1) for sign in "+-"]
         return (Many(tuple(both), "bare"),) if all(both) else ()
+    source = re.sub(
+        r"(?<=[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\(?:mathrm|text|mathsf)\s*\{T\})\s*\}?$", "", source
+    )
+    if row := re.fullmatch(r"([\[(])\s*((?:-?[0-9./]+\s+)+-?[0-9./]+)\s*([\])])", source):
+        source = row[1] + ",".join(row[2].split()) + row[3]
     text = source.replace("\\langle", "(").replace("\\rangle", ")").strip()
-    if named := re.fullmatch(r"(?:[A-Z]'?|[Pp]oint|点)\s*(\(.*\))", text):
+    if named := re.fullmatch(
+        r"(?:[A-Z]'?|(?:\\text\s*\{)?\s*(?:[Tt]he\s+)?[Pp]oint\s*\}?|点)\s*(\(.*\))", text
+    ):
         return tuple(r for r in _fenced(named[1], depth) if isinstance(r, Many))
     if turned := re.fullmatch(r"([\[\]])([^\[\]]*)([\[\]])", text):  # ]0, 1[
         text = f"{'[' if turned[1] == '[' else '('}{turned[2]}{']' if turned[3] == ']' else ')'}"
@@ -357,7 +402,7 @@ def _set(inside: str, opening: str, depth: int) -> Readings:
         return tuple(_collected(r) for r in read(builder[2], depth + 1) if isinstance(r, (Pieces, Many)))
     if re.search(r"\\mid|\||:", inside):
         return ()
-    parts = [part.strip() for part in _split(inside, _COMMAS)]
+    parts = _continued([part.strip() for part in _split(inside, _COMMAS)])
     if opening == "{" and len(parts) < 2:
         return ()
     items: list[Readings] = []
@@ -366,6 +411,22 @@ def _set(inside: str, opening: str, depth: int) -> Readings:
         both = next((r for r in readings if isinstance(r, Many) and r.kind == "bare"), None)
         items += both.items if both else [readings]
     return (Many(tuple(items), "set"),) if all(items) else ()
+
+
+def _continued(parts: list[str]) -> list[str]:
+    """Return the elements of `1, 2, \\ldots, 5`, all of them, where they go on in equal steps."""
+    dots = [n for n, part in enumerate(parts) if re.fullmatch(r"\\l?dots|\\cdots|\.\.\.|…", part)]
+    whole = [part for n, part in enumerate(parts) if n not in dots]
+    if len(dots) != 1 or dots[0] < 2 or dots[0] == len(parts) - 1:
+        return parts
+    if not all(re.fullmatch("-?[0-9]{1,9}", part) for part in whole):
+        return parts
+    numbers, last = [int(part) for part in parts[: dots[0]]], int(parts[-1])
+    step = numbers[1] - numbers[0]
+    full = list(range(numbers[0], last + (1 if step > 0 else -1), step)) if step else []
+    ends = numbers + [int(part) for part in parts[dots[0] + 1 :]]
+    fits = len(full) <= _MOST_ELEMENTS and set(ends) <= set(full) and full[: len(numbers)] == numbers
+    return [str(number) for number in full] if fits else parts
 
 
 def _collected(reading: Pieces | Many) -> Value:
@@ -386,6 +447,25 @@ def _encloses(text: str) -> bool:
     return False
 
 
+_NAMED_SETS = {
+    **dict.fromkeys((r"\mathbbZ", "allintegers", r"\textallintegers"), "the integers"),
+    **dict.fromkeys(
+        (
+            r"\mathbbZ^+",
+            r"\mathbbZ_+",
+            r"\mathbbZ_{>0}",
+            r"\mathbbN^*",
+            r"\mathbbN^+",
+            r"\mathbbN_+",
+            "allpositiveintegers",
+            r"\textallpositiveintegers",
+            "positiveintegers",
+            r"\textpositiveintegers",
+        ),
+        "the positive integers",
+    ),
+    **dict.fromkeys((r"\mathbbN", r"\textallnaturalnumbers", "allnaturalnumbers"), "the natural numbers"),
+}
 _SPARED = re.compile(r"all real (?:numbers|values)(?: of [a-z])?,? (?:except|excluding|but)(?: for)? (.+)")
 _CUP, _CAP = re.compile(r"\s*\\cup\s*"), re.compile(r"\s*\\cap\s*")
 
@@ -401,7 +481,10 @@ def _union(source: str, depth: int) -> Readings:
         left = [line_without((r,)) for r in read(spared[1], depth + 1) if isinstance(r, (Quantity, Many))]
         return tuple(left[:1])
     if len(both := _split(source, _CAP)) > 1:
-        return intersection([read(part.strip(), depth + 1) for part in both])
+        read_both = [read(part.strip(), depth + 1) for part in both]
+        return intersection(read_both) or common(read_both)
+    if (names := re.sub(r"[\s{}]", "", source)) in _NAMED_SETS:
+        return (Words(_NAMED_SETS[names]),)
     if removed := re.fullmatch(r"\\mathbb\s*\{?R\}?\s*(?:\\setminus|\\backslash|-)\s*(\\\{.*\\\})", source):
         return tuple(without(r) for r in read(removed[1], depth + 1) if isinstance(r, Many))
     parts = _split(source, _CUP)
@@ -441,13 +524,15 @@ def _about(source: str, depth: int) -> Readings:
 def _constants(text: str) -> list[Value]:
     """Return `text` as a number, where it is one."""
     value = _value(text)
-    return [] if value is None or value.free_symbols else [Quantity(value)]
+    called = value is not None and value.atoms(sympy.core.function.AppliedUndef)  # f(2) is not known
+    return [] if value is None or value.free_symbols or called else [Quantity(value)]
 
 
 def _said(source: str, depth: int) -> Readings:
     """Read a value behind Chinese words: 最小值为-3, 第3天."""
     match = re.fullmatch(
-        r"[\u4e00-\u9fff]{1,10}?(?:[是为有选]|等于|：|:)\s*(?=[-0-9\\(A-J$])(.+)|第\s*(?=[0-9])(.+)", source
+        r"[\u4e00-\u9fff]{1,10}?(?:[是为有选]|等于|：|:)\s*(?=[-0-9\\(A-J$])(.+)|第\s*(?=[0-9一二三四五六七八九十百])(.+)",
+        source,
     )
     if match:
         return read(match[1] or match[2], depth + 1)
@@ -490,7 +575,9 @@ def _signs(source: str) -> list[str]:
     """Return the relations of `source` that stand outside brackets."""
     inner = source
     for _ in range(_DEEPEST):
-        inner = re.sub(r"\\[{}]", "", inner)
+        inner = re.sub(
+            r"\\begin\{(\w+\*?)\}.*\\end\{\1\}", "#", re.sub(r"\\[{}]", "", inner), flags=re.DOTALL
+        )
         inner = re.sub(r"\([^()]*\)|\[[^\[\]()]*\]|\{[^{}]*\}|\[[^\[\]()]*\)|\([^()\[\]]*\]", "#", inner)
     return _RELATIONS.findall(inner)
 
@@ -507,7 +594,7 @@ def _equation(parts: Sequence[str], depth: int) -> Readings:
     if _QUOTIENT.fullmatch(unwrapped(parts[0]).replace("\\ ", "")):
         collected += [r for r in read(parts[-1], depth + 1) if not isinstance(r, (Relation, Assigned))]
     for name, value in ((parts[0], parts[-1]), (parts[-1], parts[0])):
-        bare = re.sub(r"[\s{}_\\]", "", unwrapped(name))
+        bare = re.sub(r"[\s{}]", "", unwrapped(name))
         if _NAME.fullmatch(unwrapped(name)) and not (value is parts[0] and _NAME.fullmatch(unwrapped(value))):
             # (x, y) = (1, 2) is a point and no interval.
             no = (Relation, Assigned, Pieces) if name.startswith("(") else (Relation, Assigned)
@@ -515,7 +602,19 @@ def _equation(parts: Sequence[str], depth: int) -> Readings:
             if readings:
                 collected.append(Assigned(bare, readings))
                 break
+    if not collected and _is_label_of(parts[0]):
+        # What stands before the sign cannot be computed, so it says what the value is of: \\det A = 6.
+        readings = tuple(r for r in read(parts[-1], depth + 1) if not isinstance(r, (Relation, Words)))
+        if readings:
+            collected.append(Assigned(re.sub(r"[\s{}]", "", unwrapped(parts[0])), readings))
     return tuple(collected)
+
+
+def _is_label_of(label: str) -> bool:
+    """Return whether `label` is neither one value nor several."""
+    return len(_split(label, _LISTED)) == 1 and not any(
+        isinstance(r, (Quantity, Many, Grid, Pieces)) for r in read(label)
+    )
 
 
 def numbers(text: str) -> list[Any]:
@@ -560,11 +659,16 @@ def _measured(source: str, depth: int) -> Readings:
     bare = re.sub(r"(?<=[0-9])\s*\(([A-Za-z][A-Za-z ]+)\)$", r" \1", bare)
     if match := _CURRENCY.fullmatch(bare):
         amount = re.sub(r"(?<=[0-9])\s*[kK]$", " thousand", match["sign"] + match["value"])
+        amount = re.sub(r"(?<=[0-9])\s*(?:M|m|mn)$", " million", amount)
+        amount = re.sub(r"(?<=[0-9])\s*(?:B|bn)$", " billion", amount)
         if match["label"]:
             amount += match["label"] if match["label"].split()[0] in NUMBERS else ""
         amounts = [r for r in read(amount, depth + 1) if isinstance(r, Quantity)]
         money = units.units(match["unit"])
         return tuple(Quantity(r.value, unit) for r in amounts for unit in money if r.unit is None)
+    bare = re.sub(
+        r"(?<=%) (?:increase|decrease|discount|off|profit|loss|more|less|faster|slower|chance)$", "", bare
+    )
     if percent := re.fullmatch(r"百分之(.+)", bare):
         known = [r for r in read(percent[1], depth + 1) if isinstance(r, Quantity)]
         return tuple(Quantity(r.value, units.units("%")[0]) for r in known)
@@ -755,11 +859,18 @@ def _chosen(match: re.Match[str]) -> str:
     return rf"\binom{{{both[0]}}}{{{both[1]}}}"
 
 
+def _arranged(match: re.Match[str]) -> str:
+    """Return a number of arrangements as a quotient of factorials."""
+    every, some = (int(group) for group in match.groups() if group is not None)
+    return rf"\frac{{{every}!}}{{{every - some}!}}" if some <= every else match[0]
+
+
 def _latex(source: str) -> str:
     """Return what is written as on a keyboard (`sqrt(2)`, `x^(1/2)`, `2**3`) as LaTeX."""
     text = re.sub(r"\^\s*(-\s*[0-9]+)", r"^{\1}", source.replace("**", "^"))
     names = {"infinity": "infty", "inf": "infty", "oo": "infty"}
     text = _COMBINATIONS.sub(_chosen, re.sub(r"^\s*([0-9]+)C([0-9]+)\s*$", r"C_{\1}^{\2}", text))
+    text = _ORDERED.sub(_arranged, text)
     text = _PLAIN_NAMES.sub(
         lambda m: f"\\operatorname{{{m[1]}}}" if m[1] in _CALLED else f"\\{names.get(m[1], m[1])} ", text
     )

@@ -126,7 +126,7 @@ _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3}
 _PART = re.compile(
     r"\s*(?P<over>/|\bper\b|每)?\s*(?:[·*.⋅]|\\cdot)?\s*(?P<power>(?:square|sq\.?|cubic|cu\.?)\s+|平方|立方)?"
     r"(?P<name>US\$|R\$|HK\$|NT\$|[ACS]\$|[$€£¥₹¢%‰°Ωµ]|[A-Za-zµ]+|[\u4e00-\u9fff]+|円)\.?"
-    r"(?P<after>\s*(?:\^?\{?\s*(?P<exponent>-?[1-9])\s*\}?|[²³])|\s+(?P<word>squared|cubed))?"
+    r"(?P<after>(?:\s*\^\s*\{?\s*|\{?)(?P<exponent>-?[1-9])\s*\}?|\s*[²³]|\s+(?P<word>squared|cubed))?"
 )
 _GENERIC = ("unit", "square unit", "cubic unit", "sq unit", "平方单位", "单位")
 

@@ -7,9 +7,10 @@ answer).
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,6 +21,9 @@ from qwen_cli.tasks.math.units import Unit
 _DIGITS = 60  # of values that are compared as exact
 _CLOSE = sympy.Float("1e-9")  # relative error of a number that was written with all digits of a float
 _NOISE = sympy.Float("1e-12")  # what a float is off zero after a calculation
+_PERIODS = re.compile("[kmnlzZN]")
+_CONSTANTS = re.compile(r"[CcK]_?[0-9]?")
+_MOST_CONSTANTS = 3
 _WHOLE = frozenset("kmn")  # letters that stand for integers
 _MOST_SYMBOLS = 12
 _MOST_EXPANDED = 40  # degree of a polynomial that is multiplied out
@@ -289,8 +293,40 @@ def _proportional(a: Relation, b: Relation) -> bool:
 
 def equal(a: Any, b: Any) -> bool:
     """Return whether two expressions are equal: exactly, but up to its rounding where one has a long
-    decimal."""
+    decimal; letters that may stand for anything by any name."""
     a, b = _named(a), _named(b)
+    return _alike(a, b) or any(_alike(a, other) for other in _renamed(a, b))
+
+
+def _renamed(a: Any, b: Any) -> Iterator[Any]:
+    """Yield `b` with its free letters called as those of `a`: the whole numbers of a period, the constants of
+    an integral or of a differential equation."""
+    for kind in (_PERIODS, _CONSTANTS):
+        one, other = (sorted((x for x in e.free_symbols if kind.fullmatch(str(x))), key=str) for e in (a, b))
+        free = _periodic if kind is _PERIODS else _linear
+        if not 0 < len(one) == len(other) <= _MOST_CONSTANTS or not (free(a, one) and free(b, other)):
+            continue
+        for names in itertools.permutations(one):
+            if list(names) != other and (kind is _CONSTANTS or one != other):
+                yield b.xreplace(dict(zip(other, names, strict=True)))
+
+
+def _periodic(expr: Any, letters: Sequence[Any]) -> bool:
+    """Return whether `expr` goes on by a whole number of periods: a sum with a multiple of pi, or a sign that
+    changes."""
+    letter = letters[0]
+    steady = expr.subs((-1) ** letter, 1)
+    return len(letters) == 1 and steady.has(sympy.pi) and steady.diff(letter).is_number
+
+
+def _linear(expr: Any, letters: Sequence[Any]) -> bool:
+    """Return whether `expr` is a sum of multiples of the letters, as functions of something else."""
+    slopes = [expr.diff(letter) for letter in letters]
+    others = expr.free_symbols - set(letters)
+    return bool(others) and not any(slope.free_symbols & set(letters) for slope in slopes)
+
+
+def _alike(a: Any, b: Any) -> bool:
     if a == b:
         return True
     if a.is_Rational and b.is_Rational:

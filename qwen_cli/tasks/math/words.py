@@ -52,8 +52,28 @@ _SPOKEN = re.compile(
     r"(?:a )?(?P<part>quarter|half|[a-z]+|[0-9]{1,2})(?: minutes?)? (?P<side>past|after|to|before)"
     r" (?P<hour>[0-9]{1,2}|[a-z]+)"
 )
+_QUADRANTS = (
+    *(("i", "1", "first", "1st", "一"), ("ii", "2", "second", "2nd", "二")),
+    *(("iii", "3", "third", "3rd", "三"), ("iv", "4", "fourth", "4th", "四")),
+)
+_QUADRANT = re.compile(
+    "(?:in )?quadrant (i{1,3}|iv|[1-4])|(first|second|third|fourth|i{1,3}|iv|[1-4](?:st|nd|rd|th)) quadrant"
+    "|第([一二三四])象限"
+)
+_LEFT_OVER = re.compile(
+    r"([0-9]+)\s*(?:,?\s*(?:with )?(?:an? )?(?:r|remainder)(?: of)?|余|…+|\.{3,6})\s*([0-9]+)"
+)
+_ROMAN = re.compile("(?=[IVX]{2})X{0,3}(?:IX|IV|V?I{0,3})")
 _SECOND = Unit((("time", 1),))
-_SYNONYMS = {"not possible": "impossible", "cannot be done": "impossible", "不可能": "impossible"}
+_SYNONYMS = {
+    **dict.fromkeys(("not defined", "undefined", "无意义"), "undefined"),
+    **dict.fromkeys(
+        ("infinitely many solutions", "infinite solutions", "无数个解", "无穷多解"), "infinitely many"
+    ),
+    "not possible": "impossible",
+    "cannot be done": "impossible",
+    "不可能": "impossible",
+}
 _DIGITS = {**{c: n for n, c in enumerate("零一二三四五六七八九")}, "〇": 0, "两": 2}
 _UNITS = {"十": 10, "百": 100, "千": 1000}
 _SMALL = (
@@ -75,6 +95,8 @@ _SMALL = (
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+# "half", "quarter" and "second" are other things when they stand alone.
+_ORDINALS = ("first", "-", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
 _PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10}
 
@@ -96,8 +118,19 @@ def read(bare: str) -> Readings:
         return times
     if dates := _dates(bare):
         return dates
+    if quadrant := _QUADRANT.fullmatch(plain):
+        which = next(group for group in quadrant.groups() if group)
+        return (Words(f"quadrant {1 + next(n for n, names in enumerate(_QUADRANTS) if which in names)}"),)
     if (named := _named(plain)) or (named := _SYNONYMS.get(plain, "")):
         return (Words(named),)
+    if endless := re.fullmatch(r"(?:(positive|plus) |(negative|minus) )?infinity", plain):
+        return (Quantity(-sympy.oo if endless[2] else sympy.oo),)
+    if left := _LEFT_OVER.fullmatch(plain):
+        return (Words(f"{left[1]} remainder {left[2]}"),)
+    if re.fullmatch("[A-Z]{3,}", bare) and len(set(bare)) < len(bare) and not _ROMAN.fullmatch(bare):
+        return (Words(bare),)  # letters in a row, no product
+    if mixed := re.fullmatch(r"([0-9]+) and (?:an? |one |1 )(half|third|quarter|fourth|fifth)", plain):
+        return (Quantity(sympy.Integer(mixed[1]) + sympy.Rational(1, _PARTS[mixed[2]])),)
     number = chinese(bare)
     if number is None:
         number = english(plain)
@@ -146,7 +179,15 @@ def normal(bare: str) -> str:
     text = (
         re.sub(r"[\s_]+", " ", re.sub(r"[.。!,，]+(?=\s|$)|\\[a-zA-Z]+|[{}$]", " ", bare)).strip().casefold()
     )
-    return re.sub(r"^(?:(?:on|in|at) )?(?:(?:a|an|the) )?(?=.)", "", text)
+    return re.sub(r"^(?:(?:on|in|at) )?(?:(?:a|an|the) )?(?=.)|(?<=.) only$", "", text)
+
+
+def roman(bare: str) -> sympy.Integer | None:
+    """Return the value of a numeral of several of the letters I, V, X; `None` where it is none."""
+    if not _ROMAN.fullmatch(bare):
+        return None
+    values = [{"I": 1, "V": 5, "X": 10}[letter] for letter in bare]
+    return sympy.Integer(sum(-a if a < b else a for a, b in zip(values, [*values[1:], 0], strict=True)))
 
 
 def clock(bare: str) -> Clock | None:
@@ -247,6 +288,8 @@ def english(plain: str) -> sympy.Rational | None:
         return {"dozen": sympy.Integer(12), "half": sympy.Rational(1, 2), "quarter": sympy.Rational(1, 4)}[
             plain
         ]
+    if plain in _ORDINALS:
+        return sympy.Rational(_ORDINALS.index(plain) + 1)
     singular = words[-1].removesuffix("s") if words[-1] != "halves" else "half"
     if len(words) > 1 and singular in _PARTS and (above := english(" ".join(words[:-1]))) is not None:
         return above / _PARTS[singular]
@@ -257,10 +300,10 @@ def english(plain: str) -> sympy.Rational | None:
             current += _SMALL.index(word)
         elif word in _TENS:
             current += 10 * (_TENS.index(word) + 2)
-        elif word == "hundred" and seen:
-            current *= 100
-        elif word in ("thousand", "million", "billion") and seen:
-            total += current * {"thousand": 10**3, "million": 10**6, "billion": 10**9}[word]
+        elif word == "hundred" and (seen or len(words) == 1):
+            current = (current if seen else 1) * 100
+        elif word in ("thousand", "million", "billion") and (seen or len(words) == 1):
+            total += (current if seen else 1) * {"thousand": 10**3, "million": 10**6, "billion": 10**9}[word]
             current = 0
         elif word != "and" or not seen:
             return None
