@@ -23,19 +23,26 @@ def is_left_out(prompt: str) -> bool:
 class ThinkingText:
     """Parts text into thinking and answer.
 
-    `opened`: the prompt's template has already written `<think>`, as Thinking-2507's does. `inside` is
-    whether the text so far ends within thinking. The line breaks that the template puts round the tags
-    belong to neither part. A tag may come in several parts.
+    `opened`: the prompt's template has already written `<think>`, as Thinking-2507's does; a model that
+    writes it once more is not quoted. `inside` is whether the text so far ends within thinking. The line
+    breaks that the template puts round the tags belong to neither part. A tag may come in several parts.
     """
 
     def __init__(self, *, opened: bool = False) -> None:
         self.inside = opened
-        self._before = not opened  # nothing but white space so far: `<think>` may still come
+        self._before = True  # nothing but white space so far: `<think>` may still come
         self._at_start = opened  # after a tag, where line breaks are dropped
         self._held = ""
+        self._last = ""  # character of the text
+
+    @property
+    def closing(self) -> str:
+        """Return what ends thinking here, as templates write it: the tag on a line of its own."""
+        return closing("" if self._at_start else self._last)
 
     def feed(self, text: str) -> list[Piece]:
         self._held += text
+        self._last = text[-1:] or self._last
         pieces: list[Piece] = []
         if self._before:
             start = self._held.lstrip()
@@ -68,6 +75,11 @@ class ThinkingText:
             return []
         self._at_start = False
         return [Piece(text, kind)]
+
+
+def closing(thought: str) -> str:
+    """Return what ends `thought`, as Qwen's templates write it: the tag on a line of its own."""
+    return ("" if thought.endswith("\n") else "\n") + f"{CLOSE}\n\n"
 
 
 def thinking_mode(template: str) -> Literal["switch", "always"] | None:

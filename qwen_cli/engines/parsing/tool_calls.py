@@ -16,6 +16,7 @@ from qwen_cli.engines.core.text import overlap
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _FUNCTION = re.compile(r"\s*<function=([^>\n]+)>(.*?)(?:</function>)?\s*", re.DOTALL)
+_AT_END = re.compile(rf"(?:{_OPEN}(?:(?!{_OPEN}).)*{_CLOSE}\s*)+\Z", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^>\n]+)>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
 
 
@@ -98,6 +99,16 @@ class ToolParser:
             for key, value in _PARAMETER.findall(function[2])
         }
         return ToolCall(call_id(), name, arguments)
+
+
+def calls_at_end(text: str, tools: Sequence[Mapping[str, Any]]) -> list[Piece]:
+    """Return the calls of `tools` that `text` ends in without a word after them, `[]` where one of them is
+    broken, or of another tool."""
+    end = _AT_END.search(text)
+    parser = ToolParser(tools)
+    pieces = [*parser.feed(end[0]), *parser.finish()] if end else []
+    known = {tool.get("function", tool).get("name") for tool in tools}
+    return pieces if all(piece.call and piece.call.name in known for piece in pieces) else []
 
 
 def _typed(text: str, schema: Any) -> Any:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from qwen_cli.engines.core.base import Piece, Sampling, StopReason
 from qwen_cli.engines.parsing.answer import AnswerParser
+from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
+from qwen_cli.engines.parsing.think_tags import CLOSE
 from qwen_cli.engines.transformers.detokenizer import TextStream, TokenTable
 
 
 class Answer:
     """Turns tokens into pieces until one of them ends the answer; then `reason` says why.
 
-    `ends` are the tokens that end a turn, `room` the tokens that fit the context after the prompt.
-    `opened` says that the prompt ends inside `<think>`, `thinks` that the model may open it. After `budget`
-    tokens of thinking `closing` is queued in `forced`: tokens that come next whatever the model says.
+    `ends` are the tokens that end a turn, `room` the tokens that fit the context after the prompt, `ids`
+    tokenizes text. `opened` says that the prompt ends inside `<think>`, `thinks` that the model may open it.
+    What ends thinking, after `budget` tokens of it or where the model ends its turn, is queued in `forced`:
+    tokens that come next whatever the model says.
     """
 
     def __init__(
@@ -26,54 +29,84 @@ class Answer:
         *,
         ends: Collection[int],
         room: int,
+        ids: Callable[[str], Sequence[int]],
         thinks: bool = False,
         opened: bool = False,
         budget: int | None = None,
-        closing: Sequence[int] = (),
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         self.table = table
-        self._text = TextStream(table, sampling.stop)
-        self._ends = ends
+        self._text = TextStream(table)
+        self.ends = ends
         self._room = room
+        self._ids = ids
         self._limit = sampling.max_tokens
+        self._stop = sampling.stop
         self._budget = budget
-        self._closing = closing
-        self._parser = AnswerParser(thinks=thinks, opened=opened, tools=tools)
+        self._thought = 0  # tokens of thinking
+        self._parser = AnswerParser(thinks=thinks, opened=opened, tools=tools, stop=sampling.stop)
         self.forced: deque[int] = deque()
         self.tokens = 0
         self.reason: StopReason | None = None
-        if opened and budget is not None and budget <= 0:
-            self._cut_thinking()
+        self._owes = False
+        self._keep_to_budget()
 
     @property
     def thinking(self) -> bool:
         """Return whether the next token is part of the thinking."""
         return self._parser.thinking
 
+    @property
+    def owes(self) -> bool:
+        """Return whether the turn may not end yet: there is no answer since its thinking was ended for it."""
+        return self._owes and not self.forced
+
+    def stands(self, token: int) -> int:
+        """Return what stands in the place of a `token` that was chosen: what ends thinking where the model
+        ends its turn while it thinks, for otherwise there would be no answer (QwenLM/Qwen3.8#216)."""
+        if token not in self.ends or not self.thinking or self._parser.calls_while_thinking():
+            return token
+        self._text.drop()
+        self._end_thinking(self._parser.closing)
+        return self.forced.popleft()
+
     def accept(self, token: int) -> list[Piece]:
         """Return what `token` adds to the answer."""
         self.tokens += 1
-        if token in self._ends:
+        self._thought += self.thinking
+        if token in self.ends or (not self.thinking and self._is_stop(token)):
             return self._end("stop")
-        pieces = self._parser.feed(self._text.feed(token))
-        if self._text.stopped:
+        text = self._text.feed(token)
+        self._owes &= self.thinking or not text.strip()
+        pieces = self._parser.feed(text)
+        if self._parser.stopped:
             return pieces + self._end("stop")
         if self._limit is not None and self.tokens >= self._limit:
             return pieces + self._end("length")
         if self.tokens >= self._room:
             return pieces + self._end("context")
-        if self.thinking and self._budget is not None and self.tokens >= self._budget:
-            self._cut_thinking()
+        self._keep_to_budget()
         return pieces
 
-    def _cut_thinking(self) -> None:
-        self.forced.extend(self._closing)
-        self._budget = None
+    def _is_stop(self, token: int) -> bool:
+        """Return whether `token` is a stop by its name: control tokens have no text."""
+        return bool(self._stop) and self.table.name(token) in self._stop
+
+    def _keep_to_budget(self) -> None:
+        """Queue the end of thinking where its budget is spent, after a whole character. One of no tokens
+        leaves the empty block that templates write without thinking."""
+        if self._budget is None or not self.thinking or self._thought < self._budget or not self._text.whole:
+            return
+        self._end_thinking(f"{BUDGET_MESSAGE}{CLOSE}\n\n" if self._budget else self._parser.closing)
+
+    def _end_thinking(self, words: str) -> None:
+        self.forced.extend(self._ids(words))
+        self._budget, self._owes = None, True
 
     def _end(self, reason: StopReason) -> list[Piece]:
-        pieces = self._parser.feed(self._text.finish()) + self._parser.finish()
-        self.reason = "tool_calls" if self._parser.called and reason == "stop" else reason
+        calls = self._parser.calls_while_thinking() if reason == "stop" else []
+        pieces = self._parser.finish() + calls
+        self.reason = "tool_calls" if reason == "stop" and (self._parser.called or calls) else reason
         return pieces
 
 

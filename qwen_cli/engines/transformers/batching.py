@@ -25,7 +25,7 @@ from transformers.generation.logits_process import LogitsProcessorList
 from qwen_cli.engines.core import base
 from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Stream, TokenLogprob, Usage
 from qwen_cli.engines.transformers import sampler
-from qwen_cli.engines.transformers.decode import parts
+from qwen_cli.engines.transformers.decode import parts, without_ends
 from qwen_cli.engines.transformers.prompted import Loaded, Prompted
 from qwen_cli.engines.transformers.sampler import Sampler
 from qwen_cli.errors import EngineError
@@ -156,7 +156,8 @@ class _Row:
         if answer.forced:
             token = answer.forced.popleft()
         else:
-            token = int(choice.sample(scores, constrained=free))
+            drawn = choice.sample(without_ends(scores, [answer]), constrained=free)
+            token = answer.stands(int(drawn))
             if choice.grammar and free:
                 choice.grammar.accept(token)
         choice.remember([token])

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from qwen_cli.engines.core import base
 from qwen_cli.engines.core.base import Completion, Piece, Stream, TokenLogprob, Usage
-from qwen_cli.engines.parsing.think_tags import CLOSE
 from qwen_cli.engines.transformers import sampler
 
 if TYPE_CHECKING:
+    import torch
+
     from qwen_cli.engines.transformers.answer import Answer
     from qwen_cli.engines.transformers.prefix_cache import PrefixCache
     from qwen_cli.engines.transformers.sampler import Sampler
@@ -41,7 +42,8 @@ def one(
             if answer.forced:
                 token = answer.forced.popleft()
             else:
-                token = int(choice.sample(logits, constrained=free))
+                drawn = choice.sample(without_ends(logits, [answer]), constrained=free)
+                token = answer.stands(int(drawn))
                 if grammar and free:
                     grammar.accept(token)
             first = first or time.perf_counter()
@@ -88,11 +90,10 @@ def together(
     first = time.perf_counter()
     while True:
         logprobs = logits.log_softmax(-1)
-        tokens = choice.sample(logits).tolist()
+        tokens = choice.sample(without_ends(logits, [answers[i] for i in active])).tolist()
         for row, index in enumerate(active):
             answer = answers[index]
-            if answer.forced:
-                tokens[row] = answer.forced.popleft()
+            tokens[row] = answer.forced.popleft() if answer.forced else answer.stands(tokens[row])
             sums[index] += float(logprobs[row, tokens[row]])
             pieces[index] += answer.accept(tokens[row])
             ended[index] = time.perf_counter()
@@ -115,9 +116,21 @@ def together(
     return done
 
 
+def without_ends(logits: torch.Tensor, answers: Sequence[Answer]) -> torch.Tensor:
+    """Return `logits` (answers × vocabulary) without the tokens that end a turn for those of `answers` that
+    may not end yet."""
+    rows = [row for row, answer in enumerate(answers) if answer.owes]
+    if rows:
+        logits = logits.clone()  # they may belong to inference mode, where they are not written to
+        for row in rows:
+            logits[row, sorted(answers[row].ends)] = float("-inf")
+    return logits
+
+
 def parts(pieces: Sequence[Piece]) -> tuple[str, str]:
-    """Answer and thinking. The answer begins after the last `</think>` (Qwen3-2507's model cards), which
-    only shows when it has ended."""
-    thought = "".join(piece.text for piece in pieces if piece.kind == "thinking")
-    more, tag, answer = "".join(p.text for p in pieces if p.kind == "answer").rpartition(CLOSE)
-    return (answer.lstrip("\n"), thought + more) if tag else (answer, thought)
+    """Return answer and thinking."""
+    texts = {"answer": "", "thinking": ""}
+    for piece in pieces:
+        if piece.kind != "tool_call":
+            texts[piece.kind] += piece.text
+    return texts["answer"], texts["thinking"]

@@ -1,13 +1,10 @@
-"""From tokens to text as it streams: whole characters, and nothing of a stop string."""
+"""From tokens to text as it streams, in whole characters."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
-
-from qwen_cli.engines.core.text import overlap
 
 # Control tokens that are part of an answer: Qwen-VL's boxes and references. Others are never shown.
 _SHOWN = ("object_ref", "box", "quad")
@@ -56,35 +53,22 @@ def byte_alphabet() -> dict[str, int]:
 
 
 class TextStream:
-    """The text of a stream of tokens up to the first of the `stop` strings.
+    """The text of a stream of tokens. What may be the beginning of a character is held back until it is
+    decided."""
 
-    What may be the beginning of a stop string, or of a character, is held back until it is decided.
-    """
-
-    def __init__(self, table: TokenTable, stop: Sequence[str] = ()) -> None:
+    def __init__(self, table: TokenTable) -> None:
         self._table = table
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._stop = [s for s in stop if s]
-        self._held = ""
-        self.stopped = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    @property
+    def whole(self) -> bool:
+        """Return whether the text so far ends with a whole character."""
+        return not self._decoder.getstate()[0]
 
     def feed(self, token: int) -> str:
-        """Return the text that `token` decides; sets `stopped` where a stop string is complete."""
-        if self._stop and self._table.name(token) in self._stop:  # a control token that has no text
-            self.stopped = True
-            return self.finish()
-        text = self._held + self._decode(self._table[token])
-        if not self._stop:
-            return text
-        matches = [at for s in self._stop if (at := text.find(s)) >= 0]
-        if matches:
-            self.stopped, self._held = True, ""
-            return text[: min(matches)]
-        keep = max(overlap(text, s) for s in self._stop)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+        """Return the text that `token` decides."""
+        return self._decoder.decode(self._table[token])
 
-    def finish(self) -> str:
-        """Return what was held back in case of a stop string; half a character is dropped."""
-        held, self._held = self._held, ""
-        return held
+    def drop(self) -> None:
+        """Drop half a character that no more bytes will follow."""
+        self._decoder.reset()

@@ -21,8 +21,7 @@ from qwen_cli.engines.core.base import (
 )
 from qwen_cli.engines.core.content import visual_parts
 from qwen_cli.engines.parsing import bare_tool_calls
-from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
-from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out
+from qwen_cli.engines.parsing.think_tags import OPEN, is_left_out
 from qwen_cli.engines.transformers import prompt as prompts
 from qwen_cli.engines.transformers.answer import Answer
 from qwen_cli.engines.transformers.sampler import Grammar, grammar_vocabulary
@@ -232,9 +231,9 @@ class Prompted(EngineBase):
             ends=self._loaded.ends,
             room=self._context - len(prompt),
             thinks=thinks,
-            opened=thinks and prompts.opened(text),
+            ids=self._ids,
+            opened=thinks and (prompts.opened(text) or self.capabilities.thinking == "always"),
             budget=budget if thinks else None,
-            closing=self._ids(f"{BUDGET_MESSAGE}{CLOSE}\n\n") if budget is not None else (),
             tools=tools,
         )
 

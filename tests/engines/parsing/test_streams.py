@@ -77,6 +77,16 @@ def parsed(parser: Parser, parts: Iterable[str]) -> Said:
     return said([piece for part in parts for piece in parser.feed(part)] + parser.finish())
 
 
+@given(text=texts, places=cuts)
+def test_a_stop_string_is_found_wherever_it_is_split(text: str, places: list[int]) -> None:
+    def make() -> AnswerParser:
+        return AnswerParser(thinks=True, tools=TOOLS, stop=("words and", "</", "\n中"))
+
+    whole = parsed(make(), [text])
+    assert parsed(make(), split(text, places)) == whole
+    assert not any("words and" in what or "</" in what for kind, what in whole if kind == "answer")
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qwen_cli.engines.core.base import Piece, Sampling
+from qwen_cli.engines.core.base import Piece, Sampling, ToolCall
+from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
+from qwen_cli.engines.parsing.stops import StopStrings
 from qwen_cli.engines.parsing.think_tags import ThinkingText
 from qwen_cli.engines.parsing.tool_calls import ToolParser
 from qwen_cli.engines.transformers.answer import Answer
+from qwen_cli.engines.transformers.decode import parts
 from qwen_cli.engines.transformers.detokenizer import TextStream, TokenTable
 
 END = 151645
@@ -49,7 +52,7 @@ class TestTextStream:
         tokens = tokenizer("𓀀")["input_ids"]
         assert len(tokens) > 1
         stream = TextStream(table)
-        assert "".join(stream.feed(token) for token in tokens[:-1]) + stream.finish() == ""
+        assert "".join(stream.feed(token) for token in tokens[:-1]) == ""
 
     def test_control_tokens_are_not_shown_but_boxes_are(self, tokenizer: Any, table: TokenTable) -> None:
         stream = TextStream(table)
@@ -57,31 +60,42 @@ class TestTextStream:
         assert "".join(map(stream.feed, tokens)) == "a<|box_start|>(1,2)<|box_end|>"
         assert stream.feed(151_900) == ""  # a row of the embedding that is no token
 
+    def test_half_a_character_can_be_dropped(self, tokenizer: Any, table: TokenTable) -> None:
+        stream = TextStream(table)
+        for token in tokenizer("𓀀")["input_ids"][:-1]:
+            assert stream.feed(token) == ""
+        assert not stream.whole
+        stream.drop()
+        assert stream.whole
+        assert stream.feed(tokenizer("a")["input_ids"][0]) == "a"
+
+
+class TestStopStrings:
+    @pytest.mark.parametrize("size", [1, 2, 5, 100])
     @pytest.mark.parametrize("stop", ["world", "lo wor", "o", " world. ", "d. Next", "."])
-    def test_nothing_of_a_stop_string_is_shown(self, stop: str, tokenizer: Any, table: TokenTable) -> None:
+    def test_nothing_of_a_stop_string_is_passed_on(self, stop: str, size: int) -> None:
         text = "Hello world. Next line"
-        stream = TextStream(table, (stop, "never"))
+        stops = StopStrings((stop, "never"))
         shown = ""
-        for token in tokenizer(text)["input_ids"]:
-            shown += stream.feed(token)
+        for at in range(0, len(text), size):
+            shown += said(stops.feed([Piece(text[at : at + size])]))
             assert text.partition(stop)[0].startswith(shown)
-            if stream.stopped:
-                break
-        assert stream.stopped
-        assert shown + stream.finish() == text.partition(stop)[0]
+        assert stops.stopped
+        assert shown + said(stops.finish()) == text.partition(stop)[0]
 
-    def test_the_beginning_of_a_stop_string_is_shown_at_the_end(
-        self, tokenizer: Any, table: TokenTable
-    ) -> None:
-        stream = TextStream(table, ("world wide",))
-        shown = "".join(map(stream.feed, tokenizer("Hello world")["input_ids"]))
+    def test_the_beginning_of_a_stop_string_is_passed_on_at_the_end(self) -> None:
+        stops = StopStrings(("world wide",))
+        shown = said(stops.feed([Piece("Hello world")]))
         assert shown == "Hello "
-        assert shown + stream.finish() == "Hello world"
+        assert shown + said(stops.finish()) == "Hello world"
 
-    def test_a_control_token_can_be_a_stop(self, tokenizer: Any, table: TokenTable) -> None:
-        stream = TextStream(table, ("<|file_sep|>",))
-        stream.feed(tokenizer.convert_tokens_to_ids("<|file_sep|>"))
-        assert stream.stopped
+    def test_thoughts_and_calls_are_not_looked_into(self) -> None:
+        call = Piece(kind="tool_call", call=ToolCall("1", "stop", {"a": "stop"}))
+        stops = StopStrings(("stop", "ab"))
+        pieces = [Piece("stop", "thinking"), Piece("st"), call, Piece("op a"), Piece("b c")]
+        assert stops.feed(pieces) == [Piece("stop", "thinking"), Piece("st"), call, Piece("op ")]
+        assert stops.stopped
+        assert stops.feed([Piece("more")]) == []
 
 
 class TestThinkingText:
@@ -97,6 +111,9 @@ class TestThinkingText:
             ("a <think> later", False, "", "a <think> later"),
             ("<think>cut </thi", False, "cut </thi", ""),
             ("<thi", False, "", "<thi"),
+            ("<think>\nhm</think>yes", True, "hm", "yes"),  # written once more
+            ("\n\n</think>\n\nyes", True, "", "yes"),
+            ("hm</think>a </think> b", True, "hm", "a </think> b"),
         ],
     )
     def test_parts(self, text: str, opened: bool, thought: str, answer: str, size: int) -> None:
@@ -168,48 +185,195 @@ class TestToolParser:
         assert said(pieces).rstrip() == text.rstrip()
 
 
-def run(answer: Answer, tokens: Iterable[int]) -> list[Piece]:
-    """Accept `tokens`, but those that are forced first."""
+def run(answer: Answer, tokens: Iterable[int], taken: list[int] | None = None) -> list[Piece]:
+    """Accept what stands for `tokens`, but what is forced first; all that was accepted goes to `taken`."""
     source, pieces = iter(tokens), []
     while not answer.reason:
-        token = answer.forced.popleft() if answer.forced else next(source)
+        token = answer.forced.popleft() if answer.forced else answer.stands(next(source))
         pieces += answer.accept(token)
+        if taken is not None:
+            taken.append(token)
     return pieces
 
 
+@pytest.fixture
+def make(tokenizer: Any, table: TokenTable) -> Callable[..., Answer]:
+    def answer(sampling: Sampling = Sampling(), *, room: int = 1000, **more: Any) -> Answer:
+        return Answer(
+            table, sampling, ends={END}, room=room, ids=lambda text: tokenizer(text)["input_ids"], **more
+        )
+
+    return answer
+
+
 class TestAnswer:
-    def test_limits_are_named(self, tokenizer: Any, table: TokenTable) -> None:
+    def test_limits_are_named(self, tokenizer: Any, make: Callable[..., Answer]) -> None:
         tokens = tokenizer("one two three four five six")["input_ids"]
         for settings, room, reason in [
             (Sampling(max_tokens=3), 100, "length"),
             (Sampling(), 3, "context"),
             (Sampling(stop=(" four",)), 100, "stop"),
         ]:
-            answer = Answer(table, settings, ends={END}, room=room)
+            answer = make(settings, room=room)
             assert said(run(answer, tokens)) == "one two three"
             assert answer.reason == reason
-        answer = Answer(table, Sampling(), ends={END}, room=100)
+        answer = make()
         assert said(run(answer, [*tokens, END])) == "one two three four five six"
         assert answer.reason == "stop"
 
-    def test_thinking_is_cut_at_its_budget(self, tokenizer: Any, table: TokenTable) -> None:
-        closing = tokenizer("\n\nTime is up.\n</think>\n\n")["input_ids"]
-        endless = tokenizer("<think>\n" + "hm " * 50)["input_ids"]
-        answer = Answer(table, Sampling(), ends={END}, room=1000, thinks=True, budget=10, closing=closing)
-        thought = run_until_forced(answer, endless)
-        rest = run(answer, [*tokenizer("Yes.")["input_ids"], END])
-        assert answer.tokens == 10 + len(closing) + 3
-        assert said([*thought, *rest], "thinking").endswith("\n\nTime is up.\n")
-        assert said(rest) == "Yes."
-
-    def test_calls_after_thinking(self, tokenizer: Any, table: TokenTable) -> None:
+    def test_calls_after_thinking(self, tokenizer: Any, make: Callable[..., Answer]) -> None:
         text = f"<think>\nI could <tool_call>\n</think>\n\n{HERMES}"
-        answer = Answer(table, Sampling(), ends={END}, room=1000, thinks=True, tools=[WEATHER])
+        answer = make(thinks=True, tools=[WEATHER])
         pieces = run(answer, [*tokenizer(text)["input_ids"], END])
         assert said(pieces, "thinking") == "I could <tool_call>\n"
         assert [p.call.name for p in pieces if p.call] == ["weather"]
         assert said(pieces) == ""
         assert answer.reason == "tool_calls"
+
+
+class TestBudget:
+    @pytest.mark.parametrize("opened", [False, True])
+    def test_thinking_is_cut_at_its_budget(
+        self, opened: bool, tokenizer: Any, make: Callable[..., Answer]
+    ) -> None:
+        endless = tokenizer(("" if opened else "<think>\n") + "hm " * 50)["input_ids"]
+        answer = make(thinks=True, opened=opened, budget=10)
+        thought = run_until_forced(answer, endless)
+        own = said(thought, "thinking")
+        rest = run(answer, [*tokenizer("Yes.")["input_ids"], END])
+        assert 9 <= len(tokenizer(own)["input_ids"]) <= 10
+        assert said([*thought, *rest], "thinking") == own + BUDGET_MESSAGE
+        assert said(rest) == "Yes."
+        assert answer.reason == "stop"
+
+    @pytest.mark.parametrize("budget", range(1, 8))
+    def test_a_character_is_not_cut_in_two(
+        self, budget: int, tokenizer: Any, make: Callable[..., Answer]
+    ) -> None:
+        answer = make(thinks=True, opened=True, budget=budget)
+        thought = run_until_forced(answer, tokenizer("𓀀𓂀𓁹𓃭")["input_ids"])
+        rest = run(answer, [*tokenizer("Yes.")["input_ids"], END])
+        own = said([*thought, *rest], "thinking").removesuffix(BUDGET_MESSAGE)
+        assert own
+        assert "𓀀𓂀𓁹𓃭".startswith(own)
+
+    def test_one_of_no_tokens_leaves_the_empty_block_of_the_template(
+        self, tokenizer: Any, make: Callable[..., Answer]
+    ) -> None:
+        answer = make(thinks=True, opened=True, budget=0)
+        assert tokenizer.decode(answer.forced) == "\n</think>\n\n"
+        pieces = run(answer, [*tokenizer("Yes.")["input_ids"], END])
+        assert (said(pieces, "thinking"), said(pieces)) == ("", "Yes.")
+        own = make(thinks=True, budget=0)
+        assert not own.forced
+        run_until_forced(own, tokenizer("<think>")["input_ids"])
+
+
+class TestEndWhileThinking:
+    """Some models end their turn where they should end their thinking (QwenLM/Qwen3.8#216)."""
+
+    @pytest.mark.parametrize(
+        ("written", "opened", "thought"),
+        [
+            ("hm", True, "hm\n"),
+            ("hm.\n", True, "hm.\n"),
+            ("", True, ""),
+            ("<think>\nhm", False, "hm\n"),
+            ("<think>", False, ""),
+            ("hm </th", True, "hm </th\n"),
+            ("call it </tool_call>", True, "call it </tool_call>\n"),
+        ],
+    )
+    def test_the_answer_follows(
+        self, written: str, opened: bool, thought: str, tokenizer: Any, make: Callable[..., Answer]
+    ) -> None:
+        answer = make(thinks=True, opened=opened, tools=[WEATHER])
+        tokens = [*tokenizer(written)["input_ids"], END, *tokenizer("Yes.")["input_ids"], END]
+        taken: list[int] = []
+        pieces = run(answer, tokens, taken)
+        assert (said(pieces, "thinking"), said(pieces)) == (thought, "Yes.")
+        assert answer.reason == "stop"
+        assert answer.tokens == len(taken)
+        # What was computed is what the template writes of this turn.
+        assert tokenizer.decode(taken[:-1]) == written.removesuffix("\n") + "\n</think>\n\nYes."
+
+    def test_it_may_not_end_again_before_it_has_answered(
+        self, tokenizer: Any, make: Callable[..., Answer]
+    ) -> None:
+        answer = make(thinks=True, opened=True)
+        assert not answer.owes
+        answer.accept(answer.stands(END))
+        while answer.forced:
+            assert not answer.owes
+            answer.accept(answer.forced.popleft())
+        assert answer.owes
+        answer.accept(tokenizer("\n")["input_ids"][0])
+        assert answer.owes
+        answer.accept(tokenizer("Yes")["input_ids"][0])
+        assert not answer.owes
+
+    def test_half_a_character_is_dropped(self, tokenizer: Any, make: Callable[..., Answer]) -> None:
+        answer = make(thinks=True, opened=True)
+        half = tokenizer("𓀀")["input_ids"][:-1]
+        pieces = run(answer, [*half, END, *tokenizer("Yes.")["input_ids"], END])
+        assert (said(pieces, "thinking"), said(pieces)) == ("", "Yes.")
+
+    def test_calls_at_its_end_are_made(self, tokenizer: Any, make: Callable[..., Answer]) -> None:
+        answer = make(thinks=True, opened=True, tools=[WEATHER])
+        pieces = run(answer, [*tokenizer(f"Let me look.\n{HERMES}\n{CODER}")["input_ids"], END])
+        assert [p.call.name for p in pieces if p.call] == ["weather", "weather"]
+        assert answer.reason == "tool_calls"
+
+    @pytest.mark.parametrize("call", [HERMES.replace("weather", "other"), "<tool_call>\n{\n</tool_call>"])
+    def test_what_is_no_call_of_a_tool_is_a_thought(
+        self, call: str, tokenizer: Any, make: Callable[..., Answer]
+    ) -> None:
+        answer = make(thinks=True, opened=True, tools=[WEATHER])
+        pieces = run(answer, [*tokenizer(call)["input_ids"], END, *tokenizer("Yes.")["input_ids"], END])
+        assert (said(pieces, "thinking"), said(pieces)) == (f"{call}\n", "Yes.")
+
+    def test_a_limit_while_thinking_is_a_limit(self, tokenizer: Any, make: Callable[..., Answer]) -> None:
+        for limits, reason in ({"sampling": Sampling(max_tokens=3)}, "length"), ({"room": 3}, "context"):
+            answer = make(thinks=True, opened=True, **limits)
+            pieces = run(answer, tokenizer("one two three four")["input_ids"])
+            assert (said(pieces, "thinking"), said(pieces)) == ("one two three", "")
+            assert answer.reason == reason
+
+
+class TestStops:
+    @pytest.mark.parametrize("opened", [False, True])
+    @pytest.mark.parametrize(
+        ("stop", "answered"),
+        [
+            ("two", "one "),
+            ("hm", "one two three"),  # in the thinking alone
+            ("</think>", "one two three"),
+            ("\n\none", "one two three"),  # begins before the answer
+            ("m\n</think>\n\nt", "one two three"),
+        ],
+    )
+    def test_they_act_on_the_answer_alone(
+        self, opened: bool, stop: str, answered: str, tokenizer: Any, make: Callable[..., Answer]
+    ) -> None:
+        written = ("" if opened else "<think>\n") + "hm two\n</think>\n\none two three"
+        answer = make(Sampling(stop=(stop,)), thinks=True, opened=opened)
+        pieces = run(answer, [*tokenizer(written)["input_ids"], END])
+        assert (said(pieces, "thinking"), said(pieces)) == ("hm two\n", answered)
+        assert answer.reason == "stop"
+
+    def test_a_control_token_can_be_one_but_not_while_thinking(
+        self, tokenizer: Any, make: Callable[..., Answer]
+    ) -> None:
+        answer = make(Sampling(stop=("<|file_sep|>",)), thinks=True, opened=True)
+        written = "a<|file_sep|>b</think>c<|file_sep|>d"
+        pieces = run(answer, tokenizer(written)["input_ids"])
+        assert (said(pieces, "thinking"), said(pieces)) == ("ab", "c")
+        assert answer.reason == "stop"
+
+    def test_a_tag_in_the_answer_is_text(self, tokenizer: Any, make: Callable[..., Answer]) -> None:
+        answer = make(thinks=True, opened=True)
+        pieces = run(answer, [*tokenizer("hm</think>Write `</think>` so.")["input_ids"], END])
+        assert parts(pieces) == ("Write `</think>` so.", "hm")
 
 
 def run_until_forced(answer: Answer, tokens: Iterable[int]) -> list[Piece]:
