@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 
 LISTS = ("bullet_list_open", "ordered_list_open")
 _FENCE_END = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
+# What ends a word, and the words and parts of words whose signs are no emphasis: a path of Windows, a name of
+# Python's own, a product or power, the wildcards of a path.
+_APART = " \t\n[](){}<>\"'`,|"
+_WORD = re.compile(rf"[^{re.escape(_APART)}]*")
+_PATH = re.compile(r"[A-Za-z]:\\|\\\\[A-Za-z0-9]|\w[\w.\-]*\\[A-Za-z0-9]")
+_NAME = re.compile(r"(?<![^\W_])__[a-z][a-z0-9_]*?__(?!\w)")
+_FACTOR = re.compile(r"(?<=[A-Za-z0-9)])\*{1,2}(?=[A-Za-z0-9(])")
+_GLOB = re.compile(r"(?<=[\w.*~]/)\*{1,2}(?![^\W_]|\*)|(?<!\S)\*{1,2}(?=/)")
 _MATH = re.compile(r"\\\(.*?\\\)|\\\[.*?\\\]|\$\$.+?\$\$|\\[(\[]", re.DOTALL)
 
 
@@ -104,7 +112,8 @@ def ends_fence(line: str, markup: str) -> bool:
 def _parser(formulas: bool) -> MarkdownIt:
     parser = MarkdownIt().enable(["strikethrough", "table"])
     parser.disable(["html_block", "html_inline", "reference", "lheading"])
-    parser.inline.ruler.before("escape", "math", _formula if formulas else _math)
+    parser.inline.ruler.before("escape", "signs", _signs)
+    parser.inline.ruler.before("signs", "math", _formula if formulas else _math)
     if formulas:
         parser.block.ruler.before("fence", "math", _display, {"alt": ["paragraph", "blockquote", "list"]})
     return parser
@@ -118,6 +127,29 @@ def _math(state: StateInline, silent: bool) -> bool:
     if not silent:
         state.push("text", "", 0).content = match[0]
     state.pos = match.end()
+    return True
+
+
+def _signs(state: StateInline, silent: bool) -> bool:
+    """Keep the signs of products, names and paths: `5*3*2`, `__init__.py`, `src/**/*.py`, `C:\\_x_\\new`."""
+    if state.src[state.pos] not in "*_\\":
+        return False
+    start = max(state.src.rfind(mark, 0, state.pos) for mark in _APART) + 1
+    begun = _WORD.match(state.src, start, state.posMax)
+    at, word = state.pos - start, begun[0] if begun else ""
+    if _PATH.match(word):
+        end = len(word)
+    elif match := next((m for p in (_NAME, _FACTOR, _GLOB) if (m := p.match(state.src, state.pos))), None):
+        end = match.end() - start
+        if at and match[0] == word[: len(word) - len(word.lstrip("*"))]:
+            return False  # **bold**er
+    elif "/" in word[:at] and word[at] == "_" and not word.startswith("_"):
+        end = at + 1
+    else:
+        return False
+    if not silent:
+        state.push("text", "", 0).content = state.src[state.pos : start + end]
+    state.pos = start + end
     return True
 
 
@@ -221,6 +253,14 @@ class _ListItem(markdown.ListItem):
             yield Segment.line()
 
 
+class _Cell(markdown.TableDataElement):
+    """A cell that folds what is too long for its column: rich cuts it."""
+
+    def __init__(self, justify: JustifyMethod) -> None:
+        super().__init__(justify)
+        self.content.overflow = "fold"
+
+
 class _CodeBlock(markdown.CodeBlock):
     """Code inside a list or quotation, in the looks of code outside."""
 
@@ -244,6 +284,8 @@ class _Blocks(markdown.Markdown):
         **markdown.Markdown.elements,
         "heading_open": _Heading,
         "list_item_open": _ListItem,
+        "td_open": _Cell,
+        "th_open": _Cell,
         "fence": _CodeBlock,
         "code_block": _CodeBlock,
     }

@@ -6,6 +6,7 @@ import io
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -198,6 +199,48 @@ def test_no_word_gets_lost() -> None:
 def test_text_that_is_not_markdown_stays(text: str) -> None:
     screen, _ = stream(text)
     assert " ".join(screen.text).split() == text.split()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"5*3*2 = 30, edit __init__.py, C:\_x_\new",
+        "2**8 and x**2*y**3",
+        "a*b and c*d*e",
+        "src/**/*.py and lib/**/*.js",
+        "src/*.py, lib/*.js, **/*.ts or **/x",
+        "*.py and *.txt",
+        "/home/_cache_/x_y_/z",
+        r"\\server\_share_\x and dir\a_b_\c",
+        "__main__ and __name__ == '__main__'",
+        "f(x)*g(x)*h(x) + 3*(4+5)*6",
+        "int *a, *b; (*p)->x",
+    ],
+)
+def test_the_signs_of_products_names_and_paths_stay(text: str) -> None:
+    assert at_once(text, 120) == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("**bold** and *it*, __Strong__ and _em_", "bold and it, Strong and em"),
+        ("这是**重点**内容", "这是重点内容"),
+        ("**A**/**B** or *he*/*she*", "A/B or he/she"),
+        ("**bold**er and [**link**](http://a/b_c)", "bolder and link (http://a/b_c)"),
+        ("***both*** and **2*3**", "both and 2*3"),
+        (r"my\_file \*no\*", "my_file *no*"),
+    ],
+)
+def test_emphasis_is_emphasis(text: str, shown: str) -> None:
+    assert at_once(text, 120) == [shown]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_a_table_folds_long_words_and_cuts_none(width: int) -> None:
+    digest, address = "e3b0c44298fc1c149afbf4c8996fb924", "https://example.org/a/very/long/path.html"
+    shown = at_once(f"| a | b |\n|---|---|\n| {digest} | {address} |", width)
+    assert Counter("".join(shown[2:]).replace(" ", "")) >= Counter(digest + address)
 
 
 def test_what_is_written_is_in_proportion_to_the_answer() -> None:
