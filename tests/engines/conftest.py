@@ -18,7 +18,7 @@ from qwen_cli.engines.remote.engine import Remote
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.hub.resolve import Weights
 
-CONTEXT = 2048
+CONTEXT = 512
 
 # llama.cpp's own server as anybody would run it, but for the context and the key. With its one slot a request
 # finds the KV cache of the one before it, and `n` samples are more than it takes at once.

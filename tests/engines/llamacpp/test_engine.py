@@ -70,16 +70,17 @@ def test_the_listener_wants_the_key_and_shows_no_slots(llamacpp: LlamaCpp) -> No
     )
 
 
-def test_a_prefill_is_cancelled_between_batches(llamacpp: LlamaCpp) -> None:
+def test_a_prefill_is_cancelled_between_batches(thinker: LlamaCpp) -> None:
     """Closing returns at once, and the next request finds little more than a batch of the long prompt."""
-    long = "".join(f"{n} bottles of beer on the wall, " for n in range(190))
-    total = llamacpp.count_tokens(long)
-    assert total > 10 * 128
-    chunks = llamacpp.slot.stream("handle_completions", llamacpp._completion_request(long, GREEDY))
+    long = "".join(f"{n} bottles of beer on the wall, " for n in range(95))
+    assert thinker.count_tokens(long) > 7 * 128
+    beginning = long[:1000]
+    assert thinker.count_tokens(beginning) > 2 * 128
+    chunks = thinker.slot.stream("handle_completions", thinker._completion_request(long, GREEDY))
     next(chunks)  # the report that precedes the first batch
     chunks.close()
 
-    pieces = list(llamacpp.complete(long[:1200], sampling=Sampling(temperature=0, max_tokens=1)))
+    pieces = list(thinker.complete(beginning, sampling=Sampling(temperature=0, max_tokens=1)))
 
     assert pieces[-1].usage
     assert pieces[-1].usage.cached_tokens <= 2 * 128
