@@ -429,7 +429,7 @@ with load(sys.argv[1], **how) as engine:
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**22, limits[1]))
     try:
-        ask("river " * 1500)
+        ask("word " * 1500)
     except EngineError as fault:
         print(fault)
     resource.setrlimit(resource.RLIMIT_AS, limits)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import small_vocabulary
 from gguf import GGUFWriter, TokenType
 
 WIDTH, LAYERS, HEADS, KV_HEADS, INNER = 64, 2, 4, 2, 96
@@ -19,14 +20,16 @@ MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.2757
 
 
 def make(folder: Path, starter: Path) -> tuple[Path, Path]:
-    """(model, projector), with the tokenizer and chat template of the starter (its safetensors folder)."""
-    return _model(folder / "Qwen2.5-VL-tiny-F16.gguf", starter), _projector(folder / "mmproj-tiny-F32.gguf")
+    """(model, projector), with the chat template of the starter (its safetensors folder) and the frequent
+    words of its tokenizer."""
+    small_vocabulary.write(starter, folder)
+    return _model(folder / "Qwen2.5-VL-tiny-F16.gguf", folder), _projector(folder / "mmproj-tiny-F32.gguf")
 
 
-def _model(path: Path, starter: Path) -> Path:
+def _model(path: Path, tokenizer: Path) -> Path:
     writer = GGUFWriter(str(path), "qwen2vl")
     writer.add_name("Qwen2.5-VL-tiny")
-    words = _tokenizer(writer, starter)
+    words = _tokenizer(writer, tokenizer)
     writer.add_block_count(LAYERS)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
@@ -69,7 +72,7 @@ def _tokenizer(writer: GGUFWriter, folder: Path) -> int:
     writer.add_token_list([word for word, _ in words])
     writer.add_token_types([kind for _, kind in words])
     writer.add_token_merges(merges)
-    writer.add_eos_token_id(151_645)
+    writer.add_eos_token_id(small_vocabulary.number(151_645))
     writer.add_add_bos_token(False)
     config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
     writer.add_chat_template(config["chat_template"])

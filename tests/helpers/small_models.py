@@ -1,11 +1,12 @@
-"""Small models with random weights of each Qwen architecture, with the starter's tokenizer."""
+"""Small models with random weights of each Qwen architecture, and the frequent words of the starter."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
+
+import small_vocabulary
 
 # After Qwen/Qwen3-8B's tokenizer_config.json: the switch, the empty block where it is off, past thinking
 # stripped.
@@ -32,15 +33,15 @@ QWEN15 = (
 )
 
 SIZES = {
-    "vocab_size": 151_936,
+    "vocab_size": small_vocabulary.SIZE,
     "hidden_size": 64,
     "intermediate_size": 96,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 2048,
-    "eos_token_id": 151_645,
-    "pad_token_id": 151_643,
+    "eos_token_id": small_vocabulary.number(151_645),
+    "pad_token_id": small_vocabulary.number(151_643),
 }
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True}
 _VISION = {"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 64}
@@ -111,6 +112,9 @@ def make(architecture: str, folder: Path, starter: Path, template: str | None = 
     import transformers
 
     config = getattr(transformers, f"{architecture}Config")(**FIELDS[architecture] | fields)
+    for name in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"):
+        if hasattr(config, name):
+            setattr(config, name, small_vocabulary.number(getattr(config, name)))
     auto = (
         transformers.AutoModelForImageTextToText
         if hasattr(config, "vision_config")
@@ -121,14 +125,10 @@ def make(architecture: str, folder: Path, starter: Path, template: str | None = 
     for parameter in model.parameters():  # as large as trained ones, so that the text does not stand still
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, 0, 0.15)
-    model.generation_config.eos_token_id = 151_645
-    model.generation_config.pad_token_id = 151_643
+    model.generation_config.eos_token_id = SIZES["eos_token_id"]
+    model.generation_config.pad_token_id = SIZES["pad_token_id"]
     model.save_pretrained(folder)
-    shutil.copy(starter / "tokenizer.json", folder)
-    settings = json.loads((starter / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(settings | ({"chat_template": template} if template else {}))
-    )
+    small_vocabulary.write(starter, folder, template)
     return folder
 
 
@@ -140,7 +140,7 @@ def make_endless(folder: Path, starter: Path) -> Path:
 
     file = make("Qwen2", folder / "model", starter, max_position_embeddings=8_192) / "model.safetensors"
     tensors = load_file(file)
-    tensors["lm_head.weight"][151_643:] = 0
+    tensors["lm_head.weight"][small_vocabulary.WORDS :] = 0
     save_file(tensors, file, {"format": "pt"})
     return gguf_export.to_gguf(folder / "model", folder / "endless.gguf", quant="f32")
 

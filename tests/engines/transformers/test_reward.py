@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import small_models
+import small_vocabulary
 import torch
 from torch.nn import functional
 
@@ -53,7 +54,7 @@ def test_a_process_reward_is_the_product_of_its_steps(tmp_path: Path, starter_sa
     folder = small_models.make_reward(tmp_path / "prm", starter_safetensors)
     reward = load_reward(str(folder))
     ids, values = head(folder, said(folder, "<extra_0>".join(STEPS) + "<extra_0>"))
-    step = 151_651  # <extra_0> in Qwen2.5-Math-PRM-7B's tokenizer
+    step = small_vocabulary.number(151_651)  # <extra_0> in Qwen2.5-Math-PRM-7B's tokenizer
     of_steps = functional.softmax(values, dim=-1)[ids == step, 1]
     assert reward.process
     assert len(of_steps) == 3
