@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import hypothesis
 import pytest
 from filelock import FileLock
@@ -112,16 +114,27 @@ def home(tmp_path: Path, starter_gguf: Path, monkeypatch: pytest.MonkeyPatch) ->
     return folder
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[forked.Forks]:
+    """Programs that begin with transformers imported."""
+    with contextlib.closing(forked.Forks()) as server:
+        yield server
+
+
 @pytest.fixture
-def qwen(home: Path) -> Qwen:
+def qwen(home: Path, request: pytest.FixtureRequest) -> Qwen:
     """Run the program as a person's shell would: `qwen("chat", "hello", stdin="…")`."""
 
     def run(*arguments: str, stdin: str | bytes = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        env = {**os.environ, **variables}
+        if {"transformers", "--rm"} & {*arguments}:
+            return request.getfixturevalue("forks").run(*arguments, stdin=given, env=env)
         done = subprocess.run(
             [sys.executable, "-m", "qwen_cli", *arguments],
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            input=given,
             capture_output=True,
-            env={**os.environ, **variables},
+            env=env,
             timeout=300,
             check=False,
         )
