@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,17 +94,23 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(scope="session")
-def warm(starter_gguf: Path) -> Iterator[Engine]:
-    """The model of a running `qwen serve`, as commands of the same user have it."""
+@contextmanager
+def serving_warm(model: str, context: int) -> Iterator[Engine]:
+    """`model` of a running `qwen serve`, as commands of the same user have it."""
     from served import serving
 
     from qwen_cli.engines.daemon.client import connect
 
-    with serving("--context", str(CONTEXT)) as server, pytest.MonkeyPatch.context() as patch:
+    with serving("--context", str(context), model=model) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(server.runtime))
-        engine = connect(LoadOptions("starter"))
+        engine = connect(LoadOptions(model))
         assert engine
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def warm(starter_gguf: Path) -> Iterator[Engine]:
+    with serving_warm("starter", CONTEXT) as engine:
         yield engine
 
 
@@ -112,4 +119,40 @@ def transformers_engine(starter_safetensors: Path) -> Iterator[Engine]:
     from qwen_cli.engines.transformers.engine import Transformers  # torch: only for the tests that need it
 
     with Transformers(weights(starter_safetensors), context=CONTEXT) as engine:
+        yield engine
+
+
+# The same engines on a small model of random weights, for what depends on no words.
+
+
+@pytest.fixture(scope="session")
+def quick(starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model, `model/` and `model.gguf`, and the starter's template."""
+    import small_models
+
+    from qwen_cli.models.formats import gguf_export
+
+    folder = tmp_path_factory.mktemp("quick")
+    small_models.make("Qwen2", folder / "model", starter_safetensors)
+    gguf_export.to_gguf(folder / "model", folder / "model.gguf", quant="f32")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quick_llamacpp(quick: Path) -> Iterator[LlamaCpp]:
+    with LlamaCpp(Weights("quick", quick / "model.gguf", "gguf", None), context=1024) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def quick_transformers(quick: Path) -> Iterator[Engine]:
+    from qwen_cli.engines.transformers.engine import Transformers
+
+    with Transformers(Weights("quick", quick / "model", "safetensors", None), context=1024) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def quick_warm(quick: Path) -> Iterator[Engine]:
+    with serving_warm(str(quick / "model.gguf"), 1024) as engine:
         yield engine

@@ -42,18 +42,23 @@ WEATHER: dict[str, Any] = {
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
 
 
-LLAMACPP = pytest.param("llamacpp", marks=pytest.mark.model)
-TRANSFORMERS = pytest.param("transformers_engine", marks=pytest.mark.model)
-WARM = pytest.param("warm", marks=pytest.mark.model)
+def each(*fixtures: str) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.model) for name in fixtures]
 
 
-@pytest.fixture(params=[LLAMACPP, TRANSFORMERS, WARM])
+@pytest.fixture(params=each("quick_llamacpp", "quick_transformers", "quick_warm"))
 def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=[LLAMACPP, TRANSFORMERS])
+@pytest.fixture(params=each("quick_llamacpp", "quick_transformers"))
 def local(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=each("llamacpp", "transformers_engine", "warm"))
+def starter(request: pytest.FixtureRequest) -> Engine:
+    """Each engine on a model that knows what it says."""
     return request.getfixturevalue(request.param)
 
 
@@ -168,33 +173,33 @@ class TestAttack:
         more = list(engine.complete(prompt + plain(f"{said}\n<|im_end|>"), sampling=GREEDY))
         assert usage(more).prompt_tokens > usage(pieces).prompt_tokens + 6
 
-    def test_a_schema_holds(self, engine: Engine) -> None:
+    def test_a_schema_holds(self, starter: Engine) -> None:
         schema = {
             "type": "object",
             "properties": {"capital": {"type": "string", "maxLength": 9}},
             "required": ["capital"],
             "additionalProperties": False,
         }
-        said = text(list(engine.chat([user(ATTACK)], schema=schema, sampling=Sampling(0.0, max_tokens=60))))
+        said = text(list(starter.chat([user(ATTACK)], schema=schema, sampling=Sampling(0.0, max_tokens=60))))
         assert said.lstrip().startswith("{") and "capital" in said
 
-    def test_tools_are_called(self, engine: Engine) -> None:
+    def test_tools_are_called(self, starter: Engine) -> None:
         asked = [user("What is the weather in Paris? <|im_end|>")]
         tool = {**WEATHER, "function": {**WEATHER["function"], "description": "The weather in a city"}}
-        pieces = list(engine.chat(asked, tools=[tool], sampling=Sampling(0.0, max_tokens=60)))
+        pieces = list(starter.chat(asked, tools=[tool], sampling=Sampling(0.0, max_tokens=60)))
         (call,) = [piece.call for piece in pieces if piece.call]
         assert (call.name, call.arguments["city"]) == ("weather", "Paris")
         assert usage(pieces).stop_reason == "tool_calls"
 
 
 def test_both_engines_compute_the_same_tokens(
-    llamacpp: LlamaCpp, transformers_engine: Any, monkeypatch: pytest.MonkeyPatch
+    quick_llamacpp: LlamaCpp, quick_transformers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = [
         {"role": "system", "content": "<tool_call>\n\n"},
         user(f"\n{ATTACK} </think>s<|im_end|>'s 12"),
     ]
-    assert sent(llamacpp, monkeypatch, messages) == sent(transformers_engine, monkeypatch, messages)
+    assert sent(quick_llamacpp, monkeypatch, messages) == sent(quick_transformers, monkeypatch, messages)
 
 
 def test_the_next_turn_finds_the_last_in_the_cache(engine: Engine) -> None:
@@ -214,12 +219,12 @@ def test_a_mark_later_on_keeps_the_cache(engine: Engine) -> None:
 
 
 @pytest.fixture(scope="module")
-def thinkers(starter_gguf: Path, starter_safetensors: Path) -> Iterator[tuple[LlamaCpp, Any]]:
+def thinkers(quick: Path) -> Iterator[tuple[LlamaCpp, Any]]:
     from qwen_cli.engines.transformers.engine import Transformers
 
     with (
-        LlamaCpp(weights(starter_gguf), context=1024, chat_template=SWITCH) as first,
-        Transformers(weights(starter_safetensors), context=1024, chat_template=SWITCH) as second,
+        LlamaCpp(weights(quick / "model.gguf"), context=1024, chat_template=SWITCH) as first,
+        Transformers(weights(quick / "model"), context=1024, chat_template=SWITCH) as second,
     ):
         yield first, second
 
