@@ -1,4 +1,4 @@
-"""A conversation on the real starter model."""
+"""A conversation on real models: the starter where words matter, else one of random weights."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_a_turn_is_asked_answered_and_kept(small_engine: Engine) -> None:
     assert talk.usage is not None and talk.usage.stop_reason == "stop"
 
 
-def test_only_the_new_turn_is_prefilled(small_engine: Engine) -> None:
-    talk = Conversation(small_engine, system=SYSTEM, sampling=SHORT)
+def test_only_the_new_turn_is_prefilled(endless_engine: Engine) -> None:
+    talk = Conversation(endless_engine, system=SYSTEM, sampling=SHORT)
     said(talk.send("My name is Grace. Say OK."))
     before = talk.tokens()[0]
 
@@ -88,8 +88,8 @@ def test_an_answer_that_is_closed_early_is_kept_and_the_talk_goes_on(small_engin
     assert all(set(m) == {"role", "content"} for m in talk.sent())
 
 
-def test_control_c_inside_the_answer_keeps_it_too(small_engine: Engine) -> None:
-    talk = Conversation(small_engine, sampling=GREEDY)
+def test_control_c_inside_the_answer_keeps_it_too(endless_engine: Engine) -> None:
+    talk = Conversation(endless_engine, sampling=GREEDY)
     stream = talk.send("Count from 1 to 100, one number a line.")
     first = next(event.text for event in stream if isinstance(event, Piece) and event.text)
     with pytest.raises(KeyboardInterrupt):
@@ -98,8 +98,8 @@ def test_control_c_inside_the_answer_keeps_it_too(small_engine: Engine) -> None:
     assert talk.messages[-1] == {"role": "assistant", "content": first, "cut": True}
 
 
-def test_an_answer_that_reaches_max_tokens_says_so(small_engine: Engine) -> None:
-    talk = Conversation(small_engine, sampling=Sampling(temperature=0, max_tokens=5))
+def test_an_answer_that_reaches_max_tokens_says_so(endless_engine: Engine) -> None:
+    talk = Conversation(endless_engine, sampling=Sampling(temperature=0, max_tokens=5))
 
     _, notices = said(talk.send("Count from 1 to 100."))
 
@@ -107,8 +107,8 @@ def test_an_answer_that_reaches_max_tokens_says_so(small_engine: Engine) -> None
     assert talk.messages[-1]["cut"] is True
 
 
-def test_retry_answers_the_same_question_anew(small_engine: Engine) -> None:
-    talk = Conversation(small_engine, sampling=SHORT)
+def test_retry_answers_the_same_question_anew(endless_engine: Engine) -> None:
+    talk = Conversation(endless_engine, sampling=SHORT)
     first, _ = said(talk.send("Name one colour."))
     again, _ = said(talk.retry())
 
@@ -127,8 +127,8 @@ def test_another_question_can_take_the_place_of_the_last(small_engine: Engine) -
     assert [m["content"] for m in talk.messages] == ["What is the capital of Italy?", text]
 
 
-def test_undo_takes_back_turn_by_turn(small_engine: Engine) -> None:
-    talk = Conversation(small_engine, system=SYSTEM, sampling=SHORT)
+def test_undo_takes_back_turn_by_turn(endless_engine: Engine) -> None:
+    talk = Conversation(endless_engine, system=SYSTEM, sampling=SHORT)
     said(talk.send("Name one colour."))
     one_turn = talk.tokens()[0]
     said(talk.send("Name one animal."))
@@ -171,26 +171,26 @@ def test_a_schema_shapes_the_answer(small_engine: Engine) -> None:
     assert list(json.loads(text)) == ["city"]
 
 
-def test_an_empty_message_is_refused(small_engine: Engine) -> None:
-    talk = Conversation(small_engine)
+def test_an_empty_message_is_refused(endless_engine: Engine) -> None:
+    talk = Conversation(endless_engine)
     for nothing in ("", "  \n", []):
         with pytest.raises(UsageError, match="empty"):
             next(talk.send(nothing))
     assert talk.messages == []
 
 
-def test_a_resumed_session_prefills_only_the_new_turn(small_engine: Engine, data_home: Path) -> None:
-    talk = Conversation(small_engine, system=SYSTEM, sampling=SHORT)
+def test_a_resumed_session_prefills_only_the_new_turn(endless_engine: Engine, data_home: Path) -> None:
+    talk = Conversation(endless_engine, system=SYSTEM, sampling=SHORT)
     said(talk.send(filler("cats")))
     session = sessions.new(name="cats")
     session.record(talk)
     sessions.save(session)
-    assert small_engine.save_state(sessions.kv_path("cats"))
+    assert endless_engine.save_state(sessions.kv_path("cats"))
     used = talk.tokens()[0]
-    said(Conversation(small_engine, sampling=SHORT).send("Something else entirely."))  # takes the cache
+    said(Conversation(endless_engine, sampling=SHORT).send("Something else entirely."))  # takes the cache
 
-    assert small_engine.load_state(sessions.kv_path("cats"))
-    resumed = sessions.load("cats").resume(small_engine)
+    assert endless_engine.load_state(sessions.kv_path("cats"))
+    resumed = sessions.load("cats").resume(endless_engine)
     said(resumed.send("Say OK again."))
 
     assert resumed.usage is not None
@@ -199,9 +199,9 @@ def test_a_resumed_session_prefills_only_the_new_turn(small_engine: Engine, data
 
 
 @pytest.fixture(scope="module")
-def slid(small_engine: Engine) -> tuple[Conversation, list[Turn]]:
+def slid(endless_engine: Engine) -> tuple[Conversation, list[Turn]]:
     """A conversation of more turns than the window holds, with what was seen at each."""
-    talk = Conversation(small_engine, system=SYSTEM, sampling=Sampling(temperature=0, max_tokens=4))
+    talk = Conversation(endless_engine, system=SYSTEM, sampling=Sampling(temperature=0, max_tokens=4))
     turns = []
     for topic in TOPICS:
         _, notices = said(talk.send(filler(topic)))
@@ -250,8 +250,8 @@ def test_undoing_back_to_turns_that_had_slid_brings_them_back(
     assert talk.sent()[1]["content"] == filler(TOPICS[0])
 
 
-def test_stop_refuses_the_turn_that_does_not_fit_and_only_that(small_engine: Engine) -> None:
-    talk = Conversation(small_engine, sampling=SHORT, overflow="stop")
+def test_stop_refuses_the_turn_that_does_not_fit_and_only_that(endless_engine: Engine) -> None:
+    talk = Conversation(endless_engine, sampling=SHORT, overflow="stop")
     said(talk.send("My name is Grace. Say OK."))
 
     with pytest.raises(ContextFull) as full:
@@ -260,7 +260,7 @@ def test_stop_refuses_the_turn_that_does_not_fit_and_only_that(small_engine: Eng
     assert full.value.needed > full.value.limit == 256
     assert talk.messages[-1]["unsent"] is True
     _, notices = said(talk.send("Say OK again."))
-    assert notices == []
+    assert notices == ["the answer was cut: it reached max_tokens, 12"]
     assert [m["content"] for m in talk.sent() if m["role"] == "user"] == [
         "My name is Grace. Say OK.",
         "Say OK again.",
@@ -278,8 +278,8 @@ def test_a_turn_larger_than_the_window_is_refused_whatever_slides(small_engine: 
     assert "Paris" in text
 
 
-def test_a_summary_stands_for_the_turns_that_left(small_engine: Engine) -> None:
-    talk = Conversation(small_engine, system=SYSTEM, sampling=SHORT, overflow="summarise")
+def test_a_summary_stands_for_the_turns_that_left(endless_engine: Engine) -> None:
+    talk = Conversation(endless_engine, system=SYSTEM, sampling=SHORT, overflow="summarise")
     said(talk.send("My name is Grace and I live in Oslo. Say OK."))
     notices: list[str] = []
     for topic in TOPICS[:4]:
@@ -295,8 +295,8 @@ def test_a_summary_stands_for_the_turns_that_left(small_engine: Engine) -> None:
     assert all("Summary" not in str(m["content"]) for m in talk.messages if m["role"] == "user")
 
 
-def test_an_answer_cut_by_the_context_is_kept_and_the_next_turn_makes_room(small_engine: Engine) -> None:
-    talk = Conversation(small_engine, sampling=GREEDY)
+def test_an_answer_cut_by_the_context_is_kept_and_the_next_turn_makes_room(endless_engine: Engine) -> None:
+    talk = Conversation(endless_engine, sampling=GREEDY)
     said(talk.send(filler("cats", 40)))
 
     text, notices = said(talk.send("Count from 1 to 500, one number a line."))

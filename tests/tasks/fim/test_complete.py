@@ -20,7 +20,7 @@ def engine(starter_gguf: Path) -> Iterator[Engine]:
     from qwen_cli.engines.llamacpp.engine import LlamaCpp
     from qwen_cli.models.hub import resolve
 
-    with LlamaCpp(resolve.resolve(str(starter_gguf)), context=1024, parallel=4) as loaded:
+    with LlamaCpp(resolve.resolve(str(starter_gguf)), context=512, parallel=4) as loaded:
         yield loaded
 
 
