@@ -132,6 +132,24 @@ def make(architecture: str, folder: Path, starter: Path, template: str | None = 
     return folder
 
 
+def make_wordy(architecture: str, folder: Path, starter: Path, **fields: Any) -> Path:
+    """Such a model whose answers are words and have no end: when they come back in a prompt, it is in the
+    tokens that they were written in."""
+    import tokenizers
+    from safetensors.torch import load_file, save_file
+
+    file = make(architecture, folder, starter, **fields) / "model.safetensors"
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    words = [tokenizer.encode(f" {word}").ids[0] for word in ("sun", "moon", "star", "sky", "sea", "tree")]
+    tensors = load_file(file)
+    head = tensors["lm_head.weight"]
+    spoken = head[words].clone()
+    head.zero_()
+    head[words] = spoken
+    save_file(tensors, file, {"format": "pt"})
+    return folder
+
+
 def make_endless(folder: Path, starter: Path) -> Path:
     """A GGUF in `folder` that is quick, and never done: no mark that ends an answer is ever the likeliest."""
     from safetensors.torch import load_file, save_file

@@ -60,6 +60,7 @@ def form_facts(plan: Plan) -> dict[str, Any]:
         "weight_bytes": plan.weights,
         "read_bytes_per_token": plan.read,
         "kv_bytes": plan.cache,
+        "checkpoint_bytes": plan.checkpoints,
         "activation_bytes": plan.working,
         "program_bytes": plan.runtime,
         "memory_bytes": plan.memory,
@@ -112,13 +113,17 @@ def write_plan(
         ("machine", _machine(machine)),
         ("weights", f"{gb(plan.weights)} as {plan.form}, for {plan.engine}"),
         ("KV cache", f"{gb(plan.cache)} at {plan.context:,} tokens of context{_kept(plan, described)}"),
+        *(
+            [("checkpoints", f"{gb(plan.checkpoints)} at most: states at the ends of turns")]
+            * bool(plan.checkpoints)
+        ),
         ("activations", gb(plan.working)),
         ("program", gb(plan.runtime)),
         ("in all", f"{gb(plan.memory)}: {_FITS[plan.fit]}"),
         ("speed", _speed(plan)),
     ]
     if (visual := _visual_tokens(described)) and counted.merged_patch:
-        rows.insert(8, ("a picture", f"{visual:,} tokens at {_PICTURE[0]} × {_PICTURE[1]}"))
+        rows.insert(-2, ("a picture", f"{visual:,} tokens at {_PICTURE[0]} × {_PICTURE[1]}"))
     if instead:
         rows[-1] = ("instead", instead)
     if plan.mapped:

@@ -59,6 +59,11 @@ _FIRST_SLOT = 0  # the conversation's: pinned, so that its prefix is found again
 # Fewest tokens in a row that are worth moving in the cache: llama.vim's recommendation (`--cache-reuse 256`).
 _SHIFTED = 256
 
+# Bytes of running states (hybrids) for samples decoded together. Each has a state of its own and copies of
+# its prompt's checkpoints, of which llama.cpp makes three.
+_SAMPLE_BYTES = 2 * 2**30
+_SAMPLE_STATES = 4
+
 _CLOSE_SECONDS = 10.0  # a step on a machine that is busy with other things
 
 
@@ -108,6 +113,8 @@ class LlamaCpp(EngineBase):
             interrupt=True,
         )
         self._parallel = parallel
+        states = _SAMPLE_STATES * trained.running_state
+        self._together = max(1, _SAMPLE_BYTES // states) if states else parallel
         self._one_state = threading.Lock()  # of all views only one copies, saves or loads at a time
         self._slots = tempfile.TemporaryDirectory(prefix="qwen-kv-")
         key = load.new_key()
@@ -194,7 +201,8 @@ class LlamaCpp(EngineBase):
         limit = request.get("max_tokens")
         tokens = self.count_tokens(prompt) if n > 1 else 0
         while len(done) < n:
-            batch, each = self.slot.pool.together(tokens, limit, n - len(done))
+            wanted = min(n - len(done), self._together)
+            batch, each = self.slot.pool.together(tokens, limit, wanted)
             # llama.cpp gives the i-th sample of a request the seed plus i: the next request goes on there.
             seed = {"seed": sampling.seed + len(done)} if sampling.seed is not None else {}
             most = {"max_tokens": each} if each is not None else {}

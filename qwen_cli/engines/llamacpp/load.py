@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from qwen_cli.engines.core import rope as core_rope
 from qwen_cli.engines.core.draft import CONFIDENCE
 from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.models.formats import parameters as formats_parameters
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
@@ -37,6 +38,11 @@ _SMALL_CACHE = 512 * 2**20
 # as of 512 (82 against 80 tok/s) and Ctrl-C is four times as quick; a GPU needs the larger ones.
 _BATCH_CPU = 128
 _BATCH_GPU = 512
+
+# Tokens between two checkpoints of running states (hybrids) that are kept when there are too many: as many
+# are computed again where an earlier turn is gone back to. llama.cpp's 8,192 would leave those of the last
+# turn and the first. A cold prompt is cut where a message begins that far behind the last checkpoint.
+_CHECKPOINT_STEP = 512
 
 _DRAFTED = 8  # tokens that a draft model guesses at a time
 # Tokens in a row that must have come before for the text to guess, and as many as it guesses then.
@@ -111,6 +117,10 @@ def parameters(
     params.api_keys = [key]
     params.n_threads_http = 2
     params.slot_save_path = f"{slots}{os.sep}"
+    # The running states of hybrids as they were at the ends of turns; else every change computes all again.
+    if state := weights.architecture.running_state:
+        params.n_ctx_checkpoints = formats_parameters.checkpoints(state)
+        params.checkpoint_min_step = _CHECKPOINT_STEP
     # A run on random tokens before the first request: it takes as long as the first real batch then gains.
     params.warmup = False
 

@@ -103,7 +103,13 @@ class Transformers(Prompted):
         vision_encoder: vision.VisionEncoder | None = None
         if shape.vision and vision.has_processor(weights.path):  # without one it is a model for text
             vision_encoder = vision.VisionEncoder(weights.path, model, trust_remote_code=trust_remote_code)
-        self.prefix_cache = PrefixCache(model, compiled=compiled)
+        added = tokenizer.get_added_vocab()
+        self.prefix_cache = PrefixCache(
+            model,
+            compiled=compiled,
+            opens=added.get("<|im_start|>"),
+            shown=added.get("<|vision_end|>"),
+        )
         self._draft = speculative.chosen(
             draft, self.prefix_cache, model, tokenizer, label=weights.label, dtype=dtype
         )
@@ -117,7 +123,7 @@ class Transformers(Prompted):
             video=vision_encoder is not None,
             seeing=seeing(shape.model_type),
             render=bool(template),
-            state=self.prefix_cache.croppable,
+            state=self.prefix_cache.saves,
             logprobs=True,
             constrained=True,
         )

@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,25 @@ if TYPE_CHECKING:
 # Prompt tokens computed at once. Ctrl-C waits for one of these; larger ones are no quicker on a CPU.
 CHUNK_CPU, CHUNK_GPU = 512, 2048
 
+# Checkpoints of hybrids that a file takes along: the last turn can be asked again or edited, and goes on from
+# there where its answer comes back changed.
+_SAVED = 2
+
 _CACHE_NAMES: dict[type, str] = {}
 
 
 class PrefixCache:
-    """Token ids and the keys and values computed for them. `ids` always says what the cache holds."""
+    """Token ids and the keys and values computed for them. `ids` always says what the cache holds.
 
-    def __init__(self, model: Any, *, compiled: bool = False) -> None:
+    `opens` and `shown` are the tokens that begin a message and end a picture (`None`: there is no such
+    token): where layers cannot go back, their states are kept at such places.
+    """
+
+    def __init__(
+        self, model: Any, *, compiled: bool = False, opens: int | None = None, shown: int | None = None
+    ) -> None:
         from qwen_cli.engines.transformers import static_cache  # torch is here with the model
-        from qwen_cli.engines.transformers.kv_layer import GrowingLayer
+        from qwen_cli.engines.transformers.checkpoints import Checkpoints, is_linear
 
         if compiled:
             static_cache.check(model)
@@ -45,8 +56,13 @@ class PrefixCache:
         # at its number in the prompt.
         self._sees = hasattr(model.config, "vision_config")
         self._delta = 0
-        # Layers that keep a running state (linear attention, sliding windows) cannot go back.
-        self.croppable = compiled or all(isinstance(layer, GrowingLayer) for layer in self._cache.layers)
+        self._opens, self._shown = opens, shown
+        # Layers that keep a running state (linear attention, sliding windows) cannot go back but to a
+        # checkpoint.
+        self.croppable = all(self._goes_back(layer) for layer in self._cache.layers)
+        self._checkpoints = None if self.croppable else Checkpoints()
+        # Whether the cache can be written to a file: sliding windows cannot.
+        self.saves = all(self._goes_back(layer) or is_linear(layer) for layer in self._cache.layers)
 
     def prefill(
         self, prompt: Sequence[int], multimodal: MultimodalPrompt | None = None
@@ -61,10 +77,26 @@ class PrefixCache:
         cached = len(self.ids)
         self._delta = multimodal.delta if multimodal else 0
         self._experts(decoding=False)
-        for start in range(cached, len(prompt), self._chunk):
-            logits = self.step(prompt[start : start + self._chunk], multimodal)
+        points = [*self._parting_points(prompt, cached), len(prompt)]
+        for start, stop in pairwise([cached, *points]):
+            self._checkpoint()
+            for at in range(start, stop, self._chunk):
+                logits = self.step(prompt[at : min(at + self._chunk, stop)], multimodal)
         self._experts(decoding=True)
         return logits, cached
+
+    def _parting_points(self, prompt: Sequence[int], start: int) -> list[int]:
+        """Return where checkpoints are made while `prompt` is computed from `start` on."""
+        if not self._checkpoints:
+            return []
+        from qwen_cli.engines.transformers.checkpoints import parting_points
+
+        return parting_points(prompt, start, self._opens, self._shown)
+
+    def _checkpoint(self) -> None:
+        """Keep the states of layers that cannot go back as they are now."""
+        if self._checkpoints:
+            self._checkpoints.take(len(self.ids), self._cache.layers)
 
     def step(
         self, tokens: Sequence[int], multimodal: MultimodalPrompt | None = None, *, rows: int = 1
@@ -89,6 +121,8 @@ class PrefixCache:
             self.crop(start)
             raise
         self.ids += tokens
+        if self._checkpoints and self._checkpoints.is_due(len(self.ids)):
+            self._checkpoint()
         return logits
 
     def branch(self, rows: int) -> Branch:
@@ -113,20 +147,33 @@ class PrefixCache:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        if not self.ids or not self.croppable:
+        if not self.ids or not self.saves:
             return False
         import torch
 
+        from qwen_cli.engines.transformers import checkpoints
+
         tensors = {"ids": torch.tensor(self.ids)}
         for i, layer in enumerate(self._cache.layers):
+            if not self._goes_back(layer):
+                tensors |= {
+                    f"{i}.{name}": state.to("cpu") for name, state in checkpoints.tensors(layer).items()
+                }
+                continue
             # Cloned: the tensors are windows into larger buffers, which safetensors refuses.
             for name, whole in (("keys", layer.keys), ("values", layer.values)):
                 window = whole[..., : len(self.ids), :].to("cpu")
                 tensors[f"{i}.{name}"] = window.clone(memory_format=torch.contiguous_format)
+        kept = self._checkpoints.kept[-_SAVED:] if self._checkpoints else []
+        for one in kept:
+            for i, layer in one.layers.items():
+                found = checkpoints.tensors(layer).items()
+                tensors |= {f"{one.length}/{i}.{name}": state for name, state in found}
         sums = {name: _checksum(tensor) for name, tensor in tensors.items()}
         with kv_file.written(path) as half:
             try:
-                save_file(tensors, half, {"owner": owner, "crc32": json.dumps(sums)})
+                lengths = json.dumps([one.length for one in kept])
+                save_file(tensors, half, {"owner": owner, "crc32": json.dumps(sums), "checkpoints": lengths})
             except SafetensorError as error:
                 raise kv_file.no_room(path, str(error)) from error
         return True
@@ -136,8 +183,10 @@ class PrefixCache:
         import torch
         from safetensors import SafetensorError, safe_open
 
-        if not self.croppable or not path.is_file():
+        if not self.saves or not path.is_file():
             return False
+        from qwen_cli.engines.transformers.checkpoints import Checkpoint, rebuilt
+
         try:
             with safe_open(path, "pt") as file, torch.inference_mode():
                 metadata = file.metadata() or {}
@@ -155,7 +204,20 @@ class PrefixCache:
                 if not 0 < len(ids) < limit:
                     return False
                 cache = self._empty(len(ids))
+
+                def state(prefix: str, like: Any, device: Any) -> Any:
+                    names = (name for name in sums if name.startswith(prefix))
+                    return rebuilt(like, {n.removeprefix(prefix): checked(n).to(device) for n in names})
+
+                running = [i for i, layer in enumerate(cache.layers) if not self._goes_back(layer)]
+                kept = [
+                    Checkpoint(length, {i: state(f"{length}/{i}.", cache.layers[i], "cpu") for i in running})
+                    for length in json.loads(metadata["checkpoints"])
+                ]
                 for i, device in enumerate(_layer_devices(self.model, len(cache.layers))):
+                    if i in running:
+                        cache.layers[i] = state(f"{i}.", cache.layers[i], device)
+                        continue
                     keys, values = checked(f"{i}.keys"), checked(f"{i}.values")
                     cache.update(keys.to(device), values.to(device), i)
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError):
@@ -163,6 +225,8 @@ class PrefixCache:
                 self.clear()
             return False
         self.ids, self._cache = ids, cache
+        if self._checkpoints:
+            self._checkpoints.kept = kept
         return True
 
     @property
@@ -174,6 +238,8 @@ class PrefixCache:
         """Forget everything."""
         self.ids = []
         self._cache = self._empty()
+        if self._checkpoints:
+            self._checkpoints.clear()
 
     def _empty(self, tokens: int = 0) -> Any:
         from qwen_cli.engines.transformers import kv_layer, static_cache
@@ -186,17 +252,29 @@ class PrefixCache:
         return static_cache.emptied(self._cache, tokens)
 
     def crop(self, length: int) -> None:
-        """Keep the first `length` tokens, in every layer, or nothing where layers cannot go back."""
-        if not self.croppable or length == 0:
+        """Keep the first `length` tokens, in every layer, or those up to the last checkpoint where layers
+        cannot go back."""
+        if self._checkpoints:
+            devices = _layer_devices(self.model, len(self._cache.layers))
+            length = self._checkpoints.restore(length, self._cache.layers, devices)
+        if length == 0:
             self.clear()
             return
         import torch
 
         with torch.inference_mode():  # where the layers were made
             for layer in self._cache.layers:
+                if not self._goes_back(layer):
+                    continue  # restored
                 if (excess := int(layer.get_seq_length()) - length) > 0:
                     layer.crop(-excess)
         del self.ids[length:]
+
+    def _goes_back(self, layer: Any) -> bool:
+        """Return whether a layer can forget its last tokens."""
+        from qwen_cli.engines.transformers.checkpoints import goes_back
+
+        return self._one is not None or goes_back(layer)
 
     def _experts(self, *, decoding: bool) -> None:
         """Choose how mixtures of experts are computed on accelerators: `generate` computes them another way

@@ -19,8 +19,9 @@ class Architecture:
     """Layers, heads and sizes of a model. `None` where the files do not say.
 
     `context` is in tokens and without rope scaling beyond what the files set. `attention_layers` are those
-    that keep a KV cache (fewer than `layers` in hybrids: Qwen3-Next and Qwen3.5). `layers` leaves out
-    `draft_layers`, which only draft (multi-token prediction). `vision` says that it sees: with a vision tower
+    that keep a KV cache (fewer than `layers` in hybrids: Qwen3-Next and Qwen3.5), `running_state` the bytes
+    that the others of a GGUF keep of a whole text in llama.cpp. `layers` leaves out `draft_layers`, which
+    only draft (multi-token prediction). `vision` says that it sees: with a vision tower
     in its folder, and as GGUF if its projector is there too. `experts` and `active_experts` are 0 for dense
     models. `quantization` is a GGUF file type ("Q4_K_M"), a method ("awq", "gptq", "fp8") or a dtype.
     `sampling` has the names of `engines.protocol.Sampling`, from the GGUF's own metadata or
@@ -38,6 +39,7 @@ class Architecture:
     experts: int = 0
     active_experts: int = 0
     attention_layers: int = 0
+    running_state: int = 0
     draft_layers: int = 0
     parameters: int | None = None
     quantization: str | None = None
@@ -111,6 +113,7 @@ def _from_gguf(header: gguf_header.Header) -> Architecture:
             experts=header.get("expert_count", 0),
             active_experts=header.get("expert_used_count", 0),
             attention_layers=layers // interval,
+            running_state=_running_state(header, layers - layers // interval),
             draft_layers=drafts,
             parameters=header.parameters,
             quantization=gguf_header.FILE_TYPES.get(file_type) if file_type is not None else None,
@@ -128,6 +131,12 @@ def _from_gguf(header: gguf_header.Header) -> Architecture:
         raise ModelError(
             f"{header.path} does not give its layers and heads", "it is not a complete language model"
         ) from None
+
+
+def _running_state(header: gguf_header.Header, linear: int) -> int:
+    states = gguf_header.linear_state(header)
+    cache = formats_parameters.Cache(full=0, kv_heads=0, head_dim=0, linear=linear, **states)
+    return cache.constant_bytes(llamacpp=True)
 
 
 def _gguf_rope(header: gguf_header.Header) -> dict[str, Any] | None:

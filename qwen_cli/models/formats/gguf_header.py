@@ -106,6 +106,18 @@ def blocks(header: Header) -> tuple[int, int]:
     return header.get("block_count") - drafts, drafts
 
 
+def linear_state(header: Header) -> dict[str, int]:
+    """Return what each layer of linear attention keeps, in the fields of `parameters.Cache`; zeros without
+    such layers (llama.cpp's src/llama-hparams.cpp, n_embd_r and n_embd_s)."""
+    group, state = header.get("ssm.group_count", 0), header.get("ssm.state_size", 0)
+    inner = header.get("ssm.inner_size", 0)
+    return {
+        "conv_channels": inner + 2 * group * state,
+        "conv_kernel": header.get("ssm.conv_kernel", 0),
+        "state_values": state * inner,
+    }
+
+
 def shards(path: Path) -> tuple[Path, ...]:
     """Return all files of the split model that `path` belongs to, in order; `(path,)` for a single file.
 

@@ -48,6 +48,23 @@ class Cache:
         inputs = self.conv_channels * (self.conv_kernel - 1 if llamacpp else self.conv_kernel)
         return self.linear * int(inputs * (4 if llamacpp else value_bytes) + 4 * self.state_values)
 
+    def checkpoint_bytes(self, value_bytes: float = 2, *, llamacpp: bool = False) -> int:
+        """Return the bytes that checkpoints of the constant states may take; none are made without such."""
+        state = self.constant_bytes(value_bytes, llamacpp=llamacpp)
+        return checkpoints(state) * state
+
+
+# Memory for checkpoints of running states, and how many there are at least (the last turn's two, the one
+# before and the first; of a 27B's each takes 157 MB) and at most (llama.cpp's default, `--ctx-checkpoints`).
+_CHECKPOINT_BYTES = 512 * 2**20
+_CHECKPOINTS = (4, 32)
+
+
+def checkpoints(state: int) -> int:
+    """Return how many checkpoints of a running state of so many bytes an engine keeps of a conversation."""
+    least, most = _CHECKPOINTS
+    return max(least, min(most, _CHECKPOINT_BYTES // state)) if state else 0
+
 
 # The fields without which nothing can be counted.
 _NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")

@@ -202,7 +202,6 @@ def _counted_gguf(header: gguf_header.Header) -> Counted:
         )
     every = get("full_attention_interval", 1)
     full = layers // every
-    group, state = get("ssm.group_count", 0), get("ssm.state_size", 0)
     return Counted(
         tensors=tuple(tensors),
         vision=(),
@@ -212,10 +211,7 @@ def _counted_gguf(header: gguf_header.Header) -> Counted:
             kv_heads=get("attention.head_count_kv", heads),
             head_dim=get("attention.key_length") or hidden // heads,
             linear=layers - full,
-            # llama.cpp's src/llama-hparams.cpp, n_embd_r and n_embd_s
-            conv_channels=get("ssm.inner_size", 0) + 2 * group * state,
-            conv_kernel=get("ssm.conv_kernel", 0),
-            state_values=state * get("ssm.inner_size", 0),
+            **gguf_header.linear_state(header),
         ),
         hidden=hidden,
         intermediate=get("feed_forward_length", 0),

@@ -39,6 +39,9 @@ _CHUNK: dict[Engine, tuple[int, int]] = {"llamacpp": (128, 512), "transformers":
 _SPARE = (
     1.25  # transformers' cache is grown by half (engines/growing_layer.py): a quarter is spare on average
 )
+# Conversations and samples that llama.cpp has room for (`LoadOptions.parallel`): each has the constant states
+# of linear attention for itself, while all share the keys and values.
+_SLOTS = 8
 # Weights that stay in memory while a GPU computes are copied for each token: PCIe 3.0 × 16 by its
 # specification.
 _LINK = 15.75e9
@@ -47,7 +50,8 @@ _LINK = 15.75e9
 @dataclass(frozen=True)
 class Plan:
     """One model in one form on one machine. Everything is in bytes but `context` (tokens) and `speed` (tokens
-    a second; None where it cannot be told). `at_most` says that the speed is memory's limit and nothing
+    a second; None where it cannot be told). `checkpoints` are copies of running states at the ends of turns
+    (hybrids). `at_most` says that the speed is memory's limit and nothing
     measured. `working` is for activations and buffers, `runtime` for the program itself. `mapped` is what
     more of its file the system counts as the program's, and takes back when memory is short; `untouched` what
     of it is never read, a token table but for a few rows. `on` tells how many bytes go where: "cuda:0",
@@ -64,6 +68,7 @@ class Plan:
     read: int
     cache_per_token: int
     cache: int
+    checkpoints: int
     working: int
     runtime: int
     mapped: int
@@ -77,8 +82,8 @@ class Plan:
 
     @property
     def memory(self) -> int:
-        """Return all bytes: weights, cache, working memory and runtime."""
-        return self.weights + self.cache + self.working + self.runtime
+        """Return all bytes: weights, cache and its checkpoints, working memory and runtime."""
+        return self.weights + self.cache + self.checkpoints + self.working + self.runtime
 
     @property
     def resident(self) -> int:
@@ -113,12 +118,16 @@ def make(
     value = 2 if llamacpp else weight_formats.PLAIN.get(form, weight_formats.PLAIN[rest])
     window = _window(described, machine, context, weights, value)
     kept = counted.cache.bytes_at(window, value, llamacpp=llamacpp)
+    if llamacpp:
+        kept += (_SLOTS - 1) * counted.cache.constant_bytes(value, llamacpp=True)
+    checkpoints = counted.cache.checkpoint_bytes(value, llamacpp=llamacpp)
     gpu = bool(machine.gpus)
     working = _working(described, engine, value, window, gpu=gpu)
     cache = kept if llamacpp else int(kept * _SPARE)
     runtime = _RUNTIME[engine] + (_BITSANDBYTES if form in weight_formats.BITSANDBYTES else 0)
     mapped, untouched = _mapped(described, form, rest)
-    on, fit = _place(machine, engine, weights, cache + working, runtime, offload=offload)
+    beside = runtime + checkpoints  # in main memory, wherever the model computes
+    on, fit = _place(machine, engine, weights, cache + working, beside, offload=offload)
     if context is None and fit == "well" and window < min(counted.context or window, GOOD_CONTEXT):
         fit = "tight"
     usual = counted.cache.bytes_at(min(window, TYPICAL), value, llamacpp=llamacpp)
@@ -134,6 +143,7 @@ def make(
         read=read,
         cache_per_token=counted.cache.bytes_per_token(value),
         cache=cache,
+        checkpoints=checkpoints,
         working=working,
         runtime=runtime,
         mapped=mapped,

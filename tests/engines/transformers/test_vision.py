@@ -340,6 +340,18 @@ def test_a_second_question_encodes_nothing(
     assert "".join(piece.text for piece in pieces) == theirs[2]
 
 
+def test_another_question_about_the_same_picture_computes_the_question(engine: Transformers) -> None:
+    one, other = asked(picture((200, 150)), "What is this?"), asked(picture((200, 150)), "Where is it?")
+    engine.prefix_cache.clear()
+    expected = text(engine, other)
+    text(engine, one)
+    pieces = list(engine.chat(other, sampling=GREEDY))
+    ids = scene_of(engine, other).ids
+    behind = ids.index(engine.tokenizer.convert_tokens_to_ids("<|vision_end|>")) + 1
+    assert pieces[-1].usage and pieces[-1].usage.cached_tokens >= behind
+    assert "".join(piece.text for piece in pieces) == expected
+
+
 def test_what_was_prepared_ahead_is_only_encoded(
     engine: Transformers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

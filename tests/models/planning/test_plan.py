@@ -14,7 +14,7 @@ from hub_server import Hub
 from qwen_cli import paths
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models.catalog import lookup, published
-from qwen_cli.models.formats import weight_formats
+from qwen_cli.models.formats import architecture, weight_formats
 from qwen_cli.models.hub.resolve import Weights
 from qwen_cli.models.planning import describe, device_map, hardware, measured, plan, ranking
 from qwen_cli.models.planning import fit as planning_fit
@@ -318,6 +318,25 @@ def test_a_gguf_of_a_mixture_and_of_a_hybrid(tmp_path: Path) -> None:
     assert (cache.full, cache.linear) == (1, 3)
     # llama.cpp: (kernel - 1) × (inner + 2 × groups × state) inputs and state × inner values, in float32
     assert cache.constant_bytes(llamacpp=True) == 3 * 4 * (3 * (64 + 2 * 2 * 16) + 16 * 64)
+    assert architecture.read(path).running_state == cache.constant_bytes(llamacpp=True)
+
+
+def test_a_hybrid_has_checkpoints_and_each_slot_a_state() -> None:
+    found = known("qwen3.5:27b")
+    cache = found.counted.cache
+    state = cache.constant_bytes(llamacpp=True)
+    # 48 layers: 3 inputs of 2 × 16 × 128 + 48 × 128 channels, and 48 heads of 128 × 128, in float32
+    assert state == 48 * 4 * (3 * (2 * 16 * 128 + 48 * 128) + 48 * 128 * 128)
+    made = plan.make(found, laptop(64))
+    assert made.engine == "llamacpp"
+    assert made.checkpoints == cache.checkpoint_bytes(llamacpp=True) == 4 * state
+    assert made.cache == cache.bytes_per_token() * made.context + 8 * state
+    parts = made.weights + made.cache + made.working + made.runtime
+    assert made.memory == parts + made.checkpoints == sum(made.on.values()) + made.runtime + made.checkpoints
+
+    on_gpu = plan.make(found, with_gpu(80))  # where the checkpoints are not
+    assert sum(on_gpu.on.values()) == on_gpu.weights + on_gpu.cache + on_gpu.working
+    assert plan.make(known("qwen3:8b"), laptop()).checkpoints == 0
 
 
 def test_the_hub_is_asked_for_small_files_only(hub: Hub, repos: Path) -> None:

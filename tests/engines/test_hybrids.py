@@ -1,0 +1,162 @@
+"""Hybrids (Qwen3-Next, Qwen3.5) compute nothing twice: the running state of linear attention cannot go back,
+so both engines keep it where a later prompt may part from the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import small_models
+
+from qwen_cli.engines.core.base import Engine, Message, Sampling, Usage
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.engines.transformers.device_map import Places
+from qwen_cli.engines.transformers.engine import Transformers
+from qwen_cli.models.formats import gguf_export
+from qwen_cli.models.hub.resolve import Weights
+
+GREEDY = Sampling(temperature=0, max_tokens=6)
+# Tokens that are computed again to answer a prompt once more: "<|im_start|>assistant\n", or the last four.
+ANSWER_BEGINS = {"transformers": 3, "llamacpp": 4}
+
+
+@pytest.fixture(scope="module", params=["transformers Qwen3Next", "transformers Qwen3_5"])
+def hybrid(
+    request: pytest.FixtureRequest, starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    engine, architecture = request.param.split()
+    folder = small_models.make_wordy(
+        architecture, tmp_path_factory.mktemp("hybrid") / "hybrid", starter_safetensors
+    )
+    if engine == "llamacpp":
+        path = gguf_export.to_gguf(folder, folder.with_suffix(".gguf"), quant="f32")
+        with LlamaCpp(Weights("hybrid", path, "gguf", None), context=2048) as loaded:
+            yield loaded
+        return
+    weights = Weights("hybrid", folder, "safetensors", None)
+    with Transformers(weights, dtype="fp32", context=2048, places=Places({"": "cpu"})) as made:
+        yield made
+
+
+def said(engine: Engine, turns: list[Message]) -> tuple[str, Usage]:
+    pieces = list(engine.chat(turns, sampling=GREEDY))
+    assert pieces[-1].usage
+    return "".join(piece.text for piece in pieces), pieces[-1].usage
+
+
+def fresh(engine: Engine, turns: list[Message]) -> str:
+    """Return the answer that is computed from the beginning."""
+    said(engine, [user("Begin otherwise.", "system"), user("So?")])
+    text, usage = said(engine, turns)
+    assert usage.cached_tokens < 4
+    return text
+
+
+def user(text: str, role: str = "user") -> Message:
+    return {"role": role, "content": text}
+
+
+def known_after(usage: Usage) -> int:
+    """Return the tokens that are computed when an answer has ended: nobody asked what follows its last."""
+    return usage.prompt_tokens + usage.generated_tokens - 1
+
+
+def test_only_what_is_new_is_computed_in_twenty_turns(hybrid: Engine) -> None:
+    turns: list[Message] = [user("You know the sky.", "system")]
+    told: list[Usage] = []
+    for number in range(20):
+        turns.append(user(f"What is above number {number}, {'and ' * (number % 4)}so on?"))
+        answer, usage = said(hybrid, turns)
+        if told:
+            assert usage.cached_tokens == known_after(told[-1])
+        told.append(usage)
+        turns.append(user(answer, "assistant"))
+    assert told[-1].prompt_tokens > 500
+
+    retry, undo = turns[:-1], [*turns[:-2], user("And below?")]
+    retried, usage = said(hybrid, retry)
+    assert usage.cached_tokens == usage.prompt_tokens - ANSWER_BEGINS[hybrid.name]
+    undone, usage = said(hybrid, undo)  # or the last message edited
+    assert usage.cached_tokens >= known_after(told[-2])
+    assert (retried, undone) == (answer, fresh(hybrid, undo))
+    assert retried == fresh(hybrid, retry)
+
+
+def test_several_turns_are_taken_back(hybrid: Engine) -> None:
+    turns: list[Message] = []
+    for number in range(4):
+        turns.append(user(f"What is above number {number}?"))
+        answer, usage = said(hybrid, turns)
+        if number == 1:
+            known = known_after(usage)
+        turns.append(user(answer, "assistant"))
+    back = [*turns[:4], user("And below?")]
+    text, usage = said(hybrid, back)
+    assert usage.cached_tokens >= known
+    assert text == fresh(hybrid, back)
+
+
+def test_an_answer_that_comes_back_changed_costs_itself_alone(hybrid: Engine) -> None:
+    """Thinking that the template drops, spaces that are stripped."""
+    turns = [user("What is above?")]
+    _, first = said(hybrid, turns)
+    turns += [user("the sky, and the moon above the sea", "assistant"), user("And below?")]
+    answer, usage = said(hybrid, turns)
+    assert usage.cached_tokens == first.prompt_tokens - ANSWER_BEGINS[hybrid.name]
+    # From the end of that answer on nothing is computed twice.
+    _, edited = said(hybrid, [*turns[:-1], user("And beside?")])
+    assert edited.cached_tokens > first.prompt_tokens
+    assert fresh(hybrid, turns) == answer
+
+
+def test_a_new_conversation_begins_behind_the_system_prompt(hybrid: Engine) -> None:
+    system = user("You know the sky and the sea.", "system")
+    said(hybrid, [system, user("What is above?")])
+    answer, usage = said(hybrid, [system, user("Who are you?")])
+    assert usage.cached_tokens >= hybrid.count_tokens(f"<|im_start|>system\n{system['content']}<|im_end|>\n")
+    assert fresh(hybrid, [system, user("Who are you?")]) == answer
+
+
+def test_a_closed_answer_is_gone_on_from(hybrid: Engine) -> None:
+    turns = [user("What is above?")]
+    stream = hybrid.chat(turns, sampling=Sampling(temperature=0, max_tokens=200))
+    begun = next(stream).text + next(stream).text
+    stream.close()
+    turns += [user(begun, "assistant"), user("Go on.")]
+    answer, usage = said(hybrid, turns)
+    opening = hybrid.count_tokens(turns[:1])
+    assert usage.cached_tokens >= opening - ANSWER_BEGINS[hybrid.name]
+    assert fresh(hybrid, turns) == answer
+
+
+def test_several_answers_and_then_one(hybrid: Engine) -> None:
+    turns = [user("What is above?")]
+    alone, first = said(hybrid, turns)
+    again = first.prompt_tokens - ANSWER_BEGINS[hybrid.name]
+    many = hybrid.sample(turns, 3, sampling=GREEDY)
+    assert [one.text for one in many] == [alone] * 3
+    assert many[0].usage.cached_tokens == again
+    text, usage = said(hybrid, turns)
+    assert (text, usage.cached_tokens) == (alone, again)
+
+
+def test_a_saved_cache_goes_on_where_it_was(hybrid: Engine, tmp_path: Path) -> None:
+    """With the checkpoints of its last turn."""
+    turns = [user("What is above?")]
+    answer = fresh(hybrid, turns)
+    _, first = said(hybrid, turns)
+    state = tmp_path / "hybrid.kv"
+    assert hybrid.capabilities.state
+    assert hybrid.save_state(state)
+    more = [*turns, user(answer, "assistant"), user("And below?")]
+    changed = [*turns, user("the sea", "assistant"), user("And below?")]
+    again = first.prompt_tokens - ANSWER_BEGINS[hybrid.name]
+    for later, cached in ((more, known_after(first)), (changed, again)):
+        text = fresh(hybrid, later)
+        assert hybrid.load_state(state)
+        resumed, usage = said(hybrid, later)
+        assert (resumed, usage.cached_tokens) == (text, cached)
+    cut = tmp_path / "cut.kv"
+    cut.write_bytes(state.read_bytes()[:-100])
+    assert not hybrid.load_state(cut)
