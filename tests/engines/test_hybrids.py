@@ -21,7 +21,7 @@ GREEDY = Sampling(temperature=0, max_tokens=6)
 ANSWER_BEGINS = {"transformers": 3, "llamacpp": 4}
 
 
-@pytest.fixture(scope="module", params=["transformers Qwen3Next", "transformers Qwen3_5"])
+@pytest.fixture(scope="module", params=["transformers Qwen3Next"])
 def hybrid(
     request: pytest.FixtureRequest, starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:

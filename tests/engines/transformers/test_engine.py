@@ -114,7 +114,7 @@ class TestGreedyIsGenerate:
         edited = [{"role": "user", "content": "Name a river."}]
         warm = list(engine.chat(edited, sampling=greedy))
         assert text(warm) == generated(engine, "Name a river.", 8)
-        assert (usage(warm).cached_tokens > 10) == (architecture == "Qwen3")
+        assert usage(warm).cached_tokens > 10
 
     def test_a_prompt_longer_than_a_chunk(self, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
         engine = small("Qwen3")
@@ -166,12 +166,6 @@ class TestCache:
         with Transformers(weights(folder), places=ON_CPU, dtype="float32") as another:
             assert not another.load_state(state)
             assert not another.load_state(cut)
-
-    def test_layers_with_a_running_state_are_not_saved(self, small: Small, tmp_path: Path) -> None:
-        engine = small("Qwen3Next")
-        assert not engine.capabilities.state
-        list(engine.chat(QUESTION, sampling=Sampling(temperature=0, max_tokens=2)))
-        assert not engine.save_state(tmp_path / "x.kv")
 
 
 class TestThinking:
