@@ -102,17 +102,19 @@ def rebuilt(like: Any, states: Mapping[str, torch.Tensor]) -> Any:
 
 
 def parting_points(prompt: Sequence[int], start: int, opens: int | None, shown: int | None) -> list[int]:
-    """Return the lengths of `prompt` after `start` at which a later one is likely to part from it: before its
-    last two messages, of which the second is the answer to be written, and behind its last picture.
+    """Return the lengths of `prompt` after `start` at which a later one is likely to part from it: behind its
+    first message (the system prompt), before its last two, of which one is the answer to be written, and behind
+    its last picture.
 
     `opens` is the token that begins a message, `shown` the one that ends a picture. A raw text is likely to
     be asked for once more, whole.
     """
-    messages = [at for at in range(start, len(prompt)) if prompt[at] == opens][-2:]
-    points = [at for at in messages if at == messages[-1] or at - start >= _NEAR]
+    messages = [at for at, token in enumerate(prompt) if token == opens]
+    likely = (*messages[1:2], *messages[-2:])
+    points = [at for at in likely if at == messages[-1] or at - start >= _NEAR]
     pictures = [at + 1 for at in range(start, len(prompt)) if prompt[at] == shown]
     points += pictures[-1:]
-    if not messages:
+    if not messages or messages[-1] < start:
         points.append(len(prompt) - 1)
     return sorted({point for point in points if start < point < len(prompt)})
 

@@ -129,6 +129,10 @@ class TestPartingPoints:
         prompt = [OPENS, *[1] * 9, OPENS, *[2] * 9, OPENS, 3]
         assert self.points(*prompt) == [10, 20]
 
+    def test_behind_the_system_prompt(self) -> None:
+        turn = [OPENS, *[2] * 9]
+        assert self.points(OPENS, *[1] * 11, *turn, *turn, *turn, OPENS, 3) == [12, 32, 42]
+
     def test_one_that_begins_where_the_cache_ends_is_there_already(self) -> None:
         prompt = [OPENS, *[1] * 9, OPENS, *[2] * 9, OPENS, 3]
         assert self.points(*prompt, start=8) == [20]
