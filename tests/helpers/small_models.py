@@ -140,7 +140,7 @@ def make_wordy(architecture: str, folder: Path, starter: Path, **fields: Any) ->
 
     file = make(architecture, folder, starter, **fields) / "model.safetensors"
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    words = [tokenizer.encode(f" {word}").ids[0] for word in ("sun", "moon", "star", "sky", "sea", "tree")]
+    words = [tokenizer.encode(f" {word}").ids[0] for word in ("the", "of", "and", "in", "to", "for")]
     tensors = load_file(file)
     head = tensors["lm_head.weight"]
     spoken = head[words].clone()

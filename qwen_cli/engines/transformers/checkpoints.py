@@ -103,8 +103,8 @@ def rebuilt(like: Any, states: Mapping[str, torch.Tensor]) -> Any:
 
 def parting_points(prompt: Sequence[int], start: int, opens: int | None, shown: int | None) -> list[int]:
     """Return the lengths of `prompt` after `start` at which a later one is likely to part from it: behind its
-    first message (the system prompt), before its last two, of which one is the answer to be written, and behind
-    its last picture.
+    first message (the system prompt), before its last two, of which one is the answer to be written, and
+    behind its last picture.
 
     `opens` is the token that begins a message, `shown` the one that ends a picture. A raw text is likely to
     be asked for once more, whole.
