@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -68,6 +69,23 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
+def variable(name: str) -> str:
+    """Return the environment variable of setting `name`."""
+    return f"QWEN_{name.upper()}"
+
+
+def origin(name: str) -> str:
+    """Return what gives setting `name` its value: the variable, or the name of the file."""
+    return variable(name) if os.environ.get(variable(name)) else paths.config_file().name
+
+
+VARIABLES = (
+    *map(variable, SETTINGS),
+    *("QWEN_HOME", "QWEN_CONFIG", "QWEN_SERVE_KEY", "QWEN_DEBUG"),
+)
+"""The environment variables that are read."""
+
+
 def choices(name: str) -> list[str]:
     """Return the words that setting `name` may be, those of other packages last."""
     known = setting(name)
@@ -114,11 +132,11 @@ def load(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
         except UsageError as fault:
             raise UsageError(f"{file}: {fault.message}", fault.hint) from None
     for name in SETTINGS:
-        if text := environ.get(f"QWEN_{name.upper()}"):
+        if text := environ.get(variable(name)):
             try:
                 values[name] = parse(name, text)
             except UsageError as fault:
-                raise UsageError(f"QWEN_{name.upper()}: {fault.message}", fault.hint) from None
+                raise UsageError(f"{variable(name)}: {fault.message}", fault.hint) from None
     return values
 
 
@@ -148,13 +166,22 @@ def change(edit: Callable[[Any], None]) -> Path:
         document = tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()
         edit(document)
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f"{file.name}.{os.getpid()}.new")
-        # The file may hold a key: nobody else may read it, not even for a moment.
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            out.write(tomlkit.dumps(document))
-        draft.replace(file)
+        target = file.resolve()  # a link stays one: the file may live among a person's dotfiles
+        draft = target.with_name(f"{target.name}.{os.getpid()}.new")
+        try:
+            # The file may hold a key: nobody else may read it, not even for a moment.
+            with os.fdopen(
+                os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+            ) as out:
+                out.write(tomlkit.dumps(document))
+            draft.replace(target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
     except OSError as fault:
-        raise QwenError(f"cannot write {file}: {fault.strerror}", "check its permissions") from fault
+        full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some space; the settings are as they were" if full else "check its permissions"
+        raise QwenError(f"cannot write {file}: {fault.strerror}", hint) from fault
     return file
 
 

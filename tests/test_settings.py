@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import stat
 from pathlib import Path
 
@@ -92,3 +95,37 @@ def test_the_command_hides_the_key(qwen) -> None:
 
 def test_the_command_prints_where_the_file_is(qwen, home: Path) -> None:
     assert qwen("config", "path").stdout.strip() == str(home / "config.toml")
+
+
+def test_a_link_to_the_file_stays_a_link(file: Path, tmp_path: Path) -> None:
+    real = tmp_path / "dotfiles.toml"
+    real.write_text("seed = 1\n")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.symlink_to(real)
+    settings.store("top_k", "3")
+    assert file.is_symlink()
+    assert real.read_text() == "seed = 1\ntop_k = 3\n"
+
+
+def test_a_full_disk_leaves_the_file_and_nothing_else(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.store("seed", "1")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(QwenError, match=r"No space left on device\. Free some space"):
+        settings.store("seed", "2")
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    assert file.read_text() == "seed = 1\n"
+
+
+def test_the_command_says_where_a_value_comes_from(qwen) -> None:
+    qwen("config", "set", "seed", "1")
+    listed = qwen("config", "list", QWEN_TOP_K="3").stdout
+    assert re.search(r"^seed +1 \(config.toml\)", listed, re.MULTILINE)
+    assert re.search(r"^top_k +3 \(QWEN_TOP_K\)", listed, re.MULTILINE)
+
+
+def test_what_was_not_set_is_not_said_to_be_removed(qwen) -> None:
+    assert qwen("config", "unset", "seed").stderr.startswith("seed was not set")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ import typer
 from qwen_cli._version import __version__
 from qwen_cli.commands.registry import Verbs
 from qwen_cli.commands.shared.flags import spelled
-from qwen_cli.errors import QwenError
+from qwen_cli.errors import QwenError, UsageError
 
 app = typer.Typer(
     name="qwen",
@@ -38,7 +39,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and exit."),
     ] = False,
     debug: Annotated[
         bool,
@@ -84,13 +86,40 @@ def main() -> NoReturn:
 def _open_streams() -> None:
     """Give closed standard streams the null device: else the next file opened would take their place.
 
-    A closed standard output ends the program: an answer would be computed for nobody.
+    A closed standard output ends the program: an answer would be computed for nobody. What goes to a file or
+    a pipe is UTF-8 whatever the locale says; a terminal gets its own encoding, with `?` for what that lacks.
     """
     sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY))
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if sys.stdout is None:
         _complain("standard output is closed. Send it to a terminal, a file or a pipe")
         sys.exit(1)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
+
+
+def _check_words(argv: list[str]) -> None:
+    """Refuse what cannot be sent to a model. Raises `UsageError` for a word that is no UTF-8, and no file."""
+    for number, word in enumerate(argv, 1):
+        if any("\udc80" <= character <= "\udcff" for character in word) and not os.path.lexists(word):
+            shown = ascii(os.fsencode(word))[2:-1]
+            raise UsageError(f"argument {number} is not valid UTF-8: '{shown}'", "write it in UTF-8")
+
+
+def _remark_on_variables() -> None:
+    """Say which variable is misspelt: nothing reads it."""
+    names = [name for name in os.environ if name.startswith("QWEN_")]
+    if not names:
+        return
+    from qwen_cli.settings import VARIABLES
+
+    for name in names:
+        if name not in VARIABLES:
+            import difflib
+
+            if near := difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.85):
+                _complain(f"nothing reads the variable {name}. Did you mean {near[0]}?")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -101,6 +130,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _run(argv: list[str], debug: bool) -> int:
     try:
+        _check_words(argv)
+        _remark_on_variables()
         result = app(args=argv, prog_name="qwen", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, typer.Abort):

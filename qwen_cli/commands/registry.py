@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from qwen_cli.commands.shared.help import Command, Group
+from qwen_cli.errors import UsageError
 
 # verb: (module in `commands`, what it is called there, what it does in a line of 80 columns)
 VERBS = {
@@ -26,6 +27,25 @@ VERBS = {
     "sandbox": ("sandbox.command", "app", "Run Python in the sandbox, and check that it holds."),
 }
 
+# Commands of other tools, and what they are here.
+ELSEWHERE = {
+    **dict.fromkeys(("run", "ask", "generate", "prompt", "complete", "repl"), 'chat -m MODEL "…"'),
+    **dict.fromkeys(("list", "ls", "tags"), "models list"),
+    **dict.fromkeys(("pull", "download", "get", "fetch", "install"), "models pull MODEL"),
+    **dict.fromkeys(("rm", "remove", "delete", "uninstall"), "models rm MODEL"),
+    **dict.fromkeys(("show", "info", "inspect"), "models show MODEL"),
+    **dict.fromkeys(("quantize", "convert", "create", "import"), "models convert"),
+    **dict.fromkeys(("fim", "infill", "autocomplete"), "code-fim"),
+    **dict.fromkeys(("image", "see", "video", "ocr", "vl"), "vision"),
+    **dict.fromkeys(("server", "api", "start"), "serve"),
+    **dict.fromkeys(("unload", "kill"), "stop"),
+    **dict.fromkeys(("bench", "benchmark", "test"), "eval"),
+    **dict.fromkeys(("settings", "set"), "config"),
+    **dict.fromkeys(("status", "check"), "doctor"),
+    "version": "--version",
+    "help": "--help",
+}
+
 
 class Verbs(Group):
     """The group of them. Typer's own imports every command to list their names."""
@@ -33,6 +53,15 @@ class Verbs(Group):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.commands = dict.fromkeys(VERBS)  # type: ignore[assignment]  # names alone, for what is close to one
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command of the first word. A question in quotes is one for `chat`."""
+        word = args[0]
+        if word not in VERBS and len(word.split()) > 1:
+            return super().resolve_command(ctx, ["chat", *args])
+        if word in ELSEWHERE:
+            raise UsageError(f"there is no command {word!r}", f"use `qwen {ELSEWHERE[word]}`")
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(VERBS)

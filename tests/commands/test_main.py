@@ -54,6 +54,12 @@ def test_version(qwen) -> None:
         (["--nonsense"], "--nonsense"),
         (["chat", "--nonsense"], "--nonsense"),
         (["dance"], "dance"),
+        (["run"], "qwen chat"),
+        (["pull", "qwen3:8b"], "qwen models pull"),
+        (["list"], "qwen models list"),
+        (["version"], "qwen --version"),
+        (["what is this?", "--nonsense"], "qwen chat --help"),
+        (["chat", "caf\udce9"], r"'caf\xe9'"),
         (["chat", "hi", "--top-k", "many"], "many"),
         (["chat", "hi", "--temperature", "9"], "got 9.0"),
         (["chat", "hi", "--temperature", "nan"], "got nan"),
@@ -173,3 +179,16 @@ def test_the_shell_completes(typed: str, offered: list[str]) -> None:
         env={**os.environ, **asked},
     )
     assert done.stdout.split() == offered
+
+
+def test_what_goes_to_a_file_is_utf_8_whatever_the_locale_says(qwen) -> None:
+    for encoding in ("cp1252", "ascii"):
+        done = qwen("doctor", PYTHONIOENCODING=encoding)
+        assert done.returncode == 0, done.stderr
+        assert "✓" in done.stdout
+
+
+def test_a_misspelt_variable_gets_a_remark(qwen) -> None:
+    done = qwen("config", "path", QWEN_TEMPRATURE="1", QWEN_API_URL_OF_ANOTHER="x")
+    assert done.stderr == "qwen: nothing reads the variable QWEN_TEMPRATURE. Did you mean QWEN_TEMPERATURE?\n"
+    assert done.returncode == 0

@@ -36,7 +36,7 @@ Name = Annotated[
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List every setting with its value and meaning.
+    """List every setting with its value, where that comes from, and its meaning.
 
     Examples:
       qwen config list
@@ -47,7 +47,8 @@ def list_(as_json: Json = False) -> None:
         return
     for setting in settings.SETTINGS.values():
         value = _masked(setting.name, values.get(setting.name))
-        typer.echo(f"{setting.name:<20}{'—' if value is None else value!s:<24}  {setting.help}")
+        said = "—" if value is None else f"{value} ({settings.origin(setting.name)})"
+        typer.echo(f"{setting.name:<20}{said:<30}  {setting.help}")
 
 
 @app.command()
@@ -100,8 +101,13 @@ def unset(name: Name) -> None:
     Examples:
       qwen config unset model
     """
-    file = settings.store(name, None)
-    typer.echo(f"{name} removed  ({file})", err=True)
+    settings.setting(name)
+    if name not in settings.read():
+        typer.echo(f"{name} was not set  ({paths.config_file()})", err=True)
+    else:
+        typer.echo(f"{name} removed  ({settings.store(name, None)})", err=True)
+    if settings.origin(name) == settings.variable(name):
+        typer.echo(f"{settings.variable(name)} still sets it", err=True)
 
 
 @app.command()
