@@ -1,19 +1,22 @@
-"""Picture files as models want them: upright, RGB, whole. Anything less is refused rather than guessed at."""
+"""Picture files as models want them: upright, RGB, whole. Anything less is refused rather than guessed at;
+of a JPEG that is cut off, the part that is whole is read, and that is told."""
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from qwen_cli.errors import UsageError
-from qwen_cli.media import file_types, io, limits
+from qwen_cli.media import file_types, io, limits, metadata
 from qwen_cli.media.smart_resize import MAX_RATIO
 from qwen_cli.sanitize import clean_name
 
@@ -37,6 +40,43 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs to the ter
 _BITS, _SUBFILE, _ORIENTATION = 258, 254, 274  # TIFF 6.0: BitsPerSample, NewSubfileType, Orientation
 
 
+# What a server may be sent as it is: one picture, whose pixels are those that `_plain` makes of it.
+# MPO is a JPEG with more pictures after it (depth maps, bursts), which go with the metadata.
+_SENT: dict[str, metadata.Form] = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}
+_SENT_MODES = frozenset({"RGB", "L", "P", "1"})
+
+_JPEG = b"\xff\xd8\xff"
+# Of a JPEG's rows: where less is whole, it is refused.
+_FEWEST_ROWS = 0.25
+# What a cut JPEG is gone on with, so that the rows which depend on what is missing differ.
+_ENDINGS = (b"\xff\xd9", b"\x55\xaa" * 64 + b"\xff\xd9")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture file without its metadata, as a server may be sent it."""
+
+    form: metadata.Form
+    data: bytes
+
+    def url(self) -> str:
+        """Return it as a `data:` address."""
+        return f"data:image/{self.form};base64,{base64.b64encode(self.data).decode()}"
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture as it was read. `remark` is what there is to say about it, `whole` is False where a part of
+    it is missing. `encoded` is its file where that shows the very same; `lossy` says that it was compressed
+    with a loss (JPEG)."""
+
+    image: Image
+    remark: str | None = None
+    whole: bool = True
+    encoded: Encoded | None = None
+    lossy: bool = False
+
+
 def load(path: Path) -> Image:
     """Return the picture in a file, as `decode` gives it. Raises `UsageError`, also for a file that is not
     there."""
@@ -48,10 +88,32 @@ def decode(data: bytes, name: str) -> Image:
     frame.
 
     Raises `UsageError` with `name` for what is empty, not a picture, cut off, above 179 million pixels or
-    more than 200 times as long as wide.
+    more than 200 times as long as wide. A JPEG that lacks its last bytes, but nothing of the picture, is
+    read.
     """
+    try:
+        with _opened(BytesIO(_unfilled(data)), name) as image:
+            return _plain(image, _white(image))
+    except UsageError:
+        cut = _cut_jpeg(data, name)
+        if cut is None or not cut.whole:
+            raise
+        return cut.image
+
+
+def stills(data: bytes, name: str) -> list[Still]:
+    """Return the picture in `data` as `decode` does, of a TIFF every page, with what else is known of it. Of
+    a JPEG that is cut off the upper part. Raises `UsageError`."""
+    try:
+        seen = pages(_unfilled(data), name)
+    except UsageError:
+        if (cut := _cut_jpeg(data, name)) is None:
+            raise
+        return [cut]
+    if len(seen) > 1:
+        return [Still(page) for page in seen]
     with _opened(BytesIO(data), name) as image:
-        return _plain(image, _white(image))
+        return [Still(seen[0], encoded=_encoded(image, data), lossy=_SENT.get(image.format or "") == "jpeg")]
 
 
 def pages(data: bytes, name: str) -> list[Image]:
@@ -210,6 +272,61 @@ def _plain(image: Image, white: int | None = None) -> Image:
     return seen
 
 
+def _encoded(image: ImageFile, data: bytes) -> Encoded | None:
+    """Return the file of an opened picture for a server; None where it would show something else there."""
+    form = _SENT.get(image.format or "")
+    moving = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    if form is None or moving or image.mode not in _SENT_MODES or image.has_transparency_data:
+        return None
+    if _orientation(image) not in (None, 1):  # not every server turns it, and who does is not known
+        return None
+    kept = metadata.stripped(data, form)
+    return Encoded(form, kept) if kept is not None else None
+
+
+def _unfilled(data: bytes) -> bytes:
+    """Return `data`, a JPEG without the zeros in which it ends before its end: a download that had its room
+    before it had its data. They would pass for a picture."""
+    filled = data.startswith(_JPEG) and data.endswith(b"\0\0")
+    return data.rstrip(b"\0") if filled and metadata.stripped(data, "jpeg") is None else data
+
+
+def _cut_jpeg(data: bytes, name: str) -> Still | None:
+    """Return what is whole of a JPEG whose end is missing; None where that is not so, or too little.
+
+    The decoder does not say where it ran out of data. It is given two endings instead: the rows on which both
+    agree depend on what is there alone.
+    """
+    from PIL import ImageChops
+
+    if not data.startswith(_JPEG) or metadata.stripped(data, "jpeg") is not None:
+        return None
+    data = _unfilled(data).rstrip(b"\xff")
+    versions: list[Image] = []
+    scans = data.count(b"\xff\xda")
+    try:
+        for ending in _ENDINGS:
+            with _opened(BytesIO(data + ending), name) as image:
+                image.load()
+                progressive = bool(image.info.get("progressive"))
+                versions.append(image.copy())
+    except UsageError:
+        return None
+    one, other = versions
+    label, height = clean_name(name), one.height
+    changed = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).getbbox()
+    if changed is None:
+        return Still(_plain(one), f"{label} lacks its last bytes, the picture is whole", lossy=True)
+    if progressive and scans > 1:
+        remark = f"{label} is cut off: it is read less sharp than it was"
+        return Still(_plain(one), remark, whole=False, lossy=True)
+    rows = changed[1]
+    if rows < height * _FEWEST_ROWS:
+        return None
+    remark = f"{label} is cut off: {rows:,} of its {height:,} rows are read"
+    return Still(_plain(one.crop((0, 0, one.width, rows))), remark, whole=False, lossy=True)
+
+
 def _upright(image: Image) -> Image:
     """Return `image` turned as the camera was held.
 
@@ -218,10 +335,7 @@ def _upright(image: Image) -> Image:
     """
     from PIL.Image import Transpose
 
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # struct.error, SyntaxError, …
-        return image
+    orientation = _orientation(image)
     turns = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
@@ -232,6 +346,14 @@ def _upright(image: Image) -> Image:
         8: Transpose.ROTATE_90,
     }
     return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _orientation(image: Image) -> int | None:
+    """Return how the camera was held, as EXIF has it; None where nothing, or nonsense, is said."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # struct.error, SyntaxError, …
+        return None
 
 
 def _white(image: Image) -> int | None:

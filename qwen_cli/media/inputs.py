@@ -37,10 +37,15 @@ _PATTERN = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, or a page of a document. `name` can be shown as it is."""
+    """A picture, or a page of a document. `name` can be shown as it is; the others are as in
+    `images.Still`."""
 
     name: str
     image: Image
+    remark: str | None = None
+    whole: bool = True
+    encoded: media_images.Encoded | None = None
+    lossy: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,10 +240,11 @@ def _items(source: _Input, video: bool, scratch: Path) -> list[Item]:
         return [Film(source.name, _kept(source, scratch), address=source.address)]
     if moving := media_images.frames(source.data, source.name):
         return [Film(source.name, None, tuple(moving[0]), tuple(moving[1]))]
-    seen = media_images.pages(source.data, source.name)
+    seen = media_images.stills(source.data, source.name)
     if len(seen) == 1:
-        return [Picture(source.name, seen[0])]
-    return [Picture(f"{source.name}#{number}", image) for number, image in enumerate(seen, 1)]
+        one = seen[0]
+        return [Picture(source.name, one.image, one.remark, one.whole, one.encoded, one.lossy)]
+    return [Picture(f"{source.name}#{number}", page.image) for number, page in enumerate(seen, 1)]
 
 
 def _kind(head: bytes, name: str, video: bool, content_type: str = "") -> file_types.Kind | None:

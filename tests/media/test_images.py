@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageChops, features
 
 from qwen_cli import install_hint
 from qwen_cli.errors import UsageError
 from qwen_cli.media import images, limits
-from qwen_cli.media.images import decode, frames, load, pages
+from qwen_cli.media.images import Encoded, decode, frames, load, pages, stills
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 ORIENTATION = 0x0112
@@ -34,6 +34,13 @@ def saved(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
 
 def noise(width: int, height: int) -> Image.Image:
     return Image.effect_noise((width, height), 90).convert("RGB")
+
+
+def held(way: int) -> Image.Exif:
+    """Metadata that say how the camera was held."""
+    about = Image.Exif()
+    about[ORIENTATION] = way
+    return about
 
 
 def corners(image: Image.Image) -> list[str]:
@@ -215,6 +222,94 @@ def test_half_a_picture_is_refused(form: str, part: float) -> None:
     with pytest.raises(UsageError, match=r"half\.dat is (damaged or cut off|not a whole picture)") as error:
         decode(whole[: int(len(whole) * part)], "half.dat")
     assert "\n" not in str(error.value)
+
+
+class TestCutJpegs:
+    """A camera or a download that stopped early."""
+
+    @pytest.mark.parametrize("progressive", [False, True])
+    @pytest.mark.parametrize("end", [b"", b"\xff", b"\0" * 64])
+    def test_without_its_end_it_is_whole(self, progressive: bool, end: bytes) -> None:
+        whole = saved(noise(120, 90), "JPEG", progressive=progressive)
+        (seen,) = stills(whole[:-2] + end, "photo.jpg")
+        assert (seen.remark, seen.whole) == ("photo.jpg lacks its last bytes, the picture is whole", True)
+        assert not ImageChops.difference(seen.image, decode(whole, "photo.jpg")).getbbox()
+        assert not ImageChops.difference(decode(whole[:-2] + end, "photo.jpg"), seen.image).getbbox()
+        assert seen.encoded is None, "a server might refuse it"
+
+    def test_half_of_it_is_read_as_far_as_it_goes(self) -> None:
+        whole = saved(noise(640, 480), "JPEG")
+        (seen,) = stills(whole[: len(whole) // 2], "photo.jpg")
+        wide, high = seen.image.size
+        assert wide == 640
+        assert 200 < high < 250
+        assert seen.remark == f"photo.jpg is cut off: {high} of its 480 rows are read"
+        assert not seen.whole
+        upper = decode(whole, "photo.jpg").crop((0, 0, wide, high))
+        assert not ImageChops.difference(seen.image, upper).getbbox(), "not a row of guesses"
+
+    def test_held_sideways_it_is_turned_after_that(self) -> None:
+        whole = saved(noise(640, 480), "JPEG", exif=held(6))
+        (seen,) = stills(whole[: len(whole) // 2], "photo.jpg")
+        assert seen.image.height == 640
+        assert seen.image.width < 250
+
+    def test_a_progressive_one_is_less_sharp(self) -> None:
+        whole = saved(noise(640, 480), "JPEG", progressive=True)
+        (seen,) = stills(whole[: len(whole) // 2], "photo.jpg")
+        assert seen.image.size == (640, 480)
+        assert seen.remark == "photo.jpg is cut off: it is read less sharp than it was"
+
+    def test_zeros_for_the_rest_are_no_picture(self) -> None:
+        whole = saved(noise(640, 480), "JPEG")
+        half = whole[: len(whole) // 2]
+        (seen,) = stills(half + bytes(len(half)), "photo.jpg")
+        assert seen.image.height < 250
+        with pytest.raises(UsageError, match="cut off"):
+            decode(half + bytes(len(half)), "photo.jpg")
+
+    def test_what_stands_after_its_end_is_no_fault(self) -> None:
+        (seen,) = stills(saved(noise(64, 48), "JPEG") + b"a film" + bytes(9), "photo.jpg")
+        assert seen.remark is None
+
+    @pytest.mark.parametrize("part", [0.01, 0.2])
+    def test_too_little_of_it_is_refused(self, part: float) -> None:
+        whole = saved(noise(640, 480), "JPEG")
+        with pytest.raises(UsageError, match=r"damaged or cut off|not a whole picture"):
+            stills(whole[: int(len(whole) * part)], "photo.jpg")
+
+
+class TestAsTheyAre:
+    """Files that a server may be sent."""
+
+    @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+    def test_a_plain_picture_is_its_file(self, form: str) -> None:
+        (seen,) = stills(data := saved(noise(64, 48), form), "photo")
+        assert seen.encoded == Encoded(form.lower(), data)
+        assert seen.lossy == (form == "JPEG")
+
+    def test_the_second_pictures_of_a_telephone_are_not_sent(self) -> None:
+        written = BytesIO()
+        noise(64, 48).save(written, "MPO", save_all=True, append_images=[noise(32, 24)])
+        (seen,) = stills(written.getvalue(), "photo.jpg")
+        assert seen.encoded and len(seen.encoded.data) < len(written.getvalue()) * 0.9
+        again = Image.open(BytesIO(seen.encoded.data))
+        assert (again.format, getattr(again, "n_frames", 1)) == ("JPEG", 1)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            pytest.param(saved(noise(64, 48), "BMP"), id="another format"),
+            pytest.param(saved(noise(64, 48).convert("CMYK"), "JPEG"), id="CMYK"),
+            pytest.param(saved(_pixels("RGBA", (0, 0, 0, 128), (0, 0, 0, 0))), id="transparent"),
+            pytest.param(
+                saved(noise(64, 48), "PNG", save_all=True, append_images=[noise(64, 48)]), id="moving"
+            ),
+            pytest.param(saved(noise(64, 48), "JPEG", exif=held(6)), id="sideways"),
+        ],
+    )
+    def test_what_a_server_might_show_otherwise_is_not(self, data: bytes) -> None:
+        assert stills(data, "photo")[0].encoded is None
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,7 @@ def seeing(name: str) -> Seeing:
 class Capabilities:
     """What a loaded model can do. `context` is the usable window in tokens (`None`: the server does not say).
 
+    `pictures` are the forms of files ("jpeg", "png", "webp") that may be sent as they are; others go as PNG.
     `thinking` is `None` where the model never thinks, `"switch"` where it can be turned off, `"always"`
     where it cannot. `vision` and `video` are what it can be shown, `seeing` says how; with `video_files` it
     takes a whole video as a file, and chosen frames as pictures with their times. `constrained` says
@@ -213,6 +214,7 @@ class Capabilities:
     vision: bool = False
     video: bool = False
     video_files: bool = False
+    pictures: Sequence[str] = ()
     seeing: Seeing = Seeing()
     start: bool = False  # `Sampling.start` is heeded
     render: bool = False  # `Engine.render` tells what `chat` would send

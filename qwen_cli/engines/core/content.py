@@ -2,9 +2,10 @@
 
 OpenAI's own are `{"type": "text", "text": …}` and `{"type": "image_url", "image_url": {"url": "data:…"}}`.
 Beside them stand two that hold what is loaded already: `{"type": "image", "image": <PIL image>}` (with
-`min_pixels` and `max_pixels` where they are not the model's own) and `{"type": "video", "video": <Clip>}`,
-with `file` (a path, or an address on the web) where the clip is all of it, and `pixels`, those of each frame
-as it is to be seen.
+`min_pixels` and `max_pixels` where they are not the model's own; for a server `encoded`, the picture's file
+as a `data:` address, or `lossy` for one that was a JPEG) and `{"type": "video", "video": <Clip>}`, with
+`file` (a path, or an address on the web) where the clip is all of it, and `pixels`, those of each frame as it
+is to be seen.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def wire(part: Part, *, files: bool = False) -> list[dict[str, Any]]:
     """Return `part` as a server takes it: pictures as `data:` addresses, a video as its frames with their
     times; as a file where the server takes `files` and it can be sent so."""
     if part["type"] == "image":
-        return [_address(part["image"])]
+        if "encoded" in part:
+            return [{"type": "image_url", "image_url": {"url": part["encoded"]}}]
+        return [_address(part["image"], lossy=part.get("lossy", False))]
     if part["type"] != "video":
         return [dict(part)]
     if files and is_sent_as_file(part):
@@ -92,11 +95,15 @@ def _file_address(file: Path) -> str:
     return f"data:{kind if kind.startswith('video/') else 'video/mp4'};base64,{data}"
 
 
-def _address(image: Image) -> dict[str, Any]:
+def _address(image: Image, *, lossy: bool = False) -> dict[str, Any]:
     written = BytesIO()
-    image.save(written, "PNG", compress_level=1)  # lossless: a model reads small print
+    if lossy:  # a photograph as PNG is ten times as large, and shows a JPEG's faults just the same
+        image.save(written, "JPEG", quality=95, subsampling=0)
+    else:
+        image.save(written, "PNG", compress_level=1)  # lossless: a model reads small print
     data = base64.b64encode(written.getvalue()).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    form = "jpeg" if lossy else "png"
+    return {"type": "image_url", "image_url": {"url": f"data:image/{form};base64,{data}"}}
 
 
 def visual_parts(messages: Sequence[Mapping[str, Any]]) -> list[Part]:

@@ -43,6 +43,7 @@ def probe(kind: ServerKind, card: Mapping[str, Any], model: str, ask: Ask) -> Ca
         render=kind.name == "llama.cpp",
         vision=sees,
         video_files=sees and kind.videos is not None,
+        pictures=kind.pictures if sees else (),
         seeing=seeing(model),
         infill=True,
         concurrent_requests=_AT_ONCE,

@@ -24,7 +24,8 @@ class ServerKind:
     `tokenize` is the route that counts a text under the body field `text_field`, and `count_messages` the
     one that counts messages; `None` where the server has no such route. `unlimited` says that a completion
     without `max_tokens` runs to the end of the context (elsewhere it stops at 16 tokens). `videos` says that
-    it takes `video_url`, and gives the fields that have it look at so many frames.
+    it takes `video_url`, and gives the fields that have it look at so many frames. `pictures` are the forms
+    of picture files that it reads.
     """
 
     name: str
@@ -36,8 +37,11 @@ class ServerKind:
     count_messages: str | None = None
     unlimited: bool = False
     videos: Callable[[int], dict[str, Any]] | None = None
+    # What all read that take pictures at all: llama.cpp's stb_image, Ollama's Go decoders, OpenAI's API.
+    pictures: tuple[str, ...] = ("jpeg", "png")
 
 
+_BY_PILLOW = ("jpeg", "png", "webp")
 _USUAL = {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"}
 
 OTHER = ServerKind("OpenAI-compatible server", {})
@@ -51,6 +55,7 @@ KINDS = {
         count_messages="/tokenize",
         # Without it 32, whatever its length (`vllm/multimodal/media/video.py`).
         videos=lambda frames: {"media_io_kwargs": {"video": {"num_frames": frames}}},
+        pictures=_BY_PILLOW,
     ),
     "sglang": ServerKind(
         "SGLang",
@@ -59,6 +64,7 @@ KINDS = {
         budget=lambda tokens: {"custom_params": {"thinking_budget": tokens}},
         tokenize="/tokenize",
         videos=lambda frames: {},  # it takes 2 a second, at most 768 (`multimodal/processors/qwen_vl.py`)
+        pictures=_BY_PILLOW,
     ),
     "tensorrt_llm": ServerKind(
         "TensorRT-LLM",
@@ -66,6 +72,7 @@ KINDS = {
         template_kwargs=True,
         budget=lambda tokens: {"thinking_token_budget": tokens},
         tokenize="/_internal/tokenize",
+        pictures=_BY_PILLOW,
     ),
     "llamacpp": ServerKind(
         "llama.cpp",
@@ -87,6 +94,7 @@ KINDS = {
         template_kwargs=True,
         budget=lambda tokens: {"thinking_token_budget": tokens},
         videos=lambda frames: {},
+        pictures=_BY_PILLOW,
     ),
     # Ollama: its OpenAI route takes the standard fields alone and ignores the rest.
     "library": ServerKind("Ollama", {}, unlimited=True),

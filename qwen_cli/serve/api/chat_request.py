@@ -128,6 +128,9 @@ def with_visual_parts(
     places: list[tuple[int, int]] = []
     with _DECODING:  # what is decoded is large, until it has the size that the model sees
         for (at, _), item in zip(seen, gathered, strict=True):
+            for one in item:
+                if isinstance(one, inputs.Picture) and not one.whole:
+                    raise UsageError(str(one.remark), "send all of it")
             items += item
             places += [at] * len(item)
         looks = prepare.prepare_all(items, engine, detail, question=words)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from qwen_cli.engines.core.base import Capabilities, Engine, Seeing
+from qwen_cli.engines.core.base import Capabilities, Engine
 from qwen_cli.engines.core.content import Part, is_sent_as_file, wire
 from qwen_cli.errors import UsageError
 from qwen_cli.media import smart_resize
+from qwen_cli.media.images import Encoded
 from qwen_cli.media.inputs import Film, Picture
 
 Told: TypeAlias = Callable[[int, int], None]
@@ -85,7 +86,7 @@ class Plan:
 def plan(item: Picture | Film, capabilities: Capabilities, detail: Detail = Detail()) -> Plan:
     """Return how one input is going to be shown. Raises `UsageError`."""
     if isinstance(item, Picture):
-        return _picture(item, capabilities.seeing, detail)
+        return _picture(item, capabilities, detail)
     return _film(item, capabilities, detail)
 
 
@@ -138,6 +139,9 @@ def plan_all(
     if not engine.capabilities.vision:
         raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: `model=qwen2.5-vl:3b`")
     sees = engine.capabilities
+    for item in items:
+        if isinstance(item, Picture) and item.remark:
+            notice(item.remark)
     plans = [plan(item, sees, detail) for item in items]
     requested = now = sum(one.look.tokens for one in plans)
     context = engine.capabilities.context
@@ -170,19 +174,38 @@ def message(looks: Sequence[Look], question: str) -> dict[str, Any]:
     return {"role": "user", "content": [*(one.part for one in looks), {"type": "text", "text": question}]}
 
 
-def _picture(item: Picture, seeing: Seeing, detail: Detail) -> Plan:
-    image = item.image
+def _picture(item: Picture, sees: Capabilities, detail: Detail) -> Plan:
+    image, seeing = item.image, sees.seeing
     least = detail.min_pixels or seeing.least * seeing.unit**2
     most = detail.max_pixels or max(least, seeing.most * seeing.unit**2)
     wide, high = detail.resize or image.size
     size = smart_resize.fitted(wide, high, seeing.unit, min_pixels=least, max_pixels=most)
-    part = {"type": "image", "min_pixels": least, "max_pixels": most}
+    part: dict[str, Any] = {"type": "image", "min_pixels": least, "max_pixels": most}
+    encoded = _as_it_is(item, size, sees, detail)
+    if sees.pictures and item.lossy:
+        part["lossy"] = True
     look = Look(item.name, part, size, image.size, smart_resize.tokens(*size, seeing.unit))
 
     def prepare(on_progress: Told) -> Look:
+        if encoded:
+            return replace(look, part={**part, "image": image, "encoded": encoded.url()})
         return replace(look, part={**part, "image": image if image.size == size else image.resize(size)})
 
     return Plan(look, prepare)
+
+
+def _as_it_is(item: Picture, size: tuple[int, int], sees: Capabilities, detail: Detail) -> Encoded | None:
+    """Return the picture's file where the server makes of it what is wanted: `size` (width, height) by
+    itself."""
+    encoded, unit, (wide, high) = item.encoded, sees.seeing.unit, item.image.size
+    if encoded is None or encoded.form not in sees.pictures:
+        return None
+    least, most = sees.seeing.least * unit**2, sees.seeing.most * unit**2
+    if detail.resize or not least <= wide * high <= most:
+        return None
+    if size != smart_resize.fitted(wide, high, unit, min_pixels=least, max_pixels=most):
+        return None
+    return None if detail.exact and size != item.image.size else encoded
 
 
 def _film(item: Film, sees: Capabilities, detail: Detail) -> Plan:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
+from io import BytesIO
+from typing import Any
 
 import films
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from scripted import Scripted
 
 from qwen_cli.engines.core.base import seeing
+from qwen_cli.engines.core.content import wire
 from qwen_cli.errors import UsageError
-from qwen_cli.media import video
+from qwen_cli.media import images, video
 from qwen_cli.media.inputs import Film, Picture
 from qwen_cli.tasks.vision import prepare
 from qwen_cli.tasks.vision.prepare import Detail
@@ -73,3 +77,93 @@ def test_more_than_the_context_can_be_made_to_hold_is_refused() -> None:
     pictures = [Picture(f"p{number}", Image.new("RGB", (280, 280))) for number in range(200)]
     with pytest.raises(UsageError, match=r"200 inputs need 20,000 visual tokens, the context holds 256"):
         prepare.prepare_all(pictures, model(256))
+
+
+class TestForServers:
+    """What is sent of a picture. The server resizes by the rule of `smart_resize` too."""
+
+    def file(self, form: str, size: tuple[int, int] = (1000, 700), **settings: Any) -> bytes:
+        written = BytesIO()
+        Image.effect_noise(size, 60).convert("RGB").save(written, form, **settings)
+        return written.getvalue()
+
+    def sent(
+        self, data: bytes, detail: Detail | None = None, name: str = "Qwen3-VL", **can: Any
+    ) -> tuple[str, bytes]:
+        """Return the form and the bytes."""
+        engine = model(None)
+        sees = {"pictures": ("jpeg", "png"), "seeing": seeing(name), **can}
+        engine.capabilities = replace(engine.capabilities, **sees)
+        (still,) = images.stills(data, "photo")
+        item = Picture("photo", still.image, encoded=still.encoded, lossy=still.lossy)
+        (look,) = prepare.prepare_all([item], engine, detail or Detail())
+        (part,) = wire(look.part)
+        head, _, told = part["image_url"]["url"].partition(";base64,")
+        return head.removeprefix("data:image/"), base64.b64decode(told)
+
+    @pytest.mark.parametrize("form", ["JPEG", "PNG"])
+    def test_a_file_goes_as_it_is(self, form: str) -> None:
+        data = self.file(form)
+        assert self.sent(data) == (form.lower(), data)
+
+    def test_only_a_server_that_reads_webp_gets_it(self) -> None:
+        data = self.file("WEBP", lossless=True)
+        assert self.sent(data, pictures=("jpeg", "png", "webp")) == ("webp", data)
+        assert self.sent(data)[0] == "png"
+
+    def test_where_the_picture_was_taken_is_not_told(self) -> None:
+        about = Image.Exif()
+        about.get_ifd(0x8825)[1] = "N"
+        about[0x010E] = "at home"
+        data = self.file("JPEG", exif=about)
+        form, told = self.sent(data)
+        assert (form, b"at home" in data, b"at home" in told) == ("jpeg", True, False)
+        assert len(told) > len(data) * 0.9
+
+    @pytest.mark.parametrize(
+        ("detail", "size"),
+        [
+            (Detail(resize=(320, 320)), (320, 320)),
+            (Detail(max_pixels=320 * 320), (352, 256)),
+            (Detail(min_pixels=2_000_000), (1696, 1184)),
+        ],
+    )
+    def test_of_another_size_a_photograph_stays_a_jpeg(self, detail: Detail, size: tuple[int, int]) -> None:
+        form, told = self.sent(self.file("JPEG"), detail)
+        assert (form, Image.open(BytesIO(told)).size) == ("jpeg", size)
+        form, told = self.sent(self.file("PNG"), detail)
+        assert (form, Image.open(BytesIO(told)).size) == ("png", size)
+
+    def test_above_what_a_model_sees_it_is_made_smaller_here(self) -> None:
+        form, told = self.sent(self.file("JPEG", (4500, 4200)))
+        wide, high = Image.open(BytesIO(told)).size
+        assert form == "jpeg"
+        assert wide * high <= 16_384 * 32**2
+
+    def test_held_sideways_it_goes_upright(self) -> None:
+        about = Image.Exif()
+        about[0x0112] = 6
+        data = self.file("JPEG", exif=about)
+        form, told = self.sent(data)
+        seen = Image.open(BytesIO(told))
+        assert (form, seen.size, dict(seen.getexif())) == ("jpeg", (704, 992), {})
+        upright = images.decode(data, "photo").resize((704, 992))
+        furthest = max(high for _, high in ImageChops.difference(seen.convert("RGB"), upright).getextrema())
+        assert furthest < 24, "as it was, but for rounding"
+
+    def test_where_pixels_are_counted_the_very_size_is_sent(self) -> None:
+        data = self.file("JPEG")
+        exact = Detail(exact=True)
+        assert self.sent(data, exact, "Qwen2.5-VL")[1] != data
+        fitting = self.file("JPEG", (980, 700))
+        assert self.sent(fitting, exact, "Qwen2.5-VL") == ("jpeg", fitting)
+
+    def test_an_engine_that_is_given_pixels_is_sent_no_file(self) -> None:
+        assert self.sent(self.file("JPEG"), pictures=())[0] == "png"
+
+
+def test_what_a_picture_lacks_is_told() -> None:
+    said: list[str] = []
+    cut = Picture("p", Image.new("RGB", (64, 64)), "p is cut off", whole=False)
+    prepare.prepare_all([cut], model(None), notice=said.append)
+    assert said == ["p is cut off"]
