@@ -11,7 +11,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,13 +32,14 @@ PATIENCE = 120.0
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+|data:[^,\s]*,.*", re.IGNORECASE | re.DOTALL)
 _CHOSEN = re.compile(r"(.+\.pdf)#([^#]*)", re.IGNORECASE | re.DOTALL)
 _FRAGMENT = re.compile(r"(?:page=)?([0-9][0-9,-]*)")  # RFC 8118 has `#page=3`
+_DETAIL = re.compile(r"(.+)#(low|high)", re.IGNORECASE | re.DOTALL)
 _PATTERN = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, or a page of a document. `name` can be shown as it is; the others are as in
-    `images.Still`."""
+    """A picture, or a page of a document. `name` can be shown as it is. `max_pixels` are those that it is to
+    be shown in, whatever holds for others. The rest is as in `images.Still`."""
 
     name: str
     image: Image
@@ -46,18 +47,20 @@ class Picture:
     whole: bool = True
     encoded: media_images.Encoded | None = None
     lossy: bool = False
+    max_pixels: int | None = None
 
 
 @dataclass(frozen=True)
 class Film:
     """A video file (`path`), or its frames and when each begins (`times`, in seconds; () where unknown).
-    `address` is where on the web the file is from."""
+    `address` is where on the web the file is from, `max_pixels` as of a picture, of each frame."""
 
     name: str
     path: Path | None
     frames: tuple[Image, ...] = ()
     times: tuple[float, ...] = ()
     address: str | None = None
+    max_pixels: int | None = None
 
 
 Item: TypeAlias = Picture | Film
@@ -86,7 +89,7 @@ def is_input(word: str) -> bool:
     """
     if word == "-" or _ADDRESS.fullmatch(word):
         return True
-    base, _ = _divided(word)
+    base, _ = _divided(_detailed(word)[0])
     named = (
         file_types.PICTURE_NAME.search(base)
         or file_types.VIDEO_NAME.search(base)
@@ -106,6 +109,8 @@ def expand(words: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     for word in words:
         base, pages = _divided(word)
+        if not pages and (detail := _detailed(word)[1]):
+            base, pages = word[: -len(detail)], detail
         if word == "-" or _ADDRESS.fullmatch(word) or _exists(word, at_home=False):
             expanded.append(word)
         elif _exists(base) or not _PATTERN.search(base):
@@ -118,9 +123,15 @@ def expand(words: Sequence[str]) -> list[str]:
 
 
 def gather(
-    words: Sequence[str], *, video: bool = False, allow_local_urls: bool = False, scratch: Path
+    words: Sequence[str],
+    *,
+    video: bool = False,
+    allow_local_urls: bool = False,
+    scratch: Path,
+    low: bool = False,
 ) -> list[Picture | Film]:
-    """Return what the words name, in their order; a PDF or a scan becomes a picture for each page.
+    """Return what the words name, in their order; a PDF or a scan becomes a picture for each page. Those that
+    end in "#low" are shown in few pixels, as are all with `low` but for those that end in "#high".
 
     `video`: a file that is of no known kind is a video all the same. Videos that are not files are put into
     the folder `scratch`. Raises `UsageError` for the first that cannot be had.
@@ -129,9 +140,13 @@ def gather(
     if names.count("-") > 1:
         raise UsageError(f"{io.STDIN} is named {names.count('-')} times", "name it once")
     items: list[Item] = []
-    for name in names:
+    for word in names:
+        name, detail = _detailed(word)
         source = _read_input(name, video, allow_local_urls)
-        items += _items(source, video, scratch) if isinstance(source, _Input) else source
+        read = _items(source, video, scratch) if isinstance(source, _Input) else source
+        if (detail or ("#low" if low else "")).lower() == "#low":
+            read = [replace(item, max_pixels=limits.LOW_DETAIL) for item in read]
+        items += read
     return items
 
 
@@ -333,6 +348,13 @@ def _divided(word: str) -> tuple[str, str]:
     """Return ("report.pdf", "#1-3") of "report.pdf#1-3"; of other words all and ""."""
     match = _CHOSEN.fullmatch(word)
     return (match[1], f"#{match[2]}") if match else (word, "")
+
+
+def _detailed(word: str) -> tuple[str, str]:
+    """Return ("photo.jpg", "#low") of "photo.jpg#low"; of other words, and of files that are called so, all
+    and ""."""
+    match = _DETAIL.fullmatch(word)
+    return (match[1], f"#{match[2]}") if match and not _exists(word) else (word, "")
 
 
 def _at_home(word: str) -> str:

@@ -17,6 +17,9 @@ TOGETHER = 768 * FRAME
 """Pixels of all frames or pages: as many frames as a model sees (qwen_vl_utils: 768), each of the largest
 size. 1.8 GB as RGB."""
 
+LOW_DETAIL = 512 * 512
+"""Pixels: what OpenAI shows a picture in with `detail` "low"."""
+
 MOST_FRAMES = 4096
 MOST_PAGES = 64
 

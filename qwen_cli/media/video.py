@@ -6,6 +6,7 @@ they hold every frame at full size, and the one it falls back on is gone from to
 
 from __future__ import annotations
 
+import bisect
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -208,6 +209,9 @@ def planned_of(
     *,
     factor: int,
     sampled_fps: float | None = None,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
     max_frames: int = MAX_FRAMES,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
@@ -216,9 +220,11 @@ def planned_of(
     """Return the pictures as the frames of a video, shown at `times` (ascending seconds): the clip without
     its frames, their (height, width), and the pictures that they are made of.
 
-    Without times they are `sampled_fps` a second, 2 by default; with times that rate is their own. Pictures
-    of other sizes are brought to the first one's; more than `max_frames` are thinned out evenly; an odd last
-    one comes twice. Raises `UsageError` for no pictures, and as `frame_size` does.
+    Without times they are `fps` (else `sampled_fps`) a second, 2 by default, and all of them are shown; with
+    times that rate is their own, and where `fps` are wished for, so many are shown of each second. Those from
+    `start` to `end` (seconds) are. Pictures of other sizes are brought to the first one's; more than
+    `max_frames` are thinned out evenly; an odd last one comes twice. Raises `UsageError` for no pictures, for
+    times outside, and as `frame_size` does.
     """
     label = clean_name(name)
     if not images:
@@ -227,11 +233,22 @@ def planned_of(
         raise UsageError(f"at most {max_frames} frames are asked for", f"ask for {PAIR} or more")
     if sampled_fps is not None and not sampled_fps > 0:
         raise UsageError(f"{sampled_fps} frames a second are asked for", "ask for more than 0")
-    if times is None:
-        times = [place / (sampled_fps or FPS) for place in range(len(images))]
-    count = min(len(images), max_frames - max_frames % PAIR)
-    places = [round(place * (len(images) - 1) / max(1, count - 1)) for place in range(count)]
-    seconds = [times[place] for place in places]
+    wished = fps if times else None  # what has no times of its own is as close together as that says
+    times = times or [place / (fps or sampled_fps or FPS) for place in range(len(images))]
+    first, last = _between(times, start, end, label)
+    there = last - first + 1
+    count = min(there, max_frames - max_frames % PAIR)
+    if wished:
+        long = min(lasting(times), end or math.inf) - max(times[first], start or 0.0)
+        closer = min(max(int(long * wished + 1e-6), MIN_FRAMES), count)
+        count = max(closer - closer % PAIR, min(count, PAIR))
+    if wished and count < there:  # evenly in time: frames may be shown longer or shorter than others
+        step = (times[last] - times[first]) / max(1, count - 1)
+        seconds = [times[first] + place * step for place in range(count)]
+        places = [bisect.bisect_right(times, second + 1e-9) - 1 for second in seconds]
+    else:
+        places = [first + round(place * (there - 1) / max(1, count - 1)) for place in range(count)]
+        seconds = [times[place] for place in places]
     if sampled_fps is None or count < len(images):
         passed = seconds[-1] - seconds[0]
         sampled_fps = (count - 1) / passed if passed > 0 else sampled_fps or FPS
@@ -250,6 +267,21 @@ def planned_of(
     indices = tuple(round(second * TICKS) for second in seconds)
     clip = Clip(label, None, indices, TICKS, sampled_fps, height, width)
     return clip, size, [images[place] for place in places]
+
+
+def lasting(times: Sequence[float]) -> float:
+    """Return how long pictures last that are shown at `times`: the last one as long as that before it."""
+    return times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0.0)
+
+
+def _between(times: Sequence[float], start: float | None, end: float | None, label: str) -> tuple[int, int]:
+    """Return the first and the last of the pictures that are shown between two times. Raises `UsageError`."""
+    whole = lasting(times)
+    if start is not None and start >= max(whole, 1e-9):
+        raise UsageError(f"{label!r} lasts {whole:.2f} s, it has no frame at {start:g} s", "begin earlier")
+    first = max(0, bisect.bisect_right(times, (start or 0.0) + 1e-9) - 1)
+    last = len(times) - 1 if end is None else bisect.bisect_left(times, end - 1e-9) - 1
+    return first, max(first, last)
 
 
 def clip_of(

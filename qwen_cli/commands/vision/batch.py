@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine, Sampling
     from qwen_cli.tasks.vision.prepare import Detail, Look
     from qwen_cli.tasks.vision.task import Job
+
+
+Prepared: TypeAlias = "tuple[list[Look], list[str]] | QwenError"
+"""The input as the model will see it and what there is to say about it, or why it cannot be seen."""
 
 
 def opened(out: Path) -> jsonl.Journal:
@@ -94,6 +98,7 @@ def _run_settings(
         "thinking": job.thinking,
         **{name: value for name, value in asdict(detail).items() if value != usual[name]},
         "video": gathering.video or None,
+        "detail": "low" if gathering.low else None,
         **{name: value for name, value in flags.items() if name != "max_tokens"},
     }
 
@@ -125,17 +130,19 @@ def _answers(
 
 def _prepared(
     engine: Engine, gathering: Gathering, names: Sequence[str], job: Job, detail: Detail
-) -> Iterator[tuple[str, list[Look] | QwenError]]:
+) -> Iterator[tuple[str, Prepared]]:
     """Yield every input as the model will see it; while one is asked about, the next is read, resized, cut
     into patches, and its prompt made tokens."""
 
-    def prepare(name: str) -> list[Look] | QwenError:
+    def prepare(name: str) -> Prepared:
+        remarks: list[str] = []
         try:
             items = gathering.gather([name])
             check_items(items, job, vision_prepare.Detail())
-            looks = vision_prepare.prepare_all(items, engine, detail)
-            engine.prepare(task.turns(engine, looks, job))
-            return looks
+            looks = vision_prepare.prepare_all(items, engine, detail, notice=remarks.append)
+            for group in [[look] for look in looks] if job.one_by_one else [looks]:
+                engine.prepare(task.turns(engine, group, job))
+            return looks, remarks
         except QwenError as fault:
             return fault
 
@@ -147,9 +154,10 @@ def _prepared(
             yield name, looks
 
 
-def _row(engine: Engine, looks: list[Look] | QwenError, job: Job, sampling: Sampling) -> dict[str, Any]:
-    if isinstance(looks, QwenError):
-        return {"error": spelled(str(looks))}
+def _row(engine: Engine, prepared: Prepared, job: Job, sampling: Sampling) -> dict[str, Any]:
+    if isinstance(prepared, QwenError):
+        return {"error": spelled(str(prepared))}
+    looks, remarks = prepared
     try:
         answers = []
         for one in task.ask_each(engine, looks, job, sampling):
@@ -161,4 +169,6 @@ def _row(engine: Engine, looks: list[Look] | QwenError, job: Job, sampling: Samp
     except (EngineError, UsageError) as fault:
         return {"error": spelled(str(fault))}
     tokens = sum(look.tokens for look in looks)
-    return {"answer": result.text if result.data is None else result.data, **said, "visual_tokens": tokens}
+    told = {"remarks": [spelled(remark) for remark in remarks]} if remarks else {}
+    answer = result.text if result.data is None else result.data
+    return {"answer": answer, **said, "visual_tokens": tokens, **told}

@@ -125,7 +125,8 @@ def vision(
             "--fps",
             min=0.01,
             max=120,
-            help="Video frames to sample per second.",
+            help="Video frames to sample per second; all if not given for an animated image. Of a folder of "
+            "frames, all are shown, and this is how many there are per second.",
             show_default="2",
             rich_help_panel=DETAIL,
         ),
@@ -157,6 +158,16 @@ def vision(
             rich_help_panel=DETAIL,
         ),
     ] = None,
+    detail: Annotated[
+        str,
+        typer.Option(
+            "--detail",
+            help="low: show images in few pixels (512x512), which costs fewer tokens; high: in their own "
+            "size. For one of several write photo.jpg#low or photo.jpg#high.",
+            autocompletion=options.among("low", "high"),
+            rich_help_panel=DETAIL,
+        ),
+    ] = "high",
     min_pixels: Annotated[
         int | None,
         typer.Option(
@@ -251,6 +262,12 @@ def vision(
         raise UsageError("--quiet and --json exclude each other", "choose one")
     if start is not None and end is not None and end <= start:
         raise UsageError(f"--end {end:g} is not after --start {start:g}", "change one of them")
+    if detail.lower() not in ("low", "high"):
+        raise UsageError(f"--detail is low or high, got {detail!r}", "write --detail low")
+    low = detail.lower() == "low"
+    if low and (max_pixels or resize):
+        flag = "--max-pixels" if max_pixels else "--resize"
+        raise UsageError(f"--detail low and {flag} exclude each other", "choose one")
     if at_once and not out:
         raise UsageError("--parallel is for many inputs", "add --out results.jsonl")
     if out and (dry_run or draw or events):
@@ -274,7 +291,7 @@ def vision(
         lines=boxes,
         system=system,
     )
-    detail = Detail(
+    look = Detail(
         min_pixels=min_pixels,
         max_pixels=max_pixels,
         resize=inputs.size(resize),
@@ -292,10 +309,10 @@ def vision(
     greedy = job is not None and job.kind != "ask"  # there is one right answer
     sampling = options.exact_sampling(settings, sampling_options) if greedy else options.sampling(settings)
     with tempfile.TemporaryDirectory(prefix="qwen-vision-") as scratch:
-        gathering = inputs.Gathering(Path(scratch), video=video, allow_local_urls=allow_local_urls)
+        gathering = inputs.Gathering(Path(scratch), video=video, allow_local_urls=allow_local_urls, low=low)
         if not out:
             items = gathering.gather(sources)  # a name that is wrong is told before a model loads
-            inputs.check_items(items, job, detail)
+            inputs.check_items(items, job, look)
         if draw:
             inputs.check_drawing(draw, items, sources)
         with (
@@ -314,17 +331,17 @@ def vision(
                 assert job
                 lanes = at_once or loaded.capabilities.concurrent_requests
                 flags = changing(settings, loading, sampling)
-                batch.run(loaded, gathering, sources, job, detail, sampling, book, flags, at_once=lanes)
+                batch.run(loaded, gathering, sources, job, look, sampling, book, flags, at_once=lanes)
                 return
             if show is not False and not quiet:
                 image.show([item.image for item in items if isinstance(item, Picture)], forced=bool(show))
-            parts = inputs.windows(loaded, items, detail, job, quiet=quiet)
+            parts = inputs.windows(loaded, items, look, job, quiet=quiet)
             if parts and job and not dry_run:
-                output.in_windows(loaded, items[0], parts, job, detail, sampling, as_json=as_json)
+                output.in_windows(loaded, items[0], parts, job, look, sampling, as_json=as_json)
                 return
             if parts:  # they cost the same each
-                detail = replace(detail, start=parts[0][0], end=parts[0][1])
-            looks = inputs.prepared(loaded, items, detail, job, quiet=quiet, only_costs=dry_run)
+                look = replace(look, start=parts[0][0], end=parts[0][1])
+            looks = inputs.prepared(loaded, items, look, job, quiet=quiet, only_costs=dry_run)
             drawn_on = [item.image for item in items if isinstance(item, Picture)] if draw else []
             items.clear()  # what the model is shown is in `looks`, smaller than the file's own
             if dry_run:

@@ -111,13 +111,18 @@ class Gathering:
     scratch: Path
     video: bool
     allow_local_urls: bool
+    low: bool = False
 
     def gather(self, words: Sequence[str]) -> list[Picture | Film]:
         """Return what the words name, in their order. Raises `UsageError`."""
         from qwen_cli.media import inputs
 
         return inputs.gather(
-            words, video=self.video, allow_local_urls=self.allow_local_urls, scratch=self.scratch
+            words,
+            video=self.video,
+            allow_local_urls=self.allow_local_urls,
+            scratch=self.scratch,
+            low=self.low,
         )
 
 

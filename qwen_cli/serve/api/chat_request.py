@@ -32,7 +32,6 @@ _IGNORED_NOT = {
 _WEB = ("http://", "https://", "data:")
 _MOST_PIXELS = 1 << 28  # of a request's pictures: twenty from a telephone; 0.8 GB as RGB
 _DECODING = threading.BoundedSemaphore(2)  # requests whose pictures are decoded at the same time
-_LOW_DETAIL = 512 * 512  # pixels: what OpenAI shows a picture in with `detail` "low"
 
 
 @dataclass(frozen=True)
@@ -110,12 +109,10 @@ def with_visual_parts(
     """Load the pictures and videos of `messages` for the engine, by the rules of `qwen vision`: addresses of
     the public web, no files, and no more than the context holds. Raises `UsageError`, also where `stopped`
     says that nobody waits any more."""
-    from qwen_cli.media import inputs
+    from qwen_cli.media import inputs, limits
     from qwen_cli.tasks.vision import prepare
 
     seen = _visual(messages)
-    low = any(part[part["type"]].get("detail") == "low" for _, part in seen)
-    detail = prepare.Detail(max_pixels=_LOW_DETAIL) if low else prepare.Detail()
     words = "".join(str(p.get("text", "")) for m in messages for p in _parts(m))
     gathered = inputs.gather_addresses(
         [inputs.Address(part[part["type"]]["url"], part["type"] == "video_url") for _, part in seen],
@@ -127,13 +124,14 @@ def with_visual_parts(
     items: list[Any] = []
     places: list[tuple[int, int]] = []
     with _DECODING:  # what is decoded is large, until it has the size that the model sees
-        for (at, _), item in zip(seen, gathered, strict=True):
+        for (at, part), item in zip(seen, gathered, strict=True):
+            low = part[part["type"]].get("detail") == "low"
             for one in item:
                 if isinstance(one, inputs.Picture) and not one.whole:
                     raise UsageError(str(one.remark), "send all of it")
-            items += item
+                items.append(replace(one, max_pixels=limits.LOW_DETAIL) if low else one)
             places += [at] * len(item)
-        looks = prepare.prepare_all(items, engine, detail, question=words)
+        looks = prepare.prepare_all(items, engine, question=words)
         items.clear()
     return [
         {**message, "content": _replaced(message, turn, list(zip(places, looks, strict=True)))}

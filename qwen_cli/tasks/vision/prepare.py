@@ -85,6 +85,10 @@ class Plan:
 
 def plan(item: Picture | Film, capabilities: Capabilities, detail: Detail = Detail()) -> Plan:
     """Return how one input is going to be shown. Raises `UsageError`."""
+    if item.max_pixels:
+        most = min(item.max_pixels, detail.max_pixels or item.max_pixels)
+        least = min(detail.min_pixels, most) if detail.min_pixels else None
+        detail = replace(detail, max_pixels=most, min_pixels=least)
     if isinstance(item, Picture):
         return _picture(item, capabilities, detail)
     return _film(item, capabilities, detail)
@@ -220,7 +224,15 @@ def _film(item: Film, sees: Capabilities, detail: Detail) -> Plan:
     }
     part: dict[str, Any] = {"type": "video"}
     if item.path is None:
-        clip, size, images = video.planned_of(item.frames, item.times or None, item.name, **budget)
+        clip, size, images = video.planned_of(
+            item.frames,
+            item.times or None,
+            item.name,
+            fps=detail.fps,
+            start=detail.start,
+            end=detail.end,
+            **budget,
+        )
     else:
         clip, size = video.planned(item.path, fps=detail.rate, start=detail.start, end=detail.end, **budget)
         if detail.start is None and detail.end is None:

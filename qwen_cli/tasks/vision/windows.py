@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from qwen_cli.engines.core.base import Engine, Sampling, Stream, Usage, is_off
 from qwen_cli.media.inputs import Film
+from qwen_cli.media.video import lasting
 from qwen_cli.tasks.vision import events as vision_events
 from qwen_cli.tasks.vision import prepare, task
 from qwen_cli.tasks.vision.events import clock
@@ -153,7 +154,7 @@ def merged(engine: Engine, answers: Sequence[WindowAnswer], job: Job, sampling: 
 def _span(film: Film, detail: Detail) -> Window:
     """Return the seconds of `film` that are asked about."""
     if film.path is None:
-        whole = film.times[-1] if film.times else len(film.frames) / detail.rate
+        whole = lasting(film.times) if film.times else len(film.frames) / detail.rate
     else:
         from qwen_cli.media.video_probe import probe
 

@@ -224,3 +224,64 @@ def test_a_second_run_keeps_the_rows_of_the_first(vision: Vision) -> None:
         vision("red.png", count="dogs", out=out, answers=[])
     with pytest.raises(UsageError, match="system"):
         vision("red.png", count="cars", system="Be brave.", out=out, answers=[])
+
+
+class TestDetail:
+    @pytest.mark.parametrize(
+        ("words", "flags", "small"),
+        [
+            (("photo.jpg", "photo.jpg"), {}, [False, False]),
+            (("photo.jpg#low", "photo.jpg"), {}, [True, False]),
+            (("photo.jpg", "photo.jpg#LOW"), {}, [False, True]),
+            (("*.jpg#low", "photo.jpg"), {}, [True, False]),
+            (("photo.jpg", "photo.jpg"), {"detail": "low"}, [True, True]),
+            (("photo.jpg#high", "photo.jpg"), {"detail": "low"}, [False, True]),
+        ],
+    )
+    def test_each_picture_has_its_own(
+        self, vision: Vision, words: tuple[str, ...], flags: dict[str, Any], small: list[bool]
+    ) -> None:
+        Image.new("RGB", (1600, 1200)).save("photo.jpg")
+        done = vision(*words, "What?", answers=[answer("Black.")], **flags)
+        shown = [part["image"].size for part in done.seen[0][0][-1]["content"][:-1]]
+        assert [wide * high <= 512 * 512 for wide, high in shown] == small
+
+    def test_a_file_that_is_called_so_is_meant(self, vision: Vision) -> None:
+        Image.new("RGB", (1600, 1200)).save("photo.png")
+        Path("photo.png").rename("photo.png#low")
+        done = vision("photo.png#low", "What?", answers=[answer("Black.")])
+        assert done.seen[0][0][-1]["content"][0]["image"].size == (1600, 1216)
+
+    def test_it_is_low_or_high(self, vision: Vision) -> None:
+        with pytest.raises(UsageError, match="--detail is low or high, got 'tiny'"):
+            vision("red.png", "What?", detail="tiny", answers=[])
+        with pytest.raises(UsageError, match="--detail low and --max-pixels exclude"):
+            vision("red.png", "What?", detail="low", max_pixels=9, answers=[])
+
+
+class TestCutPictures:
+    @pytest.fixture
+    def half(self, vision: Vision) -> str:
+        Image.effect_noise((640, 480), 60).save("whole.jpg")
+        data = Path("whole.jpg").read_bytes()
+        Path("half.jpg").write_bytes(data[: len(data) // 2])
+        return "half.jpg"
+
+    def test_it_is_said_that_a_picture_is_cut_off(self, vision: Vision, half: str, capsys) -> None:
+        vision(half, "What?", quiet=True, answers=[answer("Noise.")])
+        assert "half.jpg is cut off" in capsys.readouterr().err
+
+    def test_a_row_says_so_too(self, vision: Vision, half: str) -> None:
+        vision(half, "red.png", "What?", out=Path("out.jsonl"), answers=[answer("Noise."), answer("Red.")])
+        rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+        assert ["half.jpg is cut off" in str(row.get("remarks")) for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP"])
+def test_times_of_an_animation(vision: Vision, form: str) -> None:
+    frames = [Image.effect_noise((64, 64), place * 9 + 1).convert("RGB") for place in range(20)]
+    frames[0].save(f"moving.{form.lower()}", form, save_all=True, append_images=frames[1:], duration=100)
+    name = f"moving.{form.lower()}"
+    for flags, count in [({}, 20), ({"fps": 5.0}, 10), ({"start": 0.5, "end": 1.1}, 6)]:
+        done = vision(name, "What?", answers=[answer("Noise.")], **flags)
+        assert len(done.seen[0][0][-1]["content"][0]["video"].frames) == count

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ import openai
 import pytest
 import small_models
 from PIL import Image, ImageDraw
+from scripted import Scripted
 from served import Server, serving
+
+from qwen_cli.engines.core.base import seeing as profile
+from qwen_cli.errors import UsageError
+from qwen_cli.serve.api import chat_request
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +128,33 @@ def test_the_command_sees_the_same_through_the_server(
     assert warmed.stdout == cold.stdout
     assert warmed.stdout.strip()
     assert not list((seeing.runtime / "qwen").glob("frames-*"))
+
+
+class TestOfEachPicture:
+    """What is shown to an engine whose answers are written down."""
+
+    def shown(self, tmp_path: Path, *parts: dict[str, Any]) -> list[tuple[int, int]]:
+        engine = Scripted(context=32_768)
+        engine.capabilities = replace(engine.capabilities, vision=True, seeing=profile("Qwen3-VL"))
+        (turn,) = chat_request.with_visual_parts(
+            asked(*parts), engine, allow_local_urls=False, scratch=tmp_path, stopped=lambda: False
+        )
+        return [part["image"].size for part in turn["content"] if part["type"] == "image"]
+
+    def test_low_detail_is_of_one_of_two(self, tmp_path: Path) -> None:
+        written = io.BytesIO()
+        Image.new("RGB", (1600, 1200)).save(written, "PNG")
+        url = address(written.getvalue())
+        low, high = ({"type": "image_url", "image_url": {"url": url, "detail": d}} for d in ("low", "high"))
+        assert self.shown(tmp_path, low, high) == [(576, 416), (1600, 1216)]
+        assert self.shown(tmp_path, high, low) == [(1600, 1216), (576, 416)]
+
+    def test_half_a_photograph_is_refused(self, tmp_path: Path) -> None:
+        written = io.BytesIO()
+        Image.effect_noise((640, 480), 60).save(written, "JPEG")
+        half = written.getvalue()[: len(written.getvalue()) // 2]
+        part = {"type": "image_url", "image_url": {"url": address(half, "image/jpeg")}}
+        with pytest.raises(UsageError, match="is cut off"):
+            self.shown(tmp_path, part)
+        part["image_url"] = {"url": address(written.getvalue()[:-2], "image/jpeg")}
+        assert self.shown(tmp_path, part) == [(640, 480)]

@@ -167,3 +167,60 @@ def test_what_a_picture_lacks_is_told() -> None:
     cut = Picture("p", Image.new("RGB", (64, 64)), "p is cut off", whole=False)
     prepare.prepare_all([cut], model(None), notice=said.append)
     assert said == ["p is cut off"]
+
+
+class TestFramesWithoutAFile:
+    """Animations, which have times, and folders of frames, which have none."""
+
+    def film(self, times: tuple[float, ...] = (), count: int = 20) -> Film:
+        frames = tuple(Image.new("RGB", (64, 64), (place * 10, 0, 0)) for place in range(len(times) or count))
+        return Film("moving", None, frames, times)
+
+    def shown(self, film: Film, **wished: Any) -> tuple[list[int], list[float]]:
+        """Return which frames are shown, and when."""
+        (look,) = prepare.prepare_all([film], model(None), Detail(**wished))
+        clip = look.part["video"]
+        assert len(clip.times) == len(clip.frames) == look.frames
+        return [round(int(frame[0, 0, 0]) / 10) for frame in clip.frames], [round(t, 3) for t in clip.times]
+
+    TENTHS = tuple(place / 10 for place in range(20))
+
+    def test_all_are_shown_where_nothing_is_said(self) -> None:
+        assert self.shown(self.film(self.TENTHS)) == (list(range(20)), list(self.TENTHS))
+
+    @pytest.mark.parametrize(("fps", "count"), [(2.0, 4), (5.0, 10), (30.0, 20), (0.1, 4)])
+    def test_so_many_of_each_second(self, fps: float, count: int) -> None:
+        places, times = self.shown(self.film(self.TENTHS), fps=fps)
+        assert len(places) == count
+        assert (places[0], places[-1], times[-1]) == (0, 19, 1.9)
+        assert times == sorted(times)
+
+    def test_a_frame_that_is_shown_for_long_is_shown_more_often(self) -> None:
+        times = (0.0, 0.1, 0.2, 0.3, 8.0, 8.1, 8.2, 8.3, 8.4, 8.5, 8.6, 8.7)
+        places, _ = self.shown(self.film(times), fps=1.0)
+        assert places.count(3) >= 6
+
+    def test_between_two_times(self) -> None:
+        places, times = self.shown(self.film(self.TENTHS), start=0.5, end=1.1)
+        assert (places, times) == ([5, 6, 7, 8, 9, 10], [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+        assert self.shown(self.film(self.TENTHS), start=1.55)[0][0] == 15, "it is still shown then"
+        assert self.shown(self.film(self.TENTHS), start=0.5, end=1.5, fps=4.0)[0] == [5, 8, 11, 14]
+
+    def test_the_rate_of_a_folder_is_what_is_said(self) -> None:
+        assert self.shown(self.film()) == (list(range(20)), [place / 2 for place in range(20)])
+        assert self.shown(self.film(), fps=10.0)[1][-1] == 1.9
+        places, times = self.shown(self.film(), fps=10.0, start=1.0, end=1.4)
+        assert (places, times) == ([10, 11, 12, 13], [1.0, 1.1, 1.2, 1.3])
+
+    @pytest.mark.parametrize("times", [TENTHS, ()])
+    def test_a_time_after_the_end_is_refused(self, times: tuple[float, ...]) -> None:
+        with pytest.raises(UsageError, match=r"'moving' lasts (2|10)\.00 s, it has no frame at 60 s"):
+            self.shown(self.film(times), start=60.0)
+
+
+def test_one_of_two_pictures_in_few_pixels() -> None:
+    large = Image.new("RGB", (2048, 1024))
+    items = [Picture("low", large, max_pixels=512 * 512), Picture("high", large)]
+    low, high = prepare.prepare_all(items, model(None))
+    assert low.seen[0] * low.seen[1] <= 512 * 512
+    assert high.seen == (2044, 1036)
