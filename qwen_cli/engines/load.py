@@ -48,6 +48,8 @@ def load(
 def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) -> Engine:
     """Load what `options` ask for. Raises as `load` does."""
     back_end, weights = find(options, hooks)
+    if weights is not None:
+        options.refuse(("vision",), "is for a server", "leave it out: the weights say whether they see")
     return back_end.load(weights, options, hooks)
 
 

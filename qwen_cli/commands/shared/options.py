@@ -228,6 +228,15 @@ NoServer = Annotated[
 ]
 
 
+Vision = Annotated[
+    bool | None,
+    _loading(
+        "--vision/--no-vision",
+        help="Whether the model of --endpoint takes images; the server is asked if not given.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Loading:
     """Which model, and how it is loaded. Fields are called as the parameters of `engines.load`, but for
@@ -250,6 +259,7 @@ class Loading:
     rope_scaling: RopeScaling = None
     trust_remote_code: TrustRemoteCode = False
     allow_pickle: AllowPickle = False
+    vision: Vision = None
     no_server: NoServer = False
 
     def for_another(self) -> Loading:
@@ -259,6 +269,7 @@ class Loading:
             adapters=None,
             merge=None,
             draft="auto",
+            vision=None,
             rope_scaling=None,
             trust_remote_code=False,
             allow_pickle=False,

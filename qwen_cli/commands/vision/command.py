@@ -320,9 +320,10 @@ def vision(
             open_engine(settings, loading) as loaded,
         ):
             if not loaded.capabilities.vision:
-                raise UsageError(
-                    f"{loaded.model} sees no pictures", "choose a vision model: -m qwen2.5-vl:3b"
-                )
+                hint = "choose a vision model: -m qwen3-vl:2b-instruct"
+                if loaded.capabilities.unverified:
+                    hint += ", or add --vision where the server is wrong"
+                raise UsageError(f"{loaded.model} sees no pictures", hint)
             # A budget that is kept for talking is for questions alone.
             budget = thinking_budget if greedy else settings.get("thinking_budget")
             thinking = thinking_wish(loaded, think, thinking_budget, budget)

@@ -72,7 +72,8 @@ class LoadOptions:
     that comes with weights runs with `trust_remote_code`. With `merge` adapters are added to the weights
     (`None`: unless these are quantized). What drafts tokens is `draft`: "ngram", the name of a smaller model,
     "off", or what costs nothing ("auto"). `rope_scaling` "yarn" stretches the window to `context`, "none"
-    takes back what the files stretch it by. llama.cpp decodes `parallel` samples together.
+    takes back what the files stretch it by. llama.cpp decodes `parallel` samples together. `vision` says
+    whether a server's model sees (`None`: as the server tells).
     """
 
     model: str | None = field(default=None, metadata=_about(str, lasting=False))
@@ -100,6 +101,7 @@ class LoadOptions:
     trust_remote_code: bool = field(default=False, metadata=_about(bool))
     allow_pickle: bool = field(default=False, metadata=_about(bool, lasting=False))
     parallel: int = field(default=8, metadata=_about(int, lasting=False))
+    vision: bool | None = field(default=None, metadata=_about(bool, lasting=False, sent=False))
 
     def __post_init__(self) -> None:
         adapters = self.adapters

@@ -38,4 +38,5 @@ class RemoteBackEnd:
             api_key=options.api_key,
             headers=options.headers,
             notice=hooks.notice,
+            vision=options.vision,
         )

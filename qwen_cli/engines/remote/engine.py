@@ -49,7 +49,8 @@ class Remote(EngineBase):
 
     `endpoint` is the server's address (with or without `/v1`), `model` one that it serves (`None`: its
     first). `headers` go with each request. `notice` is told of requests that are made again, and of what the
-    server does not take. `patience` is how many seconds it may be silent. Sampling defaults are the server's
+    server does not take. `patience` is how many seconds it may be silent. `vision` says whether the model
+    sees, where that is known better than the server tells. Sampling defaults are the server's
     own, but for what it cannot know (`remote_requests.defaults`). Raises `EndpointError`, `UsageError`.
     """
 
@@ -65,6 +66,7 @@ class Remote(EngineBase):
         notice: Callable[[str], None] = lambda text: None,
         retries: Retries = PATIENT,
         patience: float = _READ_SECONDS,
+        vision: bool | None = None,
     ) -> None:
         import openai  # 1 to 2 s of imports that the local engines do not need
 
@@ -84,7 +86,7 @@ class Remote(EngineBase):
         card = chosen(cards, model, self.endpoint)
         self.model = str(card["id"])
         self._kind = KINDS.get(str(card.get("owned_by")), OTHER)
-        self.capabilities = probe(self._kind, card, self.model, self._native)
+        self.capabilities = probe(self._kind, card, self.model, self._native, vision)
         self.defaults, self.plain_defaults = requests.defaults(self.model, self._kind)
 
     def chat(

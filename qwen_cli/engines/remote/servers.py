@@ -96,6 +96,10 @@ KINDS = {
         videos=lambda frames: {},
         pictures=_BY_PILLOW,
     ),
+    # They take more than the standard's fields, but say nowhere which of them their models heed.
+    "organization_owner": ServerKind("LM Studio", {}),
+    "koboldcpp": ServerKind("KoboldCpp", {}),
+    "tabbyAPI": ServerKind("TabbyAPI", {}),
     # Ollama: its OpenAI route takes the standard fields alone and ignores the rest.
     "library": ServerKind("Ollama", {}, unlimited=True),
 }

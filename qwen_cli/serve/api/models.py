@@ -62,7 +62,7 @@ def _model(name: str, service: Service) -> dict[str, Any]:
     for one in service.pool.all():
         if one.wanted.label == name:
             context = one.engine.capabilities.context
-            more = {"loaded": True}
+            more = {"loaded": True, "capabilities": {"vision": one.engine.capabilities.vision}}
             if context is not None:
                 more |= {"max_model_len": context, "meta": {"n_ctx": context}}
     return Model.model_construct(

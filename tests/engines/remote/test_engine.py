@@ -20,6 +20,7 @@ import films
 import pytest
 
 from qwen_cli.endpoints import base_url
+from qwen_cli.engines import load
 from qwen_cli.engines.core import content as parts
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
@@ -384,6 +385,10 @@ class TestRefusedFields:
         assert "`engine=vllm`" in str(told.value.hint)
 
 
+LM_STUDIO = {"id": "mine", "type": "vlm", "arch": "qwen3_vl"}
+SEEING_PROPS = {"modalities": {"vision": True}, "chat_template": ""}
+
+
 class TestWhatIsAsked:
     """Capabilities that servers tell (their own sources, which `remote_look` names)."""
 
@@ -403,6 +408,69 @@ class TestWhatIsAsked:
         stub.info["/api/show"] = {"capabilities": ["completion", "vision", "tools"]}
         can = Remote(stub.url).capabilities
         assert (can.vision, can.tools, can.thinking) == (True, True, None)
+
+    @pytest.mark.parametrize(
+        ("card", "sees"),
+        [
+            ({"architecture": {"input_modalities": ["text", "image"]}}, True),  # OpenRouter
+            ({"architecture": {"input_modalities": ["text"]}}, False),
+            ({"capabilities": {"vision": True}}, True),  # Mistral, `qwen serve`
+            ({"capabilities": {"vision": False}}, False),
+            ({"capabilities": ["completion", "multimodal"]}, True),  # llama.cpp, Ollama
+            ({"supports_image_input": False}, False),  # Fireworks
+            ({"model_info": {"supports_vision": True}}, True),  # LiteLLM
+            ({"root": "Qwen/Qwen3.5-9B"}, True),  # vLLM
+            ({"root": "/data/Qwen3-VL-8B-Instruct/"}, True),
+            ({"root": "Qwen/Qwen3-8B"}, False),
+            ({}, True),  # only the server can say that it does not
+        ],
+    )
+    @pytest.mark.parametrize("model", ["my-assistant", "blue-whale-vl"])
+    def test_whether_it_sees_is_not_in_the_served_name(
+        self, stub: StubServer, card: dict[str, Any], sees: bool, model: str
+    ) -> None:
+        stub.serve("somebody", model, **card)
+        assert Remote(stub.url).capabilities.vision is sees
+
+    def test_the_weights_say_more_than_the_name_they_are_served_by(self, stub: StubServer) -> None:
+        stub.serve("vllm", "qwen3:8b", root="Qwen/Qwen3.5-9B")
+        can = Remote(stub.url).capabilities
+        assert (can.vision, can.seeing.boxes, can.seeing.unit) == (True, "thousand", 32)
+
+    @pytest.mark.parametrize(
+        ("kind", "route", "told"),
+        [
+            ("organization_owner", "/api/v0/models", {"data": [LM_STUDIO]}),
+            ("sglang", "/model_info", {"has_image_understanding": True, "model_path": "Qwen/Qwen3.6-27B"}),
+            ("library", "/api/show", {"capabilities": ["vision"], "details": {"family": "qwen3vl"}}),
+            ("llamacpp", "/props", {**SEEING_PROPS, "model_path": "/m/Qwen3.5-9B-UD-Q4_K_XL.gguf"}),
+        ],
+    )
+    def test_how_it_sees_is_told_by_what_it_serves(
+        self, stub: StubServer, kind: str, route: str, told: dict[str, Any]
+    ) -> None:
+        stub.serve(kind, "mine")
+        stub.info[route] = told
+        can = Remote(stub.url).capabilities
+        assert (can.vision, can.seeing.boxes, can.seeing.unit) == (True, "thousand", 32)
+
+    def test_a_text_model_by_name_that_has_eyes(self, stub: StubServer) -> None:
+        stub.serve("llamacpp", "Qwen3-8B.gguf")
+        stub.info["/props"] = {"modalities": {"vision": True}, "chat_template": ""}
+        assert Remote(stub.url).capabilities.vision
+        stub.info["/props"] = {"modalities": {"vision": False}, "chat_template": ""}
+        assert not Remote(stub.url).capabilities.vision
+
+    @pytest.mark.parametrize("vision", [True, False])
+    def test_a_person_knows_better(self, stub: StubServer, vision: bool) -> None:
+        stub.serve("somebody", "mine", capabilities={"vision": not vision})
+        can = Remote(stub.url, vision=vision).capabilities
+        assert (can.vision, bool(can.pictures)) == (vision, vision)
+
+    def test_weights_that_are_here_need_no_word(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(load, "find", lambda *_: (None, "weights"))
+        with pytest.raises(UsageError, match="`vision` is for a server"):
+            load.load("mine", vision=True)
 
     def test_headers_and_key_go_with_every_request(self, stub: StubServer) -> None:
         stub.serve("vllm")
