@@ -16,7 +16,7 @@ from qwen_cli.engines.llamacpp.backend import LlamaCppBackEnd
 from qwen_cli.engines.remote.backend import RemoteBackEnd
 from qwen_cli.engines.transformers.backend import TransformersBackEnd
 from qwen_cli.errors import EngineError, UsageError
-from qwen_cli.models.catalog import lookup
+from qwen_cli.models.catalog import answers, lookup
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -46,7 +46,10 @@ def load(
 
 
 def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) -> Engine:
-    """Load what `options` ask for. Raises as `load` does."""
+    """Load what `options` ask for. Raises as `load` does, before anything is fetched for a model that answers
+    nobody."""
+    if options.model and not options.endpoint:
+        answers.check(options.model)
     back_end, weights = find(options, hooks)
     if weights is not None:
         options.refuse(("vision",), "is for a server", "leave it out: the weights say whether they see")

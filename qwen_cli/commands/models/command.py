@@ -25,7 +25,10 @@ app = App(
 )
 app.command("plan")(plan.plan)
 
-TASKS = ("chat", "code", "math", "vision", "thinking", "long", "reward", "base")
+TASKS = (
+    "chat", "code", "math", "vision", "thinking", "long", "base", "embedding", "reranking", "reward", "guard",
+    "audio", "transcription",
+)  # fmt: skip
 
 Reference = Annotated[
     str, typer.Argument(metavar="MODEL", help="Model alias (qwen3:8b), hub id, folder or .gguf file.")
@@ -100,7 +103,7 @@ def _row(name: str, model: Model | None, present: list[Weights]) -> dict[str, An
 
     forms: set[str] = {weights.format for weights in present}
     if model and not forms:
-        forms = {"safetensors"} | ({"gguf"} if model.gguf_repo else set())
+        forms = ({"gguf"} if model.gguf_repo else set()) | (set() if model.only_gguf else {"safetensors"})
     gguf = "gguf" in forms
     return {
         "name": name,
@@ -113,7 +116,7 @@ def _row(name: str, model: Model | None, present: list[Weights]) -> dict[str, An
         else None,
         "context": model.context if model else None,
         "licence": model.licence if model else None,
-        "engines": (["llamacpp"] if gguf else []) + (["transformers"] if "safetensors" in forms else []),
+        "engines": _engines(model, forms),
         "repo": model.repo if model else None,
         "gguf_repo": model.gguf_repo if model else None,
         "gguf_by": model.community if model else None,
@@ -121,6 +124,16 @@ def _row(name: str, model: Model | None, present: list[Weights]) -> dict[str, An
             {"format": w.format, "quant": w.quant, "bytes": w.size, "path": str(w.path)} for w in present
         ],
     }
+
+
+def _engines(model: Model | None, forms: set[str]) -> list[str]:
+    """Return the engines here that run `forms`: none for scores and speech, vectors come of GGUF."""
+    from qwen_cli.models.catalog import answers
+
+    task = answers.silent_task(model) if model else None
+    llamacpp = "gguf" in forms and task in (None, "embedding")
+    transformers = "safetensors" in forms and task in (None, "reward")
+    return (["llamacpp"] if llamacpp else []) + (["transformers"] if transformers else [])
 
 
 def _wanted(row: dict[str, Any], local: bool, task: str | None, everything: bool) -> bool:

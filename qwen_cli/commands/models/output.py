@@ -97,7 +97,7 @@ def describe(weights: Weights) -> dict[str, Any]:
 def count(parameters: int | None, active: int | None) -> str:
     if parameters is None:
         return "?"
-    text = f"{parameters / 1e9:.3g}B"
+    text = f"{parameters / 1e12:.3g}T" if parameters >= 1e12 else f"{parameters / 1e9:.3g}B"
     return f"{text} ({active / 1e9:.3g}B active)" if active else text
 
 

@@ -13,6 +13,7 @@ from qwen_cli.commands.shared.output import relay
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.errors import UsageError
+from qwen_cli.models.catalog import answers
 from qwen_cli.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def open_engine(
     if wanted.endpoint:
         doing = f"asking {wanted.endpoint} …"
         wanted = _elsewhere(wanted, loading)
+    elif wanted.model:
+        answers.check(wanted.model)  # a server of this user is not asked for one, either
     with Waiting(doing, relay) as waiting:
         if not (loading and loading.no_server) and (engine := _warm(wanted, waiting)):
             return engine

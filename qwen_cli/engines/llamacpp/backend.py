@@ -8,6 +8,7 @@ from qwen_cli.engines.core import backend
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.engines.core.options import TRANSFORMERS_ONLY, Hooks, LoadOptions
 from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.models.catalog import answers
 
 if TYPE_CHECKING:
     from qwen_cli.models.hub.resolve import Format, Weights
@@ -30,6 +31,10 @@ class LlamaCppBackEnd:
             raise EngineError(
                 f"llama.cpp needs a GGUF file, {weights.label} is safetensors", "use `engine=transformers`"
             )
+        from qwen_cli.engines.llamacpp import embedding
+
+        if embedding.is_for(weights.path):
+            raise answers.silent(weights.label, "embedding")
         why = f"needs transformers, {weights.label} runs with llama.cpp"
         options.refuse(TRANSFORMERS_ONLY, why, "add `engine=transformers`")
         if options.merge is not None:

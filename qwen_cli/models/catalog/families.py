@@ -32,9 +32,10 @@ class Model:
     """One set of weights. `parameters` and `active` (mixture-of-experts: those used for a token) are counts.
 
     `sampling` has the names of `engines.protocol.Sampling`; for a model whose thinking can be switched it is
-    the one for thinking, `plain_sampling` the one without. `gguf_files` is a glob with `{quant}` in it, and
-    `quant` the file type taken when none is asked for. `gguf_bytes` are those of the model's file without its
-    `mmproj`, as it was published when this was written; a community makes its files anew now and then.
+    the one for thinking, `plain_sampling` the one without. `quant` is the GGUF file type taken when none is
+    asked for. `gguf_bytes` are those of the model's file without its `mmproj`, as it was published when this
+    was written; a community makes its files anew now and then. `only_gguf`: no engine here runs its
+    safetensors.
     """
 
     name: str
@@ -47,7 +48,6 @@ class Model:
     licence: str
     repo: str
     gguf_repo: str | None = None
-    gguf_files: str | None = None
     gguf_bytes: int | None = None
     quant: str = "Q4_K_M"
     mmproj: str | None = None
@@ -57,6 +57,7 @@ class Model:
     fim: bool = False
     vision: bool = False
     base: bool = False
+    only_gguf: bool = False
 
     @property
     def thinking_mode(self) -> Literal["switch", "always"] | None:
@@ -80,6 +81,7 @@ class Model:
 
 APACHE, QWEN, QWEN_RESEARCH = "Apache-2.0", "Qwen", "Qwen Research"
 TONGYI, TONGYI_RESEARCH = "Tongyi Qianwen", "Tongyi Qianwen Research"
+QWEN_MAX, QWEN_COMMUNITY = "Qwen3.8-Max", "Qwen Community 1.0"
 K = 1024
 
 SWITCH, ALWAYS = Thinking("switch"), Thinking("always")
@@ -106,15 +108,15 @@ def _billion(number: float) -> int:
 
 def _family(
     family: str, generation: str, rows: str, *, tasks: str = "chat", context: int, base_context: int = 0,
-    repo: str, base_repo: str = "", gguf: str = "", community: str = "", small: tuple[str, ...] = (),
+    repo: str, base_repo: str = "", community: str = "", small: tuple[str, ...] = (),
     sampling: Mapping[str, Any], small_sampling: Mapping[str, Any] | None = None, **same: Any,
 ) -> list[Model]:  # fmt: skip
     """Return one family, from a table with the columns (`-` for none; quant `-` is Q4_K_M)
 
         size  parameters/active in billions  licence  bytes of the published GGUF  quant  base: yes
 
-    In `repo` and `gguf`, `{S}` is the size as the hub writes it, `{s}` in lower case, `{u}` without dots.
-    `community` publishes the GGUF instead of Qwen, named as the repository is; `?` are bytes not looked up.
+    In `repo`, `{S}` is the size as the hub writes it. `community` publishes the GGUF instead of Qwen, named
+    as the repository is; `?` are bytes not looked up.
     """
     models = []
     for row in rows.strip().splitlines():
@@ -124,15 +126,12 @@ def _family(
             "family": family, "generation": generation, "parameters": _billion(float(total)),
             "active": _billion(float(active)) if active else None, "licence": _LICENCES[licence], **same,
         }  # fmt: skip
-        names = {"S": size, "s": size.lower(), "u": size.lower().replace(".", "_")}
-        hub = repo.format(**names)
-        bare_name = hub.removeprefix("Qwen/")
-        short = gguf.format(**names, quant="{quant}") if gguf else f"{bare_name}-{{quant}}*.gguf"
-        gguf_repo = f"{community or 'Qwen'}/{bare_name}-GGUF" if published != "-" else None
+        hub = repo.format(S=size)
+        gguf_repo = f"{community or 'Qwen'}/{hub.removeprefix('Qwen/')}-GGUF" if published != "-" else None
         models.append(
             Model(
                 name=f"{family}:{size.lower()}", tasks=tuple(tasks.split()), context=context, repo=hub,
-                gguf_repo=gguf_repo, gguf_files=short if gguf_repo else None,
+                gguf_repo=gguf_repo,
                 gguf_bytes=int(published.replace("_", "")) if published not in "-?" else None,
                 quant=quant if quant != "-" else "Q4_K_M",
                 sampling=small_sampling if size in small and small_sampling else sampling, **common,
@@ -143,7 +142,7 @@ def _family(
             models.append(
                 Model(
                     name=f"{family}:{size.lower()}-base", tasks=("base",), base=True,
-                    context=base_context or context, repo=base_repo.format(**names), **bare,
+                    context=base_context or context, repo=base_repo.format(S=size), **bare,
                 )
             )  # fmt: skip
     return models
@@ -151,6 +150,7 @@ def _family(
 
 _LICENCES = {
     "apache": APACHE, "qwen": QWEN, "research": QWEN_RESEARCH, "tongyi": TONGYI, "tongyi-r": TONGYI_RESEARCH,
+    "max": QWEN_MAX, "community": QWEN_COMMUNITY,
 }  # fmt: skip
 
 _QWEN15 = _family(
@@ -167,7 +167,7 @@ _QWEN15 = _family(
     110B 111     tongyi    41_175_701_952  Q2_K    yes
     """,
     context=32 * K, repo="Qwen/Qwen1.5-{S}-Chat", base_repo="Qwen/Qwen1.5-{S}",
-    gguf="qwen1_5-{u}-chat-{quant}*.gguf", sampling=_QWEN25,
+    sampling=_QWEN25,
     small=("0.5B", "1.8B"), small_sampling=_QWEN25_SMALL,
 ) + _family(
     "qwen1.5", "1.5", "MoE-A2.7B 14.3/2.7 tongyi - - yes", context=8 * K,
@@ -175,7 +175,7 @@ _QWEN15 = _family(
 ) + _family(
     "codeqwen1.5", "1.5", "7B 7.25 tongyi-r 4_738_590_464 - yes", tasks="chat code", context=64 * K,
     repo="Qwen/CodeQwen1.5-{S}-Chat", base_repo="Qwen/CodeQwen1.5-{S}",
-    gguf="codeqwen-1_5-{s}-chat-{quant}*.gguf", sampling=_QWEN25, fim=True,
+    sampling=_QWEN25, fim=True,
 )  # fmt: skip
 
 _QWEN2 = _family(
@@ -188,7 +188,7 @@ _QWEN2 = _family(
     72B      72.7      tongyi  47_415_712_640  -  yes
     """,
     context=32 * K, base_context=128 * K, repo="Qwen/Qwen2-{S}-Instruct", base_repo="Qwen/Qwen2-{S}",
-    gguf="qwen2-{u}-instruct-{quant}*.gguf", sampling=_QWEN25,
+    sampling=_QWEN25,
     small=("0.5B", "1.5B"), small_sampling=_QWEN25_SMALL,
 )  # fmt: skip
 
@@ -200,7 +200,7 @@ _QWEN25_ALL = _family(
     3B     3.09  research   2_104_932_768  -  yes
     """,
     context=32 * K, repo="Qwen/Qwen2.5-{S}-Instruct", base_repo="Qwen/Qwen2.5-{S}",
-    gguf="qwen2.5-{s}-instruct-{quant}*.gguf", sampling=_QWEN25,
+    sampling=_QWEN25,
     small=("0.5B", "1.5B"), small_sampling=_QWEN25_SMALL,
 ) + _family(
     "qwen2.5", "2.5",
@@ -211,7 +211,7 @@ _QWEN25_ALL = _family(
     72B   72.7   qwen      44_015_343_360  -  yes
     """,
     context=32 * K, base_context=128 * K, repo="Qwen/Qwen2.5-{S}-Instruct", base_repo="Qwen/Qwen2.5-{S}",
-    gguf="qwen2.5-{s}-instruct-{quant}*.gguf", sampling=_QWEN25,
+    sampling=_QWEN25,
 ) + _family(
     "qwen2.5-1m", "2.5", "7B 7.62 apache ? - -\n14B 14.8 apache ? - -", tasks="chat long",
     context=1_010_000, repo="Qwen/Qwen2.5-{S}-Instruct-1M", community="bartowski", sampling=_QWEN25,
@@ -226,7 +226,7 @@ _QWEN25_ALL = _family(
     32B   32.8   apache    19_851_335_872  -  yes
     """,
     tasks="chat code", context=32 * K, repo="Qwen/Qwen2.5-Coder-{S}-Instruct",
-    base_repo="Qwen/Qwen2.5-Coder-{S}", gguf="qwen2.5-coder-{s}-instruct-{quant}*.gguf", sampling=_QWEN25,
+    base_repo="Qwen/Qwen2.5-Coder-{S}", sampling=_QWEN25,
     small=("0.5B", "1.5B"), small_sampling=_QWEN25_SMALL, fim=True,
 ) + _family(
     "qwen2.5-math", "2.5",
@@ -245,13 +245,17 @@ _QWEN25_ALL = _family(
     repo="Qwen/Qwen2.5-Math-PRM-{S}", sampling={},
 ) + _family(
     "qwq", "2.5", "32B 32.8 apache 19_851_335_840 - -", tasks="chat math thinking", context=40 * K,
-    repo="Qwen/QwQ-{S}", gguf="qwq-{s}-{quant}*.gguf", sampling=_QWQ, thinking=ALWAYS,
+    repo="Qwen/QwQ-{S}", sampling=_QWQ, thinking=ALWAYS,
 )  # fmt: skip
 
 _VISION2 = _family(
     "qwen2-vl", "2", "2B 2.21 apache ? - -\n7B 8.29 apache ? - -\n72B 73.4 tongyi ? - -",
     tasks="chat vision", context=32 * K, repo="Qwen/Qwen2-VL-{S}-Instruct", community="bartowski",
     sampling=_VL, vision=True, mmproj="mmproj-*-f16.gguf",
+) + _family(
+    # It reasons aloud: in its answer, without a mark.
+    "qvq", "2", "72B 73.4 qwen ? - -", tasks="chat math vision", context=32 * K,
+    repo="Qwen/QVQ-{S}-Preview", community="bartowski", sampling=_VL, vision=True, mmproj="mmproj-*-f16.gguf",
 ) + _family(
     "qwen2.5-vl", "2.5",
     """
@@ -277,7 +281,7 @@ _QWEN3 = _family(
     235B-A22B 235/22     apache  142_154_074_176  -     -
     """,
     tasks="chat code math thinking", context=40 * K, base_context=32 * K, repo="Qwen/Qwen3-{S}",
-    base_repo="Qwen/Qwen3-{S}-Base", gguf="Qwen3-{S}-{quant}*.gguf", sampling=_THINKS,
+    base_repo="Qwen/Qwen3-{S}-Base", sampling=_THINKS,
     plain_sampling=_PLAIN, thinking=SWITCH,
 )  # fmt: skip
 
@@ -307,7 +311,7 @@ _QWEN3_CODER = [
     Model(
         "qwen3-coder-next:80b-a3b", "qwen3-coder-next", "3", _billion(80), _billion(3), ("chat", "code"),
         256 * K, APACHE, "Qwen/Qwen3-Coder-Next", "Qwen/Qwen3-Coder-Next-GGUF",
-        "Qwen3-Coder-Next-{quant}*.gguf", 48_410_992_032, sampling=_CODER_NEXT, fim=True,
+        48_410_992_032, sampling=_CODER_NEXT, fim=True,
     ),
     Model(
         "qwen3-coder-next:80b-a3b-base", "qwen3-coder-next", "3", _billion(80), _billion(3), ("base",),
@@ -316,23 +320,20 @@ _QWEN3_CODER = [
 ]  # fmt: skip
 
 
-def _two_modes(
-    family: str, prefix: str, file: str, rows: str, tasks: str, modes: Any, **same: Any
-) -> list[Model]:
+def _two_modes(family: str, prefix: str, rows: str, tasks: str, modes: Any, **same: Any) -> list[Model]:
     """Return a family whose Instruct and Thinking weights are separate, all with a GGUF of Qwen's own."""
     models = []
     for mode, sampling, thinking in modes:
         for model in _family(
             family, "3", rows, tasks=f"{tasks} thinking" if thinking else tasks, context=256 * K,
-            repo=f"{prefix}-{{S}}-{mode}", gguf=f"{file}-{{S}}-{mode}-{{quant}}*.gguf", sampling=sampling,
-            thinking=thinking, **same,
+            repo=f"{prefix}-{{S}}-{mode}", sampling=sampling, thinking=thinking, **same,
         ):  # fmt: skip
             models.append(replace(model, name=f"{model.name}-{mode.lower()}"))
     return models
 
 
 _QWEN3_NEXT = _two_modes(
-    "qwen3-next", "Qwen/Qwen3-Next", "Qwen3-Next", "80B-A3B 80/3 apache 48_410_988_384 - -", "chat code math",
+    "qwen3-next", "Qwen/Qwen3-Next", "80B-A3B 80/3 apache 48_410_988_384 - -", "chat code math",
     (("Instruct", _PLAIN, None), ("Thinking", _THINKS, ALWAYS)),
 )  # fmt: skip
 
@@ -347,7 +348,7 @@ def _qwen3_vl() -> list[Model]:
     235B-A22B 236/22     apache  142_154_075_584  -  -
     """
     modes = (("Instruct", _VL3, None), ("Thinking", _VL3_THINKS, ALWAYS))
-    models = _two_modes("qwen3-vl", "Qwen/Qwen3-VL", "Qwen3VL", rows, "chat vision", modes, vision=True)
+    models = _two_modes("qwen3-vl", "Qwen/Qwen3-VL", rows, "chat vision", modes, vision=True)
     return [
         replace(m, mmproj=f"mmproj-{m.repo.removeprefix('Qwen/').replace('Qwen3-VL', 'Qwen3VL')}-F16.gguf")
         for m in models
@@ -398,9 +399,78 @@ _QWEN35 = [
         repo="Qwen/Qwen3.8-{S}", sampling=_THINKS_36,
         thinking=Thinking("switch", efforts=_EFFORTS, preserve=True), **_SEES,
     ),
+    # Text alone, and its template raises where thinking is switched off. unsloth's guide rounds the bytes.
+    *_family(
+        "qwen3.8", "3.8", "2.4T-A95B 2419.6/95.2 max 1_310_000_000_000 UD-IQ4_XS -",
+        repo="Qwen/Qwen3.8-{S}", tasks="chat code math thinking", context=256 * K, community="unsloth",
+        sampling=_THINKS_36, thinking=Thinking("always", efforts=_EFFORTS, preserve=True),
+    ),
+    # The preview of Qwen4's architecture: 125B and a table of 51B for what its n-grams mean.
+    Model(
+        "qwen3.8-flash-next:125b-a6b", "qwen3.8-flash-next", "3.8", _billion(177.4), _billion(7.8),
+        context=256 * K, licence=QWEN_COMMUNITY, repo="Qwen/Qwen3.8-Flash-Next",
+        gguf_repo="unsloth/Qwen3.8-Flash-Next-GGUF", quant="UD-Q4_K_XL", sampling=_THINKS_36,
+        thinking=Thinking("switch", efforts=_EFFORTS, preserve=True), vision=True, mmproj="mmproj-F16.gguf",
+        tasks=tuple(_SEES["tasks"].split()), plain_sampling=_PLAIN_35,
+    ),
+]  # fmt: skip
+
+# Most of these answer nobody (`answers`): they give vectors, scores, transcripts.
+_OTHERS = [
+    *_family(
+        "qwen3-embedding", "3",
+        """
+        0.6B   0.596 apache  639_150_592  Q8_0  -
+        4B     4.02  apache  ?            -     -
+        8B     7.57  apache  ?            -     -
+        """,
+        tasks="embedding", context=32 * K, repo="Qwen/Qwen3-Embedding-{S}", sampling={},
+    ),
+    *_family(
+        "qwen3-reranker", "3", "0.6B 0.596 apache - - -\n4B 4.02 apache - - -\n8B 8.19 apache - - -",
+        tasks="reranking", context=32 * K, repo="Qwen/Qwen3-Reranker-{S}", sampling={},
+    ),
+    *_family(
+        "qwen3-vl-embedding", "3", "2B 2.13 apache - - -\n8B 8.77 apache - - -", tasks="embedding",
+        context=32 * K, repo="Qwen/Qwen3-VL-Embedding-{S}", sampling={}, vision=True,
+    ),
+    *_family(
+        "qwen3-vl-reranker", "3", "2B 2.13 apache - - -\n8B 8.77 apache - - -", tasks="reranking",
+        context=32 * K, repo="Qwen/Qwen3-VL-Reranker-{S}", sampling={}, vision=True,
+    ),
+    # Answers whether what a person or a model said is safe, in two lines of text.
+    *_family(
+        "qwen3guard-gen", "3", "0.6B 0.6 apache - - -\n4B 4.02 apache - - -\n8B 8.19 apache - - -",
+        tasks="guard", context=32 * K, repo="Qwen/Qwen3Guard-Gen-{S}", sampling=_GREEDY,
+    ),
+    *_family(
+        "qwen3-asr", "3", "0.6B 0.9 apache - - -\n1.7B 2.3 apache - - -", tasks="transcription",
+        context=64 * K, repo="Qwen/Qwen3-ASR-{S}", sampling={},
+    ),
+    *_family(
+        "qwen2-audio", "2", "7B 8.4 apache - - -", tasks="audio", context=8 * K,
+        repo="Qwen/Qwen2-Audio-{S}-Instruct", sampling={},
+    ),
+    # Its thinker alone, which reads texts and pictures; nothing here hears, or runs its speech.
+    *(
+        replace(model, mmproj=f"mmproj-{model.repo.removeprefix('Qwen/')}-f16.gguf")
+        for model in _family(
+            "qwen2.5-omni", "2.5", "3B 4.4 research ? - -\n7B 8.9 apache ? - -", tasks="chat vision audio",
+            context=32 * K, repo="Qwen/Qwen2.5-Omni-{S}", community="ggml-org", sampling={}, vision=True,
+            only_gguf=True,
+        )
+    ),
+    *(
+        replace(model, name=f"{model.name}-{mode.lower()}")
+        for mode in ("Instruct", "Thinking", "Captioner")
+        for model in _family(
+            "qwen3-omni", "3", "30B-A3B 35.3/3.3 apache - - -", tasks="audio", context=64 * K,
+            repo=f"Qwen/Qwen3-Omni-{{S}}-{mode}", sampling={},
+        )
+    ),
 ]  # fmt: skip
 
 MODELS: tuple[Model, ...] = (
     *_QWEN35, *_QWEN3, *_qwen3_2507(), *_QWEN3_NEXT, *_QWEN3_CODER, *_qwen3_vl(), *_QWEN25_ALL, *_VISION2,
-    *_QWEN2, *_QWEN15,
+    *_QWEN2, *_QWEN15, *_OTHERS,
 )  # fmt: skip

@@ -62,7 +62,7 @@ def related(repo: str) -> Model | None:
 
     `unsloth/Qwen3-8B-GGUF`, `Qwen/Qwen2.5-7B-Instruct-AWQ` → the model they were made from.
     """
-    name = _plain(spelled(repo)[0]).rpartition("/")[2]
+    name = _plain(weight_formats.without_file_type(spelled(repo)[0])[0]).rpartition("/")[2]
     name = re.sub(r"^qwen[-_](?=qwen|qwq|codeqwen)", "", name)
     form = r"gguf|mtp|awq|gptq|int[48]|fp8|nvfp4|mxfp4|bf16|bnb|4bit|8bit|mlx|exl2|autoround|w\da\d+|unsloth"
     name = re.sub(rf"(-({form}))+$", "", name)
@@ -115,12 +115,12 @@ def _spellings(model: Model) -> list[str]:
         elif not model.thinking:
             tags += [f"{tag}-instruct", f"{tag}-chat"]
     # Mixture-of-experts models are often called by their whole size alone.
-    tags += [re.sub(r"^([\d.]+b)-a[\d.]+b", r"\1", tag) for tag in tags]
+    tags += [re.sub(r"^([\d.]+[bt])-a[\d.]+b", r"\1", tag) for tag in tags]
     families = [family]
     if "-vl" in family:
         families.append(family.replace("-vl", "vl"))
-    if family == "qwen3-coder-next":
+    if family in ("qwen3-coder-next", "qwen3.8-flash-next"):  # one size, which nobody names
         tags.append("")
-        families.append("qwen3-coder:next")
+        families.append(family.replace("-coder-", "-coder:").replace("-flash-", ":flash-"))
     spelled = [f"{f}{separator}{t}" for f in families for t in tags if t for separator in ":-"]
     return spelled + [f for f in families if "" in tags]

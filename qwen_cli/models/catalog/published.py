@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
+from qwen_cli.errors import ModelError
 from qwen_cli.models.catalog.families import Model
 from qwen_cli.models.formats import tensors
 
@@ -79,6 +80,19 @@ _QWEN35 = """
 35b-a3b     2048  40  16   2  512x256/8+512    248320  no  32
 122b-a10b   3072  48  32   2  1024x256/8+1024  248320  no  64
 397b-a17b   4096  60  32   2  1024x512/10+1024 248320  no  64
+2.4t-a95b   8192  92  64   4  2048x512/10+2048 248320  no  128
+"""
+_FLASH_NEXT = "125b-a6b  2560  48  24  2  640x512/10+640  248320  no  48"
+# Without an output layer: what comes out are the states.
+_EMBEDS = """
+0.6b        1024  28  16   8   3072  151669  yes
+4b          2560  36  32   8   9728  151665  yes
+8b          4096  36  32   8  12288  151665  yes
+"""
+_RERANKS = """
+0.6b        1024  28  16   8   3072  151669  yes
+4b          2560  36  32   8   9728  151669  yes
+8b          4096  36  32   8  12288  151669  no
 """
 _TABLES = {
     "qwen1.5": _QWEN15, "codeqwen1.5": _CODEQWEN15, "qwen2": _QWEN2, "qwen2.5": _QWEN25,
@@ -86,11 +100,23 @@ _TABLES = {
     "qwen2.5-math-prm": _QWEN25, "qwq": _QWEN25, "qwen2-vl": _QWEN2_VL, "qwen2.5-vl": _QWEN25,
     "qwen3": _QWEN3, "qwen3-coder": _QWEN3, "qwen3-vl": _QWEN3_VL, "qwen3-next": _NEXT,
     "qwen3-coder-next": _NEXT, "qwen3.5": _QWEN35, "qwen3.6": _QWEN35, "qwen3.8": _QWEN35,
+    "qwen3.8-flash-next": _FLASH_NEXT, "qvq": _QWEN2_VL, "qwen2.5-omni": _QWEN25,
+    "qwen3-embedding": _EMBEDS, "qwen3-reranker": _RERANKS, "qwen3guard-gen": _QWEN3,
+    "qwen3-vl-embedding": _QWEN3_VL, "qwen3-vl-reranker": _QWEN3_VL,
 }  # fmt: skip
 
 _HYBRID = {
     "head_dim": 256, "full_attention_interval": 4, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128,
     "linear_value_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
+}  # fmt: skip
+# What Qwen4-Exp has besides: residual streams, a table of n-grams in one layer, an index of tokens.
+_STREAMS = {
+    "hc_count": 4, "hc_lowrank": 320, "ple_layer_ids": [2], "ple_embed_dim": 2560, "ple_conv_kernel_size": 4,
+    "ngram_size": 3, "heads_per_ngram": 8, "ngram_vocab_size_base": 20_000_000, "split_ngram_parts": 128,
+    "make_ngram_vocab_size_divisible_by": 128, "indexer_n_heads": 4, "indexer_kv_heads": 1,
+    "indexer_head_dim": 128, "indexer_budget": 2048, "indexer_compress_ratio": 4, "eos_token_id": 248044,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000_000, "partial_rotary_factor": 0.25,
+                        "mrope_section": [11, 11, 10]},
 }  # fmt: skip
 # The sizes of the vision transformer of Qwen3-VL (SigLIP-2 Large and SO-400M) and, without deep stack, 3.5.
 _BASE = {"depth": 12, "hidden_size": 768, "intermediate_size": 3072, "num_heads": 12}
@@ -98,11 +124,24 @@ _LARGE = {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_head
           "deepstack_visual_indexes": [5, 11, 17]}  # fmt: skip
 _SO400M = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16,
            "deepstack_visual_indexes": [8, 16, 24]}  # fmt: skip
+# Parameters of the audio encoder that shares a projector file with the eyes: 32 layers of 1,280, 5,120 inside
+# (transformers' Qwen2_5OmniAudioEncoderConfig).
+_EARS = 640_000_000
 _GATED = re.compile(r"(?P<width>\d+)x(?P<all>\d+)/(?P<used>\d+)(\+(?P<shared>\d+))?")
 
 
+def has_shape(model: Model) -> bool:
+    """Return whether the shape of `model` is known here: those of speech models are not."""
+    return model.family in _TABLES
+
+
 def config(model: Model) -> dict[str, Any]:
-    """Return the config.json of `model`, as far as sizes go."""
+    """Return the config.json of `model`, as far as sizes go. Raises `ModelError` where that is not known."""
+    if not has_shape(model):
+        raise ModelError(
+            f"the shape of {model.name} ({model.licence}) is not known here, so it cannot be planned",
+            f"read its card: huggingface.co/{model.repo}",
+        )
     size = _size(model)
     hidden, layers, heads, kv_heads, inner, vocabulary, tied, *linear = _row(_TABLES[model.family], size)
     text: dict[str, Any] = {
@@ -124,6 +163,8 @@ def config(model: Model) -> dict[str, Any]:
         text |= _HYBRID
     if linear:
         text["linear_num_value_heads"] = int(linear[0])
+    if kind == "qwen4_exp":
+        text |= _STREAMS
     same = {"model_type": kind, "tie_word_embeddings": tied == "yes", "dtype": "bfloat16"}
     if model.vision:
         return {**same, "text_config": text, "vision_config": _vision(kind, size, int(hidden))}
@@ -135,10 +176,10 @@ def config(model: Model) -> dict[str, Any]:
 def download_bytes(model: Model, form: Literal["gguf", "safetensors"]) -> int:
     """Return the bytes that `model` takes to fetch: its weights, and beside a GGUF its vision projector in
     16 bits."""
-    if form == "safetensors" or not model.mmproj:
+    if form == "safetensors" or not model.mmproj or not has_shape(model):
         return model.size(form)
-    eyes = tensors.of_vision(config(model))
-    return model.size(form) + 2 * sum(tensor.parameters for tensor in eyes)
+    eyes = sum(tensor.parameters for tensor in tensors.of_vision(config(model)))
+    return model.size(form) + 2 * (eyes + (_EARS if "audio" in model.tasks else 0))
 
 
 def _size(model: Model) -> str:
@@ -153,10 +194,12 @@ def _row(table: str, size: str) -> list[str]:
 def _model_type(model: Model, mixture: bool) -> str:
     if model.family in ("qwen3-next", "qwen3-coder-next"):
         return "qwen3_next"
+    if model.family == "qwen3.8-flash-next":
+        return "qwen4_exp"
     if model.family in ("qwen3.5", "qwen3.6", "qwen3.8"):
-        return "qwen3_5_moe" if mixture else "qwen3_5"
+        return ("qwen3_5_moe" if mixture else "qwen3_5") + ("" if model.vision else "_text")
     generation = {"1.5": "qwen2", "2": "qwen2", "2.5": "qwen2", "3": "qwen3"}[model.generation]
-    if model.family == "qwen2.5-vl":
+    if model.family in ("qwen2.5-vl", "qwen2.5-omni"):
         generation = "qwen2_5"
     return generation + ("_vl" if model.vision else "") + ("_moe" if mixture else "")
 
@@ -172,6 +215,6 @@ def _vision(kind: str, size: str, hidden: int) -> dict[str, Any]:
         return {**common, "depth": 32, "hidden_size": 1280, "intermediate_size": inner, "num_heads": 16,
                 "in_chans": 3, "patch_size": 14}  # fmt: skip
     eyes = _BASE if size == "0.8b" else _LARGE if size in ("2b", "4b") else _SO400M
-    if kind.startswith("qwen3_5"):
+    if kind.startswith(("qwen3_5", "qwen4")):
         eyes = {**eyes, "deepstack_visual_indexes": []}
     return {**common, **eyes, "in_channels": 3, "patch_size": 16, "num_position_embeddings": 2304}

@@ -178,8 +178,8 @@ def layer_kinds(text: Mapping[str, Any]) -> list[str]:
     """Return "full_attention", "sliding_attention" or "linear_attention" for each layer, as transformers'
     config classes fill them in where a config.json does not list them."""
     layers: int = text["num_hidden_layers"]
-    if kinds := text.get("layer_types"):
-        return list(kinds)
+    if kinds := text.get("layer_types"):  # Qwen4-Exp's attention looks at some of the tokens, and keeps all
+        return ["full_attention" if kind == "indexed_attention" else kind for kind in kinds]
     if tensors.is_hybrid(text):
         every = text.get("full_attention_interval") or 4
         return ["full_attention" if (i + 1) % every == 0 else "linear_attention" for i in range(layers)]

@@ -7,6 +7,7 @@ serves for both forms of weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 class Tensor:
     """`copies` matrices of `rows` outputs × `columns` inputs (a vector has one row).
 
-    `used` of the copies take part in a token: fewer than `copies` for routed experts only. `linear` says that
-    transformers has it in an `nn.Linear`, which is what bitsandbytes quantizes. `layer` is the block.
+    `used` of the copies take part in a token: fewer than `copies` for routed experts and tables of n-grams.
+    `linear` says that transformers has it in an `nn.Linear`, which is what bitsandbytes quantizes. `layer` is
+    the block.
     """
 
     name: str
@@ -52,15 +54,24 @@ def of_text(
 ) -> Iterator[Tensor]:
     hidden, vocabulary = text["hidden_size"], text["vocab_size"]
     yield Tensor("token_embd", vocabulary, hidden)
+    streams = bool(text.get("hc_count"))
     for layer, kind in enumerate(kinds):
-        yield Tensor("attn_norm", 1, hidden, layer)
-        yield Tensor("ffn_norm", 1, hidden, layer)
+        if streams:
+            yield from _streams(text, layer, "attn")
+            yield from _streams(text, layer, "ffn")
+            yield from _ngrams(text, layer)
+        else:
+            yield Tensor("attn_norm", 1, hidden, layer)
+            yield Tensor("ffn_norm", 1, hidden, layer)
         if kind == "linear_attention":
             yield from _linear_attention(text, layer)
         else:
             yield from _attention(text, layer, head_dim, kv_heads)
         yield from _feed_forward(text, layer)
-    yield Tensor("output_norm", 1, hidden)
+    if streams:
+        yield from _streams(text, -1, "output")
+    else:
+        yield Tensor("output_norm", 1, hidden)
     reward = next((name for name in text.get("architectures") or () if name.endswith("RewardModel")), None)
     if reward:  # modeling_qwen2_rm.py of Qwen2.5-Math-RM and -PRM: two linear layers instead of the output
         labels = 2 if "Process" in reward else 1
@@ -88,6 +99,51 @@ def _attention(text: Mapping[str, Any], layer: int, head_dim: int, kv_heads: int
     if not second:
         yield Tensor("attn_q_norm", 1, head_dim, layer)
         yield Tensor("attn_k_norm", 1, head_dim, layer)
+    if width := text.get("indexer_head_dim"):  # Qwen4-Exp: what chooses the tokens that are looked at
+        heads = text["indexer_n_heads"] + text["indexer_kv_heads"]
+        yield Tensor("indexer_qk", heads * width, hidden, layer, linear=True)
+        yield Tensor("indexer_norms", 2, width, layer)
+
+
+def _streams(text: Mapping[str, Any], layer: int, name: str) -> Iterator[Tensor]:
+    """Yield what mixes the residual streams of Qwen4-Exp (hyper-connections) before a part of a layer; of the
+    last one nothing goes back into them."""
+    wide, rank = text["hc_count"] * text["hidden_size"], text["hc_lowrank"]
+    yield Tensor(f"{name}_hc_norm", 1, wide, layer)
+    yield Tensor(f"{name}_hc_down", rank, wide, layer, linear=True)
+    yield Tensor(f"{name}_hc_up", wide, rank, layer, linear=True)
+    if name != "output":
+        yield Tensor(f"{name}_hc_inject", text["hc_count"], wide, layer, linear=True)
+
+
+def _ngrams(text: Mapping[str, Any], layer: int) -> Iterator[Tensor]:
+    """Yield what gives a layer of Qwen4-Exp the embeddings of the last n-grams (per-layer embedding). Of the
+    table a token reads a few rows: like the experts that are not asked, it takes no part in it."""
+    ids = sorted(set(text.get("ple_layer_ids") or ()))
+    if layer + 1 not in ids:
+        return
+    hidden, wide = text["hidden_size"], text["hc_count"] * text["hidden_size"]
+    width = text.get("ple_embed_dim") or hidden
+    heads = (text["ngram_size"] - 1) * text["heads_per_ngram"]
+    first = ids.index(layer + 1) * heads
+    rows = sum(_primes(text["ngram_vocab_size_base"], first + heads)[first:])
+    divisor = text.get("make_ngram_vocab_size_divisible_by") or 128
+    yield Tensor("ngram_embd", -(-rows // divisor) * divisor, width // heads, layer, used=0)
+    yield Tensor("ngram_key", wide, width, layer, linear=True)
+    yield Tensor("ngram_value", hidden, width, layer, linear=True)
+    yield Tensor("ngram_norms", 3, wide, layer)
+    yield Tensor("ngram_conv1d", wide, text["ple_conv_kernel_size"], layer)
+
+
+def _primes(least: int, count: int) -> list[int]:
+    """Return the first `count` primes from `least` on: the sizes of the hash tables of n-grams."""
+    primes: list[int] = []
+    number = max(2, least)
+    while len(primes) < count:
+        if all(number % divisor for divisor in range(2, math.isqrt(number) + 1)):
+            primes.append(number)
+        number += 1
+    return primes
 
 
 def _linear_attention(text: Mapping[str, Any], layer: int) -> Iterator[Tensor]:

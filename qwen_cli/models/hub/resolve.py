@@ -249,7 +249,8 @@ def _forms(
 ) -> list[tuple[Format, str]]:
     """Return the forms that will do, best first, each with the repository that has it."""
     if model and (repo is None or repo.lower() in _own_repos(model)):
-        known: dict[Format, str | None] = {"gguf": model.gguf_repo, "safetensors": model.repo}
+        plain = None if model.only_gguf else model.repo
+        known: dict[Format, str | None] = {"gguf": model.gguf_repo, "safetensors": plain}
     else:
         assert repo
         form: Format = "gguf" if "gguf" in repo.lower() else "safetensors"
@@ -329,5 +330,9 @@ def _no_such_form(reference: str, model: lookup.Model | None, form: Format) -> M
         return ModelError(
             f"{model.name if model else reference} is not published as GGUF, which llama.cpp needs",
             "use `engine=transformers`, or give a GGUF repository or a .gguf file",
+        )
+    if model and model.only_gguf:
+        return ModelError(
+            f"{model.name} runs here as GGUF alone, this engine needs safetensors", "use `engine=llamacpp`"
         )
     return ModelError(f"{reference} is GGUF, this engine needs safetensors", "use `engine=llamacpp`")

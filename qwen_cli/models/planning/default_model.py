@@ -30,7 +30,7 @@ class _Rule:
 
 
 def _sees(weights: Weights) -> bool:
-    return bool(weights.model and weights.model.vision) and (
+    return bool(weights.model and "vision" in weights.model.tasks) and (
         weights.mmproj is not None or weights.format == "safetensors"
     )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models.catalog import lookup
+from qwen_cli.models.catalog import lookup, published
 from qwen_cli.models.formats import weight_formats
 from qwen_cli.models.hub import resolve
-from qwen_cli.models.planning import hardware
+from qwen_cli.models.planning import hardware, ranking
 from qwen_cli.models.planning.describe import Described, of_model, of_weights
 from qwen_cli.models.planning.hardware import Machine
 from qwen_cli.models.planning.plan import MIN_CONTEXT, Plan, gb, make
@@ -40,7 +40,7 @@ def before_fetch(name: str, *, prefer: Format, quant: str | None = None, context
     """
     model = lookup.find(name)
     quant = quant or lookup.spelled(name)[1]
-    if model is None or _is_here(model):
+    if model is None or not published.has_shape(model) or _is_here(model):
         return
     gguf = prefer == "gguf" and model.gguf_repo is not None
     form = model.quant if gguf else "bf16"
@@ -105,20 +105,18 @@ def nearest(described: Described, machine: Machine, plan: Plan) -> str:
 
 
 def _smaller(described: Described, machine: Machine, plan: Plan) -> Plan | None:
-    """Return the largest model for the same tasks that fits and is smaller; of the same family if there is
-    one, and as GGUF if this one is."""
+    """Return the best model for the same tasks that fits and is smaller; of the same family if there is one,
+    and as GGUF if this one is."""
     model = described.model
     tasks = set(model.tasks if model else ("chat",))
     family = model.family if model else ""
+    ranked = next((task for task in ("vision", "chat", "math", "code") if task in tasks), None)
+    others = ranking.ordered(ranked) if ranked else [m for m in lookup.MODELS if published.has_shape(m)]
     fitting = []
-    for other in lookup.MODELS:
+    for other in others:
         if other.parameters < plan.parameters and tasks <= set(other.tasks):
             form = other.quant if plan.engine == "llamacpp" and other.gguf_repo else None
             candidate = make(of_model(other), machine, form=form)
             if candidate.fit == "well":
                 fitting.append(candidate)
-    return max(
-        fitting,
-        key=lambda candidate: (candidate.name.startswith(f"{family}:"), candidate.parameters),
-        default=None,
-    )
+    return next((one for one in fitting if one.name.startswith(f"{family}:")), next(iter(fitting), None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from qwen_cli.models.catalog import lookup
+from qwen_cli.models.catalog import answers, lookup, published
 from qwen_cli.models.planning.describe import of_model
 from qwen_cli.models.planning.hardware import Machine
 from qwen_cli.models.planning.plan import FITS, Plan, make
@@ -55,7 +55,9 @@ def ordered(task: str) -> list[lookup.Model]:
     others, of the newest generation and the largest first."""
     ranked = [model for name in RANKED[task] if (model := lookup.find(name))]
     others = [
-        model for model in lookup.MODELS if task in model.tasks and not model.base and model not in ranked
+        model
+        for model in lookup.MODELS
+        if task in model.tasks and not model.base and model not in ranked and published.has_shape(model)
     ]
     return ranked + sorted(others, key=lambda model: (model.generation, model.parameters), reverse=True)
 
@@ -96,7 +98,7 @@ def table(machine: Machine, context: int | None = None) -> list[Plan]:
     plans = [
         make(of_model(model), machine, context=min(context, model.context) if context else None)
         for model in lookup.MODELS
-        if not model.base and "reward" not in model.tasks
+        if not model.base and not answers.silent_task(model) and published.has_shape(model)
     ]
     return sorted(
         plans,

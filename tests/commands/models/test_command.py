@@ -115,8 +115,13 @@ def test_list_filters(fresh: Path) -> None:
     assert data("list", "--local") == []
     vision = data("list", "--task", "vision")
     assert {row["family"] for row in vision} == {
-        "qwen2-vl", "qwen2.5-vl", "qwen3-vl", "qwen3.5", "qwen3.6", "qwen3.8",
+        "qwen2-vl", "qvq", "qwen2.5-vl", "qwen2.5-omni", "qwen3-vl", "qwen3.5", "qwen3.6", "qwen3.8",
+        "qwen3.8-flash-next",
     }  # fmt: skip
+    assert {(row["family"], *row["engines"]) for row in data("list", "--task", "embedding")} == {
+        ("qwen3-embedding", "llamacpp"), ("qwen3-vl-embedding",),
+    }  # fmt: skip
+    assert [row["engines"] for row in data("list", "--task", "transcription")] == [[], []]
     assert all(row["name"].endswith("-base") for row in data("list", "--task", "base"))
     assert len(data("list", "--all")) > len(data("list")) > 50
     error = fault("list", "--task", "cooking")

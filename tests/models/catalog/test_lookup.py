@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.models.catalog import lookup, published
+from qwen_cli.models.formats import weight_formats
 
 
 def test_every_family_is_there() -> None:
     assert {m.family for m in lookup.MODELS} == {
         "qwen1.5", "codeqwen1.5", "qwen2", "qwen2-vl", "qwen2.5", "qwen2.5-1m", "qwen2.5-coder",
         "qwen2.5-math", "qwen2.5-math-rm", "qwen2.5-math-prm", "qwen2.5-vl", "qwq", "qwen3", "qwen3-coder",
-        "qwen3-coder-next", "qwen3-next", "qwen3-vl", "qwen3.5", "qwen3.6", "qwen3.8",
+        "qwen3-coder-next", "qwen3-next", "qwen3-vl", "qwen3.5", "qwen3.6", "qwen3.8", "qwen3.8-flash-next",
+        "qvq", "qwen2-audio", "qwen2.5-omni", "qwen3-omni", "qwen3-asr", "qwen3-embedding", "qwen3-reranker",
+        "qwen3-vl-embedding", "qwen3-vl-reranker", "qwen3guard-gen",
     }  # fmt: skip
 
 
@@ -63,6 +66,14 @@ def test_names_and_repositories_are_unique() -> None:
         ("qwen3.6:35b-a3b", "Qwen/Qwen3.6-35B-A3B"),
         ("qwen3.6:35b", "Qwen/Qwen3.6-35B-A3B"),
         ("unsloth/Qwen3.8-27B-GGUF", "Qwen/Qwen3.8-27B"),
+        ("qwen3.8:2.4t", "Qwen/Qwen3.8-2.4T-A95B"),
+        ("qwen3.8-flash-next", "Qwen/Qwen3.8-Flash-Next"),
+        ("qwen3.8:flash-next", "Qwen/Qwen3.8-Flash-Next"),
+        ("qvq:72b", "Qwen/QVQ-72B-Preview"),
+        ("qwen3-embedding:0.6b", "Qwen/Qwen3-Embedding-0.6B"),
+        ("Qwen3-VL-Reranker-8B", "Qwen/Qwen3-VL-Reranker-8B"),
+        ("qwen3-omni:30b", "Qwen/Qwen3-Omni-30B-A3B-Instruct"),
+        ("qwen2.5-omni:7b", "Qwen/Qwen2.5-Omni-7B"),
     ],
 )
 def test_names_people_use(name: str, repo: str) -> None:
@@ -153,6 +164,8 @@ def test_misspelt_names_get_close_ones() -> None:
         ("unsloth/Qwen3.6-27B-MTP-GGUF", "qwen3.6:27b"),
         ("nvidia/Qwen3.5-35B-A3B-NVFP4", "qwen3.5:35b-a3b"),
         ("mlx-community/Qwen3.8-27B-4bit", "qwen3.8:27b"),
+        ("hf.co/unsloth/Qwen3.5-9B-GGUF:UD-Q4_K_XL", "qwen3.5:9b"),
+        ("/models/Qwen3.8-27B-UD-Q4_K_XL-00001-of-00002.gguf", "qwen3.8:27b"),
     ],
 )
 def test_other_forms_of_a_model_are_related_to_it(repo: str, name: str) -> None:
@@ -181,9 +194,14 @@ def test_licences_differ_by_size(name: str, licence: str) -> None:
     assert model and model.licence == licence
 
 
-def test_all_of_qwen3_and_later_is_apache() -> None:
-    later = [m for m in lookup.MODELS if m.generation.startswith("3")]
-    assert {m.licence for m in later} == {"Apache-2.0"}
+def test_all_of_qwen3_and_later_is_apache_but_the_largest_of_38() -> None:
+    others = {
+        m.name: m.licence for m in lookup.MODELS if m.generation[0] == "3" and m.licence != "Apache-2.0"
+    }
+    assert others == {
+        "qwen3.8:2.4t-a95b": "Qwen3.8-Max",
+        "qwen3.8-flash-next:125b-a6b": "Qwen Community 1.0",
+    }
 
 
 def test_sampling_follows_the_model_cards() -> None:
@@ -232,7 +250,8 @@ def test_thinking_modes() -> None:
     expected = {
         "qwen3:8b": "switch", "qwen3:8b-base": None, "qwen3:4b-instruct-2507": None,
         "qwen3:4b-thinking-2507": "always", "qwq:32b": "always", "qwen2.5:7b": None, "qwen3-coder:30b": None,
-        "qwen3-vl:8b-thinking": "always",
+        "qwen3-vl:8b-thinking": "always", "qwen3.8:2.4t-a95b": "always", "qwen3.8:27b": "switch",
+        "qvq:72b": None,
     }  # fmt: skip
     assert {name: getattr(lookup.find(name), "thinking_mode", "?") for name in expected} == expected
 
@@ -247,6 +266,7 @@ def test_thinking_modes() -> None:
         ("qwen3.5:4b", True, (), None),
         ("qwen3.6:27b", True, (), False),
         ("qwen3.8:27b", True, ("xhigh", "medium", "low"), True),
+        ("qwen3.8:2.4t", True, ("xhigh", "medium", "low"), True),
     ],
 )
 def test_how_models_think(name: str, default: bool, efforts: tuple[str, ...], preserve: bool | None) -> None:
@@ -278,14 +298,14 @@ def test_every_coder_fills_in_the_middle_and_nothing_else_says_so() -> None:
 
 def test_vision_models_with_a_gguf_name_their_projector() -> None:
     for model in lookup.MODELS:
-        late = model.generation in ("3.5", "3.6", "3.8")  # all of these see
-        assert model.vision == ("-vl" in model.family or late)
+        late = model.generation in ("3.5", "3.6", "3.8") and model.name != "qwen3.8:2.4t-a95b"
+        assert model.vision == ("-vl" in model.family or model.family in ("qvq", "qwen2.5-omni") or late)
         assert bool(model.mmproj) == bool(model.vision and model.gguf_repo), model.name
     found = lookup.find("qwen3-vl:8b")
     assert found and found.mmproj == "mmproj-Qwen3VL-8B-Instruct-F16.gguf"
 
 
-def test_gguf_patterns_match_the_published_names() -> None:
+def test_the_usual_file_type_is_among_the_published_ones() -> None:
     published = {
         "qwen2.5:7b": "qwen2.5-7b-instruct-q4_k_m-00001-of-00002.gguf",
         "qwen2.5-coder:7b": "qwen2.5-coder-7b-instruct-q4_k_m.gguf",
@@ -301,13 +321,12 @@ def test_gguf_patterns_match_the_published_names() -> None:
         "qwen3.8:27b": "Qwen3.8-27B-UD-Q4_K_XL.gguf",
         "qwen3:4b-instruct-2507": "Qwen3-4B-Instruct-2507-Q4_K_M.gguf",
         "qwen2.5-vl:7b": "Qwen2.5-VL-7B-Instruct-Q4_K_M.gguf",
+        "qwen3.8:2.4t": "Qwen3.8-2.4T-A95B-UD-IQ4_XS-00001-of-00030.gguf",
+        "qwen3-embedding:0.6b": "Qwen3-Embedding-0.6B-Q8_0.gguf",
     }
-    from fnmatch import fnmatch
-
     for name, file in published.items():
         model = lookup.find(name)
-        assert model and model.gguf_files
-        assert fnmatch(file.lower(), model.gguf_files.format(quant=model.quant).lower()), name
+        assert model and weight_formats.without_file_type(file)[1] == model.quant, name
 
 
 def test_sizes_are_in_bytes() -> None:

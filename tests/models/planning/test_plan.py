@@ -254,7 +254,8 @@ def test_every_model_that_does_a_task_has_a_place_in_its_ranking() -> None:
         order = [model.name for model in ranking.ordered(task)]
         assert order[: len(names)] == list(names)
         assert len(set(order)) == len(order)
-        assert set(order) >= {m.name for m in lookup.MODELS if task in m.tasks and not m.base}
+        able = [m for m in lookup.MODELS if task in m.tasks and not m.base and published.has_shape(m)]
+        assert set(order) >= {m.name for m in able}
 
 
 def test_the_table_begins_with_what_fits_well() -> None:
@@ -263,7 +264,17 @@ def test_the_table_begins_with_what_fits_well() -> None:
     assert order == sorted(order)
     first = [p.parameters for p in plans if p.fit == "well" and p.bearable]
     assert first == sorted(first, reverse=True) and len(first) > 5
-    assert len(plans) == sum(not m.base and "reward" not in m.tasks for m in lookup.MODELS)
+    named = {plan.name for plan in plans}
+    assert {"qwen3.8:27b", "qwen3.8:2.4t-a95b", "qvq:72b", "qwen3guard-gen:8b"} <= named
+    silent = {"qwen3-embedding:8b", "qwen2.5-math-prm:7b", "qwen3-asr:0.6b", "qwen3:8b-base"}
+    assert not silent & named and len(named) == len(plans)
+
+
+@pytest.mark.parametrize("name", ["qwen3-asr:1.7b", "qwen3-omni:30b", "Qwen/Qwen2-Audio-7B-Instruct"])
+def test_what_has_no_known_shape_is_refused_with_its_licence(fresh: Path, name: str) -> None:
+    with pytest.raises(ModelError, match=r"the shape of qwen\S+ \(Apache-2\.0\) is not known here") as caught:
+        describe.describe(name)
+    assert "\n" not in str(caught.value)
 
 
 def folder(path: Path, config: dict[str, Any], **files: Any) -> Path:

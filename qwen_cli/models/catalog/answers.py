@@ -1,0 +1,42 @@
+"""Which models answer what they are asked, and what the others are for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qwen_cli.errors import UsageError
+from qwen_cli.models.catalog import lookup
+
+if TYPE_CHECKING:
+    from qwen_cli.models.catalog.lookup import Model
+
+# What a model with one of these tasks is, and what to do with it here.
+_SILENT = {
+    "embedding": ("an embedding model: it gives vectors for texts", "`qwen serve` answers /v1/embeddings"),
+    "reranking": ("a reranker: it scores texts for a question", "a server of vLLM or SGLang runs it"),
+    "reward": ("a reward model: it scores answers", "`qwen math` takes it as its reward model"),
+    "transcription": ("a speech recogniser: it writes down what it hears", "a server of vLLM runs it"),
+    "audio": ("a model for speech", "a server of vLLM runs it"),
+}
+
+
+def silent_task(model: Model) -> str | None:
+    """Return the task of a model that answers nobody ("embedding", "reward"); `None` for one that does."""
+    if {"chat", "code", "math", "guard", "base"} & set(model.tasks):
+        return None
+    return next((task for task in model.tasks if task in _SILENT), None)
+
+
+def check(reference: str) -> None:
+    """Raise `UsageError` where the catalog knows that the model called `reference` answers nobody. Asks no
+    network."""
+    model = lookup.find(reference) or lookup.related(reference)
+    if model and (task := silent_task(model)):
+        instead = "a server of vLLM runs it" if task == "embedding" and model.vision else None
+        raise silent(model.name, task, instead)
+
+
+def silent(name: str, task: str, instead: str | None = None) -> UsageError:
+    """Return what to say of the model `name`, which is for `task` and answers nobody."""
+    what, use = _SILENT[task]
+    return UsageError(f"{name} is {what}", f"{instead or use}; for answers name another, such as qwen3.5:4b")
