@@ -129,7 +129,7 @@ def test_a_hub_that_refuses_is_done_without(fresh: Path, processor: None, starte
 @pytest.mark.parametrize(
     ("kind", "memory", "cores", "form", "name"),
     [
-        ("cpu", 4, 2, "gguf", "qwen3.5:2b"),
+        ("cpu", 4, 2, "gguf", "qwen3.5:0.8b"),
         ("cpu", 8, 4, "gguf", "qwen3.5:4b"),
         ("cpu", 24, 2, "gguf", "qwen3.5:4b"),
         ("cpu", 16, 8, "gguf", "qwen3.5:9b"),
