@@ -261,7 +261,7 @@ class TestThinking:
             return stream(handler, request)
 
         monkeypatch.setattr(engine.slot, "stream", spied)
-        list(engine.chat([user(ATTACK)], thinking=4, sampling=GREEDY))
+        list(engine.chat([user(ATTACK)], thinking=True, schema={"type": "object"}, sampling=GREEDY))
         said = requests[0]["messages"][0]["content"]
         assert "<|im_end|>" not in said
         assert said.replace("\u2060", "") == ATTACK

@@ -7,10 +7,9 @@ import functools
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +37,13 @@ from qwen_cli.engines.core.base import (
 from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.llamacpp import load, requests
 from qwen_cli.engines.llamacpp.pool import Pool
+from qwen_cli.engines.llamacpp.reader import Asked, Reader
 from qwen_cli.engines.llamacpp.slot import Slot
 from qwen_cli.engines.parsing import bare_tool_calls
-from qwen_cli.engines.parsing.answer import AnswerParser
+from qwen_cli.engines.parsing.answer import parts
 from qwen_cli.engines.parsing.marks import FAMILY, Guarded, Marks
-from qwen_cli.engines.parsing.openai import ToolCalls
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out, thinking_mode
-from qwen_cli.errors import EngineError
+from qwen_cli.errors import ContextFull, EngineError
 from qwen_cli.models.formats import architecture, gguf_header
 
 if TYPE_CHECKING:
@@ -63,6 +62,8 @@ _SHIFTED = 256
 # its prompt's checkpoints, of which llama.cpp makes three.
 _SAMPLE_BYTES = 2 * 2**30
 _SAMPLE_STATES = 4
+
+_HELLO = {"role": "user", "content": "Hello"}  # to see how the template writes a turn
 
 _CLOSE_SECONDS = 10.0  # a step on a machine that is busy with other things
 
@@ -96,7 +97,8 @@ class LlamaCpp(EngineBase):
         self.defaults = recommended(catalogued.sampling if catalogued else None, shape.sampling, _UNKNOWN)
         self.plain_defaults = without_thinking(catalogued, self.defaults)
         self._template = template = chat_template or shape.chat_template or ""
-        self._marks = Marks([*FAMILY, *gguf_header.special_tokens(weights.path)])
+        self._tags = frozenset(gguf_header.special_tokens(weights.path))
+        self._marks = Marks([*FAMILY, *self._tags])
         self.capabilities = Capabilities(
             context=load.context_size(weights, shape, context),
             thinking=thinking_mode(template) or (catalogued.thinking_mode if catalogued else None),
@@ -146,15 +148,7 @@ class LlamaCpp(EngineBase):
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
     ) -> Stream:
-        turns = requests.turns(messages)
-        guarded = self._guarded(turns, tools)
-        if guarded and self._exactly(schema, thinking):
-            request, parser = self._guarded_request(guarded, tools, schema, sampling, thinking)
-            pieces = self._stream("handle_completions", request, parser)
-        else:
-            sent = self._broken(turns, tools) if guarded else (turns, tools)
-            request = self._chat_request(*sent, schema, sampling, thinking)
-            pieces = self._stream("handle_chat_completions", request)
+        pieces = self._stream(self._asked(messages, tools, schema, sampling, thinking))
         if not tools:
             return pieces
         return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
@@ -163,7 +157,7 @@ class LlamaCpp(EngineBase):
         request = self._completion_request(prompt, sampling)
         if reuse == "shift":
             request["n_cache_reuse"] = _SHIFTED
-        return self._stream("handle_completions", request)
+        return self._stream(Asked("handle_completions", request))
 
     def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
         turns = requests.turns(messages)
@@ -182,23 +176,16 @@ class LlamaCpp(EngineBase):
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
     ) -> list[Completion]:
-        parser: Callable[[], AnswerParser] = AnswerParser
         if isinstance(prompt, str):
-            request = {**self._completion_request(prompt, sampling), "logprobs": 1}
-            handler = "handle_completions"
-        elif (guarded := self._guarded(turns := requests.turns(prompt), None)) and self._exactly(
-            None, thinking
-        ):
-            rendered = self._rendered(guarded, thinking)
-            request = {**self._completion_request(rendered, sampling), "logprobs": 1}
-            handler, parser = "handle_completions", partial(self._parser, rendered)
+            asked = Asked("handle_completions", self._completion_request(prompt, sampling))
         else:
-            turns = self._broken(turns, None)[0] if guarded else turns
-            request = self._chat_request(turns, None, None, sampling, thinking)
-            request |= {"logprobs": True, "top_logprobs": 1}
-            handler = "handle_chat_completions"
+            asked = self._asked(prompt, None, None, sampling, thinking)
+        if asked.counted:  # llama.cpp cannot end one of several
+            return [self._single(asked, sampling.nth(index)) for index in range(n)]
+        likely = {"logprobs": 1} if asked.raw else {"logprobs": True, "top_logprobs": 1}
+        asked = replace(asked, request={**asked.request, **likely})
         done: list[Completion] = []
-        limit = request.get("max_tokens")
+        limit = asked.request.get("max_tokens")
         tokens = self.count_tokens(prompt) if n > 1 else 0
         while len(done) < n:
             wanted = min(n - len(done), self._together)
@@ -206,8 +193,8 @@ class LlamaCpp(EngineBase):
             # llama.cpp gives the i-th sample of a request the seed plus i: the next request goes on there.
             seed = {"seed": sampling.seed + len(done)} if sampling.seed is not None else {}
             most = {"max_tokens": each} if each is not None else {}
-            parsers = [parser() for _ in range(batch)]
-            done += self._samples(handler, {**request, **seed, **most, "n": batch}, parsers, limit)
+            part = replace(asked, request={**asked.request, **seed, **most})
+            done += self._samples(part, batch, limit)
         return done
 
     def count_tokens(
@@ -291,6 +278,54 @@ class LlamaCpp(EngineBase):
             slot.server = None  # its destructor stops the loop and frees the weights
             self._slots.cleanup()
 
+    def _asked(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None,
+        schema: Mapping[str, Any] | None,
+        sampling: Sampling,
+        thinking: bool | int | None,
+    ) -> Asked:
+        """Return what is asked of llama.cpp for a turn: a chat, or the raw prompt of one where that is better
+        read here."""
+        turns = requests.turns(messages)
+        guarded = self._guarded(turns, tools)
+        can = self.capabilities.thinking
+        budget = None if thinking is None or isinstance(thinking, bool) else thinking
+        off = self._plain if thinking is None else is_off(thinking)
+        thinks = can == "always" or (can is not None and not off)
+        # llama.cpp looks for the end of a budget token by token.
+        read = not thinks or (self._reads_thinking and (budget is None or OPEN in self._tags))
+        ours = (guarded is not None or not read) and not (schema is not None and thinks)
+        if ours and not self.capabilities.vision:
+            asked = replace(self._raw(guarded, turns, tools, schema, sampling, thinking), budget=budget)
+        else:
+            sent = self._broken(turns, tools) if guarded else (turns, tools)
+            request = self._chat_request(*sent, schema, sampling, thinking)
+            asked = Asked("handle_chat_completions", request, tools=tools or (), thinks=thinks)
+            asked = replace(asked, opened=thinks and self._opens, budget=None if read else budget)
+        if not asked.thinks:
+            return replace(asked, budget=None)
+        told = {name: value for name, value in asked.request.items() if name != "stop"}
+        asked = replace(asked, request=told, stop=sampling.stop)
+        if budget == 0:
+            return self._after(asked, Reader(asked), Usage(), None)[0] or asked
+        return asked
+
+    def _after(
+        self, asked: Asked, reader: Reader, usage: Usage, limit: int | None, *, spent: bool = False
+    ) -> tuple[Asked | None, list[Piece]]:
+        """Return how to go on with `asked` after its thinking, and what ends that. `None` where no token is
+        left of `limit`; `usage` is what was spent."""
+        prompt, request, said = reader.after_thinking(self._marks, spent=spent)
+        if prompt is not None:
+            request |= self._prompt_field(prompt)
+        after = replace(asked, request=request, prompt=prompt, thinks=False, opened=False, budget=None)
+        if limit is None:
+            return after, said
+        left = limit - (self.slot.count(request) - usage.prompt_tokens if usage.prompt_tokens else 0)
+        return (replace(after, request={**request, "max_tokens": left}), said) if left > 0 else (None, said)
+
     def _chat_request(
         self,
         messages: list[dict[str, Any]],
@@ -300,7 +335,7 @@ class LlamaCpp(EngineBase):
         thinking: bool | int | None,
     ) -> dict[str, Any]:
         switch = thinking if self.capabilities.thinking is not None else None
-        plain = self._plain_by_itself if switch is None else is_off(switch)
+        plain = self._plain if switch is None else is_off(switch)
         request = requests.chat(messages, self._settings(sampling, plain), switch)
         if tools:
             request |= {"tools": list(tools), "parallel_tool_calls": True}
@@ -310,9 +345,12 @@ class LlamaCpp(EngineBase):
 
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
         request = requests.completion(prompt, self._settings(sampling, is_left_out(prompt)), sampling)
+        return {**request, **self._prompt_field(prompt)}
+
+    def _prompt_field(self, prompt: str) -> dict[str, Any]:
         pieces = self._pieces(prompt)
         # One text stays one: llama.cpp tokenizes it.
-        return {**request, "prompt": pieces[0] if len(pieces) == 1 else self._ids(pieces)}
+        return {"prompt": pieces[0] if len(pieces) == 1 else self._ids(pieces)}
 
     def _guarded(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
@@ -327,35 +365,31 @@ class LlamaCpp(EngineBase):
         """Return `messages` and `tools` with a joiner in what spells a special token."""
         return self._marks.guard_broken(messages, tools, template=self._template)
 
-    def _exactly(self, schema: Mapping[str, Any] | None, thinking: bool | int | None) -> bool:
-        """Return whether what spells a special token can be sent as the tokens of its text. llama.cpp takes
-        tokens in raw prompts only, those without pictures; what it does after thinking (a schema, the end of
-        a budget) it does for chats only. There a joiner breaks each mark."""
-        budget = thinking is not None and not isinstance(thinking, bool)
-        thinks = self.capabilities.thinking is not None and thinking is not False
-        return not (self.capabilities.vision or budget or (schema is not None and thinks))
-
-    def _guarded_request(
+    def _raw(
         self,
-        guarded: Guarded,
+        guarded: Guarded | None,
+        turns: list[dict[str, Any]],
         tools: Sequence[Mapping[str, Any]] | None,
         schema: Mapping[str, Any] | None,
         sampling: Sampling,
         thinking: bool | int | None,
-    ) -> tuple[dict[str, Any], AnswerParser]:
-        """Return a turn as a raw prompt, and who reads the answer in llama.cpp's place."""
-        prompt = self._rendered(guarded, thinking)
+    ) -> Asked:
+        """Return a turn as a raw prompt. There what spells a special token is sent as the tokens of its text,
+        which llama.cpp takes in raw prompts only, those without pictures; what it does after thinking (a
+        schema, the end of a budget) it does for chats only."""
+        if guarded is None:
+            body = {"messages": turns} | ({"tools": list(tools)} if tools else {})
+            prompt = Prompt(self._apply(body, thinking))
+        else:
+            prompt = self._rendered(guarded, thinking)
         request = self._completion_request(prompt, sampling)
         if schema is not None:
             request["json_schema"] = dict(schema)
-        request["preserved_tokens"] += ["<think>", "</think>", "<tool_call>", "</tool_call>"]
-        return request, self._parser(prompt, tools)
-
-    def _parser(self, prompt: str, tools: Sequence[Mapping[str, Any]] | None = None) -> AnswerParser:
-        """Return what reads the answer to a rendered prompt."""
+        request["preserved_tokens"] += [OPEN, CLOSE, "<tool_call>", "</tool_call>"]
         end = prompt.rstrip()
         thinks = self.capabilities.thinking is not None and not end.endswith(CLOSE)
-        return AnswerParser(thinks=thinks, opened=thinks and end.endswith(OPEN), tools=tools)
+        opened = thinks and end.endswith(OPEN)
+        return Asked("handle_completions", request, prompt, tools or (), thinks=thinks, opened=opened)
 
     def _rendered(self, guarded: Guarded, thinking: bool | int | None) -> Prompt:
         body = {"messages": guarded.messages} | ({"tools": guarded.tools} if guarded.tools else {})
@@ -381,71 +415,122 @@ class LlamaCpp(EngineBase):
         return requests.settings(effective(sampling, defaults), self.capabilities.context or 0)
 
     @functools.cached_property
-    def _plain_by_itself(self) -> bool:
+    def _plain(self) -> bool:
         """Return whether the model answers without thinking when nothing is said about it."""
-        if self.plain_defaults == self.defaults:
-            return False  # it does not matter
-        return is_left_out(self.render([{"role": "user", "content": "Hello"}]))
+        return self.capabilities.thinking is None or is_left_out(self.render([_HELLO]))
 
-    def _stream(self, handler: str, request: dict[str, Any], parser: AnswerParser | None = None) -> Stream:
-        """Yield the pieces of one answer. The last carries usage. `parser` finds thinking and calls in the
-        text where llama.cpp does not."""
-        started = time.perf_counter()
-        first: float | None = None
-        calls = ToolCalls()
+    @functools.cached_property
+    def _opens(self) -> bool:
+        """Return whether the template itself writes the tag that begins thinking."""
+        return self.render([_HELLO], thinking=True).rstrip().endswith(OPEN)
+
+    @functools.cached_property
+    def _reads_thinking(self) -> bool:
+        """Return whether llama.cpp has found out how the template writes thinking: by that it knows it in an
+        answer."""
+        turn = {"role": "assistant", "reasoning_content": "thought", "content": ""}
+        body = {
+            "messages": [_HELLO, turn],
+            "continue_final_message": "content",
+            "add_generation_prompt": False,
+        }
+        written = str(self.slot.http("POST", "/apply-template", body)["prompt"])
+        return CLOSE in written.partition("thought")[2]
+
+    def _stream(self, asked: Asked) -> Stream:
+        """Yield the pieces of one answer. The last carries usage. Where llama.cpp ended it in thinking, the
+        answer is asked for after that."""
+        before: Usage | None = None
         known: list[TokenLogprob] = []  # not with_logprobs yet
-        for moment, chunk in self.slot.stream(handler, request):
-            if "prompt_progress" in chunk:
-                self.cached_tokens = chunk["prompt_progress"]["cache"]
-            if "prompt_progress" in chunk or not chunk["choices"]:
-                continue
-            first = first or moment
-            choice = chunk["choices"][0]
-            delta = choice.get("delta") or {"content": choice.get("text")}
-            if text := delta.get("reasoning_content"):
-                yield Piece(text, "thinking")
-            if text := delta.get("content"):
-                known += requests.logprobs(choice, request)
-                yield from with_logprobs(parser.feed(text) if parser else [Piece(text)], known)
-            calls.feed(delta.get("tool_calls") or ())
-            if choice["finish_reason"]:
-                yield from with_logprobs(parser.finish() if parser else [], known)
-                for call in calls.finish():
-                    yield Piece(kind="tool_call", call=call)
-                usage = requests.usage(choice, chunk, request, first - started, moment - first)
-                if parser and parser.called and usage.stop_reason == "stop":
-                    usage = replace(usage, stop_reason="tool_calls")
-                yield Piece(usage=usage)
+        while True:
+            started, first = time.perf_counter(), 0.0
+            reader, usage, spent, finish = Reader(asked), None, False, None
+            request = {**asked.request, **({"timings_per_token": True} if asked.counted else {})}
+            try:
+                with closing(self.slot.stream(asked.handler, request)) as chunks:
+                    for moment, chunk in chunks:
+                        if "prompt_progress" in chunk and before is None:
+                            self.cached_tokens = chunk["prompt_progress"]["cache"]
+                        if "prompt_progress" in chunk or not chunk["choices"]:
+                            continue
+                        first = first or moment
+                        choice = chunk["choices"][0]
+                        finish = choice["finish_reason"]
+                        known += requests.logprobs(choice, request)
+                        yield from with_logprobs(reader.feed(choice), known)
+                        spent = reader.spent(chunk)
+                        if finish or reader.stopped or spent:
+                            usage = requests.usage(choice, chunk, request, first - started, moment - first)
+                            break
+            except ContextFull:
+                if before is None:
+                    raise
+                yield Piece(usage=replace(before, stop_reason="context"))
+                return
+            if usage is None:  # interrupted
+                return
+            usage = requests.joined(before, usage)
+            thought = reader.thinking and (spent or finish == "stop")
+            yield from reader.finish() if reader.thinking else ()
+            if thought and not spent and (calls := reader.calls_while_thinking()):
+                yield from [*calls, Piece(usage=replace(usage, stop_reason="tool_calls"))]
+                return
+            after = None
+            if thought:
+                after, said = self._after(asked, reader, usage, request.get("max_tokens"), spent=spent)
+            if after is None:
+                reason = "length" if thought else usage.stop_reason
+                if reader.called and reason == "stop":
+                    reason = "tool_calls"
+                yield Piece(usage=replace(usage, stop_reason=reason))
+                return
+            yield from said
+            asked, before = after, usage
 
-    def _samples(
-        self, handler: str, request: dict[str, Any], parsers: Sequence[AnswerParser], limit: int | None
-    ) -> list[Completion]:
-        """Return an answer for each parser. One at `limit` ends for that, any other for want of room."""
+    def _single(self, asked: Asked, sampling: Sampling) -> Completion:
+        """Return one sample."""
+        seed = {} if sampling.seed is None else {"seed": sampling.seed}
+        pieces = list(self._stream(replace(asked, request={**asked.request, **seed, "n_probs": 1})))
+        text, thinking = parts(pieces)
+        values = [one.logprob for piece in pieces for one in piece.logprobs]
+        usage = next(
+            (piece.usage for piece in reversed(pieces) if piece.usage), Usage(stop_reason="cancelled")
+        )
+        return Completion(text, thinking, usage, sum(values) / len(values) if values else None)
+
+    def _samples(self, asked: Asked, n: int, limit: int | None) -> list[Completion]:
+        """Return `n` answers. One at `limit` ends for that, any other for want of room; one that ended in
+        thinking is gone on with."""
         started = time.perf_counter()
         first = 0.0
-        n = len(parsers)
-        texts, thoughts = [""] * n, [""] * n
+        readers = [Reader(asked) for _ in range(n)]
+        pieces: list[list[Piece]] = [[] for _ in range(n)]
         logprobs: list[list[float]] = [[] for _ in range(n)]
         usages = [Usage()] * n
-        for moment, chunk in self.slot.stream(handler, request):
+        limits = {"max_tokens": limit} if limit else {}
+        for moment, chunk in self.slot.stream(asked.handler, {**asked.request, "n": n}):
             if "prompt_progress" in chunk or not chunk["choices"]:
                 continue
             first = first or moment
             choice = chunk["choices"][0]
-            delta = choice.get("delta") or {"content": choice.get("text")}
             index = choice["index"]
-            pieces = parsers[index].feed(delta.get("content") or "")
-            if choice["finish_reason"]:
-                pieces += parsers[index].finish()
-            for piece in pieces:
-                (thoughts if piece.kind == "thinking" else texts)[index] += piece.text
-            thoughts[index] += delta.get("reasoning_content") or ""
+            pieces[index] += readers[index].feed(choice)
             logprobs[index] += [t["logprob"] for t in (choice.get("logprobs") or {}).get("content") or ()]
             if choice["finish_reason"]:
-                limits = {"max_tokens": limit} if limit else {}
                 usages[index] = requests.usage(choice, chunk, limits, first - started, moment - first)
-        means = [sum(values) / len(values) if values else None for values in logprobs]
-        return [Completion(*parts) for parts in zip(texts, thoughts, usages, means, strict=True)]
+        done = []
+        for reader, said, values, usage in zip(readers, pieces, logprobs, usages, strict=True):
+            after = None
+            said += reader.finish() if reader.thinking else []
+            if reader.thinking and usage.stop_reason == "stop":
+                after, thought = self._after(asked, reader, usage, limit)
+            if after:
+                (rest,) = self._samples(after, 1, after.request.get("max_tokens"))
+                said += [*thought, Piece(rest.text)]
+                usage = requests.joined(usage, rest.usage)
+            mean = sum(values) / len(values) if values else None
+            done.append(Completion(*parts(said), usage, mean))
+        return done
 
 
 def _copy_state(source: Engine, target: Engine) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from qwen_cli.engines.core.base import Message, Sampling, StopReason, TokenLogprob, Usage
 from qwen_cli.engines.llamacpp import penalties
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, wire_messages
 from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused, UsageError
+
+# Go on with the content of the last message, after its thinking (tools/server/README.md).
+GO_ON = {"continue_final_message": "content", "add_generation_prompt": False}
 
 
 def chat(
@@ -127,4 +131,19 @@ def usage(
         stop_reason=reason,
         drafted_tokens=timings.get("draft_n", 0),
         accepted_tokens=timings.get("draft_n_accepted", 0),
+    )
+
+
+def joined(before: Usage | None, after: Usage) -> Usage:
+    """Return the usage of an answer that was asked for `after` its thinking: all that came after its first
+    prompt was generated."""
+    if before is None:
+        return after
+    return replace(
+        before,
+        generated_tokens=after.prompt_tokens + after.generated_tokens - before.prompt_tokens,
+        decode_seconds=before.decode_seconds + after.prefill_seconds + after.decode_seconds,
+        stop_reason=after.stop_reason,
+        drafted_tokens=before.drafted_tokens + after.drafted_tokens,
+        accepted_tokens=before.accepted_tokens + after.accepted_tokens,
     )

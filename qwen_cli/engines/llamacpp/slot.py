@@ -21,7 +21,8 @@ from qwen_cli.errors import EngineError, RequestRefused
 # longer, and then it ends in the background and the next request waits for it.
 _CANCEL_SECONDS = 0.5
 
-_RENDERED = ("messages", "tools", "chat_template_kwargs")  # what the prompt of a request is made of
+# What the prompt of a request is made of.
+_RENDERED = ("messages", "tools", "chat_template_kwargs", "continue_final_message", "add_generation_prompt")
 
 
 def _is_last(chunk: Mapping[str, Any]) -> bool:
@@ -87,7 +88,7 @@ class Slot:
         chunks: SimpleQueue[tuple[float, dict[str, Any]] | Exception | None] = SimpleQueue()
         cancelled = self._cancelled = threading.Event()
         pool = self.pool
-        claim = Claim(lambda: self._count(request), request.get("max_tokens"), request.get("n", 1))
+        claim = Claim(lambda: self.count(request), request.get("max_tokens"), request.get("n", 1))
         lease = pool.take(self.number, claim, cancelled, lambda slot: self.another(slot).erase())
         if lease is None:
             return
@@ -104,7 +105,8 @@ class Slot:
             return cancelled.is_set()
 
         server = self.server
-        sent = {**request, "id_slot": self.number, "timings_per_token": pool.grows(claim)}
+        counted = request.get("timings_per_token", False) or pool.grows(claim)
+        sent = {**request, "id_slot": self.number, "timings_per_token": counted}
 
         def work() -> None:
             try:
@@ -208,7 +210,7 @@ class Slot:
         self.wait()
         self.http("POST", f"/slots/{self.number}?action=erase", {})
 
-    def _count(self, request: Mapping[str, Any]) -> int:
+    def count(self, request: Mapping[str, Any]) -> int:
         """Count the tokens of the prompt of a request."""
         if "messages" in request:
             sent = {key: request[key] for key in _RENDERED if key in request}

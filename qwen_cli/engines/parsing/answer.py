@@ -79,3 +79,12 @@ class AnswerParser:
             else:
                 parsed += self._tools.feed(piece.text)
         return parsed
+
+
+def parts(pieces: Sequence[Piece]) -> tuple[str, str]:
+    """Return answer and thinking."""
+    texts = {"answer": "", "thinking": ""}
+    for piece in pieces:
+        if piece.kind != "tool_call":
+            texts[piece.kind] += piece.text
+    return texts["answer"], texts["thinking"]

@@ -24,8 +24,9 @@ from transformers.generation.logits_process import LogitsProcessorList
 
 from qwen_cli.engines.core import base
 from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Stream, TokenLogprob, Usage
+from qwen_cli.engines.parsing.answer import parts
 from qwen_cli.engines.transformers import sampler
-from qwen_cli.engines.transformers.decode import parts, without_ends
+from qwen_cli.engines.transformers.decode import without_ends
 from qwen_cli.engines.transformers.prompted import Loaded, Prompted
 from qwen_cli.engines.transformers.sampler import Sampler
 from qwen_cli.errors import EngineError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qwen_cli.engines.core import base
 from qwen_cli.engines.core.base import Completion, Piece, Stream, TokenLogprob, Usage
+from qwen_cli.engines.parsing.answer import parts
 from qwen_cli.engines.transformers import sampler
 
 if TYPE_CHECKING:
@@ -125,12 +126,3 @@ def without_ends(logits: torch.Tensor, answers: Sequence[Answer]) -> torch.Tenso
         for row in rows:
             logits[row, sorted(answers[row].ends)] = float("-inf")
     return logits
-
-
-def parts(pieces: Sequence[Piece]) -> tuple[str, str]:
-    """Return answer and thinking."""
-    texts = {"answer": "", "thinking": ""}
-    for piece in pieces:
-        if piece.kind != "tool_call":
-            texts[piece.kind] += piece.text
-    return texts["answer"], texts["thinking"]

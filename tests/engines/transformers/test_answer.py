@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from qwen_cli.engines.core.base import Piece, Sampling, ToolCall
+from qwen_cli.engines.parsing.answer import parts
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
 from qwen_cli.engines.parsing.stops import StopStrings
 from qwen_cli.engines.parsing.think_tags import ThinkingText
 from qwen_cli.engines.parsing.tool_calls import ToolParser
 from qwen_cli.engines.transformers.answer import Answer
-from qwen_cli.engines.transformers.decode import parts
 from qwen_cli.engines.transformers.detokenizer import TextStream, TokenTable
 
 END = 151645

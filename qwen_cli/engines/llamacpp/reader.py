@@ -1,0 +1,138 @@
+"""One answer in the chunks that llama.cpp streams: its pieces, and whether it ended while it was thinking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qwen_cli.engines.core.base import Piece
+from qwen_cli.engines.core.prompt import Prompt
+from qwen_cli.engines.llamacpp.requests import GO_ON
+from qwen_cli.engines.parsing.answer import AnswerParser
+from qwen_cli.engines.parsing.marks import Marks, own_words
+from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, ToolCalls
+from qwen_cli.engines.parsing.stops import StopStrings
+from qwen_cli.engines.parsing.think_tags import CLOSE
+from qwen_cli.engines.parsing.tool_calls import calls_at_end
+
+# Something to read before the turn may end (llama.cpp's grammars/README.md).
+_ANSWERED = r"root ::= [ \t\r\n]* [^ \t\r\n] .*"
+_BUDGET = ("thinking_budget_tokens", "reasoning_budget_message")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A turn that was asked for: llama.cpp's `handler` and the `request` to it. A raw request has its
+    `prompt` here, and AnswerParser reads the answer in llama.cpp's place (`raw`).
+
+    `thinks` says that the model may think in the answer, `opened` that its thinking has begun; after `budget`
+    tokens of it the answer is asked for. `stop` ends the answer and not the thinking: llama.cpp is not told
+    of it.
+    """
+
+    handler: str
+    request: Mapping[str, Any]
+    prompt: Prompt | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+    stop: tuple[str, ...] = ()
+    thinks: bool = False
+    opened: bool = False
+    budget: int | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Return whether tokens are counted while they come, for an end that llama.cpp does not see."""
+        return bool(self.stop) or self.budget is not None
+
+    @property
+    def raw(self) -> bool:
+        """Return whether it is a raw prompt."""
+        return "messages" not in self.request
+
+
+class Reader:
+    """Takes the choices of the chunks of one answer, and gives its pieces."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._parser = (
+            AnswerParser(thinks=asked.thinks, opened=asked.opened, tools=asked.tools, stop=asked.stop)
+            if asked.prompt is not None
+            else None
+        )
+        self._stops = StopStrings(asked.stop)
+        self._calls = ToolCalls()
+        self._written, self._thought, self._answered = "", "", False
+
+    @property
+    def stopped(self) -> bool:
+        """Return whether a stop string has ended the answer."""
+        return self._stops.stopped or (self._parser is not None and self._parser.stopped)
+
+    @property
+    def called(self) -> bool:
+        """Return whether a tool was called in what llama.cpp takes for text."""
+        return self._parser is not None and self._parser.called
+
+    @property
+    def thinking(self) -> bool:
+        """Return whether all so far is thinking."""
+        if self._parser is not None:
+            return self._parser.thinking
+        return self._asked.thinks and not self._answered and bool(self._thought or self._asked.opened)
+
+    def spent(self, chunk: Mapping[str, Any]) -> bool:
+        """Return whether the budget for thinking is spent with `chunk`."""
+        generated = (chunk.get("timings") or {}).get("predicted_n", 0)
+        return self._asked.budget is not None and self.thinking and generated >= self._asked.budget
+
+    def feed(self, choice: Mapping[str, Any]) -> list[Piece]:
+        """Return the pieces of one chunk, at the last with what was held back."""
+        delta = choice.get("delta") or {"content": choice.get("text")}
+        pieces: list[Piece] = []
+        if text := delta.get("reasoning_content"):
+            self._thought += text
+            pieces.append(Piece(text, "thinking"))
+        if text := delta.get("content"):
+            self._written += text
+            pieces += self._parser.feed(text) if self._parser else [Piece(text)]
+        calls = delta.get("tool_calls") or ()
+        self._calls.feed(calls)
+        self._answered |= bool(calls) or any(p.kind == "answer" and p.text for p in pieces)
+        if choice["finish_reason"] and not self.thinking:
+            pieces += self._parser.finish() if self._parser else []
+            pieces += [Piece(kind="tool_call", call=call) for call in self._calls.finish()]
+        if self._parser is None:
+            pieces = self._stops.feed(pieces)
+            pieces += self._stops.finish() if choice["finish_reason"] else []
+        return pieces
+
+    def finish(self) -> list[Piece]:
+        """Return what is held back of thinking that has ended."""
+        return self._parser.finish() if self._parser else []
+
+    def calls_while_thinking(self) -> list[Piece]:
+        """Return the calls that thinking ended in (`AnswerParser.calls_while_thinking`)."""
+        if self._parser is not None:
+            return self._parser.calls_while_thinking()
+        return calls_at_end(self._thought, self._asked.tools) if self._asked.tools else []
+
+    def after_thinking(
+        self, marks: Marks, *, spent: bool
+    ) -> tuple[Prompt | None, dict[str, Any], list[Piece]]:
+        """Return (raw prompt, request without it, pieces) to go on with: the answer, after thinking that is
+        over because its budget is `spent` or the model ended its turn."""
+        left = {name: value for name, value in self._asked.request.items() if name not in _BUDGET}
+        constrained = any(name in left for name in ("tools", "response_format", "json_schema", "grammar"))
+        if not constrained:
+            left["grammar"] = _ANSWERED
+        message = BUDGET_MESSAGE if spent else ""
+        said = [Piece(message, "thinking")] if message else []
+        if self._parser is not None and self._asked.prompt is not None:
+            closing = f"{message}{CLOSE}\n\n" if spent else self._parser.closing
+            prompt = Prompt(self._asked.prompt + own_words(self._written, thinks=True)) + closing
+            return prompt, left, said
+        thought = marks.broken(own_words(self._thought, thinks=False)) + message
+        turn = {"role": "assistant", "reasoning_content": thought.rstrip("\n") or "\n", "content": ""}
+        return None, {**left, "messages": [*left["messages"], turn], **GO_ON}, said
