@@ -75,7 +75,7 @@ def ends(engine: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
 
 
 class TestBudget:
-    @pytest.mark.parametrize(("messages", "budget"), [(HELLO, 1), (MARKED, 7)], ids=["", "with a mark"])
+    @pytest.mark.parametrize(("messages", "budget"), [(HELLO, 3), (MARKED, 7)], ids=["", "with a mark"])
     def test_the_answer_follows_it(self, engine: LlamaCpp, messages: Any, budget: int) -> None:
         pieces = list(engine.chat(messages, thinking=budget, sampling=greedy(40)))
         answer, thought = parts(pieces)
