@@ -13,7 +13,7 @@ from qwen_cli.engines.core.base import Engine, Message, Sampling, Usage
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.transformers.device_map import Places
 from qwen_cli.engines.transformers.engine import Transformers
-from qwen_cli.models.formats import gguf_export
+from qwen_cli.models.formats import gguf_export, parameters
 from qwen_cli.models.hub.resolve import Weights
 
 GREEDY = Sampling(temperature=0, max_tokens=6)
@@ -26,18 +26,21 @@ ANSWER_BEGINS = 4
 def hybrid(
     request: pytest.FixtureRequest, starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
+    """A hybrid with as few checkpoints as a 27B has."""
     engine, architecture = request.param.split()
-    folder = small_models.make_wordy(
-        architecture, tmp_path_factory.mktemp("hybrid") / "hybrid", starter_safetensors
-    )
-    if engine == "llamacpp":
-        path = gguf_export.to_gguf(folder, folder.with_suffix(".gguf"), quant="f32")
-        with LlamaCpp(Weights("hybrid", path, "gguf", None), context=2048) as loaded:
-            yield loaded
-        return
-    weights = Weights("hybrid", folder, "safetensors", None)
-    with Transformers(weights, dtype="fp32", context=2048, places=Places({"": "cpu"})) as made:
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parameters, "_CHECKPOINT_BYTES", 0)
+        folder = small_models.make_wordy(
+            architecture, tmp_path_factory.mktemp("hybrid") / "hybrid", starter_safetensors
+        )
+        if engine == "llamacpp":
+            path = gguf_export.to_gguf(folder, folder.with_suffix(".gguf"), quant="f32")
+            with LlamaCpp(Weights("hybrid", path, "gguf", None), context=2048) as loaded:
+                yield loaded
+            return
+        weights = Weights("hybrid", folder, "safetensors", None)
+        with Transformers(weights, dtype="fp32", context=2048, places=Places({"": "cpu"})) as made:
+            yield made
 
 
 def said(engine: Engine, turns: list[Message]) -> tuple[str, Usage]:
@@ -85,16 +88,15 @@ def test_only_what_is_new_is_computed_in_twenty_turns(hybrid: Engine) -> None:
 
 
 def test_several_turns_are_taken_back(hybrid: Engine) -> None:
-    turns: list[Message] = []
-    for number in range(4):
+    """To a checkpoint before them, which may be the first."""
+    turns: list[Message] = [user("You know the sky.", "system")]
+    system = hybrid.count_tokens(f"<|im_start|>system\n{turns[0]['content']}<|im_end|>\n")
+    for number in range(6):
         turns.append(user(f"What is above number {number}?"))
-        answer, usage = said(hybrid, turns)
-        if number == 1:
-            known = known_after(usage)
-        turns.append(user(answer, "assistant"))
-    back = [*turns[:4], user("And below?")]
+        turns.append(user(said(hybrid, turns)[0], "assistant"))
+    back = [*turns[:5], user("And below?")]
     text, usage = said(hybrid, back)
-    assert usage.cached_tokens >= known
+    assert usage.cached_tokens >= system
     assert text == fresh(hybrid, back)
 
 

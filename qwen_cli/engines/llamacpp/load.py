@@ -39,11 +39,6 @@ _SMALL_CACHE = 512 * 2**20
 _BATCH_CPU = 128
 _BATCH_GPU = 512
 
-# Tokens between two checkpoints of running states (hybrids) that are kept when there are too many: as many
-# are computed again where an earlier turn is gone back to. llama.cpp's 8,192 would leave those of the last
-# turn and the first. A cold prompt is cut where a message begins that far behind the last checkpoint.
-_CHECKPOINT_STEP = 512
-
 _DRAFTED = 8  # tokens that a draft model guesses at a time
 # Tokens in a row that must have come before for the text to guess, and as many as it guesses then.
 _ALIKE, _COPIED = 12, 16
@@ -117,10 +112,9 @@ def parameters(
     params.api_keys = [key]
     params.n_threads_http = 2
     params.slot_save_path = f"{slots}{os.sep}"
-    # The running states of hybrids as they were at the ends of turns; else every change computes all again.
+    # The running states of hybrids as they were at the ends of turns. llama.cpp's own 32 are 5 GB of a 27B.
     if state := weights.architecture.running_state:
         params.n_ctx_checkpoints = formats_parameters.checkpoints(state)
-        params.checkpoint_min_step = _CHECKPOINT_STEP
     # A run on random tokens before the first request: it takes as long as the first real batch then gains.
     params.warmup = False
 

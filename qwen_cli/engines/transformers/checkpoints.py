@@ -148,10 +148,10 @@ def tensors(layer: Any) -> dict[str, torch.Tensor]:
 def _least_useful(lengths: Sequence[int]) -> int:
     """Return which of several checkpoints is missed least: without it a text that parts behind it is computed
     from the one before, which weighs less the further back it is. The first, which is behind what all
-    conversations begin with, and the latest stay."""
+    conversations begin with, and the latest two, where the last turn is edited or answered anew, stay."""
     newest = lengths[-1]
     return min(
-        range(1, len(lengths) - 1),
+        range(1, len(lengths) - 2),
         key=lambda i: (lengths[i + 1] - lengths[i - 1]) / (newest - lengths[i]),
         default=0,
     )

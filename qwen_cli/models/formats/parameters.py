@@ -54,10 +54,11 @@ class Cache:
         return checkpoints(state) * state
 
 
-# Memory for checkpoints of running states, and how many there are at least (the last turn's two, the one
-# before and the first; of a 27B's each takes 157 MB) and at most (llama.cpp's default, `--ctx-checkpoints`).
+# Memory for checkpoints of running states, and how many there are at least and at most (llama.cpp's default,
+# `--ctx-checkpoints`). Of fewer than six llama.cpp drops the one before the last message when that is
+# answered anew: it makes three a turn, and room for two before it makes one. Of a 27B each takes 157 MB.
 _CHECKPOINT_BYTES = 512 * 2**20
-_CHECKPOINTS = (4, 32)
+_CHECKPOINTS = (6, 32)
 
 
 def checkpoints(state: int) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,20 +160,23 @@ class TestBudget:
         return [SimpleNamespace(state={0: torch.zeros(size, dtype=torch.uint8)})]
 
     def test_large_states_are_few_and_small_ones_not_endless(self) -> None:
-        assert parameters.checkpoints(157_000_000) == 4
+        assert parameters.checkpoints(157_000_000) == 6
         assert parameters.checkpoints(50 * 2**20) == 10
         assert parameters.checkpoints(1_000) == 32
         assert parameters.checkpoints(0) == 0
 
     def test_the_first_and_the_latest_stay(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(parameters, "_CHECKPOINT_BYTES", 5_000)
+        monkeypatch.setattr(parameters, "_CHECKPOINT_BYTES", 7_000)
         kept = Checkpoints()
         for length in range(20, 1_020, 20):
             kept.take(length, self.state(1_000))
         lengths = [one.length for one in kept.kept]
-        assert len(lengths) == 5
-        assert lengths[0] == 20 and lengths[-3:] == [960, 980, 1_000]
-        assert sum(one.size for one in kept.kept) <= 5_000
+        assert len(lengths) == 7
+        assert lengths[0] == 20 and lengths[-2:] == [980, 1_000]
+        assert sum(one.size for one in kept.kept) <= 7_000
+        # Further back they are further apart.
+        gaps = [after - before for before, after in pairwise(lengths)]
+        assert gaps == sorted(gaps, reverse=True)
 
     def test_a_checkpoint_is_a_copy(self) -> None:
         layers = self.state(4)
