@@ -58,11 +58,6 @@ _FIRST_SLOT = 0  # the conversation's: pinned, so that its prefix is found again
 # Fewest tokens in a row that are worth moving in the cache: llama.vim's recommendation (`--cache-reuse 256`).
 _SHIFTED = 256
 
-# Bytes of running states (hybrids) for samples decoded together. Each has a state of its own and copies of
-# its prompt's checkpoints, of which llama.cpp makes three.
-_SAMPLE_BYTES = 2 * 2**30
-_SAMPLE_STATES = 4
-
 _HELLO = {"role": "user", "content": "Hello"}  # to see how the template writes a turn
 
 _CLOSE_SECONDS = 10.0  # a step on a machine that is busy with other things
@@ -115,8 +110,7 @@ class LlamaCpp(EngineBase):
             interrupt=True,
         )
         self._parallel = parallel
-        states = _SAMPLE_STATES * trained.running_state
-        self._together = max(1, _SAMPLE_BYTES // states) if states else parallel
+        self._together = load.samples_together(trained.running_state, parallel)
         self._one_state = threading.Lock()  # of all views only one copies, saves or loads at a time
         self._slots = tempfile.TemporaryDirectory(prefix="qwen-kv-")
         key = load.new_key()

@@ -39,6 +39,11 @@ _SMALL_CACHE = 512 * 2**20
 _BATCH_CPU = 128
 _BATCH_GPU = 512
 
+# Bytes of running states (hybrids) for samples decoded together. Each has a state of its own and copies of
+# its prompt's checkpoints, of which llama.cpp makes three.
+_SAMPLE_BYTES = 2 * 2**30
+_SAMPLE_STATES = 4
+
 _DRAFTED = 8  # tokens that a draft model guesses at a time
 # Tokens in a row that must have come before for the text to guess, and as many as it guesses then.
 _ALIKE, _COPIED = 12, 16
@@ -164,6 +169,12 @@ def start(params: Any, weights: Weights) -> Any:
         abandon(server)
         raise KeyboardInterrupt
     return server
+
+
+def samples_together(state: int, parallel: int) -> int:
+    """Return how many of `parallel` samples are decoded together where each keeps running states of so many
+    bytes."""
+    return max(1, min(parallel, _SAMPLE_BYTES // (_SAMPLE_STATES * state))) if state else parallel
 
 
 def drafted(params: Any) -> int:

@@ -83,3 +83,30 @@ def test_what_the_file_says_is_read_once(stretched: Path, monkeypatch: pytest.Mo
 
 def test_another_scaling_is_another_cache(stretched: Path) -> None:
     assert load.key_settings(told(stretched, None)) != load.key_settings(told(stretched, "none"))
+
+
+def hybrid(path: Path, layers: int, inner: int) -> Path:
+    """A file of a hybrid with heads of 128, three of four layers linear (Qwen3.5's shapes)."""
+    metadata = {
+        "qwen35.block_count": layers,
+        "qwen35.full_attention_interval": 4,
+        "qwen35.ssm.conv_kernel": 4,
+        "qwen35.ssm.inner_size": inner,
+        "qwen35.ssm.state_size": 128,
+        "qwen35.ssm.group_count": 16,
+    }
+    return gguf_files.write(path, "qwen35", **metadata)
+
+
+@pytest.mark.parametrize(("layers", "inner", "checkpoints", "samples"), [(24, 2048, 26, 8), (64, 6144, 6, 3)])
+def test_the_checkpoints_of_a_hybrid_are_bounded_in_memory(
+    tmp_path: Path, layers: int, inner: int, checkpoints: int, samples: int
+) -> None:
+    """Those of a 0.8B and of a 27B, of which llama.cpp's own number would take 5 GB."""
+    file = hybrid(tmp_path / "hybrid.gguf", layers, inner)
+    params = told(file, None)
+    assert params.n_ctx_checkpoints == checkpoints
+    state = architecture.read(file).running_state
+    assert params.n_ctx_checkpoints * state < 10**9
+    assert load.samples_together(state, 8) == samples
+    assert load.samples_together(0, 8) == 8
