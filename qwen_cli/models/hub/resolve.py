@@ -94,7 +94,7 @@ def resolve(
     repo = reference if "/" in reference else None
     if not model and not repo:
         raise _unknown(reference)
-    forms = _forms(model, repo, prefer, strict)
+    forms = _forms(model, repo, prefer, strict, file_type=own)
     if not forms:
         raise _no_such_form(reference, model, prefer)
     for form, name in forms:
@@ -245,15 +245,16 @@ def _starter(file: Path) -> Weights:
 
 
 def _forms(
-    model: lookup.Model | None, repo: str | None, prefer: Format, strict: bool
+    model: lookup.Model | None, repo: str | None, prefer: Format, strict: bool, file_type: str | None = None
 ) -> list[tuple[Format, str]]:
-    """Return the forms that will do, best first, each with the repository that has it."""
+    """Return the forms that will do, best first, each with the repository that has it. Other people's have
+    GGUF where their name or a `file_type` with it says so."""
     if model and (repo is None or repo.lower() in _own_repos(model)):
         plain = None if model.only_gguf else model.repo
         known: dict[Format, str | None] = {"gguf": model.gguf_repo, "safetensors": plain}
     else:
         assert repo
-        form: Format = "gguf" if "gguf" in repo.lower() else "safetensors"
+        form: Format = "gguf" if file_type or "gguf" in repo.lower() else "safetensors"
         known = {form: repo}
     order: tuple[Format, ...] = ("gguf", "safetensors") if prefer == "gguf" else ("safetensors", "gguf")
     return [(form, name) for form in order if (name := known.get(form)) and (form == prefer or not strict)]

@@ -298,6 +298,15 @@ def community(hub: Hub, *names: str) -> str:
     return "someone/Qwen3.5-9B-GGUF"
 
 
+def test_a_file_type_says_that_a_repository_has_gguf_whatever_its_name(hub: Hub) -> None:
+    (hub.root / "someone/tuned").mkdir(parents=True)
+    gguf_files.write(hub.root / "someone/tuned" / "tuned-Q5_K_M.gguf", "qwen35", vocabulary=["a"] * 9)
+    fetched = resolve.resolve("hf.co/someone/tuned:Q5_K_M", prefer="safetensors")
+    assert (fetched.path.name, fetched.format) == ("tuned-Q5_K_M.gguf", "gguf")
+    assert resolve.resolve("someone/tuned:q5_k_m", download=False) == fetched
+    assert [weights.label for weights in resolve.local()] == ["someone/tuned:Q5_K_M"]
+
+
 def test_a_repository_with_projectors_only(hub: Hub) -> None:
     repo = community(hub, "mmproj-F16.gguf", "Qwen3.5-9B.mmproj-q8_0.gguf")
     with pytest.raises(ModelError, match=r"(?i)holds vision projectors only\. name the repository"):
