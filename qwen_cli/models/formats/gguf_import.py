@@ -156,7 +156,7 @@ def _named(gguf: Path, name: str, rows: np.ndarray, kind: Any) -> Iterator[Tenso
             yield Tensor(target, shape[1:], rows[expert], kind)
     elif layer and layer[2] in IN_LAYER:
         if layer[2] == "ffn_gate_inp_shexp":
-            shape = (1, *shape)  # a vector in GGUF, a matrix of one row in the checkpoint
+            shape = (1, shape[-1])  # a vector in older GGUF files, a matrix of one row in the checkpoint
         yield Tensor(f"model.layers.{layer[1]}.{IN_LAYER[layer[2]]}.{ending}", shape, rows, kind)
     else:
         raise ModelError(f"{gguf.name} has a tensor that Qwen models do not have: {name}")

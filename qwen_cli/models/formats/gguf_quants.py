@@ -46,6 +46,7 @@ RECIPES = {
 # What stands in where rows are no multiple of a block of 256 (`tensor_type_fallback` there).
 _FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 _LEGACY_BLOCK, _K_BLOCK = 32, 256
+_KEPT = ("ffn_gate_inp", "ssm_conv1d")
 
 
 def recipe(name: str) -> Recipe:
@@ -62,9 +63,10 @@ def recipe(name: str) -> Recipe:
 def kind(recipe: Recipe, name: str, shape: tuple[int, ...], layers: int, *, tied: bool) -> str:
     """Return how the tensor `name` is packed: a name of `gguf.GGMLQuantizationType`.
 
-    Vectors and the routers of experts stay float32, as in llama.cpp's converter.
+    Vectors, the routers of experts and the short convolutions of linear attention stay float32, as in
+    llama.cpp's converter.
     """
-    if len(shape) == 1 or name.endswith("_norm.weight") or "ffn_gate_inp" in name:
+    if len(shape) == 1 or name.endswith("_norm.weight") or any(part in name for part in _KEPT):
         return "F32"
     chosen = recipe.plain
     if name == "output.weight" or (tied and name == "token_embd.weight"):

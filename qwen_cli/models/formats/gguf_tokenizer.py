@@ -19,6 +19,11 @@ WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
+# As Qwen3.5 cuts it: combining marks stay with their letters (transformers' tokenization_qwen3_5.py).
+MARKED_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 # Token types of GGUF (`llama_token_type` in llama.cpp's include/llama.h).
 CONTROL, USER_DEFINED, UNUSED = 3, 4, 5
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models.formats.gguf_tokenizer import CONTROL, UNUSED, USER_DEFINED, WORDS
+from qwen_cli.models.formats.gguf_tokenizer import CONTROL, MARKED_WORDS, UNUSED, USER_DEFINED, WORDS
 
 NORMAL = 1
-# How Qwen3.5 cuts text into words: marks stay with their letters (tokenizer.json of Qwen/Qwen3.5-4B;
-# llama.cpp).
-_PRE = {WORDS: "qwen2"}
+# How text is cut into words, and llama.cpp's name for it.
+_PRE = {WORDS: "qwen2", MARKED_WORDS: "qwen35"}
 # Special tokens that are not marked as such (`does_token_look_special` of llama.cpp's converter).
 _LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<｜.*｜>|<pad>|<mask>|<2mass>|\[@BOS@\]")
 
@@ -40,12 +39,17 @@ def write(writer: Any, folder: Path, size: int) -> None:
     writer.add_token_types(types)
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in model["merges"]])
     numbers = {token: i for i, token in enumerate(tokens)}
+    config = json_of(folder / "config.json")
+    text = config.get("text_config") or {}
     for role, add in (("eos", writer.add_eos_token_id), ("pad", writer.add_pad_token_id)):
-        if (number := numbers.get(_text(settings.get(f"{role}_token")))) is not None:
+        number = numbers.get(_text(settings.get(f"{role}_token")))
+        if number is None:
+            number = config.get(f"{role}_token_id", text.get(f"{role}_token_id"))
+        if isinstance(number, int):
             add(number)
     # Qwen begins no text with a token; llama.cpp wants to know one all the same (its converter:
     # config.json's).
-    begin = json_of(folder / "config.json").get("bos_token_id")
+    begin = config.get("bos_token_id", text.get("bos_token_id"))
     if (begin := numbers.get("<|endoftext|>") if begin is None else begin) is not None:
         writer.add_bos_token_id(begin)
     writer.add_add_bos_token(bool(settings.get("add_bos_token")))

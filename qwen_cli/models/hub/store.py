@@ -129,19 +129,28 @@ def _is_whole(path: Path) -> bool:
 
 def local_mmproj(gguf: Path) -> Path | None:
     """Return the vision projector of a GGUF file: the most exact one beside it, or, where each file type has
-    a folder of its own in the snapshot, above it."""
+    a folder of its own in the snapshot, above it. Of several models in a folder each has those that bear its
+    name, where there are any."""
     beside = gguf.parent
     above = beside.parent if beside.parent.parent.name == "snapshots" else beside
-    projectors = {
-        quant_of(path.name) or "": path
+    found = [
+        path
         for folder in (above, beside)
         for path in sorted(folder.glob("*.gguf"))
         if is_projector(path.name) and path.is_file()
-    }
+    ]
+    own = [path for path in found if _stem(path.name).replace("mmproj", "").strip("-.") == _stem(gguf.name)]
+    projectors = {quant_of(path.name) or "": path for path in own or found}
     for quant in ("F16", "BF16", "F32", "Q8_0"):
         if quant in projectors:
             return projectors[quant]
     return next(iter(projectors.values()), None)
+
+
+def _stem(name: str) -> str:
+    """Return what a GGUF file is called without its file type, in lower case."""
+    stem = _SHARD.sub("", name.removesuffix(".gguf"))
+    return (_QUANT.sub("", stem) if quant_of(name) else stem).strip("-.").lower()
 
 
 def has_safetensors(folder: Path) -> bool:
