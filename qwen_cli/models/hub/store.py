@@ -149,8 +149,7 @@ def local_mmproj(gguf: Path) -> Path | None:
 
 def _stem(name: str) -> str:
     """Return what a GGUF file is called without its file type, in lower case."""
-    stem = _SHARD.sub("", name.removesuffix(".gguf"))
-    return (_QUANT.sub("", stem) if quant_of(name) else stem).strip("-.").lower()
+    return weight_formats.without_file_type(name)[0].removesuffix(".gguf").strip("-.").lower()
 
 
 def has_safetensors(folder: Path) -> bool:
