@@ -1,6 +1,6 @@
 """The vision tower of Qwen3-VL and Qwen3.5 as a GGUF file of its own: the projector (mmproj) of llama.cpp.
 
-What llama.cpp's converter writes with `--mmproj` (`conversion/qwen3vl.py`, `MmprojModel` in
+What llama.cpp's converter writes for such a file (`conversion/qwen3vl.py`, `MmprojModel` in
 `conversion/base.py`); a test compares every tensor and field.
 """
 
