@@ -65,6 +65,36 @@ class LineEditor:
         self._hint = ""
         return _whole(self._session.prompt("> ", default=prefilled))
 
+    def change(self, text: str) -> str | None:
+        """Return `text` as the person changes it; `None` where they leave it: Ctrl-C, Ctrl-D, Esc, all of it
+        deleted."""
+        if self._session is None:
+            with suppress(EOFError):
+                return _read_plain(sys.stdin) or None
+            return None
+        from prompt_toolkit.key_binding import KeyBindings
+
+        keys = KeyBindings()
+
+        @keys.add("enter")
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.validate_and_handle()
+
+        @keys.add("escape", "enter")
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
+
+        @keys.add("c-c")
+        @keys.add("c-d")
+        @keys.add("escape")
+        def _(event: KeyPressEvent) -> None:
+            event.app.exit(result="")
+
+        self._typed_ahead += _pending(sys.stdin.fileno())
+        bar = "Enter sends, Alt-Enter begins a line, Esc leaves the message as it was"
+        session = _session(key_bindings=keys, bottom_toolbar=lambda: bar)
+        return _whole(session.prompt("edit> ", default=text)) or None
+
     def ask(self, question: str) -> str:
         """Return a short answer to `question`, not kept in the history. Raises `EOFError`,
         `KeyboardInterrupt`.

@@ -26,6 +26,10 @@ class Typed:
             raise EOFError
         return self.lines.pop(0)
 
+    def change(self, text: str) -> str | None:
+        self.shown.append(text)
+        return self.lines.pop(0) if self.lines else None
+
     @property
     def editor(self) -> LineEditor:
         return cast("LineEditor", self)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -12,7 +14,7 @@ import typer
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import open_engine, thinking_wish
-from qwen_cli.commands.shared.output import relay
+from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from qwen_cli.tasks.chat.conversation import Conversation
     from qwen_cli.tasks.chat.sessions import Session
     from qwen_cli.tasks.tools.toolbox import Toolbox
+
+_PATIENCE_SECONDS = 1.0  # for a pipe that may have something beside the question
 
 
 def _sessions(incomplete: str) -> list[str]:
@@ -214,7 +218,7 @@ def _question(words: list[str], files: list[Path]) -> str | None:
     typed = " ".join(words).strip()
     if words and not typed:
         raise UsageError("the question is empty", "write one, or run bare `qwen chat` to talk")
-    if piped and Path("-") not in files:
+    if piped and Path("-") not in files and not (typed and _is_not_for_us(sys.stdin.fileno())):
         text = attachments.read_text("-")
         if text.strip() and typed:
             texts.append(("stdin", text))
@@ -225,6 +229,22 @@ def _question(words: list[str], files: list[Path]) -> str | None:
     if piped or sys.stdin is None or sys.stdin.closed:
         raise UsageError("the question is empty", 'write one: `qwen chat "…"`, or pipe it in')
     return None
+
+
+def _is_not_for_us(descriptor: int) -> bool:
+    """Return whether standard input, beside a question, is better left alone, and say so: a file that a loop
+    reads line by line, a pipe that stays open and sends nothing."""
+    import select
+
+    try:
+        begun = stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) > 0
+        if not begun and (os.name != "posix" or select.select([descriptor], [], [], _PATIENCE_SECONDS)[0]):
+            return False
+    except OSError:
+        return False
+    why = "is being read by another program" if begun else "sends nothing"
+    say(f"standard input {why} and is left alone; -f - takes it")
+    return True
 
 
 def _session(resume: bool, name: str | None) -> Session | None:

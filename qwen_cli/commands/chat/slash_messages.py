@@ -35,11 +35,8 @@ def edit(state: ReplState, argument: str) -> Events | None:
     content: Content = last["content"]
     before = text_of(content)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    try:
-        after = _in_editor(editor, before) if editor else state.editor.read(before)
-    except EOFError:
-        after = ""
-    if not after.strip() or after == before:
+    after = _in_editor(editor, before) if editor else state.editor.change(before)
+    if after is None or not after.strip() or after == before:
         say("the message stays as it was")
         return None
     if isinstance(content, str):

@@ -118,7 +118,8 @@ def run(begin: Callable[[LineEditor, Interrupts], LoopState], *, history: str) -
 def respond(state: LoopState, line: str) -> None:
     """Do what `line` asks: a slash command, or something for the model. A fault is shown as one line."""
     try:
-        events = slash.run(state, line) if slash.is_command(line) else state.send(unquoted(line))
+        ours = slash.is_command(state.commands, line)
+        events = slash.run(state, line) if ours else state.send(unquoted(line))
         if events is not None:
             state.answer(events)
     except QwenError as fault:

@@ -57,14 +57,27 @@ class PromptState(Protocol):
 _ALSO = {"exit": "quit", "bye": "quit", "?": "help"}
 
 
-def is_command(line: str) -> bool:
-    """Return whether `line` is for us. "/usr/bin is full" and a pasted "// comment" are for the model."""
-    return re.match(r"/[A-Za-z?]+(\s|\Z)", line) is not None
+_NEAR = 0.7  # of what names a command, against one that is misspelt
+
+
+def is_command(commands: Commands, line: str) -> bool:
+    """Return whether `line` is for us: it begins with a command, or with what is close to one, or is one word
+    that asks nothing else. "/tmp is full" is for the model, and so are a pasted "// comment" and several lines
+    that begin with "/quit"."""
+    if re.fullmatch(r"/[A-Za-z?]*", line.strip()):
+        return True
+    match = re.match(r"/([A-Za-z?]+)(?:\s|\Z)", line)
+    if match is None:
+        return False
+    name = _ALSO.get(match[1].lower(), match[1].lower())
+    if "\n" in line.strip():
+        return name in commands and bool(commands[name].argument)
+    return name in commands or bool(difflib.get_close_matches(name, [*commands, *_ALSO], n=1, cutoff=_NEAR))
 
 
 def run(state: PromptState, line: str) -> Events | None:
     """Do what `line` says; the answer's events where it asks the model. Raises `QwenError`."""
-    name, *argument = line[1:].split(maxsplit=1)
+    name, *argument = line[1:].split(maxsplit=1) or [""]
     return _find(state, name)[1].run(state, unquoted("".join(argument)).strip())
 
 
@@ -128,6 +141,8 @@ def _offered(state: PromptState) -> dict[str, Command]:
 
 def _find(state: PromptState, name: str) -> tuple[str, Command]:
     """Return the command that `name` means, under its own name. Raises `UsageError`."""
+    if not name:
+        raise UsageError("there is no command behind the /", "/help lists them")
     lower = _ALSO.get(name.lower(), name.lower())
     command = state.commands.get(lower)
     if command is None:

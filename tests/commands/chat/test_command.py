@@ -259,3 +259,35 @@ def test_on_a_terminal_markdown_is_rendered(home: Path) -> None:
     child.expect(pexpect.EOF)
     assert b"bold" in child.before
     assert b"**" not in child.before
+
+
+def test_standard_input_that_is_not_meant_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from qwen_cli.commands.chat import command
+
+    monkeypatch.setattr(command, "_PATIENCE_SECONDS", 0.01)
+    silent, kept_open = os.pipe()
+    with os.fdopen(silent) as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        assert command._question(["hi"], []) == "hi"
+    os.close(kept_open)
+    assert capsys.readouterr().err.strip() == "standard input sends nothing and is left alone; -f - takes it"
+    (tmp_path / "lines").write_text("one\ntwo\n")
+    with (tmp_path / "lines").open() as loop:
+        os.read(loop.fileno(), 4)  # as the shell's `read` does
+        monkeypatch.setattr(sys, "stdin", loop)
+        assert command._question(["one"], []) == "one"
+        assert os.lseek(loop.fileno(), 0, os.SEEK_CUR) == 4
+    assert "is being read by another program" in capsys.readouterr().err
+
+
+def test_what_is_piped_in_goes_with_the_question_however_late_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qwen_cli.commands.chat import command
+
+    (tmp_path / "text").write_text("some text")
+    with (tmp_path / "text").open() as whole:
+        monkeypatch.setattr(sys, "stdin", whole)
+        assert "some text" in str(command._question(["what is this?"], []))

@@ -417,3 +417,34 @@ def test_quit_leaves(chat: Chat, word: str) -> None:
     at = chat()
     assert at(f"/{word}") == ""
     assert at.state.leaving
+
+
+@pytest.mark.parametrize(
+    ("line", "ours"),
+    [
+        ("/quit", True),
+        ("/exit", True),
+        ("/qiut", True),
+        ("/hlep", True),
+        ("/systen be short", True),
+        ("/", True),
+        ("/tmp is full, what can I delete?", False),
+        ("/etc/hosts looks odd", False),
+        ("/usr", True),
+        ("/var grows", False),
+        ("/proc is a folder?", False),
+        ("// a comment", False),
+        ("/quit\nis the first line of my notes", False),
+        ("/undo\n/redo", False),
+        ("/system be short\nand kind", True),
+    ],
+)
+def test_only_commands_and_what_is_close_to_one_are_commands(line: str, ours: bool) -> None:
+
+    assert slash.is_command(COMMANDS, line) == ours
+
+
+def test_a_lone_slash_is_no_message(chat: Chat) -> None:
+    at = chat()
+    assert at("/") == "there is no command behind the /. /help lists them"
+    assert said(at) == []
