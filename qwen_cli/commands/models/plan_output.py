@@ -195,12 +195,15 @@ def _active(plan: Plan, described: Described) -> str:
 
 
 def _kept(plan: Plan, described: Described) -> str:
+    from qwen_cli.models.planning.plan import SLOTS
+
     cache = described.counted.cache
     text = f", {plan.cache_per_token:,} bytes a token"
     if cache.sliding:
         text += f", {cache.sliding} layers keep {cache.window:,} tokens"
     if cache.linear:
         text += f" in {cache.full} layers, {cache.linear} keep a constant state"
+        text += f" for each of {SLOTS} slots" if plan.engine == "llamacpp" else ""
     return text
 
 

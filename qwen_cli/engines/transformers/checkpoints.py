@@ -101,17 +101,20 @@ def rebuilt(like: Any, states: Mapping[str, torch.Tensor]) -> Any:
     return layer
 
 
-def parting_points(prompt: Sequence[int], start: int, opens: int | None, shown: int | None) -> list[int]:
+def parting_points(
+    prompt: Sequence[int], start: int, opens: int | None, shown: int | None, common: int = 0
+) -> list[int]:
     """Return the lengths of `prompt` after `start` at which a later one is likely to part from it: behind its
     first message (the system prompt), before its last two, of which one is the answer to be written, and
     behind its last picture.
 
     `opens` is the token that begins a message, `shown` the one that ends a picture. A raw text is likely to
-    be asked for once more, whole.
+    be asked for once more, whole. Where it parted from the one before, after `common` tokens, others of a
+    batch may, or the next edit.
     """
     messages = [at for at, token in enumerate(prompt) if token == opens]
     likely = (*messages[1:2], *messages[-2:])
-    points = [at for at in likely if at == messages[-1] or at - start >= _NEAR]
+    points = [at for at in (*likely, common) if at in messages[-1:] or at - start >= _NEAR]
     pictures = [at + 1 for at in range(start, len(prompt)) if prompt[at] == shown]
     points += pictures[-1:]
     if not messages or messages[-1] < start:

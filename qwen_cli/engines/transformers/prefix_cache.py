@@ -77,7 +77,7 @@ class PrefixCache:
         cached = len(self.ids)
         self._delta = multimodal.delta if multimodal else 0
         self._experts(decoding=False)
-        points = [*self._parting_points(prompt, cached), len(prompt)]
+        points = [*self._parting_points(prompt, cached, common), len(prompt)]
         for start, stop in pairwise([cached, *points]):
             self._checkpoint()
             for at in range(start, stop, self._chunk):
@@ -85,13 +85,14 @@ class PrefixCache:
         self._experts(decoding=True)
         return logits, cached
 
-    def _parting_points(self, prompt: Sequence[int], start: int) -> list[int]:
-        """Return where checkpoints are made while `prompt` is computed from `start` on."""
+    def _parting_points(self, prompt: Sequence[int], start: int, common: int) -> list[int]:
+        """Return where checkpoints are made while `prompt` is computed from `start` on; it parted after
+        `common` tokens from the one before."""
         if not self._checkpoints:
             return []
         from qwen_cli.engines.transformers.checkpoints import parting_points
 
-        return parting_points(prompt, start, self._opens, self._shown)
+        return parting_points(prompt, start, self._opens, self._shown, common)
 
     def _checkpoint(self) -> None:
         """Keep the states of layers that cannot go back as they are now."""
@@ -117,10 +118,10 @@ class PrefixCache:
                 at = start + self._delta if self._sees else None
                 one = self._one if len(tokens) == 1 else None
                 logits = _forward(self.model, torch.tensor([tokens]), self._cache, at, rows, one)[0]
+            self.ids += tokens
         except BaseException:  # Ctrl-C may come between two layers
             self.crop(start)
             raise
-        self.ids += tokens
         if self._checkpoints and self._checkpoints.is_due(len(self.ids)):
             self._checkpoint()
         return logits
@@ -212,7 +213,7 @@ class PrefixCache:
                 running = [i for i, layer in enumerate(cache.layers) if not self._goes_back(layer)]
                 kept = [
                     Checkpoint(length, {i: state(f"{length}/{i}.", cache.layers[i], "cpu") for i in running})
-                    for length in json.loads(metadata["checkpoints"])
+                    for length in _lengths(metadata.get("checkpoints", "[]"), len(ids))
                 ]
                 for i, device in enumerate(_layer_devices(self.model, len(cache.layers))):
                     if i in running:
@@ -254,6 +255,13 @@ class PrefixCache:
     def crop(self, length: int) -> None:
         """Keep the first `length` tokens, in every layer, or those up to the last checkpoint where layers
         cannot go back."""
+        try:
+            self._crop(length)
+        except BaseException:  # Ctrl-C may come when some layers are cut
+            self.clear()
+            raise
+
+    def _crop(self, length: int) -> None:
         if self._checkpoints:
             devices = _layer_devices(self.model, len(self._cache.layers))
             length = self._checkpoints.restore(length, self._cache.layers, devices)
@@ -371,6 +379,15 @@ def _cache_name(model: Any) -> str:
         names = inspect.signature(kind.forward).parameters
         _CACHE_NAMES[kind] = "cache" if "cache" in names else "past_key_values"
     return _CACHE_NAMES[kind]
+
+
+def _lengths(text: str, longest: int) -> list[int]:
+    """Return the lengths of saved checkpoints, which grow to `longest` at most. Raises `ValueError`,
+    `TypeError`."""
+    lengths = [int(length) for length in json.loads(text)]
+    if lengths != sorted(set(lengths)) or not all(0 < length <= longest for length in lengths):
+        raise ValueError(f"checkpoints at {lengths}")
+    return lengths
 
 
 def _checksum(tensor: torch.Tensor) -> int:

@@ -41,7 +41,7 @@ _SPARE = (
 )
 # Conversations and samples that llama.cpp has room for (`LoadOptions.parallel`): each has the constant states
 # of linear attention for itself, while all share the keys and values.
-_SLOTS = 8
+SLOTS = 8
 # Weights that stay in memory while a GPU computes are copied for each token: PCIe 3.0 × 16 by its
 # specification.
 _LINK = 15.75e9
@@ -119,7 +119,7 @@ def make(
     window = _window(described, machine, context, weights, value)
     kept = counted.cache.bytes_at(window, value, llamacpp=llamacpp)
     if llamacpp:
-        kept += (_SLOTS - 1) * counted.cache.constant_bytes(value, llamacpp=True)
+        kept += (SLOTS - 1) * counted.cache.constant_bytes(value, llamacpp=True)
     checkpoints = counted.cache.checkpoint_bytes(value, llamacpp=llamacpp)
     gpu = bool(machine.gpus)
     working = _working(described, engine, value, window, gpu=gpu)

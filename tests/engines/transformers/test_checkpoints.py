@@ -100,6 +100,22 @@ def test_a_raw_prompt_is_there_when_it_comes_again(hybrid: Transformers) -> None
     assert pieces[-1].usage and pieces[-1].usage.cached_tokens == pieces[-1].usage.prompt_tokens - 1
 
 
+def test_prompts_of_a_batch_share_what_they_begin_with(hybrid: Transformers) -> None:
+    """From the third on: the second shows where they part."""
+    examples = "Two and two are four. Three and three are six. Four and four are eight. "
+    hybrid.prefix_cache.clear()
+    cached = []
+    for question in ("Five and five", "Six and six", "Seven and seven"):
+        pieces = list(hybrid.complete(examples + question, sampling=GREEDY))
+        assert pieces[-1].usage
+        cached.append(pieces[-1].usage.cached_tokens)
+    assert cached[:2] == [0, 0] and cached[2] >= hybrid.count_tokens(examples) - 1
+    hybrid.prefix_cache.clear()
+    assert "".join(p.text for p in hybrid.complete(examples + question, sampling=GREEDY)) == "".join(
+        piece.text for piece in pieces
+    )
+
+
 def test_a_long_text_has_checkpoints_on_the_way(
     hybrid: Transformers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +165,11 @@ class TestPartingPoints:
     def test_none_where_nothing_is_computed_before_them(self) -> None:
         assert self.points(OPENS, 1, 2) == []
         assert self.points(1) == []
+
+    def test_where_it_parted_from_the_one_before(self) -> None:
+        prompt = [OPENS, *[1] * 40, OPENS, 2]
+        assert parting_points(prompt, 4, OPENS, SHOWN, 30) == [30, 41]
+        assert parting_points(prompt, 25, OPENS, SHOWN, 30) == [41]  # a few tokens more are as quick
 
     def test_without_such_tokens(self) -> None:
         assert parting_points([1, 2, 3], 0, None, None) == [2]
