@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,16 +20,18 @@ from qwen_cli.engines.core.base import (
     Sampling,
     Stream,
     effective,
+    is_off,
     usual,
 )
 from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.marks import FAMILY, Marks
 from qwen_cli.engines.parsing.openai import ToolCalls, wire_messages
-from qwen_cli.engines.parsing.think_tags import CLOSE, ThinkingText, is_left_out
+from qwen_cli.engines.parsing.think_tags import CLOSE, is_left_out
 from qwen_cli.engines.remote import requests
 from qwen_cli.engines.remote.errors import NoRoute, faults, message
 from qwen_cli.engines.remote.probe import chosen, listed, probe
+from qwen_cli.engines.remote.reader import Reader
 from qwen_cli.engines.remote.responses import delta, infilled, samples
 from qwen_cli.engines.remote.responses import usage as read_usage
 from qwen_cli.engines.remote.retries import PATIENT, Retries
@@ -70,6 +74,8 @@ class Remote(EngineBase):
     ) -> None:
         import openai  # 1 to 2 s of imports that the local engines do not need
 
+        from qwen_cli.models.catalog import lookup
+
         self.endpoint = base_url(endpoint)
         self._client = openai.OpenAI(
             base_url=self.endpoint,
@@ -88,6 +94,14 @@ class Remote(EngineBase):
         self._kind = KINDS.get(str(card.get("owned_by")), OTHER)
         self.capabilities = probe(self._kind, card, self.model, self._native, vision)
         self.defaults, self.plain_defaults = requests.defaults(self.model, self._kind)
+        names = (self.model, str(card.get("root") or ""))
+        known = next(
+            filter(None, (find(name) for find in (lookup.find, lookup.related) for name in names)), None
+        )
+        self._thinking = known.thinking if known else None
+        self._never_thinks = known is not None and known.thinking is None
+        # Whether text begins with thinking that the template has opened: of a server that has no parser.
+        self._opens = bool(self._thinking and self._thinking.opens) and not self._kind.parses
 
     def chat(
         self,
@@ -104,7 +118,11 @@ class Remote(EngineBase):
         if schema is not None:
             wrapped = {"name": "answer", "schema": dict(schema), "strict": True}
             request["response_format"] = {"type": "json_schema", "json_schema": wrapped}
-        pieces = self._stream(self._client.chat.completions, request)
+        stop = self._own_stops(request, thinking)
+        opened = self._opens and self._wants_thinking(thinking)
+        pieces = self._stream(self._client.chat.completions, request, opened=opened, stop=stop)
+        if stop:
+            pieces = self._counted(pieces, lambda: self.count_tokens(messages, tools=tools))
         if not tools:
             return pieces
         return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
@@ -145,14 +163,18 @@ class Remote(EngineBase):
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
     ) -> list[Completion]:
+        stop: tuple[str, ...] = ()
+        opened = False
         if isinstance(prompt, str):
             request = {**self._completion_request(prompt, sampling), "logprobs": 1}
             route: Any = self._client.completions
         else:
             request = {**self._chat_request(prompt, sampling, thinking), "logprobs": True}
             route = self._client.chat.completions
+            stop, opened = self._own_stops(request, thinking), self._opens and self._wants_thinking(thinking)
+        asked = partial(self._samples, route, opened=opened, stop=stop)
         try:
-            return self._samples(route, {**request, "n": n})
+            return asked({**request, "n": n})
         except EndpointError as error:
             if n == 1 or ("'n'" not in error.message and "n_cmpl" not in error.message):
                 raise
@@ -160,7 +182,7 @@ class Remote(EngineBase):
         done: list[Completion] = []
         for index in range(n):
             seed = {"seed": sampling.seed + index} if sampling.seed is not None else {}
-            done += self._samples(route, {**request, **seed, "n": 1})
+            done += asked({**request, **seed, "n": 1})
         return done
 
     def count_tokens(
@@ -205,7 +227,7 @@ class Remote(EngineBase):
     def _chat_request(
         self, messages: Sequence[Message], sampling: Sampling, thinking: bool | int | None
     ) -> dict[str, Any]:
-        sampling = effective(sampling, usual(self, thinking))
+        sampling = effective(sampling, usual(self, thinking if self._wants_thinking(thinking) else False))
         settings = requests.settings(self.model, sampling, self._kind)
         request = requests.chat(messages, settings, self._kind, self.capabilities)
         return requests.thinking(request, thinking, self._kind, self.endpoint)
@@ -223,7 +245,32 @@ class Remote(EngineBase):
                 request["extra_body"]["max_tokens"] = None
         return request
 
-    def _stream(self, route: Any, request: dict[str, Any]) -> Stream:
+    def _wants_thinking(self, thinking: bool | int | None) -> bool:
+        """Return whether the model is to think in a turn that says so much about it."""
+        if thinking is None:
+            return self._thinking is None or self._thinking.default
+        return not is_off(thinking)
+
+    def _own_stops(self, request: dict[str, Any], thinking: bool | int | None) -> tuple[str, ...]:
+        """Take the stop strings out of a `request` that may make the model think: servers look for them in
+        its thoughts too. `qwen serve` does not."""
+        if self._never_thinks or is_off(thinking) or self._kind.name == "qwen serve":
+            return ()
+        return tuple(request.pop("stop", ()))
+
+    def _counted(self, pieces: Stream, count: Callable[[], int]) -> Stream:
+        """Yield `pieces`, with the tokens of the prompt counted where an answer was ended here: then the
+        server does not tell."""
+        for piece in pieces:
+            usage = piece.usage
+            if usage and not usage.prompt_tokens:
+                with suppress(EngineError, EndpointError):
+                    piece = replace(piece, usage=replace(usage, prompt_tokens=count()))
+            yield piece
+
+    def _stream(
+        self, route: Any, request: dict[str, Any], *, opened: bool = False, stop: Sequence[str] = ()
+    ) -> Stream:
         """Yield the pieces of one answer. Closing it closes the connection, which is how a server learns to
         stop."""
         started = time.perf_counter()
@@ -231,7 +278,7 @@ class Remote(EngineBase):
         finish: str | None = None
         usage: Any = None
         generated = 0
-        calls, tags = ToolCalls(), ThinkingText()
+        calls, reader = ToolCalls(), Reader(opened=opened, stop=stop)
         with faults(self.endpoint):
             stream = self._create(
                 route, {**request, "stream": True, "stream_options": {"include_usage": True}}
@@ -248,29 +295,42 @@ class Remote(EngineBase):
                         continue
                     first = first or time.perf_counter()
                     generated += 1
-                    if thought:
-                        yield Piece(thought, "thinking")
-                    if text:
-                        yield from tags.feed(text) if hasattr(choice, "delta") else [Piece(text)]
+                    if hasattr(choice, "delta"):
+                        yield from reader.feed(thought, text)
+                    elif text:
+                        yield Piece(text)
                     calls.feed(deltas)
+                    if reader.stopped:
+                        finish = "stop"
+                        break
             finally:
                 stream.close()
         if finish is None:
             raise EndpointError(
                 f"{self.endpoint} closed the connection before the answer was complete", "try again"
             )
-        yield from tags.finish()
+        yield from reader.finish(finish)
+        self._learn(reader)
         for call in calls.finish():
             yield Piece(kind="tool_call", call=call)
         ended = time.perf_counter()
         first = first or ended
         yield Piece(usage=read_usage(usage, generated, finish, request, first - started, ended - first))
 
-    def _samples(self, route: Any, request: dict[str, Any]) -> list[Completion]:
+    def _learn(self, reader: Reader) -> None:
+        """Remember how this server tells thinking, for the answers to come."""
+        if reader.parses or reader.unclosed:
+            self._opens = False
+        elif reader.closed_alone:
+            self._opens = True
+
+    def _samples(
+        self, route: Any, request: dict[str, Any], *, opened: bool = False, stop: Sequence[str] = ()
+    ) -> list[Completion]:
         started = time.perf_counter()
         with faults(self.endpoint):
             answer = self._create(route, request)
-        return samples(answer, request, time.perf_counter() - started)
+        return samples(answer, request, time.perf_counter() - started, opened=opened, stop=stop)
 
     def _native(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Request a route of the server's own, beside `/v1`."""

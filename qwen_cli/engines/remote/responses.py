@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qwen_cli.engines.core.base import Completion, Piece, StopReason, Stream, Usage
+from qwen_cli.engines.remote.reader import whole
 
 
 def delta(choice: Any) -> tuple[str | None, str | None, list[dict[str, Any]]]:
@@ -30,8 +31,15 @@ def logprobs(choice: Any) -> list[float]:
     return [value for value in getattr(reported, "token_logprobs", None) or () if value is not None]
 
 
-def samples(answer: Any, request: Mapping[str, Any], seconds: float) -> list[Completion]:
-    """Return all choices of one answer, which took so long."""
+def samples(
+    answer: Any,
+    request: Mapping[str, Any],
+    seconds: float,
+    *,
+    opened: bool = False,
+    stop: Sequence[str] = (),
+) -> list[Completion]:
+    """Return all choices of one answer, which took so long. `opened` and `stop` as in `reader.Reader`."""
     done = []
     for choice in sorted(answer.choices, key=lambda choice: choice.index):
         values = logprobs(choice)
@@ -39,6 +47,7 @@ def samples(answer: Any, request: Mapping[str, Any], seconds: float) -> list[Com
             extra = choice.message.model_extra or {}
             thought = extra.get("reasoning") or extra.get("reasoning_content") or ""
             text = choice.message.content or ""
+            text, thought = whole(text, thought, choice.finish_reason, opened=opened, stop=stop)
         else:
             thought, text = "", choice.text
         generated = len(values) or (answer.usage.completion_tokens if len(answer.choices) == 1 else 0)

@@ -25,7 +25,7 @@ class ServerKind:
     one that counts messages; `None` where the server has no such route. `unlimited` says that a completion
     without `max_tokens` runs to the end of the context (elsewhere it stops at 16 tokens). `videos` says that
     it takes `video_url`, and gives the fields that have it look at so many frames. `pictures` are the forms
-    of picture files that it reads.
+    of picture files that it reads. `parses` says that it tells thinking apart without being asked to.
     """
 
     name: str
@@ -39,6 +39,7 @@ class ServerKind:
     videos: Callable[[int], dict[str, Any]] | None = None
     # What all read that take pictures at all: llama.cpp's stb_image, Ollama's Go decoders, OpenAI's API.
     pictures: tuple[str, ...] = ("jpeg", "png")
+    parses: bool = False
 
 
 _BY_PILLOW = ("jpeg", "png", "webp")
@@ -86,6 +87,7 @@ KINDS = {
         text_field="content",
         count_messages="/v1/chat/completions/input_tokens",
         unlimited=True,
+        parses=True,
     ),
     # `qwen serve` on another machine (`qwen_cli/serve/asked.py`).
     "qwen": ServerKind(
@@ -95,13 +97,14 @@ KINDS = {
         budget=lambda tokens: {"thinking_token_budget": tokens},
         videos=lambda frames: {},
         pictures=_BY_PILLOW,
+        parses=True,
     ),
     # They take more than the standard's fields, but say nowhere which of them their models heed.
     "organization_owner": ServerKind("LM Studio", {}),
     "koboldcpp": ServerKind("KoboldCpp", {}),
     "tabbyAPI": ServerKind("TabbyAPI", {}),
     # Ollama: its OpenAI route takes the standard fields alone and ignores the rest.
-    "library": ServerKind("Ollama", {}, unlimited=True),
+    "library": ServerKind("Ollama", {}, unlimited=True, parses=True),
 }
 
 

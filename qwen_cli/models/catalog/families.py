@@ -19,12 +19,14 @@ class Thinking:
     `mode`: "switch" can be turned off, "always" cannot. `default` is what the template does when nothing is
     said. `efforts` are the words that its template knows as `reasoning_effort`, the first its default.
     `preserve` is its template's default of `preserve_thinking`, None where there is no such variable.
+    `opens` says that the template itself writes the tag that begins thinking; elsewhere the model does.
     """
 
     mode: Literal["switch", "always"]
     default: bool = True
     efforts: tuple[str, ...] = ()
     preserve: bool | None = None
+    opens: bool = True
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,7 @@ _QWEN3 = _family(
     """,
     tasks="chat code math thinking", context=40 * K, base_context=32 * K, repo="Qwen/Qwen3-{S}",
     base_repo="Qwen/Qwen3-{S}-Base", sampling=_THINKS,
-    plain_sampling=_PLAIN, thinking=SWITCH,
+    plain_sampling=_PLAIN, thinking=Thinking("switch", opens=False),
 )  # fmt: skip
 
 

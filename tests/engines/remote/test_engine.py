@@ -601,6 +601,56 @@ class TestWhatIsRead:
         assert "".join(p.text for p in pieces if p.kind == "thinking") == "Hm <b> "
         assert "".join(p.text for p in pieces if p.kind == "answer") == "Hi there"
 
+    @pytest.mark.parametrize("model", ["Qwen/Qwen3-4B-Thinking-2507", "Qwen/QwQ-32B", "Qwen/Qwen3.8-27B"])
+    def test_a_lone_end_of_thinking(self, stub: StubServer, model: str) -> None:
+        """Their templates open it in the prompt, and the server was started without a parser."""
+        stub.serve("vllm", model)
+        stub.deltas = [{"content": part} for part in ("stop, ", "hm\n</think>", "\n\nHi", " stop there")]
+        engine = Remote(stub.url)
+        for thinking in (None, True):
+            *pieces, last = engine.chat(HELLO, thinking=thinking, sampling=Sampling(stop=("stop",)))
+            assert "stop" not in stub.sent
+            assert [(p.kind, p.text) for p in pieces] == [
+                ("thinking", "stop, "),
+                ("thinking", "hm\n"),
+                ("answer", "Hi"),
+                ("answer", " "),
+            ]
+            assert last.usage and last.usage.stop_reason == "stop"
+
+    def test_where_it_does_not_think_nothing_is_thinking(self, stub: StubServer) -> None:
+        for model, thinking in (
+            ("Qwen/Qwen3.5-2B", None),
+            ("Qwen/Qwen3.8-27B", False),
+            ("Qwen/Qwen3-8B", None),
+        ):
+            stub.serve("vllm", model)
+            pieces = list(Remote(stub.url).chat(HELLO, thinking=thinking))
+            assert [(p.kind, p.text) for p in pieces[:-1]] == [("answer", "Hi")]
+
+    def test_a_server_that_was_started_without_thinking_is_found_out(self, stub: StubServer) -> None:
+        stub.serve("vllm", "Qwen/Qwen3.8-27B")
+        engine = Remote(stub.url)
+        first, second = ([(p.kind, p.text) for p in engine.chat(HELLO)][:-1] for _ in range(2))
+        assert first == [("thinking", "Hi"), ("answer", "Hi")]
+        assert second == [("answer", "Hi")]
+
+    def test_a_model_of_an_unknown_name_is_found_out(self, stub: StubServer) -> None:
+        stub.serve("vllm", "mine")
+        stub.deltas = [{"content": "hm\n</think>\n\nHi"}]
+        engine = Remote(stub.url)
+        assert len(list(engine.chat(HELLO))) == 2
+        again = [(p.kind, p.text) for p in engine.chat(HELLO)][:-1]
+        assert again == [("thinking", "hm\n"), ("answer", "Hi")]
+
+    def test_a_model_without_thinking_by_default_has_the_settings_for_that(self, stub: StubServer) -> None:
+        stub.serve("vllm", "Qwen/Qwen3.5-2B")
+        engine = Remote(stub.url)
+        list(engine.chat(HELLO))
+        assert stub.sent["temperature"] == 0.7
+        list(engine.chat(HELLO, thinking=True))
+        assert "temperature" not in stub.sent
+
     def test_usage(self, stub: StubServer) -> None:
         stub.serve("vllm")
         *_, last = Remote(stub.url).chat(HELLO)
@@ -674,6 +724,18 @@ class TestWhatIsRead:
             ("answer 1", "hm", -1.0, 2),
         ]
         assert stub.sent["n"] == 2
+
+    def test_a_lone_end_of_thinking_in_samples(self, stub: StubServer) -> None:
+        stub.serve("vllm", "Qwen/Qwen3-4B-Thinking-2507")
+        message = {"role": "assistant", "content": "hm\n</think>\n\n\\boxed{7} stop"}
+        body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+        choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+        usage = {"prompt_tokens": 20, "completion_tokens": 9, "total_tokens": 29}
+        stub.answers["/v1/chat/completions"] = (200, body | {"choices": choices, "usage": usage})
+
+        (done,) = Remote(stub.url).sample(HELLO, 1, sampling=Sampling(stop=("stop", "hm")))
+
+        assert (done.text, done.thinking) == ("\\boxed{7} ", "hm\n")
 
     def test_the_context_is_what_the_server_lists(self, stub: StubServer) -> None:
         stub.serve("sglang", max_model_len=40960)
