@@ -60,7 +60,8 @@ def root(
 
 
 def main() -> NoReturn:
-    """Run the program. Exit codes: 0, 1 failure, 2 usage, 130 interrupted, 141 reader of stdout gone."""
+    """Run the program. Exit codes: 0, 1 failure, 2 usage, 130 interrupted, 141 reader of stdout gone,
+    129 and 143 ended by SIGHUP and SIGTERM."""
     _open_streams()
     argv = sys.argv[1:]
     ours = argv[: argv.index("--")] if "--" in argv else argv
@@ -69,6 +70,10 @@ def main() -> NoReturn:
         argv.remove("--debug")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
         signal.signal(signal.SIGINT, _interrupt)
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
     code = _run(argv, debug)
     try:
         sys.stdout.flush()
@@ -126,6 +131,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     # What the first Ctrl-C is ending (a computation in other threads, a file) is not torn by a second one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    # What was said and answered so far is kept, as on Ctrl-C; a second signal ends it at once.
+    signal.signal(number, signal.SIG_DFL)
+    raise SystemExit(128 + number)
 
 
 def _run(argv: list[str], debug: bool) -> int:

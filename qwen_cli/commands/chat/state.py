@@ -97,8 +97,10 @@ class ReplState:
             self.approval.answer = view
         view.wait("…")
         # After the first token too, so that a kill in the middle of the answer does not lose the question.
-        run_turn(events, view, self.interrupts, begun=self.save)
-        self.save()
+        try:
+            run_turn(events, view, self.interrupts, begun=self.save)
+        finally:  # also where the terminal is closed, or the program told to end
+            self.save()
 
     def compose(self, text: str) -> Content:
         """Return the message: attached files, images and `text`, which are then no longer attached."""

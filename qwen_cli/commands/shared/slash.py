@@ -62,8 +62,8 @@ _NEAR = 0.7  # of what names a command, against one that is misspelt
 
 def is_command(commands: Commands, line: str) -> bool:
     """Return whether `line` is for us: it begins with a command, or with what is close to one, or is one word
-    that asks nothing else. "/tmp is full" is for the model, and so are a pasted "// comment" and several lines
-    that begin with "/quit"."""
+    that asks nothing else. "/tmp is full" is for the model, and so are a pasted "// comment" and lines, the
+    first of which is "/quit"."""
     if re.fullmatch(r"/[A-Za-z?]*", line.strip()):
         return True
     match = re.match(r"/([A-Za-z?]+)(?:\s|\Z)", line)

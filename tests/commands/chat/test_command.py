@@ -225,14 +225,17 @@ def test_a_question_longer_than_the_context_is_refused(qwen) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_ctrl_c_stops_the_answer_and_keeps_it(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_stops_the_answer_and_keeps_it(home: Path, number: int, code: int) -> None:
     command = [sys.executable, "-m", "qwen_cli", "chat", "--session", "cut", *GREEDY, "Count from 1 to 900."]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=os.environ)
     assert process.stdout is not None
     seen = process.stdout.read(10)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     saved = json.loads((home / "sessions" / "cut.json").read_text())
     assert saved["messages"][-1]["cut"] is True
     assert saved["messages"][-1]["content"].startswith((seen + rest).decode().strip())
