@@ -40,4 +40,6 @@ def _kind(value: Any) -> Any:
 
     if isinstance(value, str):
         return GGUFValueType.STRING
+    if isinstance(value, list):
+        return GGUFValueType.ARRAY
     return GGUFValueType.FLOAT32 if isinstance(value, float) else GGUFValueType.UINT32

@@ -91,6 +91,17 @@ def check_supported(model_type: str, where: Path) -> None:
 _TAKES_PROJECTOR = ("qwen35", "qwen4")
 
 
+def _takes_projector(header: gguf_header.Header) -> bool:
+    """Return whether a GGUF model can have eyes: where its positions have parts for time, height and width,
+    whatever it is called. Files of early converters do not say that."""
+    name = header.architecture
+    return (
+        f"{name}.rope.dimension_sections" in header.arrays
+        or "vl" in name
+        or name.startswith(_TAKES_PROJECTOR)
+    )
+
+
 def _from_gguf(header: gguf_header.Header) -> Architecture:
     check_supported(header.architecture, header.path)
     meta = header.metadata
@@ -125,7 +136,7 @@ def _from_gguf(header: gguf_header.Header) -> Architecture:
             rope_scaling=_gguf_rope(header),
             sampling=_gguf_sampling(meta),
             fim=header.fim,
-            vision="vl" in header.architecture or header.architecture.startswith(_TAKES_PROJECTOR),
+            vision=_takes_projector(header),
         )
     except (TypeError, ZeroDivisionError):
         raise ModelError(

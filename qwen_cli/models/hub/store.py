@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from qwen_cli.errors import ModelError
 from qwen_cli.models.formats import weight_formats
@@ -130,16 +131,19 @@ def _is_whole(path: Path) -> bool:
 def local_mmproj(gguf: Path) -> Path | None:
     """Return the vision projector of a GGUF file: the most exact one beside it, or, where each file type has
     a folder of its own in the snapshot, above it. Of several models in a folder each has those that bear its
-    name, where there are any."""
+    name, where there are any, else those that are made for its width."""
     beside = gguf.parent
     above = beside.parent if beside.parent.parent.name == "snapshots" else beside
     found = [
         path
-        for folder in (above, beside)
+        for folder in dict.fromkeys((above, beside))
         for path in sorted(folder.glob("*.gguf"))
         if is_projector(path.name) and path.is_file()
     ]
     own = [path for path in found if _stem(path.name).replace("mmproj", "").strip("-.") == _stem(gguf.name)]
+    if not own and len(found) > 1:
+        width = _metadata(gguf, "embedding_length")
+        own = [path for path in found if _metadata(path, "vision.projection_dim") in (None, width)]
     projectors = {quant_of(path.name) or "": path for path in own or found}
     for quant in ("F16", "BF16", "F32", "Q8_0"):
         if quant in projectors:
@@ -150,6 +154,17 @@ def local_mmproj(gguf: Path) -> Path | None:
 def _stem(name: str) -> str:
     """Return what a GGUF file is called without its file type, in lower case."""
     return weight_formats.without_file_type(name)[0].removesuffix(".gguf").strip("-.").lower()
+
+
+def _metadata(path: Path, name: str) -> Any:
+    """Return what a GGUF file says under its architecture's prefix; None where it says nothing, or cannot be
+    read."""
+    from qwen_cli.models.formats import gguf_header
+
+    try:
+        return gguf_header.read(path).get(name)
+    except ModelError:
+        return None
 
 
 def has_safetensors(folder: Path) -> bool:

@@ -145,6 +145,13 @@ def test_the_draft_layer_of_a_gguf_is_no_layer_of_the_model(tmp_path: Path) -> N
     assert (shape.layers, shape.draft_layers, shape.attention_layers) == (64, 1, 16)
 
 
+@pytest.mark.parametrize(("name", "sees"), [("qwen3", False), ("qwen35", True), ("qwen3next", True)])
+def test_a_gguf_with_positions_in_space_takes_a_projector(tmp_path: Path, name: str, sees: bool) -> None:
+    more = {f"{name}.rope.dimension_sections": [11, 11, 10, 0]} if sees else {}
+    path = gguf_files.write(tmp_path / "m.gguf", name, **more)
+    assert architecture.read(path).vision is sees
+
+
 def test_greedy_models_say_so(tmp_path: Path) -> None:
     path = folder(tmp_path / "m", generation_config={"do_sample": False, "temperature": 0.7})
     assert architecture.read(path).sampling == {"temperature": 0.0}

@@ -57,6 +57,15 @@ def test_a_vision_model_takes_the_projector_beside_it(tmp_path: Path) -> None:
     assert resolve.resolve(str(file)).mmproj == exact
 
 
+def test_of_several_models_projectors_the_one_that_fits_is_taken(tmp_path: Path) -> None:
+    """A folder in which a person keeps all files."""
+    file = gguf_files.write(tmp_path / "Qwen3.5-2B-Q4_K_M.gguf", "qwen35")
+    for name, width in (("a-mmproj-F16", 64), ("b-mmproj-F16", 32), ("c-mmproj-F16", 128)):
+        gguf_files.write(tmp_path / f"{name}.gguf", "clip", **{"clip.vision.projection_dim": width})
+    taken = resolve.resolve(str(file)).mmproj
+    assert taken and taken.name == "b-mmproj-F16.gguf"
+
+
 def test_a_folder_with_config(tmp_path: Path) -> None:
     path = folder(tmp_path / "Qwen3-0.6B")
     weights = resolve.resolve(str(path))
