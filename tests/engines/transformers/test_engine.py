@@ -224,7 +224,7 @@ class TestSample:
         alone = text(engine.chat(QUESTION, sampling=Sampling(temperature=0, max_tokens=12)))
         rows = engine.sample(QUESTION, 3, sampling=Sampling(temperature=0, max_tokens=12))
         assert [row.text for row in rows] == [alone] * 3
-        hot = Sampling(temperature=2.0, top_k=0, top_p=1.0, seed=5, max_tokens=4, stop=("a",))
+        hot = Sampling(temperature=2.0, top_k=0, top_p=1.0, seed=5, max_tokens=4, stop=("g",))
         first, again = engine.sample(QUESTION, 8, sampling=hot), engine.sample(QUESTION, 8, sampling=hot)
         assert [row.text for row in first] == [row.text for row in again]
         assert len({row.usage.generated_tokens for row in first}) > 1
