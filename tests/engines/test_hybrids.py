@@ -3,6 +3,7 @@ so both engines keep it where a later prompt may part from the one before."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,25 +23,40 @@ GREEDY = Sampling(temperature=0, max_tokens=6)
 ANSWER_BEGINS = 4
 
 
-@pytest.fixture(scope="module", params=["transformers Qwen3Next"])
+@pytest.fixture(scope="module")
+def gguf(starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hybrid") / "qwen35"
+    small_models.make_wordy("Qwen3_5", folder, starter_safetensors)
+    return gguf_export.to_gguf(folder, folder.with_suffix(".gguf"), quant="f32")
+
+
+@pytest.fixture(scope="module")
+def template(starter_safetensors: Path) -> str:
+    """One that llama.cpp finds the beginnings of messages in: not that of the small models."""
+    settings = json.loads((starter_safetensors / "tokenizer_config.json").read_text())
+    return str(settings["chat_template"])
+
+
+@pytest.fixture(scope="module", params=["transformers", "llamacpp"])
 def hybrid(
     request: pytest.FixtureRequest, starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
     """A hybrid with as few checkpoints as a 27B has."""
-    engine, architecture = request.param.split()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parameters, "_CHECKPOINT_BYTES", 0)
-        folder = small_models.make_wordy(
-            architecture, tmp_path_factory.mktemp("hybrid") / "hybrid", starter_safetensors
-        )
-        if engine == "llamacpp":
-            path = gguf_export.to_gguf(folder, folder.with_suffix(".gguf"), quant="f32")
-            with LlamaCpp(Weights("hybrid", path, "gguf", None), context=2048) as loaded:
+        if request.param == "llamacpp":
+            path, template = request.getfixturevalue("gguf"), request.getfixturevalue("template")
+            with LlamaCpp(weights(path), context=2048, chat_template=template) as loaded:
                 yield loaded
             return
-        weights = Weights("hybrid", folder, "safetensors", None)
-        with Transformers(weights, dtype="fp32", context=2048, places=Places({"": "cpu"})) as made:
+        folder = tmp_path_factory.mktemp("hybrid") / "qwen3next"
+        small_models.make_wordy("Qwen3Next", folder, starter_safetensors)
+        with Transformers(weights(folder), dtype="fp32", context=2048, places=Places({"": "cpu"})) as made:
             yield made
+
+
+def weights(path: Path) -> Weights:
+    return Weights("hybrid", path, "gguf" if path.is_file() else "safetensors", None)
 
 
 def said(engine: Engine, turns: list[Message]) -> tuple[str, Usage]:
@@ -165,3 +181,20 @@ def test_a_saved_cache_goes_on_where_it_was(hybrid: Engine, tmp_path: Path) -> N
     cut = tmp_path / "cut.kv"
     cut.write_bytes(state.read_bytes()[:-100])
     assert not hybrid.load_state(cut)
+
+
+def test_drafts_on_llamacpp_change_nothing(gguf: Path, template: str) -> None:
+    """It makes a checkpoint before each, and goes back to it where a token is rejected."""
+    known = "the of and in to for the of and in to for the of and in to for the of and in to for the of and"
+    turns = [user(f"Go on: {known}")]
+    sampling = Sampling(temperature=0, max_tokens=150)
+    texts, drafted, accepted = [], 0, 0
+    for draft in (None, "ngram"):
+        with LlamaCpp(weights(gguf), context=2048, chat_template=template, draft=draft) as engine:
+            pieces = list(engine.chat(turns, sampling=sampling))
+            usage = pieces[-1].usage
+            assert usage
+            drafted, accepted = usage.drafted_tokens, usage.accepted_tokens
+            texts.append(("".join(piece.text for piece in pieces), said(engine, turns)[0]))
+    assert texts[0] == texts[1]
+    assert 0 < accepted < drafted

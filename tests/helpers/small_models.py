@@ -138,7 +138,11 @@ def make_wordy(architecture: str, folder: Path, starter: Path, **fields: Any) ->
     import tokenizers
     from safetensors.torch import load_file, save_file
 
-    file = make(architecture, folder, starter, **fields) / "model.safetensors"
+    if architecture in VISUAL:
+        make_seeing(architecture, folder, starter)
+    else:
+        make(architecture, folder, starter, **fields)
+    file = folder / "model.safetensors"
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     words = [tokenizer.encode(f" {word}").ids[0] for word in ("the", "of", "and", "in", "to", "for")]
     tensors = load_file(file)
