@@ -172,6 +172,10 @@ def chat(
         )
         conversation.schema = conversation.schema if wanted is None else wanted
         conversation.toolbox = toolbox
+        if saved or question is None:
+            from qwen_cli.tasks.chat import sessions
+
+            sessions.begin(conversation, saved.settings if saved else {})
         if question is None:
             from qwen_cli.commands.chat import repl
 

@@ -31,6 +31,7 @@ def save(state: ReplState, argument: str) -> None:
         raise UsageError(state.why_not_kept, "/export md writes what was said")
     if not argument:
         raise UsageError("/save needs a name", "write /save NAME")
+    state.conversation.begun = None  # as it is now, with what this run alone was given
     if state.session is not None and state.session.name == argument:
         state.save()
     else:

@@ -39,7 +39,8 @@ class Conversation:
     `messages` holds everything said but the system prompt, as OpenAI messages with extra keys: "thinking"
     (never sent back), "cut" (the answer is not whole), "unsent" (a turn that did not fit), and in tool
     results "name" and "ok" (it worked). `first_sent` is the index of the first message the model still sees;
-    `summary` stands for those before it. `usage` is that of the last generation.
+    `summary` stands for those before it. `usage` is that of the last generation. `begun` are the settings
+    with which this run began, and those of the session: `sessions.begin`.
     """
 
     engine: Engine
@@ -54,6 +55,7 @@ class Conversation:
     first_sent: int = 0
     summary: str | None = None
     usage: Usage | None = field(default=None, compare=False)
+    begun: tuple[dict[str, Any], dict[str, Any]] | None = field(default=None, repr=False, compare=False)
     _counted: tuple[tuple[Any, ...], int] | None = field(default=None, repr=False, compare=False)
 
     def send(self, content: Content) -> Events:

@@ -50,17 +50,11 @@ class Session:
         self.engine = conversation.engine.name
         self.system, self.messages = conversation.system, list(conversation.messages)
         self.first_sent, self.summary = conversation.first_sent, conversation.summary
-        self.settings = {
-            "sampling": {
-                key: list(value) if isinstance(value, tuple) else value  # as JSON will have it
-                for key, value in asdict(conversation.sampling).items()
-                if value not in (None, ())
-            },
-            "thinking": conversation.thinking,
-            "schema": conversation.schema,
-            "overflow": conversation.overflow,
-            "max_tool_rounds": conversation.max_tool_rounds,
-        }
+        self.settings = settings(conversation)
+        if conversation.begun:
+            begun, kept = conversation.begun
+            sampling = (part.get("sampling", {}) for part in (self.settings, begun, kept))
+            self.settings = {**_lasting(self.settings, begun, kept), "sampling": _lasting(*sampling)}
 
     def resume(self, engine: Engine) -> Conversation:
         """Return the conversation again, on `engine` (which need not be the one it was held with)."""
@@ -82,6 +76,30 @@ class Session:
         known = {f.name for f in fields(Sampling)}
         given = {k: v for k, v in self.settings.get("sampling", {}).items() if k in known}
         return Sampling(**{**given, "stop": tuple(given.get("stop", ()))})
+
+
+def settings(conversation: Conversation) -> dict[str, Any]:
+    """Return how `conversation` is held now, as JSON will have it."""
+    sampling = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(conversation.sampling).items()
+        if value not in (None, (), "")
+    }
+    others = ("thinking", "schema", "overflow", "max_tool_rounds")
+    return {"sampling": sampling, **{key: getattr(conversation, key) for key in others}}
+
+
+def begin(conversation: Conversation, kept: dict[str, Any]) -> None:
+    """Say that what `conversation` is held with beyond what its session has `kept` is for this run alone."""
+    conversation.begun = settings(conversation), kept
+
+
+def _lasting(now: dict[str, Any], begun: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    """Return `now`, but what was `kept` for each setting that is still as the run has `begun` with."""
+    chosen = {
+        key: kept.get(key) if now.get(key) == begun.get(key) else now.get(key) for key in {**kept, **now}
+    }
+    return {key: value for key, value in chosen.items() if value is not None}
 
 
 def folder() -> Path:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -248,3 +249,24 @@ def test_a_state_that_cannot_be_written_is_a_remark() -> None:
     full.capabilities = Capabilities(context=512, state=True)
     remark = sessions.keep_state(full, "talk")
     assert remark == f"the model's state was not kept: {fault}"
+
+
+def test_what_one_run_was_given_is_not_kept_and_what_was_set_is() -> None:
+    session = sessions.new(name="kept")
+    session.settings = {"sampling": {"seed": 5, "top_k": 3}, "thinking": True}
+    conversation = session.resume(Scripted())
+    conversation.sampling = replace(conversation.sampling, max_tokens=9, stop=("x",), top_k=1)
+    conversation.schema = {}
+    sessions.begin(conversation, session.settings)
+    session.record(conversation)
+    assert session.settings["sampling"] == {"seed": 5, "top_k": 3}
+    assert session.settings["thinking"] is True
+    assert "schema" not in session.settings
+    conversation.sampling = replace(conversation.sampling, seed=7, top_k=4)  # /set
+    session.record(conversation)
+    assert session.settings["sampling"] == {"seed": 7, "top_k": 4}
+    conversation.sampling = replace(conversation.sampling, seed=5, top_k=None)  # back, and off
+    conversation.thinking = None
+    session.record(conversation)
+    assert session.settings["sampling"] == {"seed": 5}
+    assert "thinking" not in session.settings
