@@ -36,7 +36,8 @@ DTYPES = {"auto": None, "bf16": "bfloat16", "fp16": "float16", "fp32": "float32"
 @dataclass(frozen=True)
 class LaunchOptions:
     """`scaling` are rope parameters in place of the model's own, `window` the context in tokens, `keyed` says
-    that a key is asked of clients. `extra` is passed on as it is."""
+    that a key is asked of clients. `drafted` tokens at a time come from the model's own draft layer (0: it
+    rests). `extra` is passed on as it is."""
 
     target: Target
     split: Split
@@ -48,6 +49,7 @@ class LaunchOptions:
     scaling: Mapping[str, Any] | None = None
     adapters: tuple[Path, ...] = ()
     trust_remote_code: bool = False
+    drafted: int = 0
     extra: tuple[str, ...] = ()
 
     @property

@@ -50,6 +50,10 @@ def command(
     if options.adapters:
         words += ["--enable-lora", "--max-lora-rank", str(max(rank(path) for path in options.adapters))]
         words += ["--lora-paths", *(f"{path.name}={path}" for path in options.adapters)]
+    if options.drafted:  # one path of tokens, and the one that the model adds itself
+        words += ["--speculative-algorithm", "NEXTN", "--speculative-num-steps", str(options.drafted)]
+        words += ["--speculative-eagle-topk", "1"]
+        words += ["--speculative-num-draft-tokens", str(options.drafted + 1)]
     if options.trust_remote_code:
         words.append("--trust-remote-code")
     words.append("--enable-cache-report")

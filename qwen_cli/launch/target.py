@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from qwen_cli.engines.core import rope
+from qwen_cli.engines.core.draft import MTP_TOKENS
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.formats.architecture import Architecture
@@ -46,6 +47,18 @@ class Target:
         (Qwen2.5-1M, arXiv:2501.15383): their config.json says so, as does their family."""
         family = self.model.family if self.model else ""
         return "dual_chunk_attention_config" in self.config or family == "qwen2.5-1m"
+
+
+def drafted(target: Target) -> int:
+    """Return how many tokens the draft layer of `target` drafts at a time. Raises `UsageError` where it has
+    none; a config.json that does not tell is left to the engine."""
+    layers = target.config.get("mtp_num_hidden_layers")
+    kind = str(target.config.get("model_type", ""))
+    if layers == 0 or (layers is None and not kind.startswith(("qwen3_next", "qwen3_5", "qwen4"))):
+        raise UsageError(
+            f"`draft=mtp`: {target.name} has no draft layer", "leave `draft` out, or choose Qwen3.5 or later"
+        )
+    return MTP_TOKENS
 
 
 def find(name: str | None, engine: EngineName) -> Target:

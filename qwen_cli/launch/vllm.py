@@ -51,6 +51,9 @@ def command(options: LaunchOptions, *, ray: bool = False) -> Command:
             str(next(r for r in (*_RANKS, highest) if r >= highest)),
         ]
         words += ["--lora-modules", *(f"{path.name}={path}" for path in options.adapters)]
+    if options.drafted:  # without the number vLLM does not start
+        drafting = {"method": "mtp", "num_speculative_tokens": options.drafted}
+        words += ["--speculative-config", json.dumps(drafting)]
     if options.trust_remote_code:
         words.append("--trust-remote-code")
     words += ["--enable-prompt-tokens-details", *options.extra]

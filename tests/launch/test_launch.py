@@ -19,7 +19,7 @@ from qwen_cli.launch import command as launch_command
 from qwen_cli.launch import locate, nodes, sglang, vllm
 from qwen_cli.launch.command import LaunchOptions, method
 from qwen_cli.launch.parallelism import Split, divides, work_out
-from qwen_cli.launch.target import EngineName, Target, find, scaling
+from qwen_cli.launch.target import EngineName, Target, drafted, find, scaling
 from qwen_cli.models.catalog import answers, lookup, published
 from qwen_cli.models.planning import describe
 from qwen_cli.models.planning.hardware import Gpu
@@ -94,6 +94,29 @@ class TestFlags:
         self.held(sglang.command(one, nodes=2, node=1, first="a:1").words, recorded("sglang-0.5.23"))
         assert values(vllm.command(one).words)["--max-lora-rank"] == "32"  # a rank that vLLM has kernels for
         assert values(sglang.command(one).words)["--lora-paths"] == f"tone={adapter}"
+
+    def test_the_models_own_draft_layer(self) -> None:
+        """With a number: without one vLLM does not start Qwen3.5-27B (vllm-project/recipes)."""
+        one = asked("qwen3.5:9b", drafted=drafted(target("qwen3.5:9b")))
+        words = vllm.command(one).words
+        self.held(words, recorded("vllm-0.33.0"))
+        assert json.loads(values(words)["--speculative-config"]) == {
+            "method": "mtp",
+            "num_speculative_tokens": 3,
+        }
+        words = sglang.command(one).words
+        self.held(words, recorded("sglang-0.5.23"))
+        assert values(words)["--speculative-num-steps"] == "3"
+        assert values(words)["--speculative-num-draft-tokens"] == "4"
+        assert not any("specul" in word for word in vllm.command(asked("qwen3.5:9b")).words)
+
+    @pytest.mark.parametrize(
+        "name, config",
+        [("qwen3:8b", {}), ("qwen3.5:9b", {"mtp_num_hidden_layers": 0}), ("qwen2.5-vl:7b", {})],
+    )
+    def test_a_model_without_a_draft_layer_is_refused(self, name: str, config: dict[str, Any]) -> None:
+        with pytest.raises(UsageError, match="has no draft layer"):
+            drafted(target(name, **config))
 
     @pytest.mark.parametrize("engine", ["vllm", "sglang"])
     def test_what_they_quantize_to(self, engine: EngineName) -> None:

@@ -89,7 +89,12 @@ def _refuse_what_is_ours(loading: Loading, engine: EngineName) -> None:
     from qwen_cli.launch.target import NAMES
 
     usual = Loading()
-    for name in ("device_map", "max_memory", "offload_dir", "attention", "compiled", "merge", "draft",
+    if loading.draft not in ("auto", "off", "mtp"):
+        raise UsageError(
+            f"--draft {loading.draft} is for the engines of this program",
+            f"use --draft mtp where the model has a draft layer; flags of {NAMES[engine]} stand after --",
+        )
+    for name in ("device_map", "max_memory", "offload_dir", "attention", "compiled", "merge",
                  "allow_pickle", "no_server", "endpoint"):  # fmt: skip
         if getattr(loading, name) != getattr(usual, name):
             flag = {"compiled": "compile"}.get(name, name).replace("_", "-")
@@ -131,6 +136,7 @@ def _worked_out(
         scaling=scaling,
         adapters=tuple(path.resolve() for path in loading.adapters or ()),
         trust_remote_code=loading.trust_remote_code,
+        drafted=launch_target.drafted(target) if loading.draft == "mtp" else 0,
         extra=where.extra,
     )
     return options, parts

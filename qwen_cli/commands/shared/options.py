@@ -94,8 +94,9 @@ Draft = Annotated[
     str,
     _loading(
         "--draft",
-        help="Speculative decoding: auto, off, ngram, or a draft model (alias, hub id, folder or file).",
-        autocompletion=among("auto", "off", "ngram"),
+        help="Speculative decoding: auto, off, mtp (the model's own draft layer), ngram (repetitions of the "
+        "text), or a draft model (alias, hub id, folder or file).",
+        autocompletion=among("auto", "off", "mtp", "ngram"),
     ),
 ]
 RopeScaling = Annotated[

@@ -38,12 +38,14 @@ class BackEnd(Protocol):
 
 def drafter(weights: Weights, options: LoadOptions, hooks: Hooks) -> Draft:
     """Return what drafts tokens for `weights`. A smaller model's weights are needed in the form of the
-    large. Raises `ModelError`."""
+    large. Raises `ModelError`, and `UsageError` where the model's own block is to draft and there is none."""
     from qwen_cli.errors import ModelError
 
     if options.draft == "off":
         return None
-    if options.draft == "auto" or options.draft == "ngram":
+    if options.draft == "mtp":
+        _check_block(weights)
+    if options.draft == "auto" or options.draft == "ngram" or options.draft == "mtp":
         return options.draft  # type: ignore[return-value]  # mypy narrows no words of a `str`
     from qwen_cli.models.hub import resolve
 
@@ -53,6 +55,22 @@ def drafter(weights: Weights, options: LoadOptions, hooks: Hooks) -> Draft:
         raise ModelError(
             f"`draft={options.draft}`: {fault.message}", "Name a model that is here, or ngram"
         ) from None
+
+
+def _check_block(weights: Weights) -> None:
+    """Raise `UsageError` where `weights` have no block that drafts, or the engine of their form runs none."""
+    from qwen_cli.errors import UsageError
+
+    if weights.format != "gguf":  # transformers drops `mtp.*` of Qwen's checkpoints while it loads them
+        raise UsageError(
+            "`draft=mtp`: transformers does not run the block that drafts",
+            "take a GGUF file that has it, with `engine=llamacpp`, or leave `draft` out",
+        )
+    if not weights.architecture.draft_layers:
+        raise UsageError(
+            f"`draft=mtp`: {weights.label} has no block that drafts",
+            "take a GGUF file that has it (of most the name says MTP), or `draft=ngram`",
+        )
 
 
 def tell_of_scaling(weights: Weights, options: LoadOptions, hooks: Hooks) -> None:

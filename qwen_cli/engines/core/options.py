@@ -70,10 +70,10 @@ class LoadOptions:
     ("auto", "cuda:1", a .json file), `max_memory` ("0=10GiB,cpu=20GiB"), `offload_dir`, `attention` and
     `compiled` are for transformers, as is `allow_pickle`, without which weights must be safetensors. Code
     that comes with weights runs with `trust_remote_code`. With `merge` adapters are added to the weights
-    (`None`: unless these are quantized). What drafts tokens is `draft`: "ngram", the name of a smaller model,
-    "off", or what costs nothing ("auto"). `rope_scaling` "yarn" stretches the window to `context`, "none"
-    takes back what the files stretch it by. llama.cpp decodes `parallel` samples together. `vision` says
-    whether a server's model sees (`None`: as the server tells).
+    (`None`: unless these are quantized). What drafts tokens is `draft`: "mtp" (the model's own block for it),
+    "ngram", the name of a smaller model, "off", or what costs least ("auto"). `rope_scaling` "yarn" stretches
+    the window to `context`, "none" takes back what the files stretch it by. llama.cpp decodes `parallel`
+    samples together. `vision` says whether a server's model sees (`None`: as the server tells).
     """
 
     model: str | None = field(default=None, metadata=_about(str, lasting=False))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines.core import rope as core_rope
-from qwen_cli.engines.core.draft import CONFIDENCE
+from qwen_cli.engines.core.draft import CONFIDENCE, MTP_TOKENS
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.models.formats import parameters as formats_parameters
 
@@ -141,8 +141,9 @@ def parameters(
         params.mmproj.path = str(weights.mmproj)
     if chat_template is not None:
         params.chat_template = chat_template
-    # Pictures and guesses do not go together in llama.cpp; what was asked for by name is its to refuse.
-    if draft is not None and not (draft == "auto" and weights.mmproj):
+    if draft == "auto":
+        draft = _usual_draft(weights)
+    if draft is not None:
         _speculate(xllamacpp, params, draft)
     if rope is not None:
         _scale(xllamacpp, params, rope)
@@ -185,6 +186,7 @@ def drafted(params: Any) -> int:
     most = {
         kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE: guesses.ngram_simple.size_m,
         kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE: guesses.draft.n_max,
+        kinds.COMMON_SPECULATIVE_TYPE_DRAFT_MTP: guesses.draft.n_max,
     }
     return max((int(most.get(kind, 0)) for kind in guesses.types), default=0)
 
@@ -246,18 +248,30 @@ def _interrupts_held() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
+def _usual_draft(weights: Weights) -> Draft:
+    """Return what drafts where nobody said: the model's own block, which drafts behind pictures too; else the
+    text, which does not go together with pictures in llama.cpp."""
+    if weights.architecture.draft_layers:
+        return "mtp"
+    return None if weights.mmproj else "ngram"
+
+
 def _speculate(xllamacpp: Any, params: Any, draft: Draft) -> None:
     """Set up speculative decoding: drafts are checked all at once, so the greedy answer stays what it would
     have been. Checking costs a third of decoding on a CPU: only where twelve tokens in a row have come before
     it pays, and loses nothing where names differ in every line. The library's other kinds keep a memory
     beside the text; NGRAM_MAP_K4V was seen to guess nothing more once a slot has had another prompt."""
     kinds = xllamacpp.common_speculative_type
-    if draft == "auto" or draft == "ngram":
+    if draft == "mtp":
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
+        params.speculative.draft.n_max = MTP_TOKENS
+        return
+    if draft == "ngram":
         params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
         params.speculative.ngram_simple.size_n = _ALIKE
         params.speculative.ngram_simple.size_m = _COPIED
         return
-    assert draft is not None
+    assert draft is not None and draft != "auto"
     params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
     guesser = params.speculative.draft
     guesser.mparams.path = str(draft.path)

@@ -217,6 +217,8 @@ def chosen(
         )
     if draft == "auto" or draft == "ngram":
         return "ngram"
+    if draft == "mtp":
+        raise UsageError("`draft=mtp`: transformers does not run the block that drafts", "leave `draft` out")
     return load(draft, model, tokenizer, label=label, dtype=dtype)
 
 

@@ -15,7 +15,8 @@ from qwen_cli.models.formats.tensors import Tensor
 class Cache:
     """The layers of a model by what they keep.
 
-    `full` layers keep all tokens, `sliding` ones at most `window`, `linear` ones (Gated DeltaNet, Qwen3-Next
+    `full` layers keep all tokens, as do `drafting` ones in llama.cpp, which every token goes through beside
+    the model, `sliding` ones at most `window`, `linear` ones (Gated DeltaNet, Qwen3-Next
     and Qwen3.5) a state of constant size: the last `conv_kernel` inputs of `conv_channels` each, and
     `state_values` (value heads × key size × value size).
     """
@@ -29,6 +30,7 @@ class Cache:
     conv_channels: int = 0
     conv_kernel: int = 0
     state_values: int = 0
+    drafting: int = 0
 
     def bytes_per_token(self, value_bytes: float = 2) -> int:
         """Return the bytes that one more token takes while no window is full. `value_bytes` is 2 for f16 and
@@ -37,7 +39,8 @@ class Cache:
 
     def bytes_at(self, tokens: int, value_bytes: float = 2, *, llamacpp: bool = False) -> int:
         """Return the bytes after `tokens` tokens of one conversation, with the constant states."""
-        kept = self.full * tokens + self.sliding * min(tokens, self.window)
+        full = self.full + (self.drafting if llamacpp else 0)
+        kept = full * tokens + self.sliding * min(tokens, self.window)
         grown = int(2 * kept * self.kv_heads * self.head_dim * value_bytes)
         return grown + self.constant_bytes(value_bytes, llamacpp=llamacpp)
 

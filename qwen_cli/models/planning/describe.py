@@ -195,7 +195,7 @@ def _counted_gguf(header: gguf_header.Header) -> Counted:
             )
         )
     hidden, heads = get("embedding_length"), get("attention.head_count")
-    layers = gguf_header.blocks(header)[0] if get("block_count") else 0
+    layers, drafting = gguf_header.blocks(header) if get("block_count") else (0, 0)
     if not (layers and hidden and heads):
         raise ModelError(
             f"{header.path} does not give its layers and heads", "it is not a complete language model"
@@ -211,6 +211,7 @@ def _counted_gguf(header: gguf_header.Header) -> Counted:
             kv_heads=get("attention.head_count_kv", heads),
             head_dim=get("attention.key_length") or hidden // heads,
             linear=layers - full,
+            drafting=drafting,
             **gguf_header.linear_state(header),
         ),
         hidden=hidden,
