@@ -95,7 +95,7 @@ class LlamaCpp(EngineBase):
         self._tags = frozenset(gguf_header.special_tokens(weights.path))
         self._marks = Marks([*FAMILY, *self._tags])
         self.capabilities = Capabilities(
-            context=load.context_size(weights, shape, context),
+            context=load.context_size(weights, shape, context, drafting=draft in ("auto", "mtp")),
             thinking=thinking_mode(template) or (catalogued.thinking_mode if catalogued else None),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,

@@ -49,9 +49,10 @@ _DRAFTED = 8  # tokens that a draft model guesses at a time
 _ALIKE, _COPIED = 12, 16
 
 
-def context_size(weights: Weights, shape: Architecture, wanted: int | None) -> int:
+def context_size(weights: Weights, shape: Architecture, wanted: int | None, *, drafting: bool = False) -> int:
     """Return the tokens of context to allocate: `wanted`, or the model's own window up to `DEFAULT_CONTEXT`,
-    halved until the KV cache takes at most half of the memory that the weights leave free.
+    halved until the KV cache takes at most half of the memory that the weights leave free. With `drafting`
+    the layers that draft keep all tokens, too.
 
     Raises `UsageError` where `wanted` is more than the model or the memory holds.
     """
@@ -62,7 +63,7 @@ def context_size(weights: Weights, shape: Architecture, wanted: int | None) -> i
             f"{weights.label} was trained for {trained:,} tokens of context, {window:,} were asked for",
             core_rope.hint(trained),
         )
-    per_token = shape.kv_bytes_per_token()
+    per_token = shape.kv_bytes_per_token(drafting=drafting)
     if window * per_token > _SMALL_CACHE:
         import psutil  # 15 ms, needed for large caches only
 

@@ -136,6 +136,7 @@ def test_both_engines_see_the_same(name: str, written: dict[str, Path]) -> None:
 def test_the_drafting_block_is_no_layer_of_the_model(written: dict[str, Path]) -> None:
     shape = architecture.read(written["Qwen3_5"])
     assert (shape.layers, shape.draft_layers, shape.attention_layers) == (3, 1, 1)
+    assert shape.kv_bytes_per_token(drafting=True) == 2 * shape.kv_bytes_per_token()
 
 
 def test_without_a_drafting_block_none_is_claimed(tmp_path: Path) -> None:
