@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from qwen_cli.engines.core.base import Engine, Sampling
 from qwen_cli.engines.llamacpp import penalties
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.engines.llamacpp.reader import Asked
+from qwen_cli.engines.parsing.answer import parts
 from qwen_cli.engines.transformers.engine import Transformers
 from qwen_cli.models.formats import gguf_export
 from qwen_cli.models.hub.resolve import Weights
@@ -72,6 +74,29 @@ def test_both_engines_mean_the_same(
     one, other = pair
     sampling = PENALTIES[name].over(GREEDY)
     assert text(other, prompt, sampling) == text(one, prompt, sampling)
+
+
+@pytest.fixture(scope="module")
+def thinkers(
+    starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Transformers, LlamaCpp]]:
+    folder = tmp_path_factory.mktemp("thinkers")
+    file = small_models.make_endless(folder, starter_safetensors)
+    opens = small_models.ALWAYS
+    with (
+        Transformers(weights(folder / "model"), context=512, dtype="float32", chat_template=opens) as one,
+        LlamaCpp(weights(file), context=512, chat_template=opens) as other,
+    ):
+        yield one, other
+
+
+def test_what_was_thought_counts_in_the_answer(thinkers: tuple[Transformers, LlamaCpp]) -> None:
+    """llama.cpp is asked for the answer anew where it ended the thinking."""
+    sampling = PENALTIES["frequency rewarded"].over(replace(GREEDY, max_tokens=50))
+    for engine in thinkers:
+        answer, thought = parts(list(engine.chat(ASKED, thinking=8, sampling=sampling)))
+        assert thought.split().count("the") > 1  # in the words that end it
+        assert set(answer.split()) == {"the"}
 
 
 def test_what_is_rewarded_shows(pair: tuple[Transformers, LlamaCpp]) -> None:
@@ -139,7 +164,7 @@ def test_typical_sampling_itself_still_works(llamacpp: LlamaCpp) -> None:
     """Whoever asks llama.cpp for it gets it, after its function was replaced."""
     text(llamacpp, COUNTING, Sampling(presence_penalty=1.0).over(GREEDY))
     request = llamacpp._completion_request(COUNTING, Sampling(temperature=1.0, max_tokens=3, seed=1))
-    told = llamacpp._stream("handle_completions", {**request, "typical_p": 0.01})
+    told = llamacpp._stream(Asked("handle_completions", {**request, "typical_p": 0.01}))
     assert "".join(piece.text for piece in told) == " two, three"
 
 

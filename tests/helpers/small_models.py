@@ -160,7 +160,9 @@ def make_endless(folder: Path, starter: Path) -> Path:
 
     from qwen_cli.models.formats import gguf_export
 
-    file = make("Qwen2", folder / "model", starter, max_position_embeddings=8_192) / "model.safetensors"
+    # Weights that never make two tokens as likely as each other, so that engines agree.
+    more = {"max_position_embeddings": 8_192, "intermediate_size": 108}
+    file = make("Qwen2", folder / "model", starter, **more) / "model.safetensors"
     tensors = load_file(file)
     tensors["lm_head.weight"][small_vocabulary.WORDS :] = 0
     save_file(tensors, file, {"format": "pt"})

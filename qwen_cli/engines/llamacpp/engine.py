@@ -35,7 +35,7 @@ from qwen_cli.engines.core.base import (
     without_thinking,
 )
 from qwen_cli.engines.core.prompt import Prompt
-from qwen_cli.engines.llamacpp import load, requests
+from qwen_cli.engines.llamacpp import load, penalties, requests
 from qwen_cli.engines.llamacpp.pool import Pool
 from qwen_cli.engines.llamacpp.reader import Asked, Reader
 from qwen_cli.engines.llamacpp.slot import Slot
@@ -43,6 +43,7 @@ from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.answer import parts
 from qwen_cli.engines.parsing.marks import FAMILY, Guarded, Marks
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out, thinking_mode
+from qwen_cli.engines.parsing.think_tags import closing as closing_of
 from qwen_cli.errors import ContextFull, EngineError
 from qwen_cli.models.formats import architecture, gguf_header
 
@@ -314,6 +315,9 @@ class LlamaCpp(EngineBase):
         prompt, request, said = reader.after_thinking(self._marks, spent=spent)
         if prompt is not None:
             request |= self._prompt_field(prompt)
+        if "typical_p" in request:
+            words = f"{reader.generated}{said[0].text if said else ''}"
+            request = penalties.continued(request, self._ids([words + closing_of(words)]))
         after = replace(asked, request=request, prompt=prompt, thinks=False, opened=False, budget=None)
         if limit is None:
             return after, said

@@ -17,16 +17,20 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # In front of what cuts candidates off, as in llama.cpp's own order (`common_params_sampling::samplers`).
 _ORDER = ["penalties", "typ_p", "top_k", "top_p", "min_p", "temperature"]
-_APPLY = 2  # its place in `llama_sampler_i`, after `name` and `accept`
+_ACCEPT, _APPLY = 1, 2  # their places in `llama_sampler_i`, after `name`
 
 # A request hands its penalties over as the one number of a "typ_p" sampler, a float of 24 bits below zero:
 # both in thousandths from -2 to 2, which are OpenAI's limits and those of our own settings.
 _MOST, _STEPS = 2.0, 1000
 _VALUES = int(2 * _MOST * _STEPS) + 1
+# The numbers from here to 2**24 name answers that are gone on with (`continued`): as many as may be asked for
+# before the first of them is forgotten.
+_CONTINUED, _KEPT = _VALUES**2, 256
 
 # How far back llama.cpp's own penalties look where it does not lend its functions: its default.
 _FEW = 64
@@ -36,6 +40,7 @@ class _Sampler(ctypes.Structure):
     _fields_ = (("functions", ctypes.c_void_p), ("state", ctypes.c_void_p))
 
 
+_AcceptFunction = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Sampler), ctypes.c_int32)
 _ApplyFunction = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Sampler), ctypes.c_void_p)
 
 
@@ -58,6 +63,14 @@ def fields(
     if repetition in (None, 1.0):
         request["repeat_last_n"] = _FEW
     return request | {"presence_penalty": presence or 0.0, "frequency_penalty": frequency or 0.0}
+
+
+def continued(request: Mapping[str, Any], said: Sequence[int]) -> dict[str, Any]:
+    """Return a `request` whose prompt ends in the tokens `said` of its own answer: they were generated, and
+    count."""
+    if request.get("typical_p", 0) >= 0:
+        return dict(request)
+    return {**request, "typical_p": _hook.remember(*_penalties(request["typical_p"]), said)}
 
 
 def _number(presence: float, frequency: float) -> float:
@@ -83,6 +96,20 @@ class _Hook:
         self._works: bool | None = None
         self._window = 0  # tokens: as many as the largest context may generate
         self._function: Any = None  # llama.cpp holds its address
+        self._said: dict[int, tuple[float, float, tuple[int, ...]]] = {}
+        self._count = 0
+
+    def remember(self, presence: float, frequency: float, said: Sequence[int]) -> float:
+        """Keep what an answer that is gone on with has said: the number that stands for it."""
+        with self._lock:
+            number = _CONTINUED + self._count % _KEPT
+            self._count += 1
+            self._said[number] = presence, frequency, tuple(said)
+        return -1.0 - number
+
+    def _meant(self, number: float) -> tuple[float, float, tuple[int, ...]]:
+        """Return (presence, frequency, what was said before) that a number stands for."""
+        return self._said.get(round(-1.0 - number)) or (*_penalties(number), ())
 
     def installed(self, context: int) -> bool:
         """Install it if it is not. False where that cannot be done."""
@@ -107,7 +134,7 @@ class _Hook:
         penalties.argtypes = (ctypes.c_int32, ctypes.c_int32, *[ctypes.c_float] * 3)
         free.argtypes, free.restype = (ctypes.POINTER(_Sampler),), None
         sample = typical(-3.0, 1)
-        functions = (ctypes.c_void_p * (_APPLY + 1)).from_address(sample.contents.functions)
+        functions = _functions(sample)
         known = _parameter_of(sample) == -3.0
         free(sample)
         if not known:
@@ -119,9 +146,15 @@ class _Hook:
             if number >= 0:  # typical sampling that somebody means
                 original(sampler, candidates)
                 return
-            presence, frequency = _penalties(number)
+            presence, frequency, said = self._meant(number)
             # The size of the vocabulary, 1 here, is read by samplers in a GPU's graph alone.
             fresh = penalties(1, self._window, 1.0, frequency, presence)
+            if said:
+                own = _functions(fresh)
+                accept, punish = _AcceptFunction(own[_ACCEPT] or 0), _ApplyFunction(own[_APPLY] or 0)
+                for token in said:
+                    accept(fresh, token)
+                punish(fresh, candidates)
             one, other = sampler.contents, fresh.contents
             one.functions, other.functions = other.functions, one.functions
             one.state, other.state = other.state, one.state
@@ -130,6 +163,11 @@ class _Hook:
         self._function = _ApplyFunction(apply)
         functions[_APPLY] = ctypes.cast(self._function, ctypes.c_void_p).value
         return True
+
+
+def _functions(sampler: Any) -> Any:
+    """Return the first functions of a sampler's kind."""
+    return (ctypes.c_void_p * (_APPLY + 1)).from_address(sampler.contents.functions)
 
 
 def _parameter_of(sampler: Any) -> float:

@@ -13,7 +13,7 @@ from qwen_cli.engines.parsing.answer import AnswerParser
 from qwen_cli.engines.parsing.marks import Marks, own_words
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, ToolCalls
 from qwen_cli.engines.parsing.stops import StopStrings
-from qwen_cli.engines.parsing.think_tags import CLOSE
+from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN
 from qwen_cli.engines.parsing.tool_calls import calls_at_end
 
 # Something to read before the turn may end (llama.cpp's grammars/README.md).
@@ -117,6 +117,11 @@ class Reader:
         if self._parser is not None:
             return self._parser.calls_while_thinking()
         return calls_at_end(self._thought, self._asked.tools) if self._asked.tools else []
+
+    @property
+    def generated(self) -> str:
+        """Return the thinking as it was written, for its tokens to be counted."""
+        return self._written or ("" if self._asked.opened else f"{OPEN}\n") + self._thought
 
     def after_thinking(
         self, marks: Marks, *, spent: bool
