@@ -157,8 +157,8 @@ def chat(
         raise UsageError("--json needs a question", 'run `qwen chat --json "…"`')
     wanted = options.schema(schema, "--schema") if schema is not None else None
     saved = _session(resume, session)
-    if saved and saved.model and saved.engine != "remote":
-        settings.setdefault("model", saved.model)
+    if saved and saved.model:
+        _as_before(saved, settings, loading)
 
     with (
         _toolbox(tools or [], mcp or settings.get("mcp"), yes=yes, asks=question is None) as toolbox,
@@ -233,6 +233,21 @@ def _question(words: list[str], files: list[Path]) -> str | None:
     if piped or sys.stdin is None or sys.stdin.closed:
         raise UsageError("the question is empty", 'write one: `qwen chat "…"`, or pipe it in')
     return None
+
+
+def _as_before(saved: Session, settings: dict[str, Any], loading: options.Loading) -> None:
+    """Let the model that the session was held with answer, unless another is asked for. Raises `UsageError`
+    for one on a server that is not named."""
+    if loading.model or loading.endpoint:
+        return
+    if saved.engine != "remote":
+        settings["model"] = saved.model
+        settings.pop("endpoint", None)
+    elif not settings.get("endpoint"):
+        raise UsageError(
+            f"session {saved.name!r} was held with {saved.model} on a server",
+            "give its --endpoint, or -m to go on with another model",
+        )
 
 
 def _is_not_for_us(descriptor: int) -> bool:
