@@ -35,7 +35,9 @@ def test_a_marker_on_stdin(qwen) -> None:
 
 
 def test_another_marker(qwen) -> None:
-    done = qwen(*FIM, "--name", "a.js", "--marker", "@@", stdin="const add = (a, b) => @@;\n")
+    done = qwen(
+        *FIM, "--name", "a.js", "--marker", "@@", "--mode", "line", stdin="const add = (a, b) => @@;\n"
+    )
     assert done.stdout == "a + b"
 
 
@@ -74,7 +76,8 @@ def test_json_tells_what_it_cost(qwen, fib: Path) -> None:
 def test_several_candidates_are_ranked(qwen, tmp_path: Path) -> None:
     path = tmp_path / "greet.py"
     path.write_text("def greet(name):\n\n\nprint(greet('Ada'))\n")
-    done = qwen(*FIM, str(path), "--at", "2", "-n", "4", "--temperature", "1", "--seed", "5", "--json")
+    drawn = ("--mode", "line", "-n", "4", "--temperature", "1", "--seed", "5")
+    done = qwen(*FIM, str(path), "--at", "2", *drawn, "--json")
     candidates = json.loads(done.stdout)["candidates"]
     assert len(candidates) > 1
     likelihoods = [candidate["mean_logprob"] for candidate in candidates]
@@ -149,7 +152,8 @@ def test_write_without_a_file_is_refused(qwen) -> None:
 def test_on_a_terminal_one_is_picked(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "greet.py"
     path.write_text("def greet(name):\n\n\nprint(greet('Ada'))\n")
-    arguments = [*FIM, str(path), "--at", "2", "-n", "3", "--temperature", "1", "--seed", "5", "--write"]
+    drawn = ["--mode", "line", "-n", "3", "--temperature", "1", "--seed", "5"]
+    arguments = [*FIM, str(path), "--at", "2", *drawn, "--write"]
     child = pexpect.spawn(sys.executable, ["-m", "qwen_cli", *arguments], env=dict(os.environ), timeout=60)
     child.expect(r"\[2\]")
     child.expect("Which one")
@@ -167,7 +171,7 @@ def test_eval_counts_what_passes_and_goes_on_where_it_was(qwen, tmp_path: Path) 
         "task_id": "Add/1",
         "entry_point": "add",
         "prompt": "def add(a, b):\n",
-        "suffix": "",
+        "suffix": "\n\n\nprint(add(2, 3))\n",
         "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n",
     }
     wrong = {**row, "task_id": "Add/2", "test": "def check(candidate):\n    assert candidate(1, 2) == 4\n"}
