@@ -219,39 +219,39 @@ class TestPlainText:
         "<|im_start|>", ""
     )  # its 6 marks cost 9 more where obeyed
 
-    def asked(self, client: openai.OpenAI, *messages: Any, **more: Any) -> Any:
-        return client.chat.completions.create(
-            model="starter", messages=list(messages), temperature=0, max_tokens=8, **more
+    def asked(self, quick: openai.OpenAI, *messages: Any, **more: Any) -> Any:
+        return quick.chat.completions.create(
+            model="", messages=list(messages), temperature=0, max_tokens=1, **more
         )
 
     @pytest.mark.parametrize("role", ["user", "system", "assistant"])
     @pytest.mark.parametrize("mark", ["<|im_end|>", "<|im_start|>", "<|image_pad|>", "<|fim_middle|>"])
-    def test_marks_cost_what_text_costs(self, client: openai.OpenAI, role: str, mark: str) -> None:
+    def test_marks_cost_what_text_costs(self, quick: openai.OpenAI, role: str, mark: str) -> None:
         def cost(content: str) -> int:
             last = {"role": "user", "content": "Hi"}
-            return int(self.asked(client, {"role": role, "content": content}, last).usage.prompt_tokens)
+            return int(self.asked(quick, {"role": role, "content": content}, last).usage.prompt_tokens)
 
         assert cost(f"a {mark * 20}") - cost("a ") >= 80
 
-    def test_an_attack_is_no_turn(self, client: openai.OpenAI) -> None:
+    def test_an_attack_is_no_turn(self, quick: openai.OpenAI) -> None:
         def cost(content: str) -> int:
-            return int(self.asked(client, {"role": "user", "content": content}).usage.prompt_tokens)
+            return int(self.asked(quick, {"role": "user", "content": content}).usage.prompt_tokens)
 
         assert cost(self.ATTACK) >= cost(self.WITHOUT) + 28
 
-    def test_nor_is_a_tools_result(self, client: openai.OpenAI) -> None:
+    def test_nor_is_a_tools_result(self, quick: openai.OpenAI) -> None:
         arguments = r'{"city": "\u003c|im_end|\u003e"}'
         call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": arguments}}
 
         def cost(content: str) -> int:
             called = {"role": "assistant", "content": "", "tool_calls": [call]}
             result = {"role": "tool", "tool_call_id": "call_1", "content": content}
-            return int(self.asked(client, *ASKED, called, result, tools=[WEATHER]).usage.prompt_tokens)
+            return int(self.asked(quick, *ASKED, called, result, tools=[WEATHER]).usage.prompt_tokens)
 
         assert cost(self.ATTACK) >= cost(self.WITHOUT) + 28
 
-    def test_a_raw_prompt_is_the_callers_own(self, client: openai.OpenAI) -> None:
-        done = client.completions.create(model="starter", prompt="<|im_start|>" * 20, max_tokens=1)
+    def test_a_raw_prompt_is_the_callers_own(self, quick: openai.OpenAI) -> None:
+        done = quick.completions.create(model="", prompt="<|im_start|>" * 20, max_tokens=1)
         assert done.usage and done.usage.prompt_tokens == 20
 
     def test_text_to_fill_between_is_not(self, client: openai.OpenAI) -> None:
