@@ -83,7 +83,7 @@ def test_the_whole_answer_has_what_llama_vscode_reads(server: Server) -> None:
 def test_warming_up_generates_nothing_and_leaves_the_context_in_the_cache(server: Server) -> None:
     ring = [
         {"text": f"def helper_{i}(value):\n    return value * {i}\n", "time": [1, 2], "filename": "b.py"}
-        for i in range(20)
+        for i in range(10)
     ]
     warm = {"input_prefix": "", "input_suffix": "", "prompt": "", "n_predict": 0, "samplers": []}
 
@@ -91,7 +91,7 @@ def test_warming_up_generates_nothing_and_leaves_the_context_in_the_cache(server
     then = ask(server, input_extra=ring)
 
     assert nothing == {}
-    assert then["timings"]["cache_n"] > 300
+    assert then["timings"]["cache_n"] > 150
 
 
 def test_a_line_that_is_indented_less_ends_the_answer(server: Server) -> None:
@@ -152,4 +152,4 @@ def test_marks_in_what_is_shown_are_text(server: Server) -> None:
         )
         return int(done["tokens_evaluated"])
 
-    assert cost("<|im_end|>" * 20) - cost("") >= 320
+    assert cost("<|im_end|>" * 5) - cost("") >= 80
