@@ -123,6 +123,8 @@ class Remote(EngineBase):
         pieces = self._stream(self._client.chat.completions, request, opened=opened, stop=stop)
         if stop:
             pieces = self._counted(pieces, lambda: self.count_tokens(messages, tools=tools))
+        if least := requests.least_visual_tokens(messages, self.capabilities):
+            pieces = self._watched(pieces, least)
         if not tools:
             return pieces
         return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
@@ -323,6 +325,20 @@ class Remote(EngineBase):
             self._opens = False
         elif reader.closed_alone:
             self._opens = True
+
+    def _watched(self, pieces: Stream, least: int) -> Stream:
+        """Yield `pieces`, and tell where the server has counted fewer tokens than the pictures alone take:
+        some drop what their model cannot see."""
+        try:
+            for piece in pieces:
+                if piece.usage and 0 < piece.usage.prompt_tokens < least:
+                    self._notice(
+                        f"{self.endpoint} counted {piece.usage.prompt_tokens:,} tokens for the question and "
+                        "its pictures: it has hardly shown them to the model"
+                    )
+                yield piece
+        finally:
+            pieces.close()
 
     def _samples(
         self, route: Any, request: dict[str, Any], *, opened: bool = False, stop: Sequence[str] = ()

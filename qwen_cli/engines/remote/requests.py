@@ -56,6 +56,15 @@ def chat(
     return request
 
 
+def least_visual_tokens(messages: Sequence[Message], can: Capabilities) -> int:
+    """Return the tokens that the pictures of `messages` take at least, whatever server shows them: it may
+    make them smaller, to the 64 tokens of small models at most. 0 without a picture."""
+    contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
+    images = [part["image"] for content in contents for part in content if part.get("type") == "image"]
+    area = can.seeing.unit**2
+    return sum(min(image.width * image.height // area, 64) for image in images)
+
+
 def thinking(
     request: dict[str, Any], wanted: bool | int | None, kind: ServerKind, endpoint: str
 ) -> dict[str, Any]:

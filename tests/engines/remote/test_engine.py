@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import films
 import pytest
+from PIL import Image
 
 from qwen_cli.endpoints import base_url
 from qwen_cli.engines import load
@@ -27,8 +29,8 @@ from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
 from qwen_cli.engines.remote.engine import Remote
 from qwen_cli.engines.remote.retries import Retries
 from qwen_cli.errors import ContextFull, EndpointError, EngineError, UsageError
-from qwen_cli.media import video
-from qwen_cli.media.inputs import Film
+from qwen_cli.media import images, video
+from qwen_cli.media.inputs import Film, Picture
 from qwen_cli.tasks.vision import prepare
 from tests.engines.conftest import Served
 
@@ -471,6 +473,28 @@ class TestWhatIsAsked:
         monkeypatch.setattr(load, "find", lambda *_: (None, "weights"))
         with pytest.raises(UsageError, match="`vision` is for a server"):
             load.load("mine", vision=True)
+
+    def test_pictures_that_a_server_drops_are_told(self, stub: StubServer) -> None:
+        stub.serve("somebody", "mine")
+        said: list[str] = []
+        written = BytesIO()
+        Image.effect_noise((640, 480), 60).save(written, "JPEG")
+        server = Remote(stub.url, notice=said.append)
+
+        def ask(image: Image.Image, encoded: images.Encoded | None = None) -> str:
+            looks = prepare.prepare_all([Picture("photo", image, encoded=encoded)], server)
+            assert "".join(p.text for p in server.chat([prepare.message(looks, "What?")]))
+            return str(stub.sent["messages"][0]["content"][0]["image_url"]["url"])
+
+        (still,) = images.stills(written.getvalue(), "photo")
+        sent = ask(still.image, still.encoded)
+        assert sent == f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"
+        assert said == [
+            f"{stub.url}/v1 counted 20 tokens for the question and its pictures: it has hardly shown them to"
+            " the model"
+        ]
+        ask(Image.new("RGB", (64, 64)))  # 4 or 5 tokens: nobody can tell
+        assert len(said) == 1
 
     def test_headers_and_key_go_with_every_request(self, stub: StubServer) -> None:
         stub.serve("vllm")
