@@ -1,4 +1,4 @@
-"""The models people mean by "Qwen" today, by their names: fetched from a hub and started.
+"""The models people mean by "Qwen" today, by their names: fetched from a hub and started, on both engines.
 
 The hub stands in for the real one; the weights are real and small, of each model's own architecture.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import small_models
+import small_gguf
 from hub_server import Hub, serving
 
 from qwen_cli.engines import load
@@ -19,23 +19,25 @@ from qwen_cli.models.planning import hardware
 from qwen_cli.models.planning.hardware import Machine
 
 NAMED = {
-    "qwen3.8:27b": ("Qwen/Qwen3.8-27B", "Qwen3_5"),
-    "qwen3.5:9b": ("Qwen/Qwen3.5-9B", "Qwen3_5"),
-    "qwen3.6:35b-a3b": ("Qwen/Qwen3.6-35B-A3B", "Qwen3_5Moe"),
+    "qwen3.8:27b": ("Qwen3.8-27B", "Qwen3_5"),
+    "qwen3.5:9b": ("Qwen3.5-9B", "Qwen3_5"),
+    "qwen3.6:35b-a3b": ("Qwen3.6-35B-A3B", "Qwen3_5Moe"),
 }
 
 
 @pytest.fixture(scope="module")
-def repositories(starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Qwen's safetensors and unsloth's GGUF, under the names that they have."""
+    made = {kind: tmp_path_factory.mktemp(kind) for kind in ("Qwen3_5", "Qwen3_5Moe")}
+    files = {kind: small_gguf.make(kind, folder) for kind, folder in made.items()}
     root = tmp_path_factory.mktemp("hub")
-    made: dict[str, Path] = {}
-    for repo, architecture in NAMED.values():
-        folder = root / repo
-        if first := made.get(architecture):
-            shutil.copytree(first, folder)
-        else:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            made[architecture] = small_models.make_seeing(architecture, folder, starter_safetensors)
+    for name, kind in NAMED.values():
+        shutil.copytree(made[kind] / "model", root / "Qwen" / name)
+        theirs = root / "unsloth" / f"{name}-GGUF"
+        theirs.mkdir(parents=True)
+        shutil.copy(files[kind], theirs / f"{name}-UD-Q4_K_XL.gguf")
+        (projector,) = made[kind].glob("mmproj*.gguf")
+        shutil.copy(projector, theirs / "mmproj-F16.gguf")
     return root
 
 
@@ -55,17 +57,26 @@ def hub(repositories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_a_name_is_fetched_and_started(hub: Hub, name: str) -> None:
-    repo, _ = NAMED[name]
-    with load.load(name, engine="transformers", dtype="fp32", context=256, device_map="cpu") as engine:
-        assert engine.model == name
-        assert engine.capabilities.vision
-        pieces = list(engine.chat([{"role": "user", "content": "Hello"}], sampling=Sampling(max_tokens=3)))
+@pytest.mark.parametrize(
+    ("engine", "repo", "files"),
+    [
+        ("llamacpp", "unsloth/{}-GGUF", {"{}-UD-Q4_K_XL.gguf", "mmproj-F16.gguf"}),
+        ("transformers", "Qwen/{}", {"config.json", "tokenizer.json", "model.safetensors"}),
+    ],
+)
+def test_a_name_is_fetched_and_started(hub: Hub, name: str, engine: str, repo: str, files: set[str]) -> None:
+    official, _ = NAMED[name]
+    with load.load(name, engine=engine, context=256) as loaded:
+        assert loaded.model == name
+        assert loaded.capabilities.vision
+        pieces = list(loaded.chat([{"role": "user", "content": "Hello"}], sampling=Sampling(max_tokens=3)))
         usage = pieces[-1].usage
-        assert usage and usage.generated_tokens > 0
-    fetched = {line.split()[1].rpartition("/")[2] for line in hub.downloads()}
-    assert {"config.json", "tokenizer.json", "model.safetensors"} <= fetched
-    assert all(f"/{repo}/resolve/" in line for line in hub.downloads())
+        assert usage and usage.generated_tokens == 3
+    fetched = hub.downloads()
+    assert all(f"/{repo.format(official)}/resolve/" in line for line in fetched)
+    assert {file.format(official) for file in files} <= {
+        line.split()[1].rpartition("/")[2] for line in fetched
+    }
     hub.log.clear()
-    with load.load(name, engine="transformers", dtype="fp32", context=256, device_map="cpu"):
-        assert hub.log == []
+    load.load(name, engine=engine, context=256).close()
+    assert hub.log == []

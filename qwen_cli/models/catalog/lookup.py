@@ -16,7 +16,7 @@ STARTER = "qwen2.5-coder:0.5b"
 
 # Addresses that a name is copied from; what follows is "owner/name".
 _HOST = re.compile(
-    r"^(https?://)?(www\.)?(hf\.co|huggingface\.co|modelscope\.(cn|ai)/models)/", re.IGNORECASE
+    r"^(https?://)?(www\.)?(hf\.co|huggingface\.co|hf-mirror\.com|modelscope\.(cn|ai)/models)/", re.IGNORECASE
 )
 _SHELF = re.compile(r"^((https?://)?(registry\.)?ollama\.(com|ai)/)?library/", re.IGNORECASE)
 
@@ -95,7 +95,8 @@ def _names() -> dict[str, Model]:
     names: dict[str, Model] = {"starter": next(m for m in MODELS if m.name == STARTER)}
     for model in MODELS:
         repo = model.repo.lower()
-        for spelling in (model.name, repo, (model.gguf_repo or repo).lower(), repo.rpartition("/")[2]):
+        gguf = (model.gguf_repo or model.repo).lower()
+        for spelling in (model.name, repo, gguf, repo.rpartition("/")[2], gguf.rpartition("/")[2]):
             names.setdefault(spelling, model)
     for model in MODELS:
         for spelling in _spellings(model):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 #   Qwen3.6 35B-A3B 66.8; Qwen3.5 35B-A3B 65.7; Qwen3 235B-A22B thinking 65.7, instruct 64.3; Qwen3-VL
 #   235B-A22B 63.2; Qwen3-Next thinking 62.7; Qwen3.5 9B 62.0; Qwen3 30B-A3B thinking 60.2, instruct 60.1;
 #   Qwen3.5 4B 60.0; Qwen3-VL 30B-A3B 59.3; Qwen3 30B-A3B 55.3, 4B instruct 55.3, 4B 51.2, 1.7B 44.5.
+# Those two of Qwen3.8 whose licences are their own (2.4T-A95B, Flash-Next) are taken by their names alone.
 # The others stand by their size among those of their generation. Code: those that fill in the middle, which
 # is what `qwen code-fim` asks of a model, within a generation the larger one first.
 RANKED: dict[str, tuple[str, ...]] = {

@@ -66,6 +66,8 @@ def test_names_and_repositories_are_unique() -> None:
         ("qwen3.6:35b-a3b", "Qwen/Qwen3.6-35B-A3B"),
         ("qwen3.6:35b", "Qwen/Qwen3.6-35B-A3B"),
         ("unsloth/Qwen3.8-27B-GGUF", "Qwen/Qwen3.8-27B"),
+        ("Qwen3.8-27B-GGUF", "Qwen/Qwen3.8-27B"),
+        ("https://hf-mirror.com/Qwen/Qwen3.5-9B", "Qwen/Qwen3.5-9B"),
         ("qwen3.8:2.4t", "Qwen/Qwen3.8-2.4T-A95B"),
         ("qwen3.8-flash-next", "Qwen/Qwen3.8-Flash-Next"),
         ("qwen3.8:flash-next", "Qwen/Qwen3.8-Flash-Next"),
