@@ -48,7 +48,8 @@ def load(
 def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) -> Engine:
     """Load what `options` ask for. Raises as `load` does, before anything is fetched for a model that answers
     nobody."""
-    if options.model and not options.endpoint:
+    here = options.engine in (_AUTO, _LLAMACPP.name, _TRANSFORMERS.name) and not options.endpoint
+    if options.model and here:
         answers.check(options.model)
     back_end, weights = find(options, hooks)
     if weights is not None:
@@ -191,10 +192,12 @@ def _check_quant(options: LoadOptions) -> None:
 
 
 def _form(options: LoadOptions) -> Format | None:
-    """Return the form of weights that a quantization wants, or the model's name with a file type in it;
-    `None` where either will do."""
+    """Return the form of weights that a quantization wants, or the model's name with a file type in it, or a
+    model that gives vectors; `None` where either will do."""
     if options.file_type:
         return "gguf"
     if options.bits not in (None, "none"):
         return "safetensors"
-    return "gguf" if options.model and lookup.spelled(options.model)[1] else None
+    if options.model and (lookup.spelled(options.model)[1] or answers.gives_vectors(options.model)):
+        return "gguf"
+    return None

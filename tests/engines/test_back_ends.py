@@ -16,6 +16,8 @@ from qwen_cli.engines import load
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.models.hub import resolve
+from qwen_cli.models.planning import default_model, fit
 
 
 @pytest.fixture
@@ -160,3 +162,29 @@ class TestOneModel:
 
     def test_another_context_or_draft(self, home: Path) -> None:
         assert len({self.of(), self.of(context=512), self.of(draft="off"), self.of(context=513)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "form", "strict"),
+    [
+        ("qwen3.8:27b", "safetensors", False),
+        ("hf.co/unsloth/Qwen3.8-27B-GGUF:UD-Q4_K_XL", "gguf", True),
+        ("qwen3.5:9b-q8_0", "gguf", True),
+        ("qwen3-embedding:0.6b", "gguf", True),  # vectors come of GGUF, also where there is a GPU
+    ],
+)
+def test_which_form_of_weights_a_name_asks_for(
+    monkeypatch: pytest.MonkeyPatch, model: str, form: str, strict: bool
+) -> None:
+    asked: list[tuple[object, object]] = []
+
+    def look(name: str, *, prefer: str, strict: bool, **more: object) -> None:
+        asked.append((prefer, strict))
+        raise EngineError("enough")
+
+    monkeypatch.setattr(resolve, "resolve", look)
+    monkeypatch.setattr(fit, "before_fetch", lambda *_, **__: None)
+    monkeypatch.setattr(default_model, "preferred_format", lambda: "safetensors")
+    with pytest.raises(EngineError, match="enough"):
+        load.find(LoadOptions(model))
+    assert asked == [(form, strict)]

@@ -53,7 +53,7 @@ def open_engine(
     if wanted.endpoint:
         doing = f"asking {wanted.endpoint} …"
         wanted = _elsewhere(wanted, loading)
-    elif wanted.model:
+    elif wanted.model and wanted.engine != "remote":
         answers.check(wanted.model)  # a server of this user is not asked for one, either
     with Waiting(doing, relay) as waiting:
         if not (loading and loading.no_server) and (engine := _warm(wanted, waiting)):

@@ -27,9 +27,18 @@ def silent_task(model: Model) -> str | None:
     return next((task for task in model.tasks if task in _SILENT), None)
 
 
-def check(reference: str) -> None:
-    """Raise `UsageError` where the catalog knows that the model called `reference` answers nobody. Asks no
-    network."""
+def gives_vectors(reference: str) -> bool:
+    """Return whether the catalog knows the model called `reference` as one that gives vectors, from its
+    GGUF."""
+    model = lookup.find(reference) or lookup.related(reference)
+    return bool(model and model.gguf_repo and silent_task(model) == "embedding")
+
+
+def check(reference: str, *, vectors: bool = False) -> None:
+    """Raise `UsageError` where the catalog knows that the model called `reference` answers nobody; with
+    `vectors` those that give them will do. Asks no network."""
+    if vectors and gives_vectors(reference):
+        return
     model = lookup.find(reference) or lookup.related(reference)
     if model and (task := silent_task(model)):
         instead = "a server of vLLM runs it" if task == "embedding" and model.vision else None

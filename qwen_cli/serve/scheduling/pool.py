@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.errors import EngineError, ModelError, UsageError
+from qwen_cli.models.catalog import answers
 from qwen_cli.serve.scheduling.lanes import Lanes
 from qwen_cli.serve.scheduling.resident import Resident, Wanted
 
@@ -52,6 +53,8 @@ class ModelPool:
         """Return what `options` ask for. Raises `UsageError`, `ModelError`, `DownloadError`."""
         from qwen_cli.engines import load
 
+        if options.model:
+            answers.check(options.model, vectors=True)
         back_end, weights = load.find(options, Hooks(notice or self._notice))
         if weights is None:
             raise UsageError(f"`engine={back_end.name}` keeps its models elsewhere", "choose another engine")
@@ -197,7 +200,7 @@ class ModelPool:
         from qwen_cli.engines.load import open_engine
 
         if self._embeds(wanted):
-            raise UsageError(f"{wanted.label} gives embeddings, it does not write", "name another model")
+            raise answers.silent(wanted.label, "embedding")
         self._make_room(wanted)
         options = replace(wanted.options, parallel=self._parallel)
         engine = open_engine(options, Hooks(notice))

@@ -64,7 +64,7 @@ def test_floats_and_fewer_dimensions(embedding: Server) -> None:
 
 
 def test_what_it_cannot_do_is_refused(embedding: Server) -> None:
-    with pytest.raises(openai.BadRequestError, match="does not write"):
+    with pytest.raises(openai.BadRequestError, match="an embedding model"):
         embedding.client.completions.create(model="", prompt="one, two,")
     with pytest.raises(openai.BadRequestError) as long:
         embedding.client.embeddings.create(model="", input="word " * 9000)
