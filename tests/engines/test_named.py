@@ -63,6 +63,7 @@ def hub(repositories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("llamacpp", "unsloth/{}-GGUF", {"{}-UD-Q4_K_XL.gguf", "mmproj-F16.gguf"}),
         ("transformers", "Qwen/{}", {"config.json", "tokenizer.json", "model.safetensors"}),
     ],
+    ids=["llamacpp", "transformers"],
 )
 def test_a_name_is_fetched_and_started(hub: Hub, name: str, engine: str, repo: str, files: set[str]) -> None:
     official, _ = NAMED[name]

@@ -148,20 +148,28 @@ def machine() -> Machine:
 
 
 def _best_local(prefer: Format) -> Weights | None:
-    """Return the best suited chat model that is here, of any generation, in either form; else the starter."""
-    cached = [name for name in store.repositories() if "/" in name]
-    if cached:
-        from qwen_cli.models.planning import ranking
-
-        order: tuple[Format, ...] = (prefer, "gguf" if prefer == "safetensors" else "safetensors")
-        for form in order if prefer == "safetensors" else order[:1]:
-            there = [
-                model
-                for model in ranking.ordered("chat")
-                if (model.gguf_repo if form == "gguf" else model.repo) in cached
-            ]
-            for model in ranking.suited(there, machine(), form) if there else ():
-                if here := resolve.find_local(model, form):
-                    return here
+    """Return the best suited chat model that is here, of any generation and from anybody, in either form;
+    else the starter."""
+    here = []
+    if any("/" in name for name in store.repositories()):
+        here = [weights for weights in resolve.local() if _answers("chat")(weights)]
+    others = [weights for weights in here if weights.label != "starter"]
+    order: tuple[Format, ...] = ("gguf",) if prefer == "gguf" else ("safetensors", "gguf")
+    for form in order:
+        if best := _best_suited([weights for weights in others if weights.format == form]):
+            return best
     carried = lookup.find("starter")
     return resolve.find_local(carried, prefer) or resolve.find_local(carried, "gguf")
+
+
+def _best_suited(here: list[Weights]) -> Weights | None:
+    """Return the first of the ranking among the chat models `here` that fit this machine well at a bearable
+    speed, in the file type that is usual for it."""
+    from qwen_cli.models.planning import ranking
+
+    there = machine() if here else None
+    for model in ranking.ordered("chat") if there else ():
+        same = [weights for weights in here if weights.model == model]
+        if same and there and ranking.fits(model, there, same[0].format) == 0:
+            return min(same, key=lambda weights: weights.quant not in (model.quant, None))
+    return None

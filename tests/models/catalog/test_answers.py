@@ -43,7 +43,7 @@ def test_vectors_are_served_from_gguf_alone() -> None:
     assert answers.gives_vectors("hf.co/Qwen/Qwen3-Embedding-8B-GGUF:Q8_0")
     for silent in ("qwen3-vl-embedding:2b", "qwen3-reranker:0.6b", "qwen3-asr:0.6b"):
         assert not answers.gives_vectors(silent)
-        with pytest.raises(UsageError, match="(?i)a server of vLLM"):
+        with pytest.raises(UsageError, match=r"(?i)a server of vLLM"):
             answers.check(silent, vectors=True)
     assert not answers.gives_vectors("qwen3.5:9b")
 

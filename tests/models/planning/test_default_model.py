@@ -112,6 +112,20 @@ def test_an_older_generation_that_is_here_is_better_than_the_starter(
     assert hub.log == []
 
 
+def test_what_somebody_else_published_is_taken_too(
+    hub: Hub, processor: None, starter_wheels: list[str]
+) -> None:
+    theirs = hub.root / "someone/Qwen3.5-4B-GGUF"
+    theirs.mkdir(parents=True)
+    for quant in ("Q4_K_M", "UD-Q4_K_XL"):
+        gguf_files.write(theirs / f"Qwen3.5-4B-{quant}.gguf", "qwen35", vocabulary=[quant] * 9)
+        resolve.resolve(f"someone/Qwen3.5-4B-GGUF:{quant}")
+    resolve.resolve("qwen3:4b")
+    hub.log.clear()
+    assert default_model.default_model().label == "someone/Qwen3.5-4B-GGUF"
+    assert hub.log == []
+
+
 def test_a_hub_that_hangs_is_not_waited_for(
     fresh: Path, processor: None, starter_wheels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
