@@ -15,6 +15,7 @@ from hub_server import Hub, serving
 
 from qwen_cli.engines import load
 from qwen_cli.engines.core.base import Sampling
+from qwen_cli.models.hub import resolve
 from qwen_cli.models.planning import hardware
 from qwen_cli.models.planning.hardware import Machine
 
@@ -79,5 +80,5 @@ def test_a_name_is_fetched_and_started(hub: Hub, name: str, engine: str, repo: s
         line.split()[1].rpartition("/")[2] for line in fetched
     }
     hub.log.clear()
-    load.load(name, engine=engine, context=256).close()
+    resolve.resolve(name, prefer="gguf" if engine == "llamacpp" else "safetensors", strict=True)
     assert hub.log == []
