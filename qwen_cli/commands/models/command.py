@@ -325,7 +325,7 @@ def convert(
     if to not in ("safetensors", "gguf"):
         raise UsageError(f"cannot convert to {to!r}", "use --to safetensors or --to gguf")
     from qwen_cli import paths
-    from qwen_cli.commands.shared.output import relay
+    from qwen_cli.commands.shared.output import relay, say
     from qwen_cli.models.formats import gguf_export, gguf_import
     from qwen_cli.models.hub import resolve, starter
     from qwen_cli.ui.progress import Waiting
@@ -344,16 +344,21 @@ def convert(
             kind = (quant or "bf16").lower()
             place = out or folder / f"{_base(weights)}-{kind}.gguf"
             written = gguf_export.to_gguf(weights.path, place, quant=kind, progress=waiting.progress)
+            eyes = gguf_export.projector_path(written, kind)
         else:
             own = weights.label == "starter"
             place = out or (
                 starter.safetensors_path() if own else folder / f"{weights.path.stem}-safetensors"
             )
             written = gguf_import.to_safetensors(weights.path, place, progress=waiting.progress)
+    seeing = to == "gguf" and eyes.is_file()
     if as_json:
-        output.write_json({"path": str(written), "from": str(weights.path)})
+        found = {"path": str(written), "mmproj": str(eyes) if seeing else None, "from": str(weights.path)}
+        output.write_json(found)
     else:
         output.write(str(written))
+        if seeing:
+            say(f"its vision projector is {eyes}, which goes where the model goes")
 
 
 def _base(weights: Weights) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import gguf_files
 import pexpect
 import pytest
+import small_gguf
 from hub_server import Hub, serving
 from typer.testing import CliRunner, Result
 
@@ -228,6 +229,18 @@ def test_rm_leaves_peoples_own_files_alone(fresh: Path) -> None:
 def test_convert_knows_one_form(fresh: Path) -> None:
     assert isinstance(fault("convert", "starter", "--to", "onnx"), UsageError)
     assert "is not published as GGUF" in str(fault("convert", "qwen3:8b-base"))
+
+
+def test_convert_tells_where_the_eyes_are(fresh: Path) -> None:
+    folder = small_gguf.make_folder("Qwen3VL", fresh / "own")
+    out = fresh / "out" / "own-q8_0.gguf"
+    result = run("convert", str(folder), "--to", "gguf", "--quant", "q8_0", "--out", str(out))
+    assert result.stdout == f"{out}\n"
+    eyes = out.with_name("mmproj-own-F16.gguf")
+    assert str(eyes) in result.stderr.replace("\n", "")
+    assert data("show", str(out))["mmproj"] == str(eyes)
+    again = data("convert", str(folder), "--to", "gguf", "--quant", "f16", "--out", str(fresh / "b.gguf"))
+    assert again["mmproj"] == str(fresh / "mmproj-b-F16.gguf")
 
 
 @pytest.mark.slow

@@ -133,6 +133,13 @@ def test_both_engines_see_the_same(name: str, written: dict[str, Path]) -> None:
     assert answers[0] == answers[1]
 
 
+def test_the_file_says_how_words_are_cut(written: dict[str, Path]) -> None:
+    """Since Qwen3.5 combining marks stay with their letters; llama.cpp knows both by name."""
+    said = {name: contents(file)[0]["tokenizer.ggml.pre"] for name, file in written.items()}
+    later, earlier = ("Qwen3_5", "Qwen3_5Moe"), ("Qwen3Next", "Qwen3VL", "Qwen3VLMoe")
+    assert said == dict.fromkeys(later, "qwen35") | dict.fromkeys(earlier, "qwen2")
+
+
 def test_the_drafting_block_is_no_layer_of_the_model(written: dict[str, Path]) -> None:
     shape = architecture.read(written["Qwen3_5"])
     assert (shape.layers, shape.draft_layers, shape.attention_layers) == (3, 1, 1)
