@@ -30,6 +30,7 @@ def facts(known: Model | None, weights: Weights | None, shape: Architecture | No
         "vision": known.vision if known else bool(shape and shape.vision),
         "sampling": {**(known.sampling if known else {}), **(shape.sampling if shape else {})},
         "sampling_without_thinking": dict(known.plain_sampling or {}) if known else {},
+        "sampling_for_code": dict(known.code_sampling or {}) if known else {},
         "repo": known.repo if known else None,
         "gguf_repo": known.gguf_repo if known else None,
         "gguf_by": known.community if known else None,

@@ -34,7 +34,8 @@ class Model:
     """One set of weights. `parameters` and `active` (mixture-of-experts: those used for a token) are counts.
 
     `sampling` has the names of `engines.protocol.Sampling`; for a model whose thinking can be switched it is
-    the one for thinking, `plain_sampling` the one without. `quant` is the GGUF file type taken when none is
+    the one for thinking, `plain_sampling` the one without, `code_sampling` the one for thinking about code
+    that has to be exact, where its card has one. `quant` is the GGUF file type taken when none is
     asked for. `gguf_bytes` are those of the model's file without its `mmproj`, as it was published when this
     was written; a community makes its files anew now and then. `only_gguf`: no engine here runs its
     safetensors.
@@ -55,6 +56,7 @@ class Model:
     mmproj: str | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     plain_sampling: Mapping[str, Any] | None = None
+    code_sampling: Mapping[str, Any] | None = None
     thinking: Thinking | None = None
     fim: bool = False
     vision: bool = False
@@ -101,6 +103,7 @@ _VL3 = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "presence_penalty": 1.5}
 _VL3_THINKS = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "presence_penalty": 0.0}
 _THINKS_35 = {"temperature": 1.0, "top_p": 0.95, "top_k": 20, "min_p": 0.0, "presence_penalty": 1.5}
 _THINKS_36 = {**_THINKS_35, "presence_penalty": 0.0}
+_CODE_35 = {**_THINKS_36, "temperature": 0.6}  # "thinking mode for precise coding tasks"
 _PLAIN_35 = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.0, "presence_penalty": 1.5}
 
 
@@ -140,7 +143,7 @@ def _family(
             )
         )  # fmt: skip
         if base == "yes":
-            bare = {**common, "thinking": None, "plain_sampling": None, "mmproj": None}
+            bare = {**common, "thinking": None, "plain_sampling": None, "code_sampling": None, "mmproj": None}
             models.append(
                 Model(
                     name=f"{family}:{size.lower()}-base", tasks=("base",), base=True,
@@ -362,7 +365,7 @@ def _qwen3_vl() -> list[Model]:
 _EFFORTS = ("xhigh", "medium", "low")
 _SEES: dict[str, Any] = {
     "tasks": "chat code math vision thinking", "context": 256 * K, "community": "unsloth", "vision": True,
-    "mmproj": "mmproj-F16.gguf", "plain_sampling": _PLAIN_35,
+    "mmproj": "mmproj-F16.gguf", "plain_sampling": _PLAIN_35, "code_sampling": _CODE_35,
 }  # fmt: skip
 
 _QWEN35 = [
@@ -405,7 +408,8 @@ _QWEN35 = [
     *_family(
         "qwen3.8", "3.8", "2.4T-A95B 2419.6/95.2 max 1_310_000_000_000 UD-IQ4_XS -",
         repo="Qwen/Qwen3.8-{S}", tasks="chat code math thinking", context=256 * K, community="unsloth",
-        sampling=_THINKS_36, thinking=Thinking("always", efforts=_EFFORTS, preserve=True),
+        sampling=_THINKS_36, code_sampling=_CODE_35,
+        thinking=Thinking("always", efforts=_EFFORTS, preserve=True),
     ),
     # The preview of Qwen4's architecture: 125B and a table of 51B for what its n-grams mean.
     Model(
@@ -413,7 +417,7 @@ _QWEN35 = [
         context=256 * K, licence=QWEN_COMMUNITY, repo="Qwen/Qwen3.8-Flash-Next",
         gguf_repo="unsloth/Qwen3.8-Flash-Next-GGUF", quant="UD-Q4_K_XL", sampling=_THINKS_36,
         thinking=Thinking("switch", efforts=_EFFORTS, preserve=True), vision=True, mmproj="mmproj-F16.gguf",
-        tasks=tuple(_SEES["tasks"].split()), plain_sampling=_PLAIN_35,
+        tasks=tuple(_SEES["tasks"].split()), plain_sampling=_PLAIN_35, code_sampling=_CODE_35,
     ),
 ]  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from qwen_cli.engines.core.base import Engine, Message, Sampling, Usage
 from qwen_cli.errors import UsageError
+from qwen_cli.models.catalog import lookup
 from qwen_cli.tasks.edit import answer
 from qwen_cli.tasks.edit.apply import Edit, bare, edited, edits, lines_of
 from qwen_cli.tasks.fim.complete import counter
@@ -138,16 +139,18 @@ def stream(
     """Yield the answer while it is written (all of it so far each time); return what it does to the file.
 
     `source` has what is to be edited as its marker: see `selected`. Greedy unless `sampling` says otherwise
-    or the model thinks whatever is asked. Closing the generator stops the computation within a token.
+    or the model thinks whatever is asked: then as its card has it for code, and without a limit, which its
+    thoughts would meet. Closing the generator stops the computation within a token.
     Raises `UsageError`, `EditRefused` (also `CutOff`), `ContextFull`, `EngineError`.
     """
     if not instruction.strip():
         raise UsageError("the instruction is empty", "say what is to be changed")
     prompt = messages(engine, source, instruction.strip(), name, form)
     thinking = engine.capabilities.thinking
-    defaults = Sampling(
-        temperature=None if thinking == "always" else 0.0, max_tokens=max_tokens(engine, source)
-    )
+    if thinking == "always":
+        defaults = _thinking_about_code(engine)
+    else:
+        defaults = Sampling(temperature=0.0, max_tokens=max_tokens(engine, source))
     pieces = engine.chat(
         prompt, sampling=sampling.over(defaults), thinking=False if thinking == "switch" else None
     )
@@ -163,6 +166,12 @@ def stream(
     if usage.stop_reason in ("length", "context"):
         raise CutOff(usage.stop_reason, usage.generated_tokens)
     return proposal(source, said, usage, name=name)
+
+
+def _thinking_about_code(engine: Engine) -> Sampling:
+    """Return what the card of a model has for thinking about exact code; nothing where it has nothing."""
+    known = lookup.find(engine.model)
+    return Sampling(**(known.code_sampling or {})) if known else Sampling()
 
 
 def proposal(source: Source, said: str, usage: Usage, *, name: str = "") -> Proposal:

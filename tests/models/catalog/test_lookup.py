@@ -230,6 +230,9 @@ def test_sampling_follows_the_model_cards() -> None:
     thinking = {"temperature": 1.0, "top_p": 0.95, "top_k": 20, "min_p": 0.0}
     assert sampling("qwen3.5:9b") == {**thinking, "presence_penalty": 1.5}
     assert sampling("qwen3.6:27b") == sampling("qwen3.8:27b") == {**thinking, "presence_penalty": 0.0}
+    for name in ("qwen3.5:9b", "qwen3.6:35b-a3b", "qwen3.8:27b", "qwen3.8:2.4t-a95b"):
+        found = lookup.find(name)
+        assert found and found.code_sampling == {**thinking, "temperature": 0.6, "presence_penalty": 0.0}
     plain = lookup.find("qwen3.8:27b")
     assert plain and plain.plain_sampling == {
         "temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.0, "presence_penalty": 1.5,

@@ -109,7 +109,18 @@ def test_greedy_and_without_thinking_where_that_can_be(
     run(engine, edit.selected(Source(CODE)))
     sampling, given = engine.asked[0]
     assert (given, sampling.temperature) == (asked_for, temperature)
-    assert sampling.max_tokens == 1_024 + 2 * engine.count_tokens(CODE)
+    most = None if thinking == "always" else 1_024 + 2 * engine.count_tokens(CODE)
+    assert sampling.max_tokens == most
+
+
+def test_a_model_that_always_thinks_does_it_as_its_card_has_it_for_code() -> None:
+    engine = Told("```\nx\n```")
+    engine.model = "qwen3.8:2.4t-a95b"
+    engine.capabilities = Capabilities(context=8_192, thinking="always")
+    run(engine, edit.selected(Source(CODE)))
+    sampling, _ = engine.asked[0]
+    assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0.6, 0.95, 20)
+    assert sampling.presence_penalty == 0
 
 
 @pytest.mark.parametrize(
