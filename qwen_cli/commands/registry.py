@@ -22,6 +22,7 @@ VERBS = {
     "stop": ("serve.daemon", "stop", "Stop your running server."),
     "eval": ("eval.command", "app", "Measure a model on tasks with known answers."),
     "models": ("models.command", "app", "List, plan, download, show, remove and convert models."),
+    "sessions": ("sessions.command", "app", "List, search and remove saved conversations."),
     "doctor": ("models.doctor", "doctor", "Check this machine and what works on it."),
     "config": ("config.command", "app", "Read and write settings."),
     "sandbox": ("sandbox.command", "app", "Run Python in the sandbox, and check that it holds."),

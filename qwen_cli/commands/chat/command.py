@@ -209,7 +209,9 @@ def _ask(
             saved.record(conversation)
             if remark := sessions.save(saved):
                 relay(remark)
-            if remark := sessions.keep_state(conversation.engine, saved.name):
+            from qwen_cli.commands.chat.state import kept_bytes
+
+            if remark := sessions.keep_state(conversation.engine, saved.name, kept_bytes()):
                 relay(remark)
 
 

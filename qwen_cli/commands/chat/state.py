@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from qwen_cli import settings
 from qwen_cli.commands.shared.approval import Approval
 from qwen_cli.commands.shared.loop import Interrupts, run_turn
 from qwen_cli.commands.shared.output import StreamView, relay, say
@@ -144,7 +145,7 @@ class ReplState:
         self.save()
         if self.session is None:
             return
-        if remark := sessions.keep_state(self.conversation.engine, self.session.name):
+        if remark := sessions.keep_state(self.conversation.engine, self.session.name, kept_bytes()):
             relay(remark)
         say(f"saved as {self.session.name}; resume with `qwen chat --continue`")
 
@@ -154,6 +155,12 @@ class ReplState:
             used, total = self.conversation.tokens()
             return [f"{used:,}/{total:,} tokens" if total else f"{used:,} tokens"]
         return []
+
+
+def kept_bytes() -> float:
+    """Return how many bytes of models' states may be kept with sessions."""
+    most = settings.load().get("kv_cache_max")
+    return sessions.STATE_BYTES if most is None else most * 1e9
 
 
 def recap(name: str, conversation: Conversation) -> str:

@@ -93,6 +93,7 @@ def examine() -> list[Finding]:
         *check_best(),
         *check_sandbox(),
         check_settings(),
+        check_sessions(),
     ]
 
 
@@ -251,6 +252,15 @@ def check_attacks() -> list[Finding]:
             Finding("attacks", "bad", f"{blocked}; {'; '.join(escapes)}", "do not run model-written code")
         ]
     return [Finding("attacks", "ok", blocked)]
+
+
+def check_sessions() -> Finding:
+    """Return how many conversations are kept, and the room they take."""
+    from qwen_cli.tasks.chat import sessions
+
+    names = sessions.names()
+    room = _size(sum(map(sessions.size, names)))
+    return Finding("sessions", "ok", f"{len(names)} saved, {room}; `qwen sessions list`")
 
 
 def check_settings() -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
@@ -20,6 +20,7 @@ from qwen_cli.tasks.chat.conversation import Conversation
 from qwen_cli.tasks.chat.messages import Content
 
 VERSION = 1
+STATE_BYTES = 10e9  # of all KV states together, where nobody says more
 _Stamp = tuple[int, int, int]
 
 
@@ -118,8 +119,9 @@ def kv_path(name: str) -> Path:
     return folder() / f"{checked(name)}.kv"
 
 
-def keep_state(engine: Engine, name: str) -> str | None:
-    """Save the engine's KV state of the session `name`, so that going on costs nothing.
+def keep_state(engine: Engine, name: str, most: float = STATE_BYTES) -> str | None:
+    """Save the engine's KV state of the session `name`, so that going on costs nothing. Where all states take
+    more than `most` bytes, those of the sessions that were left longest ago go.
 
     What was said is whole without it: where it cannot be written the remark to show is returned.
     """
@@ -129,7 +131,75 @@ def keep_state(engine: Engine, name: str) -> str | None:
         engine.save_state(kv_path(name))
     except (QwenError, OSError) as fault:
         return f"the model's state was not kept: {fault}"
+    _trim_states(most)
     return None
+
+
+def _words(content: Any) -> str:
+    parts = content if isinstance(content, list) else [{"text": content or ""}]
+    return " ".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
+
+
+def _trim_states(most: float) -> None:
+    total = 0
+    for name in sorted(names(), key=_state_used, reverse=True):
+        with suppress(OSError):
+            total += kv_path(name).stat().st_size
+            if total > most:
+                forget_state(name)
+
+
+def _state_used(name: str) -> int:
+    try:
+        return kv_path(name).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def forget_state(name: str) -> None:
+    """Remove the KV state of a session; it is computed again when it is gone on with."""
+    for file in (kv_path(name), *kv_file.leftovers(kv_path(name))):
+        file.unlink(missing_ok=True)
+
+
+def size(name: str) -> int:
+    """Return the bytes on disk of a session and of its KV state."""
+    total = 0
+    for file in (path(name), kv_path(name)):
+        with suppress(OSError):
+            total += file.stat().st_size
+    return total
+
+
+def rename(name: str, to: str) -> None:
+    """Give a session another name. Raises `SessionError` where there is none, or one of that name."""
+    session = load(name)
+    if path(to).exists():
+        raise SessionError(f"session {to!r} exists", "choose another name")
+    state = kv_path(name)
+    session.name = to
+    save(session)
+    with suppress(OSError):
+        state.replace(kv_path(to))
+    delete(name)
+
+
+def said(name: str, words: Sequence[str], *, around: int) -> str | None:
+    """Return the place where the first of `words` was said, with so many characters around it; `None` where
+    not all of them were, in any case of letters, or the session cannot be read."""
+    try:
+        messages = load(name).messages
+    except SessionError:
+        return None
+    text = " ".join(" ".join(_words(message.get("content")).split()) for message in messages)
+    folded = text.casefold()
+    if len(folded) != len(text):
+        folded = text.lower() if len(text.lower()) == len(text) else text
+    if not all(word.casefold() in folded for word in words):
+        return None
+    at = folded.find(words[0].casefold())
+    start, end = max(at - around, 0), at + len(words[0]) + around
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
 
 
 def new(question: Content = "", name: str | None = None) -> Session:
@@ -213,8 +283,7 @@ def delete(name: str) -> None:
     """Remove a session and its KV state. Raises `SessionError` if it is not there."""
     try:
         path(name).unlink()
-        for file in (kv_path(name), *kv_file.leftovers(kv_path(name))):
-            file.unlink(missing_ok=True)
+        forget_state(name)
     except FileNotFoundError:
         raise SessionError(f"no session {name!r}", "list them with /sessions") from None
     except OSError as error:
