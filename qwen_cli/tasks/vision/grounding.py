@@ -100,9 +100,10 @@ def solid_prompt(what: str) -> str:
     asked the same)."""
     wanted = nouns.wanted(" ".join(_SPECIAL.sub(" ", what).split()))
     find = f"{wanted.words} in this image" if wanted.one else f"all {wanted.words} in this image"
-    each = "" if wanted.one else f"For each {nouns.singular(wanted.words)}, "
+    kind = nouns.singular(wanted.words) if wanted.words.isalpha() else "of them"
+    each = "Of it, " if wanted.one else f"For each {kind}, "
     return (
-        f"Find {find}. {each or 'For it, '}provide its 3D bounding box. The output format required is JSON: "
+        f"Find {find}. {each}provide its 3D bounding box. The output format required is JSON: "
         '`[{"bbox_3d":[x_center, y_center, z_center, x_size, y_size, z_size, roll, pitch, yaw],'
         '"label":"category"}]`.'
     )

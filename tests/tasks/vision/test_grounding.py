@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
 from qwen_cli.engines.core.base import seeing
+from qwen_cli.tasks.vision import grounding
 from qwen_cli.tasks.vision.grounding import Convention, Detection, as_json, count, parse, prompt
 
 WHOLE = (1000, 1000)
@@ -245,3 +247,27 @@ def test_a_model_in_a_loop_does_not_hang_us(text: str) -> None:
     began = time.process_time()
     found(text)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("what", "begins"),
+    [
+        ("cars", "Find all cars in this image. For each car, provide its 3D bounding box."),
+        ("the red cars", "Find all red cars in this image. For each of them, provide its 3D bounding box."),
+        ("the red car", "Find the red car in this image. Of it, provide its 3D bounding box."),
+    ],
+)
+def test_boxes_in_space_are_asked_for_as_the_cookbook_does(what: str, begins: str) -> None:
+    assert grounding.solid_prompt(what).startswith(begins)
+
+
+def test_boxes_in_space_have_nine_numbers_and_a_size() -> None:
+    whole = {"bbox_3d": [0, 1, 2, 3, 4, 5, 0, 0.5, 0], "label": "car"}
+    others = [
+        {**whole, "bbox_3d": whole["bbox_3d"][:8]},  # type: ignore[index]
+        {**whole, "bbox_3d": [0, 1, 2, 0, 4, 5, 0, 0, 0]},
+        {**whole, "bbox_3d": [0, 1, 2, "x", 4, 5, 0, 0, 0]},
+        {"bbox_2d": [1, 2, 3, 4], "label": "car"},
+    ]
+    said = f"```json\n{json.dumps([whole, *others, whole])}\n```"
+    assert grounding.parse_solid(said) == [{"label": "car", "box_3d": whole["bbox_3d"]}]
