@@ -170,7 +170,8 @@ def _weights(options: LoadOptions, form: Format | None, hooks: Hooks) -> Weights
             return chosen
         model = chosen.model.name if chosen.model else chosen.label
     if not options.placed:
-        fit.before_fetch(model, prefer=prefer, quant=options.quant, context=options.context)
+        wanted: dict[str, Any] = {"kv": options.kv, "n_cpu_moe": options.n_cpu_moe}
+        fit.before_fetch(model, prefer=prefer, quant=options.quant, context=options.context, **wanted)
     return resolve.resolve(
         model,
         prefer=prefer,
@@ -192,9 +193,9 @@ def _check_quant(options: LoadOptions) -> None:
 
 
 def _form(options: LoadOptions) -> Format | None:
-    """Return the form of weights that a quantization wants, or the model's name with a file type in it, or a
-    model that gives vectors; `None` where either will do."""
-    if options.file_type:
+    """Return the form of weights that a quantization wants, an option that llama.cpp alone has, the model's
+    name with a file type in it, or a model that gives vectors; `None` where either will do."""
+    if options.file_type or options.kv is not None or options.n_cpu_moe is not None:
         return "gguf"
     if options.bits not in (None, "none"):
         return "safetensors"

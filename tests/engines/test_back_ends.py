@@ -133,9 +133,12 @@ class TestChoice:
         monkeypatch.setattr(load, "_offered", lambda: pytest.fail("packages were searched"))
         assert load.find(LoadOptions(endpoint="http://127.0.0.1:9", engine="remote"))[0].name == "remote"
 
-    @pytest.mark.parametrize("name", ["draft", "rope_scaling", "adapters", "quant", "merge", "dtype"])
+    @pytest.mark.parametrize(
+        "name", ["draft", "rope_scaling", "adapters", "quant", "merge", "dtype", "kv", "n_cpu_moe"]
+    )
     def test_what_a_server_would_ignore_is_refused(self, name: str) -> None:
-        value = {"adapters": [Path("a")], "draft": "ngram", "quant": "4bit", "dtype": "bf16", "merge": True}
+        value = {"adapters": [Path("a")], "draft": "ngram", "quant": "4bit", "dtype": "bf16", "merge": True,
+                 "kv": "q8_0", "n_cpu_moe": 4}  # fmt: skip
         given = {name: value.get(name, "yarn")}
         with pytest.raises(UsageError, match=f"`{name}` needs a local engine"):
             load.load("m", endpoint="http://127.0.0.1:9", **given)

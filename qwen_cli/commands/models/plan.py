@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -53,6 +54,23 @@ def plan(
             "stays on disk.",
         ),
     ] = None,
+    kv: Annotated[
+        str | None,
+        typer.Option(
+            "--kv",
+            help="Number format of the KV cache: f16, bf16, q8_0 or q4_0; f16 if not given, or what makes "
+            "the context fit (llamacpp).",
+        ),
+    ] = None,
+    n_cpu_moe: Annotated[
+        int | None,
+        typer.Option(
+            "--n-cpu-moe",
+            min=0,
+            help="Keep the experts of the first N layers in main memory and all else on the GPU; as many as "
+            "necessary if not given (llamacpp).",
+        ),
+    ] = None,
     machine: Annotated[
         Path | None,
         typer.Option("--machine", help="File that describes another machine to plan for (.toml or .json)."),
@@ -70,12 +88,28 @@ def plan(
     there = _machine(machine)
     if model is None:
         if given := [
-            n for n, v in (("--quant", quant), ("--dtype", dtype), ("--max-memory", max_memory)) if v
+            n
+            for n, v in (
+                ("--quant", quant),
+                ("--dtype", dtype),
+                ("--max-memory", max_memory),
+                ("--kv", kv),
+                ("--n-cpu-moe", n_cpu_moe),
+            )
+            if v is not None
         ]:
             raise UsageError(f"{given[0]} needs a model", "name one, or leave the flag out")
         _catalog(there, context, as_json)
         return
-    _one(model, there, context, quant, dtype, max_memory, as_json)
+    _one(model, there, context, quant, dtype, max_memory, as_json, _for_llamacpp(kv, n_cpu_moe))
+
+
+def _for_llamacpp(kv: str | None, n_cpu_moe: int | None) -> dict[str, Any]:
+    """Return the options that llama.cpp alone has, as `plan.make` takes them. Raises `UsageError`."""
+    from qwen_cli.models.formats import kv_types
+
+    given = {"kv": kv_types.checked(kv) if kv is not None else None, "n_cpu_moe": n_cpu_moe}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _machine(file: Path | None) -> Machine:
@@ -108,6 +142,7 @@ def _one(
     dtype: str | None,
     max_memory: str | None,
     as_json: bool,
+    llamacpps: Mapping[str, Any],
 ) -> None:
     from qwen_cli.commands.shared.output import relay
     from qwen_cli.engines.transformers import device_map
@@ -122,7 +157,9 @@ def _one(
         machine = hardware.limited(machine, most)
     wanted = weight_formats.engine_of(form) if form else None
     prefer: Literal["gguf", "safetensors"] = (
-        "safetensors" if wanted == "transformers" or most is not None or machine.gpus else "gguf"
+        "safetensors"
+        if wanted == "transformers" or most is not None or (machine.gpus and not llamacpps)
+        else "gguf"
     )
     with Waiting(f"looking at {name} …", relay):
         described = describe.describe(name, prefer=prefer, quant=form if wanted == "llamacpp" else None)
@@ -135,14 +172,16 @@ def _one(
         and described.config
     ):
         form = "bf16"  # the limits are accelerate's
+    if form is None and llamacpps:
+        form = described.stored
     one = planning_plan.make(
-        described, machine, form=form, context=context, rest=rest, offload=most is not None
+        described, machine, form=form, context=context, rest=rest, offload=most is not None, **llamacpps
     )
     mapped = None
     if one.engine == "transformers" and described.config and (machine.gpus or most is not None):
         mapped = _mapped(described, machine, most, one, rest)
     instead = spelled(fit.nearest(described, machine, one)) if one.fit == "no" else None
-    others = _others(described, machine, one, context, rest, is_given=form is not None)
+    others = _others(described, machine, one, context, rest, is_given=form is not None or bool(llamacpps))
     if as_json:
         plan_output.write_json(
             {

@@ -59,7 +59,9 @@ def form_facts(plan: Plan) -> dict[str, Any]:
         "engine": plan.engine,
         "weight_bytes": plan.weights,
         "read_bytes_per_token": plan.read,
+        "kv": plan.kv if plan.engine == "llamacpp" else None,
         "kv_bytes": plan.cache,
+        "n_cpu_moe": plan.n_cpu_moe,
         "checkpoint_bytes": plan.checkpoints,
         "activation_bytes": plan.working,
         "program_bytes": plan.runtime,
@@ -113,6 +115,10 @@ def write_plan(
         ("machine", _machine(machine)),
         ("weights", f"{gb(plan.weights)} as {plan.form}, for {plan.engine}"),
         ("KV cache", f"{gb(plan.cache)} at {plan.context:,} tokens of context{_kept(plan, described)}"),
+        *(
+            [("experts", f"those of {plan.n_cpu_moe} of {counted.layers} layers in main memory")]
+            * bool(plan.n_cpu_moe)
+        ),
         *(
             [("checkpoints", f"{gb(plan.checkpoints)} at most: states at the ends of turns")]
             * bool(plan.checkpoints)
@@ -195,10 +201,13 @@ def _active(plan: Plan, described: Described) -> str:
 
 
 def _kept(plan: Plan, described: Described) -> str:
+    from qwen_cli.models.formats import kv_types
     from qwen_cli.models.planning.plan import SLOTS
 
     cache = described.counted.cache
     text = f", {plan.cache_per_token:,} bytes a token"
+    if plan.kv != kv_types.USUAL:
+        text += f" as {plan.kv}"
     if cache.sliding:
         text += f", {cache.sliding} layers keep {cache.window:,} tokens"
     if cache.linear:

@@ -94,8 +94,8 @@ def _refuse_what_is_ours(loading: Loading, engine: EngineName) -> None:
             f"--draft {loading.draft} is for the engines of this program",
             f"use --draft mtp where the model has a draft layer; flags of {NAMES[engine]} stand after --",
         )
-    for name in ("device_map", "max_memory", "offload_dir", "attention", "compiled", "merge",
-                 "allow_pickle", "no_server", "endpoint"):  # fmt: skip
+    for name in ("device_map", "max_memory", "offload_dir", "attention", "compiled", "merge", "kv",
+                 "n_cpu_moe", "allow_pickle", "no_server", "endpoint"):  # fmt: skip
         if getattr(loading, name) != getattr(usual, name):
             flag = {"compiled": "compile"}.get(name, name).replace("_", "-")
             raise UsageError(

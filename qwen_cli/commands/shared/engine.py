@@ -137,6 +137,7 @@ def changing(
         "quant": wanted.bits if wanted.bits != "none" else None,
         "dtype": wanted.dtype if wanted.dtype != "auto" else None,
         "rope_scaling": wanted.rope_scaling,
+        "kv": wanted.kv,
         **{
             name: value
             for name, value in asdict(sampling or Sampling()).items()

@@ -107,6 +107,23 @@ RopeScaling = Annotated[
         autocompletion=among("yarn", "none"),
     ),
 ]
+KvType = Annotated[
+    str | None,
+    _loading(
+        "--kv",
+        help="Number format of the KV cache: f16, bf16, q8_0 (half of f16's memory) or q4_0 (a quarter, less "
+        "exact); f16 if not given, or what makes the context fit (llamacpp).",
+        autocompletion=among("f16", "bf16", "q8_0", "q4_0"),
+    ),
+]
+NCpuMoe = Annotated[
+    int | None,
+    _loading(
+        "--n-cpu-moe",
+        help="Keep the experts of the first N layers in main memory and all else on the GPU; as many as "
+        "necessary if not given (llamacpp).",
+    ),
+]
 Quant = Annotated[
     str | None,
     _loading(
@@ -258,6 +275,8 @@ class Loading:
     merge: Merge = None
     draft: Draft = "auto"
     rope_scaling: RopeScaling = None
+    kv: KvType = None
+    n_cpu_moe: NCpuMoe = None
     trust_remote_code: TrustRemoteCode = False
     allow_pickle: AllowPickle = False
     vision: Vision = None
@@ -272,6 +291,8 @@ class Loading:
             draft="auto",
             vision=None,
             rope_scaling=None,
+            kv=None,
+            n_cpu_moe=None,
             trust_remote_code=False,
             allow_pickle=False,
         )

@@ -11,6 +11,7 @@ from qwen_cli.settings import ENGINES
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
     from qwen_cli.models.hub.resolve import Format, Weights
+    from qwen_cli.models.planning.plan import Plan
 
 GROUP = ENGINES
 """The group of entry points that offer back ends: each names one, or a class that is called for it."""
@@ -83,11 +84,11 @@ def tell_of_scaling(weights: Weights, options: LoadOptions, hooks: Hooks) -> Non
         hooks.notice(harm)
 
 
-def check_room(weights: Weights, options: LoadOptions, hooks: Hooks) -> None:
-    """Say where memory will be short. Raises `ModelError` where `weights` cannot fit; not where it was said
-    what goes where."""
+def check_room(weights: Weights, options: LoadOptions, hooks: Hooks) -> Plan | None:
+    """Return the plan for `weights`, `None` where they are small or it was said what goes where. Say where
+    memory will be short. Raises `ModelError` where they cannot fit."""
     if options.placed:
-        return
+        return None
     from qwen_cli.models.formats import weight_formats
     from qwen_cli.models.planning import fit
 
@@ -95,5 +96,8 @@ def check_room(weights: Weights, options: LoadOptions, hooks: Hooks) -> None:
     number = None if name == "auto" else weight_formats.parse(name)
     bits = None if options.bits == "none" or weights.format == "gguf" else options.bits
     form, rest = bits or number, number or "bf16"
-    if remark := fit.before_load(weights, form=form, rest=rest, context=options.context):
+    wanted = {"context": options.context, "kv": options.kv, "n_cpu_moe": options.n_cpu_moe}
+    plan, remark = fit.before_load(weights, form=form, rest=rest, **wanted)
+    if remark:
         hooks.notice(remark)
+    return plan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines.core import rope
 from qwen_cli.errors import UsageError
-from qwen_cli.models.formats import weight_formats
+from qwen_cli.models.formats import kv_types, weight_formats
 
 if TYPE_CHECKING:
     from qwen_cli.models.progress import Progress
@@ -36,6 +36,7 @@ TRANSFORMERS_ONLY = (
     "compiled",
     "allow_pickle",
 )
+LLAMACPP_ONLY = ("kv", "n_cpu_moe")
 
 
 def torch_dtype(name: str) -> str:
@@ -73,7 +74,10 @@ class LoadOptions:
     (`None`: unless these are quantized). What drafts tokens is `draft`: "mtp" (the model's own block for it),
     "ngram", the name of a smaller model, "off", or what costs least ("auto"). `rope_scaling` "yarn" stretches
     the window to `context`, "none" takes back what the files stretch it by. llama.cpp decodes `parallel`
-    samples together. `vision` says whether a server's model sees (`None`: as the server tells).
+    samples together, keeps keys and values as `kv` ("f16", "bf16", "q8_0", "q4_0"; `None`: f16, or what makes
+    the context fit), and the experts of the first `n_cpu_moe` layers in main memory, all else on the GPU
+    (`None`: those that the GPU has no room for). `vision` says whether a server's model sees (`None`: as the
+    server tells).
     """
 
     model: str | None = field(default=None, metadata=_about(str, lasting=False))
@@ -98,6 +102,8 @@ class LoadOptions:
     merge: bool | None = field(default=None, metadata=_about(bool))
     draft: str = field(default="auto", metadata=_about(str))
     rope_scaling: rope.Scaling | None = field(default=None, metadata=_about(str))
+    kv: str | None = field(default=None, metadata=_about(str))
+    n_cpu_moe: int | None = field(default=None, metadata=_about(int))
     trust_remote_code: bool = field(default=False, metadata=_about(bool))
     allow_pickle: bool = field(default=False, metadata=_about(bool, lasting=False))
     parallel: int = field(default=8, metadata=_about(int, lasting=False))
@@ -121,6 +127,10 @@ class LoadOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"`{name}` must be at least 1, got {value}")
+        if self.n_cpu_moe is not None and self.n_cpu_moe < 0:
+            raise UsageError(f"`n_cpu_moe` must be 0 or more, got {self.n_cpu_moe}")
+        if self.kv is not None:
+            self._put("kv", kv_types.checked(self.kv))
         torch_dtype(self.dtype)
         check_attention(self.attention)
         if self.quant and not self.bits and not weight_formats.is_file_type(self.quant):

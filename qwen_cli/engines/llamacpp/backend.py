@@ -9,6 +9,7 @@ from qwen_cli.engines.core.base import Engine
 from qwen_cli.engines.core.options import TRANSFORMERS_ONLY, Hooks, LoadOptions
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.models.catalog import answers
+from qwen_cli.models.formats import kv_types
 
 if TYPE_CHECKING:
     from qwen_cli.models.hub.resolve import Format, Weights
@@ -42,14 +43,22 @@ class LlamaCppBackEnd:
                 f"`merge={options.merge}` is for transformers, {weights.label} runs with llama.cpp",
                 "leave it out: llama.cpp computes adapters beside the weights",
             )
-        backend.check_room(weights, options, hooks)
+        plan = backend.check_room(weights, options, hooks)
         from qwen_cli.engines.llamacpp.engine import LlamaCpp
 
-        return LlamaCpp(
+        engine = LlamaCpp(
             weights,
             context=options.context,
             adapters=options.adapters,
             parallel=options.parallel,
             draft=draft,
             rope_scaling=options.rope_scaling,
+            kv=options.kv or (plan.kv if plan and plan.kv != kv_types.USUAL else None),
+            n_cpu_moe=options.n_cpu_moe,
         )
+        if options.kv is None and engine.kv != kv_types.USUAL:
+            hooks.notice(
+                f"keys and values are kept as {engine.kv}, so that {engine.capabilities.context:,} tokens of "
+                "context fit: `kv=f16` keeps them whole"
+            )
+        return engine

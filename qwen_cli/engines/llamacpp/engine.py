@@ -69,7 +69,8 @@ class LlamaCpp(EngineBase):
 
     `context` is in tokens (`None`: `llamacpp_load.default_context`), `parallel` is how many samples are
     decoded together, `chat_template` replaces the model's own. `draft` is what drafts tokens ahead,
-    `rope_scaling` as in `rope.extended`. Raises `EngineError`, `UsageError`.
+    `rope_scaling` as in `rope.extended`, `kv` and `n_cpu_moe` as in `LoadOptions`. Raises `EngineError`,
+    `UsageError`.
     """
 
     name = "llamacpp"
@@ -85,9 +86,13 @@ class LlamaCpp(EngineBase):
         chat_template: str | None = None,
         draft: Draft = "auto",
         rope_scaling: rope.Scaling | None = None,
+        kv: str | None = None,
+        n_cpu_moe: int | None = None,
     ) -> None:
         trained = weights.architecture
         shape = rope.extended(trained, rope_scaling, context, weights.label)
+        drafting = draft in ("auto", "mtp")
+        self.kv = kv = load.kv_type(weights, shape, context, kv, drafting=drafting)
         catalogued = weights.model
         self.model = weights.label
         self.defaults = recommended(catalogued.sampling if catalogued else None, shape.sampling, _UNKNOWN)
@@ -96,7 +101,7 @@ class LlamaCpp(EngineBase):
         self._tags = frozenset(gguf_header.special_tokens(weights.path))
         self._marks = Marks([*FAMILY, *self._tags])
         self.capabilities = Capabilities(
-            context=load.context_size(weights, shape, context, drafting=draft in ("auto", "mtp")),
+            context=load.context_size(weights, shape, context, kv, drafting=drafting),
             thinking=thinking_mode(template) or (catalogued.thinking_mode if catalogued else None),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
@@ -126,6 +131,8 @@ class LlamaCpp(EngineBase):
             chat_template=chat_template,
             draft=draft,
             rope=(shape.rope_scaling or {}) if rope_scaling else None,
+            kv=kv,
+            n_cpu_moe=n_cpu_moe,
         )
         # Looked at before they are loaded: what is put in their place meanwhile is taken for something else.
         self._files = kv_file.stamps(_files(weights, adapters))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from qwen_cli.engines.core import rope as core_rope
 from qwen_cli.engines.core.draft import CONFIDENCE, MTP_TOKENS
 from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.models.formats import kv_types
 from qwen_cli.models.formats import parameters as formats_parameters
 
 if TYPE_CHECKING:
@@ -49,10 +50,54 @@ _DRAFTED = 8  # tokens that a draft model guesses at a time
 _ALIKE, _COPIED = 12, 16
 
 
-def context_size(weights: Weights, shape: Architecture, wanted: int | None, *, drafting: bool = False) -> int:
+def kv_type(
+    weights: Weights, shape: Architecture, wanted: int | None, kv: str | None, *, drafting: bool = False
+) -> str:
+    """Return what keys and values are kept as: `kv`, or f16 where that holds `wanted` tokens of context in
+    memory, else the first that does.
+
+    Raises `UsageError` for a `kv` that the model's heads are too small for.
+    """
+    fitting = [one for one in kv_types.QUANTIZED if kv_types.takes(one, shape.head_dim)]
+    if kv is not None:
+        if not kv_types.takes(kv, shape.head_dim):
+            raise UsageError(
+                f"`kv={kv}` is for heads of 32 values or a multiple, {weights.label} has {shape.head_dim}",
+                "use `kv=f16`",
+            )
+        return kv
+    if wanted and wanted * _kept(shape, kv_types.USUAL, drafting=drafting) > _SMALL_CACHE:
+        free = _free_beside(shape)
+        for one in (kv_types.USUAL, *fitting):
+            if wanted * _kept(shape, one, drafting=drafting) <= free:
+                return one
+    return kv_types.USUAL
+
+
+def _kept(shape: Architecture, kv: str, *, drafting: bool) -> int:
+    """Return the bytes that a token takes in the KV cache; the layers that draft keep theirs as f16."""
+    drafts = shape.kv_bytes_per_token(drafting=drafting) - shape.kv_bytes_per_token()
+    return shape.kv_bytes_per_token(kv_types.BYTES[kv]) + drafts
+
+
+def _free_beside(shape: Architecture) -> int:
+    """Return the bytes of memory that are free when the weights are loaded."""
+    import psutil  # 15 ms, needed for large caches only
+
+    return int(psutil.virtual_memory().available) - (shape.size or 0)
+
+
+def context_size(
+    weights: Weights,
+    shape: Architecture,
+    wanted: int | None,
+    kv: str = kv_types.USUAL,
+    *,
+    drafting: bool = False,
+) -> int:
     """Return the tokens of context to allocate: `wanted`, or the model's own window up to `DEFAULT_CONTEXT`,
-    halved until the KV cache takes at most half of the memory that the weights leave free. With `drafting`
-    the layers that draft keep all tokens, too.
+    halved until the KV cache, kept as `kv`, takes at most half of the memory that the weights leave free.
+    With `drafting` the layers that draft keep all tokens, too.
 
     Raises `UsageError` where `wanted` is more than the model or the memory holds.
     """
@@ -63,11 +108,9 @@ def context_size(weights: Weights, shape: Architecture, wanted: int | None, *, d
             f"{weights.label} was trained for {trained:,} tokens of context, {window:,} were asked for",
             core_rope.hint(trained),
         )
-    per_token = shape.kv_bytes_per_token(drafting=drafting)
+    per_token = _kept(shape, kv, drafting=drafting)
     if window * per_token > _SMALL_CACHE:
-        import psutil  # 15 ms, needed for large caches only
-
-        free = psutil.virtual_memory().available - (shape.size or 0)
+        free = _free_beside(shape)
         if wanted and window * per_token > free:
             raise UsageError(
                 f"a context of {window:,} tokens takes {window * per_token / 2**30:.1f} GiB, "
@@ -91,13 +134,15 @@ def parameters(
     chat_template: str | None = None,
     draft: Draft = "auto",
     rope: Mapping[str, Any] | None = None,
+    kv: str = kv_types.USUAL,
+    n_cpu_moe: int | None = None,
 ) -> Any:
     """Return the `xllamacpp.CommonParams` of a server that listens on loopback, asks for `key`, and prints
     nothing.
 
     `slots` is the folder that KV states are written to and read from, `rope` what positions are scaled by:
-    nothing where it is empty, `None` what the file says.
-    Raises `UsageError` for adapters that are none.
+    nothing where it is empty, `None` what the file says. `kv` and `n_cpu_moe` are as in `LoadOptions`.
+    Raises `UsageError` for adapters that are none, and where no GPU has the layers whose experts are moved.
     """
     import xllamacpp  # 50 ms: a 100 MB extension module
 
@@ -146,6 +191,9 @@ def parameters(
         draft = _usual_draft(weights)
     if draft is not None:
         _speculate(xllamacpp, params, draft)
+    _keep_as(xllamacpp, params, kv)
+    if n_cpu_moe:
+        _keep_experts(params, weights, n_cpu_moe, gpu=gpu)
     if rope is not None:
         _scale(xllamacpp, params, rope)
     if adapters:
@@ -165,7 +213,7 @@ def start(params: Any, weights: Weights) -> Any:
             server = xllamacpp.Server(params)
         except (RuntimeError, ValueError, MemoryError) as error:
             adapters = [Path(one.path) for one in params.lora_adapters]
-            reason = _reason(weights.path, params.n_ctx, adapters) or str(error)
+            reason = _reason(weights.path, params, adapters) or str(error)
             raise EngineError(f"llama.cpp cannot load {weights.label}: {reason}", _hint(reason)) from error
     if interrupted:
         abandon(server)
@@ -284,6 +332,38 @@ def _speculate(xllamacpp: Any, params: Any, draft: Draft) -> None:
         own.n_threads = common.n_threads
 
 
+def _keep_as(xllamacpp: Any, params: Any, kv: str) -> None:
+    """Set what keys and values are kept as. llama.cpp computes with quantized values in its flash attention
+    alone, which it otherwise takes or leaves by the device."""
+    if kv == kv_types.USUAL:
+        return
+    kind = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{kv.upper()}")
+    params.cache_type_k = params.cache_type_v = kind
+    if kv in kv_types.QUANTIZED:
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+
+
+# The tensors of the experts of a layer (llama.cpp, common/common.h: `LLM_FFN_EXPS_REGEX`).
+_EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
+
+
+def _keep_experts(params: Any, weights: Weights, layers: int, *, gpu: bool) -> None:
+    """Keep the experts of the first `layers` layers in main memory, all else on the GPU. llama.cpp, when
+    nothing is said, measures how many of them the GPU has no room for."""
+    shape = weights.architecture
+    if not shape.experts:
+        raise UsageError(f"`n_cpu_moe={layers}` is for models with experts, {weights.label} has none",
+                         "leave it out")  # fmt: skip
+    if not gpu:
+        raise UsageError(
+            f"`n_cpu_moe={layers}` moves experts off a GPU, and llama.cpp sees none here",
+            "leave it out: all weights are in main memory",
+        )
+    params.tensor_buft_overrides = ",".join(
+        rf"blk\.{layer}{_EXPERTS}=CPU" for layer in range(min(layers, shape.layers + shape.draft_layers))
+    )
+
+
 def _scale(xllamacpp: Any, params: Any, rope: Mapping[str, Any]) -> None:
     """Set YaRN: llama.cpp takes the inverse of the factor, and stretches the trained window by it."""
     kinds = xllamacpp.llama_rope_scaling_type
@@ -326,20 +406,23 @@ _PROBE = """
 import sys, xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path, params.n_ctx = sys.argv[1], int(sys.argv[2])
+params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type(int(sys.argv[3]))
+params.flash_attn_type = xllamacpp.llama_flash_attn_type(int(sys.argv[4]))
 params.fit_params = params.warmup = params.ui = False
-params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path=p, scale=1.0) for p in sys.argv[3:]]
+params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path=p, scale=1.0) for p in sys.argv[5:]]
 params.verbosity = 1
 xllamacpp.Server(params)
 """
 
 
-def _reason(path: Path, context: int, adapters: Sequence[Path]) -> str | None:
+def _reason(path: Path, params: Any, adapters: Sequence[Path]) -> str | None:
     """Return why the load fails, from llama.cpp's log.
 
     The log goes to the file descriptors of the process, which belong to the terminal; so the failed load is
     repeated in a process of its own, with the log on. Failures show before weights are read.
     """
-    command = [sys.executable, "-c", _PROBE, str(path), str(context), *map(str, adapters)]
+    numbers = (params.n_ctx, int(params.cache_type_k), int(params.flash_attn_type))
+    command = [sys.executable, "-c", _PROBE, str(path), *map(str, (*numbers, *adapters))]
     try:
         probe = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
     except (subprocess.TimeoutExpired, OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qwen_cli.engines.core.base import Engine
-from qwen_cli.engines.core.options import TRANSFORMERS_ONLY, Hooks, LoadOptions
+from qwen_cli.engines.core.options import LLAMACPP_ONLY, TRANSFORMERS_ONLY, Hooks, LoadOptions
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class RemoteBackEnd:
             raise UsageError("the remote engine needs an address", "give its `endpoint`")
         if options.draft != "off":
             options.refuse(("draft",), "needs a local engine", "start the server with it")
-        options.refuse(("rope_scaling",), "needs a local engine", "start the server with it")
+        options.refuse(("rope_scaling", *LLAMACPP_ONLY), "needs a local engine", "start the server with it")
         options.refuse(("adapters",), "needs a local engine", "load the adapter on the server")
         how = ("quant", "merge", *TRANSFORMERS_ONLY)
         options.refuse(how, "needs a local engine", "load the model so on the server")

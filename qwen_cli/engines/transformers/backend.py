@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qwen_cli.engines.core import backend
 from qwen_cli.engines.core.base import Engine
-from qwen_cli.engines.core.options import Hooks, LoadOptions, torch_dtype
+from qwen_cli.engines.core.options import LLAMACPP_ONLY, Hooks, LoadOptions, torch_dtype
 from qwen_cli.engines.transformers import remote_code
 from qwen_cli.engines.transformers.device_map import Places, places
 from qwen_cli.errors import EngineError
@@ -34,6 +34,8 @@ class TransformersBackEnd:
                 f"the transformers engine needs safetensors, {weights.label} is GGUF",
                 f"run `qwen models convert {weights.label}` once",
             )
+        why = f"is for llama.cpp, {weights.label} runs with transformers"
+        options.refuse(LLAMACPP_ONLY, why, "leave it out, or add `engine=llamacpp`")
         trusted = options.trust_remote_code or _agreed(weights, hooks)
         backend.check_room(weights, options, hooks)
         from qwen_cli.engines.transformers.engine import Transformers

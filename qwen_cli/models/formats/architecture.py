@@ -53,11 +53,11 @@ class Architecture:
     fim: bool = False
     vision: bool = False
 
-    def kv_bytes_per_token(self, value_bytes: int = 2, *, drafting: bool = False) -> int:
+    def kv_bytes_per_token(self, value_bytes: float = 2, *, drafting: bool = False) -> int:
         """Return the bytes that one token takes in the KV cache; `value_bytes` is 2 for f16 and bf16. With
         `drafting` those of the layers that draft are counted."""
         layers = self.attention_layers + (self.draft_layers if drafting else 0)
-        return 2 * layers * self.kv_heads * self.head_dim * value_bytes
+        return int(2 * layers * self.kv_heads * self.head_dim * value_bytes)
 
     @property
     def kv_saving(self) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qwen_cli.errors import ModelError
 from qwen_cli.models.catalog import lookup, published
-from qwen_cli.models.formats import weight_formats
+from qwen_cli.models.formats import kv_types, weight_formats
 from qwen_cli.models.hub import resolve
 from qwen_cli.models.planning import hardware, ranking
 from qwen_cli.models.planning.describe import Described, of_model, of_weights
@@ -18,21 +18,26 @@ if TYPE_CHECKING:
 
 
 def before_load(
-    weights: Weights, *, form: str | None = None, rest: str = "bf16", context: int | None = None
-) -> str | None:
+    weights: Weights, *, form: str | None = None, rest: str = "bf16", **wanted: Any
+) -> tuple[Plan | None, str | None]:
     """Check, before weights that are here are loaded, that they fit.
 
-    Return None where they do, a remark where memory will be short. `form` as in `make`. A model that takes
-    less than a quarter of the free memory is let through without counting: it stands on the way to the first
-    token. Raises `ModelError` where it cannot fit, with the nearest that does.
+    Return the plan, and a remark where memory will be short. `form`, `rest` and what else is `wanted` as in
+    `make`. A model that takes less than a quarter of the free memory with its context, where one is asked
+    for, is let through without counting (`None`): it stands on the way to the first token. Raises
+    `ModelError` where it cannot fit, with the nearest that does.
     """
-    if weights.size * 4 < hardware.free_memory() and not hardware.has_gpu():
-        return None
+    longest = (wanted.get("context") or 0) * weights.architecture.kv_bytes_per_token()
+    if (weights.size + longest) * 4 < hardware.free_memory() and not hardware.has_gpu():
+        return None, None
     described, machine = of_weights(weights), hardware.this_machine()
-    return check(described, machine, make(described, machine, form=form, context=context, rest=rest))
+    plan = make(described, machine, form=form, rest=rest, **wanted)
+    return plan, check(described, machine, plan)
 
 
-def before_fetch(name: str, *, prefer: Format, quant: str | None = None, context: int | None = None) -> None:
+def before_fetch(
+    name: str, *, prefer: Format, quant: str | None = None, context: int | None = None, **wanted: Any
+) -> None:
     """Check that a model of the catalog which is not here fits, before gigabytes of it are fetched.
 
     `prefer` is the form that would be fetched, `quant` a GGUF file type, "8bit", "4bit" or "none", as a file
@@ -48,7 +53,7 @@ def before_fetch(name: str, *, prefer: Format, quant: str | None = None, context
         form = quant.lower() if quant.lower() in weight_formats.BITSANDBYTES else quant.upper()
     described, machine = of_model(model), hardware.this_machine()
     context = min(context, model.context) if context else None
-    check(described, machine, make(described, machine, form=form, context=context))
+    check(described, machine, make(described, machine, form=form, context=context, **wanted))
 
 
 def _is_here(model: lookup.Model) -> bool:
@@ -80,6 +85,17 @@ def nearest(described: Described, machine: Machine, plan: Plan) -> str:
     """Return what to do instead of a plan that does not fit: another form, a shorter context, a smaller
     model."""
     counted, model = described.counted, described.model
+    if plan.n_cpu_moe:
+        freely = make(described, machine, form=plan.form, context=plan.context)
+        if freely.fit != "no" and freely.n_cpu_moe != plan.n_cpu_moe:
+            more = freely.n_cpu_moe
+            return f"use `n_cpu_moe={more}`" if more else "leave `n_cpu_moe` out"
+    if plan.kv not in kv_types.QUANTIZED:
+        for kv in kv_types.QUANTIZED if plan.engine == "llamacpp" else ():
+            if kv_types.takes(kv, counted.cache.head_dim):
+                smaller = make(described, machine, form=plan.form, context=plan.context, kv=kv)
+                if smaller.fit in ("well", "tight"):
+                    return f"use `kv={kv}`, which needs {gb(smaller.memory)}"
     if plan.engine == "transformers" and not machine.gpus and model and model.gguf_repo:
         # On a processor llama.cpp is several times as fast as bitsandbytes.
         file = make(of_model(model), machine, form=model.quant)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeAlias
 
 from qwen_cli.errors import UsageError
 from qwen_cli.models.catalog import lookup
-from qwen_cli.models.formats import config_fields, weight_formats
+from qwen_cli.models.formats import config_fields, kv_types, weight_formats
 from qwen_cli.models.formats.weight_formats import Engine
 from qwen_cli.models.planning import speed
 from qwen_cli.models.planning.describe import Described
@@ -55,7 +56,8 @@ class Plan:
     measured. `working` is for activations and buffers, `runtime` for the program itself. `mapped` is what
     more of its file the system counts as the program's, and takes back when memory is short; `untouched` what
     of it is never read, a token table but for a few rows. `on` tells how many bytes go where: "cuda:0",
-    "cpu", "disk".
+    "cpu", "disk". `kv` is what llama.cpp keeps keys and values as, `n_cpu_moe` the layers whose experts stay
+    in main memory while all else is on GPUs.
     """
 
     name: str
@@ -79,6 +81,8 @@ class Plan:
     at_most: bool
     licence: str | None = None
     model: lookup.Model | None = field(default=None, repr=False)
+    kv: str = kv_types.USUAL
+    n_cpu_moe: int = 0
 
     @property
     def memory(self) -> int:
@@ -104,18 +108,73 @@ def make(
     context: int | None = None,
     rest: str = "bf16",
     offload: bool = False,
+    kv: str | None = None,
+    n_cpu_moe: int | None = None,
 ) -> Plan:
     """Return the plan for `described` on `machine`.
 
     `form` is a name of `weight_formats` or the form that the weights are in (`None`: what `auto` would take),
     `rest` the dtype of what bitsandbytes leaves alone, `context` in tokens. `offload` lets weights go to the
-    disk. Raises `UsageError` where the context is more than the model reads.
+    disk. `kv` and `n_cpu_moe` are as in `LoadOptions`, for llama.cpp: keys and values are quantized by
+    themselves where the model fits for it, to q8_0 also where all of it is on GPUs then. Raises `UsageError`
+    where the context is more than the model reads, and for what its engine or the model does not have.
     """
     form = form or usual_form(described, machine)
+    _check_llamacpps(described, form, kv, n_cpu_moe)
+    made = partial(
+        _make, described, machine, form, context=context, rest=rest, offload=offload, n_cpu_moe=n_cpu_moe
+    )
+    plan = made(kv=kv or kv_types.USUAL)
+    if kv is not None or plan.engine != "llamacpp":
+        return plan
+    for smaller in kv_types.QUANTIZED:
+        needed = plan.fit == "no" or (plan.fit == "spills" and smaller == kv_types.QUANTIZED[0])
+        if needed and kv_types.takes(smaller, described.counted.cache.head_dim):
+            other = made(kv=smaller)
+            whole = other.fit in ("well", "tight")
+            if whole or (plan.fit == "no" and other.fit != "no"):
+                return other
+    return plan
+
+
+def _check_llamacpps(described: Described, form: str, kv: str | None, n_cpu_moe: int | None) -> None:
+    """Raise `UsageError` for an option of llama.cpp's that has no meaning here."""
+    given = [
+        f"`{name}={value}`" for name, value in (("kv", kv), ("n_cpu_moe", n_cpu_moe)) if value is not None
+    ]
+    if given and described.engine_of(form) != "llamacpp":
+        raise UsageError(
+            f"{given[0]} is for llama.cpp, {described.name} as {form} runs with transformers",
+            "leave it out, or name a GGUF file type, such as `quant=q4_k_m`",
+        )
+    if kv and not kv_types.takes(kv, head := described.counted.cache.head_dim):
+        raise UsageError(
+            f"`kv={kv}` is for heads of 32 values or a multiple, {described.name} has {head}", "use `kv=f16`"
+        )
+    if n_cpu_moe and not described.counted.experts:
+        raise UsageError(
+            f"`n_cpu_moe={n_cpu_moe}` is for models with experts, {described.name} has none", "leave it out"
+        )
+
+
+def _make(
+    described: Described,
+    machine: Machine,
+    form: str,
+    *,
+    context: int | None,
+    rest: str,
+    offload: bool,
+    kv: str,
+    n_cpu_moe: int | None,
+) -> Plan:
+    """Return the plan for what is chosen: see `make`."""
     engine = described.engine_of(form)
     counted, llamacpp = described.counted, engine == "llamacpp"
     weights, read = described.bytes_in(form, rest)
-    value = 2 if llamacpp else weight_formats.PLAIN.get(form, weight_formats.PLAIN[rest])
+    value: float = weight_formats.PLAIN.get(form, weight_formats.PLAIN[rest])
+    if llamacpp:
+        value = kv_types.BYTES[kv]
     window = _window(described, machine, context, weights, value)
     kept = counted.cache.bytes_at(window, value, llamacpp=llamacpp)
     if llamacpp:
@@ -128,10 +187,15 @@ def make(
     mapped, untouched = _mapped(described, form, rest)
     beside = runtime + checkpoints  # in main memory, wherever the model computes
     on, fit = _place(machine, engine, weights, cache + working, beside, offload=offload)
+    shares = {device: size / sum(on.values()) for device, size in on.items()}
+    moved = _experts_moved(described, machine, weights, cache + working, n_cpu_moe) if llamacpp else None
+    if moved:
+        on, shares = moved.on, moved.shares
+        fit = "spills" if moved.fits and moved.on["cpu"] + beside <= machine.memory * 19 // 20 else "no"
     if context is None and fit == "well" and window < min(counted.context or window, GOOD_CONTEXT):
         fit = "tight"
     usual = counted.cache.bytes_at(min(window, TYPICAL), value, llamacpp=llamacpp)
-    rate = _speed(described, machine, form, rest, read, usual, on) if fit != "no" else None
+    rate = _speed(described, machine, form, rest, read, usual, shares) if fit != "no" else None
     return Plan(
         name=described.name,
         form=form,
@@ -154,7 +218,55 @@ def make(
         at_most=gpu,
         licence=described.licence,
         model=described.model,
+        kv=kv,
+        n_cpu_moe=moved.layers if moved else 0,
     )
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """The experts of the first `layers` layers in main memory, all else on the GPUs: `on` in bytes, `shares`
+    of what is read for a token. `fits` says that the GPUs have room for theirs."""
+
+    layers: int
+    on: dict[str, int]
+    shares: dict[str, float]
+    fits: bool
+
+
+def _experts_moved(
+    described: Described, machine: Machine, weights: int, beside: int, wanted: int | None
+) -> _Moved | None:
+    """Return where all goes with the experts of `wanted` layers in main memory, or of as few as leave room
+    for the rest on the GPUs (llama.cpp fits it so: common/fit.cpp). `None` where none are moved: the GPUs
+    hold all, not even the rest, or there are none.
+
+    Experts take the same share of the weights as of the parameters: quantizations treat them alike."""
+    counted = described.counted
+    gpus = () if machine.unified else machine.gpus
+    if not gpus or not counted.experts or wanted == 0:
+        return None
+    rooms = [max(0, gpu.free - _CUDA_CONTEXT) for gpu in gpus]
+    stored, used = dict.fromkeys(range(counted.layers), 0), dict.fromkeys(range(counted.layers), 0)
+    for tensor in counted.tensors:
+        if tensor.copies > 1 and tensor.layer in stored:
+            stored[tensor.layer] += tensor.parameters
+            used[tensor.layer] += tensor.active
+    total, active = counted.parameters, counted.active
+    for layers in range(counted.layers + 1) if wanted is None else (min(wanted, counted.layers),):
+        away = weights * sum(stored[layer] for layer in range(layers)) // total
+        left = weights - away + beside
+        if wanted is None and left > sum(rooms):
+            continue
+        if not away:
+            return None
+        read = sum(used[layer] for layer in range(layers)) / active
+        on, shares = {}, {}
+        for index, room in enumerate(rooms):
+            on[f"cuda:{index}"] = left * room // max(1, sum(rooms))
+            shares[f"cuda:{index}"] = (1 - read) * room / max(1, sum(rooms))
+        return _Moved(layers, {**on, "cpu": away}, {**shares, "cpu": read}, left <= sum(rooms))
+    return None
 
 
 def usual_form(described: Described, machine: Machine) -> str:
@@ -165,7 +277,7 @@ def usual_form(described: Described, machine: Machine) -> str:
     return described.stored
 
 
-def _window(described: Described, machine: Machine, wanted: int | None, weights: int, value: int) -> int:
+def _window(described: Described, machine: Machine, wanted: int | None, weights: int, value: float) -> int:
     trained = described.counted.context or DEFAULT_CONTEXT
     if wanted is not None:
         if not 0 < wanted <= trained:
@@ -181,18 +293,17 @@ def _window(described: Described, machine: Machine, wanted: int | None, weights:
     return window
 
 
-def _working(described: Described, engine: Engine, value: int, window: int, *, gpu: bool) -> int:
+def _working(described: Described, engine: Engine, value: float, window: int, *, gpu: bool) -> int:
     """Return the bytes of activations while a prompt is read, the largest thing that is computed: a chunk of
     it through one layer, with llama.cpp's logits for each of its tokens, and the eyes for one picture of
     1,024 tokens."""
     counted = described.counted
     chunk = min(_CHUNK[engine][gpu], window)
     if engine == "llamacpp":
-        layer = chunk * 4 * (6 * counted.hidden + 2 * counted.intermediate)
-        return layer + chunk * 4 * counted.vocabulary
+        return chunk * 4 * (6 * counted.hidden + 2 * counted.intermediate + counted.vocabulary)
     layer = chunk * value * (8 * counted.hidden + 3 * counted.intermediate)
     eyes = 4096 * value * 12 * counted.hidden if counted.vision else 0
-    return layer + eyes + chunk * window * value
+    return int(layer + eyes + chunk * window * value)
 
 
 def _mapped(described: Described, form: str, rest: str) -> tuple[int, int]:
@@ -246,17 +357,17 @@ def _speed(
     rest: str,
     read: int,
     kept: int,
-    on: Mapping[str, int],
+    shares: Mapping[str, float],
 ) -> float | None:
-    if "disk" in on:
+    """Return the tokens a second, where `shares` of what is read for each are on which device."""
+    if "disk" in shares:
         return None
-    whole = sum(on.values())
     on_gpus = 0.0
     for index, gpu in enumerate(() if machine.unified else machine.gpus):
-        if (part := on.get(f"cuda:{index}", 0)) and not gpu.bandwidth:
+        if (part := shares.get(f"cuda:{index}", 0)) and not gpu.bandwidth:
             return None
-        on_gpus += (read + kept) * part / whole / gpu.bandwidth if part else 0.0
-    in_memory = on.get("cpu", 0) / whole
+        on_gpus += (read + kept) * part / gpu.bandwidth if part else 0.0
+    in_memory = shares.get("cpu", 0)
     if machine.unified:
         return 1 / ((read + kept) / machine.bandwidth)
     if not machine.gpus or (in_memory and described.engine_of(form) == "llamacpp"):

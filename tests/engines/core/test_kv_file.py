@@ -324,6 +324,7 @@ class TestWhatAKeyComesFrom:
         assert not takes(on_llamacpp(gguf, context=4_096, rope_scaling="yarn"), state)
         assert not takes(on_llamacpp(gguf, adapters=[lora]), state)
         assert not takes(on_llamacpp(tuned), state)
+        assert not takes(on_llamacpp(gguf, kv="bf16"), state)
 
         stretched = saved(on_llamacpp(gguf, context=4_096, rope_scaling="yarn"), tmp_path / "yarn.kv")
         assert takes(on_llamacpp(gguf, context=4_096, rope_scaling="yarn"), stretched)

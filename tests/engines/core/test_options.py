@@ -32,11 +32,16 @@ OTHERS: dict[str, Any] = {
     "merge": False,
     "draft": "ngram",
     "rope_scaling": "yarn",
+    "kv": "q8_0",
+    "n_cpu_moe": 4,
+    "vision": True,
     "trust_remote_code": True,
     "allow_pickle": True,
     "parallel": 2,
 }
-LOCAL = {name: value for name, value in OTHERS.items() if name not in ("endpoint", "api_key", "headers")}
+LOCAL = {
+    name: value for name, value in OTHERS.items() if name not in ("endpoint", "api_key", "headers", "vision")
+}
 
 
 def test_every_option_is_tried_here() -> None:
@@ -86,6 +91,11 @@ class TestValues:
             ({"dtype": None}, "`dtype` must be a text, got None"),
             ({"attention": "flash"}, "`attention` must be .*, got 'flash'"),
             ({"quant": "5bit"}, "`quant` must be none, 8bit, 4bit or a GGUF file type such as q4_k_m"),
+            ({"kv": "q8"}, "`kv` must be f16, bf16, q8_0 or q4_0, got 'q8'"),
+            ({"kv": ""}, "`kv` must be f16, bf16, q8_0 or q4_0, got ''"),
+            ({"kv": 8}, "`kv` must be a text, got 8"),
+            ({"n_cpu_moe": -1}, "`n_cpu_moe` must be 0 or more, got -1"),
+            ({"n_cpu_moe": True}, "`n_cpu_moe` must be a whole number, got True"),
             ({"rope_scaling": "linear"}, "`rope_scaling` cannot be 'linear'"),
         ],
     )
@@ -124,7 +134,9 @@ class TestIdentity:
 
     @pytest.mark.parametrize(
         "name",
-        sorted(set(OTHERS) - {"model", "endpoint", "api_key", "headers", "allow_pickle", "parallel"}),
+        sorted(
+            set(OTHERS) - {"model", "endpoint", "api_key", "headers", "vision", "allow_pickle", "parallel"}
+        ),
     )
     def test_what_loads_otherwise_is_another(self, name: str) -> None:
         assert LoadOptions(**{name: OTHERS[name]}).identity() != LoadOptions().identity()

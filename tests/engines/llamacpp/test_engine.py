@@ -16,6 +16,9 @@ from qwen_cli.engines.llamacpp import load
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.errors import EngineError, QwenError, UsageError
 from qwen_cli.models.formats import architecture
+from qwen_cli.models.planning.describe import of_weights
+from qwen_cli.models.planning.hardware import Machine
+from qwen_cli.models.planning.plan import make
 from tests.engines.conftest import CONTEXT, Served, weights
 
 GREEDY = Sampling(temperature=0, max_tokens=16)
@@ -166,7 +169,7 @@ class TestLoading:
         """What the header check lets through, llama.cpp explains."""
         with pytest.raises(EngineError) as fault:
             params = load.parameters(
-                weights(damaged),
+                weights(starter_gguf),  # of the damaged file nothing can be read
                 context=512,
                 adapters=(),
                 threads=None,
@@ -174,6 +177,7 @@ class TestLoading:
                 slots=tmp_path,
                 key="k",
             )
+            params.model.path = str(damaged)
             load.start(params, weights(damaged))
 
         assert "not within the file bounds" in fault.value.message
@@ -209,6 +213,36 @@ class TestLoading:
             LlamaCpp(weights(starter_gguf), context=512, adapters=[adapter])
         with pytest.raises(UsageError, match="no adapter"):
             LlamaCpp(weights(starter_gguf), context=512, adapters=[tmp_path / "missing"])
+
+
+def test_eight_bits_answer_alike_and_take_what_was_planned(starter_gguf: Path) -> None:
+    """Anonymous memory: the weights are mapped. llama.cpp clears the whole cache as it loads."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc")
+    program = f"""
+import json, sys
+from pathlib import Path
+from tests.engines.conftest import weights
+from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.engines.core.base import Sampling
+engine = LlamaCpp(weights(Path(sys.argv[1])), context=32_768, kv=sys.argv[2])
+pieces = list(engine.chat({SEA!r}, sampling=Sampling(temperature=0, max_tokens=12)))
+memory = [int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("RssAnon")][0]
+print(json.dumps([memory * 1024, "".join(piece.text for piece in pieces)]))
+"""
+
+    def ran(kv: str) -> tuple[int, str]:
+        command = [sys.executable, "-c", program, str(starter_gguf), kv]
+        memory, answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        return memory, answer
+
+    machine = Machine("any", 64 * 10**9, 60 * 10**9, 2, 24e9)
+    described = of_weights(weights(starter_gguf))
+    whole, packed = (make(described, machine, context=32_768, kv=kv) for kv in ("f16", "q8_0"))
+    (whole_memory, answer), (packed_memory, same) = ran("f16"), ran("q8_0")
+    assert answer == same
+    assert whole_memory - packed_memory == pytest.approx(whole.cache - packed.cache, rel=0.05)
+    assert packed_memory == pytest.approx(packed.memory - packed.weights, rel=0.25)
 
 
 def test_memory_over_the_bare_engine(starter_gguf: Path) -> None:

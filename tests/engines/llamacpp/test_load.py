@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import gguf_files
 import pytest
 
 from qwen_cli.engines.core import rope
-from qwen_cli.engines.core.options import LoadOptions
+from qwen_cli.engines.core.base import Capabilities
+from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.engines.llamacpp import load
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.load import open_engine
+from qwen_cli.errors import UsageError
 from qwen_cli.models.formats import architecture
 from qwen_cli.models.hub.resolve import Weights
 
@@ -29,9 +32,9 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "start", start)
 
 
-def told(file: Path, scaling: rope.Scaling | None, context: int = 2048) -> Any:
+def told(file: Path, scaling: rope.Scaling | None = None, context: int = 2048, **more: Any) -> Any:
     with pytest.raises(Told) as caught:
-        LlamaCpp(Weights("model", file, "gguf", None), context=context, rope_scaling=scaling)
+        LlamaCpp(Weights("model", file, "gguf", None), context=context, rope_scaling=scaling, **more)
     return caught.value.args[0]
 
 
@@ -110,3 +113,106 @@ def test_the_checkpoints_of_a_hybrid_are_bounded_in_memory(
     assert params.n_ctx_checkpoints * state < 10**9
     assert load.samples_together(state, 8) == samples
     assert load.samples_together(0, 8) == 8
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """A file whose heads have 64 values, with experts in four layers."""
+    metadata = {
+        "qwen3moe.attention.key_length": 64,
+        "qwen3moe.expert_count": 8,
+        "qwen3moe.expert_used_count": 2,
+    }
+    return gguf_files.write(
+        tmp_path / "wide.gguf", "qwen3moe", **metadata, **{"qwen3moe.context_length": 131_072}
+    )
+
+
+class TestKeysAndValues:
+    @pytest.mark.parametrize("kv", ["f16", "bf16", "q8_0", "q4_0"])
+    def test_both_are_kept_as_asked_for(self, wide: Path, kv: str) -> None:
+        import xllamacpp
+
+        kind = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{kv.upper()}")
+        params = told(wide, kv=kv)
+        assert (params.cache_type_k, params.cache_type_v) == (kind, kind)
+        flash = xllamacpp.llama_flash_attn_type
+        wanted = flash.LLAMA_FLASH_ATTN_TYPE_ENABLED if "q" in kv else flash.LLAMA_FLASH_ATTN_TYPE_AUTO
+        assert params.flash_attn_type == wanted
+
+    @pytest.mark.parametrize(("free", "kv"), [(900, "f16"), (500, "q8_0"), (300, "q4_0")])
+    def test_by_itself_it_is_what_holds_the_context(
+        self, wide: Path, monkeypatch: pytest.MonkeyPatch, free: int, kv: str
+    ) -> None:
+        """Each token takes 4 × 2 × 2 × 64 values: 131,072 of them 268 MB as f16."""
+        monkeypatch.setattr(load, "_SMALL_CACHE", 2**20)
+        monkeypatch.setattr(load, "_free_beside", lambda shape: free * 2**20 * 256 // 900)
+        weights = Weights("model", wide, "gguf", None)
+        assert load.kv_type(weights, weights.architecture, 131_072, None) == kv
+        assert load.kv_type(weights, weights.architecture, 131_072, "bf16") == "bf16"
+        assert load.kv_type(weights, weights.architecture, None, None) == "f16"
+
+    def test_it_is_told_what_was_chosen_for_the_context(
+        self, wide: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Engine:
+            kv = "q8_0"
+            capabilities = Capabilities(context=131_072)
+
+            def __init__(self, weights: Weights, **told: Any) -> None: ...
+
+        monkeypatch.setattr("qwen_cli.engines.llamacpp.engine.LlamaCpp", Engine)
+        notices: list[str] = []
+        hooks = Hooks(notice=notices.append)
+        open_engine(LoadOptions(str(wide)), hooks)
+        assert notices == [
+            "keys and values are kept as q8_0, so that 131,072 tokens of context fit: `kv=f16` keeps them "
+            "whole"
+        ]
+        open_engine(LoadOptions(str(wide), kv="q8_0"), hooks)
+        assert len(notices) == 1
+
+    def test_heads_that_are_no_whole_blocks_are_refused(self, tmp_path: Path) -> None:
+        small = gguf_files.write(tmp_path / "small.gguf")
+        with pytest.raises(UsageError, match=r"`kv=q4_0` is for heads of 32 values .* model has 8"):
+            LlamaCpp(Weights("model", small, "gguf", None), kv="q4_0")
+
+    def test_each_format_is_another_cache(self, wide: Path) -> None:
+        settings = [load.key_settings(told(wide, kv=kv)) for kv in ("f16", "bf16", "q8_0", "q4_0")]
+        assert all(one not in settings[:place] for place, one in enumerate(settings))
+        assert load.key_settings(told(wide)) == settings[0]
+
+
+class TestExperts:
+    @pytest.fixture
+    def gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import xllamacpp
+
+        kind = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU
+        monkeypatch.setattr(xllamacpp, "get_device_info", lambda: [{"type": kind}])
+
+    @pytest.mark.usefixtures("gpu")
+    @pytest.mark.parametrize(("given", "layers"), [(None, 0), (0, 0), (1, 1), (3, 3), (99, 4)])
+    def test_those_of_the_first_layers_stay_in_memory(
+        self, wide: Path, given: int | None, layers: int
+    ) -> None:
+        overrides = [one for one in told(wide, n_cpu_moe=given).tensor_buft_overrides.split(",") if one]
+        assert len(overrides) == layers
+        for layer, override in enumerate(overrides):
+            pattern, buffer = override.split("=")
+            assert buffer == "CPU"
+            for part in ("up", "down", "gate", "gate_up"):
+                assert re.search(pattern, f"blk.{layer}.ffn_{part}_exps.weight")
+                assert not re.search(pattern, f"blk.1{layer}.ffn_{part}_exps.weight")
+            for other in ("ffn_gate_inp", "ffn_up_shexp", "attn_q", "ffn_up"):
+                assert not re.search(pattern, f"blk.{layer}.{other}.weight")
+
+    def test_without_a_gpu_there_is_nothing_to_move(self, wide: Path) -> None:
+        with pytest.raises(UsageError, match=r"llama\.cpp sees none here"):
+            LlamaCpp(Weights("model", wide, "gguf", None), n_cpu_moe=2)
+
+    @pytest.mark.usefixtures("gpu")
+    def test_a_dense_model_is_refused(self, tmp_path: Path) -> None:
+        dense = gguf_files.write(tmp_path / "dense.gguf")
+        with pytest.raises(UsageError, match="`n_cpu_moe=2` is for models with experts, model has none"):
+            LlamaCpp(Weights("model", dense, "gguf", None), n_cpu_moe=2)

@@ -10,6 +10,7 @@ from typing import Any
 import gguf_files
 import pytest
 from hub_server import Hub
+from machines import GB, known, laptop, with_gpu
 
 from qwen_cli import paths
 from qwen_cli.errors import ModelError, UsageError
@@ -18,27 +19,7 @@ from qwen_cli.models.formats import architecture, weight_formats
 from qwen_cli.models.hub.resolve import Weights
 from qwen_cli.models.planning import describe, device_map, hardware, measured, plan, ranking
 from qwen_cli.models.planning import fit as planning_fit
-from qwen_cli.models.planning.describe import Described
 from qwen_cli.models.planning.hardware import Gpu, Machine
-
-GB = 10**9
-
-
-def laptop(memory: int = 24, cores: int = 2) -> Machine:
-    free = memory * GB * 9 // 10
-    return Machine("laptop", memory * GB, free, cores, hardware.assumed_bandwidth(cores))
-
-
-def with_gpu(memory: int, count: int = 1) -> Machine:
-    gpu = Gpu("GPU", memory * GB, memory * GB * 95 // 100, 1e12)
-    return Machine("desktop", 64 * GB, 58 * GB, 16, 80e9, (gpu,) * count, measured=True)
-
-
-def known(name: str) -> Described:
-    model = lookup.find(name)
-    assert model
-    return describe.of_model(model)
-
 
 # The bytes of the files that Qwen publishes are written down in the catalog; the rules know nothing of them.
 # 6 MB of each are the vocabulary. Left out: a file that was made by other rules.
@@ -199,7 +180,7 @@ def test_before_a_load_that_cannot_fit_the_nearest_that_does_is_named() -> None:
         "Use `engine=llamacpp`, which needs "
     )
     assert "use `quant=8bit`" in says("qwen3:8b-base", "bf16", laptop(16)).replace("Use", "use")
-    assert "Use `context=4096`" in says("qwen1.5:7b", "Q4_K_M", laptop(12), context=32_768)
+    assert "Use `context=4096`" in says("qwen1.5:7b", "Q4_K_M", laptop(8), context=32_768)
     assert "Use qwen3:14b, which needs 11.9 GB" in says("qwen3:235b-a22b", "Q4_K_M", laptop(24))
     assert "No model of the catalog" in says("qwen3:235b-a22b", "Q4_K_M", laptop(1, 1))
 
