@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Usage
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
-from qwen_cli.engines.parsing.think_tags import CLOSE, ThinkingText
+from qwen_cli.engines.parsing.think_tags import CLOSE, ThinkingText, closing
 from qwen_cli.errors import ContextFull, EngineError
 from qwen_cli.sandbox import Limits, Sandbox
 from qwen_cli.sandbox.truncate import cut
@@ -302,7 +302,8 @@ class _Loop:
         it there), or by a budget; else there is no room for one."""
         if self._stop == "stop" or self._at_budget():
             end = BUDGET_MESSAGE if self._stop == "length" else ""
-            self._written.thought = f"{self._raw}{end}{CLOSE}\n\n"
+            thought = f"{self._raw}{end}"
+            self._written.thought = thought + closing(thought)
             self.step = "write"
         else:
             self.step = "done"

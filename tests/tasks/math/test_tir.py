@@ -366,7 +366,7 @@ def test_samples_of_a_model_that_thinks_go_on_from_their_thoughts() -> None:
     with Judge() as judge:
         vote = _voted(model, 2, judge, mode="tir")
     assert {s.answer for s in vote.solutions} == {"42"}
-    assert model.prompts[0] == "PROMPT:<think>\nIt is \\boxed{1}.</think>\n\n"
+    assert model.prompts[0] == "PROMPT:<think>\nIt is \\boxed{1}.\n</think>\n\n"
 
 
 def test_rounds_end_and_the_last_output_says_so(box: Sandbox) -> None:
