@@ -169,4 +169,4 @@ class TestLlamaCpp:
         weights = Weights("Qwen3", starter_gguf, "gguf", lookup.find("qwen3:8b"))
         template = silent + "{#- enable_thinking #}"
         with LlamaCpp(weights, context=512, chat_template=template) as engine:
-            assert engine._chat_request(HELLO, None, None, ONE, None)["temperature"] == 0.7
+            assert engine._chat_request(HELLO, None, None, ONE, None, {})["temperature"] == 0.7

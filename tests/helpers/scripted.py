@@ -29,7 +29,8 @@ class Scripted(EngineBase):
     """Plays `answers` in turn: each is a list of pieces, in which an exception is raised where it stands.
 
     It counts a token for every word, but tells nobody: what does not fit `context` is refused by `chat`.
-    `seen` are the messages and tools of every request, `asked` its sampling and thinking.
+    `seen` are the messages and tools of every request, `asked` its sampling and thinking,
+    `variables` those of the template.
     """
 
     name = "scripted"
@@ -41,6 +42,7 @@ class Scripted(EngineBase):
         self.hidden_limit = 10**9
         self.seen: list[tuple[list[dict[str, Any]], Any]] = []
         self.asked: list[tuple[Sampling, bool | int | None]] = []
+        self.variables: list[dict[str, Any]] = []
         self.closed = False
 
     def chat(
@@ -51,20 +53,20 @@ class Scripted(EngineBase):
         schema: Mapping[str, Any] | None = None,
         sampling: Sampling = DEFAULTS,
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> Stream:
         words = sum(len(str(m["content"]).split()) for m in messages)
         if words > self.hidden_limit:
             raise ContextFull(words, self.hidden_limit)
         self.seen.append(([dict(m) for m in messages], tools))
         self.asked.append((sampling, thinking))
+        self.variables.append(dict(template_kwargs or {}))
         for piece in self.answers.pop(0):
             if isinstance(piece, BaseException):
                 raise piece
             yield piece
 
-    def count_tokens(
-        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> int:
+    def count_tokens(self, prompt: str | Sequence[Message], **rest: Any) -> int:
         raise EngineError("this server does not count tokens")
 
     def complete(self, prompt: str, *, sampling: Sampling = DEFAULTS, reuse: Reuse = "prefix") -> Stream:

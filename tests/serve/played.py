@@ -46,6 +46,8 @@ class Asked:
     tools: Any = None
     schema: Any = None
     sampling: Sampling = DEFAULTS
+    thinking: bool | int | None = None
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,8 +73,11 @@ class Played(EngineBase):
         schema: Mapping[str, Any] | None = None,
         sampling: Sampling = DEFAULTS,
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> Stream:
-        return self._say(Asked([dict(m) for m in messages], tools, schema, sampling))
+        return self._say(
+            Asked([dict(m) for m in messages], tools, schema, sampling, thinking, dict(template_kwargs or {}))
+        )
 
     def complete(self, prompt: str, *, sampling: Sampling = DEFAULTS, reuse: Reuse = "prefix") -> Stream:
         return self._say(Asked([{"role": "prompt", "content": prompt}], sampling=sampling))

@@ -13,7 +13,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import open_engine, thinking_wish
+from qwen_cli.commands.shared.engine import check_effort, open_engine, thinking_wish
 from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import UsageError
 
@@ -81,6 +81,8 @@ def chat(
     ] = False,
     think: options.Think = None,
     thinking_budget: options.ThinkingBudget = None,
+    effort: options.Effort = None,
+    preserve_thinking: options.PreserveThinking = None,
     resume: Annotated[
         bool,
         typer.Option("--continue", "-c", help="Resume the latest session.", rich_help_panel=SESSIONS),
@@ -167,9 +169,14 @@ def chat(
         conversation = _conversation(loaded, saved, settings)
         sampling = options.sampling(settings, stop=stop)
         conversation.sampling = sampling.over(conversation.sampling)
-        conversation.thinking = thinking_wish(
-            loaded, think, thinking_budget, settings.get("thinking_budget"), conversation.thinking
-        )
+        check_effort(loaded, effort, think, thinking_budget)
+        budget = settings.get("thinking_budget") if effort is None else thinking_budget
+        before = conversation.thinking if effort is None or conversation.thinking is True else None
+        conversation.thinking = thinking_wish(loaded, think, thinking_budget, budget, before)
+        if effort is not None:
+            _set_effort(conversation, effort)
+        if preserve_thinking is not None:
+            conversation.preserve_thinking = preserve_thinking
         conversation.schema = conversation.schema if wanted is None else wanted
         conversation.toolbox = toolbox
         if saved or question is None:
@@ -188,6 +195,15 @@ def chat(
             )
         else:
             _ask(conversation, question, saved, as_json=as_json, raw=raw)
+
+
+def _set_effort(conversation: Conversation, effort: str) -> None:
+    """Answer with this effort from now on; what that costs a conversation that was begun is said before."""
+    from qwen_cli.commands.chat.state import effort_costs
+
+    if cost := effort_costs(conversation, effort):
+        relay(cost)
+    conversation.effort = effort
 
 
 def _ask(

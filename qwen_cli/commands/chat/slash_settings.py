@@ -7,8 +7,9 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli import settings
+from qwen_cli.commands.chat.state import effort_costs
 from qwen_cli.commands.shared.output import say
-from qwen_cli.engines.core import base
+from qwen_cli.engines.core import base, template
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import UsageError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 # `start` belongs to raw completions, not to answers.
 PARAMETERS = tuple(field.name for field in fields(Sampling) if field.name != "start")
-THINK_WORDS = ("on", "off", "show", "hide")
+THINK_WORDS = ("on", "off", "show", "hide", "keep", "drop")
 _REASONS = {
     "stop": "the model ended it",
     "length": "it reached max_tokens",
@@ -49,8 +50,11 @@ def model(state: ReplState, argument: str) -> None:
             return
         conversation.engine.close()
         conversation.engine, conversation.usage = loaded, None
-        if not loaded.capabilities.may_think:
+        can = loaded.capabilities
+        if not can.may_think:
             conversation.thinking = None
+        if conversation.effort is not None and conversation.effort not in template.effort_words(can):
+            conversation.effort = None
     engine = conversation.engine
     size = engine.capabilities.context
     say(f"{engine.model} on {engine.name}" + (f", {size:,} tokens of context" if size else ""))
@@ -94,11 +98,19 @@ def parameter_names(typed: str) -> list[str]:
 
 
 def think(state: ReplState, argument: str) -> None:
-    """Think before answering: on, off, at most N tokens; show thoughts or fold them."""
+    """Think before answering: on, off, at most N tokens; show thoughts or fold them; keep those of past turns
+    in the context or drop them."""
     conversation = state.conversation
     can = conversation.engine.capabilities.thinking
     if argument in ("show", "hide"):
         state.fold = argument == "hide"
+    elif argument in ("keep", "drop"):
+        if conversation.engine.capabilities.preserve_thinking is None:
+            raise UsageError(
+                f"the template of {conversation.engine.model} leaves no choice about past thinking",
+                "load a model from Qwen3.6 on",
+            )
+        conversation.preserve_thinking = argument == "keep"
     elif argument:
         wanted: bool | int
         named = {"on": True, "off": False}
@@ -114,7 +126,33 @@ def think(state: ReplState, argument: str) -> None:
     now = conversation.thinking
     # bool is an int: a budget of 1 must not read as "on"
     text = says[now] if now is None or isinstance(now, bool) else f"at most {now:,} tokens"
-    say(f"thinking: {text}; thoughts are {'folded' if state.fold else 'shown'}")
+    kept = ", those of past turns stay in the context" if conversation.keeps_thinking else ""
+    say(f"thinking: {text}; thoughts are {'folded' if state.fold else 'shown'}{kept}")
+
+
+def effort(state: ReplState, argument: str) -> None:
+    """Show or set how long the model thinks; - leaves it to the model."""
+    conversation = state.conversation
+    can, name = conversation.engine.capabilities, conversation.engine.model
+    if argument:
+        wanted = None if argument == "-" else argument
+        if wanted is not None:
+            template.check_effort(wanted, can, name)
+        if cost := effort_costs(conversation, wanted):
+            say(cost)
+        conversation.effort = wanted
+        if wanted is not None and conversation.thinking is not True:
+            conversation.thinking = None
+        state.save()
+    elif not can.may_think:
+        raise UsageError(f"{name} does not think", "load a thinking model with /model")
+    now = conversation.effort or (f"{can.efforts[0]}, the model's default" if can.efforts else "not set")
+    say(f"effort: {now}; {name} takes {', '.join(template.effort_words(can))}")
+
+
+def efforts(state: ReplState) -> bool:
+    """Return whether /effort is of use here."""
+    return state.conversation.engine.capabilities.may_think
 
 
 def tokens(state: ReplState, argument: str) -> None:

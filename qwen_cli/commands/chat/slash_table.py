@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qwen_cli.commands.chat import slash_messages, slash_sessions, slash_settings
 from qwen_cli.commands.shared.slash import Command, Commands, help_, quit_, starting
+from qwen_cli.engines.core import template
 from qwen_cli.ui.line_editor import complete_path
 
 COMMANDS: Commands = {
@@ -25,8 +26,15 @@ COMMANDS: Commands = {
     ),
     "think": Command(
         slash_settings.think,
-        "[on | off | N | show | hide]",
+        "[on | off | N | show | hide | keep | drop]",
         lambda typed: starting(slash_settings.THINK_WORDS, typed),
+    ),
+    "effort": Command(
+        slash_settings.effort,
+        "[WORD | -]",
+        lambda typed: starting(template.BUDGETS, typed),
+        offered=slash_settings.efforts,
+        sets=("effort",),
     ),
     "tokens": Command(slash_settings.tokens),
     "stats": Command(slash_settings.stats),

@@ -163,6 +163,14 @@ def kept_bytes() -> float:
     return sessions.STATE_BYTES if most is None else most * 1e9
 
 
+def effort_costs(conversation: Conversation, effort: str | None) -> str | None:
+    """Return the line about what a change to `effort` costs; `None` where it costs nothing."""
+    again = conversation.recomputed_by(effort)
+    if not again:
+        return None
+    return f"the effort stands at the beginning of the prompt: its {again:,} tokens are computed again"
+
+
 def recap(name: str, conversation: Conversation) -> str:
     """Return one line about a conversation that is taken up again."""
     questions = [m for m in conversation.messages if m["role"] == "user"]

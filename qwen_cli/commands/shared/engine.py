@@ -126,6 +126,22 @@ def thinking_wish(
     return think if think is not None else before
 
 
+def check_effort(engine: Engine, effort: str | None, think: bool | None, budget: int | None) -> None:
+    """Raise `UsageError` for an --effort that the model does not take, or that other flags contradict."""
+    if effort is None:
+        return
+    from qwen_cli.engines.core import template
+
+    if think is False:
+        raise UsageError("--no-think and --effort exclude each other", "choose one")
+    template.check_effort(effort, engine.capabilities, engine.model)
+    if budget is not None and not engine.capabilities.efforts:
+        raise UsageError(
+            f"--thinking-budget and --effort exclude each other: for {engine.model} an effort is a budget",
+            "choose one",
+        )
+
+
 def changing(
     settings: dict[str, Any], loading: Loading | None, sampling: Sampling | None = None
 ) -> dict[str, Any]:

@@ -240,6 +240,24 @@ Think = Annotated[
 ThinkingBudget = Annotated[
     int | None, typer.Option("--thinking-budget", help="Maximum thinking tokens before the answer.")
 ]
+Effort = Annotated[
+    str | None,
+    typer.Option(
+        "--effort",
+        metavar="WORD",
+        help="How long to think: low, medium or xhigh for Qwen3.8; for other models that think low (at most "
+        "1,638 tokens), medium (4,096) or high (no limit).",
+        autocompletion=among("low", "medium", "high", "xhigh"),
+    ),
+]
+PreserveThinking = Annotated[
+    bool | None,
+    typer.Option(
+        "--preserve-thinking/--no-preserve-thinking",
+        help="Keep the thinking of past turns in the context, so that a follow-up reads nothing twice. On by "
+        "default where the model's template can keep it (Qwen3.6, Qwen3.8).",
+    ),
+]
 NoServer = Annotated[
     bool,
     _loading("--no-server", help="Load the model in this process even if a running `qwen serve` has it."),

@@ -200,13 +200,19 @@ class Capabilities:
 
     `pictures` are the forms of files ("jpeg", "png", "webp") that may be sent as they are; others go as PNG.
     `thinking` is `None` where the model never thinks, `"switch"` where it can be turned off, `"always"`
-    where it cannot. `vision` and `video` are what it can be shown, `seeing` says how; with `video_files` it
+    where it cannot. `thinks_by_default` is what a model that can do both does when nothing is said. `efforts`
+    are the words that its template takes as `reasoning_effort`, the default first; `preserve_thinking` is
+    whether that keeps the thinking of past turns when nothing is said (`None`: it has no such variable).
+    `vision` and `video` are what it can be shown, `seeing` says how; with `video_files` it
     takes a whole video as a file, and chosen frames as pictures with their times. `constrained` says
     that a JSON schema is kept to while tokens are chosen, as far as grammars go; a server may not.
     """
 
     context: int | None
     thinking: Literal["switch", "always"] | None = None
+    thinks_by_default: bool = True
+    efforts: tuple[str, ...] = ()
+    preserve_thinking: bool | None = None
     tools: bool = False
     schema: bool = True
     constrained: bool = False
@@ -287,11 +293,13 @@ class Engine(Protocol):
         schema: Mapping[str, Any] | None = None,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> Stream:
         """Stream the next assistant turn, through the model's own chat template.
 
         `tools` are OpenAI tool definitions; `schema` is a JSON schema that the answer must satisfy.
-        `thinking` is on, off, or a budget in tokens; `None` leaves it to the model.
+        `thinking` is on, off, or a budget in tokens; `None` leaves it to the model. `template_kwargs` are
+        further variables of the chat template (`core.template`), which may refuse their values.
         Raises `ContextFull`, `EngineError`, `EndpointError`.
         """
         ...
@@ -319,7 +327,13 @@ class Engine(Protocol):
         (`capabilities.interrupt`)."""
         ...
 
-    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
         """Return the raw prompt that `chat` would send, up to where the answer begins; as a `prompt.Prompt`,
         what was said that spells a special token is plain in it. With `complete`, an answer can be gone on
         with after something was put into it. Raises `EngineError` where a server does not tell
@@ -333,13 +347,18 @@ class Engine(Protocol):
         *,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[Completion]:
         """Return `n` samples of one prompt (raw, or messages) decoded together; the prompt is prefilled
         once."""
         ...
 
     def count_tokens(
-        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
         """Count the tokens of a raw text, or of messages as the template renders them with the generation
         prompt."""
@@ -390,7 +409,13 @@ class EngineBase:
     def infill(self, prefix: str, suffix: str, *, sampling: Sampling = Sampling()) -> Stream:
         raise EngineError("this engine has no layout of its own to fill in with", "use complete")
 
-    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
         raise EngineError("this engine does not tell its prompts", "use chat")
 
     def prepare(self, messages: Sequence[Message]) -> None: ...
@@ -438,7 +463,9 @@ def without_thinking(model: Model | None, defaults: Sampling) -> Sampling:
 def usual(engine: Engine, thinking: bool | int | None) -> Sampling:
     """Return the sampling that a `None` stands for in a turn with `thinking`, which is on, off, a budget, or
     the model's own."""
-    return engine.plain_defaults if is_off(thinking) else engine.defaults
+    can = engine.capabilities
+    by_itself = thinking is None and can.thinking == "switch" and not can.thinks_by_default
+    return engine.plain_defaults if by_itself or is_off(thinking) else engine.defaults
 
 
 def is_off(thinking: bool | int | None) -> bool:

@@ -75,6 +75,7 @@ class DaemonEngine(EngineBase):
         schema: Mapping[str, Any] | None = None,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> Stream:
         given = {
             "prompt": messages,
@@ -82,14 +83,22 @@ class DaemonEngine(EngineBase):
             "schema": schema,
             "sampling": asdict(sampling),
             "thinking": thinking,
+            "template_kwargs": template_kwargs,
         }
         return self._stream("chat", given)
 
     def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         return self._stream("complete", {"prompt": prompt, "sampling": asdict(sampling), "reuse": reuse})
 
-    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
-        return wire.text_in(self._ask("render", {"prompt": messages, "thinking": thinking})["text"])
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        given = {"prompt": messages, "thinking": thinking, "template_kwargs": template_kwargs}
+        return wire.text_in(self._ask("render", given)["text"])
 
     def sample(
         self,
@@ -98,14 +107,29 @@ class DaemonEngine(EngineBase):
         *,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[Completion]:
-        given = {"prompt": prompt, "n": n, "sampling": asdict(sampling), "thinking": thinking}
+        given = {
+            "prompt": prompt,
+            "n": n,
+            "sampling": asdict(sampling),
+            "thinking": thinking,
+            "template_kwargs": template_kwargs,
+        }
         return [wire.completion_in(done) for done in self._ask("sample", given)["done"]]
 
     def count_tokens(
-        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
-        given = {"prompt": prompt, "tools": list(tools) if tools else None}
+        given = {
+            "prompt": prompt,
+            "tools": list(tools) if tools else None,
+            "template_kwargs": template_kwargs,
+        }
         return int(self._ask("count_tokens", given)["tokens"])
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from qwen_cli.media.video import Clip
 
-VERSION = 3
+VERSION = 4
 """Of what is said here. A command and a server of different versions do not talk with each other."""
 
 
@@ -80,7 +80,8 @@ def sampling_in(sent: Mapping[str, Any]) -> Sampling:
 
 
 def capabilities_in(sent: Mapping[str, Any]) -> Capabilities:
-    return Capabilities(**{**sent, "seeing": Seeing(**sent["seeing"])})
+    own = {"seeing": Seeing(**sent["seeing"]), "efforts": tuple(sent["efforts"])}
+    return Capabilities(**{**sent, **own})
 
 
 def fault_out(fault: QwenError) -> dict[str, Any]:

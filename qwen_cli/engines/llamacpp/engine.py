@@ -35,15 +35,18 @@ from qwen_cli.engines.core.base import (
     without_thinking,
 )
 from qwen_cli.engines.core.prompt import Prompt
+from qwen_cli.engines.core.template import TemplateKwargs, thinking_asked, variables
 from qwen_cli.engines.llamacpp import load, penalties, requests
 from qwen_cli.engines.llamacpp.pool import Pool
 from qwen_cli.engines.llamacpp.reader import Asked, Reader
 from qwen_cli.engines.llamacpp.slot import Slot
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.answer import parts
+from qwen_cli.engines.parsing.chat_template import thinking_capabilities, thinking_of
 from qwen_cli.engines.parsing.marks import FAMILY, Guarded, Marks
-from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out, thinking_mode
+from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out
 from qwen_cli.engines.parsing.think_tags import closing as closing_of
+from qwen_cli.engines.parsing.turns import is_unusual, labelled, repaired
 from qwen_cli.errors import ContextFull, EngineError
 from qwen_cli.models.formats import architecture, gguf_header
 
@@ -102,7 +105,7 @@ class LlamaCpp(EngineBase):
         self._marks = Marks([*FAMILY, *self._tags])
         self.capabilities = Capabilities(
             context=load.context_size(weights, shape, context, kv, drafting=drafting),
-            thinking=thinking_mode(template) or (catalogued.thinking_mode if catalogued else None),
+            **thinking_capabilities(thinking_of(template, catalogued.thinking if catalogued else None)),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
             vision=weights.mmproj is not None,
@@ -149,8 +152,9 @@ class LlamaCpp(EngineBase):
         schema: Mapping[str, Any] | None = None,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> Stream:
-        pieces = self._stream(self._asked(messages, tools, schema, sampling, thinking))
+        pieces = self._stream(self._asked(messages, tools, schema, sampling, thinking, template_kwargs))
         if not tools:
             return pieces
         return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
@@ -161,11 +165,18 @@ class LlamaCpp(EngineBase):
             request["n_cache_reuse"] = _SHIFTED
         return self._stream(Asked("handle_completions", request))
 
-    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
-        turns = requests.turns(messages)
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        given = self._variables(thinking, template_kwargs)
+        turns = self._turns(messages, given)
         if guarded := self._guarded(turns, None):
-            return self._rendered(guarded, thinking)
-        return Prompt(self._apply({"messages": turns}, thinking))
+            return self._rendered(guarded, given)
+        return Prompt(self._apply({"messages": turns}, given))
 
     def interrupt(self) -> None:
         self.slot.cancel()
@@ -177,18 +188,19 @@ class LlamaCpp(EngineBase):
         *,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[Completion]:
         if isinstance(prompt, str):
             asked = Asked("handle_completions", self._completion_request(prompt, sampling))
         else:
-            asked = self._asked(prompt, None, None, sampling, thinking)
+            asked = self._asked(prompt, None, None, sampling, thinking, template_kwargs)
         if asked.counted:  # llama.cpp cannot end one of several
             return [self._single(asked, sampling.nth(index)) for index in range(n)]
         likely = {"logprobs": 1} if asked.raw else {"logprobs": True, "top_logprobs": 1}
         asked = replace(asked, request={**asked.request, **likely})
         done: list[Completion] = []
         limit = asked.request.get("max_tokens")
-        tokens = self.count_tokens(prompt) if n > 1 else 0
+        tokens = self.count_tokens(prompt, template_kwargs=template_kwargs) if n > 1 else 0
         while len(done) < n:
             wanted = min(n - len(done), self._together)
             batch, each = self.slot.pool.together(tokens, limit, wanted)
@@ -200,17 +212,24 @@ class LlamaCpp(EngineBase):
         return done
 
     def count_tokens(
-        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
         if isinstance(prompt, str):
             return len(self._ids(self._pieces(prompt)))
-        messages = requests.turns(prompt)
+        given = self._variables(None, template_kwargs)
+        messages = self._turns(prompt, given)
         guarded = self._guarded(messages, tools)
         if guarded and not self.capabilities.vision:
-            return len(self._ids(self._marks.pieces(self._rendered(guarded, None))))
+            return len(self._ids(self._marks.pieces(self._rendered(guarded, given))))
         if guarded:
             messages, tools = self._broken(messages, tools)
         body: dict[str, Any] = {"messages": messages} | ({"tools": list(tools)} if tools else {})
+        if given:
+            body["chat_template_kwargs"] = given
         return int(self.slot.http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
@@ -287,23 +306,26 @@ class LlamaCpp(EngineBase):
         schema: Mapping[str, Any] | None,
         sampling: Sampling,
         thinking: bool | int | None,
+        template_kwargs: TemplateKwargs,
     ) -> Asked:
         """Return what is asked of llama.cpp for a turn: a chat, or the raw prompt of one where that is better
         read here."""
-        turns = requests.turns(messages)
+        thinking = thinking_asked(thinking, template_kwargs, self.capabilities)
+        given = variables(thinking, template_kwargs, self.capabilities)
+        turns = self._turns(messages, given)
         guarded = self._guarded(turns, tools)
         can = self.capabilities.thinking
         budget = None if thinking is None or isinstance(thinking, bool) else thinking
-        off = self._plain if thinking is None else is_off(thinking)
+        off = is_off(thinking) or self._plain
         thinks = can == "always" or (can is not None and not off)
         # llama.cpp looks for the end of a budget token by token.
         read = not thinks or (self._reads_thinking and (budget is None or OPEN in self._tags))
         ours = (guarded is not None or not read) and not (schema is not None and thinks)
         if ours and not self.capabilities.vision:
-            asked = replace(self._raw(guarded, turns, tools, schema, sampling, thinking), budget=budget)
+            asked = replace(self._raw(guarded, turns, tools, schema, sampling, given), budget=budget)
         else:
             sent = self._broken(turns, tools) if guarded else (turns, tools)
-            request = self._chat_request(*sent, schema, sampling, thinking)
+            request = self._chat_request(*sent, schema, sampling, thinking, given)
             asked = Asked("handle_chat_completions", request, tools=tools or (), thinks=thinks)
             asked = replace(asked, opened=thinks and self._opens, budget=None if read else budget)
         if not asked.thinks:
@@ -338,10 +360,10 @@ class LlamaCpp(EngineBase):
         schema: Mapping[str, Any] | None,
         sampling: Sampling,
         thinking: bool | int | None,
+        given: Mapping[str, Any],
     ) -> dict[str, Any]:
-        switch = thinking if self.capabilities.thinking is not None else None
-        plain = self._plain if switch is None else is_off(switch)
-        request = requests.chat(messages, self._settings(sampling, plain), switch)
+        plain = is_off(thinking) or self._plain
+        request = requests.chat(messages, self._settings(sampling, plain), thinking, given)
         if tools:
             request |= {"tools": list(tools), "parallel_tool_calls": True}
         if schema is not None:
@@ -377,16 +399,16 @@ class LlamaCpp(EngineBase):
         tools: Sequence[Mapping[str, Any]] | None,
         schema: Mapping[str, Any] | None,
         sampling: Sampling,
-        thinking: bool | int | None,
+        given: Mapping[str, Any],
     ) -> Asked:
         """Return a turn as a raw prompt. There what spells a special token is sent as the tokens of its text,
         which llama.cpp takes in raw prompts only, those without pictures; what it does after thinking (a
         schema, the end of a budget) it does for chats only."""
         if guarded is None:
             body = {"messages": turns} | ({"tools": list(tools)} if tools else {})
-            prompt = Prompt(self._apply(body, thinking))
+            prompt = Prompt(self._apply(body, given))
         else:
-            prompt = self._rendered(guarded, thinking)
+            prompt = self._rendered(guarded, given)
         request = self._completion_request(prompt, sampling)
         if schema is not None:
             request["json_schema"] = dict(schema)
@@ -396,14 +418,31 @@ class LlamaCpp(EngineBase):
         opened = thinks and end.endswith(OPEN)
         return Asked("handle_completions", request, prompt, tools or (), thinks=thinks, opened=opened)
 
-    def _rendered(self, guarded: Guarded, thinking: bool | int | None) -> Prompt:
+    def _rendered(self, guarded: Guarded, given: Mapping[str, Any]) -> Prompt:
         body = {"messages": guarded.messages} | ({"tools": guarded.tools} if guarded.tools else {})
-        return guarded.prompt(self._apply(body, thinking))
+        return guarded.prompt(self._apply(body, given))
 
-    def _apply(self, body: Mapping[str, Any], thinking: bool | int | None) -> str:
-        """Return what the template makes of messages."""
-        if thinking is not None and self.capabilities.thinking is not None:
-            body = {**body, "chat_template_kwargs": {"enable_thinking": bool(thinking)}}
+    def _variables(self, thinking: bool | int | None, template_kwargs: TemplateKwargs) -> dict[str, Any]:
+        wanted = thinking_asked(thinking, template_kwargs, self.capabilities)
+        return variables(wanted, template_kwargs, self.capabilities)
+
+    def _turns(self, messages: Sequence[Message], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return `messages` in the form of the API, as the template takes them."""
+        labels = given.get("add_vision_id") and "add_vision_id" in self._template
+        turns = requests.turns(labelled(messages) if labels else messages)
+        while is_unusual(turns):
+            try:
+                self._apply({"messages": turns}, given)
+            except EngineError as refusal:
+                if (mended := repaired(turns, refusal.message)) is not None:
+                    turns = mended
+                    continue
+            break
+        return turns
+
+    def _apply(self, body: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+        """Return what the template makes of messages with the variables `given`."""
+        body = {**body, "chat_template_kwargs": given} if given else body
         return str(self.slot.http("POST", "/apply-template", body)["prompt"])
 
     def _pieces(self, prompt: str) -> list[str]:
@@ -421,8 +460,8 @@ class LlamaCpp(EngineBase):
 
     @functools.cached_property
     def _plain(self) -> bool:
-        """Return whether the model answers without thinking when nothing is said about it."""
-        return self.capabilities.thinking is None or is_left_out(self.render([_HELLO]))
+        """Return whether the model answers without thinking whatever is said about it."""
+        return self.capabilities.thinking is None or is_left_out(self.render([_HELLO], thinking=True))
 
     @functools.cached_property
     def _opens(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,23 +10,28 @@ from typing import Any
 
 from qwen_cli.engines.core.base import Message, Sampling, StopReason, TokenLogprob, Usage
 from qwen_cli.engines.llamacpp import penalties
-from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, wire_messages
+from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, joined_text, wire_messages
 from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused, UsageError
+from qwen_cli.sanitize import error_line
+
+_TEMPLATE_REFUSED = "the chat template refused: "
 
 # Go on with the content of the last message, after its thinking (tools/server/README.md).
 GO_ON = {"continue_final_message": "content", "add_generation_prompt": False}
 
 
 def chat(
-    messages: list[dict[str, Any]], settings: Mapping[str, Any], thinking: bool | int | None
+    messages: list[dict[str, Any]],
+    settings: Mapping[str, Any],
+    thinking: bool | int | None,
+    variables: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Build the request for a turn of a conversation, whose `messages` are `turns`. `thinking` is `None`
-    where the model has no say in it."""
+    """Build the request for a turn of a conversation, whose `messages` are `turns`, and the `variables` of
+    its template. `thinking` is `None` where the model has no say in it."""
     request = {"messages": messages, **settings}
-    if thinking is None:
-        return request
-    request["chat_template_kwargs"] = {"enable_thinking": thinking is True or thinking > 0}
-    if thinking is not True and thinking > 0:
+    if variables:
+        request["chat_template_kwargs"] = dict(variables)
+    if thinking is not None and not isinstance(thinking, bool) and thinking > 0:
         request |= {"thinking_budget_tokens": thinking, "reasoning_budget_message": BUDGET_MESSAGE}
     return request
 
@@ -71,20 +77,40 @@ def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return `messages` in the form of the API. Raises `UsageError` without one."""
     if not messages:
         raise UsageError("there is no message to answer", "say something first")
-    return wire_messages(messages)
+    turns = wire_messages(messages)
+    for turn in turns:
+        content = joined_text(turn.get("content"))
+        turn["content"] = _without_breaks(content) if isinstance(content, list) else content
+    return turns
+
+
+def _without_breaks(parts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return `parts` with neighbouring texts as one: llama.cpp would put a line break between them
+    (common/chat.cpp)."""
+    whole: list[Mapping[str, Any]] = []
+    for is_text, group in itertools.groupby(parts, lambda part: part.get("type") == "text"):
+        neighbours = list(group)
+        whole += [{"type": "text", "text": joined_text(neighbours)}] if is_text else neighbours
+    return whole
 
 
 def fault(error: Mapping[str, Any]) -> QwenError:
     """Return the error that the server's answer tells of."""
     if error.get("type") == "exceed_context_size_error":
         return ContextFull(error["n_prompt_tokens"], error["n_ctx"])
-    kind = RequestRefused if error.get("type") == "invalid_request_error" else EngineError
-    return kind(refusal(str(error.get("message", error))))
+    why = refusal(str(error.get("message", error)))
+    wrong = error.get("type") == "invalid_request_error" or why.startswith(_TEMPLATE_REFUSED)
+    return (RequestRefused if wrong else EngineError)(why)
 
 
 def refusal(reason: str) -> str:
     """Return llama.cpp's reason. A schema that it cannot compile it blames on the template
     (common/chat.cpp)."""
+    _, raised, why = reason.rpartition(
+        "Jinja Exception: "
+    )  # `raise_exception`, behind the place in the template
+    if raised:
+        return f"{_TEMPLATE_REFUSED}{error_line(ValueError(why))}"
     return f"llama.cpp refused the request: {reason.rpartition('Automatic parser generation failed: ')[2]}"
 
 

@@ -80,14 +80,3 @@ class ThinkingText:
 def closing(thought: str) -> str:
     """Return what ends `thought`, as Qwen's templates write it: the tag on a line of its own."""
     return ("" if thought.endswith("\n") else "\n") + f"{CLOSE}\n\n"
-
-
-def thinking_mode(template: str) -> Literal["switch", "always"] | None:
-    """Return whether the model thinks and whether that can be turned off.
-
-    Qwen3's template has the variable `enable_thinking`. Models that always think (QwQ, Qwen3-2507 Thinking)
-    open the block in the generation prompt.
-    """
-    if "enable_thinking" in template:
-        return "switch"
-    return "always" if r"<|im_start|>assistant\n<think>" in template else None

@@ -24,10 +24,12 @@ from qwen_cli.engines.core.base import (
     usual,
 )
 from qwen_cli.engines.core.prompt import Prompt
+from qwen_cli.engines.core.template import TemplateKwargs
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.marks import FAMILY, Marks
-from qwen_cli.engines.parsing.openai import ToolCalls, wire_messages
+from qwen_cli.engines.parsing.openai import ToolCalls
 from qwen_cli.engines.parsing.think_tags import CLOSE, is_left_out
+from qwen_cli.engines.parsing.turns import repaired
 from qwen_cli.engines.remote import requests
 from qwen_cli.engines.remote.errors import NoRoute, faults, message
 from qwen_cli.engines.remote.probe import chosen, listed, probe
@@ -111,8 +113,9 @@ class Remote(EngineBase):
         schema: Mapping[str, Any] | None = None,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> Stream:
-        request = self._chat_request(messages, sampling, thinking)
+        request = self._chat_request(messages, sampling, thinking, template_kwargs)
         if tools:
             request["tools"] = list(tools)
         if schema is not None:
@@ -146,14 +149,20 @@ class Remote(EngineBase):
         body = {"input_prefix": prefix, "input_suffix": suffix, "n_predict": sampling.max_tokens or -1}
         return infilled(lambda: self._native("POST", "/infill", {**settings, **extra, **body}))
 
-    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
         if not self.capabilities.render:
             raise EngineError(f"{self._kind.name} at {self.endpoint} does not show its prompts", "use chat")
-        turns = wire_messages(messages)
+        turns = requests.turns(messages, self._kind, self.capabilities)
         guarded = _MARKS.guard(turns, template=CLOSE)
         body: dict[str, Any] = {"messages": guarded.messages if guarded else turns}
-        if thinking is not None:
-            body["chat_template_kwargs"] = {"enable_thinking": bool(thinking)}
+        if given := requests.template_kwargs(thinking, template_kwargs, self.capabilities):
+            body["chat_template_kwargs"] = given
         text = str(self._native("POST", "/apply-template", body)["prompt"])
         return guarded.prompt(text) if guarded else Prompt(text)
 
@@ -164,6 +173,7 @@ class Remote(EngineBase):
         *,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[Completion]:
         stop: tuple[str, ...] = ()
         opened = False
@@ -171,7 +181,7 @@ class Remote(EngineBase):
             request = {**self._completion_request(prompt, sampling), "logprobs": 1}
             route: Any = self._client.completions
         else:
-            request = {**self._chat_request(prompt, sampling, thinking), "logprobs": True}
+            request = {**self._chat_request(prompt, sampling, thinking, template_kwargs), "logprobs": True}
             route = self._client.chat.completions
             stop, opened = self._own_stops(request, thinking), self._opens and self._wants_thinking(thinking)
         asked = partial(self._samples, route, opened=opened, stop=stop)
@@ -188,7 +198,11 @@ class Remote(EngineBase):
         return done
 
     def count_tokens(
-        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
         """Count tokens; raise `EngineError` where the server has no route for it: a guess would be wrong
         where it matters, at the edge of the context."""
@@ -202,8 +216,9 @@ class Remote(EngineBase):
             if kind.name != "llama.cpp":
                 del body["add_special"], body["parse_special"]
         else:
-            body["messages"] = wire_messages(prompt, files=self.capabilities.video_files)
+            body["messages"] = requests.turns(prompt, kind, self.capabilities)
             body |= {"tools": list(tools)} if tools else {}
+            body |= {"chat_template_kwargs": dict(template_kwargs)} if template_kwargs else {}
         answer = self._native("POST", route, body)
         for name in ("count", "input_tokens"):
             if name in answer:
@@ -227,12 +242,18 @@ class Remote(EngineBase):
         self._client.close()
 
     def _chat_request(
-        self, messages: Sequence[Message], sampling: Sampling, thinking: bool | int | None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        thinking: bool | int | None,
+        template_kwargs: TemplateKwargs,
     ) -> dict[str, Any]:
         sampling = effective(sampling, usual(self, thinking if self._wants_thinking(thinking) else False))
         settings = requests.settings(self.model, sampling, self._kind)
         request = requests.chat(messages, settings, self._kind, self.capabilities)
-        return requests.thinking(request, thinking, self._kind, self.endpoint)
+        return requests.thinking(
+            request, thinking, template_kwargs, self._kind, self.capabilities, self.endpoint
+        )
 
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
         if not prompt:
@@ -369,7 +390,8 @@ class Remote(EngineBase):
 
     def _create(self, route: Any, request: dict[str, Any]) -> Any:
         """Return the answer, or the stream before its first piece. A field that the server does not take is
-        left out, or put as it takes it, and that is told once."""
+        left out, or put as it takes it, and that is told once; turns that the model's template refuses are
+        put as it takes them."""
         import openai
 
         field: str | None
@@ -378,8 +400,14 @@ class Remote(EngineBase):
         while True:
             try:
                 return self._again(partial(route.create, **request))
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                field = remedy(message(error), request)
+            except openai.APIStatusError as error:
+                # llama.cpp answers 500 where a template raises, the others 400.
+                mended = repaired(request.get("messages", ()), message(error))
+                if mended is not None:
+                    request = {**request, "messages": mended}
+                    continue
+                refused_it = isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError))
+                field = remedy(message(error), request) if refused_it else None
                 if field is None:
                     raise
                 request, remark = refused(field, request)

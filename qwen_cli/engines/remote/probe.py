@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from qwen_cli.engines.core.base import Capabilities, seeing
-from qwen_cli.engines.parsing.think_tags import thinking_mode
+from qwen_cli.engines.core.base import Capabilities, Message, seeing
+from qwen_cli.engines.parsing.chat_template import thinking_capabilities, thinking_of
 from qwen_cli.engines.remote.errors import KeyRefused, NoRoute, faults
 from qwen_cli.engines.remote.servers import ServerKind
 from qwen_cli.errors import EndpointError, EngineError
+from qwen_cli.models.catalog.families import Thinking
 
 if TYPE_CHECKING:
     from qwen_cli.models.catalog.families import Model
@@ -20,6 +23,7 @@ Ask: TypeAlias = Callable[[str, str, Mapping[str, Any] | None], dict[str, Any]]
 
 
 _AT_ONCE = 4  # requests that any server has room for: vLLM and SGLang take hundreds, llama-server has 4 slots
+_EFFORTS = ("medium", "high", "low")  # OpenAI's `reasoning_effort`, its default first
 _STOPS = 4  # OpenAI's API refuses more (its reference of `stop`), and so do servers that follow it
 
 
@@ -49,18 +53,20 @@ def probe(
     weights = [str(name) for told in (card, reported) for name in _values(told, _WEIGHTS) if name]
     known = next((one for name in [*weights, model] if (one := _known(name))), None)
     context = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx")
-    thinking: Literal["switch", "always"] | None = known.thinking_mode if known else None
+    thinking = known.thinking if known else None
     if "chat_template" in reported:
-        thinking = thinking_mode(reported["chat_template"])
+        thinking = thinking_of(reported["chat_template"], render=partial(_rendered, ask))
     elif reported.get("thinking") is not None and known is None:
-        thinking = "switch" if reported["thinking"] else None
+        thinking = Thinking("switch") if reported["thinking"] else None
+    if thinking and not kind.template_kwargs:  # OpenAI's words, and nothing said of past turns
+        thinking = replace(thinking, efforts=_EFFORTS, preserve=None)
     told = next((sees for one in (reported, card) if (sees := _sees(one)) is not None), None)
     # Of what the server does not tell and nobody knows, only the server can say that it cannot see.
     sees = next((one for one in (vision, told) if one is not None), known.vision if known else True)
     names = [*map(_last, weights), *weights, model]
     return Capabilities(
         context=int(context) if context else None,
-        thinking=thinking,
+        **thinking_capabilities(thinking),
         tools=reported.get("tools") is not False,
         fim=known.fim if known else False,
         render=kind.name == "llama.cpp",
@@ -105,6 +111,15 @@ def _sees(told: Mapping[str, Any]) -> bool | None:
     # A list of what goes in is whole; one of abilities or tags may be of something else.
     whole = any("text" in [str(name).lower() for name in one] for one in inputs)
     return False if whole or "completion" in [name for one in inputs for name in one] else None
+
+
+def _rendered(ask: Ask, messages: Sequence[Message], variables: Mapping[str, Any]) -> str | None:
+    """Return what llama.cpp's server makes of messages; `None` where the model's template refuses them."""
+    body = {"messages": list(messages), "chat_template_kwargs": dict(variables)}
+    try:
+        return str(ask("POST", "/apply-template", body)["prompt"])
+    except (EngineError, KeyError):
+        return None
 
 
 def _reported(kind: ServerKind, model: str, ask: Ask) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qwen_cli.engines.core.base import Capabilities, Message, Sampling, without_thinking
+from qwen_cli.engines.core.base import Capabilities, Message, Sampling, is_off, without_thinking
 from qwen_cli.engines.core.content import clip_of, is_sent_as_file
+from qwen_cli.engines.core.template import TemplateKwargs, check
 from qwen_cli.engines.parsing.openai import wire_messages
 from qwen_cli.engines.remote.servers import ServerKind
 from qwen_cli.errors import EndpointError, UsageError
@@ -45,7 +46,7 @@ def chat(
     """Build the request for a turn of a conversation. Raises `UsageError` without a message."""
     if not messages:
         raise UsageError("there is no message to answer", "say something first")
-    request = {"messages": wire_messages(messages, files=can.video_files), **settings}
+    request = {"messages": turns(messages, kind, can), **settings}
     if kind.videos and (frames := _frames(messages)):
         request["extra_body"] |= kind.videos(frames)
         if pixels := _pixels(messages):
@@ -65,17 +66,45 @@ def least_visual_tokens(messages: Sequence[Message], can: Capabilities) -> int:
     return sum(min(image.width * image.height // area, 64) for image in images)
 
 
+def turns(messages: Sequence[Message], kind: ServerKind, can: Capabilities) -> list[dict[str, Any]]:
+    """Return `messages` as a server of this kind takes them."""
+    return wire_messages(messages, files=can.video_files, reasoning=kind.reasoning)
+
+
+def template_kwargs(wanted: bool | int | None, given: TemplateKwargs, can: Capabilities) -> dict[str, Any]:
+    """Return the variables of the chat template. What is not said is left to the server."""
+    own = dict(given or {})
+    check(own)
+    if wanted is not None:
+        own["enable_thinking"] = not is_off(wanted)
+    if can.thinking == "always" and own.get("enable_thinking") is False:
+        del own["enable_thinking"]  # templates refuse it
+    return own
+
+
 def thinking(
-    request: dict[str, Any], wanted: bool | int | None, kind: ServerKind, endpoint: str
+    request: dict[str, Any],
+    wanted: bool | int | None,
+    given: TemplateKwargs,
+    kind: ServerKind,
+    can: Capabilities,
+    endpoint: str,
 ) -> dict[str, Any]:
-    """Return `request` with thinking as it is `wanted`. Raises `EndpointError` where the server takes no
-    budget."""
-    if wanted is None:
-        return request
+    """Return `request` with thinking as it is `wanted`, and what is `given` to the template. Raises
+    `EndpointError` for what the server does not take."""
     extra: dict[str, Any] = request["extra_body"]
-    if kind.template_kwargs:
-        extra["chat_template_kwargs"] = {"enable_thinking": bool(wanted)}
-    if wanted is not True and wanted > 0:
+    own = template_kwargs(wanted, given, can)
+    if kind.template_kwargs and own:
+        extra["chat_template_kwargs"] = own
+    elif not kind.template_kwargs:
+        switched_off = own.pop("enable_thinking", None) is False and can.thinking is not None
+        effort = own.pop("reasoning_effort", kind.no_thinking if switched_off else None)
+        if effort is not None:
+            request["reasoning_effort"] = effort
+        if own:
+            names = ", ".join(sorted(own))
+            raise EndpointError(f"{kind.name} at {endpoint} takes no template variables, got {names}")
+    if wanted is not None and not isinstance(wanted, bool) and wanted > 0:
         if kind.budget is None:
             raise EndpointError(
                 f"{kind.name} at {endpoint} takes no thinking budget", "turn thinking on or off instead"

@@ -20,7 +20,9 @@ from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
 @dataclass(frozen=True)
 class ServerKind:
     """`extras` maps names of `Sampling` to request fields. `budget` gives the fields that limit thinking.
-
+    `template_kwargs` says that it takes variables of the chat template; the others take
+    `reasoning_effort` beside the messages, whose word for not thinking at all is `no_thinking` (`None`:
+    not known). `reasoning` is what it calls the thinking of a past turn (`None`: it takes none).
     `tokenize` is the route that counts a text under the body field `text_field`, and `count_messages` the
     one that counts messages; `None` where the server has no such route. `unlimited` says that a completion
     without `max_tokens` runs to the end of the context (elsewhere it stops at 16 tokens). `videos` says that
@@ -31,6 +33,8 @@ class ServerKind:
     name: str
     extras: Mapping[str, str]
     template_kwargs: bool = False
+    no_thinking: str | None = None
+    reasoning: str | None = None
     budget: Callable[[int], dict[str, Any]] | None = None
     tokenize: str | None = None
     text_field: str = "prompt"
@@ -51,6 +55,8 @@ KINDS = {
         "vLLM",
         _USUAL,
         template_kwargs=True,
+        # `_parse_chat_message_content` drops `reasoning_content` (`vllm/entrypoints/chat_utils.py`).
+        reasoning="reasoning",
         budget=lambda tokens: {"thinking_token_budget": tokens},
         tokenize="/tokenize",
         count_messages="/tokenize",
@@ -62,6 +68,7 @@ KINDS = {
         "SGLang",
         _USUAL,
         template_kwargs=True,
+        reasoning="reasoning_content",
         budget=lambda tokens: {"custom_params": {"thinking_budget": tokens}},
         tokenize="/tokenize",
         videos=lambda frames: {},  # it takes 2 a second, at most 768 (`multimodal/processors/qwen_vl.py`)
@@ -79,6 +86,7 @@ KINDS = {
         "llama.cpp",
         {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repeat_penalty"},
         template_kwargs=True,
+        reasoning="reasoning_content",
         budget=lambda tokens: {
             "thinking_budget_tokens": tokens,
             "reasoning_budget_message": BUDGET_MESSAGE,
@@ -94,6 +102,7 @@ KINDS = {
         "qwen serve",
         _USUAL,
         template_kwargs=True,
+        reasoning="reasoning_content",
         budget=lambda tokens: {"thinking_token_budget": tokens},
         videos=lambda frames: {},
         pictures=_BY_PILLOW,
@@ -103,8 +112,10 @@ KINDS = {
     "organization_owner": ServerKind("LM Studio", {}),
     "koboldcpp": ServerKind("KoboldCpp", {}),
     "tabbyAPI": ServerKind("TabbyAPI", {}),
-    # Ollama: its OpenAI route takes the standard fields alone and ignores the rest.
-    "library": ServerKind("Ollama", {}, unlimited=True, parses=True),
+    # Ollama: its OpenAI route takes the standard fields alone and ignores the rest (`openai/openai.go`).
+    "library": ServerKind(
+        "Ollama", {}, no_thinking="none", reasoning="reasoning", unlimited=True, parses=True
+    ),
 }
 
 

@@ -29,6 +29,7 @@ _SPARED = {
     "media_io_kwargs": "it chooses the frames of a video by itself",
     "mm_processor_kwargs": "it chooses the size of pictures by itself",
     "chat_template_kwargs": "thinking is as the server has it",
+    "reasoning_effort": "it thinks for as long as it does by itself",
 }
 
 

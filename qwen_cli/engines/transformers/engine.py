@@ -20,8 +20,8 @@ from qwen_cli.engines.core.base import (
     seeing,
     without_thinking,
 )
+from qwen_cli.engines.parsing.chat_template import thinking_capabilities, thinking_of
 from qwen_cli.engines.parsing.marks import Marks
-from qwen_cli.engines.parsing.think_tags import thinking_mode
 from qwen_cli.engines.transformers import adapters as lora_adapters
 from qwen_cli.engines.transformers import decode, device_map, load, speculative, vision
 from qwen_cli.engines.transformers import device as transformers_device
@@ -116,7 +116,7 @@ class Transformers(Prompted):
         self._vocabulary_size = model.get_input_embeddings().weight.shape[0]
         capabilities = Capabilities(
             context=load.context(weights, shape, model, context),
-            thinking=thinking_mode(template) or (catalogued.thinking_mode if catalogued else None),
+            **thinking_capabilities(thinking_of(template, catalogued.thinking if catalogued else None)),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
             vision=vision_encoder is not None,

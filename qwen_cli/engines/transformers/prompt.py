@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,10 @@ from qwen_cli.engines.core.base import Message
 from qwen_cli.engines.core.content import Part
 from qwen_cli.engines.core.prompt import Prompt
 from qwen_cli.engines.parsing.marks import Marks
-from qwen_cli.engines.parsing.openai import chat_fields
+from qwen_cli.engines.parsing.openai import call_arguments, chat_fields, joined_text
 from qwen_cli.engines.parsing.think_tags import OPEN
-from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.engines.parsing.turns import repaired
+from qwen_cli.errors import EngineError, RequestRefused, UsageError
 from qwen_cli.sanitize import error_line
 
 
@@ -21,11 +21,8 @@ def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
     places of pictures and videos between the text."""
     turns = [dict(message) for message in messages]
     for turn in turns:
-        content = turn.get("content")
-        if isinstance(content, list):
-            plain = all(part.get("type") == "text" for part in content)
-            content = "".join(p["text"] for p in content) if plain else [_place(part) for part in content]
-        turn["content"] = content or ""
+        content = joined_text(turn.get("content"))
+        turn["content"] = [_place(part) for part in content] if isinstance(content, list) else content
         if calls := turn.get("tool_calls"):
             turn["tool_calls"] = [_with_object(call) for call in calls]
     return turns
@@ -38,7 +35,7 @@ def rendered(
     *,
     marks: Marks,
     label: str,
-    **variables: Any,
+    variables: Mapping[str, Any],
 ) -> str:
     """Render `messages` by the tokenizer's template, up to where the answer begins. What somebody wrote is
     plain in it where it spells one of the `marks`.
@@ -50,34 +47,34 @@ def rendered(
     if not tokenizer.chat_template:
         raise EngineError(f"{label} has no chat template", "It is a base model: use it to complete text")
     own = chat_fields(messages)
-    guarded = marks.guard(own, tools, template=str(tokenizer.chat_template))
-    given = (guarded.messages, guarded.tools) if guarded else (own, tools)
-    try:
-        text = str(
-            tokenizer.apply_chat_template(
-                turns(given[0]),
-                tools=list(given[1]) if given[1] else None,
-                add_generation_prompt=True,
-                tokenize=False,
-                **variables,
+    while True:
+        guarded = marks.guard(own, tools, template=str(tokenizer.chat_template))
+        given = (guarded.messages, guarded.tools) if guarded else (own, tools)
+        try:
+            text = str(
+                tokenizer.apply_chat_template(
+                    turns(given[0]),
+                    tools=list(given[1]) if given[1] else None,
+                    add_generation_prompt=True,
+                    tokenize=False,
+                    **variables,
+                )
             )
-        )
-        return guarded.prompt(text) if guarded else Prompt(text)
-    except Exception as error:
-        # Beside these there is jinja2's own tree: `raise_exception` of a template, undefined names.
-        jinja = type(error).__module__.startswith("jinja2")
-        if jinja or isinstance(error, (ValueError, TypeError, KeyError)):
-            raise EngineError(f"the chat template refused: {error_line(error)}") from error
-        raise
+            return guarded.prompt(text) if guarded else Prompt(text)
+        except Exception as error:
+            # Beside these there is jinja2's own tree: `raise_exception` of a template, undefined names.
+            jinja = type(error).__module__.startswith("jinja2")
+            if not (jinja or isinstance(error, (ValueError, TypeError, KeyError))):
+                raise
+            mended = repaired(own, error_line(error))
+            if mended is None:
+                raise RequestRefused(f"the chat template refused: {error_line(error)}") from error
+            own = mended
 
 
 def _with_object(call: Mapping[str, Any]) -> dict[str, Any]:
     function = dict(call.get("function", call))
-    if isinstance(function.get("arguments"), str):
-        try:
-            function["arguments"] = json.loads(function["arguments"] or "{}")
-        except ValueError:
-            function["arguments"] = {"invalid_json": function["arguments"]}
+    function["arguments"] = call_arguments(function.get("arguments"))
     return {"type": "function", **({"id": call["id"]} if "id" in call else {}), "function": function}
 
 

@@ -20,6 +20,7 @@ from qwen_cli.engines.core.base import (
     effective,
 )
 from qwen_cli.engines.core.content import visual_parts
+from qwen_cli.engines.core.template import TemplateKwargs, thinking_asked, variables
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.think_tags import OPEN, is_left_out
 from qwen_cli.engines.transformers import prompt as prompts
@@ -94,9 +95,10 @@ class Prompted(EngineBase):
         schema: Mapping[str, Any] | None = None,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> Stream:
         visuals = self.visuals(messages)
-        text = self._rendered(messages, tools, thinking)
+        text = self._rendered(messages, tools, thinking, template_kwargs)
         thinks = self.capabilities.thinking is not None and not is_left_out(text)
         if schema is not None and thinks and not prompts.opened(text):
             text += f"{OPEN}\n"  # so that it is certain where thinking ends and the schema begins
@@ -118,8 +120,14 @@ class Prompted(EngineBase):
             raise UsageError("the prompt is empty", "Give some text to continue")
         return self._stream(prompt, sampling)
 
-    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
-        return self._rendered(messages, None, thinking)
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        return self._rendered(messages, None, thinking, template_kwargs)
 
     def prepare(self, messages: Sequence[Message]) -> None:
         if self.vision_encoder:
@@ -132,10 +140,11 @@ class Prompted(EngineBase):
         *,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[Completion]:
         raw = isinstance(prompt, str)
         visuals = [] if isinstance(prompt, str) else self.visuals(prompt)
-        text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking)
+        text = prompt if isinstance(prompt, str) else self._rendered(prompt, None, thinking, template_kwargs)
         thinks = not raw and self.capabilities.thinking is not None and not is_left_out(text)
         done: list[Completion] = []
         while len(done) < n:
@@ -145,12 +154,16 @@ class Prompted(EngineBase):
         return done
 
     def count_tokens(
-        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
         if isinstance(prompt, str):
             return len(self._ids(prompt))
         visuals = self.visuals(prompt)
-        return len(self._prompt(self._rendered(prompt, tools, None), visuals)[0])
+        return len(self._prompt(self._rendered(prompt, tools, None, template_kwargs), visuals)[0])
 
     @abstractmethod
     def _stream(
@@ -183,12 +196,13 @@ class Prompted(EngineBase):
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]] | None,
         thinking: bool | int | None,
+        template_kwargs: TemplateKwargs,
     ) -> str:
         """Return `messages` as the model's template writes them, up to where the answer begins."""
-        switches = thinking is not None and self.capabilities.thinking == "switch"
-        switch = {"enable_thinking": bool(thinking)} if switches else {}
+        wanted = thinking_asked(thinking, template_kwargs, self.capabilities)
+        given = variables(wanted, template_kwargs, self.capabilities)
         return prompts.rendered(
-            self.tokenizer, messages, tools, marks=self._marks, label=self.model, **switch
+            self.tokenizer, messages, tools, marks=self._marks, label=self.model, variables=given
         )
 
     def visuals(self, messages: Sequence[Message]) -> list[VisualInput]:

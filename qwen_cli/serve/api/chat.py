@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qwen_cli.engines.core.base import Engine, Piece, Stream
+from qwen_cli.engines.core.template import given
 from qwen_cli.serve.api import body as api_body
 from qwen_cli.serve.api import chat_request, sse
 from qwen_cli.serve.api.chat_request import ChatRequest
@@ -35,7 +36,13 @@ async def complete(request: Request, service: Service) -> Response:
 
         def together() -> Response:
             with engine.admitted(), _with_visual_parts(chat, engine, service) as messages:
-                done = engine.sample(messages, chat.n, sampling=chat.sampling, thinking=chat.thinking)
+                done = engine.sample(
+                    messages,
+                    chat.n,
+                    sampling=chat.sampling,
+                    thinking=chat.thinking,
+                    **given(chat.template_kwargs),
+                )
             return _whole(answering.of_samples(done).model_dump_json(exclude_unset=True))
 
         answer = await threads.one(request, together, engine.interrupt)
@@ -77,6 +84,7 @@ def _pieces(chat: ChatRequest, engine: QueuedEngine, service: Service) -> Iterat
                 "tools": chat.tools,
                 "sampling": chat.sampling.nth(index),
                 "thinking": chat.thinking,
+                **given(chat.template_kwargs),
             }
             if chat.schema is None:
                 return view.chat(messages, **settings)

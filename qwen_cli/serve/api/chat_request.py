@@ -45,6 +45,7 @@ class ChatRequest:
     schema: dict[str, Any] | None
     sampling: Sampling
     thinking: bool | int | None
+    template_kwargs: dict[str, Any]
     n: int
     stream: bool
     include_usage: bool
@@ -82,6 +83,7 @@ def read(sent: Mapping[str, Any]) -> ChatRequest:
             logprobs=(sent.get("top_logprobs") or 0) if tells else None,
         ),
         thinking=None,
+        template_kwargs={},
         n=params.choices(sent),
         stream=bool(sent.get("stream")),
         include_usage=bool((sent.get("stream_options") or {}).get("include_usage")),
@@ -95,7 +97,11 @@ def for_model(request: ChatRequest, sent: Mapping[str, Any], can: Capabilities) 
     cannot see."""
     _can_show(request.messages, can)
     params.alternatives(request.sampling.logprobs, can, "logprobs")
-    return replace(request, thinking=params.thinking(sent, can))
+    return replace(
+        request,
+        thinking=params.thinking(sent, can),
+        template_kwargs=params.template_kwargs(sent, can),
+    )
 
 
 def with_visual_parts(
@@ -198,9 +204,19 @@ def _messages(sent: Mapping[str, Any], kind: Any) -> list[dict[str, Any]]:
             ]
         if message["role"] == "assistant":
             message.setdefault("content", "")  # it called tools, or said nothing: null at OpenAI
+            if thought := _thought(original):
+                message["reasoning_content"] = thought
         if message["role"] == "developer":  # OpenAI's newer word; templates know the old one
             message["role"] = "system"
     return validated
+
+
+def _thought(message: Mapping[str, Any]) -> str | None:
+    """Return what an assistant's turn brings of its thinking, under either of the names that servers have."""
+    thought = message.get("reasoning_content", message.get("reasoning"))
+    if thought is not None and not isinstance(thought, str):
+        raise Refused(400, "reasoning_content must be a text", param="messages")
+    return thought
 
 
 def _without_videos(message: Mapping[str, Any]) -> dict[str, Any]:

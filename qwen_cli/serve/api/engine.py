@@ -72,7 +72,7 @@ async def stream(request: Request, service: Service) -> Response:
             tools=sent.get("tools"),
             schema=sent.get("schema"),
             sampling=sampling,
-            thinking=sent.get("thinking"),
+            **_ways(sent),
         )
 
     def work() -> Iterator[dict[str, Any]]:
@@ -90,11 +90,13 @@ async def ask(request: Request, service: Service) -> Response:
     engine = await _engine(request, service, sent)
     prompt = sent.get("prompt")
     calls: dict[str, Callable[[], Any]] = {
-        "render": lambda: {
-            "text": wire.text_out(engine.render(wire.prompt_in(prompt), thinking=sent.get("thinking")))
-        },
+        "render": lambda: {"text": wire.text_out(engine.render(wire.prompt_in(prompt), **_ways(sent)))},
         "count_tokens": lambda: {
-            "tokens": engine.count_tokens(wire.prompt_in(prompt), tools=sent.get("tools"))
+            "tokens": engine.count_tokens(
+                wire.prompt_in(prompt),
+                tools=sent.get("tools"),
+                template_kwargs=sent.get("template_kwargs"),
+            )
         },
         "sample": lambda: {"done": [wire.completion_out(done) for done in _sampled(engine, sent)]},
         "save_state": lambda: {"done": engine.save_state(Path(sent["path"]))},
@@ -133,7 +135,12 @@ async def _engine(request: Request, service: Service, sent: Mapping[str, Any]) -
 
 def _sampled(engine: QueuedEngine, sent: Mapping[str, Any]) -> list[Any]:
     prompt, sampling = wire.prompt_in(sent["prompt"]), wire.sampling_in(sent["sampling"])
-    return engine.sample(prompt, sent["n"], sampling=sampling, thinking=sent.get("thinking"))
+    return engine.sample(prompt, sent["n"], sampling=sampling, **_ways(sent))
+
+
+def _ways(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said of the template's variables."""
+    return {name: sent.get(name) for name in ("thinking", "template_kwargs")}
 
 
 async def _streamed(

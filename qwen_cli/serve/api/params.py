@@ -8,25 +8,15 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from qwen_cli import settings
+from qwen_cli.engines.core import template
 from qwen_cli.engines.core.base import Capabilities, Sampling
+from qwen_cli.engines.core.template import BUDGETS
 from qwen_cli.errors import UsageError
 from qwen_cli.serve.api.body import checked
 from qwen_cli.serve.api.errors import Refused
 
 MOST_CHOICES = 128
 """Of one request: OpenAI's own limit."""
-
-# Tokens of thinking for `reasoning_effort`: the shares of a maximum that OpenRouter translates it to, of the
-# 8,192 that Qwen3's thinking seldom exceeds on ordinary questions. "high" leaves the model to itself.
-_EFFORTS: dict[str, bool | int] = {
-    "none": False,
-    "minimal": False,
-    "low": 1_638,
-    "medium": 4_096,
-    "high": True,
-    "xhigh": True,
-    "max": True,
-}
 
 
 class Extensions(TypedDict, total=False):
@@ -125,8 +115,25 @@ def thinking(sent: Mapping[str, Any], can: Capabilities) -> bool | int | None:
         return budget
     if switch is not None:
         return switch
-    effort = _EFFORTS.get(str(sent.get("reasoning_effort")))
+    effort = BUDGETS.get(str(sent.get("reasoning_effort")))
+    if effort is not False and can.efforts:
+        return None if effort is None else True
     return None if effort is False and can.thinking == "always" else effort
+
+
+def template_kwargs(sent: Mapping[str, Any], can: Capabilities) -> dict[str, Any]:
+    """Return the variables of the chat template, but for the switch of thinking. `reasoning_effort` is one of
+    them where the template has it, in the nearest of its words. Raises `Refused`."""
+    variables = dict(checked(Extensions, sent).get("chat_template_kwargs") or {})
+    variables.pop("enable_thinking", None)
+    try:
+        template.check(variables)
+    except UsageError as fault:
+        raise Refused(400, fault.message, param="chat_template_kwargs") from None
+    effort = sent.get("reasoning_effort")
+    if can.efforts and effort is not None and BUDGETS.get(str(effort)) is not False:
+        variables["reasoning_effort"] = template.nearest_effort(str(effort), can)
+    return variables
 
 
 def refuse(sent: Mapping[str, Any], reasons: Mapping[str, str]) -> None:

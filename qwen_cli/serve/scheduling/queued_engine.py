@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.engines.core.base import Completion, Engine, EngineBase, Message, Reuse, Sampling, Stream
+from qwen_cli.engines.core.template import given
 from qwen_cli.serve.scheduling import lanes as scheduling_lanes
 from qwen_cli.serve.scheduling.lanes import Gone, Lane, Ticket
 from qwen_cli.serve.scheduling.resident import Resident
@@ -45,13 +46,19 @@ class QueuedEngine(EngineBase):
         schema: Mapping[str, Any] | None = None,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> Stream:
         said = said_in(messages, tools)
         return self._stream(
             said + _TURN + "assistant\n",
             sampling,
             lambda engine: engine.chat(
-                messages, tools=tools, schema=schema, sampling=sampling, thinking=thinking
+                messages,
+                tools=tools,
+                schema=schema,
+                sampling=sampling,
+                thinking=thinking,
+                **given(template_kwargs),
             ),
         )
 
@@ -60,8 +67,14 @@ class QueuedEngine(EngineBase):
             prompt, sampling, lambda engine: engine.complete(prompt, sampling=sampling, reuse=reuse)
         )
 
-    def render(self, messages: Sequence[Message], *, thinking: bool | int | None = None) -> str:
-        return self._resident.engine.render(messages, thinking=thinking)
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        return self._resident.engine.render(messages, thinking=thinking, template_kwargs=template_kwargs)
 
     def sample(
         self,
@@ -70,15 +83,22 @@ class QueuedEngine(EngineBase):
         *,
         sampling: Sampling = Sampling(),
         thinking: bool | int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[Completion]:
         said = prompt if isinstance(prompt, str) else said_in(prompt, None)
         with self._turn(said, sampling) as lane:
-            return lane.engine.sample(prompt, n, sampling=sampling, thinking=thinking)
+            return lane.engine.sample(
+                prompt, n, sampling=sampling, thinking=thinking, **given(template_kwargs)
+            )
 
     def count_tokens(
-        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
-        return self._resident.engine.count_tokens(prompt, tools=tools)
+        return self._resident.engine.count_tokens(prompt, tools=tools, **given(template_kwargs))
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         """Return this and views of it; KV caches that begin alike are copied when a request comes, `warm` or

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from qwen_cli.engines.core.base import Engine, Message, Sampling
+from qwen_cli.engines.core.template import TemplateKwargs, given
 from qwen_cli.errors import ContextFull, EngineError
 
 Overflow: TypeAlias = Literal["slide", "stop", "summarise"]
@@ -49,6 +50,7 @@ def at_most(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | No
     total = _PER_PROMPT + (len(json.dumps(tools)) if tools else 0)
     for message in messages:
         content = message.get("content") or ""
+        total += _bytes(message.get("reasoning_content") or "")
         if isinstance(content, str):
             total += _bytes(content)
         elif all(part.get("type") == "text" for part in content):
@@ -60,11 +62,14 @@ def at_most(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | No
 
 
 def count(
-    engine: Engine, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
+    engine: Engine,
+    messages: Sequence[Message],
+    tools: Sequence[Mapping[str, Any]] | None,
+    template_kwargs: TemplateKwargs = None,
 ) -> int | None:
     """Return the prompt tokens by the engine's own count; `None` where it cannot tell."""
     try:
-        return engine.count_tokens(messages, tools=tools)
+        return engine.count_tokens(messages, tools=tools, **given(template_kwargs))
     except EngineError:
         return None
 
@@ -90,7 +95,12 @@ def request(messages: Sequence[Message]) -> list[Message]:
     return [*messages, {"role": "user", "content": SUMMARY_REQUEST}]
 
 
-def summarise(engine: Engine, messages: Sequence[Message], limit: int | None) -> str:
+def summarise(
+    engine: Engine,
+    messages: Sequence[Message],
+    limit: int | None,
+    template_kwargs: TemplateKwargs = None,
+) -> str:
     """Return the model's summary of `messages`, or "" where they leave no room for one.
 
     The messages are the prompt's own beginning, so without tools their KV cache is reused and only the
@@ -100,7 +110,7 @@ def summarise(engine: Engine, messages: Sequence[Message], limit: int | None) ->
         sampling = Sampling()  # never greedy (Qwen3's model cards), and its thoughts need their own room
     else:
         sampling = Sampling(temperature=0, max_tokens=int((limit or 4096) * SUMMARY_SHARE))
-    stream = engine.chat(request(messages), sampling=sampling, thinking=False)
+    stream = engine.chat(request(messages), sampling=sampling, thinking=False, **given(template_kwargs))
     try:
         return "".join(piece.text for piece in stream if piece.kind == "answer").strip()
     except ContextFull:

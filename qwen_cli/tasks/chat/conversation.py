@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from qwen_cli.engines.core.base import Engine, Piece, Sampling, StopReason, Stream, ToolCall, Usage
+from qwen_cli.engines.core.base import Engine, Message, Piece, Sampling, StopReason, Stream, ToolCall, Usage
+from qwen_cli.engines.core.template import by_effort, given
 from qwen_cli.errors import ContextFull, UsageError
 from qwen_cli.tasks.chat import context_window, messages
 from qwen_cli.tasks.chat.context_window import Overflow
@@ -37,10 +38,13 @@ class Conversation:
     """Messages, and how the next answer is asked for. The engine owns the KV cache, this owns the words.
 
     `messages` holds everything said but the system prompt, as OpenAI messages with extra keys: "thinking"
-    (never sent back), "cut" (the answer is not whole), "unsent" (a turn that did not fit), and in tool
-    results "name" and "ok" (it worked). `first_sent` is the index of the first message the model still sees;
-    `summary` stands for those before it. `usage` is that of the last generation. `begun` are the settings
-    with which this run began, and those of the session: `sessions.begin`.
+    (sent back as `reasoning_content` where `messages.clean` says so), "cut" (the answer is not whole),
+    "unsent" (a turn that did not fit), and in tool results "name" and "ok" (it worked). `effort` is how long
+    to think, a word of `effort_words`; with `preserve_thinking` (`None` is on) thoughts of past turns stay in
+    the context where the template can keep them: the prompt then goes on where the last one ended, and
+    nothing is computed twice. `first_sent` is the index of the first message the model still sees; `summary`
+    stands for those before it. `usage` is that of the last generation. `begun` are the settings with
+    which this run began, and those of the session: `sessions.begin`.
     """
 
     engine: Engine
@@ -48,6 +52,8 @@ class Conversation:
     messages: list[dict[str, Any]] = field(default_factory=list)
     sampling: Sampling = field(default_factory=Sampling)
     thinking: bool | int | None = None
+    effort: str | None = None
+    preserve_thinking: bool | None = None
     schema: dict[str, Any] | None = None
     overflow: Overflow = "slide"
     toolbox: Toolbox | None = None
@@ -111,7 +117,7 @@ class Conversation:
             return 0, total
         key = self._state()
         if self._counted is None or self._counted[0] != key:
-            counted = context_window.count(self.engine, self.sent(), self._tools())
+            counted = self._count(self.sent())
             if counted is None:
                 last = self.usage
                 counted = last.prompt_tokens + last.generated_tokens if last else 0
@@ -126,7 +132,30 @@ class Conversation:
         if self.summary and first >= self.first_sent > 0:
             system = f"{system or ''}\n\n{context_window.SUMMARY_HEADING}\n{self.summary}".strip()
         opening = [{"role": "system", "content": system}] if system else []
-        return opening + messages.clean(self.messages[first:end])
+        return opening + messages.clean(self.messages[first:end], keep_thinking=self.keeps_thinking)
+
+    @property
+    def keeps_thinking(self) -> bool:
+        """Return whether thoughts of past turns stay in the context."""
+        return self.engine.capabilities.preserve_thinking is not None and self.preserve_thinking is not False
+
+    def recomputed_by(self, effort: str | None) -> int:
+        """Return how many tokens of the context are computed again where the effort becomes `effort`: all of
+        them where the template has a word for it, which it writes at the beginning."""
+        known = self.engine.capabilities.efforts
+        if not known or not self.messages or (self.effort or known[0]) == (effort or known[0]):
+            return 0
+        return self.tokens()[0]
+
+    def _ways(self) -> tuple[bool | int | None, dict[str, Any]]:
+        """Return (thinking, variables of the template) for the next answer."""
+        thinking, variables = by_effort(self.effort, self.thinking, self.engine.capabilities)
+        if self.engine.capabilities.preserve_thinking is not None:
+            variables["preserve_thinking"] = self.keeps_thinking
+        return thinking, variables
+
+    def _count(self, turns: Sequence[Message], *, tools: bool = True) -> int | None:
+        return context_window.count(self.engine, turns, self._tools() if tools else None, self._ways()[1])
 
     def _answer(self) -> Events:
         """Generate, run the tools that were called, and generate again until the model is done."""
@@ -188,10 +217,12 @@ class Conversation:
 
     def _next_turn(self, refused: Callable[[str], None]) -> Stream:
         """Ask for the engine's next turn; with a schema for one that satisfies it."""
+        thinking, variables = self._ways()
         settings: dict[str, Any] = {
             "tools": self._tools(),
             "sampling": self.sampling,
-            "thinking": self.thinking,
+            "thinking": thinking,
+            **given(variables),
         }
         if self.schema is None:
             return self.engine.chat(self.sent(), **settings)
@@ -201,7 +232,8 @@ class Conversation:
         if stop == "cancelled" and not text and not thinking:
             return  # nothing came: the user turn stands unanswered
         self.messages.append(messages.answer(text, thinking, calls, cut=stop in CUT))
-        if self.usage is not None and stop != "cancelled" and not thinking and self.schema is None:
+        gone = thinking and not self.keeps_thinking
+        if self.usage is not None and stop != "cancelled" and not gone and self.schema is None:
             self._counted = self._state(), self.usage.prompt_tokens + self.usage.generated_tokens
 
     def _run_tools(self, calls: list[ToolCall], rounds_left: int) -> Events:
@@ -231,12 +263,12 @@ class Conversation:
         most = context_window.at_most(self.sent(), self._tools())
         if most is not None and most + answer <= limit:
             return
-        needed = context_window.count(self.engine, self.sent(), self._tools())
+        needed = self._count(self.sent())
         if needed is None:
             return
         if self.overflow != "stop" and needed + answer > limit and self._droppable():
             yield from self._drop(needed, limit)
-            needed = context_window.count(self.engine, self.sent(), self._tools()) or 0
+            needed = self._count(self.sent()) or 0
         if needed >= limit:
             raise ContextFull(needed, limit)
 
@@ -252,7 +284,7 @@ class Conversation:
         whole = context_window.at_most(self.sent(), self._tools()) or 1
 
         def fits(first: int) -> bool:
-            counted = context_window.count(self.engine, self.sent(first), self._tools())
+            counted = self._count(self.sent(first))
             if counted is None:  # then in proportion to the length of the text
                 counted = needed * (context_window.at_most(self.sent(first), self._tools()) or 1) // whole
             return counted <= target
@@ -273,13 +305,13 @@ class Conversation:
         longest = limit * context_window.SUMMARY_SHARE
 
         def fits(first: int) -> bool:
-            counted = context_window.count(self.engine, context_window.request(self.sent(first, end)), None)
+            counted = self._count(context_window.request(self.sent(first, end)), tools=False)
             return counted is None or counted + longest <= limit
 
         first = context_window.first_to_keep(
             context_window.starts(self.messages[:end], self.first_sent), fits
         )
-        return context_window.summarise(self.engine, self.sent(first, end), limit)
+        return context_window.summarise(self.engine, self.sent(first, end), limit, self._ways()[1])
 
     def _why_cut(self, stop: StopReason) -> str:
         if stop == "length":
@@ -313,5 +345,7 @@ class Conversation:
             self.system,
             self.summary,
             self.first_sent,
+            self.effort,
+            self.keeps_thinking,
             len(self.messages),
         )

@@ -20,9 +20,22 @@ NOT_RUN = "not run: the person stopped the answer"
 NO_ROUNDS_LEFT = "not run: no more tool calls are allowed"
 
 
-def clean(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return `messages` as OpenAI's chat format has them, without turns that were too long to send."""
-    return [{key: m[key] for key in SENT_KEYS if key in m} for m in messages if not m.get("unsent")]
+def clean(messages: Sequence[dict[str, Any]], *, keep_thinking: bool = False) -> list[dict[str, Any]]:
+    """Return `messages` as OpenAI's chat format has them, without turns that were too long to send.
+
+    Thinking goes back as `reasoning_content` with what was thought since the last question: between calls of
+    tools a model goes on with it. That of earlier turns goes back with `keep_thinking`.
+    """
+    last = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=-1)
+    sent = []
+    for index, message in enumerate(messages):
+        if message.get("unsent"):
+            continue
+        turn = {key: message[key] for key in SENT_KEYS if key in message}
+        if message.get("thinking") and (keep_thinking or index > last):
+            turn["reasoning_content"] = message["thinking"]
+        sent.append(turn)
+    return sent
 
 
 def answer(text: str, thinking: str, calls: Sequence[ToolCall], *, cut: bool) -> dict[str, Any]:

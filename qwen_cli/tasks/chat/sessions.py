@@ -67,7 +67,7 @@ class Session:
             first_sent=self.first_sent,
             summary=self.summary,
         )
-        for key in ("thinking", "schema", "overflow", "max_tool_rounds"):
+        for key in ("thinking", "effort", "preserve_thinking", "schema", "overflow", "max_tool_rounds"):
             if key in self.settings:
                 setattr(conversation, key, self.settings[key])
         return conversation

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qwen_cli.engines.core.base import Engine, Message, Piece, Sampling, Stream, Usage
+from qwen_cli.engines.core.template import TemplateKwargs, given
 from qwen_cli.errors import ContextFull, RequestRefused, SchemaUnmet, UsageError
 from qwen_cli.tasks.common import json_schema
 from qwen_cli.tasks.common.json_schema import Fault
@@ -41,6 +42,7 @@ def chat(
     tools: Sequence[Mapping[str, Any]] | None = None,
     sampling: Sampling = Sampling(),
     thinking: bool | int | None = None,
+    template_kwargs: TemplateKwargs = None,
     cut_is_answer: bool = False,
     on_retry: Callable[[str], None] = lambda text: None,
 ) -> Stream:
@@ -57,7 +59,8 @@ def chat(
     for number in range(1, TRIES + 1):
         one = _Try()
         try:
-            yield from _tried(engine, turns, schema, failed, one, live, tools, sampling, thinking)
+            ways = {"tools": tools, "sampling": sampling, "thinking": thinking, **given(template_kwargs)}
+            yield from _tried(engine, turns, schema, failed, one, live, ways)
         except ContextFull:
             if fault is None:
                 raise
@@ -91,15 +94,13 @@ def _tried(
     failed: set[str],
     one: _Try,
     live: bool,
-    tools: Sequence[Mapping[str, Any]] | None,
-    sampling: Sampling,
-    thinking: bool | int | None,
+    ways: Mapping[str, Any],
 ) -> Generator[Piece, None, None]:
-    """Write one answer into `one`, by the strictest grammar that the engine makes; what need not wait comes
-    out."""
+    """Write one answer into `one`, asked for in these `ways` of `Engine.chat`, by the strictest grammar that
+    the engine makes; what need not wait comes out."""
     *stricter, loosest = json_schema.grammars(schema, failed)
     for grammar in (*stricter, loosest):
-        pieces = engine.chat(turns, tools=tools, schema=grammar, sampling=sampling, thinking=thinking)
+        pieces = engine.chat(turns, schema=grammar, **ways)
         begun = False
         try:
             for piece in pieces:

@@ -527,7 +527,7 @@ class TestWhatIsSent:
     @pytest.mark.parametrize("kind", [*KINDS, "llamacpp"])
     def test_without_thinking_it_is_the_cards_settings_for_that(self, stub: StubServer, kind: str) -> None:
         """A server's own are those of a file that has one set, for thinking."""
-        stub.info["/props"] = {"chat_template": "enable_thinking"}
+        stub.info["/props"] = {"chat_template": "none that thinks"}
         stub.serve(kind, "Qwen/Qwen3-8B")
         server = Remote(stub.url)
         list(server.chat(HELLO, thinking=False))
