@@ -448,3 +448,52 @@ def test_a_lone_slash_is_no_message(chat: Chat) -> None:
     at = chat()
     assert at("/") == "there is no command behind the /. /help lists them"
     assert said(at) == []
+
+
+@pytest.fixture
+def efforts(chat: Chat) -> At:
+    """The prompt before a model whose template has efforts and keeps thinking."""
+    at = chat("One.", "Two.")
+    engine = at.state.conversation.engine
+    engine.capabilities = replace(
+        engine.capabilities, efforts=("xhigh", "medium", "low"), preserve_thinking=True
+    )
+    return at
+
+
+def test_effort_shows_sets_and_says_what_it_costs(efforts: At) -> None:
+    assert efforts("/effort") == "effort: xhigh, the model's default; none takes xhigh, medium, low"
+    assert efforts("/effort low") == "effort: low; none takes xhigh, medium, low"  # nothing is said yet
+    efforts("first")
+    assert efforts.state.conversation.engine.variables[-1]["reasoning_effort"] == "low"
+    cost, now = efforts("/effort medium").splitlines()
+    assert "13 tokens are computed again" in cost and now.startswith("effort: medium")
+    assert efforts("/effort medium").startswith("effort: medium")  # as it was
+    assert "computed again" in efforts("/effort -")
+    assert efforts("/effort high") == "none takes no effort 'high'. Choose one of xhigh, medium, low"
+
+
+def test_effort_is_a_budget_where_the_template_has_none(chat: Chat) -> None:
+    at = chat("One.")
+    at("/effort low")
+    at("first")
+    assert at.state.conversation.engine.asked == [(Sampling(), 1_638)]
+
+
+def test_effort_is_nothing_to_a_model_that_does_not_think(chat: Chat) -> None:
+    at = chat()
+    engine = at.state.conversation.engine
+    engine.capabilities = replace(engine.capabilities, thinking=None)
+    assert "does not think" in at("/effort low")
+    assert "effort" not in slash.words(at.state)
+
+
+def test_thinking_of_past_turns_is_kept_or_dropped(efforts: At) -> None:
+    assert efforts("/think drop") == "thinking: as the model does by itself; thoughts are folded"
+    efforts("first")
+    assert efforts.state.conversation.engine.variables == [{"preserve_thinking": False}]
+    assert efforts("/think keep").endswith("those of past turns stay in the context")
+
+
+def test_past_thinking_is_no_choice_elsewhere(chat: Chat) -> None:
+    assert "leaves no choice" in chat()("/think drop")
