@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -50,6 +50,7 @@ class StubServer:
         self.info: dict[str, dict[str, Any]] = {}  # what is got from routes of its own
         self.first: list[tuple[int, dict[str, Any], dict[str, str]]] = []  # answered before the others
         self.headers: list[Any] = []
+        self.rendered: Callable[[dict[str, Any]], str | None] | None = None  # by llama.cpp's /apply-template
         self.requests: list[tuple[str, dict[str, Any]]] = []
         stub = self
 
@@ -71,6 +72,9 @@ class StubServer:
                 stub.headers.append(self.headers)
                 if self.path in stub.info:
                     self.reply(200, stub.info[self.path])
+                elif self.path == "/apply-template" and stub.rendered:
+                    prompt = stub.rendered(body.get("chat_template_kwargs", {}))
+                    self.reply(200 if prompt else 500, {"prompt": prompt} if prompt else {"error": {}})
                 elif stub.first:
                     status, answer, headers = stub.first.pop(0)
                     if status:
@@ -524,6 +528,19 @@ class TestWhatIsSent:
         knows = kind in ("vllm", "sglang", "tensorrt_llm", "qwen")
         assert {name: sent[name] for name in extras if name in sent} == (extras if knows else {})
 
+    def test_llama_server_is_asked_how_the_template_thinks(self, stub: StubServer) -> None:
+        """It renders for us: the template of a server is no program to run here."""
+        stub.info["/props"] = {"chat_template": "think {{ reasoning_effort }}"}
+        stub.rendered = lambda variables: (
+            f"{variables.get('reasoning_effort', 'xhigh')}<|im_start|>assistant\n<think>\n"
+            if variables.get("reasoning_effort", "xhigh") in ("xhigh", "low")
+            and variables.get("enable_thinking") is not False
+            else None
+        )
+        stub.serve("llamacpp", "anything")
+        can = Remote(stub.url).capabilities
+        assert (can.thinking, can.efforts) == ("always", ("xhigh", "low"))
+
     @pytest.mark.parametrize("kind", [*KINDS, "llamacpp"])
     def test_without_thinking_it_is_the_cards_settings_for_that(self, stub: StubServer, kind: str) -> None:
         """A server's own are those of a file that has one set, for thinking."""
@@ -577,6 +594,84 @@ class TestWhatIsSent:
 
         assert {name: stub.sent.get(name) for name in fields} == fields
         assert stub.sent["chat_template_kwargs"] == {"enable_thinking": True}
+
+    @pytest.mark.parametrize("kind", ["vllm", "sglang", "tensorrt_llm", "qwen", "llamacpp"])
+    def test_variables_of_the_template(self, stub: StubServer, kind: str) -> None:
+        stub.serve(kind, "Qwen/Qwen3.8-27B")
+        server = Remote(stub.url)
+        wanted = {"reasoning_effort": "low", "preserve_thinking": True}
+        list(server.chat(HELLO, template_kwargs=wanted))
+        assert stub.sent["chat_template_kwargs"] == wanted
+        list(server.chat(HELLO, thinking=True, template_kwargs=wanted))
+        assert stub.sent["chat_template_kwargs"] == {**wanted, "enable_thinking": True}
+        assert "reasoning_effort" not in stub.sent
+        with pytest.raises(UsageError, match="no variable"):
+            list(server.chat(HELLO, template_kwargs={"chat_template": "x"}))
+
+    @pytest.mark.parametrize("kind", ["library", "openai"])
+    def test_others_take_openais_effort_and_no_variables(self, stub: StubServer, kind: str) -> None:
+        stub.serve(kind, "qwen3.8:27b")
+        server = Remote(stub.url)
+        assert server.capabilities.preserve_thinking is None
+        list(server.chat(HELLO, template_kwargs={"reasoning_effort": "low"}))
+        assert stub.sent["reasoning_effort"] == "low" and "chat_template_kwargs" not in stub.sent
+        list(server.chat(HELLO, thinking=False))
+        assert stub.sent.get("reasoning_effort") == ("none" if kind == "library" else None)
+        with pytest.raises(EndpointError, match="takes no template variables, got add_vision_id"):
+            list(server.chat(HELLO, template_kwargs={"add_vision_id": True}))
+
+    def test_a_model_that_cannot_stop_thinking_is_not_told_to(self, stub: StubServer) -> None:
+        stub.serve("vllm", "Qwen/Qwen3-4B-Thinking-2507")
+        list(Remote(stub.url).chat(HELLO, thinking=False))
+        assert "chat_template_kwargs" not in stub.sent
+
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [
+            ("vllm", "reasoning"),
+            ("sglang", "reasoning_content"),
+            ("llamacpp", "reasoning_content"),
+            ("qwen", "reasoning_content"),
+            ("library", "reasoning"),
+            ("tensorrt_llm", None),
+            ("openai", None),
+        ],
+    )
+    def test_past_thinking_under_the_servers_own_name(
+        self, stub: StubServer, kind: str, name: str | None
+    ) -> None:
+        stub.serve(kind)
+        past = {"role": "assistant", "content": "Hi", "reasoning_content": "Hm."}
+        list(Remote(stub.url).chat([*HELLO, past, *HELLO]))
+        own = {name: "Hm."} if name else {}
+        assert stub.sent["messages"][1] == {"role": "assistant", "content": "Hi", **own}
+
+    @pytest.mark.parametrize("status", [400, 500])
+    def test_turns_that_the_template_refuses_are_put_as_it_takes_them(
+        self, stub: StubServer, status: int
+    ) -> None:
+        stub.serve("vllm")
+        why = "While executing CallExpression: Jinja Exception: No user query found in messages."
+        stub.first = [(status, {"error": {"message": why}}, {})]
+        system = {"role": "system", "content": "Say hi."}
+        first, *_ = Remote(stub.url).chat([system])
+        assert first.text == "Hi"
+        assert stub.sent["messages"] == [system, {"role": "user", "content": ""}]
+
+    def test_arguments_of_calls_are_json_of_an_object(self, stub: StubServer) -> None:
+        stub.serve("vllm")
+        given: list[Any] = ['{"a": 1}', {"a": "ü"}, '{"a": ', "", "[1]"]
+        calls = [
+            {"id": "x", "type": "function", "function": {"name": "f", "arguments": one}} for one in given
+        ]
+        list(Remote(stub.url).chat([*HELLO, {"role": "assistant", "content": "", "tool_calls": calls}]))
+        sent = [call["function"]["arguments"] for call in stub.sent["messages"][1]["tool_calls"]]
+        assert sent[:2] == ['{"a": 1}', '{"a": "ü"}']
+        assert [json.loads(one) for one in sent[2:]] == [
+            {"invalid_json": '{"a": '},
+            {},
+            {"invalid_json": "[1]"},
+        ]
 
     def test_a_budget_that_the_server_cannot_keep_is_refused(self, stub: StubServer) -> None:
         stub.serve("openai")
