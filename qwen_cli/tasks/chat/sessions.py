@@ -86,7 +86,7 @@ def settings(conversation: Conversation) -> dict[str, Any]:
         for key, value in asdict(conversation.sampling).items()
         if value not in (None, (), "")
     }
-    others = ("thinking", "schema", "overflow", "max_tool_rounds")
+    others = ("thinking", "effort", "preserve_thinking", "schema", "overflow", "max_tool_rounds")
     return {"sampling": sampling, **{key: getattr(conversation, key) for key in others}}
 
 
