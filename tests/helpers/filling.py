@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from scripted import DEFAULTS, Scripted
@@ -53,8 +53,6 @@ class Filling(Scripted):
             )
         ] * n
 
-    def count_tokens(
-        self, prompt: str | Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> int:
+    def count_tokens(self, prompt: str | Sequence[Message], **rest: Any) -> int:
         assert isinstance(prompt, str)
         return 1 if prompt.startswith("<|") and prompt.endswith("|>") else len(prompt) // 4 + 1
