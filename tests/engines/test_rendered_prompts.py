@@ -121,8 +121,8 @@ def of_transformers(template: str) -> Rendering:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return seeing_gguf.make(tmp_path_factory.mktemp("gguf"), TINY)
+def tiny(tmp_path_factory: pytest.TempPathFactory, starter_safetensors: Path) -> tuple[Path, Path]:
+    return seeing_gguf.make(tmp_path_factory.mktemp("gguf"), starter_safetensors)
 
 
 @pytest.fixture(scope="module")
