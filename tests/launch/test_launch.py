@@ -376,6 +376,9 @@ class TestRunning:
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith('VLLM_API_KEY="$QWEN_SERVE_KEY" vllm serve Qwen/Qwen3-8B ')
         assert "tensor parallel over 4" in done.stderr
+        asked = ("qwen3.5:9b", "--draft", "mtp", "--dry-run", "--machine", str(machine))
+        drafting = qwen("serve", "--engine", "sglang", *asked)
+        assert " --speculative-algorithm NEXTN --speculative-num-steps 3 " in drafting.stdout, drafting.stderr
         several = qwen("serve", "--engine", "vllm", "qwen3:8b", "--nodes", "a,b", "--machine", str(machine))
         assert [line for line in several.stdout.splitlines() if line.startswith(("#", "ray"))] == [
             "# on a",
@@ -392,6 +395,7 @@ class TestRunning:
             (["--engine", "vllm", "model.gguf"], "is GGUF"),
             (["--engine", "vllm", "qwen3:8b", "--parallel", "3"], "--parallel is not for"),
             (["--engine", "vllm", "qwen3:8b", "--device-map", "auto"], "--device-map is for the engines of"),
+            (["--engine", "vllm", "qwen3:8b", "--draft", "ngram"], "--draft ngram is for the engines of"),
             (["--engine", "vllm", "qwen3:8b", "--nodes", "2", "--run"], "needs to know the machines"),
             (["--engine", "vllm", "qwen3:8b", "--dry-run"], "has none"),
             (["qwen3:8b", "--dry-run"], "are for other engines"),
