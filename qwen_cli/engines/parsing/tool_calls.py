@@ -1,7 +1,9 @@
 """Tool calls in Qwen's own formats, found in the text of an answer as it streams.
 
-Hermes style (Qwen2.5, Qwen3): JSON between tags. Qwen3-Coder's XML style: `<function=name>` and
-`<parameter=name>` between the same tags, every value as plain text.
+Hermes style (Qwen2.5, Qwen3): JSON between tags. The XML style of Qwen3-Coder and of all since Qwen3.5:
+`<function=name>` and `<parameter=name>` between the same tags, every value as plain text. Values may hold
+what looks like tags, and models leave closing tags out: one that is written ends a value where what follows
+it can only be the call's.
 """
 
 from __future__ import annotations
@@ -13,11 +15,25 @@ from typing import Any
 
 from qwen_cli.engines.core.base import Piece, ToolCall, call_id
 from qwen_cli.engines.core.text import overlap
+from qwen_cli.engines.parsing.argument import typed
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
-_FUNCTION = re.compile(r"\s*<function=([^>\n]+)>(.*?)(?:</function>)?\s*", re.DOTALL)
+_FUNCTION, _FUNCTION_END = "<function=", "</function>"
+_PARAMETER, _PARAMETER_END = "<parameter=", "</parameter>"
 _AT_END = re.compile(rf"(?:{_OPEN}(?:(?!{_OPEN}).)*{_CLOSE}\s*)+\Z", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([^>\n]+)>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
+_NAMED = re.compile(r"<(?:function|parameter)=([^<>\n]+)>")
+_TAG = re.compile(r"<(?:function=[^<>\n]+>|parameter=[^<>\n]+>|/parameter>|/function>|/tool_call>)")
+_SPACE = re.compile(r"\s*")
+# What may stand behind a closing tag that is the call's own; the end of the text may, too.
+_AFTER = {
+    _PARAMETER_END: (_PARAMETER, _FUNCTION_END, _CLOSE, _OPEN),
+    _FUNCTION_END: (_CLOSE, _OPEN),
+    _CLOSE: (_OPEN,),
+}
+
+
+class _Undecided(Exception):
+    """Says that what comes next decides how the text is read."""
 
 
 class ToolParser:
@@ -25,43 +41,93 @@ class ToolParser:
 
     def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
         functions = [tool.get("function", tool) for tool in tools]
-        self._parameters = {
-            function.get("name"): (function.get("parameters") or {}).get("properties") or {}
-            for function in functions
-        }
+        self._schemas = {function.get("name"): function.get("parameters") or {} for function in functions}
         self._held = ""
         self._blank = ""  # white space that is dropped if a call follows
         self.called = False
 
     def feed(self, text: str) -> list[Piece]:
         self._held += text
+        return self._parsed(final=False)
+
+    def finish(self) -> list[Piece]:
+        """Return what is held at the end: a call whose closing tag is missing, or text."""
+        pieces = self._parsed(final=True)
+        held, self._held = self._held, ""
+        return pieces + self._flush(held)
+
+    def _parsed(self, *, final: bool) -> list[Piece]:
         pieces: list[Piece] = []
         while True:
             before, opening, rest = self._held.partition(_OPEN)
             if not opening:
-                keep = overlap(before, _OPEN)
+                keep = 0 if final else overlap(before, _OPEN)
                 self._held = before[len(before) - keep :]
                 return pieces + self._text(before[: len(before) - keep])
-            body, closing, after = rest.partition(_CLOSE)
-            if not closing:
-                self._held = opening + rest
-                return pieces + self._text(before)
             pieces += self._text(before)
-            pieces += self._block(body, opening + body + closing)
-            self._held = after
+            self._held = opening + rest
+            try:
+                call, end = self._call(rest, final=final)
+            except _Undecided:
+                return pieces
+            pieces += self._said(call, opening + rest[:end])
+            self._held = rest[end:]
 
-    def finish(self) -> list[Piece]:
-        """Return what is held at the end: a call whose closing tag is missing, or text."""
-        held, self._held = self._held, ""
-        body = held.removeprefix(_OPEN)
-        if held.startswith(_OPEN) and body.strip():
-            return self._block(body, held)
-        return self._flush(held)
+    def _call(self, body: str, *, final: bool) -> tuple[ToolCall | None, int]:
+        """Return the call that `body` begins with and where it ends, or no call and where the text ends that
+        is none. Raises `_Undecided`."""
+        start = _space(body, 0)
+        if body.startswith("{", start):
+            return _hermes(body, final=final)
+        if body.startswith(_FUNCTION, start):
+            return self._xml(body, start, final=final)
+        if not final and _FUNCTION.startswith(body[start:]):
+            raise _Undecided
+        return None, 0  # the tag is spoken of
 
-    def _block(self, body: str, written: str) -> list[Piece]:
-        call = self._hermes(body) or self._xml(body)
+    def _xml(self, body: str, start: int, *, final: bool) -> tuple[ToolCall | None, int]:
+        head = _NAMED.match(body, start)
+        if head is None:
+            if not final and not re.search(r"[<>\n]", body[start + len(_FUNCTION) :]):
+                raise _Undecided
+            return None, 0
+        name, at = head[1].strip(), head.end()
+        schema = self._schemas.get(name, {})
+        arguments: dict[str, Any] = {}
+        while True:
+            at = _space(body, at)
+            for closing in (_FUNCTION_END, _CLOSE):
+                if body.startswith(closing, at):
+                    return ToolCall(call_id(), name, arguments), _closed(body, at, closing, final=final)
+            parameter = _NAMED.match(body, at)
+            if parameter and body.startswith(_PARAMETER, at):
+                key = parameter[1].strip()
+                own = schema.get("properties") or {}
+                others = set(own) - {key, *arguments} if own else None
+                value, at = _value(body, parameter.end(), others, final=final)
+                arguments[key] = typed(value, own.get(key), schema)
+                continue
+            rest = body[at:]
+            if not final and (
+                any(tag.startswith(rest) for tag in (_PARAMETER, _FUNCTION_END, _CLOSE, _OPEN))
+                or (rest.startswith(_PARAMETER) and not re.search(r"[<>\n]", rest[len(_PARAMETER) :]))
+            ):
+                raise _Undecided
+            if not rest or rest.startswith(_OPEN):
+                return ToolCall(call_id(), name, arguments), at
+            # Something else stands there: up to the next tag it belongs to nothing.
+            tag = _TAG.search(body, at + 1)
+            if tag is None:
+                if not final:
+                    raise _Undecided
+                return (ToolCall(call_id(), name, arguments), at) if arguments else (None, 0)
+            at = tag.start()
+            if body.startswith(_FUNCTION, at):
+                return ToolCall(call_id(), name, arguments), at
+
+    def _said(self, call: ToolCall | None, written: str) -> list[Piece]:
         if call is None:
-            return self._flush(written)
+            return self._text(written)
         self.called, self._blank = True, ""
         return [Piece(kind="tool_call", call=call)]
 
@@ -78,27 +144,103 @@ class ToolParser:
             return []
         return [Piece(whole)] if whole else []
 
-    def _hermes(self, body: str) -> ToolCall | None:
-        try:
-            value = json.loads(body)
-        except ValueError:
-            return None
+
+def _space(text: str, at: int) -> int:
+    """Return where the white space from `at` on ends."""
+    space = _SPACE.match(text, at)
+    assert space  # the pattern takes nothing, too
+    return space.end()
+
+
+def _closed(body: str, at: int, closing: str, *, final: bool) -> int:
+    """Return where a call ends whose `closing` tag is at `at`."""
+    end = at + len(closing)
+    if closing == _CLOSE:
+        return end
+    after = _space(body, end)
+    if body.startswith(_CLOSE, after):
+        return after + len(_CLOSE)
+    if not final and _CLOSE.startswith(body[after:]):
+        raise _Undecided
+    return end
+
+
+def _value(body: str, start: int, others: set[str] | None, *, final: bool) -> tuple[str, int]:
+    """Return the text of the parameter that begins at `start`, and where what follows it begins. `others`
+    are the parameters that may come next (`None`: any). Raises `_Undecided`."""
+    depth, loose = 0, None  # the first closing tag that may be text
+    for tag in _TAG.finditer(body, start):
+        written, at = tag[0], tag.start()
+        own_line = at == start or body[at - 1] == "\n"
+        if written.startswith(_FUNCTION):
+            depth += 1  # a call is quoted
+        elif depth:
+            depth -= written == _FUNCTION_END
+        elif written.startswith(_PARAMETER):
+            if own_line and (others is None or written[len(_PARAMETER) : -1].strip() in others):
+                return _stripped(body[start:at]), at
+        elif (written != _CLOSE or own_line) and _ends(body, tag.end(), _AFTER[written], final=final):
+            return _stripped(body[start:at]), tag.end() if written == _PARAMETER_END else at
+        elif loose is None and written == _PARAMETER_END:
+            loose = tag
+    if not final:
+        raise _Undecided
+    if loose is None:
+        loose = re.compile(f"{_PARAMETER_END}|{_FUNCTION_END}").search(body, start)
+    if loose is None:
+        return _stripped(body[start:]), len(body)
+    is_parameter = loose[0] == _PARAMETER_END
+    return _stripped(body[start : loose.start()]), loose.end() if is_parameter else loose.start()
+
+
+def _ends(body: str, at: int, after: Sequence[str], *, final: bool) -> bool:
+    """Return whether one of `after`, or nothing at all, follows at `at`. Raises `_Undecided`."""
+    rest = body[_space(body, at) :]
+    if rest.startswith(tuple(after)):
+        return True
+    if any(tag.startswith(rest) for tag in after):
+        if not final:
+            raise _Undecided
+        return True
+    return False
+
+
+def _stripped(value: str) -> str:
+    """Return a value without the line breaks that the template writes around it."""
+    value = value.removeprefix("\r\n") if value.startswith("\r\n") else value.removeprefix("\n")
+    return value.removesuffix("\r\n") if value.endswith("\r\n") else value.removesuffix("\n")
+
+
+def _hermes(body: str, *, final: bool) -> tuple[ToolCall | None, int]:
+    """Return the call that is JSON at the start of `body`, and where its closing tag ends: one within a
+    string is none. Raises `_Undecided`."""
+    first = None
+    for closing in re.finditer(_CLOSE, body):
+        first = first or closing
+        call = _from_json(body[: closing.start()])
+        if call or not _within_string(body[: closing.start()]):
+            return call, closing.end()
+    if not final:
+        raise _Undecided
+    end = first.end() if first else len(body)
+    return _from_json(body[: first.start()] if first else body), end
+
+
+def _within_string(text: str) -> bool:
+    """Return whether `text`, JSON from its start, ends within a string."""
+    return len(re.findall(r'"', re.sub(r"\\.", "", text, flags=re.DOTALL))) % 2 == 1
+
+
+def _from_json(body: str) -> ToolCall | None:
+    try:
+        value = json.loads(body)
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             return None
-        arguments = value.get("arguments", {})
-        return ToolCall(call_id(), value["name"], arguments) if isinstance(arguments, dict) else None
-
-    def _xml(self, body: str) -> ToolCall | None:
-        function = _FUNCTION.fullmatch(body)
-        if not function:
-            return None
-        name = function[1].strip()
-        types = self._parameters.get(name, {})
-        arguments = {
-            key.strip(): _typed(value.removeprefix("\n").removesuffix("\n"), types.get(key.strip()))
-            for key, value in _PARAMETER.findall(function[2])
-        }
-        return ToolCall(call_id(), name, arguments)
+        arguments = value.get("arguments") or {}
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except (ValueError, RecursionError):
+        return None
+    return ToolCall(call_id(), value["name"], arguments) if isinstance(arguments, dict) else None
 
 
 def calls_at_end(text: str, tools: Sequence[Mapping[str, Any]]) -> list[Piece]:
@@ -109,13 +251,3 @@ def calls_at_end(text: str, tools: Sequence[Mapping[str, Any]]) -> list[Piece]:
     pieces = [*parser.feed(end[0]), *parser.finish()] if end else []
     known = {tool.get("function", tool).get("name") for tool in tools}
     return pieces if all(piece.call and piece.call.name in known for piece in pieces) else []
-
-
-def _typed(text: str, schema: Any) -> Any:
-    """Return a parameter's text as the type its schema names: strings as they are, the rest is JSON."""
-    if isinstance(schema, dict) and schema.get("type") == "string":
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:  # Python's spelling of the constants is common in the model's output
-        return {"True": True, "False": False, "None": None}.get(text.strip(), text)
