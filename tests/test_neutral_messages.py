@@ -6,6 +6,7 @@ A message names an option in backquotes, `quant=4bit`; `commands/shared/flags.py
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -50,6 +51,12 @@ TOLD = (
 NO_OPTIONS = {"answer", "landlock", "mount", "starter", "unshare"}
 
 
+@functools.cache
+def strings() -> list[tuple[str, int, str, bool]]:
+    """What `below` gives: not computed where the tests are only collected."""
+    return list(below())
+
+
 def below() -> Iterator[tuple[str, int, str, bool]]:
     """Every string outside `commands`: file, line, text, and whether it is a docstring.
 
@@ -75,9 +82,6 @@ def below() -> Iterator[tuple[str, int, str, bool]]:
                 yield name, node.lineno, node.value, False
 
 
-STRINGS = list(below())
-
-
 def all_options() -> set[str]:
     """Every option and argument of every command, as messages may name it."""
     names: set[str] = set()
@@ -99,7 +103,7 @@ def all_options() -> set[str]:
 def test_no_string_below_commands_holds_a_flag() -> None:
     found = [
         f"{name}:{line}: {text}"
-        for name, line, text, _ in STRINGS
+        for name, line, text, _ in strings()
         if FLAG.search(text)
         and not (name in THEIRS and ARGUMENT.fullmatch(text))
         and not any(told in text for told in TOLD)
@@ -111,7 +115,7 @@ def test_every_option_that_a_message_names_is_one_of_some_command() -> None:
     known = all_options() | NO_OPTIONS
     found = [
         f"{name}:{line}: {option}"
-        for name, line, text, docstring in STRINGS
+        for name, line, text, docstring in strings()
         if not docstring
         for option in OPTION.findall(text)
         if option not in known
