@@ -125,6 +125,9 @@ def make(architecture: str, folder: Path, starter: Path, template: str | None = 
     for parameter in model.parameters():  # as large as trained ones, so that the text does not stand still
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, 0, 0.15)
+    head = model.get_output_embeddings().weight
+    if head is not model.get_input_embeddings().weight:  # of so few tokens some would be special by chance
+        head.data[small_vocabulary.WORDS :] = 0
     model.generation_config.eos_token_id = SIZES["eos_token_id"]
     model.generation_config.pad_token_id = SIZES["pad_token_id"]
     model.save_pretrained(folder)

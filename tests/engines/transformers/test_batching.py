@@ -16,7 +16,7 @@ import pytest
 from qwen_cli.engines.core.base import Engine, Piece, Sampling, Usage
 from qwen_cli.errors import ContextFull, UsageError
 
-GREEDY = Sampling(temperature=0, max_tokens=12)
+GREEDY = Sampling(temperature=0, max_tokens=8)
 PROMPTS = (
     "one, two, three, four,",
     "a b c d e f g",
@@ -64,7 +64,7 @@ def test_together_as_alone(engine: Engine, lanes: list[Engine]) -> None:
 
 
 def test_each_draws_with_rules_of_its_own(engine: Engine, lanes: list[Engine]) -> None:
-    hot = Sampling(temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.2, seed=5, max_tokens=8)
+    hot = Sampling(temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.2, seed=5, max_tokens=6)
     wanted = [hot, replace(hot, seed=6), GREEDY, replace(hot, min_p=0.3, presence_penalty=1.0)]
     alone = [text(list(engine.chat(SHIP, sampling=sampling))) for sampling in wanted]
     with ThreadPoolExecutor(4) as threads:
@@ -92,12 +92,12 @@ def test_a_schema_holds_while_others_are_free(lanes: list[Engine]) -> None:
 
 
 def test_what_it_costs_is_counted_and_beginnings_are_shared(lanes: list[Engine]) -> None:
-    prompt = "The quick brown fox jumps over the lazy dog. " * 20
+    prompt = "The quick brown fox jumps over the lazy dog. " * 12
     first = usage(list(lanes[0].complete(prompt, sampling=GREEDY)))
     second = usage(list(lanes[1].complete(prompt, sampling=GREEDY)))
 
     assert first.prompt_tokens == second.prompt_tokens == lanes[0].count_tokens(prompt)
-    assert (first.generated_tokens, first.stop_reason) == (12, "length")
+    assert (first.generated_tokens, first.stop_reason) == (8, "length")
     assert first.cached_tokens == 0
     assert second.cached_tokens >= first.prompt_tokens - 64
 

@@ -31,7 +31,7 @@ EDIT = [
         "content": f"Call the function load_prices. Answer with the code only.\n\n```python\n{CODE}```",
     }
 ]
-GREEDY = Sampling(temperature=0.0, max_tokens=64)
+GREEDY = Sampling(temperature=0.0, max_tokens=40)
 
 
 def said(engine: Engine, sampling: Sampling = GREEDY) -> tuple[str, Usage]:
