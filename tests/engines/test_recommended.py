@@ -159,7 +159,8 @@ class TestLlamaCpp:
         list(thinker.complete(prompt, sampling=ONE))
         thinker.sample(f"{prompt}So", 1, sampling=ONE)
         list(thinker.lanes(2)[1].chat(HELLO, sampling=ONE, thinking=thinking))
-        assert len(asked) == 5
+        one_by_one = thinking == 512  # the starter has no token for the tag that llama.cpp looks for
+        assert len(asked) == 5 + one_by_one
         assert {(r["temperature"], r["top_p"]) for r in asked} == {(expected.temperature, expected.top_p)}
 
     def test_a_model_that_does_not_think_by_itself(self, starter_gguf: Path) -> None:
