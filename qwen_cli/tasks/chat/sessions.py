@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,15 @@ def settings(conversation: Conversation) -> dict[str, Any]:
         for key, value in asdict(conversation.sampling).items()
         if value not in (None, (), "")
     }
-    others = ("thinking", "effort", "preserve_thinking", "schema", "overflow", "max_tool_rounds")
-    return {"sampling": sampling, **{key: getattr(conversation, key) for key in others}}
+    return {
+        "sampling": sampling,
+        "thinking": conversation.thinking,
+        "effort": conversation.effort,
+        "preserve_thinking": conversation.preserve_thinking,
+        "schema": conversation.schema,
+        "overflow": conversation.overflow,
+        "max_tool_rounds": conversation.max_tool_rounds,
+    }
 
 
 def begin(conversation: Conversation, kept: dict[str, Any]) -> None:
@@ -173,12 +180,11 @@ def size(name: str) -> int:
 
 def rename(name: str, to: str) -> None:
     """Give a session another name. Raises `SessionError` where there is none, or one of that name."""
-    session = load(name)
+    renamed = replace(load(name), name=to)
     if path(to).exists():
         raise SessionError(f"session {to!r} exists", "choose another name")
     state = kv_path(name)
-    session.name = to
-    save(session)
+    save(renamed)
     with suppress(OSError):
         state.replace(kv_path(to))
     delete(name)
