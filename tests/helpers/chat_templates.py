@@ -116,8 +116,18 @@ QWEN3_2507_THINKING = _QWEN3.replace("OPEN", "{{- '<think>\\n' }}")
 
 # ---- Qwen3-Coder: XML calls, the tools in XML too ----
 
+# The template of August 2025. That of July, which early conversions hold, has no heading over the tools, and
+# writes lists with backticks.
+_AS_TEXT = (
+    "value | tojson if value is mapping or (value is sequence and value is not string) else value | string"
+)
+_MORE_KEYS = (
+    "{%- macro more(fields, told) %}{%- if fields is mapping %}"
+    "{%- for key in fields if key not in told %}{%- set value = fields[key] %}{{- '\\n<' ~ key ~ '>' }}"
+    f"{{{{- {_AS_TEXT} }}}}{{{{- '</' ~ key ~ '>' }}}}{{%- endfor %}}{{%- endif %}}{{%- endmacro %}}"
+)
 QWEN3_CODER = (
-    "{%- set first = messages[0].content if messages[0].role == 'system' else none %}"
+    _MORE_KEYS + "{%- set first = messages[0].content if messages[0].role == 'system' else none %}"
     "{%- set turns = messages if first is none else messages[1:] %}"
     "{%- if first is not none %}{{- '<|im_start|>system\\n' + first }}"
     "{%- elif tools %}{{- '<|im_start|>system\\nYou are Qwen, a helpful AI assistant that can interact with a "
@@ -128,15 +138,15 @@ QWEN3_CODER = (
     "{%- if tool.description is defined %}"
     "{{- '\\n<description>' ~ (tool.description | trim) ~ '</description>' }}{%- endif %}"
     "{{- '\\n<parameters>' }}"
+    "{%- if tool.parameters is mapping and tool.parameters.properties is mapping %}"
     "{%- for name, fields in tool.parameters.properties|items %}"
     "{{- '\\n<parameter>\\n<name>' ~ name ~ '</name>' }}"
     "{%- if fields.type is defined %}{{- '\\n<type>' ~ fields.type ~ '</type>' }}{%- endif %}"
     "{%- if fields.description is defined %}"
     "{{- '\\n<description>' ~ (fields.description | trim) ~ '</description>' }}{%- endif %}"
-    "{{- '\\n</parameter>' }}{%- endfor %}"
-    "{%- if tool.parameters.required is defined %}"
-    "{{- '\\n<required>' ~ (tool.parameters.required | tojson) ~ '</required>' }}{%- endif %}"
-    "{{- '\\n</parameters>\\n</function>' }}{%- endfor %}"
+    "{{- more(fields, ['name', 'type', 'description']) }}{{- '\\n</parameter>' }}{%- endfor %}{%- endif %}"
+    "{{- more(tool.parameters, ['type', 'properties']) }}{{- '\\n</parameters>' }}"
+    "{{- more(tool, ['type', 'name', 'description', 'parameters']) }}{{- '\\n</function>' }}{%- endfor %}"
     f"{{{{- '\\n</tools>{_XML_END}' }}}}{{%- endif %}}"
     "{%- if tools or first is not none %}{{- '<|im_end|>\\n' }}{%- endif %}"
     "{%- for m in turns %}"
@@ -144,9 +154,8 @@ QWEN3_CODER = (
     "{%- if m.content is string and m.content | trim %}{{- '\\n' + (m.content | trim) + '\\n' }}{%- endif %}"
     "{%- for call in m.tool_calls %}{%- set call = call.function if call.function is defined else call %}"
     "{{- '\\n<tool_call>\\n<function=' + call.name + '>\\n' }}"
-    "{%- for name, value in call.arguments|items %}"
-    "{{- '<parameter=' + name + '>\\n' }}"
-    "{{- value if value is string else value | tojson }}{{- '\\n</parameter>\\n' }}{%- endfor %}"
+    "{%- for name, value in call.arguments|items %}{{- '<parameter=' + name + '>\\n' }}"
+    f"{{{{- {_AS_TEXT} }}}}{{{{- '\\n</parameter>\\n' }}}}{{%- endfor %}}"
     "{{- '</function>\\n</tool_call>' }}{%- endfor %}{{- '<|im_end|>\\n' }}"
     "{%- elif m.role == 'tool' %}"
     "{%- if loop.previtem and loop.previtem.role != 'tool' %}{{- '<|im_start|>user\\n' }}{%- endif %}"
@@ -243,9 +252,6 @@ _OFF = (
 _NEVER_OFF = (
     "{%- if enable_thinking is defined and enable_thinking is false %}"
     "{{- raise_exception('Disabling thinking is not supported.') }}{%- endif %}{{- '<think>\\n' }}"
-)
-_AS_TEXT = (
-    "value | tojson if value is mapping or (value is sequence and value is not string) else value | string"
 )
 _AS_JSON = "value if value is string else value | tojson"
 _EFFORT = (
