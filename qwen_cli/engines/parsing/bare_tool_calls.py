@@ -1,7 +1,7 @@
 """Tool calls written without their tags.
 
 Small Qwen2.5 models (the starter among them) answer `{"name": …, "arguments": {…}}` where their template
-asks for the same inside `<tool_call>` tags; parsers of the tags take it for text.
+asks for the same inside `<tool_call>` tags, or inside a code block; parsers of the tags take it for text.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from typing import Any
 from qwen_cli.engines.core.base import Piece, Stream, ToolCall, Usage, call_id
 from qwen_cli.errors import EngineError
 
+_FENCES = ("", "```", "```json")
+_BLOCK = re.compile(r"\s*```\s*(?:json)?(.*?)(?:```\s*)?", re.DOTALL)
+
 
 def recognise(pieces: Stream, tools: Sequence[Mapping[str, Any]], count_prompt: Callable[[], int]) -> Stream:
     """Yield `pieces`, with an answer that is nothing but calls of `tools` turned into those calls.
@@ -26,7 +29,7 @@ def recognise(pieces: Stream, tools: Sequence[Mapping[str, Any]], count_prompt: 
     the answer ends at the first repetition, with a usage made up here, for which `count_prompt` counts.
     """
     names = [str(tool["function"]["name"]) for tool in tools]
-    openings = tuple(_plain(f'{{"name":{json.dumps(name)},') for name in names)
+    openings = tuple(_plain(f'{fence}{{"name":{json.dumps(name)},') for name in names for fence in _FENCES)
     held = ""
     holding = True
     started, moments = time.perf_counter(), []
@@ -67,7 +70,8 @@ def _calls(text: str, names: Sequence[str]) -> list[ToolCall] | None:
     """Return the calls that `text` consists of, or `None` where it is anything else."""
     decoder = json.JSONDecoder()
     calls: list[ToolCall] = []
-    rest = text.strip()
+    block = _BLOCK.fullmatch(text)
+    rest = (block[1] if block else text).strip()
     while rest:
         try:
             value, end = decoder.raw_decode(rest)

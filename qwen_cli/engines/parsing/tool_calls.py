@@ -3,7 +3,8 @@
 Hermes style (Qwen2.5, Qwen3): JSON between tags. The XML style of Qwen3-Coder and of all since Qwen3.5:
 `<function=name>` and `<parameter=name>` between the same tags, every value as plain text. Values may hold
 what looks like tags, and models leave closing tags out: one that is written ends a value where what follows
-it can only be the call's.
+it can only be the call's. Qwen3-Coder leaves `<tool_call>` out, too: a whole `<function=name>` block of a
+tool that was offered is a call where the answer does not show it (`quoting`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from qwen_cli.engines.core.base import Piece, ToolCall, call_id
 from qwen_cli.engines.core.text import overlap
 from qwen_cli.engines.parsing.argument import typed
+from qwen_cli.engines.parsing.quoting import Quoting
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _FUNCTION, _FUNCTION_END = "<function=", "</function>"
@@ -42,6 +44,9 @@ class ToolParser:
     def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
         functions = [tool.get("function", tool) for tool in tools]
         self._schemas = {function.get("name"): function.get("parameters") or {} for function in functions}
+        self._openings = [_OPEN, *(f"{_FUNCTION}{name}>" for name in self._schemas)]
+        self._opening = re.compile("|".join(map(re.escape, self._openings)))
+        self._quoting = Quoting()
         self._held = ""
         self._blank = ""  # white space that is dropped if a call follows
         self.called = False
@@ -59,19 +64,44 @@ class ToolParser:
     def _parsed(self, *, final: bool) -> list[Piece]:
         pieces: list[Piece] = []
         while True:
-            before, opening, rest = self._held.partition(_OPEN)
-            if not opening:
-                keep = 0 if final else overlap(before, _OPEN)
-                self._held = before[len(before) - keep :]
-                return pieces + self._text(before[: len(before) - keep])
-            pieces += self._text(before)
-            self._held = opening + rest
+            opening = self._opening.search(self._held)
+            if opening is None:
+                keep = 0 if final else max(overlap(self._held, one) for one in self._openings)
+                end = len(self._held) - keep
+                pieces += self._text(self._held[:end])
+                self._held = self._held[end:]
+                return pieces
+            pieces += self._text(self._held[: opening.start()])
+            self._held = self._held[opening.start() :]
             try:
-                call, end = self._call(rest, final=final)
+                call, end = self._read(self._held, opening[0], final=final)
             except _Undecided:
                 return pieces
-            pieces += self._said(call, opening + rest[:end])
-            self._held = rest[end:]
+            pieces += self._said(call, self._held[:end])
+            self._held = self._held[end:]
+
+    def _read(self, text: str, opening: str, *, final: bool) -> tuple[ToolCall | None, int]:
+        """Return the call at the start of `text` and its end, or no call and the end of what is text. Raises
+        `_Undecided`."""
+        if opening == _OPEN:
+            call, end = self._call(text[len(_OPEN) :], final=final)
+            return call, len(_OPEN) + end
+        if self._is_bare_call(text, len(opening), final=final):
+            call, end = self._xml(text, 0, final=final)
+            if text[:end].rstrip().endswith((_FUNCTION_END, _CLOSE)):
+                return call, end
+        return None, len(opening)
+
+    def _is_bare_call(self, text: str, at: int, *, final: bool) -> bool:
+        """Return whether `text`, the name of a function up to `at`, begins a call without its tags, and is
+        not spoken of: it begins a line, or ends one. Raises `_Undecided`."""
+        if self._quoting.open:
+            return False
+        rest = text[at:].lstrip()
+        if not final and any(tag.startswith(rest) for tag in (_PARAMETER, _FUNCTION_END)):
+            raise _Undecided
+        ends_line = "\n" in text[at : len(text) - len(rest)]
+        return (self._quoting.at_start or ends_line) and rest.startswith((_PARAMETER, _FUNCTION_END))
 
     def _call(self, body: str, *, final: bool) -> tuple[ToolCall | None, int]:
         """Return the call that `body` begins with and where it ends, or no call and where the text ends that
@@ -129,10 +159,12 @@ class ToolParser:
         if call is None:
             return self._text(written)
         self.called, self._blank = True, ""
+        self._quoting.end_line()
         return [Piece(kind="tool_call", call=call)]
 
     def _text(self, text: str) -> list[Piece]:
         """Pass `text` on but for the white space at its end, which may turn out to stand before a call."""
+        self._quoting.feed(text)
         whole = self._blank + text
         visible = whole.rstrip()
         self._blank = whole[len(visible) :]

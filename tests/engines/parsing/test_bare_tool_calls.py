@@ -38,9 +38,25 @@ def test_several_calls_one_a_line() -> None:
     assert len({c.id for c in calls}) == 2
 
 
+CALL = '{"name": "weather", "arguments": {"city": "Paris"}}'
+
+
+@pytest.mark.parametrize("text", [f"```json\n{CALL}\n```", f"```\n{CALL}\n```\n", f"\n``` json\n{CALL}"])
+def test_a_call_alone_in_a_code_block(text: str) -> None:
+    *pieces, last = recognise(stream(*text), TOOLS, lambda: 7)
+
+    assert [(p.text, p.call and p.call.arguments) for p in pieces] == [("", {"city": "Paris"})]
+    assert last.usage and last.usage.stop_reason == "tool_calls"
+
+
 @pytest.mark.parametrize(
     "texts",
     [
+        ("```json\n", CALL, "\n```\nThis is a call."),
+        ("So:\n```json\n", CALL, "\n```"),
+        ("```json\n", CALL.replace("weather", "unknown"), "\n```"),
+        ("```python\n", CALL, "\n```"),
+        ("```json\n", CALL, "\n```\n```json\n", "{}\n```"),
         ("It is ", "sunny."),
         ('{"name": "unknown", ', '"arguments": {}}'),
         ('{"answer": ', "42}"),

@@ -39,6 +39,7 @@ def xml(name: str = "write", **values: str) -> str:
 
 
 QUOTED = xml("write", path="a", text="b")
+BARE = QUOTED.removeprefix("<tool_call>\n")
 NEARLY = {
     "no </parameter> before </function>": (
         '<tool_call>\n<function=write>\n<parameter=body>\n{"a": true}\n</function>\n</tool_call>',
@@ -58,6 +59,22 @@ NEARLY = {
         [{"count": 5}],
     ),
     "nothing is closed": ("<tool_call>\n<function=write>\n<parameter=path>\nabc", [{"path": "abc"}]),
+    "no <tool_call>": (BARE, [{"path": "a", "text": "b"}]),
+    "neither <tool_call> nor </tool_call>": (BARE.removesuffix("</tool_call>"), [{"path": "a", "text": "b"}]),
+    "no <tool_call>, no parameters": ("<function=write>\n</function>", [{}]),
+    "no <tool_call> twice": (
+        BARE.removesuffix("\n</tool_call>") + BARE,
+        [{"path": "a", "text": "b"}, {"path": "a", "text": "b"}],
+    ),
+    "no <tool_call> before another call": (BARE + xml(count="2"), [{"path": "a", "text": "b"}, {"count": 2}]),
+    "no <tool_call>, all on one line": (
+        "<function=write><parameter=count>5</parameter></function>",
+        [{"count": 5}],
+    ),
+    "no <tool_call>, a whole call in a value": (
+        xml(text=f"```\n{QUOTED}\n```").removeprefix("<tool_call>\n"),
+        [{"text": f"```\n{QUOTED}\n```"}],
+    ),
     "no </tool_call> before another call": (
         xml(count="1").removesuffix("</tool_call>") + xml(count="2"),
         [{"count": 1}, {"count": 2}],
@@ -100,8 +117,49 @@ def test_a_call_is_read_wherever_it_is_cut(written: str, arguments: list[dict[st
         assert read(whole[:cut], whole[cut:]) == ("Here:", said), whole[:cut]
 
 
+SHOWN = [
+    f"So:\n```xml\n{BARE}\n```\nand on",
+    f"So:\n~~~~\n```\n{BARE}\n~~~\n",
+    f"- ```\n  {BARE}",
+    f"> {BARE}",
+    f"Write `{BARE}`",
+    f'Write "{BARE}"',
+    f"    {BARE}",
+    "The <function=write> tag opens a call.",
+    "<function=write> opens a call, </function> ends it.",
+    "Write <function=write><parameter=path>a</parameter></function> to call.",
+    BARE.replace("write", "unknown"),
+    BARE[: BARE.index("</function>")],
+    "<function=write",
+    "a <func",
+]
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_a_function_that_is_shown_is_text(text: str) -> None:
+    assert read(text) == read(*text) == (text, [])
+
+
+@pytest.mark.parametrize(
+    "before", ["I look. ", "It is `a`:\n", "```\ncode\n```\n", "> so\n", "A ```fence``` here. "]
+)
+def test_a_function_without_tags_may_come_after_text(before: str) -> None:
+    expected = (before.rstrip(), [("write", {"path": "a", "text": "b"})])
+    assert read(before + BARE) == read(*before, *BARE) == expected
+
+
+def test_a_function_that_is_not_offered_holds_nothing_back() -> None:
+    parser = ToolParser(TOOLS)
+    assert (
+        "".join(piece.text for piece in parser.feed("<function=unknown>\n<para"))
+        == "<function=unknown>\n<para"
+    )
+
+
 _CALL = ["<tool_call>", "</tool_call>", "<function=write>", "</function>", "<parameter=text>", "</parameter>"]
 _OTHER = [
+    "```",
+    "<function=unknown>",
     "<parameter=count>",
     "\n",
     " ",
