@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import small_models
 from qwen_cli.engines.core.base import Piece, Sampling, Usage
 from qwen_cli.engines.transformers.device_map import Places
 from qwen_cli.engines.transformers.engine import Transformers
+from qwen_cli.engines.transformers.prefix_cache import PrefixCache
 from qwen_cli.errors import EngineError, QwenError, UsageError
 from qwen_cli.models.hub.resolve import Weights
 
@@ -186,6 +188,62 @@ class TestThinking:
         assert usage(pieces).generated_tokens == 5 + cut + 6
         (sample,) = engine.sample(QUESTION, 1, thinking=5, sampling=sampling)
         assert (sample.text, sample.thinking) == (text(pieces), text(pieces, "thinking"))
+
+    def test_the_answer_follows_the_tokens_that_were_computed(
+        self, small: Small, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What the model thought and what ended it, in the tokens that they came in, are what the answer is
+        computed after, and what penalties count. Text of the same thought may have other tokens."""
+        folder = Path(small("Qwen3", small_models.ALWAYS).network.name_or_path)
+        with Transformers(weights(folder), places=ON_CPU, dtype="fp32") as engine:
+            said = self.follows(engine, 7, 7, f"{self.CUT}</think>\n\n", frequency=0.7)
+            self.follows(engine, 1, 1, f"{self.CUT}</think>\n\n", frequency=-2.0)  # says "the" again
+            monkeypatch.setattr(engine._loaded, "ends", frozenset({said[5]}))
+            assert self.follows(engine, True, 5, "\n</think>\n\n", frequency=0.7)[:5] == said[:5]
+
+    @staticmethod
+    def follows(
+        engine: Transformers, thinking: bool | int, own: int, end: str, *, frequency: float
+    ) -> list[int]:
+        """Check an answer after `own` tokens of thinking and its `end` against one pass over all: the tokens
+        after the prompt."""
+        import torch
+        from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
+
+        presence, repetition = 0.8, 1.2
+        greedy = Sampling(
+            temperature=0,
+            max_tokens=48,
+            logprobs=0,
+            repetition_penalty=repetition,
+            presence_penalty=presence,
+            frequency_penalty=frequency,
+        )
+        pieces = list(engine.chat(QUESTION, thinking=thinking, sampling=greedy))
+        start, ids = usage(pieces).prompt_tokens, torch.tensor(engine.prefix_cache.ids)
+        said, forced = ids[start:], engine.tokenizer(end)["input_ids"]
+        answer = own + len(forced)
+        assert said[own:answer].tolist() == forced
+        assert len(said) == usage(pieces).generated_tokens - 1 > answer  # nothing is computed after the last
+
+        once = PrefixCache(engine.network)
+        scores = once.step(ids.tolist(), rows=len(said) + 1)[:-1]
+        close = partial(torch.testing.assert_close, atol=1e-3, rtol=0)
+        for layer, expected in zip(engine.prefix_cache.layers, once.layers, strict=True):
+            close(layer.keys, expected.keys)
+            close(layer.values, expected.values)
+        told = torch.tensor([one.logprob for piece in pieces for one in piece.logprobs][: len(said)])
+        close(told, scores.log_softmax(-1).gather(1, said[:, None])[:, 0])
+
+        punish = RepetitionPenaltyLogitsProcessor(repetition)
+        for at in (*range(own), *range(answer, len(said))):
+            counts = said[:at].bincount(minlength=scores.shape[-1])
+            punished = punish(ids[None, : start + at], scores[at : at + 1].clone())[0]
+            punished -= presence * (counts > 0) + frequency * counts
+            if at == answer:  # it may not end here
+                punished[sorted(engine._loaded.ends)] = -torch.inf
+            assert punished.argmax() == said[at]
+        return said.tolist()
 
     def test_the_switch_reaches_the_template(self, small: Small) -> None:
         engine = small("Qwen3", small_models.SWITCH)
