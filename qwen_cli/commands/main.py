@@ -15,6 +15,7 @@ from qwen_cli._version import __version__
 from qwen_cli.commands.registry import Verbs
 from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.ui.terminal import plain
 
 app = typer.Typer(
     name="qwen",
@@ -143,7 +144,8 @@ def _run(argv: list[str], debug: bool) -> int:
     try:
         _check_words(argv)
         _remark_on_variables()
-        result = app(args=argv, prog_name="qwen", standalone_mode=False)
+        color = False if plain() else None  # None: where it is shown on a terminal
+        result = app(args=argv, prog_name="qwen", standalone_mode=False, color=color)
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         return 130
@@ -205,7 +207,7 @@ def _complain(line: str) -> None:
     from qwen_cli.sanitize import strip_escapes
 
     line = " ".join(strip_escapes(line).split())
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+    if sys.stderr.isatty() and not plain():
         sys.stderr.write(f"\x1b[31mqwen:\x1b[0m {line}\n")
     else:
         sys.stderr.write(f"qwen: {line}\n")

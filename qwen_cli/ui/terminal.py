@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def plain() -> bool:
+    """Return whether remarks are shown without any escape sequence, on terminals too: NO_COLOR
+    (no-color.org), TERM=dumb."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def stdout_console() -> Console:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -23,9 +25,27 @@ _TOOL_OUTPUT = 200  # characters of a tool's output that are shown
 _CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 
 
-def say(text: str) -> None:
-    """Write one remark on stderr, dim where that can be shown; never a raw escape sequence."""
-    typer.secho(strip_escapes(text), err=True, dim=True)
+def say(text: str, *, indent: int = 0) -> None:
+    """Write one remark on stderr, dim where that can be shown; never a raw escape sequence. On a terminal it
+    goes on at a new line between words, `indent` columns further in."""
+    shown = strip_escapes(text)
+    if sys.stderr.isatty() and "\n" not in shown:
+        shown = _wrapped(shown, shutil.get_terminal_size().columns, indent)
+    typer.secho(shown, err=True, dim=True)
+
+
+def _wrapped(text: str, columns: int, indent: int) -> str:
+    margin = " " * indent if columns > 2 * indent else ""
+    lines = textwrap.wrap(
+        text,
+        columns,
+        subsequent_indent=margin,
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,  # an address or a path stays whole: the terminal goes on with it
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines) or text
 
 
 def relay(message: str) -> None:

@@ -117,10 +117,10 @@ def help_(state: PromptState, argument: str) -> None:
     forms = {name: f"/{name} {command.argument}".rstrip() for name, command in listed.items()}
     width = max(len(form) for form in forms.values())
     for name, command in listed.items():
-        say(f"{forms[name]:<{width}}  {command.help}")
+        say(f"{forms[name]:<{width}}  {command.help}", indent=width + 2)
     if not argument:
         for key, does in _keys():
-            say(f"{key:<{width}}  {does}")
+            say(f"{key:<{width}}  {does}", indent=width + 2)
 
 
 def quit_(state: PromptState, argument: str) -> None:

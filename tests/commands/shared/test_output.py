@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -76,3 +77,20 @@ def test_json_reads_back_and_steers_no_terminal(text: str) -> None:
     assert not any(
         c != "\n" and (c < " " or "\x7f" <= c <= "\x9f" or "\u202a" <= c <= "\u202e") for c in shown
     )
+
+
+def test_a_remark_on_a_terminal_goes_on_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    output.say("/sets  Show or set a sampling parameter of the model", indent=7)
+    address = "https://example.org/" + "long/" * 8
+    output.say(f"it is at {address}")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().err).splitlines()
+    assert shown == [
+        "/sets  Show or set a sampling",
+        "       parameter of the model",
+        "it is at",
+        address,
+    ]
