@@ -159,7 +159,7 @@ class TestCommands:
 
         checked = qwen("config", "endpoint", "check", "lab", "--json", LAB_KEY=served.key)
         told = json.loads(checked.stdout)
-        assert (told["server"], told["model"], told["context"]) == ("llama.cpp", served.model, 2048)
+        assert (told["server"], told["model"], told["context"]) == ("llama.cpp", served.model, 512)
         assert told["counts tokens"] is True
 
         said = qwen(

@@ -80,7 +80,7 @@ def sampling_in(sent: Mapping[str, Any]) -> Sampling:
 
 
 def capabilities_in(sent: Mapping[str, Any]) -> Capabilities:
-    own = {"seeing": Seeing(**sent["seeing"]), "efforts": tuple(sent["efforts"])}
+    own = {name: tuple(sent[name]) for name in ("efforts", "pictures")} | {"seeing": Seeing(**sent["seeing"])}
     return Capabilities(**{**sent, **own})
 
 

@@ -192,11 +192,12 @@ def test_what_needs_a_conversation_says_so_in_a_line(math: Math, name: str) -> N
 
 def test_the_other_commands_are_those_of_chat_and_the_trace(math: Math) -> None:
     at = math(vision=True)
-    left = {"undo", "clear", "file", "system", "tokens", "save", "load", "sessions"}
+    left = {"undo", "clear", "file", "system", "tokens", "save", "load", "sessions", "effort"}
     assert set(slash.words(at.state)) == set(CHAT) - left | {"trace"}
     assert at("/trcae") == "no command is called /trcae. Did you mean /trace?"
     assert at("/retry") == "nothing to retry. Write a problem first"
     assert at("/edit") == "nothing to edit. Say something first"
     assert at("/stats") == "nothing has been answered yet. Ask something first"
     assert at('""" """') == "the problem is empty. Write one"
+    assert at("/effort low").startswith("/effort is not for the prompt of `qwen math`")
     assert at("/quit") == "" and at.state.leaving

@@ -147,6 +147,7 @@ def test_settings_reach_the_next_answer_and_the_rest_tells(
     assert asked(at)[0] == {"role": "system", "content": "Be brief."}
     assert at("/copy") == "copied 4 characters to a clipboard" and copied == ["Red."]
     assert "13 of 4,096" in at("/tokens")
+    assert at("/effort low").startswith("effort: low")
     assert at("/stats").startswith("prompt: 10 tokens")
 
 

@@ -50,7 +50,7 @@ def address(starter_gguf: Path) -> Iterator[str]:
 
 def test_a_server_is_sent_the_layout_whatever_it_calls_its_model(address: str) -> None:
     with Remote(address) as engine:
-        assert not engine.capabilities.fim
+        assert engine.model == "some-model"
         assert is_fibonacci(HOLE, complete.complete(engine, HOLE, mode="line").text)
 
 
