@@ -48,6 +48,10 @@ def needs(name: str) -> str | None:
     return _header(name).get("needs")
 
 
+FILLING = frozenset(("disk_fill", "disk_sparse", "file_size", "files_fallocate", "files_without_names"))
+"""The attacks that fill a disk."""
+
+
 def run(
     *,
     without: Collection[str] = (),
@@ -65,7 +69,10 @@ def run(
 
         named = [n for n in names() if n in only] or names()
         wanted = [n for n in named if needs(n) not in without]
-        verdicts = list(several.map(one, wanted))
+        # Files without a name are told by what is free on the disk: what fills it has it for itself.
+        found = list(several.map(one, [n for n in wanted if n not in FILLING]))
+        found += [one(n) for n in wanted if n in FILLING]
+        verdicts = sorted(found, key=lambda verdict: wanted.index(verdict.name))
         left = left_behind(laid)
     if left:
         verdicts.append(Verdict("what is left behind", "", 0.0, left))
