@@ -256,15 +256,11 @@ class _Evaluator:
             return self._matrix(node)
         if isinstance(node, Overline):
             value = self.line(node.items)
-            if value.has(sympy.I) or not value.is_Symbol:
-                return self._conjugate(value)
-            return sympy.Symbol(f"{value}bar")
+            if value.has(sympy.I):
+                return sympy.conjugate(value)
+            if value.is_Symbol:
+                return sympy.Symbol(f"{value}bar")
         raise Unknown
-
-    def _conjugate(self, value: Any) -> Any:
-        if not value.has(sympy.I):
-            raise Unknown  # a stroke, a segment, digits
-        return sympy.conjugate(value)
 
     def _matrix(self, node: Matrix) -> Any:
         if max(len(node.rows), *map(len, node.rows)) > _LARGEST_MATRIX:

@@ -46,7 +46,7 @@ def intersection(readings: Sequence[Readings]) -> Readings:
     return (union(common, "".join(names)),) if common else ()
 
 
-def common(readings: Sequence[Readings]) -> Readings:
+def common_elements(readings: Sequence[Readings]) -> Readings:
     """Return the elements that all of several sets have; nothing where one of them is no set."""
     sets = [next((r for r in one if isinstance(r, Many) and r.kind == "set"), None) for one in readings]
     known = [one for one in sets if one is not None]

@@ -18,7 +18,7 @@ from qwen_cli.tasks.math.cleaning import LEAD, cleaned, unwrapped
 from qwen_cli.tasks.math.expression import Unreadable, evaluate
 from qwen_cli.tasks.math.intervals import (
     ascending,
-    common,
+    common_elements,
     inequality,
     intersection,
     line_without,
@@ -175,7 +175,7 @@ def read(text: str, depth: int = 0) -> Readings:
         *(_many, _ratio, _fenced, _union, _conjoined, _related, _about, _said, _numeral, _measured),
         *(_grid, _expression, _vector),
     )
-    readings: list[Value] = [*special, *(value for value in _roman(bare) if value not in special)]
+    readings: list[Value] = [*special, *_roman(bare)]
     for reader in readers:
         for value in reader(source, depth):
             if value not in readings:
@@ -259,10 +259,13 @@ def _choice(bare: str, depth: int) -> Readings:
         return (Choice(frozenset(small["letter"].upper())),)
     if re.fullmatch(r"[①-⑳](?:\s*[,、和]?\s*[①-⑳])*", bare):
         return (Choice(frozenset(re.findall("[①-⑳]", bare))),)
-    if re.fullmatch(
-        rf"(?:Statements? )?{_NUMERAL}(?:\s*(?:,|and|&|、|和|,\s*and)\s*{_NUMERAL})*(?: only)?", bare
-    ) and (len(bare) > 1):
-        return (Choice(frozenset(re.findall(_NUMERAL, re.sub("[A-Za-z]{4,}", "", bare)))), *_roman(bare))
+    if (
+        re.fullmatch(
+            rf"(?:Statements? )?{_NUMERAL}(?:\s*(?:,|and|&|、|和|,\s*and)\s*{_NUMERAL})*(?: only)?", bare
+        )
+        and len(bare) > 1
+    ):
+        return (Choice(frozenset(re.findall(_NUMERAL, re.sub("[A-Za-z]{4,}", "", bare)))),)
     several = re.fullmatch(r"[A-J](?:\s*(?:,|、|and|和|&)?\s*[A-J])+", bare)
     letters = re.findall("[A-J]", bare)
     if (
@@ -475,14 +478,12 @@ def _union(source: str, depth: int) -> Readings:
         return (Many((), "set"),)
     if re.fullmatch(r"\\mathbb\s*\{?R\}?|all real numbers|\\text\{\s*all real numbers\s*\}", source):
         return (Pieces(((-sympy.oo, False, sympy.oo, False),)),)
-    if spared := re.fullmatch(
-        r"all real (?:numbers|values)(?: of [a-z])?,? (?:except|excluding|but)(?: for)? (.+)", source
-    ):
+    if spared := _SPARED.fullmatch(source):
         left = [line_without((r,)) for r in read(spared[1], depth + 1) if isinstance(r, (Quantity, Many))]
         return tuple(left[:1])
     if len(both := _split(source, _CAP)) > 1:
         read_both = [read(part.strip(), depth + 1) for part in both]
-        return intersection(read_both) or common(read_both)
+        return intersection(read_both) or common_elements(read_both)
     if (names := re.sub(r"[\s{}]", "", source)) in _NAMED_SETS:
         return (Words(_NAMED_SETS[names]),)
     if removed := re.fullmatch(r"\\mathbb\s*\{?R\}?\s*(?:\\setminus|\\backslash|-)\s*(\\\{.*\\\})", source):
@@ -524,8 +525,9 @@ def _about(source: str, depth: int) -> Readings:
 def _constants(text: str) -> list[Value]:
     """Return `text` as a number, where it is one."""
     value = _value(text)
-    called = value is not None and value.atoms(sympy.core.function.AppliedUndef)  # f(2) is not known
-    return [] if value is None or value.free_symbols or called else [Quantity(value)]
+    if value is None or value.free_symbols or value.atoms(sympy.core.function.AppliedUndef):
+        return []  # f(2) is not known either
+    return [Quantity(value)]
 
 
 def _said(source: str, depth: int) -> Readings:
@@ -573,11 +575,9 @@ def _related(source: str, depth: int) -> Readings:
 
 def _signs(source: str) -> list[str]:
     """Return the relations of `source` that stand outside brackets."""
-    inner = source
+    inner = re.sub(r"\\[{}]", "", source)
+    inner = re.sub(r"\\begin\{(\w+\*?)\}.*\\end\{\1\}", "#", inner, flags=re.DOTALL)
     for _ in range(_DEEPEST):
-        inner = re.sub(
-            r"\\begin\{(\w+\*?)\}.*\\end\{\1\}", "#", re.sub(r"\\[{}]", "", inner), flags=re.DOTALL
-        )
         inner = re.sub(r"\([^()]*\)|\[[^\[\]()]*\]|\{[^{}]*\}|\[[^\[\]()]*\)|\([^()\[\]]*\]", "#", inner)
     return _RELATIONS.findall(inner)
 

@@ -23,21 +23,15 @@ _OTHERWISE = re.compile(r"otherwise|else|其他|其它")
 def rows(source: str) -> list[str]:
     """Return the equations or conditions that stand one below another in `source`; none where it is no system
     of them."""
-    match = _ROWS.fullmatch(source)
-    if match is None and (r"\begin" in source or r"\\" not in source):
-        return []
-    body = _COLUMNS.sub("", match["body"]) if match else source
-    parts = [" ".join(part.split("&")).strip(" ,;，；") for part in _ROW.split(body)]
+    parts = [" ".join(cells).strip(" ,;，；") for cells in _cells(source)]
     parts = [part for part in parts if part]
-    return parts if len(parts) > 1 - bool(match) and parts and all(map(_RELATION.search, parts)) else []
+    least = 1 if r"\begin" in source else 2
+    return parts if len(parts) >= least and all(map(_RELATION.search, parts)) else []
 
 
 def cases(source: str) -> list[tuple[str, str]]:
     """Return the values of a function by cases, each with its condition; none where it is none."""
-    match = _ROWS.fullmatch(source)
-    if match is None:
-        return []
-    lines = [line.split("&") for line in _ROW.split(_COLUMNS.sub("", match["body"])) if line.strip()]
+    lines = _cells(source) if r"\begin" in source else []
     if len(lines) < 2 or any(
         len(line) != 2 or _RELATION.search(line[0]) or _RELATION.match(line[1].strip()) for line in lines
     ):
@@ -45,12 +39,20 @@ def cases(source: str) -> list[tuple[str, str]]:
     return [(value.strip(" ,"), _condition(said)) for value, said in lines]
 
 
+def _cells(source: str) -> list[list[str]]:
+    """Return the cells of each row of an environment, or of lines that end in two backslashes without one."""
+    match = _ROWS.fullmatch(source)
+    if match is None and (r"\begin" in source or r"\\" not in source):
+        return []
+    body = _COLUMNS.sub("", match["body"]) if match else source
+    return [line.split("&") for line in _ROW.split(body) if line.strip()]
+
+
 def _condition(said: str) -> str:
     return "otherwise" if _OTHERWISE.search(said) else _WHEN.sub("", _WHEN.sub("", said.strip()))
 
 
 # What is written between sets, or between statements, in the order in which it binds.
-_NEGATION = re.compile(r"(?:\\(?:neg|lnot|sim)(?![A-Za-z])|¬|~)\s*")
 _OPERATORS = {
     "and": r"\\(?:land|wedge)(?![A-Za-z])|∧",
     "or": r"\\(?:lor|vee)(?![A-Za-z])|∨",
@@ -60,7 +62,7 @@ _OPERATORS = {
     "both": r"\\cap(?![A-Za-z])|∩",
     "either": r"\\cup(?![A-Za-z])|∪",
     "without": r"\\(?:setminus|backslash)(?![A-Za-z])|∖",
-    "not": _NEGATION.pattern,
+    "not": r"(?:\\(?:neg|lnot|sim)(?![A-Za-z])|¬|~)\s*",
     "c": r"\^\s*\{?\s*(?:c|C|\\complement|\\mathsf\{c\})\s*\}?",
     "open": r"\(",
     "close": r"\)",

@@ -301,22 +301,22 @@ def equal(a: Any, b: Any) -> bool:
 def _renamed(a: Any, b: Any) -> Iterator[Any]:
     """Yield `b` with its free letters called as those of `a`: the whole numbers of a period, the constants of
     an integral or of a differential equation."""
-    for kind in (_PERIODS, _CONSTANTS):
+    for kind, free in ((_PERIODS, _periodic), (_CONSTANTS, _linear)):
         one, other = (sorted((x for x in e.free_symbols if kind.fullmatch(str(x))), key=str) for e in (a, b))
-        free = _periodic if kind is _PERIODS else _linear
         if not 0 < len(one) == len(other) <= _MOST_CONSTANTS or not (free(a, one) and free(b, other)):
             continue
         for names in itertools.permutations(one):
-            if list(names) != other and (kind is _CONSTANTS or one != other):
+            if list(names) != other:
                 yield b.xreplace(dict(zip(other, names, strict=True)))
 
 
 def _periodic(expr: Any, letters: Sequence[Any]) -> bool:
     """Return whether `expr` goes on by a whole number of periods: a sum with a multiple of pi, or a sign that
     changes."""
-    letter = letters[0]
-    steady = expr.subs((-1) ** letter, 1)
-    return len(letters) == 1 and steady.has(sympy.pi) and steady.diff(letter).is_number
+    if len(letters) != 1:
+        return False
+    steady = expr.subs((-1) ** letters[0], 1)
+    return bool(steady.has(sympy.pi) and steady.diff(letters[0]).is_number)
 
 
 def _linear(expr: Any, letters: Sequence[Any]) -> bool:
