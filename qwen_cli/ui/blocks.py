@@ -7,10 +7,11 @@ line break is a line break, a link shows its address.
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 from markdown_it import MarkdownIt
@@ -33,7 +34,7 @@ _FENCE_END = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
 # What ends a word, and the words and parts of words whose signs are no emphasis: a path of Windows, a name of
 # Python's own, a product or power, the wildcards of a path.
 _APART = " \t\n[](){}<>\"'`,|"
-_WORD = re.compile(rf"[^{re.escape(_APART)}]*")
+_WORD = re.compile(rf"[^{re.escape(_APART)}]+")
 _PATH = re.compile(r"[A-Za-z]:\\|\\\\[A-Za-z0-9]|\w[\w.\-]*\\[A-Za-z0-9]")
 _NAME = re.compile(r"(?<![^\W_])__[a-z][a-z0-9_]*?__(?!\w)")
 _FACTOR = re.compile(r"(?<=[A-Za-z0-9)])\*{1,2}(?=[A-Za-z0-9(])")
@@ -134,23 +135,46 @@ def _signs(state: StateInline, silent: bool) -> bool:
     """Keep the signs of products, names and paths: `5*3*2`, `__init__.py`, `src/**/*.py`, `C:\\_x_\\new`."""
     if state.src[state.pos] not in "*_\\":
         return False
-    start = max(state.src.rfind(mark, 0, state.pos) for mark in _APART) + 1
-    begun = _WORD.match(state.src, start, state.posMax)
-    at, word = state.pos - start, begun[0] if begun else ""
-    if _PATH.match(word):
-        end = len(word)
+    words = _words(state.src)
+    word = words[bisect.bisect(words, state.pos, key=lambda one: one.start) - 1]
+    if word.is_path:
+        end = word.end
     elif match := next((m for p in (_NAME, _FACTOR, _GLOB) if (m := p.match(state.src, state.pos))), None):
-        end = match.end() - start
-        if at and match[0] == word[: len(word) - len(word.lstrip("*"))]:
+        end = match.end()
+        if state.pos > word.start and match[0] == word.opening:
             return False  # **bold**er
-    elif "/" in word[:at] and word[at] == "_" and not word.startswith("_"):
-        end = at + 1
+    elif word.slash < state.pos and state.src[state.pos] == "_" and state.src[word.start] != "_":
+        end = state.pos + 1
     else:
         return False
     if not silent:
-        state.push("text", "", 0).content = state.src[state.pos : start + end]
-    state.pos = start + end
+        state.push("text", "", 0).content = state.src[state.pos : end]
+    state.pos = end
     return True
+
+
+@dataclass(frozen=True)
+class _Word:
+    """Characters `start` to before `end` of a paragraph. `opening` are the stars that it begins with, `slash`
+    is where its first one stands, `end` where there is none."""
+
+    start: int
+    end: int
+    is_path: bool
+    opening: str
+    slash: int
+
+
+@lru_cache(maxsize=1)
+def _words(source: str) -> list[_Word]:
+    """Return the words of a paragraph in their order: read once for all signs in it."""
+    words = []
+    for match in _WORD.finditer(source):
+        word, start, end = match[0], match.start(), match.end()
+        opening = word[: len(word) - len(word.lstrip("*"))]
+        slash = start + word.find("/") if "/" in word else end
+        words.append(_Word(start, end, _PATH.match(word) is not None, opening, slash))
+    return words
 
 
 def _formula(state: StateInline, silent: bool) -> bool:
