@@ -15,7 +15,7 @@ from qwen_cli._version import __version__
 from qwen_cli.commands.registry import Verbs
 from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.errors import QwenError, UsageError
-from qwen_cli.ui.terminal import plain
+from qwen_cli.ui.terminal import draws, plain
 
 app = typer.Typer(
     name="qwen",
@@ -207,7 +207,7 @@ def _complain(line: str) -> None:
     from qwen_cli.sanitize import strip_escapes
 
     line = " ".join(strip_escapes(line).split())
-    if sys.stderr.isatty() and not plain():
+    if draws():
         sys.stderr.write(f"\x1b[31mqwen:\x1b[0m {line}\n")
     else:
         sys.stderr.write(f"qwen: {line}\n")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from qwen_cli.ui.terminal import plain
+from qwen_cli.ui.terminal import draws
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -22,7 +22,7 @@ class Waiting:
 
     def __init__(self, text: str, write: Callable[[str], None]) -> None:
         self._text, self._write = text, write
-        self._terminal = sys.stderr.isatty() and not plain()
+        self._terminal = draws()
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -109,9 +109,7 @@ class Bar:
 
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
         console = Console(stderr=True)
-        self._progress = Progress(
-            *columns, console=console, transient=True, disable=not sys.stderr.isatty() or plain()
-        )
+        self._progress = Progress(*columns, console=console, transient=True, disable=not draws())
         self._task = self._progress.add_task("", total=self._total)
         self._progress.start()
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,11 @@ def plain() -> bool:
     """Return whether remarks are shown without any escape sequence, on terminals too: NO_COLOR
     (no-color.org), TERM=dumb."""
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def draws() -> bool:
+    """Return whether stderr is a terminal that takes escape sequences."""
+    return sys.stderr.isatty() and not plain()
 
 
 def stdout_console() -> Console:

@@ -10,7 +10,7 @@ import typer
 
 from qwen_cli.sanitize import strip_escapes
 from qwen_cli.tasks.common.drain import drain
-from qwen_cli.ui.terminal import plain
+from qwen_cli.ui.terminal import draws
 
 if TYPE_CHECKING:
     from qwen_cli.tasks.fim.source import Source
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 def watched(running: Generator[str, None, Result]) -> Result:
     """Run a completion to its end; on a terminal its last line is to be seen on stderr while it grows."""
-    terminal = sys.stderr.isatty() and not plain()
+    terminal = draws()
 
     def show(written: str) -> None:
         if terminal:
