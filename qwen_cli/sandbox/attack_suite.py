@@ -48,8 +48,9 @@ def needs(name: str) -> str | None:
     return _header(name).get("needs")
 
 
-FILLING = frozenset(("disk_fill", "disk_sparse", "file_size", "files_fallocate", "files_without_names"))
-"""The attacks that fill a disk."""
+def fills_a_disk(name: str) -> bool:
+    """Return whether an attack writes as much as it can."""
+    return _header(name).get("fills") == "a disk"
 
 
 def run(
@@ -70,8 +71,9 @@ def run(
         named = [n for n in names() if n in only] or names()
         wanted = [n for n in named if needs(n) not in without]
         # Files without a name are told by what is free on the disk: what fills it has it for itself.
-        found = list(several.map(one, [n for n in wanted if n not in FILLING]))
-        found += [one(n) for n in wanted if n in FILLING]
+        filling = [n for n in wanted if fills_a_disk(n)]
+        found = list(several.map(one, [n for n in wanted if n not in filling]))
+        found += map(one, filling)
         verdicts = sorted(found, key=lambda verdict: wanted.index(verdict.name))
         left = left_behind(laid)
     if left:
@@ -114,10 +116,10 @@ def _fault(name: str, outcome: Outcome, seconds: float) -> str:
 
 def _header(name: str) -> dict[str, str]:
     """Return `escape` (what would count as one), `status` or `reports` (how the run ends), `needs` (a
-    layer)."""
+    layer), `fills` (a disk)."""
     lines = (ATTACKS / f"{name}.py").read_text().splitlines()
     pairs = (line[2:].partition(": ") for line in lines if line.startswith("# "))
-    return {key: value for key, _, value in pairs if key in ("escape", "status", "reports", "needs")}
+    return {key: value for key, _, value in pairs if key in ("escape", "status", "reports", "needs", "fills")}
 
 
 @contextlib.contextmanager

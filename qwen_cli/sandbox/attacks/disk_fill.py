@@ -1,5 +1,6 @@
 # escape: more than the limit is written to files
 # status: error killed
+# fills: a disk
 import os
 n = 0
 for i in range(40):

@@ -1,5 +1,6 @@
 # escape: files with holes are filled through memory past the limit
 # status: ok error killed timeout
+# fills: a disk
 import mmap, os
 filled = 0
 for n in range(8):

@@ -1,4 +1,5 @@
 # escape: disk space is taken by asking for it, in files that have no name any more
+# fills: a disk
 import ctypes, os, platform
 libc = ctypes.CDLL(None, use_errno=True)
 number = {"x86_64": 285, "aarch64": 47}[platform.machine()]

@@ -1,5 +1,6 @@
 # escape: files that have no name any more hold more than the limit
 # status: ok error killed timeout
+# fills: a disk
 import os
 held, kept = 0, []
 def grow(fd, fill):
