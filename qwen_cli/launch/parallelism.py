@@ -15,7 +15,8 @@ from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.launch.target import Target
 from qwen_cli.models.formats import weight_formats
 from qwen_cli.models.planning.hardware import Gpu
-from qwen_cli.models.planning.plan import MIN_CONTEXT, gb
+from qwen_cli.models.planning.plan import MIN_CONTEXT
+from qwen_cli.models.sizes import gb
 
 # vLLM takes 0.92 of a GPU (`CacheConfig.gpu_memory_utilization`), SGLang about as much.
 _SHARE = 0.92

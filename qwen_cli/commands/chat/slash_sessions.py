@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,9 +73,8 @@ def list_(state: ReplState, argument: str) -> None:
     if not saved:
         say("no session is saved yet")
     for name in saved[:_LISTED]:
-        changed = datetime.fromtimestamp(sessions.path(name).stat().st_mtime)
         here = "  (this one)" if state.session and state.session.name == name else ""
-        say(f"{changed:%Y-%m-%d %H:%M}  {name}{here}")
+        say(f"{sessions.changed(name):%Y-%m-%d %H:%M}  {name}{here}")
     if len(saved) > _LISTED:
         say(f"and {len(saved) - _LISTED} more in {sessions.folder()}")
 

@@ -8,6 +8,7 @@ import typer
 
 from qwen_cli import paths, settings
 from qwen_cli.commands.config import endpoint
+from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import QwenError, UsageError
@@ -22,8 +23,6 @@ app = App(
 )
 app.add_typer(endpoint.app, name="endpoint")
 
-Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]
-
 
 def _names(incomplete: str) -> list[str]:
     return [name for name in settings.SETTINGS if name.startswith(incomplete)]
@@ -35,7 +34,7 @@ Name = Annotated[
 
 
 @app.command("list")
-def list_(as_json: Json = False) -> None:
+def list_(as_json: options.Json = False) -> None:
     """List every setting with its value, where that comes from, and its meaning.
 
     Examples:
@@ -52,7 +51,7 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command()
-def get(name: Name, as_json: Json = False) -> None:
+def get(name: Name, as_json: options.Json = False) -> None:
     """Print one setting. Exits 1 if it is not set.
 
     Examples:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json, relay
 from qwen_cli.errors import UsageError
@@ -23,8 +24,6 @@ app = App(
       qwen config endpoint check office
     """
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]
 
 
 def _names(incomplete: str) -> list[str]:
@@ -77,7 +76,7 @@ def add(
 
 
 @app.command("list")
-def list_(as_json: Json = False) -> None:
+def list_(as_json: options.Json = False) -> None:
     """List the named servers with address, model, and where the key is.
 
     Examples:
@@ -111,7 +110,7 @@ def remove(name: Name) -> None:
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="Name or address of the server.", autocompletion=_names)],
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Ask a server what it is, which models it serves, and what they can do.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from qwen_cli.commands.models import output, plan
+from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.help import App
 from qwen_cli.errors import ModelError, UsageError
 
@@ -33,7 +34,6 @@ TASKS = (
 Reference = Annotated[
     str, typer.Argument(metavar="MODEL", help="Model alias (qwen3:8b), hub id, folder or .gguf file.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]
 Format = Annotated[str | None, typer.Option("--format", help="Format of the weights: gguf or safetensors.")]
 Quant = Annotated[str | None, typer.Option("--quant", help="GGUF file type to download, such as q8_0.")]
 
@@ -49,7 +49,7 @@ def list_models(
     everything: Annotated[
         bool, typer.Option("--all", help="List base models too, which are not trained to answer.")
     ] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """List the Qwen models that are known, and those on this machine.
 
@@ -155,7 +155,7 @@ def pull(
             "--source", help="Where to download from: hub or modelscope; the one that answers if not given."
         ),
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Download a model and print its path; an interrupted download is resumed.
 
@@ -186,7 +186,7 @@ def pull(
 
 
 @app.command()
-def show(model: Reference, form: Format = None, as_json: Json = False) -> None:
+def show(model: Reference, form: Format = None, as_json: options.Json = False) -> None:
     """Show what a model is: layers, heads, experts, context, KV cache, licence.
 
     Examples:
@@ -212,7 +212,7 @@ def show(model: Reference, form: Format = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def path(model: Reference, form: Format = None, as_json: Json = False) -> None:
+def path(model: Reference, form: Format = None, as_json: options.Json = False) -> None:
     """Print where a model is on this machine. Downloads nothing.
 
     Examples:
@@ -229,7 +229,7 @@ def path(model: Reference, form: Format = None, as_json: Json = False) -> None:
 def remove(
     model: Reference,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking first.")] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Remove a model from this machine, after asking.
 
@@ -315,7 +315,7 @@ def convert(
     quant: Annotated[
         str | None, typer.Option("--quant", help="GGUF file type to read, or to write, such as q8_0.")
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Convert a model between GGUF (llama.cpp) and safetensors (transformers), and print the new path.
 

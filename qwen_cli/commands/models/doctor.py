@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.output import print_json, relay
 
 # What each engine stands on; imported in a child so that a crash in a library is a finding, not our end.
@@ -53,7 +54,7 @@ def doctor(
             help="Try to break out of the sandbox with attack programs (about 20 s), or not.",
         ),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Check this machine and what works on it.
 

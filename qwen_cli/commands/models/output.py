@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from qwen_cli.commands.shared.output import print_json
+from qwen_cli.models.sizes import gb
 
 if TYPE_CHECKING:
     from qwen_cli.models.catalog.lookup import Model
@@ -103,9 +104,7 @@ def count(parameters: int | None, active: int | None) -> str:
 
 
 def size(number: int | None) -> str:
-    if number is None:
-        return "?"
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+    return "?" if number is None else gb(number)
 
 
 def tokens(number: int | None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from qwen_cli.commands.models import plan_output
+from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.errors import UsageError
 
@@ -75,7 +76,7 @@ def plan(
         Path | None,
         typer.Option("--machine", help="File that describes another machine to plan for (.toml or .json)."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Plan what a model would need and how fast it would be on this machine, before it is downloaded.
 

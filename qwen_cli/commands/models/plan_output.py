@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from qwen_cli.commands.models.output import count, tokens, write, write_json, write_table
+from qwen_cli.models.sizes import gb
 
 if TYPE_CHECKING:
     from qwen_cli.models.planning.describe import Described
@@ -105,8 +106,6 @@ def write_plan(
     instead: str | None,
 ) -> None:
     """Write what one model takes, then the same model in its other forms."""
-    from qwen_cli.models.planning.plan import gb
-
     counted = described.counted
     rows = [
         ("model", f"{plan.name}, {count(plan.parameters, None)} parameters{_active(plan, described)}"),
@@ -149,8 +148,6 @@ def write_plan(
 
 def write_catalog(machine: Machine, plans: Sequence[Plan], best: Mapping[str, Plan]) -> None:
     """Write the catalog as it fits a machine, and what is best for each task."""
-    from qwen_cli.models.planning.plan import gb
-
     write_table(
         ("model", "size", "form", "memory", "context", "tokens/s", "fits", "licence"),
         [
@@ -170,7 +167,6 @@ def write_catalog(machine: Machine, plans: Sequence[Plan], best: Mapping[str, Pl
 
 def best_lines(best: Mapping[str, Plan]) -> list[tuple[str, str]]:
     """Return a line for each task: "for chat" → "qwen3:4b as Q4_K_M, 2.5 GB, 7 tokens/s"."""
-    from qwen_cli.models.planning.plan import gb
     from qwen_cli.models.planning.ranking import RANKED
 
     return [
@@ -217,8 +213,6 @@ def _kept(plan: Plan, described: Described) -> str:
 
 
 def _machine(machine: Machine) -> str:
-    from qwen_cli.models.planning.plan import gb
-
     how = "measured" if machine.measured and machine.here else "" if machine.measured else "assumed"
     parts = [
         f"{machine.name}: {gb(machine.memory)} of memory ({gb(machine.free)} free)",
@@ -236,7 +230,6 @@ def _machine(machine: Machine) -> str:
 def _devices(plan: Plan, mapped: ModuleMap | None) -> list[tuple[str, str]]:
     """Return what goes where, if that is more than one place or accelerate was asked."""
     from qwen_cli.models.planning import device_map
-    from qwen_cli.models.planning.plan import gb
 
     if mapped is not None:
         return [

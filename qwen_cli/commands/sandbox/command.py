@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import SandboxError, UsageError
@@ -35,7 +36,7 @@ def check(
     attacks: Annotated[
         bool, typer.Option(help="Try to break out with attack programs too (about 20 s), or not.")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Show which layers of the sandbox are active, and attack them. Exits 1 if it does not hold here.
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import EngineError, QwenError
 
@@ -48,7 +49,7 @@ def begin() -> None:
     raise QwenError((log_lines[-1] if log_lines else "it ended").removeprefix("qwen: ").rstrip("."))
 
 
-def ps(as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False) -> None:
+def ps(as_json: options.Json = False) -> None:
     """Show your running server and its models. Exits 1 if none runs.
 
     Examples:

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import SessionError, UsageError
+from qwen_cli.models.sizes import gb
 from qwen_cli.sanitize import strip_escapes
 from qwen_cli.tasks.chat import sessions
 
@@ -22,7 +24,6 @@ app = App(
     """
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]
 _AROUND = 40  # characters on each side of a word that is found
 
 
@@ -34,14 +35,12 @@ Name = Annotated[str, typer.Argument(help="Name of a saved conversation.", autoc
 
 
 @app.command("list")
-def list_(as_json: Json = False) -> None:
+def list_(as_json: options.Json = False) -> None:
     """List the saved conversations, the latest first, with the room that each takes.
 
     Examples:
       qwen sessions list
     """
-    from qwen_cli.models.planning.plan import gb
-
     rows = [_row(name) for name in sessions.names()]
     if as_json:
         print_json(rows)
@@ -57,7 +56,7 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def search(
     words: Annotated[list[str], typer.Argument(help="Words that were said, all of them.")],
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """List the conversations in which all words were said, each with the place. Exits 1 if there is none.
 
@@ -80,7 +79,7 @@ def search(
 
 
 @app.command()
-def show(name: Name, as_json: Json = False) -> None:
+def show(name: Name, as_json: options.Json = False) -> None:
     """Print a conversation as Markdown.
 
     Examples:
@@ -147,9 +146,7 @@ def prune(
         chosen = chosen[keep:]
     if older_than is not None:
         before = datetime.now() - timedelta(days=older_than)
-        chosen = [
-            name for name in chosen if datetime.fromtimestamp(sessions.path(name).stat().st_mtime) < before
-        ]
+        chosen = [name for name in chosen if sessions.changed(name) < before]
     for name in chosen:
         if caches and not sessions.kv_path(name).exists():
             continue
@@ -159,5 +156,5 @@ def prune(
 
 
 def _row(name: str) -> dict[str, Any]:
-    changed = datetime.fromtimestamp(sessions.path(name).stat().st_mtime)
-    return {"name": name, "updated": changed.isoformat(timespec="minutes"), "bytes": sessions.size(name)}
+    changed = sessions.changed(name).isoformat(timespec="minutes")
+    return {"name": name, "updated": changed, "bytes": sessions.size(name)}

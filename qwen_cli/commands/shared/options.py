@@ -234,6 +234,7 @@ AllowLocalUrls = Annotated[
         "--allow-local-urls", help="Allow images and videos to be fetched from private network addresses."
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]
 Think = Annotated[
     bool | None, typer.Option("--think/--no-think", help="Let the model think before it answers, or not.")
 ]

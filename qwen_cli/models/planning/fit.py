@@ -11,7 +11,8 @@ from qwen_cli.models.hub import resolve
 from qwen_cli.models.planning import hardware, ranking
 from qwen_cli.models.planning.describe import Described, of_model, of_weights
 from qwen_cli.models.planning.hardware import Machine
-from qwen_cli.models.planning.plan import MIN_CONTEXT, Plan, gb, make
+from qwen_cli.models.planning.plan import MIN_CONTEXT, Plan, make
+from qwen_cli.models.sizes import gb
 
 if TYPE_CHECKING:
     from qwen_cli.models.hub.resolve import Format, Weights

@@ -374,8 +374,3 @@ def _speed(
         alone = speed.on_processor(machine, described, form, read=read, kept=kept, rest=rest)
         return 1 / (on_gpus + in_memory / alone)
     return 1 / (on_gpus + in_memory * read / _LINK)
-
-
-def gb(number: float) -> str:
-    """Return the bytes as a person reads them."""
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

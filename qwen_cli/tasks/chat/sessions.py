@@ -169,6 +169,11 @@ def forget_state(name: str) -> None:
         file.unlink(missing_ok=True)
 
 
+def changed(name: str) -> datetime:
+    """Return when the session was saved last, in local time."""
+    return datetime.fromtimestamp(path(name).stat().st_mtime)
+
+
 def size(name: str) -> int:
     """Return the bytes on disk of a session and of its KV state."""
     total = 0
