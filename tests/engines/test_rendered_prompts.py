@@ -14,6 +14,7 @@ import seeing_gguf
 from chat_templates import TEMPLATES
 from PIL import Image
 
+from qwen_cli.engines.core import template
 from qwen_cli.engines.core.base import Capabilities, Message, Sampling
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.parsing.chat_template import thinking_capabilities, thinking_of
@@ -157,7 +158,7 @@ def by_transformers(engine: Rendering, shape: Shape) -> str:
 def by_llamacpp(engine: LlamaCpp, shape: Shape) -> str:
     """What it makes of the request that `chat` sends; mtmd puts the marks of a picture round its place."""
     tools, thinking, variables = split(shape[1])
-    given = engine._variables(thinking, variables)
+    given = template.variables(thinking, variables, engine.capabilities)
     turns = engine._turns(shape[0], given)
     guarded = engine._guarded(turns, tools)
     if guarded:

@@ -111,8 +111,8 @@ def check(template_kwargs: TemplateKwargs) -> None:
 def variables(
     thinking: bool | int | None, template_kwargs: TemplateKwargs, can: Capabilities
 ) -> dict[str, Any]:
-    """Return what the template of a model that `can` switch its thinking is rendered with. `thinking` is as
-    `thinking_asked` has it."""
+    """Return what the template of a model that `can` do so much is rendered with."""
+    thinking = thinking_asked(thinking, template_kwargs, can)
     own = {name: value for name, value in (template_kwargs or {}).items() if name != "enable_thinking"}
     check(own)
     if can.thinking == "switch" and thinking is not None:

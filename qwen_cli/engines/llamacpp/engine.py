@@ -172,7 +172,7 @@ class LlamaCpp(EngineBase):
         thinking: bool | int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        given = self._variables(thinking, template_kwargs)
+        given = variables(thinking, template_kwargs, self.capabilities)
         turns = self._turns(messages, given)
         if guarded := self._guarded(turns, None):
             return self._rendered(guarded, given)
@@ -220,7 +220,7 @@ class LlamaCpp(EngineBase):
     ) -> int:
         if isinstance(prompt, str):
             return len(self._ids(self._pieces(prompt)))
-        given = self._variables(None, template_kwargs)
+        given = variables(None, template_kwargs, self.capabilities)
         messages = self._turns(prompt, given)
         guarded = self._guarded(messages, tools)
         if guarded and not self.capabilities.vision:
@@ -421,10 +421,6 @@ class LlamaCpp(EngineBase):
     def _rendered(self, guarded: Guarded, given: Mapping[str, Any]) -> Prompt:
         body = {"messages": guarded.messages} | ({"tools": guarded.tools} if guarded.tools else {})
         return guarded.prompt(self._apply(body, given))
-
-    def _variables(self, thinking: bool | int | None, template_kwargs: TemplateKwargs) -> dict[str, Any]:
-        wanted = thinking_asked(thinking, template_kwargs, self.capabilities)
-        return variables(wanted, template_kwargs, self.capabilities)
 
     def _turns(self, messages: Sequence[Message], given: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return `messages` in the form of the API, as the template takes them."""

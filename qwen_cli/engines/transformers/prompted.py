@@ -20,7 +20,7 @@ from qwen_cli.engines.core.base import (
     effective,
 )
 from qwen_cli.engines.core.content import visual_parts
-from qwen_cli.engines.core.template import TemplateKwargs, thinking_asked, variables
+from qwen_cli.engines.core.template import TemplateKwargs, variables
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.think_tags import OPEN, is_left_out
 from qwen_cli.engines.transformers import prompt as prompts
@@ -199,8 +199,7 @@ class Prompted(EngineBase):
         template_kwargs: TemplateKwargs,
     ) -> str:
         """Return `messages` as the model's template writes them, up to where the answer begins."""
-        wanted = thinking_asked(thinking, template_kwargs, self.capabilities)
-        given = variables(wanted, template_kwargs, self.capabilities)
+        given = variables(thinking, template_kwargs, self.capabilities)
         return prompts.rendered(
             self.tokenizer, messages, tools, marks=self._marks, label=self.model, variables=given
         )
