@@ -473,6 +473,11 @@ def is_off(thinking: bool | int | None) -> bool:
     return thinking is not None and not thinking
 
 
+def budget_of(thinking: bool | int | None) -> int | None:
+    """Return the tokens of thinking that are asked for; `None` where it is just on, off or as usual."""
+    return None if thinking is None or isinstance(thinking, bool) else thinking
+
+
 def effective(given: Sampling, defaults: Sampling) -> Sampling:
     """Return `given` over `defaults`; greedy takes penalties only as given.
 

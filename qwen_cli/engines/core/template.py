@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from qwen_cli.engines.core.base import Capabilities, is_off
+from qwen_cli.engines.core.base import Capabilities, budget_of, is_off
 from qwen_cli.errors import UsageError
 
 TemplateKwargs: TypeAlias = "Mapping[str, Any] | None"
@@ -67,7 +67,7 @@ def by_effort(
     if can.efforts or can.thinking is None:
         return thinking, {"reasoning_effort": effort}
     budget = BUDGETS[effort]
-    return (budget if thinking is None or isinstance(thinking, bool) else thinking), {}
+    return (budget if budget_of(thinking) is None else thinking), {}
 
 
 def nearest_effort(effort: str, can: Capabilities) -> str:

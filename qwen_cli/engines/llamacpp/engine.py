@@ -27,6 +27,7 @@ from qwen_cli.engines.core.base import (
     Stream,
     TokenLogprob,
     Usage,
+    budget_of,
     effective,
     is_off,
     recommended,
@@ -315,7 +316,7 @@ class LlamaCpp(EngineBase):
         turns = self._turns(messages, given)
         guarded = self._guarded(turns, tools)
         can = self.capabilities.thinking
-        budget = None if thinking is None or isinstance(thinking, bool) else thinking
+        budget = budget_of(thinking)
         off = is_off(thinking) or self._plain
         thinks = can == "always" or (can is not None and not off)
         # llama.cpp looks for the end of a budget token by token.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qwen_cli.engines.core.base import Message, Sampling, StopReason, TokenLogprob, Usage
+from qwen_cli.engines.core.base import Message, Sampling, StopReason, TokenLogprob, Usage, budget_of
 from qwen_cli.engines.llamacpp import penalties
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, joined_text, wire_messages
 from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused, UsageError
@@ -31,8 +31,9 @@ def chat(
     request = {"messages": messages, **settings}
     if variables:
         request["chat_template_kwargs"] = dict(variables)
-    if thinking is not None and not isinstance(thinking, bool) and thinking > 0:
-        request |= {"thinking_budget_tokens": thinking, "reasoning_budget_message": BUDGET_MESSAGE}
+    budget = budget_of(thinking)
+    if budget is not None and budget > 0:
+        request |= {"thinking_budget_tokens": budget, "reasoning_budget_message": BUDGET_MESSAGE}
     return request
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qwen_cli.engines.core.base import Capabilities, Message, Sampling, is_off, without_thinking
+from qwen_cli.engines.core.base import Capabilities, Message, Sampling, budget_of, is_off, without_thinking
 from qwen_cli.engines.core.content import clip_of, is_sent_as_file
 from qwen_cli.engines.core.template import TemplateKwargs, check
 from qwen_cli.engines.parsing.openai import wire_messages
@@ -104,12 +104,13 @@ def thinking(
         if own:
             names = ", ".join(sorted(own))
             raise EndpointError(f"{kind.name} at {endpoint} takes no template variables, got {names}")
-    if wanted is not None and not isinstance(wanted, bool) and wanted > 0:
+    budget = budget_of(wanted)
+    if budget is not None and budget > 0:
         if kind.budget is None:
             raise EndpointError(
                 f"{kind.name} at {endpoint} takes no thinking budget", "turn thinking on or off instead"
             )
-        extra |= kind.budget(wanted)
+        extra |= kind.budget(budget)
     return request
 
 

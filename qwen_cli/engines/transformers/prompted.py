@@ -17,6 +17,7 @@ from qwen_cli.engines.core.base import (
     Reuse,
     Sampling,
     Stream,
+    budget_of,
     effective,
 )
 from qwen_cli.engines.core.content import visual_parts
@@ -109,7 +110,7 @@ class Prompted(EngineBase):
             tools=tools,
             schema=schema,
             thinks=thinks,
-            budget=_budget(thinking),
+            budget=budget_of(thinking),
         )
         if not tools:
             return pieces
@@ -150,7 +151,7 @@ class Prompted(EngineBase):
         while len(done) < n:
             rows = min(n - len(done), _TOGETHER)
             seeded = self._sampling(text, sampling.nth(len(done)))
-            done += self._together(text, visuals, rows, seeded, thinks, _budget(thinking))
+            done += self._together(text, visuals, rows, seeded, thinks, budget_of(thinking))
         return done
 
     def count_tokens(
@@ -249,7 +250,3 @@ class Prompted(EngineBase):
             budget=budget if thinks else None,
             tools=tools,
         )
-
-
-def _budget(thinking: bool | int | None) -> int | None:
-    return None if thinking is None or isinstance(thinking, bool) else thinking
