@@ -161,9 +161,9 @@ def by_llamacpp(engine: LlamaCpp, shape: Shape) -> str:
     given = template.variables(thinking, variables, engine.capabilities)
     turns = engine._turns(shape[0], given)
     guarded = engine._guarded(turns, tools)
+    prompt = engine._rendered(turns, tools, guarded, given)
     if guarded:
-        return str(engine._rendered(guarded, given))
-    prompt = engine._apply({"messages": turns} | ({"tools": tools} if tools else {}), given)
+        return str(prompt)
     return re.sub("<__media_.*?__>", "<|vision_start|><|image_pad|><|vision_end|>", prompt)
 
 

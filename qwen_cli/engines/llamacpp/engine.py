@@ -175,9 +175,7 @@ class LlamaCpp(EngineBase):
     ) -> str:
         given = variables(thinking, template_kwargs, self.capabilities)
         turns = self._turns(messages, given)
-        if guarded := self._guarded(turns, None):
-            return self._rendered(guarded, given)
-        return Prompt(self._apply({"messages": turns}, given))
+        return self._rendered(turns, None, self._guarded(turns, None), given)
 
     def interrupt(self) -> None:
         self.slot.cancel()
@@ -225,7 +223,8 @@ class LlamaCpp(EngineBase):
         messages = self._turns(prompt, given)
         guarded = self._guarded(messages, tools)
         if guarded and not self.capabilities.vision:
-            return len(self._ids(self._marks.pieces(self._rendered(guarded, given))))
+            rendered = self._rendered(messages, tools, guarded, given)
+            return len(self._ids(self._marks.pieces(rendered)))
         if guarded:
             messages, tools = self._broken(messages, tools)
         body: dict[str, Any] = {"messages": messages} | ({"tools": list(tools)} if tools else {})
@@ -405,11 +404,7 @@ class LlamaCpp(EngineBase):
         """Return a turn as a raw prompt. There what spells a special token is sent as the tokens of its text,
         which llama.cpp takes in raw prompts only, those without pictures; what it does after thinking (a
         schema, the end of a budget) it does for chats only."""
-        if guarded is None:
-            body = {"messages": turns} | ({"tools": list(tools)} if tools else {})
-            prompt = Prompt(self._apply(body, given))
-        else:
-            prompt = self._rendered(guarded, given)
+        prompt = self._rendered(turns, tools, guarded, given)
         request = self._completion_request(prompt, sampling)
         if schema is not None:
             request["json_schema"] = dict(schema)
@@ -419,9 +414,18 @@ class LlamaCpp(EngineBase):
         opened = thinks and end.endswith(OPEN)
         return Asked("handle_completions", request, prompt, tools or (), thinks=thinks, opened=opened)
 
-    def _rendered(self, guarded: Guarded, given: Mapping[str, Any]) -> Prompt:
-        body = {"messages": guarded.messages} | ({"tools": guarded.tools} if guarded.tools else {})
-        return guarded.prompt(self._apply(body, given))
+    def _rendered(
+        self,
+        turns: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None,
+        guarded: Guarded | None,
+        given: Mapping[str, Any],
+    ) -> Prompt:
+        """Return the prompt of `turns`. What is `guarded` of them stays plain in it."""
+        messages, tools = (guarded.messages, guarded.tools) if guarded else (turns, tools)
+        body = {"messages": messages} | ({"tools": list(tools)} if tools else {})
+        text = self._apply(body, given)
+        return guarded.prompt(text) if guarded else Prompt(text)
 
     def _turns(self, messages: Sequence[Message], given: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return `messages` in the form of the API, as the template takes them."""
@@ -455,27 +459,27 @@ class LlamaCpp(EngineBase):
         defaults = self.plain_defaults if plain else self.defaults
         return requests.settings(effective(sampling, defaults), self.capabilities.context or 0)
 
-    @functools.cached_property
+    @property
     def _plain(self) -> bool:
         """Return whether the model answers without thinking whatever is said about it."""
-        return self.capabilities.thinking is None or is_left_out(self.render([_HELLO], thinking=True))
+        return self.capabilities.thinking is None or is_left_out(self._to_think)
 
-    @functools.cached_property
+    @property
     def _opens(self) -> bool:
         """Return whether the template itself writes the tag that begins thinking."""
-        return self.render([_HELLO], thinking=True).rstrip().endswith(OPEN)
+        return self._to_think.rstrip().endswith(OPEN)
+
+    @functools.cached_property
+    def _to_think(self) -> str:
+        """Return what the template writes where the model is to think."""
+        return self.render([_HELLO], thinking=True)
 
     @functools.cached_property
     def _reads_thinking(self) -> bool:
         """Return whether llama.cpp has found out how the template writes thinking: by that it knows it in an
         answer."""
         turn = {"role": "assistant", "reasoning_content": "thought", "content": ""}
-        body = {
-            "messages": [_HELLO, turn],
-            "continue_final_message": "content",
-            "add_generation_prompt": False,
-        }
-        written = str(self.slot.http("POST", "/apply-template", body)["prompt"])
+        written = self._apply({"messages": [_HELLO, turn], **requests.GO_ON}, {})
         return CLOSE in written.partition("thought")[2]
 
     def _stream(self, asked: Asked) -> Stream:
