@@ -74,19 +74,20 @@ def _probed(template: str, render: Render) -> Thinking | None:
         found = Thinking("always")
     else:
         return None
-    efforts = _efforts(render) if "reasoning_effort" in template else ()
+    efforts = _efforts(render, on) if "reasoning_effort" in template else ()
     preserve = _preserve(render) if "preserve_thinking" in template else None
     return replace(found, efforts=efforts, preserve=preserve)
 
 
-def _efforts(render: Render) -> tuple[str, ...]:
-    """Return the words that are taken as `reasoning_effort`, the default first."""
+def _efforts(render: Render, bare: str) -> tuple[str, ...]:
+    """Return the words that are taken as `reasoning_effort`, the default first. `bare` is the prompt to think
+    without one."""
 
-    def said(**effort: str) -> str | None:
-        return render(_QUESTION, {"enable_thinking": True, **effort})
+    def said(effort: str) -> str | None:
+        return render(_QUESTION, {"enable_thinking": True, "reasoning_effort": effort})
 
-    bare, unknown = said(), said(reasoning_effort=_NO_EFFORT)
-    prompts = {word: said(reasoning_effort=word) for word in _EFFORTS}
+    unknown = said(_NO_EFFORT)
+    prompts = {word: said(word) for word in _EFFORTS}
     taken = [word for word, prompt in prompts.items() if prompt is not None and prompt != unknown]
     return tuple(sorted(taken, key=lambda word: prompts[word] != bare))  # stable: the default comes first
 
