@@ -76,7 +76,6 @@ def _read(text: str) -> Any:
         return _NO_VALUE
     try:  # Python's spelling of lists and dictionaries is common in the model's output
         value = ast.literal_eval(text)
-        json.dumps(value, allow_nan=False)
-        return json.loads(json.dumps(value))
+        return json.loads(json.dumps(value, allow_nan=False))
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return _NO_VALUE
