@@ -74,7 +74,7 @@ class QueuedEngine(EngineBase):
         thinking: bool | int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        return self._resident.engine.render(messages, thinking=thinking, template_kwargs=template_kwargs)
+        return self._resident.engine.render(messages, thinking=thinking, **given(template_kwargs))
 
     def sample(
         self,
