@@ -32,7 +32,7 @@ from qwen_cli.engines.parsing.think_tags import CLOSE, is_left_out
 from qwen_cli.engines.parsing.turns import repaired
 from qwen_cli.engines.remote import requests
 from qwen_cli.engines.remote.errors import NoRoute, faults, message
-from qwen_cli.engines.remote.probe import chosen, listed, probe
+from qwen_cli.engines.remote.probe import catalogued, chosen, listed, probe
 from qwen_cli.engines.remote.reader import Reader
 from qwen_cli.engines.remote.responses import delta, infilled, samples
 from qwen_cli.engines.remote.responses import usage as read_usage
@@ -76,8 +76,6 @@ class Remote(EngineBase):
     ) -> None:
         import openai  # 1 to 2 s of imports that the local engines do not need
 
-        from qwen_cli.models.catalog import lookup
-
         self.endpoint = base_url(endpoint)
         self._client = openai.OpenAI(
             base_url=self.endpoint,
@@ -96,14 +94,10 @@ class Remote(EngineBase):
         self._kind = KINDS.get(str(card.get("owned_by")), OTHER)
         self.capabilities = probe(self._kind, card, self.model, self._native, vision)
         self.defaults, self.plain_defaults = requests.defaults(self.model, self._kind)
-        names = (self.model, str(card.get("root") or ""))
-        known = next(
-            filter(None, (find(name) for find in (lookup.find, lookup.related) for name in names)), None
-        )
-        self._thinking = known.thinking if known else None
+        known = catalogued(self.model, str(card.get("root") or ""))
         self._never_thinks = known is not None and known.thinking is None
         # Whether text begins with thinking that the template has opened: of a server that has no parser.
-        self._opens = bool(self._thinking and self._thinking.opens) and not self._kind.parses
+        self._opens = bool(known and known.thinking and known.thinking.opens) and not self._kind.parses
 
     def chat(
         self,
@@ -248,7 +242,7 @@ class Remote(EngineBase):
         thinking: bool | int | None,
         template_kwargs: TemplateKwargs,
     ) -> dict[str, Any]:
-        sampling = effective(sampling, usual(self, thinking if self._wants_thinking(thinking) else False))
+        sampling = effective(sampling, usual(self, thinking))
         settings = requests.settings(self.model, sampling, self._kind)
         request = requests.chat(messages, settings, self._kind, self.capabilities)
         return requests.thinking(
@@ -271,7 +265,7 @@ class Remote(EngineBase):
     def _wants_thinking(self, thinking: bool | int | None) -> bool:
         """Return whether the model is to think in a turn that says so much about it."""
         if thinking is None:
-            return self._thinking is None or self._thinking.default
+            return self.capabilities.thinks_by_default
         return not is_off(thinking)
 
     def _own_stops(self, request: dict[str, Any], thinking: bool | int | None) -> tuple[str, ...]:

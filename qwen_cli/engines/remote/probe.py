@@ -51,7 +51,7 @@ def probe(
     somebody who knows."""
     reported = _reported(kind, model, ask)
     weights = [str(name) for told in (card, reported) for name in _values(told, _WEIGHTS) if name]
-    known = next((one for name in [*weights, model] if (one := _known(name))), None)
+    known = catalogued(*weights, model)
     context = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx")
     thinking = known.thinking if known else None
     if "chat_template" in reported:
@@ -81,11 +81,13 @@ def probe(
     )
 
 
-def _known(name: str) -> Model | None:
-    """Return the model of the catalog whose weights `name` names: an alias, a hub id, a file or a folder."""
+def catalogued(*names: str) -> Model | None:
+    """Return the model of the catalog whose weights the first of `names` that it knows names: an alias, a hub
+    id, a file or a folder."""
     from qwen_cli.models.catalog import lookup
 
-    return lookup.find(name) or lookup.related(_last(name).removesuffix(".gguf"))
+    found = (lookup.find(name) or lookup.related(_last(name).removesuffix(".gguf")) for name in names)
+    return next(filter(None, found), None)
 
 
 def _last(name: str) -> str:
