@@ -21,6 +21,8 @@ from qwen_cli.tasks.chat.messages import Content
 
 VERSION = 1
 STATE_BYTES = 10e9  # of all KV states together, where nobody says more
+# What a session keeps of how its conversation is held, beside the sampling.
+_KEPT = ("thinking", "effort", "preserve_thinking", "schema", "overflow", "max_tool_rounds")
 _Stamp = tuple[int, int, int]
 
 
@@ -67,7 +69,7 @@ class Session:
             first_sent=self.first_sent,
             summary=self.summary,
         )
-        for key in ("thinking", "effort", "preserve_thinking", "schema", "overflow", "max_tool_rounds"):
+        for key in _KEPT:
             if key in self.settings:
                 setattr(conversation, key, self.settings[key])
         return conversation
@@ -86,15 +88,7 @@ def settings(conversation: Conversation) -> dict[str, Any]:
         for key, value in asdict(conversation.sampling).items()
         if value not in (None, (), "")
     }
-    return {
-        "sampling": sampling,
-        "thinking": conversation.thinking,
-        "effort": conversation.effort,
-        "preserve_thinking": conversation.preserve_thinking,
-        "schema": conversation.schema,
-        "overflow": conversation.overflow,
-        "max_tool_rounds": conversation.max_tool_rounds,
-    }
+    return {"sampling": sampling, **{key: getattr(conversation, key) for key in _KEPT}}
 
 
 def begin(conversation: Conversation, kept: dict[str, Any]) -> None:
