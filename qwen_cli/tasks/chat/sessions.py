@@ -420,10 +420,8 @@ def checked(name: str) -> str:
 
 def slug(question: Content) -> str:
     """Return the question's first words, as a part of a name: "-how-do-i-sort-a-list"."""
-    if not isinstance(question, str):
-        question = " ".join(part.get("text", "") for part in question)
     words = ""
-    for word in re.findall(r"\w+", question[:400].lower()):
+    for word in re.findall(r"\w+", _words(question)[:400].lower()):
         if len(words) + len(word) > 40:
             break
         words += f"-{word}"
