@@ -140,7 +140,7 @@ def _prepared(
             items = gathering.gather([name])
             check_items(items, job, vision_prepare.Detail())
             looks = vision_prepare.prepare_all(items, engine, detail, notice=remarks.append)
-            for group in [[look] for look in looks] if job.one_by_one else [looks]:
+            for group in job.groups(looks):
                 engine.prepare(task.turns(engine, group, job))
             return looks, remarks
         except QwenError as fault:

@@ -172,7 +172,7 @@ def prepared(
         question = task.question(job, engine)
         detail = task.closely(job, detail, engine.capabilities.seeing)
     # Asked about one by one, each may have all of the context.
-    groups = [[item] for item in items] if job and job.one_by_one else [items]
+    groups = job.groups(items) if job else [items]
     with Waiting("looking …", relay):
         plans = [
             plan

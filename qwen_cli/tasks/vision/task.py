@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from qwen_cli import sanitize
 from qwen_cli.engines.core.base import Boxes, Engine, Sampling, Seeing, Stream, Usage
@@ -15,6 +15,8 @@ from qwen_cli.tasks.common import json_schema, structured
 from qwen_cli.tasks.vision import counting, documents, events, grounding, tables
 from qwen_cli.tasks.vision.grounding import Detection
 from qwen_cli.tasks.vision.prepare import Detail, Look, message
+
+Input = TypeVar("Input")
 
 Kind: TypeAlias = Literal["ask", "ocr", "markdown", "html", "tables", "extract", "locate", "count", "events"]
 
@@ -49,6 +51,10 @@ class Job:
     def one_by_one(self) -> bool:
         """Return whether each picture is asked about alone: an answer's places are in one of them."""
         return self.kind in ("locate", "count") or self.lines
+
+    def groups(self, inputs: Sequence[Input]) -> list[list[Input]]:
+        """Return what is asked about together: all of the inputs, or each alone."""
+        return [[one] for one in inputs] if self.one_by_one else [list(inputs)]
 
 
 @dataclass(frozen=True)
@@ -134,15 +140,14 @@ def ask(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> 
 
 
 def ask_each(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling) -> Iterator[Found]:
-    """Ask about all inputs together, or about one after the other (`Job.one_by_one`). Closing it stops the
-    computation."""
-    for group in [(look,) for look in looks] if job.one_by_one else [tuple(looks)]:
+    """Ask about the inputs, one of `Job.groups` after the other. Closing it stops the computation."""
+    for group in job.groups(looks):
         text, usage = "", Usage()
         with closing(ask(engine, group, job, sampling)) as pieces:
             for piece in pieces:
                 text += piece.text if piece.kind == "answer" else ""
                 usage = piece.usage or usage
-        yield Found(group, text, usage)
+        yield Found(tuple(group), text, usage)
 
 
 def results(job: Job, found: Sequence[Found], seeing: Seeing) -> Result:
