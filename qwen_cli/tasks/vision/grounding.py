@@ -66,8 +66,7 @@ def prompt(what: str, convention: Convention, *, points: bool = False) -> str:
     that `Convention` names. For points both get the Qwen3-VL cookbook's words: they spell out the JSON, which
     both were trained on.
     """
-    # Special tokens in what a person typed would be read as such.
-    wanted = nouns.wanted(" ".join(_SPECIAL.sub(" ", what).split()))
+    wanted = _wanted(what)
     what = wanted.words
     if convention == "tags":
         # The tags are ours; in a message text is somebody's words unless it says that it is not.
@@ -98,7 +97,7 @@ def prompt(what: str, convention: Convention, *, points: bool = False) -> str:
 def solid_prompt(what: str) -> str:
     """Return what asks a model for boxes in space (QwenLM/Qwen3-VL cookbooks/3d_grounding.ipynb; Qwen3.5 is
     asked the same)."""
-    wanted = nouns.wanted(" ".join(_SPECIAL.sub(" ", what).split()))
+    wanted = _wanted(what)
     find = f"{wanted.words} in this image" if wanted.one else f"all {wanted.words} in this image"
     kind = nouns.singular(wanted.words) if wanted.words.isalpha() else "of them"
     each = "Of it, " if wanted.one else f"For each {kind}, "
@@ -107,6 +106,11 @@ def solid_prompt(what: str) -> str:
         '`[{"bbox_3d":[x_center, y_center, z_center, x_size, y_size, z_size, roll, pitch, yaw],'
         '"label":"category"}]`.'
     )
+
+
+def _wanted(what: str) -> nouns.Wanted:
+    # Special tokens in what a person typed would be read as such.
+    return nouns.wanted(" ".join(_SPECIAL.sub(" ", what).split()))
 
 
 def parse_solid(text: str) -> list[dict[str, Any]]:
