@@ -69,9 +69,8 @@ def found(
             places = [(thing.label, thing.box or thing.point or ()) for thing in detections]
             annotate.save(annotate.draw(image, places), name)
             say(f"saved {name}")
-    usage = sum((one.usage for one in answers[1:]), answers[0].usage)
     if as_json:
-        _object(engine, looks, result, usage)
+        _object(engine, looks, result, task.spent([one.usage for one in answers]))
     else:
         _text(job, result)
 
@@ -89,8 +88,8 @@ def in_windows(
     """Ask about each part of a long video, and print what comes of it."""
     from qwen_cli.engines.core.base import Usage
     from qwen_cli.media.inputs import Picture
+    from qwen_cli.tasks.vision import task
     from qwen_cli.tasks.vision import windows as vision_windows
-    from qwen_cli.tasks.vision.task import Result
     from qwen_cli.ui.progress import Bar
 
     assert not isinstance(film, Picture)
@@ -106,14 +105,14 @@ def in_windows(
             f"{len(short):,} of the {len(answers):,} windows' answers were cut by their share of the context."
             " Raise --context or --max-tokens, or look at less of the video"
         )
-    usage = vision_windows.spent(answers)
+    usage = task.spent([one.usage for one in answers])
     if job.kind == "events":
         result = vision_windows.events(answers)
     else:
         text, last = _streamed(vision_windows.merged(engine, answers, job, sampling), live=not as_json)
         tell_cut(last)
         usage += last or Usage()
-        result = Result(text.strip())
+        result = task.Result(text.strip())
     if as_json:
         rows = [
             {

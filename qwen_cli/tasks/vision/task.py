@@ -150,6 +150,12 @@ def ask_each(engine: Engine, looks: Sequence[Look], job: Job, sampling: Sampling
         yield Found(tuple(group), text, usage)
 
 
+def spent(usages: Sequence[Usage]) -> Usage:
+    """Return what several answers cost; the stop reason is that of the first which was cut, if one was."""
+    cut = (one.stop_reason for one in usages if one.stop_reason != "stop")
+    return replace(sum(usages, Usage()), stop_reason=next(cut, "stop"))
+
+
 def results(job: Job, found: Sequence[Found], seeing: Seeing) -> Result:
     """Return what the answers of `ask_each` mean; where there are several, each thing with the `input` that
     it is in. Raises as `result` does, naming the input."""

@@ -101,13 +101,6 @@ def answers(
     on_progress(len(parts))
 
 
-def spent(answers: Sequence[WindowAnswer]) -> Usage:
-    """Return what all windows cost; the stop reason is that of the first which was cut, if one was."""
-    total = sum((one.usage for one in answers), Usage())
-    cut = (one.usage.stop_reason for one in answers if one.usage.stop_reason != "stop")
-    return replace(total, stop_reason=next(cut, "stop"))
-
-
 def events(answers: Sequence[WindowAnswer]) -> Result:
     """Return what happens when, from all windows."""
     per_window = [

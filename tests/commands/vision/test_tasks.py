@@ -75,6 +75,11 @@ class TestLocating:
         assert said["answer"] == [{"input": "red.png", **place}, {"input": "blue.png", **place}]
         assert said["usage"]["prompt_tokens"] == 20, "of both requests"
 
+    def test_that_one_of_several_answers_was_cut_is_told(self, vision: Vision, capsys) -> None:
+        two = [answer(BOX, "length"), answer(BOX)]
+        vision("red.png", "blue.png", locate="the cars", answers=two, as_json=True)
+        assert json.loads(capsys.readouterr().out)["stop_reason"] == "length"
+
     def test_nothing_there_is_an_empty_list_but_talk_is_a_failure(self, vision: Vision, capsys) -> None:
         vision("red.png", locate="the dog", answers=[answer("There is no dog in the picture.")])
         assert capsys.readouterr().out == "[]\n"
