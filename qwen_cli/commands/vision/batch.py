@@ -139,9 +139,12 @@ def _prepared(
         try:
             items = gathering.gather([name])
             check_items(items, job, vision_prepare.Detail())
-            looks = vision_prepare.prepare_all(items, engine, detail, notice=remarks.append)
-            for group in job.groups(looks):
-                engine.prepare(task.turns(engine, group, job))
+            looks: list[Look] = []
+            # Asked about one by one, each may have all of the context.
+            for group in job.groups(items):
+                seen = vision_prepare.prepare_all(group, engine, detail, notice=remarks.append)
+                engine.prepare(task.turns(engine, seen, job))
+                looks += seen
             return looks, remarks
         except QwenError as fault:
             return fault

@@ -264,6 +264,16 @@ class TestDetail:
             vision("red.png", "What?", detail="low", max_pixels=9, answers=[])
 
 
+@pytest.mark.parametrize("out", [None, Path("out.jsonl")])
+def test_pages_that_are_asked_about_alone_have_all_of_the_context(vision: Vision, out: Path | None) -> None:
+    page = Image.new("RGB", (1600, 1200))
+    page.save("scan.tif", save_all=True, append_images=[page, page])
+    three = [answer("5")] * 3
+    done = vision("scan.tif", count="cars", out=out, can={"context": 3_000}, answers=three)
+    shown = [messages[-1]["content"][0]["image"].size for messages, _ in done.seen]
+    assert shown == [(1600, 1216)] * 3
+
+
 class TestCutPictures:
     @pytest.fixture
     def half(self, vision: Vision) -> str:
