@@ -286,35 +286,35 @@ def _encoded(image: ImageFile, data: bytes) -> Encoded | None:
 
 def _unfilled(data: bytes) -> bytes:
     """Return `data`, a JPEG without the zeros in which it ends before its end: a download that had its room
-    before it had its data. They would pass for a picture."""
-    filled = data.startswith(_JPEG) and data.endswith(b"\0\0")
-    return data.rstrip(b"\0") if filled and metadata.stripped(data, "jpeg") is None else data
+    before it had its data. They would pass for a picture. A zero behind 0xff is data (T.81, B.1.1.5)."""
+    if not data.startswith(_JPEG) or not data.endswith(b"\0\0") or metadata.stripped(data, "jpeg"):
+        return data
+    rest = data.rstrip(b"\0")
+    return rest + b"\0" if rest.endswith(b"\xff") else rest
 
 
 def _cut_jpeg(data: bytes, name: str) -> Still | None:
     """Return what is whole of a JPEG whose end is missing; None where that is not so, or too little.
 
     The decoder does not say where it ran out of data. It is given two endings instead: the rows on which both
-    agree depend on what is there alone.
+    agree depend on what is there alone. Of zeros at the end the first may be data: a grey picture ends so.
     """
     from PIL import ImageChops
 
     if not data.startswith(_JPEG) or metadata.stripped(data, "jpeg") is not None:
         return None
-    data = _unfilled(data).rstrip(b"\xff")
-    versions: list[Image] = []
+    filled = _unfilled(data)
     scans = data.count(b"\xff\xda")
     try:
-        for ending in _ENDINGS:
-            with _opened(BytesIO(data + ending), name) as image:
-                image.load()
-                progressive = bool(image.info.get("progressive"))
-                versions.append(image.copy())
+        for rest in dict.fromkeys((data[: len(filled) + 1], filled)):
+            one, other = (_ended(rest.rstrip(b"\xff") + ending, name) for ending in _ENDINGS)
+            changed = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).getbbox()
+            if changed is None:
+                break
     except UsageError:
         return None
-    one, other = versions
+    progressive = bool(one.info.get("progressive"))
     label, height = clean_name(name), one.height
-    changed = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).getbbox()
     if changed is None:
         return Still(_plain(one), f"{label} lacks its last bytes, the picture is whole", lossy=True)
     if progressive and scans > 1:
@@ -325,6 +325,13 @@ def _cut_jpeg(data: bytes, name: str) -> Still | None:
         return None
     remark = f"{label} is cut off: {rows:,} of its {height:,} rows are read"
     return Still(_plain(one.crop((0, 0, one.width, rows))), remark, whole=False, lossy=True)
+
+
+def _ended(data: bytes, name: str) -> Image:
+    """Return the picture of a file that was given an end. Raises `UsageError`."""
+    with _opened(BytesIO(data), name) as image:
+        image.load()
+        return image.copy()
 
 
 def _upright(image: Image) -> Image:

@@ -174,7 +174,8 @@ class PrefixCache:
         with kv_file.written(path) as half:
             try:
                 lengths = json.dumps([one.length for one in kept])
-                save_file(tensors, half, {"owner": owner, "crc32": json.dumps(sums), "checkpoints": lengths})
+                metadata = {"owner": owner, "crc32": json.dumps(sums), "checkpoints": lengths}
+                save_file(tensors, half, metadata | {"sealed": _seal(metadata)})
             except SafetensorError as error:
                 raise kv_file.no_room(path, str(error)) from error
         return True
@@ -191,7 +192,7 @@ class PrefixCache:
         try:
             with safe_open(path, "pt") as file, torch.inference_mode():
                 metadata = file.metadata() or {}
-                if metadata.get("owner") != owner:
+                if metadata.pop("sealed", None) != _seal(metadata) or metadata["owner"] != owner:
                     return False
                 sums = json.loads(metadata["crc32"])
 
@@ -213,7 +214,7 @@ class PrefixCache:
                 running = [i for i, layer in enumerate(cache.layers) if not self._goes_back(layer)]
                 kept = [
                     Checkpoint(length, {i: state(f"{length}/{i}.", cache.layers[i], "cpu") for i in running})
-                    for length in _lengths(metadata.get("checkpoints", "[]"), len(ids))
+                    for length in _lengths(metadata["checkpoints"], len(ids))
                 ]
                 for i, device in enumerate(_layer_devices(self.model, len(cache.layers))):
                     if i in running:
@@ -388,6 +389,11 @@ def _lengths(text: str, longest: int) -> list[int]:
     if lengths != sorted(set(lengths)) or not all(0 < length <= longest for length in lengths):
         raise ValueError(f"checkpoints at {lengths}")
     return lengths
+
+
+def _seal(metadata: Mapping[str, str]) -> str:
+    """Return the CRC-32 of what is written beside the tensors."""
+    return f"{zlib.crc32(json.dumps(metadata, sort_keys=True).encode()):08x}"
 
 
 def _checksum(tensor: torch.Tensor) -> int:

@@ -284,7 +284,7 @@ class TestFullDisk:
         target = tmp_path / "talk.kv"
         assert engine.save_state(target)
         whole = target.read_bytes()
-        places = (*range(0, 60, 7), 500, len(whole) // 3, len(whole) // 2, len(whole) - 300)
+        places = (*range(0, 2_000, 33), len(whole) // 3, len(whole) // 2, len(whole) - 300)
         for at in places:
             target.write_bytes(whole[:at])
             assert not engine.load_state(target)
