@@ -58,17 +58,12 @@ def kv_type(
 
     Raises `UsageError` for a `kv` that the model's heads are too small for.
     """
-    fitting = [one for one in kv_types.QUANTIZED if kv_types.takes(one, shape.head_dim)]
     if kv is not None:
-        if not kv_types.takes(kv, shape.head_dim):
-            raise UsageError(
-                f"`kv={kv}` is for heads of 32 values or a multiple, {weights.label} has {shape.head_dim}",
-                "use `kv=f16`",
-            )
+        kv_types.check_heads(kv, shape.head_dim, weights.label)
         return kv
     if wanted and wanted * _kept(shape, kv_types.USUAL, drafting=drafting) > _SMALL_CACHE:
         free = _free_beside(shape)
-        for one in (kv_types.USUAL, *fitting):
+        for one in (kv_types.USUAL, *kv_types.quantized(shape.head_dim)):
             if wanted * _kept(shape, one, drafting=drafting) <= free:
                 return one
     return kv_types.USUAL

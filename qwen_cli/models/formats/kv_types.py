@@ -20,6 +20,15 @@ def checked(name: str) -> str:
     return name.lower()
 
 
-def takes(name: str, head_dim: int) -> bool:
-    """Return whether heads of `head_dim` values can be kept in a format: whole blocks can."""
-    return name not in QUANTIZED or head_dim % _BLOCK == 0
+def quantized(head_dim: int) -> tuple[str, ...]:
+    """Return those of `QUANTIZED` that heads of `head_dim` values can be kept in: whole blocks can."""
+    return QUANTIZED if head_dim % _BLOCK == 0 else ()
+
+
+def check_heads(name: str, head_dim: int, model: str) -> None:
+    """Raise `UsageError` where the heads of `model` cannot be kept in a format."""
+    if name in QUANTIZED and name not in quantized(head_dim):
+        raise UsageError(
+            f"`kv={name}` is for heads of {_BLOCK} values or a multiple, {model} has {head_dim}",
+            "use `kv=f16`",
+        )

@@ -92,11 +92,10 @@ def nearest(described: Described, machine: Machine, plan: Plan) -> str:
             more = freely.n_cpu_moe
             return f"use `n_cpu_moe={more}`" if more else "leave `n_cpu_moe` out"
     if plan.kv not in kv_types.QUANTIZED:
-        for kv in kv_types.QUANTIZED if plan.engine == "llamacpp" else ():
-            if kv_types.takes(kv, counted.cache.head_dim):
-                smaller = make(described, machine, form=plan.form, context=plan.context, kv=kv)
-                if smaller.fit in ("well", "tight"):
-                    return f"use `kv={kv}`, which needs {gb(smaller.memory)}"
+        for kv in kv_types.quantized(counted.cache.head_dim) if plan.engine == "llamacpp" else ():
+            smaller = make(described, machine, form=plan.form, context=plan.context, kv=kv)
+            if smaller.fit in ("well", "tight"):
+                return f"use `kv={kv}`, which needs {gb(smaller.memory)}"
     if plan.engine == "transformers" and not machine.gpus and model and model.gguf_repo:
         # On a processor llama.cpp is several times as fast as bitsandbytes.
         file = make(of_model(model), machine, form=model.quant)

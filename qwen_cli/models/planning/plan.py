@@ -127,9 +127,8 @@ def make(
     plan = made(kv=kv or kv_types.USUAL)
     if kv is not None or plan.engine != "llamacpp":
         return plan
-    for smaller in kv_types.QUANTIZED:
-        needed = plan.fit == "no" or (plan.fit == "spills" and smaller == kv_types.QUANTIZED[0])
-        if needed and kv_types.takes(smaller, described.counted.cache.head_dim):
+    for smaller in kv_types.quantized(described.counted.cache.head_dim):
+        if plan.fit == "no" or (plan.fit == "spills" and smaller == kv_types.QUANTIZED[0]):
             other = made(kv=smaller)
             whole = other.fit in ("well", "tight")
             if whole or (plan.fit == "no" and other.fit != "no"):
@@ -147,10 +146,8 @@ def _check_llamacpps(described: Described, form: str, kv: str | None, n_cpu_moe:
             f"{given[0]} is for llama.cpp, {described.name} as {form} runs with transformers",
             "leave it out, or name a GGUF file type, such as `quant=q4_k_m`",
         )
-    if kv and not kv_types.takes(kv, head := described.counted.cache.head_dim):
-        raise UsageError(
-            f"`kv={kv}` is for heads of 32 values or a multiple, {described.name} has {head}", "use `kv=f16`"
-        )
+    if kv:
+        kv_types.check_heads(kv, described.counted.cache.head_dim, described.name)
     if n_cpu_moe and not described.counted.experts:
         raise UsageError(
             f"`n_cpu_moe={n_cpu_moe}` is for models with experts, {described.name} has none", "leave it out"
