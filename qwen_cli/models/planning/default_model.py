@@ -78,9 +78,7 @@ def for_task(task: Task) -> str | None:
         return best_here.label
     if not rule.fetches:
         return rule.fetched
-    names = ranking.RANKED[rule.ranking]
-    models = [model for name in names if (model := lookup.find(name))]
-    best = next(ranking.suited(models, machine(), preferred_format()), None)
+    best = next(ranking.suited(rule.ranking, machine(), preferred_format()), None)
     return best.name if best else rule.fetched
 
 
@@ -136,10 +134,7 @@ def suited_models(form: Format, there: Machine | None = None) -> Iterator[lookup
     first. `there` is another machine."""
     from qwen_cli.models.planning import ranking
 
-    names = ranking.RANKED["chat"]
-    yield from ranking.suited(
-        (model for name in names if (model := lookup.find(name))), there or machine(), form
-    )
+    return ranking.suited("chat", there or machine(), form)
 
 
 def machine() -> Machine:
@@ -167,9 +162,11 @@ def _best_suited(here: list[Weights]) -> Weights | None:
     speed, in the file type that is usual for it."""
     from qwen_cli.models.planning import ranking
 
-    there = machine() if here else None
-    for model in ranking.ordered("chat") if there else ():
+    if not here:
+        return None
+    there = machine()
+    for model in ranking.ordered("chat"):
         same = [weights for weights in here if weights.model == model]
-        if same and there and ranking.fits(model, there, same[0].format) == 0:
+        if same and ranking.fits(model, there, same[0].format) == 0:
             return min(same, key=lambda weights: weights.quant not in (model.quant, None))
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qwen_cli.models.catalog import answers, lookup, published
@@ -51,22 +51,27 @@ RANKED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+def ranked(task: str) -> list[lookup.Model]:
+    """Return the models of `RANKED` for `task`, best first."""
+    return [model for name in RANKED[task] if (model := lookup.find(name))]
+
+
 def ordered(task: str) -> list[lookup.Model]:
     """Return every model that is trained to answer and does `task`, best first: those of `RANKED`, then the
     others, of the newest generation and the largest first."""
-    ranked = [model for name in RANKED[task] if (model := lookup.find(name))]
+    first = ranked(task)
     others = [
         model
         for model in lookup.MODELS
-        if task in model.tasks and not model.base and model not in ranked and published.has_shape(model)
+        if task in model.tasks and not model.base and model not in first and published.has_shape(model)
     ]
-    return ranked + sorted(others, key=lambda model: (model.generation, model.parameters), reverse=True)
+    return first + sorted(others, key=lambda model: (model.generation, model.parameters), reverse=True)
 
 
-def suited(models: Iterable[lookup.Model], machine: Machine, form: Format) -> Iterator[lookup.Model]:
-    """Yield those of `models` that are published in this form, fit `machine` well and write as fast as one
+def suited(task: str, machine: Machine, form: Format) -> Iterator[lookup.Model]:
+    """Yield those of `ranked` that are published in this form, fit `machine` well and write as fast as one
     reads."""
-    for model in models:
+    for model in ranked(task):
         if (form == "safetensors" or model.gguf_repo) and fits(model, machine, form) == 0:
             yield model
 
@@ -82,11 +87,10 @@ def fits(model: lookup.Model, machine: Machine, form: Format) -> int:
 def best(machine: Machine) -> dict[str, Plan]:
     """Return for each task the best model that fits well and writes as fast as one reads, with its plan."""
     best_plans: dict[str, Plan] = {}
-    for task, names in RANKED.items():
-        for name in names:
-            model = lookup.find(name)
-            plan = make(of_model(model), machine) if model else None
-            if plan and plan.fit == "well" and plan.bearable:
+    for task in RANKED:
+        for model in ranked(task):
+            plan = make(of_model(model), machine)
+            if plan.fit == "well" and plan.bearable:
                 best_plans[task] = plan
                 break
     return best_plans
