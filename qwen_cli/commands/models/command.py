@@ -381,7 +381,7 @@ def _local(model: str, form: str | None) -> Weights | None:
         return _local_or_fault(model, form)
     except ModelError:
         # A broken file or folder is a fault to be told; a name that is merely absent is not.
-        if lookup.find(model) or lookup.related(model):
+        if lookup.known(model):
             return None
         raise
 

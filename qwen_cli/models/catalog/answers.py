@@ -30,7 +30,7 @@ def silent_task(model: Model) -> str | None:
 def gives_vectors(reference: str) -> bool:
     """Return whether the catalog knows the model called `reference` as one that gives vectors, from its
     GGUF."""
-    model = lookup.find(reference) or lookup.related(reference)
+    model = lookup.known(reference)
     return bool(model and model.gguf_repo and silent_task(model) == "embedding")
 
 
@@ -39,7 +39,7 @@ def check(reference: str, *, vectors: bool = False) -> None:
     `vectors` those that give them will do. Asks no network."""
     if vectors and gives_vectors(reference):
         return
-    model = lookup.find(reference) or lookup.related(reference)
+    model = lookup.known(reference)
     if model and (task := silent_task(model)):
         instead = "a server of vLLM runs it" if task == "embedding" and model.vision else None
         raise silent(model.name, task, instead)

@@ -8,7 +8,7 @@ from functools import cache
 from qwen_cli.models.catalog.families import MODELS, Model
 from qwen_cli.models.formats import weight_formats
 
-__all__ = ["MODELS", "STARTER", "Model", "find", "related", "spelled", "suggestions"]
+__all__ = ["MODELS", "STARTER", "Model", "find", "known", "related", "spelled", "suggestions"]
 
 STARTER = "qwen2.5-coder:0.5b"
 """What `starter` carries (`models.starter`)."""
@@ -67,6 +67,11 @@ def related(repo: str) -> Model | None:
     form = r"gguf|mtp|awq|gptq|int[48]|fp8|nvfp4|mxfp4|bf16|bnb|4bit|8bit|mlx|exl2|autoround|w\da\d+|unsloth"
     name = re.sub(rf"(-({form}))+$", "", name)
     return _names().get(name)
+
+
+def known(reference: str) -> Model | None:
+    """Return the model that `reference` names (`find`) or that it was made from (`related`)."""
+    return find(reference) or related(reference)
 
 
 def suggestions(name: str) -> list[str]:

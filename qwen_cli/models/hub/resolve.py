@@ -130,7 +130,7 @@ def _in_cache(repo: str) -> list[Weights]:
     folder = store.snapshot(repo)
     if folder is None:
         return []
-    model = lookup.find(repo) or lookup.related(repo)
+    model = lookup.known(repo)
     if store.has_safetensors(folder):
         return (
             [Weights(_label(model, repo), folder, "safetensors", model)] if model or _is_qwen(folder) else []

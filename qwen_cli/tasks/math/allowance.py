@@ -66,4 +66,4 @@ def small(engine: Engine) -> bool:
 
 
 def _known(engine: Engine) -> Model | None:
-    return lookup.find(engine.model) or lookup.related(engine.model)
+    return lookup.known(engine.model)
