@@ -9,6 +9,7 @@ from qwen_cli.engines.core import rope
 from qwen_cli.engines.core.draft import MTP_TOKENS
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models.catalog import lookup
+from qwen_cli.models.formats import config_fields
 from qwen_cli.models.formats.architecture import Architecture
 from qwen_cli.models.hub import resolve
 from qwen_cli.models.planning import describe
@@ -34,8 +35,7 @@ class Target:
     @property
     def config(self) -> dict[str, Any]:
         """Return the language model's part of config.json."""
-        config = dict(self.described.config or {})
-        return {**config, **(config.get("text_config") or {})}
+        return config_fields.text(self.described.config or {})
 
     @property
     def sees(self) -> bool:

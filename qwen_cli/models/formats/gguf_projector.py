@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models.formats import gguf_vocabulary
+from qwen_cli.models.formats import config_fields, gguf_vocabulary
 from qwen_cli.models.formats.gguf_tensors import Change, Named
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def describe(writer: Any, config: Mapping[str, Any], folder: Path) -> None:
 
     Raises `ModelError` where the processor's files are missing, `KeyError` for a field that `config` lacks.
     """
-    eyes, text = config["vision_config"], config.get("text_config") or config
+    eyes, text = config["vision_config"], config_fields.text(config)
     seen = _preprocessor(folder)
     patch, positions = eyes["patch_size"], eyes.get("num_position_embeddings", 2304)
     writer.add_clip_has_vision_encoder(True)
