@@ -108,5 +108,10 @@ def _address(image: Image, *, lossy: bool = False) -> dict[str, Any]:
 
 def visual_parts(messages: Sequence[Mapping[str, Any]]) -> list[Part]:
     """Return the pictures and videos of all messages, in their order."""
-    contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
-    return [part for content in contents for part in content if part.get("type") != "text"]
+    return [part for message in messages for part in parts_of(message) if part.get("type") != "text"]
+
+
+def parts_of(message: Mapping[str, Any]) -> list[Any]:
+    """Return the parts of a message; none of one that is a text."""
+    content = message.get("content")
+    return content if isinstance(content, list) else []

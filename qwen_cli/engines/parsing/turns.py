@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qwen_cli.engines.core.base import Message
+from qwen_cli.engines.core.content import parts_of
 
 _SYSTEM = ("system", "developer")
 _ANSWERED = ("<tool_response>", "</tool_response>")  # what a user turn of results begins and ends with
@@ -41,7 +42,7 @@ def is_unusual(messages: Sequence[Message]) -> bool:
         not any(_is_query(message) for message in messages)
         or any(message.get("role") in _SYSTEM for message in messages[1:])
         or any(message.get("role") in ("developer", "function") for message in messages)
-        or (first.get("role") == "system" and any(map(_is_shown, _parts(first))))
+        or (first.get("role") == "system" and any(map(_is_shown, parts_of(first))))
     )
 
 
@@ -52,7 +53,7 @@ def labelled(messages: Sequence[Message]) -> list[dict[str, Any]]:
     turns = []
     for message in messages:
         content: list[Any] = []
-        for part in _parts(message):
+        for part in parts_of(message):
             if _is_shown(part):
                 kind = "Video" if part["type"] in ("video", "video_url") else "Picture"
                 counts[kind] += 1
@@ -106,7 +107,7 @@ def _showing_later(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Move what the system message shows to the begin of the first user turn."""
     turns = [dict(message) for message in messages]
     shown = [
-        part for turn in turns if turn.get("role") in _SYSTEM for part in _parts(turn) if _is_shown(part)
+        part for turn in turns if turn.get("role") in _SYSTEM for part in parts_of(turn) if _is_shown(part)
     ]
     for turn in turns:
         if turn.get("role") in _SYSTEM and isinstance(turn.get("content"), list):
@@ -127,11 +128,6 @@ def _known_roles(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return [
         {**message, "role": names.get(str(message.get("role")), message.get("role"))} for message in messages
     ]
-
-
-def _parts(message: Message) -> Sequence[Mapping[str, Any]]:
-    content = message.get("content")
-    return content if isinstance(content, list) else ()
 
 
 def _is_shown(part: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qwen_cli.engines.core.base import Capabilities, Message, Sampling, budget_of, is_off, without_thinking
-from qwen_cli.engines.core.content import clip_of, is_sent_as_file
+from qwen_cli.engines.core.content import clip_of, is_sent_as_file, parts_of
 from qwen_cli.engines.core.template import TemplateKwargs, check
 from qwen_cli.engines.parsing.openai import wire_messages
 from qwen_cli.engines.remote.servers import ServerKind
@@ -60,8 +60,8 @@ def chat(
 def least_visual_tokens(messages: Sequence[Message], can: Capabilities) -> int:
     """Return the tokens that the pictures of `messages` take at least, whatever server shows them: it may
     make them smaller, to the 64 tokens of small models at most. 0 without a picture."""
-    contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
-    images = [part["image"] for content in contents for part in content if part.get("type") == "image"]
+    parts = [part for message in messages for part in parts_of(message)]
+    images = [part["image"] for part in parts if part.get("type") == "image"]
     area = can.seeing.unit**2
     return sum(min(image.width * image.height // area, 64) for image in images)
 
@@ -127,6 +127,5 @@ def _pixels(messages: Sequence[Message]) -> int:
 
 def _files(messages: Sequence[Message]) -> list[Mapping[str, Any]]:
     """Return the videos that are sent as files."""
-    contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
-    parts = [part for content in contents for part in content if part.get("type") == "video"]
-    return [part for part in parts if is_sent_as_file(part)]
+    videos = [part for message in messages for part in parts_of(message) if part.get("type") == "video"]
+    return [part for part in videos if is_sent_as_file(part)]

@@ -15,6 +15,7 @@ from openai.types.chat.completion_create_params import (
 )
 
 from qwen_cli.engines.core.base import Capabilities, Engine, Sampling
+from qwen_cli.engines.core.content import parts_of
 from qwen_cli.errors import UsageError
 from qwen_cli.serve.api import params
 from qwen_cli.serve.api.body import checked
@@ -119,7 +120,7 @@ def with_visual_parts(
     from qwen_cli.tasks.vision import prepare
 
     seen = _visual(messages)
-    words = "".join(str(p.get("text", "")) for m in messages for p in _parts(m))
+    words = "".join(str(p.get("text", "")) for m in messages for p in parts_of(m))
     gathered = inputs.gather_addresses(
         [inputs.Address(part[part["type"]]["url"], part["type"] == "video_url") for _, part in seen],
         most_pixels=_MOST_PIXELS,
@@ -155,7 +156,7 @@ def _visual(messages: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[int, int]
     return [
         ((turn, place), part)
         for turn, message in enumerate(messages)
-        for place, part in enumerate(_parts(message))
+        for place, part in enumerate(parts_of(message))
         if part["type"] in ("image_url", "video_url")
     ]
 
@@ -181,11 +182,6 @@ def _replaced(
         parts = [look.part for at, look in replacements if at == (turn, place)]
         content += parts or [part]
     return content
-
-
-def _parts(message: Mapping[str, Any]) -> list[Any]:
-    content = message.get("content")
-    return content if isinstance(content, list) else []
 
 
 def _messages(sent: Mapping[str, Any], kind: Any) -> list[dict[str, Any]]:
