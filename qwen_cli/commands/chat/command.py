@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +16,11 @@ from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import check_effort, open_engine, thinking_wish
 from qwen_cli.commands.shared.output import relay, say
-from qwen_cli.errors import UsageError
+from qwen_cli.errors import SessionError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
-    from qwen_cli.tasks.chat.conversation import Conversation
+    from qwen_cli.tasks.chat.conversation import Conversation, Events
     from qwen_cli.tasks.chat.sessions import Session
     from qwen_cli.tasks.tools.toolbox import Toolbox
 
@@ -212,23 +213,35 @@ def _ask(
     """Answer `question` on standard output; with a session, keep both, also when the answer is cut short."""
     from qwen_cli.commands.chat import output
 
-    started = len(conversation.messages)
-    try:
+    events = conversation.send(question)
+    with _kept(conversation, saved, events) if saved else nullcontext(events) as followed:
         if as_json:
-            output.as_json(conversation, question)
+            output.as_json(conversation, followed)
         else:
-            output.streamed(conversation, question, raw=raw)
+            output.streamed(followed, raw=raw)
+
+
+@contextmanager
+def _kept(conversation: Conversation, saved: Session, events: Events) -> Iterator[Events]:
+    """Keep what is said in `saved`: the question at once, and what comes of it however it ends."""
+    from qwen_cli.commands.chat.state import kept_bytes
+    from qwen_cli.tasks.chat import sessions, unfinished
+
+    def save() -> None:
+        saved.record(conversation)
+        if remark := sessions.save(saved):
+            relay(remark)
+
+    with suppress(SessionError):  # it is told with the answer, which is worth more
+        save()
+    journal = sessions.journal(saved, conversation)
+    try:
+        yield unfinished.followed(events, conversation, journal)
     finally:
-        if saved and len(conversation.messages) > started:
-            from qwen_cli.tasks.chat import sessions
-
-            saved.record(conversation)
-            if remark := sessions.save(saved):
-                relay(remark)
-            from qwen_cli.commands.chat.state import kept_bytes
-
-            if remark := sessions.keep_state(conversation.engine, saved.name, kept_bytes()):
-                relay(remark)
+        save()
+        journal.close()
+        if remark := sessions.keep_state(conversation.engine, saved.name, kept_bytes()):
+            relay(remark)
 
 
 def _question(words: list[str], files: list[Path]) -> str | None:
@@ -288,13 +301,13 @@ def _session(resume: bool, name: str | None) -> Session | None:
     """Return the session to go on with (or to start, by name); `None` where nothing is kept until /save."""
     if not resume and name is None:
         return None
-    from qwen_cli.errors import SessionError
     from qwen_cli.tasks.chat import sessions
 
     if resume:
-        name = sessions.latest()
-        if name is None:
+        latest = sessions.latest(lambda fault: relay(str(fault)))
+        if latest is None:
             raise SessionError("there is no session to resume", "start one with `qwen chat`")
+        return latest
     assert name is not None
     return sessions.load(name) if sessions.path(name).exists() else sessions.new(name=name)
 

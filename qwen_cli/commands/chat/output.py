@@ -7,24 +7,24 @@ from typing import Any
 
 from qwen_cli.commands.shared.output import StreamView, figures, print_json, relay, say
 from qwen_cli.engines.core.base import Piece
-from qwen_cli.tasks.chat.conversation import Conversation, Event, Notice
+from qwen_cli.tasks.chat.conversation import Conversation, Event, Events, Notice
 from qwen_cli.tasks.tools.base import ToolResult
 
 
-def streamed(conversation: Conversation, question: str, *, raw: bool) -> None:
+def streamed(events: Events, *, raw: bool) -> None:
     """Show the answer as it comes: Markdown on a terminal, `raw` or in a pipe the text itself."""
     view = StreamView(raw=raw or not sys.stdout.isatty(), fold=False)
     try:
-        for event in conversation.send(question):
+        for event in events:
             view.show(event)
     finally:
         view.end()
 
 
-def as_json(conversation: Conversation, question: str) -> None:
+def as_json(conversation: Conversation, events: Events) -> None:
     """Print one object when the answer is whole: text, thinking, tool calls, usage, timings."""
     started = len(conversation.messages)
-    for event in conversation.send(question):
+    for event in events:
         _remark(event)
     answers = [m for m in conversation.messages[started:] if m["role"] == "assistant"]
     results = [m for m in conversation.messages[started:] if m["role"] == "tool"]

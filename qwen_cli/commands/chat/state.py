@@ -15,10 +15,11 @@ from qwen_cli.commands.shared.output import StreamView, relay, say
 from qwen_cli.commands.shared.slash import Commands, Events
 from qwen_cli.engines.core.base import Sampling, usual
 from qwen_cli.errors import QwenError, UsageError
-from qwen_cli.tasks.chat import attachments, sessions
+from qwen_cli.tasks.chat import attachments, sessions, unfinished
 from qwen_cli.tasks.chat.conversation import Conversation
 from qwen_cli.tasks.chat.messages import Content
 from qwen_cli.tasks.chat.sessions import Session
+from qwen_cli.tasks.common.stream_journal import StreamJournal
 from qwen_cli.ui.line_editor import LineEditor
 
 if TYPE_CHECKING:
@@ -88,20 +89,32 @@ class ReplState:
         return self.conversation.send(self.compose(text))
 
     def again(self) -> Events:
-        """Ask the last message once more. Raises `UsageError` where there is none, once it is read."""
+        """Ask the last message once more. Raises `UsageError` where there is none."""
         return self.conversation.retry()
 
     def answer(self, events: Events) -> None:
-        """Show the answer as it comes, and keep it."""
+        """Show the answer as it comes, and keep it: the question first, then what is said within a second."""
+        self.save()
         view = StreamView(raw=self.raw, fold=self.fold)
         if self.approval is not None:
             self.approval.answer = view
         view.wait("…")
-        # After the first token too, so that a kill in the middle of the answer does not lose the question.
+        journal = self.journal()
+        if journal is not None:
+            events = unfinished.followed(events, self.conversation, journal)
         try:
-            run_turn(events, view, self.interrupts, begun=self.save)
+            run_turn(events, view, self.interrupts)
         finally:  # also where the terminal is closed, or the program told to end
             self.save()
+            if journal is not None:
+                journal.close()
+
+    def journal(self) -> StreamJournal | None:
+        """Return what keeps the answer while it comes, so that a kill does not lose it; `None` where no
+        session holds the conversation."""
+        if self.session is None or self.session.stamp is None:
+            return None
+        return sessions.journal(self.session, self.conversation)
 
     def compose(self, text: str) -> Content:
         """Return the message: attached files, images and `text`, which are then no longer attached."""

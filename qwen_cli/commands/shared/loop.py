@@ -126,16 +126,13 @@ def respond(state: LoopState, line: str) -> None:
         relay(str(fault))
 
 
-def run_turn(
-    events: Events, view: AnswerView, interrupts: Interrupts, *, begun: Callable[[], object] = lambda: None
-) -> bool:
-    """Show `events` as they come; `begun` is called after the first. Ctrl-C ends them within a token.
+def run_turn(events: Events, view: AnswerView, interrupts: Interrupts) -> bool:
+    """Show `events` as they come. Ctrl-C ends them within a token.
 
     What came is kept by whoever made `events`. A fault of the engine is shown as one line. False where they
     did not come to their end.
     """
     interrupts.pressed = False
-    first = True
     try:
         with quiet_keys():
             while True:
@@ -145,9 +142,6 @@ def run_turn(
                 if event is None:
                     break
                 view.show(event)
-                if first:
-                    begun()
-                    first = False
         view.end()
         return True
     except KeyboardInterrupt:

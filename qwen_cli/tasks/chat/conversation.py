@@ -65,7 +65,7 @@ class Conversation:
     _counted: tuple[tuple[Any, ...], int] | None = field(default=None, repr=False, compare=False)
 
     def send(self, content: Content) -> Events:
-        """Say `content` and stream the answer, running the tools it calls.
+        """Say `content`, which is kept at once, and stream the answer, running the tools it calls.
 
         Closing the stream early (or Ctrl-C inside it) keeps the partial answer and marks it "cut". After an
         error the user turn stays, so `retry` works. With tools there is one usage piece for each round.
@@ -74,7 +74,7 @@ class Conversation:
         if not content or (isinstance(content, str) and not content.strip()):
             raise UsageError("the message is empty", "say something")
         self.messages.append({"role": "user", "content": content})
-        yield from self._answer()
+        return self._answer()
 
     def retry(self) -> Events:
         """Answer the last user turn anew; the old answer goes. Raises `UsageError` if there is none."""
@@ -83,7 +83,7 @@ class Conversation:
             raise UsageError("nothing to retry", "say something first")
         self._cut_to(last + 1)
         self.messages[last].pop("unsent", None)
-        yield from self._answer()
+        return self._answer()
 
     def undo(self) -> bool:
         """Take back the last user turn and its answer. False if there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
@@ -16,8 +16,11 @@ from qwen_cli import paths
 from qwen_cli.engines.core import kv_file
 from qwen_cli.engines.core.base import Engine, Sampling
 from qwen_cli.errors import QwenError, SessionError, UsageError
+from qwen_cli.tasks.chat import unfinished
 from qwen_cli.tasks.chat.conversation import Conversation
 from qwen_cli.tasks.chat.messages import Content
+from qwen_cli.tasks.common import stream_journal
+from qwen_cli.tasks.common.stream_journal import StreamJournal
 
 VERSION = 1
 STATE_BYTES = 10e9  # of all KV states together, where nobody says more
@@ -243,8 +246,44 @@ def save(session: Session) -> str | None:
         ) from error
 
 
+def journal(session: Session, conversation: Conversation) -> StreamJournal:
+    """Return what keeps the answer that is about to come, beside `session`, which was just saved. It is
+    closed once the session is saved with the answer."""
+    return unfinished.begin(folder(), session.name, conversation)
+
+
 def load(name: str) -> Session:
-    """Read a session. Raises `SessionError` if it is missing, damaged, or of a newer version."""
+    """Read a session, with what a killed process has left of its last answer. Raises `SessionError` if it is
+    missing, damaged, or of a newer version."""
+    session = _read(name)
+    for file in stream_journal.found(folder(), session=name):
+        with suppress(SessionError), stream_journal.take(file) as left:
+            if left is not None:
+                _recover(session, left, file.stat().st_mtime_ns)
+    return session
+
+
+def _recover(session: Session, left: stream_journal.Left, when: int) -> None:
+    """Put what was `left` into `session`, on disk too; into another one where it has gone on without it. Its
+    file is then as old as the journal: which one is the latest does not depend on who was read."""
+    base = left.head.get("base")
+    if not isinstance(base, int) or base < 1:
+        return
+    cut = unfinished.joined(session.messages[:base], left)
+    if unfinished.holds(session.messages, cut):
+        return
+    into = session
+    if len(session.messages) == base:
+        session.messages = cut
+    else:
+        into = replace(session, name=_free(session.name), messages=cut, stamp=None)
+    save(into)
+    with suppress(OSError):
+        os.utime(path(into.name), ns=(when, when))
+        into.stamp = _stamp(path(into.name))
+
+
+def _read(name: str) -> Session:
     file = path(name)
     try:
         stamp = _stamp(file)
@@ -253,8 +292,9 @@ def load(name: str) -> Session:
         raise SessionError(f"no session {name!r}", "list them with /sessions") from None
     except OSError as error:
         raise SessionError(f"session {name!r} cannot be read: {error.strerror}", f"check {file}") from error
-    except ValueError as error:
-        raise SessionError(f"session {name!r} is damaged: {_first_line(error)}", f"look at {file}") from error
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else _first_line(error)
+        raise SessionError(f"session {name!r} is damaged: {why}", f"look at {file}") from error
     fault = _fault(content)
     if fault:
         raise SessionError(f"session {name!r} is damaged: {fault}", f"look at {file}")
@@ -275,13 +315,19 @@ def names() -> list[str]:
     with suppress(OSError):
         for file in folder().glob("*.json"):
             with suppress(OSError, UsageError):
-                stamped.append((file.stat().st_mtime_ns, checked(file.stem)))
+                if file.is_file():
+                    stamped.append((file.stat().st_mtime_ns, checked(file.stem)))
     return [name for _, name in sorted(stamped, reverse=True)]
 
 
-def latest() -> str | None:
-    """Return the session saved last, or `None`."""
-    return next(iter(names()), None)
+def latest(on_damaged: Callable[[SessionError], None] = lambda fault: None) -> Session | None:
+    """Return the session saved last that can be read, or `None`; `on_damaged` hears of those that cannot."""
+    for name in names():
+        try:
+            return load(name)
+        except SessionError as fault:
+            on_damaged(fault)
+    return None
 
 
 def delete(name: str) -> None:
@@ -289,6 +335,9 @@ def delete(name: str) -> None:
     try:
         path(name).unlink()
         forget_state(name)
+        for file in stream_journal.found(folder(), session=name):
+            with stream_journal.take(file):
+                pass  # it goes with the session
     except FileNotFoundError:
         raise SessionError(f"no session {name!r}", "list them with /sessions") from None
     except OSError as error:
@@ -366,13 +415,37 @@ def _fault(content: Any) -> str | None:
     if content["version"] > VERSION:
         return None  # its own rules
     messages = content.get("messages")
-    if not isinstance(messages, list) or not all(isinstance(m, dict) and "role" in m for m in messages):
+    if not isinstance(messages, list) or not all(map(_is_turn, messages)):
         return "its messages are not a list of turns"
-    kinds = {"settings": dict, "model": str, "engine": str, "first_sent": int, "created": str, "updated": str}
-    for key, kind in kinds.items():
-        if key in content and not isinstance(content[key], kind):
-            return f"{key!r} is {type(content[key]).__name__}, not {kind.__name__}"
+    for key, kinds in _KINDS.items():
+        if key in content and not isinstance(content[key], kinds):
+            return f"{key!r} is {type(content[key]).__name__}, not {kinds[0].__name__}"
+    if not isinstance(content.get("settings", {}).get("sampling", {}), dict):
+        return "its sampling is no object"
     return None
+
+
+# What the values of a session file are.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "settings": (dict,),
+    "model": (str,),
+    "engine": (str,),
+    "system": (str, type(None)),
+    "summary": (str, type(None)),
+    "first_sent": (int,),
+    "created": (str,),
+    "updated": (str,),
+}
+
+
+def _is_turn(message: Any) -> bool:
+    """Return whether `message` can be one of a conversation: who said it, and text or parts of it."""
+    if not isinstance(message, dict) or message.get("role") not in ("user", "assistant", "tool", "system"):
+        return False
+    content = message.get("content", "")
+    if isinstance(content, list):
+        return all(isinstance(part, dict) for part in content)
+    return content is None or isinstance(content, str)
 
 
 def _free(name: str) -> str:

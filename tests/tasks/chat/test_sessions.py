@@ -106,7 +106,21 @@ def test_names_lists_the_latest_first() -> None:
         os.utime(sessions.path(name), (number, number))
 
     assert sessions.names() == ["three", "two", "one"]
-    assert sessions.latest() == "three"
+    latest = sessions.latest()
+    assert latest is not None and latest.name == "three"
+
+
+def test_the_latest_session_is_the_latest_that_can_be_read() -> None:
+    sessions.save(a_session("whole"))
+    sessions.path("torn").write_bytes(b'{"version": 1, "messages": [')
+    sessions.path("a folder").mkdir()
+    faults: list[str] = []
+
+    latest = sessions.latest(lambda fault: faults.append(str(fault)))
+
+    assert latest is not None and latest.name == "whole"
+    assert len(faults) == 1 and "'torn' is damaged" in faults[0]
+    assert sessions.names() == ["torn", "whole"]
 
 
 def test_delete_removes_the_kv_state_too() -> None:
@@ -131,6 +145,12 @@ def test_delete_removes_the_kv_state_too() -> None:
         (b"{}", "no version"),
         (b'{"version": 1, "messages": "hi"}', "not a list of turns"),
         (b'{"version": 1, "messages": [], "settings": 3}', "'settings' is int, not dict"),
+        (b'{"version": 1, "messages": [], "settings": {"sampling": 3}}', "its sampling is no object"),
+        (b'{"version": 1, "messages": [], "system": 3}', "'system' is int, not str"),
+        (b'{"version": 1, "messages": [{"role": 3}]}', "not a list of turns"),
+        (b'{"version": 1, "messages": [{"role": "user", "content": {}}]}', "not a list of turns"),
+        (b'{"version": 1, "messages": [{"role": "user", "content": ["a"]}]}', "not a list of turns"),
+        (b'{"version": 1, "messages": %s}' % (b"[" * 100_000 + b"]" * 100_000), "nested too deeply"),
         (b'{"version": 2, "messages": []}', "of format 2, this qwen reads up to 1"),
     ],
 )
