@@ -6,6 +6,7 @@ and can be told to misbehave.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -37,6 +38,16 @@ class Hub(ThreadingHTTPServer):
         self.range_as_200 = False  # as ModelScope does: the range is honoured, the status says 200
         self.chunk_pause = 0.0  # seconds between chunks
         self.status: int | None = None  # answer everything with this
+        self.busy = 0  # requests that are answered with 429 first
+        self.retry_after = "0"  # seconds that those are told to wait
+        self.sizes = True  # the listing says them
+        self.heads = True  # HEAD of a file says its size
+        self.range_unsaid = False  # a part is sent without Content-Range
+        self.packing: dict[str, str] = {}  # what files with this ending are packed as ("gzip, gzip")
+        self.body: tuple[str, bytes] | None = None  # content type and content sent instead of any large file
+        self.leads_to: str | None = None  # large files redirect there
+        self.entry: dict[str, Any] = {}  # over the listing's entry of each large file
+        self.commit = COMMIT
 
     @property
     def url(self) -> str:
@@ -82,7 +93,10 @@ class _Handler(BaseHTTPRequestHandler):
         hub.log.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())
         url = urlsplit(self.path)
         if hub.status:
-            self._json(hub.status, {"error": "told to"})
+            self._json(hub.status, {"error": "told to"}, **{"Retry-After": hub.retry_after})
+        elif hub.busy:
+            hub.busy -= 1
+            self._json(429, {"error": "slow down"}, **{"Retry-After": hub.retry_after})
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/main", url.path):
             self._hub_listing(match[1])
         elif match := re.fullmatch(rf"/([^/]+/[^/]+)/resolve/{COMMIT}/(.+)", url.path):
@@ -109,13 +123,17 @@ class _Handler(BaseHTTPRequestHandler):
             content = path.read_bytes()
             entry: dict[str, Any] = {
                 "rfilename": path.relative_to(self.server.root / repo).as_posix(),
-                "size": len(content),
+                **({"size": len(content)} if self.server.sizes else {}),
                 "blobId": hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest(),
             }
             if path.suffix in _LARGE:
                 entry["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+                entry["lfs"] |= self.server.entry
+                if not self.server.sizes:
+                    entry.pop("lfs")
+                    entry.pop("blobId")
             siblings.append(entry)
-        self._json(200, {"sha": COMMIT, "siblings": siblings})
+        self._json(200, {"sha": self.server.commit, "siblings": siblings})
 
     def _modelscope_listing(self, repo: str) -> None:
         files = self.server.files(repo)
@@ -138,8 +156,21 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             self._json(404, {"error": "no such file"}, **{"X-Error-Code": "EntryNotFound"})
             return
+        if path.suffix in _LARGE and hub.leads_to:
+            self._json(302, {}, Location=hub.leads_to)
+            return
         content = bytearray(path.read_bytes())
+        kind = "application/octet-stream"
+        if path.suffix in _LARGE and hub.body:
+            kind, sent = hub.body
+            content = bytearray(sent)
+        packing = next((how for ending, how in hub.packing.items() if path.name.endswith(ending)), None)
+        for _ in (packing or "").split(",") if packing else ():
+            content = bytearray(gzip.compress(bytes(content)))
         whole = len(content)
+        if self.command == "HEAD" and not hub.heads:
+            self._json(405, {})
+            return
         if hub.flip:
             content[whole // 2] ^= 0xFF
         start = 0
@@ -150,7 +181,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         body = bytes(content[start:])
         self.send_response(206 if start and not hub.range_as_200 else 200)
-        if start:
+        self.send_header("Content-Type", kind)
+        if packing:
+            self.send_header("Content-Encoding", packing)
+        if start and not hub.range_unsaid:
             self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

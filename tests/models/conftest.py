@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,9 +36,15 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def repos(tmp_path: Path) -> Path:
-    """The files that the hubs have: a few small but real models under the names of Qwen's repositories."""
-    root = tmp_path / "repos"
+def repos(published: Path, tmp_path: Path) -> Path:
+    """The files that the hubs have, to be changed at will."""
+    return Path(shutil.copytree(published, tmp_path / "repos"))
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few small but real models under the names of Qwen's repositories."""
+    root = tmp_path_factory.mktemp("published")
     for repo, names in {
         "Qwen/Qwen3-0.6B-GGUF": ["Qwen3-0.6B-Q8_0.gguf"],
         "Qwen/Qwen2-1.5B-Instruct-GGUF": ["qwen2-1_5b-instruct-q4_k_m.gguf"],

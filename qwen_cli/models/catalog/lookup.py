@@ -5,20 +5,85 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from qwen_cli.errors import ModelError
 from qwen_cli.models.catalog.families import MODELS, Model
 from qwen_cli.models.formats import weight_formats
 
-__all__ = ["MODELS", "STARTER", "Model", "find", "known", "related", "spelled", "suggestions"]
+__all__ = [
+    "MODELS", "STARTER", "Model", "check", "file_of", "find", "known", "related", "spelled", "suggestions",
+]  # fmt: skip
 
 STARTER = "qwen2.5-coder:0.5b"
 """What `starter` carries (`models.starter`)."""
 
 
-# Addresses that a name is copied from; what follows is "owner/name".
+# Addresses that a name is copied from, and the schemes of other tools; what follows is "owner/name".
 _HOST = re.compile(
-    r"^(https?://)?(www\.)?(hf\.co|huggingface\.co|hf-mirror\.com|modelscope\.(cn|ai)/models)/", re.IGNORECASE
+    r"^(?:(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co|hf-mirror\.com|modelscope\.(?:cn|ai)(?:/models)?)/"
+    r"|(?:hf|huggingface|ms|modelscope):(?://|(?=[^/]+/)))",
+    re.IGNORECASE,
 )
-_SHELF = re.compile(r"^((https?://)?(registry\.)?ollama\.(com|ai)/)?library/", re.IGNORECASE)
+_SHELF = re.compile(
+    r"^(?:ollama\s+(?:run|pull|show)\s+|ollama://)?(?:(?:(?:https?://)?(?:www\.|registry\.)?ollama\.(?:com|ai)/)?library/)?",
+    re.IGNORECASE,
+)
+# A page of a repository: what follows its name is a revision and perhaps a file of it.
+_PAGE = re.compile(r"([^/]+/[^/:]+)/(?:tree|blob|resolve|raw|file/view)/([^/]+)(?:/(.+))?")
+_REPOSITORY = re.compile(r"(?!.*(?:\.\.|--))[\w.-]*\w[\w.-]*/[\w.-]*\w[\w.-]*")  # as the hub takes them
+_MAIN = ("main", "master")
+_ELSEWHERE = ("datasets", "spaces", "docs", "papers", "models", "collections", "blog")
+_AFTER = re.compile(rf"[:@/](?=(?:{weight_formats.FILE_TYPE})$)", re.IGNORECASE)
+
+
+def _bare(reference: str) -> tuple[str, bool]:
+    """Return what follows the host in an address, and whether `reference` is one; else itself."""
+    given = reference.strip()
+    name = _SHELF.sub("", _HOST.sub("", given)) or given
+    if name == given:
+        return given, False
+    return re.split(r"[?#]", name)[0].rstrip("/"), True
+
+
+def file_of(reference: str) -> str | None:
+    """Return the .gguf file of a repository that `reference` names by its path there; None where it names
+    none."""
+    name, _ = _bare(reference)
+    if page := _PAGE.fullmatch(name):
+        path = page[3]
+    elif deep := re.fullmatch(r"[^/:]+/[^/:]+/([^:]+)", name):
+        path = deep[1]
+    else:
+        head, _, path = name.partition(":")
+        path = path if "/" in head else ""
+    return path if path and path.lower().endswith(".gguf") else None
+
+
+def check(reference: str) -> None:
+    """Raise `ModelError` for an address or a name with slashes that can be no model's, or whose model is not
+    the one that would be fetched."""
+    name, is_address = _bare(reference)
+    if "://" in name:
+        raise ModelError(
+            f"{reference} is an address, and no model hub's",
+            "download the file and give its path"
+            if name.lower().endswith(".gguf")
+            else "a server is given as `endpoint`, a model by its name",
+        )
+    if "/" not in name:
+        return
+    owner = name.partition("/")[0].lower()
+    if is_address and owner in _ELSEWHERE:
+        raise ModelError(f"{reference} is no model's page", "on a hub it is OWNER/NAME")
+    page = _PAGE.fullmatch(name)
+    revision = page[2] if page else name.partition("@")[2]
+    if revision and revision.lower() not in _MAIN and not _AFTER.search(name):
+        raise ModelError(
+            f"{reference} names the revision {revision!r}, and only main is fetched",
+            "download that one yourself and give the folder",
+        )
+    repo = spelled(reference)[0]
+    if "/" in repo and not _REPOSITORY.fullmatch(repo):
+        raise ModelError(f"{reference!r} is no model's name", "on a hub it is OWNER/NAME, a folder begins ./")
 
 
 def spelled(reference: str) -> tuple[str, str | None]:
@@ -27,21 +92,26 @@ def spelled(reference: str) -> tuple[str, str | None]:
     "hf.co/unsloth/Qwen3.5-9B-GGUF:UD-Q4_K_XL" → ("unsloth/Qwen3.5-9B-GGUF", "UD-Q4_K_XL"); the address of a
     repository or of a file in it; "qwen3.5:9b-q8_0" → ("qwen3.5:9b", "Q8_0"). A tag `latest` says nothing.
     """
-    name = _SHELF.sub("", _HOST.sub("", reference.strip())) or reference.strip()
-    if ":" in name and _plain(name).removeprefix("qwen/") in _names():  # "qwen/qwen3:8b"
+    name, is_address = _bare(reference)
+    if _plain(name).removeprefix("qwen/") in _names() and ":" in name:  # "qwen/qwen3:8b"
         name = re.sub("^qwen/", "", name, flags=re.IGNORECASE)
-    if name != reference.strip():
-        name = re.split(r"[?#]", name)[0].rstrip("/")
-    if page := re.fullmatch(r"([^/]+/[^/:]+)/(?:tree|blob|resolve)/(.+)", name):
-        name = f"{page[1]}:{page[2]}" if page[2].lower().endswith(".gguf") else page[1]
-    head, _, tag = name.partition(":")
+    file = file_of(reference)
+    if page := _PAGE.fullmatch(name):
+        name = page[1]
+    elif parts := re.fullmatch(r"([^/:]+/[^/:]+)/.+", name):
+        name = parts[1] if is_address or file else name
+    if file:
+        return name.partition(":")[0], _file_type(file) or file
+    if "/" in name:
+        name = re.sub(f"@({'|'.join(_MAIN)})$", "", name)
+    head, _, tag = (_AFTER.sub(":", name) if name.count("/") == 1 else name).partition(":")
     if tag.lower() == "latest":
         return head, None
     if "/" in head and tag:  # the hub's own way to name a quantisation, or a file of it
-        return head, tag.upper() if weight_formats.is_file_type(tag) else (_file_type(tag) or tag)
-    if _plain(name) not in _names() and "/" not in name:
-        bare, quant = weight_formats.without_file_type(name)
-        if quant and _plain(bare) in _names():
+        return head, tag.upper() if weight_formats.is_file_type(tag) else tag
+    if _plain(name) not in _names():
+        bare, quant = weight_formats.without_file_type(_AFTER.sub("-", name))
+        if quant and _plain(bare) in _names() and "/" not in bare:
             return bare, quant
     return name, None
 

@@ -112,6 +112,8 @@ def _from_gguf(header: gguf_header.Header) -> Architecture:
         hidden = header.get("embedding_length")
         heads = header.get("attention.head_count")
         kv_heads = header.get("attention.head_count_kv", heads)
+        if not (hidden and heads and kv_heads):  # one number for all layers
+            raise TypeError
         interval = header.get("full_attention_interval", 1)
         file_type = meta.get("general.file_type")
         return Architecture(

@@ -91,12 +91,41 @@ def read(path: Path) -> Header:
     parts = shards(path)
     first = _read_one(parts[0])
     parameters, size, tensors = first.parameters, first.size, first.tensors
+    _check_numbers(first)
     for part in parts[1:]:
         other = _read_one(part)
         parameters += other.parameters
         size += other.size
         tensors += other.tensors
     return Header(parts[0], first.metadata, first.arrays, parameters, size, parts, first.fim, tensors)
+
+
+# Numbers of a language model, under the prefix of its architecture: whole ones, and those that may be none.
+_COUNTS = (
+    "block_count", "embedding_length", "feed_forward_length", "attention.head_count",
+    "attention.head_count_kv", "attention.key_length", "attention.value_length", "context_length",
+    "full_attention_interval",
+)  # fmt: skip
+_OPTIONAL = (
+    "expert_count", "expert_used_count", "nextn_predict_layers", "ssm.group_count", "ssm.state_size",
+    "ssm.inner_size", "ssm.conv_kernel", "attention.sliding_window", "rope.scaling.original_context_length",
+)  # fmt: skip
+_REALS = ("rope.freq_base", "rope.scaling.factor")
+
+
+def _check_numbers(header: Header) -> None:
+    """Raise `ModelError` for a number of a model that is none: everything that is told of it is computed of
+    them."""
+    for name in (*_COUNTS, *_OPTIONAL, *_REALS):
+        value = header.get(name)
+        low = 0 if name in _OPTIONAL else 1
+        whole = type(value) is int and low <= value < 1 << 31
+        real = type(value) is float and math.isfinite(value) and value > 0
+        if value is not None and not whole and not (name in _REALS and real):
+            raise ModelError(f"{header.path} is corrupt: its {name} is {str(value)[:40]!r}", "fetch it again")
+    kind = header.metadata.get("general.file_type")
+    if kind is not None and type(kind) is not int:
+        raise ModelError(f"{header.path} is corrupt: its file type is {str(kind)[:40]!r}", "fetch it again")
 
 
 def blocks(header: Header) -> tuple[int, int]:
@@ -126,7 +155,8 @@ def shards(path: Path) -> tuple[Path, ...]:
     if not (match := _SHARD.search(path.name)):
         return (path,)
     count = int(match[2])
-    names = [f"{path.name[: match.start()]}-{i:05d}-of-{count:05d}.gguf" for i in range(1, count + 1)]
+    suffix = path.name[match.end() - len(".gguf") :]  # in its own letter case
+    names = [f"{path.name[: match.start()]}-{i:05d}-of-{count:05d}{suffix}" for i in range(1, count + 1)]
     parts = tuple(path.with_name(name) for name in names)
     if missing := [part.name for part in parts if not part.is_file()]:
         raise ModelError(
@@ -234,7 +264,7 @@ def _parse(path: Path, data: mmap.mmap, size: int) -> Header:
         except (struct.error, UnicodeDecodeError, KeyError):
             # The short cut over string arrays landed badly; step through them one by one.
             header, end = _walk(path, data, size, jump=False)
-    except (struct.error, UnicodeDecodeError, KeyError, IndexError, OverflowError):
+    except (struct.error, UnicodeDecodeError, KeyError, IndexError, OverflowError, RecursionError):
         raise ModelError(
             f"{path} is truncated or corrupt: its header does not end within {size:,} bytes", "fetch it again"
         ) from None
@@ -283,6 +313,8 @@ def _walk(path: Path, data: mmap.mmap, size: int, *, jump: bool) -> tuple[Header
         tensors.append(TensorEntry(name, shape, count // per_block * block_bytes))
         end = max(end, offset + tensors[-1].size)
     alignment = metadata.get("general.alignment", 32)
+    if type(alignment) is not int or alignment < 1:
+        raise KeyError(alignment)
     start = (position + alignment - 1) // alignment * alignment
     header = Header(path, metadata, arrays, parameters, size, (path,), fim, tuple(tensors))
     return header, start + end if tensor_count else position

@@ -37,10 +37,10 @@ _USUAL = {
 GGUF = tuple(_USUAL)
 # Every file type there is, as files are named: also unsloth's dynamic ones ("UD-Q4_K_XL"), those with an
 # importance matrix ("IQ4_XS") and MXFP4, whose rules are not known here.
-_FILE_TYPE = re.compile(
-    r"(?:UD-)?(?:I?Q[1-8](?:_?(?:[0-8]|K|XXS|XS|XL|NL|[SML]))*|BF16|FP?16|F32|MXFP4(?:_MOE)?|TQ[12]_0)",
-    re.IGNORECASE,
+FILE_TYPE = (
+    r"(?:UD-)?(?:I?Q[1-8](?:_?(?:[0-8]|K|XXS|XS|XL|NL|[SML]))*|BF16|FP?16|F32|MXFP4(?:_MOE)?|TQ[12]_0)"
 )
+_FILE_TYPE = re.compile(FILE_TYPE, re.IGNORECASE)
 _SHARD = re.compile(r"(?:-split)?-(\d{5})-of-(\d{5})$", re.IGNORECASE)
 OFFERED = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # those that are published most
 # Rows that are no multiple of 256 do not fit the K types: what is taken instead (llama-quant.cpp).
@@ -73,9 +73,14 @@ def without_file_type(name: str) -> tuple[str, str | None]:
 
     "Qwen3-8B-q4_k_m-00001-of-00002.gguf" → ("Qwen3-8B", "Q4_K_M"), "Qwen3-8B" → ("Qwen3-8B", None).
     """
-    stem = _SHARD.sub("", re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE))
+    stem = without_part(name)
     match = re.search(rf"[-._](?P<type>{_FILE_TYPE.pattern})$", stem, re.IGNORECASE)
     return (stem[: match.start()], match["type"].upper()) if match else (stem, None)
+
+
+def without_part(name: str) -> str:
+    """Return the name of a file without `.gguf` and the number of a part."""
+    return _SHARD.sub("", re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE))
 
 
 def part(name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -82,7 +83,9 @@ def resolve(
     if not reference:
         raise UsageError("the model's name is empty", "give one, or leave `model` out")
     if path := as_path(reference):
-        return _from_path(path, prefer if strict else None, quant, pickle)
+        return _from_path(path, prefer, strict, quant, pickle)
+    lookup.check(reference)
+    file = lookup.file_of(reference)
     reference, own = lookup.spelled(reference)
     if own and quant and own.upper() != quant.upper():
         raise UsageError(f"{reference}:{own} and `quant={quant}` name two file types", "give one of them")
@@ -94,20 +97,21 @@ def resolve(
     repo = reference if "/" in reference else None
     if not model and not repo:
         raise _unknown(reference)
+    whole = f"{reference}{':' if repo else '-'}{own}" if own else reference
     forms = _forms(model, repo, prefer, strict, file_type=own)
     if not forms:
         raise _no_such_form(reference, model, prefer)
     for form, name in forms:
-        if here := find_local(model or lookup.related(name), form, name, quant):
+        if here := find_local(model or lookup.related(name), form, name, quant, file):
             return here
     if reference.lower() == "starter":
         _refuse_other_forms(prefer if strict else "gguf", quant)
     if not download:
-        raise ModelError(f"{reference} is not on this machine", f"run `qwen models pull {reference}`")
+        raise ModelError(f"{whole} is not on this machine", f"run `qwen models pull {whole}`")
     if reference.lower() == "starter":
         return _starter(starter.fetch(progress))
     form, name = forms[0]
-    return _fetch(model or lookup.related(name), name, form, quant, source, progress)
+    return _fetch(model or lookup.related(name), name, form, quant, file, source, progress)
 
 
 def local() -> list[Weights]:
@@ -138,7 +142,10 @@ def _in_cache(repo: str) -> list[Weights]:
     cached = []
     for quant, path in store.local_ggufs(folder).items():
         if model or _is_qwen(path):
-            cached.append(Weights(_label(model, repo, quant), path, "gguf", model, store.local_mmproj(path)))
+            with suppress(ModelError):  # whose projector it is matters where it is loaded
+                cached.append(
+                    Weights(_label(model, repo, quant), path, "gguf", model, store.local_mmproj(path))
+                )
     return cached
 
 
@@ -174,32 +181,26 @@ def as_path(reference: str) -> Path | None:
     path = Path(reference).expanduser()
     explicit = reference.startswith((".", "/", "~")) or "\\" in reference or path.is_absolute()
     name = lookup.spelled(reference)[0]
-    if not explicit and "/" in name and name != reference and not path.exists():
+    if not explicit and ("://" in reference or ("/" in name and name != reference)) and not path.exists():
         return None  # an address, or a file of a repository
     if explicit or reference.lower().endswith(".gguf") or ("/" in reference and path.exists()):
         return path
-    if path.is_dir() and ((path / "config.json").is_file() or any(path.glob("*.gguf"))):
-        return path
-    return None
+    return path if holds_model(path) else None
 
 
-def _from_path(path: Path, only: Format | None, quant: str | None, pickle: bool) -> Weights:
+def holds_model(path: Path) -> bool:
+    """Return whether `path` is a folder in which a model lies: its bare name means it."""
+    return path.is_dir() and ((path / "config.json").is_file() or bool(store.ggufs(path)))
+
+
+def _from_path(path: Path, prefer: Format, strict: bool, quant: str | None, pickle: bool) -> Weights:
     from qwen_cli.models.formats import architecture
 
     if not path.exists():
         raise ModelError(f"there is no file or folder {path}", "check the path")
-    if path.is_dir() and not (path / "config.json").is_file():
-        models = store.local_ggufs(path)
-        if not models:
-            raise ModelError(
-                f"{path} has no config.json and no whole .gguf file", "give a model folder or a .gguf file"
-            )
-        if quant and (chosen := store.pick_quant(set(models), quant)) is not None:
-            models = {chosen: models[chosen]}
-        if len(models) > 1:
-            names = ", ".join(sorted(found.name for found in models.values()))
-            raise ModelError(f"{path} holds several models: {names}", "name one of the files")
-        path = next(iter(models.values()))
+    only = prefer if strict else None
+    if path.is_dir() and _is_of_gguf(path, prefer, strict):
+        path = _gguf_in(path, quant)
     form: Format = "safetensors" if path.is_dir() else "gguf"
     if only and form != only:
         wanted = "a .gguf file" if only == "gguf" else "a folder with config.json"
@@ -217,7 +218,7 @@ def _from_path(path: Path, only: Format | None, quant: str | None, pickle: bool)
     from qwen_cli.models.formats import gguf_header
 
     first = gguf_header.shards(path)[0]
-    if quant and (own := store.quant_of(first.name)) and own != quant.upper():
+    if quant and (own := store.quant_of(first.name)) and not store.pick_quant({own}, quant):
         raise ModelError(f"{first.name} is {own}, not {quant}", "leave `quant` out, or name another file")
     known = shape if first == path else None  # else of another part
     if first.resolve() == starter.path().resolve():
@@ -226,6 +227,51 @@ def _from_path(path: Path, only: Format | None, quant: str | None, pickle: bool)
     model = lookup.related(stem) or lookup.related(str(shape.name or "").replace(" ", "-"))
     projector = store.local_mmproj(first) if shape.vision else None
     return Weights(str(first), first, form, model, projector, known)
+
+
+def _is_of_gguf(folder: Path, prefer: Format, strict: bool) -> bool:
+    """Return whether a folder is taken for its GGUF file. A config.json may lie beside one, as repositories
+    have it; where the safetensors do too, there is a choice."""
+    if not (folder / "config.json").is_file():
+        return True
+    if not store.local_ggufs(folder):
+        return False
+    if store.has_safetensors(folder):
+        return prefer == "gguf"
+    return not strict or prefer == "gguf"
+
+
+def _gguf_in(folder: Path, quant: str | None) -> Path:
+    """Return the one model of a folder, or that of file type `quant`. Raises `ModelError`."""
+    models = store.whole_models(folder)
+    if not models:
+        raise ModelError(f"{folder} {_why_no_gguf(folder)}", "give a model folder or a .gguf file")
+    if quant:
+        kinds = {store.quant_of(path.name) or "" for path in models}
+        chosen = store.pick_quant(kinds, quant)
+        if chosen is None and kinds != {""}:
+            raise ModelError(f"{folder} has no {quant}", f"it has {', '.join(sorted(filter(None, kinds)))}")
+        models = [path for path in models if (store.quant_of(path.name) or "") == (chosen or "")]
+    if len(models) > 1:
+        names = ", ".join(sorted(found.name for found in models))
+        raise ModelError(f"{folder} holds several models: {names}", "name one of the files")
+    return models[0]
+
+
+def _why_no_gguf(folder: Path) -> str:
+    """Return what a folder without a whole model has instead."""
+    from qwen_cli.models.formats import gguf_header
+
+    found = store.ggufs(folder, deep=True)
+    for path in found:
+        if not store.is_companion(path.name):
+            try:
+                gguf_header.shards(path)
+            except ModelError as fault:
+                return f"has no whole model: {fault.message}"
+    if found:
+        return f"holds {found[0].name} alone, which goes with a model and is none"
+    return "has no config.json and no whole .gguf file"
 
 
 def _refuse_other_forms(form: Format, quant: str | None) -> None:
@@ -261,9 +307,14 @@ def _forms(
 
 
 def find_local(
-    model: lookup.Model | None, form: Format, repo: str | None = None, quant: str | None = None
+    model: lookup.Model | None,
+    form: Format,
+    repo: str | None = None,
+    quant: str | None = None,
+    file: str | None = None,
 ) -> Weights | None:
-    """Return `model` (or what `repo` holds) in one form if it is here whole. Asks no network."""
+    """Return `model` (or what `repo` holds) in one form if it is here whole; of GGUF the `file` of that path
+    in the repository where one is given. Asks no network."""
     if repo is None:
         repo = (model.gguf_repo if form == "gguf" else model.repo) if model else None
     if repo is None:
@@ -275,9 +326,16 @@ def find_local(
         if (there := store.snapshot(repo)) and store.has_safetensors(there):
             return Weights(_label(model, repo), there, form, model)
         return None
-    if is_starter and quant in (None, "Q4_K_M") and (file := starter.is_present()):
-        return _starter(file)  # the same file as the one in the official repository
+    if is_starter and quant in (None, "Q4_K_M") and (placed := starter.is_present()):
+        return _starter(placed)  # the same file as the one in the official repository
     if there := store.snapshot(repo):
+        if file and (found := _named(there, file)):
+            kind = store.quant_of(found.name) or ""
+            usual = store.local_ggufs(there).get(kind) == found
+            label = _label(model, repo, kind) if usual else f"{repo}:{found.relative_to(there).as_posix()}"
+            return Weights(label, found, form, model, store.local_mmproj(found))
+        if file:
+            return None
         models = store.local_ggufs(there)
         chosen = store.pick_quant(set(models), quant, model.quant if model else "Q4_K_M")
         if chosen is not None:
@@ -288,11 +346,25 @@ def find_local(
     return None
 
 
+def _named(snapshot: Path, file: str) -> Path | None:
+    """Return the first part of the model of which `file` is a part, if all of it is here."""
+    from qwen_cli.models.formats import gguf_header
+
+    path = snapshot / file
+    if ".." in Path(file).parts or not path.is_file():
+        return None
+    try:
+        return gguf_header.shards(path)[0]
+    except ModelError:
+        return None
+
+
 def _fetch(
     model: lookup.Model | None,
     repo: str,
     form: Format,
     quant: str | None,
+    file: str | None,
     source: Source | None,
     progress: progress.Progress | None,
 ) -> Weights:
@@ -303,12 +375,12 @@ def _fetch(
     def choose(listing: Listing) -> list[RemoteFile]:
         if form == "safetensors":
             return download.safetensors(listing)
-        return download.gguf(listing, quant, usual, vision=bool(model and model.vision))
+        return download.gguf(listing, quant, usual, vision=bool(model and model.vision), file=file)
 
     by = model.community if model and form == "gguf" and repo.lower() in _own_repos(model) else None
     label = f"{_label(model, repo)} (GGUF by {by}, not by Qwen)" if by else _label(model, repo)
     download.pull(repo, choose, source=source, label=label, progress=progress)
-    here = find_local(model, form, repo, quant)
+    here = find_local(model, form, repo, quant, file)
     if here is None:
         raise ModelError(f"{repo} was fetched but holds no whole {form} model", "give another repository")
     shape = here.architecture
@@ -319,6 +391,9 @@ def _fetch(
 
 def _unknown(reference: str) -> ModelError:
     close = lookup.suggestions(reference)
+    if Path(reference).is_dir():
+        why = _why_no_gguf(Path(reference))
+        return ModelError(f"there is no model {reference!r}, and the folder of that name {why}", "name one")
     if close:
         return ModelError(f"there is no model {reference!r}", f"did you mean {', '.join(close)}?")
     return ModelError(

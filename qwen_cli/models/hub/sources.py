@@ -8,11 +8,16 @@ the same way and kept in the one cache.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import json
 import os
+import re
 import threading
-from dataclasses import dataclass
+import time
+import zlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from qwen_cli.errors import DownloadError
 from qwen_cli.models.hub import store
@@ -23,14 +28,18 @@ if TYPE_CHECKING:
 Source: TypeAlias = Literal["hub", "modelscope"]
 NAMES: dict[Source, str] = {"hub": "the model hub", "modelscope": "ModelScope"}
 _TIMEOUT = 20.0  # seconds for a listing
+_LONGEST_LISTING = 64 << 20  # bytes: a repository of a hundred thousand files
+_LONGEST_WAIT = 60.0  # seconds that a server may ask one to wait
+_PATIENT_TRIES = 3
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a repository. `git_sha1` is git's blob id, given for the hub's small files."""
+    """A file of a repository. `git_sha1` is git's blob id, given for the hub's small files. A mirror may not
+    say the `size`."""
 
     path: str
-    size: int
+    size: int | None
     url: str
     sha256: str | None = None
     git_sha1: str | None = None
@@ -82,8 +91,6 @@ def reachable(timeout: float = 3.0) -> Source | None:
         )
         thread.start()
         threads[source] = thread
-    import time
-
     deadline = time.monotonic() + timeout
     for source, thread in threads.items():
         thread.join(max(0.0, deadline - time.monotonic()))
@@ -119,8 +126,6 @@ def headers(source: Source) -> dict[str, str]:
 
 def listing(repo: str, source: Source) -> Listing:
     """Return the files of `repo`. Raises `DownloadError`: unknown, gated, unreachable."""
-    import httpx
-
     base = endpoint(source)
     if source == "hub":
         url = f"{base}/api/models/{repo}/revision/main?blobs=true"
@@ -128,46 +133,153 @@ def listing(repo: str, source: Source) -> Listing:
         url = f"{base}/api/v1/models/{repo}/repo/files?Revision=master&Recursive=true"
     if store.offline():
         raise DownloadError(f"{repo} is not on this machine and HF_HUB_OFFLINE is set", "unset it to fetch")
-    try:
-        response = httpx.get(url, headers=headers(source), timeout=_TIMEOUT, follow_redirects=True)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise unreachable(source, error) from None
-    if response.status_code != 200:
-        raise refusal(repo, source, response)
-    try:
-        return _hub(repo, response.json()) if source == "hub" else _modelscope(repo, response.json())
-    except (ValueError, KeyError, TypeError, AttributeError):
+    with client(source, _TIMEOUT) as asking:
+        try:
+            code, sent, told = _asked(asking, url, source)
+            if code != 200:
+                raise refusal(repo, source, code, sent)
+            answer = json.loads(told)
+            return _hub(repo, answer) if source == "hub" else _modelscope(repo, answer)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise DownloadError(
+                f"{NAMES[source]} at {base} answered for {repo} with something else than a file list",
+                "check HF_ENDPOINT and the proxy",
+            ) from None
+
+
+def client(source: Source, timeout: float) -> httpx.Client:
+    """Return what asks a source. It follows redirects, but for those to the network of this machine from
+    outside of it."""
+    import httpx
+
+    base = endpoint(source)
+
+    def guard(request: httpx.Request) -> None:  # asked before each, also after a redirect
+        if not str(request.url).startswith(base):
+            _check_redirect(base, str(request.url))
+
+    return httpx.Client(
+        headers=headers(source), timeout=timeout, follow_redirects=True, event_hooks={"request": [guard]}
+    )
+
+
+def _check_redirect(base: str, target: str) -> None:
+    """Raise `DownloadError` for a redirect that nobody who hosts files has a use for."""
+    there = urlsplit(target)
+    if there.scheme not in ("http", "https"):
+        raise DownloadError(f"{base} leads to {target}, which is no address on the web", "check HF_ENDPOINT")
+    if _is_private(there.hostname) and not _is_private(urlsplit(base).hostname):
         raise DownloadError(
-            f"{NAMES[source]} at {base} answered for {repo} with something else than a file list",
+            f"{base} leads to {there.hostname}, which is on this machine's own network",
             "check HF_ENDPOINT and the proxy",
-        ) from None
+        )
+
+
+def _is_private(host: str | None) -> bool:
+    """Return whether `host` is an address of this machine or its network, or a name that says so. Other names
+    are not looked up: a proxy may do that."""
+    name = (host or "").strip("[]").rstrip(".").lower()
+    try:
+        return not ipaddress.ip_address(name).is_global
+    except ValueError:
+        return name == "localhost" or name.endswith((".localhost", ".local", ".internal"))
+
+
+def _asked(asking: httpx.Client, url: str, source: Source) -> tuple[int, httpx.Headers, bytes]:
+    """Return the status, headers and body of a short answer, after as many waits as the source asks for."""
+    import httpx
+
+    for attempt in range(_PATIENT_TRIES):
+        try:
+            with asking.stream("GET", url) as response:
+                pause = wait_asked(response.status_code, response.headers)
+                if pause is None or attempt == _PATIENT_TRIES - 1:
+                    told = body(response, _LONGEST_LISTING) if response.status_code == 200 else b""
+                    return response.status_code, response.headers, told
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise unreachable(source, error) from None
+        time.sleep(pause)
+    raise AssertionError("the last attempt returns")
+
+
+def wait_asked(code: int, sent: httpx.Headers) -> float | None:
+    """Return the seconds that a server wants one to wait before another try (Retry-After, RFC 9110 section
+    10.2.3); None where it does not say, or more than is worth it."""
+    if code not in (429, 503):
+        return None
+    try:
+        seconds = float(sent.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return max(0.0, seconds) if seconds <= _LONGEST_WAIT else None
+
+
+def body(response: httpx.Response, most: int) -> bytes:
+    """Return at most `most` bytes of a body, unpacked where it is packed once with gzip. Raises `ValueError`
+    for more, and for what is packed otherwise: a few bytes packed twice may become gigabytes."""
+    packed = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if packed not in ("identity", "", "gzip", "x-gzip"):
+        raise ValueError(f"it is packed as {packed}")
+    unpack = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if "gzip" in packed else None
+    whole = bytearray()
+    try:
+        for block in response.iter_raw():
+            whole += unpack.decompress(block, most + 1 - len(whole)) if unpack else block
+            if len(whole) > most:
+                raise ValueError(f"it is longer than {most:,} bytes")
+    except zlib.error as fault:
+        raise ValueError(str(fault)) from None
+    return bytes(whole)
 
 
 def _hub(repo: str, answer: dict[str, Any]) -> Listing:
-    base, commit = endpoint("hub"), str(answer["sha"])
+    base, commit = endpoint("hub"), _name(answer["sha"])
     files = []
     for entry in answer["siblings"]:
         path, lfs = entry["rfilename"], entry.get("lfs") or {}
         files.append(
             RemoteFile(
-                path=path,
-                size=int(lfs.get("size", entry["size"])),
+                path=str(path),
+                size=_size(lfs.get("size", entry.get("size"))),
                 url=f"{base}/{repo}/resolve/{commit}/{quote(path)}",
-                sha256=lfs.get("sha256"),
-                git_sha1=None if lfs else entry.get("blobId"),
+                sha256=_digest(lfs.get("sha256"), 64),
+                git_sha1=None if lfs else _digest(entry.get("blobId"), 40),
             )
         )
     return Listing(repo, commit, tuple(files), "hub")
+
+
+def measured(file: RemoteFile, asking: httpx.Client) -> RemoteFile:
+    """Return `file` with the size and hash that its own address gives, as huggingface_hub asks for them; as
+    it was where that says nothing."""
+    import httpx
+
+    try:
+        response = asking.head(file.url)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return file
+    heads = [one.headers for one in (*response.history, response)]
+    if response.status_code != 200:
+        return file
+    linked = next((h["X-Linked-Size"] for h in heads if "X-Linked-Size" in h), None)
+    etags = [h[name].removeprefix("W/").strip('"') for h in heads for name in ("X-Linked-Etag",) if name in h]
+    plain = "Content-Encoding" not in response.headers
+    size = linked or (response.headers.get("Content-Length") if plain else None)
+    digest = next((etag for etag in etags if re.fullmatch("[0-9a-f]{64}", etag)), None)
+    try:
+        return replace(file, size=_size(size), sha256=file.sha256 or digest)
+    except ValueError:
+        return file
 
 
 def _modelscope(repo: str, answer: dict[str, Any]) -> Listing:
     base = endpoint("modelscope")
     files = [
         RemoteFile(
-            path=entry["Path"],
-            size=int(entry["Size"]),
+            path=str(entry["Path"]),
+            size=_size(entry.get("Size")),
             url=f"{base}/api/v1/models/{repo}/repo?Revision=master&FilePath={quote(entry['Path'], safe='')}",
-            sha256=entry["Sha256"],
+            sha256=_digest(entry["Sha256"], 64),
         )
         for entry in answer["Data"]["Files"]
         if entry["Type"] == "blob"
@@ -176,6 +288,32 @@ def _modelscope(repo: str, answer: dict[str, Any]) -> Listing:
     content = "".join(f"{file.path}\0{file.sha256}\n" for file in sorted(files, key=lambda file: file.path))
     commit = hashlib.sha1(content.encode()).hexdigest()  # noqa: S324 a name, not a protection
     return Listing(repo, commit, tuple(files), "modelscope")
+
+
+# What a listing says becomes names in the cache: none of it may be a path, and none is guessed.
+def _digest(value: Any, length: int) -> str | None:
+    if value in (None, ""):
+        return None
+    text = str(value).lower()
+    if not re.fullmatch(f"[0-9a-f]{{{length}}}", text):
+        raise ValueError(f"no digest: {text!r}")
+    return text
+
+
+def _name(value: Any) -> str:
+    text = str(value)
+    if not re.fullmatch(r"\w[\w-]*", text):
+        raise ValueError(f"no commit: {text!r}")
+    return text
+
+
+def _size(value: Any) -> int | None:
+    if value is None:
+        return None
+    size = int(value)
+    if isinstance(value, (bool, float)) or size < 0:
+        raise ValueError(f"no size: {value!r}")
+    return size
 
 
 def unreachable(source: Source, error: Exception) -> DownloadError:
@@ -187,10 +325,10 @@ def unreachable(source: Source, error: Exception) -> DownloadError:
     )
 
 
-def refusal(repo: str, source: Source, response: httpx.Response) -> DownloadError:
+def refusal(repo: str, source: Source, code: int, sent: httpx.Headers) -> DownloadError:
     """Return what to say when a source answered a request for `repo` with an error."""
-    code, where = response.status_code, NAMES[source]
-    if response.headers.get("X-Error-Code") == "GatedRepo" or code == 403:
+    where, later = NAMES[source], sent.get("Retry-After", "")
+    if sent.get("X-Error-Code") == "GatedRepo" or code == 403:
         return DownloadError(
             f"{repo} is gated and this machine's token has no access",
             f"accept its terms at {endpoint(source)}/{repo} and run `hf auth login`",
@@ -201,5 +339,6 @@ def refusal(repo: str, source: Source, response: httpx.Response) -> DownloadErro
             "check the name; for a private one run `hf auth login`",
         )
     if code == 429:
-        return DownloadError(f"{where} limits the rate of requests", "wait a few minutes and try again")
+        wait = f"{int(later):,} seconds" if later.isdecimal() and len(later) < 7 else "a few minutes"
+        return DownloadError(f"{where} limits the rate of requests", f"wait {wait} and try again; it resumes")
     return DownloadError(f"{where} answered {code} for {repo}", "try again later")

@@ -6,12 +6,15 @@ Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qwen_cli.errors import ModelError
 from qwen_cli.models.formats import weight_formats
 
+_T = TypeVar("_T")
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its switches
 _PREFIX = "models--"
 # Which file type is taken where the usual one is not there: the usual size first, then larger, then smaller.
@@ -19,6 +22,9 @@ _PREFERENCE = (
     "Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "Q4_0", "Q5_K_M", "Q5_0", "Q6_K", "Q8_0", "Q3_K_M", "Q2_K",
     "F16", "FP16", "BF16",
 )  # fmt: skip
+
+_BETWEEN = re.compile(r"[-._ ]+")  # words in the name of a file
+_TYPE = re.compile(rf"(?<![a-z0-9])(?:{weight_formats.FILE_TYPE})(?![a-z0-9])", re.IGNORECASE)
 
 
 def cache_folder() -> Path:
@@ -94,10 +100,9 @@ def pick_quant(available: set[str], wanted: str | None, usual: str = "Q4_K_M") -
     None where there is none, or not the one that was asked for.
     """
     if wanted:
-        spelled = (
-            wanted.upper(),
-            f"UD-{wanted.upper()}",
-        )  # unsloth's dynamic ones are often called without UD
+        kind = wanted.upper()
+        # unsloth's dynamic ones are often called without UD, half floats are with and without P.
+        spelled = (kind, f"UD-{kind}", {"F16": "FP16", "FP16": "F16"}.get(kind, kind))
         return next((quant for quant in spelled if quant in available), None)
     for quant in (usual, *_PREFERENCE):
         if quant in available:
@@ -111,12 +116,28 @@ def local_ggufs(folder: Path) -> dict[str, Path]:
 
     Vision projectors and split models with a part missing are left out.
     """
-    ggufs: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*.gguf")):
-        if is_companion(path.name) or is_later_shard(path.name) or not _is_whole(path):
-            continue
-        ggufs.setdefault(quant_of(path.name) or "", path)
-    return ggufs
+    found: dict[str, Path] = {}
+    for path in whole_models(folder):
+        found.setdefault(quant_of(path.name) or "", path)
+    return found
+
+
+def whole_models(folder: Path) -> list[Path]:
+    """Return the first file of each whole GGUF model below `folder`, in order of their names."""
+    return [
+        path
+        for path in ggufs(folder, deep=True)
+        if not is_companion(path.name) and not is_later_shard(path.name) and _is_whole(path)
+    ]
+
+
+def ggufs(folder: Path, *, deep: bool = False) -> list[Path]:
+    """Return the files in `folder` (with `deep` below it) that are called .gguf, in any letter case."""
+    try:
+        entries = folder.rglob("*") if deep else folder.iterdir()
+        return sorted(path for path in entries if path.name.lower().endswith(".gguf"))
+    except OSError:
+        return []
 
 
 def _is_whole(path: Path) -> bool:
@@ -131,29 +152,54 @@ def _is_whole(path: Path) -> bool:
 def local_mmproj(gguf: Path) -> Path | None:
     """Return the vision projector of a GGUF file: the most exact one beside it, or, where each file type has
     a folder of its own in the snapshot, above it. Of several models in a folder each has those that bear its
-    name, where there are any, else those that are made for its width."""
+    name, where there are any, else those that are made for its width. Raises `ModelError` where several
+    models' projectors may be meant."""
     beside = gguf.parent
     above = beside.parent if beside.parent.parent.name == "snapshots" else beside
     found = [
         path
         for folder in dict.fromkeys((above, beside))
-        for path in sorted(folder.glob("*.gguf"))
+        for path in ggufs(folder)
         if is_projector(path.name) and path.is_file()
     ]
-    own = [path for path in found if _stem(path.name).replace("mmproj", "").strip("-.") == _stem(gguf.name)]
-    if not own and len(found) > 1:
+    own = named_after(gguf.name, {path.name: path for path in found})
+    if not own and found:
         width = _metadata(gguf, "embedding_length")
         own = [path for path in found if _metadata(path, "vision.projection_dim") in (None, width)]
-    projectors = {quant_of(path.name) or "": path for path in own or found}
-    for quant in ("F16", "BF16", "F32", "Q8_0"):
-        if quant in projectors:
-            return projectors[quant]
-    return next(iter(projectors.values()), None)
+        others = {essence(path.name) for path in ggufs(beside) if not is_companion(path.name)}
+        if len({essence(path.name) for path in own}) > 1 and len(others) > 1:
+            raise ModelError(
+                f"{', '.join(path.name for path in own)} may all be the projector of {gguf.name}",
+                "move the right one and the model into a folder of their own, or call it mmproj-MODEL.gguf",
+            )
+    return most_exact({path.name: path for path in own})
 
 
-def _stem(name: str) -> str:
-    """Return what a GGUF file is called without its file type, in lower case."""
-    return weight_formats.without_file_type(name)[0].removesuffix(".gguf").strip("-.").lower()
+def named_after(model: str, projectors: Mapping[str, _T]) -> list[_T]:
+    """Return those of `projectors`, by their names, that bear the name of a model's file."""
+    return [one for name, one in projectors.items() if essence(name) == essence(model)]
+
+
+def most_exact(projectors: Mapping[str, _T]) -> _T | None:
+    """Return of several file types of a projector, by their names, the one to take; None without any."""
+    kinds = {_kind_in(name) or "": one for name, one in projectors.items()}
+    for kind in ("F16", "FP16", "BF16", "F32", "Q8_0"):
+        if kind in kinds:
+            return kinds[kind]
+    return next(iter(kinds.values()), None)
+
+
+def essence(name: str) -> str:
+    """Return what a GGUF file is called but for its file type, the word mmproj, the number of a part and how
+    words are parted: "mmproj-Qwen3VL-8B-F16.gguf", "qwen3vl_8b.mmproj.gguf" → "qwen3vl-8b"."""
+    stem = _TYPE.sub("", weight_formats.without_part(Path(name).name).lower())
+    return "-".join(word for word in _BETWEEN.split(stem) if word not in ("", "mmproj"))
+
+
+def _kind_in(name: str) -> str | None:
+    """Return the file type in the name of a projector, wherever it stands."""
+    found = _TYPE.search(Path(name).name)
+    return found[0].upper() if found else None
 
 
 def _metadata(path: Path, name: str) -> Any:

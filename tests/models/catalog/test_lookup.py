@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_cli.engines.core.base import Sampling
+from qwen_cli.errors import ModelError
 from qwen_cli.models.catalog import lookup, published
 from qwen_cli.models.formats import weight_formats
 
@@ -108,6 +109,29 @@ def test_names_people_use(name: str, repo: str) -> None:
         ("qwen/qwen3:8b", "qwen3:8b", None),
         ("qwen3.8:latest", "qwen3.8", None),
         ("my/model", "my/model", None),
+        ("modelscope.cn/Qwen/Qwen3-8B-GGUF:q8_0", "Qwen/Qwen3-8B-GGUF", "Q8_0"),
+        ("https://modelscope.cn/models/Qwen/Qwen3-8B-GGUF/summary", "Qwen/Qwen3-8B-GGUF", None),
+        ("https://modelscope.cn/models/Qwen/Qwen3-8B-GGUF/files?x=1", "Qwen/Qwen3-8B-GGUF", None),
+        (
+            "https://modelscope.cn/models/Qwen/Qwen3-8B-GGUF/file/view/master/Qwen3-8B-Q8_0.gguf?status=2",
+            "Qwen/Qwen3-8B-GGUF",
+            "Q8_0",
+        ),
+        ("https://huggingface.co/my/model/discussions/3#top", "my/model", None),
+        ("https://huggingface.co/my/model/raw/main/README.md", "my/model", None),
+        ("https://huggingface.co/my/model/blob/main/strange.gguf", "my/model", "strange.gguf"),
+        ("my/model-GGUF/sub/strange.gguf", "my/model-GGUF", "sub/strange.gguf"),
+        ("hf://my/model", "my/model", None),
+        ("hf:my/model:Q4_0", "my/model", "Q4_0"),
+        ("ms://Qwen/Qwen3-8B", "Qwen/Qwen3-8B", None),
+        ("ollama://qwen3:8b", "qwen3:8b", None),
+        ("ollama run qwen3:8b", "qwen3:8b", None),
+        ("https://ollama.com/library/qwen3:8b-q8_0", "qwen3:8b", "Q8_0"),
+        ("lmstudio-community/Qwen3-8B-GGUF@q8_0", "lmstudio-community/Qwen3-8B-GGUF", "Q8_0"),
+        ("my/model@main", "my/model", None),
+        ("qwen3:8b:q8_0", "qwen3:8b", "Q8_0"),
+        ("qwen3:8b@Q8_0", "qwen3:8b", "Q8_0"),
+        ("qwen3:8b/q8_0", "qwen3:8b", "Q8_0"),
         ("nobody:1b-q4_0", "nobody:1b-q4_0", None),
         ("", "", None),
     ],
@@ -134,6 +158,47 @@ def test_each_model_is_found_by_its_own_name_and_repositories() -> None:
     for model in lookup.MODELS:
         for name in (model.name, model.repo, model.repo.lower(), model.gguf_repo or model.repo):
             assert lookup.find(name) == model, name
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("https://example.com/x.gguf", "download the file and give its path"),
+        ("http://localhost:8000/v1", "a server is given as `endpoint`"),
+        ("ftp://example.com/x", "no model hub's"),
+        ("https://huggingface.co/datasets/my/data", "no model's page"),
+        ("https://huggingface.co/spaces/my/space", "no model's page"),
+        ("https://huggingface.co/my/model/tree/v1.2", "revision 'v1.2'"),
+        ("https://huggingface.co/my/model/resolve/pr%2F1/x-Q4_0.gguf", "revision 'pr%2F1'"),
+        ("my/model@8f3c", "revision '8f3c'"),
+        ("a/b/c", "OWNER/NAME"),
+        ("../b", "OWNER/NAME"),
+        ("a/b c", "OWNER/NAME"),
+        ("a/b?x=1", "OWNER/NAME"),
+        ("a//b", "OWNER/NAME"),
+    ],
+)
+def test_addresses_that_are_no_models_say_what_to_give(reference: str, says: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        lookup.check(reference)
+    assert says.lower() in str(caught.value).lower()
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "qwen3:8b",
+        "Qwen/Qwen3-8B",
+        "hf.co/a/b:Q8_0",
+        "a/b@q8_0",
+        "a/b@main",
+        "a/b/sub/x.gguf",
+        "starter",
+        "a.b/c_d-e.f",
+    ],
+)
+def test_names_of_models_pass(reference: str) -> None:
+    lookup.check(reference)
 
 
 def test_unknown_names_are_not_guessed() -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import gguf_files
 import pytest
-from gguf import GGML_QUANT_SIZES, GGUFWriter, LlamaFileType
+from gguf import GGML_QUANT_SIZES, GGUFValueType, GGUFWriter, LlamaFileType
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models.formats import gguf_header
+from qwen_cli.models.formats import architecture, gguf_header
+from qwen_cli.models.planning import describe
 
 
 def test_says_what_the_starter_says_of_itself(starter_gguf: Path) -> None:
@@ -162,3 +167,78 @@ def test_the_tables_are_those_of_the_gguf_package() -> None:
     assert ours == GGML_QUANT_SIZES
     names = {int(f): f.name.replace("MOSTLY_", "").replace("ALL_", "") for f in LlamaFileType}
     assert {k: v for k, v in names.items() if k < 100} == gguf_header.FILE_TYPES
+
+
+@pytest.mark.parametrize("alignment", [0, -1, 2.5, "32", True])
+def test_an_alignment_that_is_none_is_refused(tmp_path: Path, alignment: Any) -> None:
+    path = gguf_files.write(tmp_path / "m.gguf", **{"x.padding" + ".0000": 7})
+    header = path.read_bytes()
+    name = struct.pack("<Q", 14) + b"x.padding.0000" + struct.pack("<II", 4, 7)
+    assert name in header
+    kinds = {int: (5, "<i"), float: (6, "<f"), bool: (7, "<?")}
+    if isinstance(alignment, str):
+        value = struct.pack("<IQ", 8, len(alignment)) + alignment.encode()
+    else:
+        kind, code = kinds[type(alignment)]
+        value = struct.pack("<I", kind) + struct.pack(code, alignment)
+    path.write_bytes(header.replace(name, struct.pack("<Q", 17) + b"general.alignment" + value))
+    with pytest.raises(ModelError, match=r"m\.gguf is truncated or corrupt"):
+        gguf_header.read(path)
+
+
+@pytest.mark.parametrize("value", ["x", "", -5, 0, 2.5, float("nan"), float("inf"), True, [1, 2]])
+@pytest.mark.parametrize(
+    "name", ["block_count", "embedding_length", "attention.head_count", "attention.head_count_kv"]
+)
+def test_numbers_that_are_none_are_refused_in_one_line(tmp_path: Path, name: str, value: Any) -> None:
+    """Arrays too: one number for each layer is not what these models have."""
+    numbers = {"block_count": 4, "embedding_length": 32, "attention.head_count": 4}
+    numbers |= {"attention.head_count_kv": 2, "attention.key_length": 8}
+    writer = GGUFWriter(str(tmp_path / "m.gguf"), "qwen3")
+    for key, number in (numbers | {name: value}).items():
+        writer.add_key_value(f"qwen3.{key}", number, _kind(number))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(
+        ModelError, match=r"m\.gguf (is corrupt: its .* is|does not give its layers)"
+    ) as caught:
+        architecture.read(tmp_path / "m.gguf")
+    assert "\n" not in str(caught.value)
+
+
+def _kind(value: Any) -> GGUFValueType:
+    kinds = {str: GGUFValueType.STRING, int: GGUFValueType.INT32, float: GGUFValueType.FLOAT32}
+    return {**kinds, bool: GGUFValueType.BOOL, list: GGUFValueType.ARRAY}[type(value)]
+
+
+@given(st.data())
+def test_whatever_a_header_says_it_is_read_or_refused_in_one_line(data: st.DataObject) -> None:
+    """Any bytes of it may be any others: counts, lengths, kinds."""
+    content = bytearray(_SOUND)
+    end = content.index(b"output_norm.weight") + 60
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(4, end))
+        new = data.draw(
+            st.one_of(
+                st.binary(min_size=1, max_size=8),
+                st.sampled_from([b"\xff" * 8, b"\0" * 8, struct.pack("<Q", 2**62), struct.pack("<I", 9) * 2]),
+            )
+        )
+        content[at : at + len(new)] = new
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "m.gguf")
+        path.write_bytes(content)
+        for read in (architecture.read, lambda path: describe.describe(str(path))):
+            try:
+                read(path)
+            except ModelError as fault:
+                assert "\n" not in str(fault)
+
+
+def _sound() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return gguf_files.write(Path(folder, "m.gguf"), "qwen3", vocabulary=["a", "b"]).read_bytes()
+
+
+_SOUND = _sound()

@@ -81,6 +81,98 @@ def test_a_folder_with_one_gguf(tmp_path: Path) -> None:
         resolve.resolve(str(tmp_path))
 
 
+def test_a_folder_with_a_config_and_a_gguf_is_a_gguf(tmp_path: Path) -> None:
+    """As repositories of GGUF files come from a hub."""
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
+    file = gguf_files.write(tmp_path / "Model_Q8_0.gguf", "qwen3")
+    weights = resolve.resolve(str(tmp_path), prefer="safetensors")
+    assert (weights.path, weights.format, weights.quant) == (file, "gguf", "Q8_0")
+
+
+def test_a_folder_with_both_forms_whole_is_what_is_preferred(tmp_path: Path) -> None:
+    path = folder(tmp_path / "Qwen3-0.6B")
+    file = gguf_files.write(path / "m.gguf", "qwen3")
+    assert resolve.resolve(str(path)).path == file
+    assert resolve.resolve(str(path), prefer="safetensors").path == path
+    assert resolve.resolve(str(path), prefer="safetensors", strict=True).path == path
+    assert resolve.resolve(str(path), prefer="gguf", strict=True).path == file
+
+
+@pytest.mark.parametrize("name", ["MODEL.GGUF", "Model_Q8_0.Gguf", "m-q4_k_m.GGUF"])
+def test_the_ending_may_be_in_any_letter_case(tmp_path: Path, name: str) -> None:
+    file = gguf_files.write(tmp_path / name, "qwen3")
+    assert resolve.resolve(str(file)).path == file
+    assert resolve.resolve(str(tmp_path)).path == file
+
+
+def test_parts_may_be_in_upper_case(tmp_path: Path) -> None:
+    first = gguf_files.write(tmp_path / "M-00001-of-00002.GGUF")
+    with pytest.raises(
+        ModelError, match=r"no whole model: .* is one of 2 files and M-00002-of-00002\.GGUF is"
+    ):
+        resolve.resolve(str(tmp_path))
+    gguf_files.write(tmp_path / "M-00002-of-00002.GGUF")
+    assert resolve.resolve(str(tmp_path)).path == first
+
+
+def test_a_folder_with_a_projector_alone_says_so(tmp_path: Path) -> None:
+    gguf_files.write(tmp_path / "Model.mmproj-f16.gguf", "clip")
+    with pytest.raises(ModelError, match=r"holds Model\.mmproj-f16\.gguf alone, which goes with a model"):
+        resolve.resolve(str(tmp_path))
+
+
+def test_of_a_folder_with_several_types_the_one_asked_for_is_taken(tmp_path: Path) -> None:
+    for name in ("m-Q4_K_M.gguf", "m-UD-Q8_K_XL.gguf", "m-f16.gguf"):
+        gguf_files.write(tmp_path / name, "qwen3")
+    assert resolve.resolve(str(tmp_path), quant="q8_k_xl").path.name == "m-UD-Q8_K_XL.gguf"
+    assert resolve.resolve(str(tmp_path), quant="FP16").path.name == "m-f16.gguf"
+    with pytest.raises(ModelError, match=r"has no Q2_K. It has F16, Q4_K_M, UD-Q8_K_XL"):
+        resolve.resolve(str(tmp_path), quant="Q2_K")
+
+
+@pytest.mark.parametrize(
+    "projector",
+    [
+        "mmproj-Qwen3VL-2B-F16.gguf", "Qwen3VL-2B.mmproj-f16.gguf", "Qwen3VL-2B-mmproj-BF16.GGUF",
+        "qwen3vl_2b_mmproj_f16.gguf", "Qwen3VL-mmproj-2B.gguf", "Qwen3VL-2B-F16-mmproj.gguf",
+        "MMPROJ_Qwen3VL_2B.gguf",
+    ],
+)  # fmt: skip
+def test_each_of_two_models_in_a_folder_has_its_own_projector(tmp_path: Path, projector: str) -> None:
+    """The word mmproj stands anywhere in the name, and both models are of one width."""
+    small = gguf_files.write(tmp_path / "Qwen3VL-2B-Q4_K_M.gguf", "qwen3vl")
+    large = gguf_files.write(tmp_path / "Qwen3VL-4B-Q4_K_M.gguf", "qwen3vl")
+    own = gguf_files.write(tmp_path / projector, "clip")
+    other = gguf_files.write(tmp_path / "mmproj-Qwen3VL-4B-F16.gguf", "clip")
+    assert resolve.resolve(str(small)).mmproj == own
+    assert resolve.resolve(str(large)).mmproj == other
+
+
+def test_projectors_that_may_be_anybodys_are_refused(tmp_path: Path) -> None:
+    model = gguf_files.write(tmp_path / "Qwen3VL-2B-Q4_K_M.gguf", "qwen3vl")
+    gguf_files.write(tmp_path / "Qwen3VL-4B-Q4_K_M.gguf", "qwen3vl")
+    for name in ("mmproj-one.gguf", "mmproj-two.gguf"):
+        gguf_files.write(tmp_path / name, "clip")
+    with pytest.raises(ModelError, match="may all be the projector of Qwen3VL-2B-Q4_K_M") as caught:
+        resolve.resolve(str(model))
+    assert "mmproj-MODEL.gguf" in str(caught.value)
+
+
+def test_another_models_projector_is_left_alone(tmp_path: Path) -> None:
+    model = gguf_files.write(tmp_path / "Qwen3VL-2B-Q4_K_M.gguf", "qwen3vl")
+    gguf_files.write(tmp_path / "mmproj-F16.gguf", "clip", **{"clip.vision.projection_dim": 99})
+    assert resolve.resolve(str(model)).mmproj is None
+
+
+def test_a_folder_without_a_model_is_named_beside_what_is_like_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "adir").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"no model 'adir', and the folder of that name has no config\.json"):
+        resolve.resolve("adir")
+
+
 def test_a_relative_folder_needs_no_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
@@ -182,6 +274,34 @@ def test_the_usual_quantisation_is_taken_or_the_one_asked_for(hub: Hub) -> None:
     assert resolve.resolve("qwen3:4b").path.name == "Qwen3-4B-Q4_K_M.gguf"
     with pytest.raises(ModelError, match=r"(?i)has no Q2_K\. it has Q4_K_M, Q8_0"):
         resolve.resolve("qwen3:4b", quant="Q2_K")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "https://huggingface.co/my/two-GGUF/blob/main/other-Q8_0.gguf",
+        "hf.co/my/two-GGUF/resolve/main/other-Q8_0.gguf?download=true",
+        "my/two-GGUF:other-Q8_0.gguf",
+    ],
+)
+def test_the_address_of_a_file_means_that_file(hub: Hub, reference: str) -> None:
+    """Of two models of one type in a repository it is the one that was named."""
+    (hub.root / "my/two-GGUF").mkdir(parents=True)
+    for name in ("first-Q8_0.gguf", "other-Q8_0.gguf", "odd.gguf"):
+        gguf_files.write(hub.root / "my/two-GGUF" / name, "qwen3", vocabulary=[name])
+    fetched = resolve.resolve(reference)
+    assert fetched.path.name == "other-Q8_0.gguf"
+    assert resolve.resolve(fetched.label, download=False) == fetched
+    assert resolve.resolve("my/two-GGUF:odd.gguf").path.name == "odd.gguf"
+    with pytest.raises(ModelError, match=r"no model file none\.gguf\. It has first-Q8_0\.gguf, odd"):
+        resolve.resolve("my/two-GGUF:none.gguf")
+
+
+def test_what_to_pull_has_the_file_type_that_was_named(fresh: Path) -> None:
+    with pytest.raises(ModelError, match="Run `qwen models pull qwen3:8b-Q8_0`"):
+        resolve.resolve("qwen3:8b-q8_0", download=False)
+    with pytest.raises(ModelError, match="Run `qwen models pull a/b:Q8_0`"):
+        resolve.resolve("hf.co/a/b:q8_0", download=False)
 
 
 def test_all_parts_of_a_split_model_are_fetched(hub: Hub) -> None:
