@@ -49,6 +49,23 @@ def pixels(source: bytes | Path, selection: str | None, name: str) -> int:
         return sum(wide * high for _, _, (wide, high) in _sizes(document, selection, clean_name(name)))
 
 
+def texts(source: bytes | Path, selection: str | None, name: str) -> list[tuple[int, str]]:
+    """Return (number, text) of the chosen pages, "" for one that has no text layer: a scan, a drawing. Raises
+    `UsageError` as `pages` does."""
+    label = clean_name(name)
+    read = []
+    with _opened(source, name) as document:
+        for number in chosen(selection, len(document), label):
+            with _whole(number, label):
+                page = document[number - 1]
+                layer = page.get_textpage()
+                # PDFium writes U+FFFE for a hyphen that a line break made.
+                read.append((number, layer.get_text_range().replace("\r\n", "\n").replace("\ufffe", "")))
+                layer.close()
+                page.close()
+    return [(number, text.strip()) for number, text in read]
+
+
 @contextmanager
 def _opened(source: bytes | Path, name: str) -> Iterator[Any]:
     """Open the document, for one thread at a time. Raises `UsageError`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 
 BLOCK = '"""'
+# An @ that may begin the name of a file, as `tasks.chat.mentions` reads it, and what was typed of it.
+_MENTION = re.compile(r"""(?<![A-Za-z0-9._%+@/\\`-])@(?:(["'])([^"'\n]*)|([^\s"'\n]*))\Z""")
 _LEAVE_HINT = "Ctrl-D leaves"
 _KEPT_HINT = "kept in the history: Up brings it back"
 
@@ -41,10 +44,20 @@ Words: TypeAlias = Callable[[], Mapping[str, Word]]
 class LineEditor:
     """Reads what a person says, from a terminal with editing, or plain lines from a pipe.
 
-    `status` gives the text of the bar at the bottom. `history` is the file that keeps what was said.
+    `status` gives the text of the bar at the bottom. `history` is the file that keeps what was said. With
+    `mentions` the names of files are completed after an @. `pasted` are the texts of several lines that the
+    last one was put together from.
     """
 
-    def __init__(self, *, history: Path, words: Words = dict, status: Callable[[], str] = str) -> None:
+    def __init__(
+        self,
+        *,
+        history: Path,
+        words: Words = dict,
+        status: Callable[[], str] = str,
+        mentions: bool = False,
+    ) -> None:
+        self.pasted: list[str] = []
         self._status = status
         self._hint = ""
         self._typed_ahead = ""
@@ -52,7 +65,7 @@ class LineEditor:
         if sys.stdin.isatty():
             self._session = _session(
                 history=_history(history),
-                completer=_completer(words),
+                completer=_completer(words, mentions),
                 key_bindings=self._keys(),
                 bottom_toolbar=lambda: self._hint or strip_escapes(self._status()),
             )
@@ -62,7 +75,7 @@ class LineEditor:
         if self._session is None:
             return _read_plain(sys.stdin)
         prefilled, self._typed_ahead = prefilled + self._typed_ahead, ""
-        self._hint = ""
+        self._hint, self.pasted = "", []
         return _whole(self._session.prompt("> ", default=prefilled))
 
     def change(self, text: str) -> str | None:
@@ -95,6 +108,11 @@ class LineEditor:
         session = _session(key_bindings=keys, bottom_toolbar=lambda: bar)
         return _whole(session.prompt("edit> ", default=text)) or None
 
+    @property
+    def asks(self) -> bool:
+        """Return whether a person can be asked here."""
+        return self._session is not None
+
     def ask(self, question: str) -> str:
         """Return a short answer to `question`, not kept in the history. Raises `EOFError`,
         `KeyboardInterrupt`.
@@ -117,6 +135,7 @@ class LineEditor:
         from prompt_toolkit.enums import DEFAULT_BUFFER
         from prompt_toolkit.filters import has_focus
         from prompt_toolkit.key_binding import KeyBindings
+        from prompt_toolkit.keys import Keys
 
         keys = KeyBindings()
         typing = has_focus(DEFAULT_BUFFER)  # and not in the search line, whose keys are its own
@@ -135,6 +154,13 @@ class LineEditor:
         @keys.add("escape", "enter", filter=typing)
         def _(event: KeyPressEvent) -> None:
             event.current_buffer.insert_text("\n")
+
+        @keys.add(Keys.BracketedPaste, filter=typing)
+        def _(event: KeyPressEvent) -> None:
+            text = event.data.replace("\r\n", "\n").replace("\r", "\n")
+            if "\n" in text.strip():
+                self.pasted.append(text.strip())
+            event.current_buffer.insert_text(text)
 
         @keys.add("c-c", filter=typing)
         def _(event: KeyPressEvent) -> None:
@@ -198,6 +224,25 @@ def complete_path(typed: str) -> Iterator[str]:
                 yield typed[: len(typed) - len(start)] + entry.name + ("/" if entry.is_dir() else "")
 
 
+def complete_paths(typed: str) -> Iterator[str]:
+    """Yield what `typed` may become where its last word is a path; one with blanks comes in quotes."""
+    before, word = _last_word(typed)
+    for path in complete_path(word.lstrip("\"'")):
+        yield before + quoted(path)
+
+
+def quoted(path: str) -> str:
+    """Return `path` as one word: in quotes where it holds a blank."""
+    return f'"{path}"' if re.search(r"\s", path) else path
+
+
+def _last_word(typed: str) -> tuple[str, str]:
+    """Return what stands before the last word of `typed`, and the word: one in quotes may hold blanks."""
+    match = re.search(r"""(?:"[^"]*|'[^']*|(?:\\.|[^\s"'])*)\Z""", typed)
+    start = match.start() if match else len(typed)
+    return typed[:start], re.sub(r"\\(.)", r"\1", typed[start:])
+
+
 def _session(**options: Any) -> PromptSession[str]:
     # prompt_toolkit takes 80 ms to import, for conversations only
     from prompt_toolkit import PromptSession
@@ -235,12 +280,18 @@ def _history(file: Path) -> History:
     return OwnHistory(str(file))
 
 
-def _completer(words: Words) -> Completer:
+def _completer(words: Words, mentions: bool) -> Completer:
     from prompt_toolkit.completion import Completer, Completion
 
     class Slash(Completer):
         def get_completions(self, document: Document, event: CompleteEvent) -> Iterator[Completion]:
             typed = document.text_before_cursor
+            if mentions and (mention := _MENTION.search(typed)):
+                begun = mention[2] if mention[1] else mention[3]
+                for path in complete_path(begun):
+                    whole = path if mention[1] else quoted(path)
+                    yield Completion(whole, -len(begun), display=_last_part(path))
+                return
             if not typed.startswith("/") or "\n" in typed:
                 return
             name, space, argument = typed[1:].partition(" ")
@@ -250,9 +301,13 @@ def _completer(words: Words) -> Completer:
                         yield Completion(f"/{word.name}", -len(typed), display_meta=word.help)
             elif (known := words().get(name)) and known.values:
                 for value in known.values(argument):
-                    yield Completion(value, -len(argument), display=value.rstrip("/").rpartition("/")[2])
+                    yield Completion(value, -len(argument), display=_last_part(value))
 
     return Slash()
+
+
+def _last_part(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def _whole(text: str) -> str:

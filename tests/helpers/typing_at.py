@@ -14,11 +14,15 @@ from qwen_cli.ui.line_editor import LineEditor
 
 
 class Typed:
-    """A line editor whose person types `lines`; `shown` is what was there to be changed."""
+    """A line editor whose person types `lines`; `shown` is what was there to be changed, `asked`
+    the questions of the prompt itself."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.shown: list[str] = []
+        self.pasted: list[str] = []
+        self.asks = True
+        self.asked: list[str] = []
 
     def read(self, prefilled: str = "") -> str:
         self.shown.append(prefilled)
@@ -29,6 +33,10 @@ class Typed:
     def change(self, text: str) -> str | None:
         self.shown.append(text)
         return self.lines.pop(0) if self.lines else None
+
+    def ask(self, question: str) -> str:
+        self.asked.append(question)
+        return self.read()
 
     @property
     def editor(self) -> LineEditor:
@@ -58,6 +66,6 @@ def at_prompt(
     """The prompt that `run` begins, before its first line is read; Ctrl-C is not pressed there."""
     typed, begun = Typed(), []
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "run", lambda begin, history: begun.append(begin(typed.editor, Interrupts())))
+        patch.setattr(loop, "run", lambda begin, **_: begun.append(begin(typed.editor, Interrupts())))
         run()
     return At(begun[0], typed, capsys)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -15,16 +13,15 @@ import typer
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import check_effort, open_engine, thinking_wish
-from qwen_cli.commands.shared.output import relay, say
+from qwen_cli.commands.shared.output import relay
 from qwen_cli.errors import SessionError, UsageError
 
 if TYPE_CHECKING:
+    from qwen_cli.commands.chat.question import Question
     from qwen_cli.engines.core.base import Engine
     from qwen_cli.tasks.chat.conversation import Conversation, Events
     from qwen_cli.tasks.chat.sessions import Session
     from qwen_cli.tasks.tools.toolbox import Toolbox
-
-_PATIENCE_SECONDS = 1.0  # for a pipe that may have something beside the question
 
 
 def _sessions(incomplete: str) -> list[str]:
@@ -45,9 +42,13 @@ def chat(
         typer.Argument(help="Question to ask; without one, a conversation starts on a terminal."),
     ] = None,
     file: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            "--file", "-f", help="Text file to put before the question (repeatable; - reads standard input)."
+            "--file",
+            "-f",
+            metavar="PATH",
+            help="File, folder, PDF, picture or pattern ('src/*.py') that goes before the question "
+            "(repeatable; - reads standard input).",
         ),
     ] = None,
     system: Annotated[
@@ -151,17 +152,21 @@ def chat(
         overflow=overflow,
         thinking_budget=thinking_budget,
     )
+    from qwen_cli.commands.chat import question as asked
+
     if raw and as_json:
         raise UsageError("--raw and --json exclude each other", "choose one")
     if resume and session is not None:
         raise UsageError("--continue and --session exclude each other", "choose one")
-    question = _question(message or [], file or [])
+    question = asked.read(message or [], file or [])
     if question is None and as_json:
         raise UsageError("--json needs a question", 'run `qwen chat --json "…"`')
     wanted = options.schema(schema, "--schema") if schema is not None else None
     saved = _session(resume, session)
     if saved and saved.model:
         _as_before(saved, settings, loading)
+    elif question is not None and question.found.pictures:
+        _choose_seeing(settings)
 
     with (
         _toolbox(tools or [], mcp or settings.get("mcp"), yes=yes, asks=question is None) as toolbox,
@@ -208,12 +213,12 @@ def _set_effort(conversation: Conversation, effort: str) -> None:
 
 
 def _ask(
-    conversation: Conversation, question: str, saved: Session | None, *, as_json: bool, raw: bool
+    conversation: Conversation, question: Question, saved: Session | None, *, as_json: bool, raw: bool
 ) -> None:
     """Answer `question` on standard output; with a session, keep both, also when the answer is cut short."""
     from qwen_cli.commands.chat import output
 
-    events = conversation.send(question)
+    events = conversation.send(question.content(conversation.engine))
     with _kept(conversation, saved, events) if saved else nullcontext(events) as followed:
         if as_json:
             output.as_json(conversation, followed)
@@ -244,26 +249,15 @@ def _kept(conversation: Conversation, saved: Session, events: Events) -> Iterato
             relay(remark)
 
 
-def _question(words: list[str], files: list[Path]) -> str | None:
-    """Return what is asked: files, then standard input, then the words. `None` where a person is to type."""
-    from qwen_cli.tasks.chat import attachments
+def _choose_seeing(settings: dict[str, Any]) -> None:
+    """Let a model of this machine that sees answer about pictures, where none is named and one is here."""
+    from qwen_cli.commands.shared.engine import choose_model
+    from qwen_cli.models.hub import resolve
 
-    texts = [("stdin" if str(path) == "-" else str(path), attachments.read_text(path)) for path in files]
-    piped = sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty()
-    typed = " ".join(words).strip()
-    if words and not typed:
-        raise UsageError("the question is empty", "write one, or run bare `qwen chat` to talk")
-    if piped and Path("-") not in files and not (typed and _is_not_for_us(sys.stdin.fileno())):
-        text = attachments.read_text("-")
-        if text.strip() and typed:
-            texts.append(("stdin", text))
-        elif text.strip():
-            typed = text
-    if typed or texts:
-        return attachments.as_prompt(texts, typed) if texts else typed
-    if piped or sys.stdin is None or sys.stdin.closed:
-        raise UsageError("the question is empty", 'write one: `qwen chat "…"`, or pipe it in')
-    return None
+    seeing = dict(settings)
+    choose_model(seeing, "vision")
+    if seeing.get("model") in {weights.label for weights in resolve.local()}:
+        settings["model"] = seeing["model"]
 
 
 def _as_before(saved: Session, settings: dict[str, Any], loading: options.Loading) -> None:
@@ -279,22 +273,6 @@ def _as_before(saved: Session, settings: dict[str, Any], loading: options.Loadin
             f"session {saved.name!r} was held with {saved.model} on a server",
             "give its --endpoint, or -m to go on with another model",
         )
-
-
-def _is_not_for_us(descriptor: int) -> bool:
-    """Return whether standard input, beside a question, is better left alone, and say so: a file that a loop
-    reads line by line, a pipe that stays open and sends nothing."""
-    import select
-
-    try:
-        begun = stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) > 0
-        if not begun and (os.name != "posix" or select.select([descriptor], [], [], _PATIENCE_SECONDS)[0]):
-            return False
-    except OSError:
-        return False
-    why = "is being read by another program" if begun else "sends nothing"
-    say(f"standard input {why} and is left alone; -f - takes it")
-    return True
 
 
 def _session(resume: bool, name: str | None) -> Session | None:

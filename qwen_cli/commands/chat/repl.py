@@ -49,7 +49,7 @@ def run(
             approval=_ask_here(conversation, editor),
         )
 
-    loop.run(begin, history="chat")
+    loop.run(begin, history="chat", mentions=True)
 
 
 def _ask_here(conversation: Conversation, editor: LineEditor) -> Approval | None:

@@ -9,11 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qwen_cli.commands.chat import attaching
 from qwen_cli.commands.chat.state import text_of
-from qwen_cli.commands.shared.output import relay, say
+from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.sanitize import clean_name
-from qwen_cli.tasks.chat import attachments
+from qwen_cli.tasks.chat import gathering
 from qwen_cli.tasks.chat.conversation import Events
 from qwen_cli.tasks.chat.messages import Content
 from qwen_cli.ui import clipboard
@@ -67,13 +68,30 @@ def clear(state: ReplState, argument: str) -> None:
 
 
 def file(state: ReplState, argument: str) -> None:
-    """Attach text files to the next message; - detaches them."""
-    if argument == "-":
-        state.attached, state.images = [], []
-    for path in _paths(argument) if argument not in ("", "-") else ():
-        state.attached.append((str(path), attachments.read_text(path)))
-    attached = [f"{clean_name(name)} ({len(text):,} characters)" for name, text in state.attached]
-    say(f"attached: {', '.join(attached)}" if attached else "no files are attached")
+    """Attach files, folders or patterns (src/*.py) to the next message; - detaches them."""
+    if argument in ("", "-"):
+        if argument:
+            state.attached, state.images = [], []
+        names = [clean_name(name) for name, _ in state.attached]
+        cost = attaching.size(state.conversation.engine, state.attached)
+        say(f"attached: {gathering.some_of(names)}, {cost}" if names else "no files are attached")
+        return
+    attaching.attach(state, _words(argument))
+
+
+def paste(state: ReplState, argument: str) -> None:
+    """Attach the picture on the clipboard to the next message."""
+    if argument:
+        raise UsageError(f"/paste takes nothing, got {argument!r}", "copy a picture, then write /paste")
+    if not sees_images(state):
+        raise UsageError(
+            f"{state.conversation.engine.model} sees no pictures",
+            "load a model that does with /model, as qwen2.5-vl:3b",
+        )
+    from qwen_cli.media import images, inputs
+
+    name = "the clipboard's picture"
+    attaching.show(state, [inputs.Picture(name, images.decode(clipboard.picture(), name))])
 
 
 def sees_images(state: ReplState) -> bool:
@@ -90,13 +108,9 @@ def image(state: ReplState, argument: str) -> None:
     if not argument:
         raise UsageError("/image needs a file", "write /image PATH")
     from qwen_cli.media import inputs
-    from qwen_cli.tasks.vision import prepare
 
-    words = [argument] if inputs.is_input(argument) else [str(path) for path in _paths(argument)]
-    pictures = inputs.gather_pictures(words, allow_local_urls=state.allow_local_urls)
-    for look in prepare.prepare_all(pictures, state.conversation.engine, notice=relay):
-        state.images += prepare.session_parts(look)
-        say(f"attached: {look.words}")
+    words = [argument] if inputs.is_input(argument) else _words(argument)
+    attaching.show(state, inputs.gather_pictures(words, allow_local_urls=state.allow_local_urls))
 
 
 def copy(state: ReplState, argument: str) -> None:
@@ -113,15 +127,16 @@ def copy(state: ReplState, argument: str) -> None:
     say(f"copied {len(text):,} characters to {clipboard.copy(text)}")
 
 
-def _paths(argument: str) -> list[Path]:
+def _words(argument: str) -> list[str]:
     """Return one path that may hold spaces, or several as a shell splits them."""
-    whole = Path(argument).expanduser()
-    if whole.exists():
+    whole = argument.removeprefix("@")
+    if gathering.names_something(whole) or ("\\" in argument and os.name == "nt"):
         return [whole]
     try:
-        return [Path(word).expanduser() for word in shlex.split(argument)]
+        words = [word.removeprefix("@") for word in shlex.split(argument)]
     except ValueError:  # a lone quote
-        return [whole]
+        return [argument]
+    return words
 
 
 def _in_editor(editor: str, text: str) -> str:

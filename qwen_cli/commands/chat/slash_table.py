@@ -5,7 +5,7 @@ from __future__ import annotations
 from qwen_cli.commands.chat import slash_messages, slash_sessions, slash_settings
 from qwen_cli.commands.shared.slash import Command, Commands, help_, quit_, starting
 from qwen_cli.engines.core import template
-from qwen_cli.ui.line_editor import complete_path
+from qwen_cli.ui.line_editor import complete_path, complete_paths
 
 COMMANDS: Commands = {
     "help": Command(help_, "[COMMAND]"),
@@ -13,8 +13,9 @@ COMMANDS: Commands = {
     "edit": Command(slash_messages.edit),
     "undo": Command(slash_messages.undo),
     "clear": Command(slash_messages.clear),
-    "file": Command(slash_messages.file, "[PATH | -]", complete_path),
+    "file": Command(slash_messages.file, "[PATH … | -]", complete_paths),
     "image": Command(slash_messages.image, "PATH | URL", complete_path, slash_messages.sees_images),
+    "paste": Command(slash_messages.paste, offered=slash_messages.sees_images),
     "copy": Command(slash_messages.copy, "[code]", lambda typed: starting(("code",), typed)),
     "system": Command(slash_settings.system, "[TEXT | -]", sets=("system",)),
     "model": Command(slash_settings.model, "[NAME]", slash_settings.model_names, sets=("model",)),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qwen_cli import settings
+from qwen_cli.commands.chat import attaching
 from qwen_cli.commands.shared.approval import Approval
 from qwen_cli.commands.shared.loop import Interrupts, run_turn
 from qwen_cli.commands.shared.output import StreamView, relay, say
@@ -82,8 +83,12 @@ class ReplState:
             parts.append(f"{usage.tokens_per_second:.1f} tokens/s")
         return " · ".join(parts)
 
-    def send(self, text: str) -> Events:
-        """Say `text`, with what is attached."""
+    def send(self, text: str) -> Events | None:
+        """Say `text`, with what is attached and what it names. Files alone wait for the next message."""
+        taken = attaching.taken_from(self, text)
+        if taken is None:
+            return None
+        text = taken
         if not text.strip() and not self.attached and not self.images:
             raise UsageError("the message is empty", "say something")
         return self.conversation.send(self.compose(text))

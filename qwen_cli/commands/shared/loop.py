@@ -74,8 +74,8 @@ class LoopState(slash.PromptState, Protocol):
     def bar(self) -> str:
         """Return the line at the bottom."""
 
-    def send(self, text: str) -> Events:
-        """Ask what was typed. Raises `QwenError`."""
+    def send(self, text: str) -> Events | None:
+        """Ask what was typed; `None` where that asks nothing. Raises `QwenError`."""
 
     def answer(self, events: Events) -> None:
         """Show an answer as it comes, and keep it. Raises `QwenError`."""
@@ -84,17 +84,23 @@ class LoopState(slash.PromptState, Protocol):
         """Keep what is to be kept."""
 
 
-def run(begin: Callable[[LineEditor, Interrupts], LoopState], *, history: str) -> None:
+def run(
+    begin: Callable[[LineEditor, Interrupts], LoopState], *, history: str, mentions: bool = False
+) -> None:
     """Talk until the person leaves. `begin` makes the state for the editor and the Ctrl-C of this prompt.
 
-    `history` names the command whose typed lines it goes on with. An engine that took the place of the first
+    `history` names the command whose typed lines it goes on with; with `mentions` the names of files are
+    completed after an @. An engine that took the place of the first
     one is closed here.
     """
     with Interrupts() as interrupts:
         state: LoopState
         bar = ""
         editor = LineEditor(
-            history=paths.history_file(history), words=lambda: slash.words(state), status=lambda: bar
+            history=paths.history_file(history),
+            words=lambda: slash.words(state),
+            status=lambda: bar,
+            mentions=mentions,
         )
         state = begin(editor, interrupts)
         first_engine = state.conversation.engine

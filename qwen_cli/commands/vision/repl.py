@@ -94,7 +94,7 @@ def run(
             opening=[dict(look.part) for look in looks],
         )
 
-    loop.run(begin, history="vision")
+    loop.run(begin, history="vision", mentions=True)
 
 
 def _seeing(engine: Engine) -> Engine:

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import subprocess
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qwen_cli.errors import UsageError
 from qwen_cli.tasks.repository.secret_files import holds_key, is_secret
 
 if TYPE_CHECKING:
@@ -125,6 +126,58 @@ def nearest(
     return Listing(sorted(entries, key=lambda entry: entry.path), tuple(sorted(beyond)), more)
 
 
+@dataclass(frozen=True)
+class Folder:
+    """The files of a folder that a model may see, sorted, and the paths of those that it may not by why:
+    "secret", "generated", "large" (or links), "binary" (or minified, or not UTF-8). Empty files are in
+    neither."""
+
+    texts: tuple[tuple[str, str], ...]
+    left_out: dict[str, tuple[str, ...]]
+
+
+def read_folder(root: Path, most_bytes: int) -> Folder:
+    """Return all text below `root` that git does not ignore. Raises `UsageError` where it is more than
+    `most_bytes`, before anything is read."""
+    left: dict[str, list[str]] = {"secret": [], "generated": [], "large": [], "binary": []}
+    entries: list[Entry] = []
+    names, _ = _candidates(root, "")
+    for name in sorted(names):
+        if is_secret(name):
+            left["secret"].append(name)
+        elif is_generated(name):
+            left["generated"].append(name)
+        elif entry := _entry(root, name):
+            entries.append(entry)
+        elif (root / name).is_symlink() or ((root / name).exists() and (root / name).stat().st_size):
+            left["large"].append(name)
+    total = sum(entry.size for entry in entries)
+    if total > most_bytes:
+        raise UsageError(
+            f"the folder {str(root)!r} holds {len(entries):,} files of {total:,} bytes together,"
+            f" more than {most_bytes >> 20} MB",
+            "name a part of it",
+        )
+    texts: list[tuple[str, str]] = []
+    for entry in entries:
+        text = read(root, entry.path)
+        if text is None:
+            left["binary"].append(entry.path)
+        else:
+            texts.append((entry.path, text))
+    return Folder(tuple(texts), {why: tuple(paths) for why, paths in left.items() if paths})
+
+
+def not_ignored(root: Path, paths: Sequence[str]) -> list[str]:
+    """Return those of `paths`, below `root`, that no .gitignore names."""
+    told = git(root, "check-ignore", "-z", "--stdin", stdin="\0".join(paths), fine=(0, 1))
+    if told is None:
+        ignores = _Ignores(root)
+        return [path for path in paths if not ignores.ignored(path)]
+    ignored = set(told.split("\0"))
+    return [path for path in paths if path not in ignored]
+
+
 def _steps(home: list[str], path: str) -> int:
     """Return how many folders one goes up and down from the folder `home` to the one of `path`."""
     folders = path.split("/")[:-1]
@@ -188,20 +241,22 @@ def _candidates(root: Path, near: str) -> tuple[list[str], bool]:
     return walked[:_MAX_WALKED], len(walked) > _MAX_WALKED
 
 
-def git(root: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None where `root` is in no work tree or there is no git."""
+def git(root: Path, *arguments: str, stdin: str = "", fine: Collection[int] = (0,)) -> str | None:
+    """Return what git prints, or None where `root` is in no work tree or there is no git. `fine` are the exit
+    codes of an answer."""
     try:
         done = subprocess.run(
             # fsmonitor and hooks of a repository somebody else made are programs: not run
             ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments],
             cwd=root,
+            input=stdin.encode(errors="surrogateescape"),
             capture_output=True,
             timeout=10,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+    return done.stdout.decode("utf-8", "replace") if done.returncode in fine else None
 
 
 def _walk(root: Path, near: str) -> Iterator[str]:

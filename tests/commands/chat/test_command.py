@@ -15,6 +15,8 @@ import jsonschema
 import pexpect
 import pytest
 
+from qwen_cli.tasks.chat.gathering import Gathered
+
 GREEDY = ("--model", "starter", "--temperature", "0")
 
 
@@ -267,20 +269,20 @@ def test_on_a_terminal_markdown_is_rendered(home: Path) -> None:
 def test_standard_input_that_is_not_meant_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from qwen_cli.commands.chat import command
+    from qwen_cli.commands.chat import question
 
-    monkeypatch.setattr(command, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(question, "_PATIENCE_SECONDS", 0.01)
     silent, kept_open = os.pipe()
     with os.fdopen(silent) as pipe:
         monkeypatch.setattr(sys, "stdin", pipe)
-        assert command._question(["hi"], []) == "hi"
+        assert question.read(["hi"], []) == question.Question("hi", Gathered())
     os.close(kept_open)
     assert capsys.readouterr().err.strip() == "standard input sends nothing and is left alone; -f - takes it"
     (tmp_path / "lines").write_text("one\ntwo\n")
     with (tmp_path / "lines").open() as loop:
         os.read(loop.fileno(), 4)  # as the shell's `read` does
         monkeypatch.setattr(sys, "stdin", loop)
-        assert command._question(["one"], []) == "one"
+        assert question.read(["one"], []) == question.Question("one", Gathered())
         assert os.lseek(loop.fileno(), 0, os.SEEK_CUR) == 4
     assert "is being read by another program" in capsys.readouterr().err
 
@@ -288,12 +290,12 @@ def test_standard_input_that_is_not_meant_is_left_alone(
 def test_what_is_piped_in_goes_with_the_question_however_late_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qwen_cli.commands.chat import command
+    from qwen_cli.commands.chat import question
 
     (tmp_path / "text").write_text("some text")
     with (tmp_path / "text").open() as whole:
         monkeypatch.setattr(sys, "stdin", whole)
-        assert "some text" in str(command._question(["what is this?"], []))
+        assert "some text" in str(question.read(["what is this?"], []))
 
 
 def test_a_session_goes_on_with_its_own_model() -> None:
