@@ -52,7 +52,7 @@ def _readers() -> Iterator[tuple[Sequence[str], Callable[[bytes], bytes]]]:
     """Yield the commands that write the clipboard's picture, and what makes a file of their output."""
     for kind in ("image/png", "image/jpeg"):
         if os.environ.get("WAYLAND_DISPLAY") and shutil.which("wl-paste"):
-            yield ["wl-paste", "--no-newline", "--type", kind], bytes
+            yield ["wl-paste", "-n", "-t", kind], bytes
         if os.environ.get("DISPLAY") and shutil.which("xclip"):
             yield ["xclip", "-selection", "clipboard", "-target", kind, "-out"], bytes
     if shutil.which("pngpaste"):

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.sanitize import clean_name
 from qwen_cli.tasks.chat import attachments, gathering, mentions
 from qwen_cli.tasks.chat.gathering import Gathered
 
 if TYPE_CHECKING:
-    from qwen_cli.commands.chat.state import ReplState
     from qwen_cli.engines.core.base import Engine
     from qwen_cli.media.inputs import Picture
+    from qwen_cli.tasks.chat.conversation import Conversation
+    from qwen_cli.ui.line_editor import LineEditor
 
 Texts = Sequence[tuple[str, str]]
 
 
-def attach(state: ReplState, words: Sequence[str]) -> bool:
+class Attachable(Protocol):
+    """A prompt whose next message files (name, text) and images (parts of its content) go with."""
+
+    conversation: Conversation
+    editor: LineEditor
+    attached: list[tuple[str, str]]
+    images: list[dict[str, Any]]
+
+
+def attach(state: Attachable, words: Sequence[str]) -> bool:
     """Attach what `words` name to the next message. False where the person holds back what may be secret.
     Raises `UsageError` for what cannot be sent; nothing is attached then."""
     found = gathering.gather(words, allow=lambda label: _allowed(state, label))
@@ -35,7 +47,7 @@ def attach(state: ReplState, words: Sequence[str]) -> bool:
     return True
 
 
-def taken_from(state: ReplState, text: str) -> str | None:
+def taken_from(state: Attachable, text: str) -> str | None:
     """Attach what `text` names, and return it without the marks; `None` where it was files and nothing else,
     which wait for the next message. Raises `UsageError`."""
     words, rest = mentions.dropped(text)
@@ -44,15 +56,16 @@ def taken_from(state: ReplState, text: str) -> str | None:
             text = rest
         if not rest:
             return None
-    named = mentions.find(text, verbatim=state.editor.pasted)
-    for line in mentions.misspelt(text, named):
+    pasted = state.editor.pasted
+    named = mentions.find(text, verbatim=pasted)
+    for line in mentions.misspelt(text, verbatim=pasted):
         say(line)
     if named:
         attach(state, [mention.word for mention in named])
     return mentions.plain(text, named)
 
 
-def show(state: ReplState, pictures: Sequence[Picture]) -> None:
+def show(state: Attachable, pictures: Sequence[Picture]) -> None:
     """Attach pictures to the next message. Raises `UsageError` where they do not fit the context."""
     from qwen_cli.tasks.vision import prepare
 
@@ -66,12 +79,29 @@ def shown(engine: Engine, found: Gathered) -> list[dict[str, Any]]:
     if not found.pictures:
         return []
     if not engine.capabilities.vision:
-        raise gathering.unseen(found.pictures, engine.model)
+        raise unseen(found.pictures, engine.model)
     from qwen_cli.media import inputs
     from qwen_cli.tasks.vision import prepare
 
     looks = prepare.prepare_all(inputs.gather_pictures(found.pictures), engine, notice=relay)
     return [part for look in looks for part in prepare.session_parts(look)]
+
+
+def unseen(names: Sequence[str], model: str) -> UsageError:
+    """Return the error for pictures, and PDFs without text, that `model` cannot see."""
+    first = clean_name(names[0])
+    word = f'"{first}"' if re.search(r"\s", first) else first
+    scan = re.search(r"\.pdf(#|$)", first, re.IGNORECASE)
+    what = "has no text, only pictures of its pages" if scan else "is a picture"
+    return UsageError(
+        f"{first} {what}, and {model} sees none",
+        f"`qwen vision {word}` looks at it, and so does a model that sees: `model=qwen2.5-vl:3b`",
+    )
+
+
+def refuse(label: str) -> bool:
+    """Send no secrets where nobody can be asked. Raises `UsageError`."""
+    raise UsageError(f"{label} may hold secrets and is not sent", "`-f - < FILE` sends it all the same")
 
 
 def check_room(engine: Engine, texts: Texts) -> None:
@@ -107,11 +137,11 @@ def _tokens(engine: Engine, texts: Texts) -> int | None:
     return None
 
 
-def _allowed(state: ReplState, label: str) -> bool:
+def _allowed(state: Attachable, label: str) -> bool:
     """Ask before what may be secret is sent. Raises `UsageError` where nobody can be asked."""
     ask: Callable[[str], str] | None = state.editor.ask if state.editor.asks else None
     if ask is None:
-        return gathering.refuse(label)
+        return refuse(label)
     with suppress(EOFError, KeyboardInterrupt):
         return ask(f"{label} may hold secrets. Send it? [y/N] ").strip().lower() in ("y", "yes")
     return False

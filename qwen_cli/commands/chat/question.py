@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli.commands.chat import attaching
 from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import UsageError
 from qwen_cli.tasks.chat import attachments, gathering, mentions
@@ -34,8 +35,6 @@ class Question:
     def content(self, engine: Engine) -> Content:
         """Return the message for `engine`, after the remark about what goes with it. Raises `UsageError` for
         pictures that it does not see."""
-        from qwen_cli.commands.chat import attaching
-
         parts: list[dict[str, Any]] = attaching.shown(engine, self.found)
         if self.tells:
             say(attaching.remark(engine, self.found))
@@ -49,14 +48,14 @@ def read(words: Sequence[str], files: Sequence[str]) -> Question | None:
     """Return what is asked: files, then standard input, then the words. `None` where a person is to type.
     Raises `UsageError`."""
     _check_words(words, files)
-    found = gathering.gather(files)
+    found = gathering.gather(files, allow=attaching.refuse)
     tells = bool(found.pictures or found.left_out or {*found.labels} - {*files, "standard input"})
     piped = sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty()
     typed = " ".join(words).strip()
     if words and not typed:
         raise UsageError("the question is empty", "write one, or run bare `qwen chat` to talk")
     named = _mentioned(typed)
-    more = gathering.gather(mention.word for mention in named)
+    more = gathering.gather([mention.word for mention in named], allow=attaching.refuse)
     text = mentions.plain(typed, named)
     if piped and "-" not in files and not (typed and _is_not_for_us(sys.stdin.fileno())):
         stdin = attachments.read_text("-")
@@ -77,7 +76,7 @@ def _mentioned(text: str) -> list[mentions.Mention]:
     may ask about what somebody else wrote."""
     here = Path.cwd().resolve()
     found = mentions.find(text)
-    for line in mentions.misspelt(text, found):
+    for line in mentions.misspelt(text):
         say(line)
     inside = []
     for mention in found:

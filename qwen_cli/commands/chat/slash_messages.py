@@ -86,7 +86,7 @@ def paste(state: ReplState, argument: str) -> None:
     if not sees_images(state):
         raise UsageError(
             f"{state.conversation.engine.model} sees no pictures",
-            "load a model that does with /model, as qwen2.5-vl:3b",
+            "load a model that does: /model qwen2.5-vl:3b",
         )
     from qwen_cli.media import images, inputs
 

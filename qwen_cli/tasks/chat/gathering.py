@@ -52,14 +52,7 @@ class Gathered:
         return sum(len(text) for _, text in self.texts)
 
 
-def refuse(label: str) -> bool:
-    """Send no secrets where nobody can be asked. Raises `UsageError`."""
-    raise UsageError(
-        f"{label} may hold secrets and is not sent", "pipe it in if you mean it: `-f -` takes standard input"
-    )
-
-
-def gather(words: Iterable[str], *, allow: Allow = refuse) -> Gathered:
+def gather(words: Iterable[str], *, allow: Allow) -> Gathered:
     """Return what `words` name: files, folders, patterns (`src/*.py`), pages of a PDF (`a.pdf#1-3`), "-".
 
     A file that is named must be there and be text, a PDF or a picture; of folders and patterns what is not
@@ -97,18 +90,6 @@ def some_of(names: Sequence[str]) -> str:
     """Return the first few of `names`, and how many more there are."""
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def unseen(names: Sequence[str], model: str) -> UsageError:
-    """Return the error for pictures that `model` cannot see."""
-    first = clean_name(names[0])
-    shown = f'"{first}"' if re.search(r"\s", first) else first
-    scan = first.lower().rpartition("#")[0 if "#" in first else 2].endswith(".pdf")
-    what = "has no text, only pictures of its pages" if scan else "is a picture"
-    return UsageError(
-        f"{first} {what}, and {model} sees none",
-        f"`qwen vision {shown}` shows it to a model that does, as -m qwen2.5-vl:3b",
-    )
 
 
 def _one(word: str, allow: Allow) -> Gathered:

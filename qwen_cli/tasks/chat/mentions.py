@@ -38,13 +38,8 @@ class Mention:
 def find(text: str, *, verbatim: Sequence[str] = ()) -> list[Mention]:
     """Return what `text` mentions and is there. Code between backticks and all of `verbatim`, what was
     pasted, is only text."""
-    spans = [match.span() for match in _CODE.finditer(text)]
-    for piece in verbatim:
-        spans += [match.span() for match in re.finditer(re.escape(piece), text)] if piece else []
     found = []
-    for match in _MENTION.finditer(text):
-        if any(start <= match.start() < end for start, end in spans):
-            continue
+    for match in _marks(text, verbatim):
         quoted = match[1] or match[2]
         if quoted:
             if names_something(quoted):
@@ -67,12 +62,11 @@ def plain(text: str, mentions: Sequence[Mention]) -> str:
     return "".join([*parts, _unguarded(text[end:])])
 
 
-def misspelt(text: str, mentions: Sequence[Mention]) -> Iterator[str]:
+def misspelt(text: str, *, verbatim: Sequence[str] = ()) -> Iterator[str]:
     """Yield a remark for each `@name` that is all but the name of a file: it goes as text."""
-    taken = {mention.start for mention in mentions}
-    for match in _MENTION.finditer(text):
+    for match in _marks(text, verbatim):
         word = match[1] or match[2] or match[3].rstrip(".,:;!?)")
-        if match.start() in taken or not Path(word).suffix or "\\" in word:
+        if not Path(word).suffix or "\\" in word or names_something(word):
             continue
         try:
             beside = [str(path) for path in Path(word).expanduser().parent.iterdir()]
@@ -88,7 +82,7 @@ def dropped(text: str) -> tuple[list[str], str]:
     (in quotes, with backslashes, as a `file:` address), and the text after them."""
     stripped = text.strip()
     if _is_file(stripped) and "\n" not in stripped:
-        return [stripped], ""
+        return [local(stripped)], ""
     words: list[str] = []
     rest = stripped
     while rest:
@@ -98,6 +92,16 @@ def dropped(text: str) -> tuple[list[str], str]:
         words.append(path)
         rest = rest[length:].lstrip()
     return words, rest if words else text
+
+
+def _marks(text: str, verbatim: Sequence[str]) -> Iterator[re.Match[str]]:
+    """Yield the places where an @ may begin a mention."""
+    spans = [match.span() for match in _CODE.finditer(text)]
+    for piece in filter(None, verbatim):
+        spans += [match.span() for match in re.finditer(re.escape(piece), text)]
+    for match in _MENTION.finditer(text):
+        if not any(start <= match.start() < end for start, end in spans):
+            yield match
 
 
 def _leading_path(text: str) -> tuple[str | None, int]:

@@ -134,7 +134,7 @@ def test_slash_commands_answer_in_a_line_and_change_what_they_say(
         "/model nosuchmodel": "nosuchmodel",
         "/system Answer in few words.": "system prompt: Answer in few words.",
         "/file missing.txt": "no file 'missing.txt'",
-        "/file colours.txt": r"attached: colours.txt \(32 characters\)",
+        "/file colours.txt": r"attached: colours.txt, \d+ tokens",
     }.items():
         it.say(said)
         it.wait(shown)

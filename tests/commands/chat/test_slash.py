@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -119,7 +120,10 @@ def test_a_path_or_a_comment_is_no_command(chat: Chat) -> None:
 def test_help_lists_what_there_is_and_tells_of_one(chat: Chat) -> None:
     told = chat()("/help")
     assert [row.split()[0] for row in told.splitlines()][-4:] == ["Alt-Enter", "Ctrl-R", "Ctrl-C", "Ctrl-D"]
-    assert [name for name in COMMANDS if f"/{name}" not in told] == ["image"], "this model sees none"
+    assert [name for name in COMMANDS if f"/{name}" not in told] == [
+        "image",
+        "paste",
+    ], "this model sees none"
     assert "/image" in chat(vision=True)("/help")
     assert chat()("/help /undo") == "/undo  Take back the last message and its answer"
     assert chat()("/? bye") == "/quit  Leave; the session is kept"
@@ -128,7 +132,7 @@ def test_help_lists_what_there_is_and_tells_of_one(chat: Chat) -> None:
 
 def test_every_command_is_completed_and_help_completes_the_others(chat: Chat) -> None:
     words = slash.words(chat().state)
-    assert list(words) == [name for name in COMMANDS if name != "image"]
+    assert list(words) == [name for name in COMMANDS if name not in ("image", "paste")]
     assert all(word.help for word in words.values())
     assert list(words["help"].values("s")) == ["system", "set", "stats", "save", "sessions"]
     assert list(words["copy"].values("c")) == ["code"]
@@ -209,8 +213,9 @@ def test_files_go_with_the_next_message_and_only_with_that(chat: Chat, tmp_path:
     (tmp_path / "a b.txt").write_text("blue\n")
     (tmp_path / "c.txt").write_text("red\n")
     at = chat("Both.", "None.")
-    assert at("/file a b.txt") == "attached: a b.txt (5 characters)"
-    assert at("/file 'a b.txt' c.txt").count("characters") == 3
+    assert at("/file a b.txt") == "attached: a b.txt, 5 characters"
+    assert at("/file 'a b.txt' c.txt") == "attached: a b.txt, c.txt, 9 characters"
+    assert at("/file") == "attached: a b.txt, c.txt, 9 characters", "once each"
     assert at("/file -") == "no files are attached"
     at("/file c.txt")
     at("Which colour?")
@@ -231,6 +236,22 @@ def test_an_image_goes_with_the_next_message_and_edit_keeps_it(chat: Chat, tmp_p
     assert at.typed.shown == ["Which colour?"], "the person sees words alone"
     assert cast("Any", picture)["image_url"]["url"].startswith("data:image/png")
     assert words == {"type": "text", "text": "Which shape?"}
+
+
+def test_the_picture_on_the_clipboard_goes_with_the_next_message(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = BytesIO()
+    Image.new("RGB", (56, 56), "red").save(file, "PNG")
+    monkeypatch.setattr(slash_messages.clipboard, "picture", file.getvalue)
+    assert chat()("/paste") == "none sees no pictures. Load a model that does: /model qwen2.5-vl:3b"
+    at = chat("Red.", vision=True, context=4096)
+    assert at("/paste it").startswith("/paste takes nothing, got 'it'")
+    assert at("/paste").startswith("attached: the clipboard's picture: 56 × 56")
+    at("Which colour?")
+    picture, words = said(at)[0]
+    assert cast("Any", picture)["image_url"]["url"].startswith("data:image/png")
+    assert cast("Any", words)["text"] == "Which colour?"
 
 
 def test_copy_takes_the_last_answer_or_its_last_block(chat: Chat, clipboard: list[str]) -> None:

@@ -181,7 +181,9 @@ def test_model_solves_with_another(math: Math) -> None:
     assert before.closed and len(other.seen) == 1
 
 
-@pytest.mark.parametrize("name", ["undo", "clear", "file", "system", "tokens", "save", "load", "sessions"])
+@pytest.mark.parametrize(
+    "name", ["undo", "clear", "file", "paste", "system", "tokens", "save", "load", "sessions"]
+)
 def test_what_needs_a_conversation_says_so_in_a_line(math: Math, name: str) -> None:
     at = math()
     assert at(f"/{name} x") == f"/{name} is not for the prompt of `qwen math`. /help lists what it takes"
@@ -192,7 +194,7 @@ def test_what_needs_a_conversation_says_so_in_a_line(math: Math, name: str) -> N
 
 def test_the_other_commands_are_those_of_chat_and_the_trace(math: Math) -> None:
     at = math(vision=True)
-    left = {"undo", "clear", "file", "system", "tokens", "save", "load", "sessions", "effort"}
+    left = {"undo", "clear", "file", "paste", "system", "tokens", "save", "load", "sessions", "effort"}
     assert set(slash.words(at.state)) == set(CHAT) - left | {"trace"}
     assert at("/trcae") == "no command is called /trcae. Did you mean /trace?"
     assert at("/retry") == "nothing to retry. Write a problem first"

@@ -136,6 +136,7 @@ def test_more_pictures_and_files_come_after_the_inputs(vision: Vision, tmp_path:
 def test_settings_reach_the_next_answer_and_the_rest_tells(
     vision: Vision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert vision()("/paste it").startswith("/paste takes nothing")
     copied: list[str] = []
     monkeypatch.setattr(slash_messages.clipboard, "copy", lambda text: copied.append(text) or "a clipboard")
     at = vision("Red.")
