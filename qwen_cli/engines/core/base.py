@@ -82,7 +82,9 @@ class Usage:
     """What one generation cost. `cached_tokens` of `prompt_tokens` came from the KV cache.
 
     `prefill_seconds` runs from the request to the first token, `decode_seconds` from there to the end.
-    `accepted_tokens` of `drafted_tokens` that were guessed ahead were right.
+    `accepted_tokens` of `drafted_tokens` that were guessed ahead were right. `thinking_tokens` of
+    `generated_tokens` were thinking, where somebody has counted them; `stop_string` is the one that ended the
+    answer, if one did.
     """
 
     prompt_tokens: int = 0
@@ -93,6 +95,8 @@ class Usage:
     stop_reason: StopReason = "stop"
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    thinking_tokens: int = 0
+    stop_string: str = ""
 
     @property
     def tokens_per_second(self) -> float:
@@ -100,11 +104,11 @@ class Usage:
         return (self.generated_tokens - 1) / self.decode_seconds if self.decode_seconds > 0 else 0.0
 
     def __add__(self, other: Usage) -> Usage:
-        """Return what two requests cost, prompts too; the stop reason is the second's."""
+        """Return what two requests cost, prompts too; why it stopped is the second's."""
         sums = {
             f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.default == 0
         }
-        return Usage(**sums, stop_reason=other.stop_reason)
+        return Usage(**sums, stop_reason=other.stop_reason, stop_string=other.stop_string)
 
 
 @dataclass(frozen=True)

@@ -527,7 +527,7 @@ class LlamaCpp(EngineBase):
                 reason = "length" if thought else usage.stop_reason
                 if reader.called and reason == "stop":
                     reason = "tool_calls"
-                yield Piece(usage=replace(usage, stop_reason=reason))
+                yield Piece(usage=replace(usage, stop_reason=reason, stop_string=reader.stop_string))
                 return
             yield from said
             asked, before = after, usage

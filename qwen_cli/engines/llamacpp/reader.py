@@ -68,7 +68,12 @@ class Reader:
     @property
     def stopped(self) -> bool:
         """Return whether a stop string has ended the answer."""
-        return self._stops.stopped or (self._parser is not None and self._parser.stopped)
+        return bool(self.stop_string)
+
+    @property
+    def stop_string(self) -> str:
+        """Return the stop string that has ended the answer, if one has."""
+        return self._stops.matched or (self._parser.stop_string if self._parser else "")
 
     @property
     def called(self) -> bool:

@@ -50,6 +50,11 @@ class AnswerParser:
         """Return whether a stop string has ended the answer."""
         return self._stops.stopped
 
+    @property
+    def stop_string(self) -> str:
+        """Return the stop string that has ended the answer, if one has."""
+        return self._stops.matched
+
     def feed(self, text: str) -> list[Piece]:
         """Return what `text` decides."""
         if not text:

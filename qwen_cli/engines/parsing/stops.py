@@ -13,13 +13,18 @@ class StopStrings:
     """Passes an answer on up to the first of the `stop` strings in its text; what may be the beginning of one
     is held back. Thoughts and tool calls are looked into for none.
 
-    `stopped` says that one was complete: nothing of it, nor of what follows, is passed on.
+    `matched` is the one that was complete: nothing of it, nor of what follows, is passed on.
     """
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
         self._stop = [s for s in stop if s]
         self._held = ""
-        self.stopped = False
+        self.matched = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Return whether a stop string has ended the answer."""
+        return bool(self.matched)
 
     def feed(self, pieces: Iterable[Piece]) -> list[Piece]:
         """Return what `pieces` decide."""
@@ -42,10 +47,11 @@ class StopStrings:
 
     def _decided(self, text: str) -> str:
         text = self._held + text
-        matches = [at for s in self._stop if (at := text.find(s)) >= 0]
+        matches = [(at, s) for s in self._stop if (at := text.find(s)) >= 0]
         if matches:
-            self.stopped, self._held = True, ""
-            return text[: min(matches)]
+            at, self.matched = min(matches)
+            self._held = ""
+            return text[:at]
         keep = max(overlap(text, s) for s in self._stop)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

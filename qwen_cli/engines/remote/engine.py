@@ -332,7 +332,8 @@ class Remote(EngineBase):
             yield Piece(kind="tool_call", call=call)
         ended = time.perf_counter()
         first = first or ended
-        yield Piece(usage=read_usage(usage, generated, finish, request, first - started, ended - first))
+        spent = read_usage(usage, generated, finish, request, first - started, ended - first)
+        yield Piece(usage=replace(spent, stop_string=reader.stop_string))
 
     def _learn(self, reader: Reader) -> None:
         """Remember how this server tells thinking, for the answers to come."""

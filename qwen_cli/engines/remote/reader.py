@@ -36,6 +36,11 @@ class Reader:
         return self._stops.stopped
 
     @property
+    def stop_string(self) -> str:
+        """Return the stop string that has ended the answer, if one has."""
+        return self._stops.matched
+
+    @property
     def closed_alone(self) -> bool:
         """Return whether thinking ended that nothing showed the beginning of."""
         return not self._opened and not self.parses and lone_end(self._written) is not None

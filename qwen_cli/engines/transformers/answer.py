@@ -57,6 +57,11 @@ class Answer:
         return self._parser.thinking
 
     @property
+    def stop_string(self) -> str:
+        """Return the stop string that has ended the answer, if one has."""
+        return self._parser.stop_string
+
+    @property
     def owes(self) -> bool:
         """Return whether the turn may not end yet: there is no answer since its thinking was ended for it."""
         return self._owes and not self.forced

@@ -315,6 +315,7 @@ def _usage(row: _Row, prompt: int, started: float) -> Usage:
         row.first - started,
         row.last - row.first,
         row.answer.reason or "cancelled",
+        stop_string=row.answer.stop_string,
     )
 
 

@@ -68,6 +68,7 @@ def one(
             answer.reason,
             steps.drafted,
             steps.accepted,
+            stop_string=answer.stop_string,
         )
     )
 

@@ -14,7 +14,7 @@ from openai.types.chat.completion_create_params import (
     CompletionCreateParamsStreaming,
 )
 
-from qwen_cli.engines.core.base import Capabilities, Engine, Sampling
+from qwen_cli.engines.core.base import Capabilities, Engine, Sampling, ToolCall, call_id
 from qwen_cli.engines.core.content import parts_of
 from qwen_cli.errors import UsageError
 from qwen_cli.serve.api import params
@@ -323,6 +323,15 @@ def _call_forced(
         instructed = [{"role": "system", "content": words}, *messages]
     whole = calls[0] if len(calls) == 1 else {"anyOf": calls}
     return instructed, {**whole, **({"$defs": definitions} if definitions else {})}
+
+
+def forced_call(text: str) -> ToolCall | None:
+    """Return the call that an answer consists of; `None` for one that was cut off."""
+    try:
+        said = json.loads(text)
+        return ToolCall(call_id(), said["name"], said["arguments"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _moved(schema: Any, place: str) -> Any:

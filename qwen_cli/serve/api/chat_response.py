@@ -23,11 +23,15 @@ from openai.types.chat.chat_completion_message_function_tool_call import (
     Function,
 )
 from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob, TopLogprob
-from openai.types.completion_usage import PromptTokensDetails
+from openai.types.completion_usage import CompletionTokensDetails, PromptTokensDetails
 
-from qwen_cli.engines.core.base import Completion, Piece, TokenLogprob, ToolCall, Usage, call_id
+from qwen_cli._version import __version__
+from qwen_cli.engines.core.base import Completion, Piece, TokenLogprob, ToolCall, Usage
 from qwen_cli.serve.api.chat_request import ChatRequest
 from qwen_cli.serve.api.sse import HOLE, Stencil
+
+FINGERPRINT = f"qwen-{__version__}"
+"""Tells a client what computed its answer: the same seed gives the same one as long as this is the same."""
 
 Finish = Literal["stop", "length", "tool_calls"]
 
@@ -42,7 +46,6 @@ class Answering:
         self._created = int(time.time())
         self._begun: set[int] = set()
         self._called: dict[int, int] = {}
-        self._held: dict[int, str] = {}
         self._stencils: dict[int, Stencil] = {}
         self.usages: list[Usage] = []
 
@@ -51,9 +54,7 @@ class Answering:
         if index not in self._begun:
             self._begun.add(index)
             yield self._chunk(index, ChoiceDelta(role="assistant", content=""))
-        if self._request.forced and piece.kind == "answer":
-            self._held[index] = self._held.get(index, "") + piece.text
-        elif piece.kind == "thinking" and piece.text:
+        if piece.kind == "thinking" and piece.text:
             yield self._chunk(index, ChoiceDelta.model_construct(reasoning_content=piece.text))
         elif piece.text and not piece.logprobs:
             yield self._text(index, piece.text)
@@ -62,8 +63,6 @@ class Answering:
         if piece.call:
             yield from self._call(index, piece.call)
         if piece.usage:
-            if call := forced_call(self._held.pop(index, "")):
-                yield from self._call(index, call)
             self.usages.append(piece.usage)
             finish = _finish(piece.usage, called=index in self._called)
             yield self._chunk(index, ChoiceDelta(), finish=finish)
@@ -95,6 +94,7 @@ class Answering:
             object="chat.completion",
             created=self._created,
             model=self._model,
+            system_fingerprint=FINGERPRINT,
             choices=choices,
             usage=usage(self.usages),
             timings=timings(self.usages),
@@ -103,9 +103,7 @@ class Answering:
     def _choice(self, index: int, said: Sequence[Piece]) -> Choice:
         text = "".join(piece.text for piece in said if piece.kind == "answer")
         thought = "".join(piece.text for piece in said if piece.kind == "thinking")
-        calls = [piece.call for piece in said if piece.call][: self._request.calls]
-        if self._request.forced and (call := forced_call(text)):
-            calls, text = [call], ""
+        calls = [piece.call for piece in said if piece.call]
         spent = next((piece.usage for piece in said if piece.usage), Usage())
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
         if thought:
@@ -132,8 +130,6 @@ class Answering:
 
     def _call(self, index: int, call: ToolCall) -> Iterator[str]:
         number = self._called.get(index, 0)
-        if self._request.calls is not None and number >= self._request.calls:
-            return
         self._called[index] = number + 1
         function = ChoiceDeltaToolCallFunction(name=call.name, arguments=_arguments(call))
         part = ChoiceDeltaToolCall(index=number, id=call.id, type="function", function=function)
@@ -171,6 +167,7 @@ class Answering:
             object="chat.completion.chunk",
             created=self._created,
             model=self._model,
+            system_fingerprint=FINGERPRINT,
             choices=choices,
             **more,
         )
@@ -181,11 +178,17 @@ def usage(spent: Sequence[Usage]) -> CompletionUsage:
     """Return the usage of all choices together; the prompt they share is counted once."""
     prompt = max((one.prompt_tokens for one in spent), default=0)
     generated = sum(one.generated_tokens for one in spent)
-    return CompletionUsage(
+    details: dict[str, Any] = {}
+    if thinking := sum(one.thinking_tokens for one in spent):
+        details["completion_tokens_details"] = CompletionTokensDetails.model_construct(
+            reasoning_tokens=thinking
+        )
+    return CompletionUsage.model_construct(
         prompt_tokens=prompt,
         completion_tokens=generated,
         total_tokens=prompt + generated,
-        prompt_tokens_details=PromptTokensDetails(
+        **details,
+        prompt_tokens_details=PromptTokensDetails.model_construct(
             cached_tokens=max((one.cached_tokens for one in spent), default=0)
         ),
     )
@@ -210,15 +213,6 @@ def timings(spent: Sequence[Usage]) -> dict[str, float]:
         "predicted_per_token_ms": decode / max(1, generated),
         "predicted_per_second": 1e3 * generated / max(1e-3, decode),
     }
-
-
-def forced_call(text: str) -> ToolCall | None:
-    """Return the call that an answer consists of; `None` for one that was cut off."""
-    try:
-        said = json.loads(text)
-        return ToolCall(call_id(), said["name"], said["arguments"])
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def _finish(spent: Usage, *, called: bool) -> Finish:

@@ -1,24 +1,55 @@
-"""An answer as the events that OpenAI's clients read: chunks, what it cost where that is wanted, `[DONE]`."""
+"""An answer as server-sent events, in the form of whichever API was asked."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Protocol
 
-from qwen_cli.engines.core.base import Engine, Piece, Stream
+from pydantic import BaseModel
+
+from qwen_cli.engines.core.base import Engine, Piece, Stream, Usage
 from qwen_cli.serve.api import errors
+from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.scheduling.lanes import Gone
 from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, event
 
 
+class Writer(Protocol):
+    """Writes an answer in the form of an API: piece by piece as server-sent events, or at once."""
+
+    def begin(self) -> Iterator[bytes]:
+        """Yield what comes before all pieces."""
+        ...
+
+    def events(self, index: int, piece: Piece) -> Iterator[bytes]:
+        """Yield what a client gets of a `piece` of choice `index`."""
+        ...
+
+    def end(self) -> Iterator[bytes]:
+        """Yield what comes after all pieces."""
+        ...
+
+    def failed(self, fault: Refused) -> Iterator[bytes]:
+        """Yield what tells of a fault on the way: the status has been sent."""
+        ...
+
+    def quiet(self) -> bytes:
+        """Return what says that the request is still being worked on."""
+        ...
+
+    def whole(self, pieces: Sequence[tuple[int, Piece]]) -> str:
+        """Return the answer of all its pieces, as JSON."""
+        ...
+
+
 class Answering(Protocol):
-    """Puts pieces into chunks, as JSON."""
+    """Puts pieces into the chunks of OpenAI's older routes, as JSON."""
 
     @property
     def includes_usage(self) -> bool: ...
@@ -26,6 +57,47 @@ class Answering(Protocol):
     def chunks(self, index: int, piece: Piece) -> Iterator[str]: ...
 
     def usage_chunk(self) -> str: ...
+
+    def whole(self, pieces: Sequence[tuple[int, Piece]]) -> BaseModel: ...
+
+
+COMMENT = b": the answer is being computed\n\n"
+
+
+class Chunked:
+    """Writes what an `Answering` puts together: chunks, what it cost where that is wanted, `[DONE]`. It is
+    made by `make` when the first piece has come."""
+
+    def __init__(self, make: Callable[[], Answering]) -> None:
+        self._make = make
+        self._made: Answering | None = None
+
+    def begin(self) -> Iterator[bytes]:
+        yield from ()
+
+    def events(self, index: int, piece: Piece) -> Iterator[bytes]:
+        for chunk in self._answering.chunks(index, piece):
+            yield event(chunk)
+
+    def end(self) -> Iterator[bytes]:
+        if self._answering.includes_usage:
+            yield event(self._answering.usage_chunk())
+        yield event("[DONE]")
+
+    def failed(self, fault: Refused) -> Iterator[bytes]:
+        yield event(json.dumps(errors.body(fault.status, fault.message, param=fault.param, code=fault.code)))
+
+    def quiet(self) -> bytes:
+        return COMMENT
+
+    def whole(self, pieces: Sequence[tuple[int, Piece]]) -> str:
+        return self._answering.whole(pieces).model_dump_json(exclude_unset=True)
+
+    @property
+    def _answering(self) -> Answering:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 HOLE = "\x00"
@@ -46,26 +118,37 @@ class Stencil:
 async def events(
     answering: Answering, pieces: Running[tuple[int, Piece]], service: Service, model: str
 ) -> AsyncIterator[bytes]:
-    """Yield the events of all `pieces`; a fault on the way is one too."""
+    """Yield the events of all `pieces`, as OpenAI's older routes have them."""
+    writer = Chunked(lambda: answering)
+    async for made in written(writer, pieces, lambda usage: service.metrics.record_usage(model, usage)):
+        yield made
+
+
+async def written(
+    writer: Writer, pieces: Running[tuple[int, Piece]], record: Callable[[Usage], None]
+) -> AsyncIterator[bytes]:
+    """Yield what `writer` makes of all `pieces`; a fault on the way is an event too. What each choice cost is
+    told to `record`."""
+    begun = False
     try:
         async for came in pieces.batches():
-            made: list[bytes] = []
+            if not came:
+                yield writer.quiet()
+                continue
+            made = [] if begun else list(writer.begin())
+            begun = True
             for index, piece in came:
                 if piece.usage:
-                    service.metrics.record_usage(model, piece.usage)
-                made += [event(chunk) for chunk in answering.chunks(index, piece)]
+                    record(piece.usage)
+                made += writer.events(index, piece)
             if made:
                 yield b"".join(made)
     except Gone:
         raise
     except Exception as fault:  # the status has been sent; the client is told all the same
-        refused = errors.of(fault)
-        said = errors.body(refused.status, refused.message, param=refused.param, code=refused.code)
-        yield event(json.dumps(said))
+        yield b"".join(writer.failed(errors.of(fault)))
         return
-    if answering.includes_usage:
-        yield event(answering.usage_chunk())
-    yield event("[DONE]")
+    yield b"".join(writer.end())
 
 
 def each(engine: QueuedEngine, n: int, ask: Callable[[Engine, int], Stream]) -> Iterator[tuple[int, Piece]]:

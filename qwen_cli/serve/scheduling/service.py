@@ -33,13 +33,13 @@ class Service:
 
     async def engine(self, request: Request, sent: Mapping[str, Any]) -> QueuedEngine:
         """Return the model that a request names, loaded. Raises what loading raises."""
+        return await threads.one(request, lambda: self.load(request, sent), lambda: None)
+
+    def load(self, request: Request, sent: Mapping[str, Any]) -> QueuedEngine:
+        """Return what `engine` does. Blocks while it loads."""
         model = sent.get("model")
-
-        def load() -> QueuedEngine:
-            wanted = self.pool.named(str(model) if model else None)
-            return self.queued_engine(wanted, client=client(request, sent))
-
-        return await threads.one(request, load, lambda: None)
+        wanted = self.pool.named(str(model) if model else None)
+        return self.queued_engine(wanted, client=client(request, sent))
 
     def queued_engine(self, wanted: Wanted, *, client: str, session: str = "") -> QueuedEngine:
         """Return `wanted` for one request of `client`. Blocks while it loads."""

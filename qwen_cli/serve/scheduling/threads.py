@@ -19,6 +19,10 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds for a client to take what it was sent, once the buffers between are full. Then it is let go."""
 
+QUIET = 10.0
+"""Seconds without anything new after which a client is told that its request is still being worked on:
+proxies and clients give up on silence."""
+
 # Who waits in the queue waits in a thread: there is one for each request that may wait or run.
 THREADS = ThreadPoolExecutor(512, thread_name_prefix="request")
 
@@ -34,6 +38,9 @@ class Running(Generic[T]):
         self._came: deque[tuple[str, Any]] = deque()
         self._arrived = asyncio.Event()
         self._notified = False  # the loop knows that something came, and has not looked yet
+        self._since = self._loop.time()  # when something came, or was said to keep coming
+        self._quiet = False
+        self._timer = self._loop.call_later(QUIET, self._look)
         self._held: list[T] = []
         self.done = False
         self._gone = False
@@ -41,7 +48,8 @@ class Running(Generic[T]):
         self._watch = asyncio.create_task(self._until_gone(request.receive))
 
     async def first(self) -> None:
-        """Wait until it has begun well. Raises what it fails with, `Gone` where the client has left."""
+        """Wait until it has begun well, or has been `QUIET` for the first time. Raises what it fails with,
+        `Gone` where the client has left."""
         self._held += await self._next()
 
     async def all(self) -> list[T]:
@@ -54,33 +62,55 @@ class Running(Generic[T]):
 
     async def batches(self) -> AsyncIterator[list[T]]:
         """Yield all that has come whenever something has: more than one where the client or this loop is
-        slow."""
-        while batch := (self._held or await self._next()):
-            self._held = []
+        slow, none where it was `QUIET`."""
+        if self._held:
+            held, self._held = self._held, []
+            yield held
+        while True:
+            batch = await self._next()
+            if self.done:
+                return
             yield batch
 
     async def _next(self) -> list[T]:
-        """Return what has come, or none at the end."""
+        """Return what has come: none at the end, and where it was `QUIET`."""
         while not (self._came or self.done):
             await self._arrived.wait()
             self._arrived.clear()
             self._notified = False
+            if self._quiet and not self._came:
+                break
+        self._quiet = False
+        self._since = self._loop.time()
         values: list[T] = []
         while self._came and self._came[0][0] == "value":
             values.append(self._came.popleft()[1])
-        if not values and not self.done:
+        if self._came and not values:
             what, fault = self._came.popleft()
             self.done = True
-            self._watch.cancel()
+            self._settle()
             if what == "fault":
                 raise fault
-        return [] if self.done else values
+        return values
 
     def end(self) -> None:
         """Interrupt the work: nobody wants more of it."""
         if not self.done:
             self._interrupt()
+        self._settle()
+
+    def _settle(self) -> None:
         self._watch.cancel()
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        """Wake who waits where nothing came for `QUIET` seconds. One timer for all of them: `wait_for` would
+        make a task of every token."""
+        left = QUIET - (self._loop.time() - self._since)
+        if left <= 0:
+            left, self._quiet = QUIET, True
+            self._arrived.set()
+        self._timer = self._loop.call_later(left, self._look)
 
     def _run(self, work: Callable[[], Iterator[T]]) -> None:
         if self._gone:  # before a thread was free

@@ -10,7 +10,7 @@ from qwen_cli.engines.core.base import Piece, Stream, ToolCall, Usage
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.openai import ToolCalls
 from qwen_cli.engines.parsing.tool_calls import ToolParser
-from qwen_cli.serve.api.chat_response import forced_call
+from qwen_cli.serve.api.chat_request import forced_call
 
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 CALL = '{"name": "f", "arguments": {}}'

@@ -1,0 +1,154 @@
+"""The next turn of a conversation, whichever API asks for it: each puts its requests into the fields of
+`/v1/chat/completions` and writes the pieces in its own form; what is between is here."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qwen_cli.engines.core.base import Engine, Piece, Stream, Usage
+from qwen_cli.engines.core.template import given
+from qwen_cli.errors import QwenError
+from qwen_cli.serve.api import chat_request, sse
+from qwen_cli.serve.api.chat_request import ChatRequest
+from qwen_cli.serve.scheduling import threads
+from qwen_cli.serve.scheduling.lanes import Gone
+from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
+from qwen_cli.serve.scheduling.service import Service
+from qwen_cli.serve.scheduling.threads import Running, Streamed
+from qwen_cli.tasks.common import structured
+
+
+class Turn:
+    """A request in the fields of `/v1/chat/completions`, `sent`, and the model that it is for."""
+
+    def __init__(
+        self, request: Request, service: Service, sent: Mapping[str, Any], chat: ChatRequest
+    ) -> None:
+        self._request, self._service, self._sent = request, service, sent
+        self._engine: QueuedEngine | None = None
+        self._cancelled = False
+        self.chat = chat
+
+    @property
+    def model(self) -> str:
+        """Return the name of the model: until it is loaded, what the request calls it."""
+        return self._engine.model if self._engine else self.chat.model
+
+    def load(self) -> QueuedEngine:
+        """Return the model, loaded, with the request fitted to it. Raises what loading raises, `Gone`, and
+        `Refused` and `UsageError` for what it cannot do. Blocks."""
+        if self._engine is None:
+            engine = self._service.load(self._request, self._sent)
+            self.chat = chat_request.for_model(self.chat, self._sent, engine.capabilities)
+            self._engine = engine
+            if self._cancelled:
+                raise Gone
+        return self._engine
+
+    def pieces(self) -> Iterator[tuple[int, Piece]]:
+        """Yield the pieces of all choices, each with the number of its choice, as they come."""
+        engine = self.load()
+        with engine.admitted(), self.messages() as messages:
+
+            def ask(view: Engine, index: int) -> Stream:
+                settings: dict[str, Any] = {
+                    "tools": self.chat.tools,
+                    "sampling": self.chat.sampling.nth(index),
+                    "thinking": self.chat.thinking,
+                    **given(self.chat.template_kwargs),
+                }
+                if self.chat.schema is None:
+                    return view.chat(messages, **settings)
+                return structured.chat(view, messages, self.chat.schema, **settings, cut_is_answer=True)
+
+            yield from _finished(sse.each(engine, self.chat.n, ask), self.chat, engine)
+
+    @contextmanager
+    def messages(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield the messages with their pictures and videos; files that this takes are gone afterwards."""
+        engine = self.load()
+        if not chat_request.shows(self.chat.messages):
+            yield self.chat.messages
+            return
+        with tempfile.TemporaryDirectory(prefix="qwen-serve-") as scratch:
+            yield chat_request.with_visual_parts(
+                self.chat.messages,
+                engine,
+                allow_local_urls=self._service.allow_local_urls,
+                scratch=Path(scratch),
+                stopped=lambda: engine.cancelled,
+            )
+
+    def interrupt(self) -> None:
+        """End what runs or waits, from another thread."""
+        self._cancelled = True
+        if self._engine:
+            self._engine.interrupt()
+
+    def record(self, usage: Usage) -> None:
+        """Count what an answer cost."""
+        self._service.metrics.record_usage(self.model, usage)
+
+
+async def read(request: Request, service: Service, sent: Mapping[str, Any]) -> Turn:
+    """Return the turn that is asked for by `sent`, a request in the fields of `/v1/chat/completions`. Raises
+    `Refused` and `UsageError`."""
+    chat = await threads.one(request, lambda: chat_request.read(sent), lambda: None)
+    return Turn(request, service, sent, chat)
+
+
+async def answer(request: Request, turn: Turn, writer: sse.Writer) -> Response:
+    """Answer as `writer` writes it: as it comes where that is asked for, else at once."""
+    pieces = Running(request, turn.pieces, turn.interrupt)
+    await pieces.first()
+    if turn.chat.stream:
+        return Streamed(sse.written(writer, pieces, turn.record), pieces, "text/event-stream")
+    came = await pieces.all()
+    for _, piece in came:
+        if piece.usage:
+            turn.record(piece.usage)
+    return Response(writer.whole(came), media_type="application/json")
+
+
+def _finished(
+    pieces: Iterator[tuple[int, Piece]], chat: ChatRequest, engine: QueuedEngine
+) -> Iterator[tuple[int, Piece]]:
+    """Yield `pieces` as clients are to see them: the JSON of a forced call is a call, of more calls than are
+    wanted the first are passed on, and the usage says how many tokens were thinking."""
+    said: dict[int, str] = {}
+    thought: dict[int, str] = {}
+    called: dict[int, int] = {}
+    for index, piece in pieces:
+        if piece.kind == "thinking":
+            thought[index] = thought.get(index, "") + piece.text
+        if chat.forced and piece.kind == "answer":
+            said[index] = said.get(index, "") + piece.text
+            piece = replace(piece, text="", logprobs=())
+        if piece.call:
+            called[index] = called.get(index, 0) + 1
+            if chat.calls is not None and called[index] > chat.calls:
+                continue
+        if piece.usage:
+            text = said.pop(index, "")
+            if call := chat_request.forced_call(text):
+                yield index, Piece(kind="tool_call", call=call)
+            elif text:
+                yield index, Piece(text)
+            if thought.get(index):
+                piece = replace(piece, usage=_with_thinking(piece.usage, thought[index], engine))
+        yield index, piece
+
+
+def _with_thinking(usage: Usage, thought: str, engine: Engine) -> Usage:
+    with suppress(QwenError):  # it does not count
+        tokens = min(engine.count_tokens(thought), usage.generated_tokens)
+        return replace(usage, thinking_tokens=tokens)
+    return usage
