@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from qwen_cli._version import __version__
-from qwen_cli.serve.api import chat, completions, embeddings, engine, errors, infill, math, models
+from qwen_cli.serve.api import chat, completions, embeddings, engine, errors, infill, math, models, responses
 from qwen_cli.serve.api.auth import Guard, Rules
 from qwen_cli.serve.scheduling.service import Service
 
@@ -19,6 +19,11 @@ Route: TypeAlias = Callable[[Request, Service], Awaitable[Response]]
 
 _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/v1/chat/completions", chat.complete),
+    ("POST", "/v1/responses", responses.create),
+    ("POST", "/v1/responses/input_tokens", responses.count),
+    ("GET", "/v1/responses/{id}", responses.get),
+    ("GET", "/v1/responses/{id}/input_items", responses.input_items),
+    ("DELETE", "/v1/responses/{id}", responses.delete),
     ("POST", "/v1/completions", completions.complete),
     ("POST", "/v1/embeddings", embeddings.embed),
     ("POST", "/v1/math", math.solve),

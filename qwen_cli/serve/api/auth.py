@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 from collections.abc import Sequence
@@ -9,13 +10,15 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen_cli.serve.api import errors
 
 _OPEN = ("/health",)  # a monitor has no key; it learns only that the server is up
-_METHODS = "GET, POST, OPTIONS"
+_KNOWN = "qwen.key"  # of a scope: whether its key is one of the server's
+_METHODS = "GET, POST, DELETE, OPTIONS"
 _HEADERS = "Authorization, Content-Type"
 
 
@@ -63,6 +66,7 @@ class Guard:
             return errors.Refused(
                 403, f"pages of {origin[:80]} may not use the server: it was not started with them in `cors`"
             )
+        scope[_KNOWN] = bool(self._keys)
         asks = scope["method"] == "OPTIONS" and origin is not None  # browsers ask without the key
         if self._keys and scope["path"] not in _OPEN and not asks and not self._knows(headers):
             return errors.Refused(401, "the API key is missing or wrong", code="invalid_api_key")
@@ -72,11 +76,8 @@ class Guard:
         return "*" in self._rules.origins or origin in self._rules.origins
 
     def _knows(self, headers: Headers) -> bool:
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer":
-            given = headers.get("x-api-key", "")
         # All are compared, each in the same time whatever is alike.
-        same = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
+        same = [hmac.compare_digest(_given(headers).encode(), key) for key in self._keys]
         return any(same)
 
     def _preflight(self, origin: str) -> Response:
@@ -99,6 +100,19 @@ class Guard:
             await send(message)
 
         return shared
+
+
+def key_of(request: Request) -> str:
+    """Return what tells the keys of a server apart: a digest of the one that a request was let in with. All
+    are alike where none is asked for."""
+    known = request.scope.get(_KNOWN, False)
+    return hashlib.sha256(_given(request.headers).encode()).hexdigest() if known else ""
+
+
+def _given(headers: Headers) -> str:
+    """Return the key in `headers`, as OpenAI's clients send it, or Anthropic's."""
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    return (given if kind.lower() == "bearer" else headers.get("x-api-key", "")).strip()
 
 
 def hosts(address: str) -> frozenset[str] | None:

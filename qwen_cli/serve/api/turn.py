@@ -18,16 +18,19 @@ from qwen_cli.engines.core.template import given
 from qwen_cli.errors import QwenError
 from qwen_cli.serve.api import chat_request, sse
 from qwen_cli.serve.api.chat_request import ChatRequest
+from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.lanes import Gone
 from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed
+from qwen_cli.tasks.chat import context_window
 from qwen_cli.tasks.common import structured
 
 
 class Turn:
-    """A request in the fields of `/v1/chat/completions`, `sent`, and the model that it is for."""
+    """A request in the fields of `/v1/chat/completions`, `sent`, and the model that it is for. `slides`:
+    where the context does not hold all of it, its oldest turns are left out."""
 
     def __init__(
         self, request: Request, service: Service, sent: Mapping[str, Any], chat: ChatRequest
@@ -36,6 +39,7 @@ class Turn:
         self._engine: QueuedEngine | None = None
         self._cancelled = False
         self.chat = chat
+        self.slides = False
 
     @property
     def model(self) -> str:
@@ -57,6 +61,8 @@ class Turn:
         """Yield the pieces of all choices, each with the number of its choice, as they come."""
         engine = self.load()
         with engine.admitted(), self.messages() as messages:
+            if self.slides:
+                messages = _that_fit(messages, self.chat, engine)
 
             def ask(view: Engine, index: int) -> Stream:
                 settings: dict[str, Any] = {
@@ -87,6 +93,12 @@ class Turn:
                 stopped=lambda: engine.cancelled,
             )
 
+    def count(self) -> int:
+        """Return the tokens of the prompt. Blocks."""
+        engine = self.load()
+        with self.messages() as messages:
+            return engine.count_tokens(messages, tools=self.chat.tools, **given(self.chat.template_kwargs))
+
     def interrupt(self) -> None:
         """End what runs or waits, from another thread."""
         self._cancelled = True
@@ -116,6 +128,41 @@ async def answer(request: Request, turn: Turn, writer: sse.Writer) -> Response:
         if piece.usage:
             turn.record(piece.usage)
     return Response(writer.whole(came), media_type="application/json")
+
+
+@contextmanager
+def naming(names: Mapping[str, str]) -> Iterator[None]:
+    """Raise faults of fields of `/v1/chat/completions` by the names that another API has for them."""
+    try:
+        yield
+    except Refused as fault:
+        field, dot, rest = (fault.param or "").partition(".")
+        if field not in names:
+            raise
+        named = f"{names[field]}{dot}{rest}"
+        message = fault.message.replace(str(fault.param), named, 1)
+        raise Refused(fault.status, message, param=named, code=fault.code) from None
+
+
+def _that_fit(
+    messages: list[dict[str, Any]], chat: ChatRequest, engine: QueuedEngine
+) -> list[dict[str, Any]]:
+    """Return `messages` without the oldest turns that the context has no room for beside an answer."""
+    window = engine.capabilities.context
+    if window is None:
+        return messages
+    room = window - min(chat.sampling.max_tokens or int(window * context_window.ROOM), window // 2)
+    first = 1 if messages[0]["role"] == "system" else 0
+
+    def fits(start: int) -> bool:
+        kept = messages[:first] + messages[start:]
+        tokens = context_window.count(engine, kept, chat.tools, chat.template_kwargs)
+        return tokens is None or tokens <= room
+
+    turns = context_window.starts(messages, first)
+    if fits(first) or not turns:
+        return messages
+    return messages[:first] + messages[context_window.first_to_keep(turns, fits) :]
 
 
 def _finished(

@@ -15,6 +15,7 @@ from qwen_cli.serve.scheduling.metrics import Metrics
 from qwen_cli.serve.scheduling.pool import ModelPool
 from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.resident import Wanted
+from qwen_cli.serve.scheduling.response_store import ResponseStore
 
 MAX_BODY = 32 << 20
 """Bytes of a request: some twenty photographs as they come from a telephone, in base64."""
@@ -30,6 +31,7 @@ class Service:
     allow_local_urls: bool = False
     address: str = ""
     since: float = field(default_factory=time.time)
+    responses: ResponseStore = field(default_factory=ResponseStore)
 
     async def engine(self, request: Request, sent: Mapping[str, Any]) -> QueuedEngine:
         """Return the model that a request names, loaded. Raises what loading raises."""

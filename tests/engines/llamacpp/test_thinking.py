@@ -144,7 +144,7 @@ class TestStops:
         stop = said[5:8]
         pieces = list(engine.chat(HELLO, thinking=6, sampling=greedy(stop=(thought[4:8], stop))))
         assert parts(pieces) == (said.partition(stop)[0], thought)
-        assert usage(pieces).stop_reason == "stop"
+        assert (usage(pieces).stop_reason, usage(pieces).stop_string) == ("stop", stop)
         assert 0 < usage(pieces).generated_tokens < 40
         assert usage(pieces).prompt_tokens
         (sample,) = engine.sample(HELLO, 1, thinking=6, sampling=greedy(stop=(thought[4:8], stop)))
@@ -154,4 +154,4 @@ class TestStops:
         said, _ = parts(list(engine.chat(HELLO, thinking=0, sampling=greedy(20))))
         pieces = list(engine.chat(HELLO, thinking=0, sampling=greedy(20, stop=(said[5:8],))))
         assert parts(pieces) == (said.partition(said[5:8])[0], "")
-        assert usage(pieces).stop_reason == "stop"
+        assert (usage(pieces).stop_reason, usage(pieces).stop_string) == ("stop", said[5:8])

@@ -735,7 +735,7 @@ class TestWhatIsRead:
                 ("answer", "Hi"),
                 ("answer", " "),
             ]
-            assert last.usage and last.usage.stop_reason == "stop"
+            assert last.usage and last.usage.stop_reason == last.usage.stop_string == "stop"
 
     def test_where_it_does_not_think_nothing_is_thinking(self, stub: StubServer) -> None:
         for model, thinking in (

@@ -80,7 +80,7 @@ class TestStopStrings:
         for at in range(0, len(text), size):
             shown += said(stops.feed([Piece(text[at : at + size])]))
             assert text.partition(stop)[0].startswith(shown)
-        assert stops.stopped
+        assert stops.matched == stop
         assert shown + said(stops.finish()) == text.partition(stop)[0]
 
     def test_the_beginning_of_a_stop_string_is_passed_on_at_the_end(self) -> None:
@@ -94,7 +94,7 @@ class TestStopStrings:
         stops = StopStrings(("stop", "ab"))
         pieces = [Piece("stop", "thinking"), Piece("st"), call, Piece("op a"), Piece("b c")]
         assert stops.feed(pieces) == [Piece("stop", "thinking"), Piece("st"), call, Piece("op ")]
-        assert stops.stopped
+        assert stops.matched == "ab"
         assert stops.feed([Piece("more")]) == []
 
 

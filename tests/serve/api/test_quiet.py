@@ -1,0 +1,51 @@
+"""A stream says that it is being worked on, from the moment that its request is taken: clients and proxies
+give up on silence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from qwen_cli.engines.core.base import Piece
+from qwen_cli.serve.scheduling import threads
+from tests.serve.played import Asked, Here, Played, end, serving
+
+BODY = {"messages": [{"role": "user", "content": "hi"}], "input": "hi", "stream": True}
+
+
+def slow(asked: Asked) -> Iterator[Piece]:
+    time.sleep(0.35)
+    yield Piece("ye")
+    time.sleep(0.35)
+    yield Piece("s")
+    yield end()
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    monkeypatch.setattr(threads, "QUIET", 0.1)
+    with serving(Played(slow)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+def test_before_and_between(here: Here, route: str) -> None:
+    text = here.post(route, {"prompt": "hi", **BODY} if route == "/v1/completions" else BODY).text
+    before, said, rest = text.partition('ye"')
+
+    assert before.startswith(": ")
+    assert said
+    assert "\n: " in rest
+    assert all(line.startswith((":", "data: {", "data: [DONE]", "event: ")) for line in text.split("\n") if line)
+
+
+def test_a_whole_answer_is_none_the_worse(here: Here) -> None:
+    answer = here.post("/v1/chat/completions", {**BODY, "stream": False})
+
+    assert answer.json()["choices"][0]["message"]["content"] == "yes"
+
+
+def test_what_fails_at_once_has_a_status(here: Here) -> None:
+    assert here.post("/v1/responses", {**BODY, "temperature": 9}).status_code == 400
