@@ -38,7 +38,8 @@ def test_before_and_between(here: Here, route: str) -> None:
     assert before.startswith(": ")
     assert said
     assert "\n: " in rest
-    assert all(line.startswith((":", "data: {", "data: [DONE]", "event: ")) for line in text.split("\n") if line)
+    kinds = (":", "data: {", "data: [DONE]", "event: ")
+    assert all(line.startswith(kinds) for line in text.split("\n") if line)
 
 
 def test_a_whole_answer_is_none_the_worse(here: Here) -> None:
