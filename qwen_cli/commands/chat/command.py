@@ -13,7 +13,7 @@ import typer
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import check_effort, open_engine, thinking_wish
-from qwen_cli.commands.shared.output import relay
+from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import SessionError, UsageError
 
 if TYPE_CHECKING:
@@ -158,11 +158,13 @@ def chat(
         raise UsageError("--raw and --json exclude each other", "choose one")
     if resume and session is not None:
         raise UsageError("--continue and --session exclude each other", "choose one")
-    question = asked.read(message or [], file or [])
+    question = asked.read(message or [], file or [], resumes=resume or session is not None)
     if question is None and as_json:
         raise UsageError("--json needs a question", 'run `qwen chat --json "…"`')
     wanted = options.schema(schema, "--schema") if schema is not None else None
     saved = _session(resume, session)
+    if saved and question is not None:
+        _tell_unfinished(saved, asks=question.asks)
     if saved and saved.model:
         _as_before(saved, settings, loading)
     elif question is not None and question.found.pictures:
@@ -215,10 +217,13 @@ def _set_effort(conversation: Conversation, effort: str) -> None:
 def _ask(
     conversation: Conversation, question: Question, saved: Session | None, *, as_json: bool, raw: bool
 ) -> None:
-    """Answer `question` on standard output; with a session, keep both, also when the answer is cut short."""
+    """Answer `question` on standard output, or without one go on with the last answer; with a session, keep
+    both, also when the answer is cut short."""
     from qwen_cli.commands.chat import output
 
-    events = conversation.send(question.content(conversation.engine))
+    events = (
+        conversation.send(question.content(conversation.engine)) if question.asks else conversation.go_on()
+    )
     with _kept(conversation, saved, events) if saved else nullcontext(events) as followed:
         if as_json:
             output.as_json(conversation, followed)
@@ -258,6 +263,22 @@ def _choose_seeing(settings: dict[str, Any]) -> None:
     choose_model(seeing, "vision")
     if seeing.get("model") in {weights.label for weights in resolve.local()}:
         settings["model"] = seeing["model"]
+
+
+def _tell_unfinished(saved: Session, *, asks: bool) -> None:
+    """Say what the session lacks at its end. Raises `UsageError` where nothing is asked and it lacks
+    nothing."""
+    from qwen_cli.tasks.chat import unfinished
+
+    open_end = unfinished.open_end(saved.messages)
+    if open_end and asks:
+        say(f"session {saved.name}: {open_end.what}; `qwen chat --continue` alone {open_end.does}")
+    elif not open_end and not asks:
+        why = "its last answer is whole" if saved.messages else "it has no question yet"
+        raise UsageError(
+            f"there is no question, and nothing of session {saved.name!r} to go on with: {why}",
+            'write one: `qwen chat --continue "…"`',
+        )
 
 
 def _as_before(saved: Session, settings: dict[str, Any], loading: options.Loading) -> None:

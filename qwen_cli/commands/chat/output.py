@@ -23,9 +23,9 @@ def streamed(events: Events, *, raw: bool) -> None:
 
 def as_json(conversation: Conversation, events: Events) -> None:
     """Print one object when the answer is whole: text, thinking, tool calls, usage, timings."""
-    started = len(conversation.messages)
     for event in events:
         _remark(event)
+    started = max(i for i, message in enumerate(conversation.messages) if message["role"] == "user")
     answers = [m for m in conversation.messages[started:] if m["role"] == "assistant"]
     results = [m for m in conversation.messages[started:] if m["role"] == "tool"]
     answer: dict[str, Any] = {

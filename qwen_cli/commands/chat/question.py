@@ -32,6 +32,11 @@ class Question:
     found: Gathered
     tells: bool = False
 
+    @property
+    def asks(self) -> bool:
+        """Return whether anything is asked: else what was asked before is to be gone on with."""
+        return bool(self.text.strip() or self.found.texts or self.found.pictures)
+
     def content(self, engine: Engine) -> Content:
         """Return the message for `engine`, after the remark about what goes with it. Raises `UsageError` for
         pictures that it does not see."""
@@ -44,9 +49,9 @@ class Question:
         return [*parts, {"type": "text", "text": text}] if text.strip() else parts
 
 
-def read(words: Sequence[str], files: Sequence[str]) -> Question | None:
-    """Return what is asked: files, then standard input, then the words. `None` where a person is to type.
-    Raises `UsageError`."""
+def read(words: Sequence[str], files: Sequence[str], *, resumes: bool = False) -> Question | None:
+    """Return what is asked: files, then standard input, then the words. `None` where a person is to type; one
+    that asks nothing where a session that is resumed is to go on by itself. Raises `UsageError`."""
     _check_words(words, files)
     found = gathering.gather(files, allow=attaching.refuse)
     tells = bool(found.pictures or found.left_out or {*found.labels} - {*files, "standard input"})
@@ -64,8 +69,9 @@ def read(words: Sequence[str], files: Sequence[str]) -> Question | None:
         elif stdin.strip():
             text = stdin
     found += more
-    if text.strip() or found.texts or found.pictures:
-        return Question(text, found, tells or bool(named))
+    question = Question(text, found, tells or bool(named))
+    if question.asks or (resumes and (piped or sys.stdin is None or sys.stdin.closed)):
+        return question
     if piped or sys.stdin is None or sys.stdin.closed:
         raise UsageError("the question is empty", 'write one: `qwen chat "…"`, or pipe it in')
     return None

@@ -28,6 +28,11 @@ def retry(state: ReplState, argument: str) -> Events:
     return state.again()
 
 
+def continue_(state: ReplState, argument: str) -> Events:
+    """Go on with the last answer where it was cut, or answer a question that has none."""
+    return state.conversation.go_on()
+
+
 def edit(state: ReplState, argument: str) -> Events | None:
     """Change the last message, in $EDITOR or here, and have it answered."""
     last = next((m for m in reversed(state.conversation.messages) if m["role"] == "user"), None)

@@ -58,6 +58,7 @@ def load(state: ReplState, argument: str) -> None:
     if engine.capabilities.state and kv_file.exists():
         engine.load_state(kv_file)
     say(recap(loaded.name, state.conversation))
+    state.tell_unfinished()
     if loaded.model and loaded.model != engine.model:
         say(f"it was started with {loaded.model}; /model {loaded.model} continues with it")
 

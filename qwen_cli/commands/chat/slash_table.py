@@ -10,6 +10,7 @@ from qwen_cli.ui.line_editor import complete_path, complete_paths
 COMMANDS: Commands = {
     "help": Command(help_, "[COMMAND]"),
     "retry": Command(slash_messages.retry),
+    "continue": Command(slash_messages.continue_),
     "edit": Command(slash_messages.edit),
     "undo": Command(slash_messages.undo),
     "clear": Command(slash_messages.clear),

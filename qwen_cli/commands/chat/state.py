@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
 
 _RECAP = 60  # characters of the last question
+_CUT_SHOWN = 1_000  # characters of an answer that was cut
 _CODE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.DOTALL | re.MULTILINE)
 
 
@@ -74,6 +75,14 @@ class ReplState:
         say(f"{engine.model} on {engine.name}{context}. /help lists commands, Ctrl-D leaves")
         if self.session and self.conversation.messages:
             say(recap(self.session.name, self.conversation))
+        self.tell_unfinished()
+
+    def tell_unfinished(self) -> None:
+        """Say that the last answer is missing, or show the end of one that was cut."""
+        if open_end := unfinished.open_end(self.conversation.messages):
+            if said := open_end.said:
+                say(f"{'…' if len(said) > _CUT_SHOWN else ''}{said[-_CUT_SHOWN:]}")
+            say(f"{open_end.what}; /continue {open_end.does}")
 
     def bar(self) -> str:
         """Return the line at the bottom: model, engine, context and speed."""

@@ -228,6 +228,7 @@ class Capabilities:
     seeing: Seeing = Seeing()
     start: bool = False  # `Sampling.start` is heeded
     render: bool = False  # `Engine.render` tells what `chat` would send
+    prefill: bool = False  # `Engine.chat` goes on with a last turn that is the assistant's
     state: bool = False  # the KV cache can be saved to and restored from a file
     logprobs: bool = False  # `Sampling.logprobs` is heeded
     infill: bool = False  # `Engine.infill` completes between two texts in the server's own layout
@@ -335,13 +336,14 @@ class Engine(Protocol):
         self,
         messages: Sequence[Message],
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """Return the raw prompt that `chat` would send, up to where the answer begins; as a `prompt.Prompt`,
-        what was said that spells a special token is plain in it. With `complete`, an answer can be gone on
-        with after something was put into it. Raises `EngineError` where a server does not tell
-        (`capabilities.render`)."""
+        """Return the raw prompt that `chat` would send with `tools`, up to where the answer begins; as a
+        `prompt.Prompt`, what was said that spells a special token is plain in it. With `complete`, an answer
+        can be gone on with after something was put into it. Raises `EngineError` where a server does not
+        tell (`capabilities.render`)."""
         ...
 
     def sample(
@@ -417,6 +419,7 @@ class EngineBase:
         self,
         messages: Sequence[Message],
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:

@@ -94,10 +94,16 @@ class DaemonEngine(EngineBase):
         self,
         messages: Sequence[Message],
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        given = {"prompt": messages, "thinking": thinking, "template_kwargs": template_kwargs}
+        given = {
+            "prompt": messages,
+            "tools": list(tools) if tools else None,
+            "thinking": thinking,
+            "template_kwargs": template_kwargs,
+        }
         return wire.text_in(self._ask("render", given)["text"])
 
     def sample(

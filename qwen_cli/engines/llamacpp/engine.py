@@ -170,12 +170,13 @@ class LlamaCpp(EngineBase):
         self,
         messages: Sequence[Message],
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
         given = variables(thinking, template_kwargs, self.capabilities)
         turns = self._turns(messages, given)
-        return self._rendered(turns, None, self._guarded(turns, None), given)
+        return self._rendered(turns, tools, self._guarded(turns, tools), given)
 
     def interrupt(self) -> None:
         self.slot.cancel()

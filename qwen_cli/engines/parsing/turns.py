@@ -35,6 +35,11 @@ def repaired(messages: Sequence[Message], refusal: str) -> list[dict[str, Any]] 
     return mended if mended != [dict(message) for message in messages] else None
 
 
+def goes_on(messages: Sequence[Message]) -> bool:
+    """Return whether an answer is to go on: the last of `messages` is what there is of it."""
+    return bool(messages) and messages[-1].get("role") == "assistant"
+
+
 def is_unusual(messages: Sequence[Message]) -> bool:
     """Return whether a strict template may refuse `messages`: cheaper than rendering them to see."""
     first = messages[0] if messages else {}

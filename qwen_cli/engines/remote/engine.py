@@ -29,7 +29,7 @@ from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.marks import FAMILY, Marks
 from qwen_cli.engines.parsing.openai import ToolCalls
 from qwen_cli.engines.parsing.think_tags import CLOSE, is_left_out
-from qwen_cli.engines.parsing.turns import repaired
+from qwen_cli.engines.parsing.turns import goes_on, repaired
 from qwen_cli.engines.remote import requests
 from qwen_cli.engines.remote.errors import NoRoute, faults, message
 from qwen_cli.engines.remote.probe import catalogued, chosen, listed, probe
@@ -116,7 +116,7 @@ class Remote(EngineBase):
             wrapped = {"name": "answer", "schema": dict(schema), "strict": True}
             request["response_format"] = {"type": "json_schema", "json_schema": wrapped}
         stop = self._own_stops(request, thinking)
-        opened = self._opens and self._wants_thinking(thinking)
+        opened = self._opens and self._wants_thinking(thinking) and not goes_on(messages)
         pieces = self._stream(self._client.chat.completions, request, opened=opened, stop=stop)
         if stop:
             pieces = self._counted(pieces, lambda: self.count_tokens(messages, tools=tools))
@@ -147,14 +147,16 @@ class Remote(EngineBase):
         self,
         messages: Sequence[Message],
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
         if not self.capabilities.render:
             raise EngineError(f"{self._kind.name} at {self.endpoint} does not show its prompts", "use chat")
         turns = requests.turns(messages, self._kind, self.capabilities)
-        guarded = _MARKS.guard(turns, template=CLOSE)
-        body: dict[str, Any] = {"messages": guarded.messages if guarded else turns}
+        guarded = _MARKS.guard(turns, tools, template=CLOSE)
+        turns, tools = (guarded.messages, guarded.tools) if guarded else (turns, tools)
+        body: dict[str, Any] = {"messages": turns, **({"tools": list(tools)} if tools else {})}
         if given := requests.template_kwargs(thinking, template_kwargs, self.capabilities):
             body["chat_template_kwargs"] = given
         text = str(self._native("POST", "/apply-template", body)["prompt"])
@@ -245,6 +247,8 @@ class Remote(EngineBase):
         sampling = effective(sampling, usual(self, thinking))
         settings = requests.settings(self.model, sampling, self._kind)
         request = requests.chat(messages, settings, self._kind, self.capabilities)
+        if goes_on(messages):
+            request["extra_body"] |= self._kind.goes_on or {}
         return requests.thinking(
             request, thinking, template_kwargs, self._kind, self.capabilities, self.endpoint
         )

@@ -70,6 +70,7 @@ def probe(
         tools=reported.get("tools") is not False,
         fim=known.fim if known else False,
         render=kind.name == "llama.cpp",
+        prefill=kind.goes_on is not None,
         vision=sees,
         video_files=sees and kind.videos is not None,
         pictures=kind.pictures if sees else (),

@@ -28,6 +28,8 @@ class ServerKind:
     without `max_tokens` runs to the end of the context (elsewhere it stops at 16 tokens). `videos` says that
     it takes `video_url`, and gives the fields that have it look at so many frames. `pictures` are the forms
     of picture files that it reads. `parses` says that it tells thinking apart without being asked to.
+    `goes_on` are the fields with which it goes on with a last turn that is the assistant's (`None`: it
+    begins a new one, or that is not known).
     """
 
     name: str
@@ -44,6 +46,7 @@ class ServerKind:
     # What all read that take pictures at all: llama.cpp's stb_image, Ollama's Go decoders, OpenAI's API.
     pictures: tuple[str, ...] = ("jpeg", "png")
     parses: bool = False
+    goes_on: Mapping[str, bool] | None = None
 
 
 _BY_PILLOW = ("jpeg", "png", "webp")
@@ -63,6 +66,7 @@ KINDS = {
         # Without it 32, whatever its length (`vllm/multimodal/media/video.py`).
         videos=lambda frames: {"media_io_kwargs": {"video": {"num_frames": frames}}},
         pictures=_BY_PILLOW,
+        goes_on={"continue_final_message": True, "add_generation_prompt": False},
     ),
     "sglang": ServerKind(
         "SGLang",
@@ -73,6 +77,7 @@ KINDS = {
         tokenize="/tokenize",
         videos=lambda frames: {},  # it takes 2 a second, at most 768 (`multimodal/processors/qwen_vl.py`)
         pictures=_BY_PILLOW,
+        goes_on={"continue_final_message": True},
     ),
     "tensorrt_llm": ServerKind(
         "TensorRT-LLM",
@@ -96,6 +101,7 @@ KINDS = {
         count_messages="/v1/chat/completions/input_tokens",
         unlimited=True,
         parses=True,
+        goes_on={},  # unless it was started with --no-prefill-assistant
     ),
     # `qwen serve` on another machine (`qwen_cli/serve/asked.py`).
     "qwen": ServerKind(
@@ -114,7 +120,13 @@ KINDS = {
     "tabbyAPI": ServerKind("TabbyAPI", {}),
     # Ollama: its OpenAI route takes the standard fields alone and ignores the rest (`openai/openai.go`).
     "library": ServerKind(
-        "Ollama", {}, no_thinking="none", reasoning="reasoning", unlimited=True, parses=True
+        "Ollama",
+        {},
+        no_thinking="none",
+        reasoning="reasoning",
+        unlimited=True,
+        parses=True,
+        goes_on={},  # its templates leave the last turn open where it is the assistant's
     ),
 }
 

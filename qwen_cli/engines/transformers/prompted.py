@@ -125,10 +125,11 @@ class Prompted(EngineBase):
         self,
         messages: Sequence[Message],
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        return self._rendered(messages, None, thinking, template_kwargs)
+        return self._rendered(messages, tools, thinking, template_kwargs)
 
     def prepare(self, messages: Sequence[Message]) -> None:
         if self.vision_encoder:

@@ -90,7 +90,11 @@ async def ask(request: Request, service: Service) -> Response:
     engine = await _engine(request, service, sent)
     prompt = sent.get("prompt")
     calls: dict[str, Callable[[], Any]] = {
-        "render": lambda: {"text": wire.text_out(engine.render(wire.prompt_in(prompt), **_ways(sent)))},
+        "render": lambda: {
+            "text": wire.text_out(
+                engine.render(wire.prompt_in(prompt), tools=sent.get("tools"), **_ways(sent))
+            )
+        },
         "count_tokens": lambda: {
             "tokens": engine.count_tokens(
                 wire.prompt_in(prompt),

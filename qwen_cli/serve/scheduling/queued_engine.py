@@ -71,10 +71,12 @@ class QueuedEngine(EngineBase):
         self,
         messages: Sequence[Message],
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        return self._resident.engine.render(messages, thinking=thinking, **given(template_kwargs))
+        ways = {"thinking": thinking, **given(template_kwargs), **({"tools": tools} if tools else {})}
+        return self._resident.engine.render(messages, **ways)
 
     def sample(
         self,

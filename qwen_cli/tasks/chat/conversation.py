@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from qwen_cli.engines.core.base import Engine, Message, Piece, Sampling, StopReason, Stream, ToolCall, Usage
 from qwen_cli.engines.core.template import by_effort, given
 from qwen_cli.errors import ContextFull, UsageError
-from qwen_cli.tasks.chat import context_window, messages
+from qwen_cli.tasks.chat import context_window, messages, prefill
 from qwen_cli.tasks.chat.context_window import Overflow
 from qwen_cli.tasks.chat.messages import LAST_ROUND, NO_ROUNDS_LEFT, NOT_RUN, Content
 from qwen_cli.tasks.common import structured
@@ -85,6 +85,22 @@ class Conversation:
         self.messages[last].pop("unsent", None)
         return self._answer()
 
+    def go_on(self) -> Events:
+        """Go on with the last answer where it was cut, which is joined to what comes; where the last question
+        has none, answer it. Raises `UsageError` where there is nothing to go on with, or no way to."""
+        last = self.messages[-1] if self.messages else None
+        if last is None:
+            raise UsageError("nothing to continue", "say something first")
+        if last["role"] != "assistant":
+            last.pop("unsent", None)
+            return self._answer()
+        if not last.get("cut"):
+            raise UsageError("the last answer is whole", "say what it is to go on with")
+        if not last.get("content") and not last.get("thinking"):
+            return self.retry()
+        prefill.check(self.engine, self.sent(end=-1), last, self.schema)
+        return self._answer(joins=True)
+
     def undo(self) -> bool:
         """Take back the last user turn and its answer. False if there is none."""
         last = self._last_user()
@@ -157,12 +173,13 @@ class Conversation:
     def _count(self, turns: Sequence[Message], *, tools: bool = True) -> int | None:
         return context_window.count(self.engine, turns, self._tools() if tools else None, self._ways()[1])
 
-    def _answer(self) -> Events:
-        """Generate, run the tools that were called, and generate again until the model is done."""
+    def _answer(self, *, joins: bool = False) -> Events:
+        """Generate, run the tools that were called, and generate again until the model is done. `joins`: the
+        first text belongs to the last answer."""
         for done in range(self.max_tool_rounds + 1):
             try:
                 yield from self._make_room()
-                calls = yield from self._generate_sliding()
+                calls = yield from self._generate_sliding(joins=joins and not done)
             except ContextFull:
                 if self.messages[-1]["role"] == "user":
                     # It would push every later turn over the edge too.
@@ -175,26 +192,27 @@ class Conversation:
             if not left:
                 yield Notice(f"stopped after {self.max_tool_rounds} rounds of tool calls")
 
-    def _generate_sliding(self) -> Generator[Event, None, list[ToolCall]]:
+    def _generate_sliding(self, *, joins: bool) -> Generator[Event, None, list[ToolCall]]:
         """Yield `_generate`; where only the engine knows that the prompt is too long, drop turns and try
         again."""
         while True:
             before = len(self.messages)
             try:
-                return (yield from self._generate())
+                return (yield from self._generate(joins=joins))
             except ContextFull as full:
                 if self.overflow == "stop" or len(self.messages) > before or not self._droppable():
                     raise
                 yield from self._drop(full.needed, full.limit)
 
-    def _generate(self) -> Generator[Event, None, list[ToolCall]]:
-        """Yield one generation. Its message is appended however it ends; the result is the calls to run."""
+    def _generate(self, *, joins: bool) -> Generator[Event, None, list[ToolCall]]:
+        """Yield one generation. Its message is appended however it ends, or with `joins` its text to the last
+        one; the result is the calls to run."""
         text: list[str] = []
         thinking: list[str] = []
         calls: list[ToolCall] = []
         stop: StopReason = "cancelled"
         refused: list[str] = []  # answers that did not satisfy the schema
-        stream = self._next_turn(refused.append)
+        stream = self._rest() if joins else self._next_turn(refused.append)
         try:
             for piece in stream:
                 while refused:
@@ -210,6 +228,10 @@ class Conversation:
             stream.close()
             if stop == "cancelled" or self.toolbox is None:
                 calls = []
+            if joins and (text or thinking or stop != "cancelled"):
+                before = self.messages.pop()
+                text.insert(0, str(before.get("content") or ""))
+                thinking.insert(0, str(before.get("thinking") or ""))
             self._append_answer("".join(text), "".join(thinking), calls, stop)
         if stop in ("length", "context"):
             yield Notice(self._why_cut(stop))
@@ -228,10 +250,24 @@ class Conversation:
             return self.engine.chat(self.sent(), **settings)
         return structured.chat(self.engine, self.sent(), self.schema, **settings, on_retry=refused)
 
+    def _rest(self) -> Stream:
+        """Ask for the rest of the last answer."""
+        thinking, variables = self._ways()
+        return prefill.stream(
+            self.engine,
+            self.sent(end=-1),
+            self.messages[-1],
+            tools=self._tools(),
+            sampling=self.sampling,
+            thinking=thinking,
+            template_kwargs=variables,
+        )
+
     def _append_answer(self, text: str, thinking: str, calls: list[ToolCall], stop: StopReason) -> None:
         if stop == "cancelled" and not text and not thinking:
             return  # nothing came: the user turn stands unanswered
         self.messages.append(messages.answer(text, thinking, calls, cut=stop in CUT))
+        self._counted = None
         gone = thinking and not self.keeps_thinking
         if self.usage is not None and stop != "cancelled" and not gone and self.schema is None:
             self._counted = self._state(), self.usage.prompt_tokens + self.usage.generated_tokens

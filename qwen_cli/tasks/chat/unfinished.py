@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,27 @@ from qwen_cli.tasks.chat.conversation import Conversation, Events
 from qwen_cli.tasks.common.stream_journal import Left, StreamJournal
 
 Messages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class OpenEnd:
+    """`what` is missing at the end of a conversation, what going on `does`, and what was `said` so far."""
+
+    what: str
+    does: str
+    said: str = ""
+
+
+def open_end(said: Sequence[Mapping[str, Any]]) -> OpenEnd | None:
+    """Return what is missing at the end of the messages `said`; `None` where the last answer is whole."""
+    if not said:
+        return None
+    last = said[-1]
+    if last["role"] != "assistant":
+        return OpenEnd("the last question has no answer", "answers it")
+    if last.get("cut"):
+        return OpenEnd("the last answer was cut", "goes on with it", str(last.get("content") or ""))
+    return None
 
 
 def begin(folder: Path, name: str, conversation: Conversation) -> StreamJournal:

@@ -72,6 +72,7 @@ def saved(name: str) -> list[str]:
         ("/RETYR", "no command is called /RETYR. Did you mean /retry?"),
         ("/qqqqqq", "no command is called /qqqqqq. /help lists them"),
         ("/retry", "nothing to retry. Say something first"),
+        ("/continue", "nothing to continue. Say something first"),
         ("/edit", "nothing to edit. Say something first"),
         ("/undo", "nothing to undo. Say something first"),
         ("/clear", ""),
@@ -154,6 +155,26 @@ def test_retry_after_a_fault_asks_what_had_no_answer(chat: Chat) -> None:
     assert at("Are you there?") == "the server went away"
     at("/retry")
     assert said(at) == ["Are you there?", "Here."]
+
+
+def test_continue_answers_what_has_no_answer_and_leaves_what_is_whole(chat: Chat) -> None:
+    at = chat([EngineError("the server went away")], [Piece("One "), end("length")])
+    assert at("Count.") == "the server went away"
+    assert at("/continue") == "the answer was cut: it reached the server's own limit"
+    assert said(at) == ["Count.", "One "]
+    assert at("/continue").startswith("none on scripted cannot go on with an answer that was cut")
+    at.state.conversation.messages[-1].pop("cut")
+    assert at("/continue") == "the last answer is whole. Say what it is to go on with"
+    assert said(at) == ["Count.", "One "]
+
+
+def test_a_session_is_taken_up_with_the_end_of_the_answer_that_was_cut(chat: Chat) -> None:
+    at = chat([Piece("One \x1b[2Jtwo"), end("length")])
+    at("Count.")
+    at("/save trip")
+    shown = at("/load trip")
+    assert "One two\n" in shown and "\x1b" not in shown
+    assert shown.splitlines()[-1] == "the last answer was cut; /continue goes on with it"
 
 
 def test_edit_changes_the_last_message_here(chat: Chat) -> None:

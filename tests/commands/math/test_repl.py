@@ -182,7 +182,7 @@ def test_model_solves_with_another(math: Math) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["undo", "clear", "file", "paste", "system", "tokens", "save", "load", "sessions"]
+    "name", ["continue", "undo", "clear", "file", "paste", "system", "tokens", "save", "load", "sessions"]
 )
 def test_what_needs_a_conversation_says_so_in_a_line(math: Math, name: str) -> None:
     at = math()
@@ -194,7 +194,19 @@ def test_what_needs_a_conversation_says_so_in_a_line(math: Math, name: str) -> N
 
 def test_the_other_commands_are_those_of_chat_and_the_trace(math: Math) -> None:
     at = math(vision=True)
-    left = {"undo", "clear", "file", "paste", "system", "tokens", "save", "load", "sessions", "effort"}
+    left = {
+        "continue",
+        "undo",
+        "clear",
+        "file",
+        "paste",
+        "system",
+        "tokens",
+        "save",
+        "load",
+        "sessions",
+        "effort",
+    }
     assert set(slash.words(at.state)) == set(CHAT) - left | {"trace"}
     assert at("/trcae") == "no command is called /trcae. Did you mean /trace?"
     assert at("/retry") == "nothing to retry. Write a problem first"

@@ -114,6 +114,15 @@ def test_after_a_fault_the_question_can_be_asked_again(vision: Vision) -> None:
     assert [words(m["content"]) for m in at.state.conversation.messages] == ["Which colour?", "Red."]
 
 
+def test_continue_answers_what_has_no_answer(vision: Vision) -> None:
+    at = vision([EngineError("the server went away")], [Piece("Re"), end("length")])
+    at("Which colour?")
+    at("/continue")
+    assert has_photo(asked(at)[0])
+    assert [words(m["content"]) for m in at.state.conversation.messages] == ["Which colour?", "Re"]
+    assert at("/continue").startswith("none on scripted cannot go on with an answer")
+
+
 def test_an_empty_question_asks_nothing(vision: Vision) -> None:
     at = vision()
     assert at('""" """') == "the message is empty. Say something"

@@ -406,6 +406,31 @@ class TestWhatIsAsked:
         can = Remote(stub.url).capabilities
         assert (can.vision, can.video_files) == (sees, sees)
 
+    @pytest.mark.parametrize(
+        ("kind", "fields"),
+        [
+            ("vllm", {"continue_final_message": True, "add_generation_prompt": False}),
+            ("sglang", {"continue_final_message": True}),
+            ("llamacpp", {}),
+            ("library", {}),
+            ("tensorrt_llm", None),
+            ("qwen", None),
+            ("nobody", None),
+        ],
+    )
+    def test_servers_that_go_on_with_a_last_turn_are_asked_to(
+        self, stub: StubServer, kind: str, fields: dict[str, bool] | None
+    ) -> None:
+        stub.serve(kind, model="mine")
+        engine = Remote(stub.url)
+        assert engine.capabilities.prefill is (fields is not None)
+        turns = [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "one "}]
+        list(engine.chat(turns))
+        names = ("continue_final_message", "add_generation_prompt")
+        assert {name: stub.sent[name] for name in names if name in stub.sent} == (fields or {})
+        list(engine.chat(turns[:1]))
+        assert not any(name in stub.sent for name in names)
+
     def test_ollama_tells_what_the_model_can(self, stub: StubServer) -> None:
         stub.serve("library", model="mine:8b")
         stub.info["/api/show"] = {"capabilities": ["completion", "thinking"]}
