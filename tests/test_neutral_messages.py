@@ -214,7 +214,7 @@ def test_at_a_prompt_an_option_is_named_as_it_is_set_there(capsys: Any, monkeypa
     typed = Mock(read=lambda: next(lines, None) or eof(), pasted=[])
     monkeypatch.setattr("qwen_cli.commands.shared.loop.LineEditor", lambda **given: typed)
     monkeypatch.setattr("qwen_cli.commands.chat.command.open_engine", lambda *given: Cut())
-    monkeypatch.setattr("qwen_cli.commands.chat.question.read", lambda *given: None)
+    monkeypatch.setattr("qwen_cli.commands.chat.question.read", lambda *given, **more: None)
     monkeypatch.setattr("sys.argv", ["qwen", "chat", "-m", "starter"])
     with pytest.raises(SystemExit):
         main.main()

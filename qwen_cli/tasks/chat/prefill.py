@@ -14,7 +14,7 @@ from qwen_cli.engines.parsing.marks import own_words
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, closing, is_left_out
 from qwen_cli.errors import UsageError
 
-_AGAIN = "/retry asks the question again"
+_AGAIN = "ask the question again"
 
 
 def check(engine: Engine, messages: Sequence[Message], cut: Mapping[str, Any], schema: object) -> None:

@@ -171,7 +171,7 @@ PICTURE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url"
             {},
             "the last answer is whole. Say what it is to go on with",
         ),
-        ([PICTURE, CUT], {"type": "object"}, {}, "must satisfy a schema cannot be gone on with. /retry asks"),
+        ([PICTURE, CUT], {"type": "object"}, {}, "a schema cannot be gone on with. Ask the"),
         (
             [PICTURE, CUT],
             None,
@@ -182,7 +182,7 @@ PICTURE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url"
             [PICTURE, CUT],
             None,
             {},
-            "none on scripted cannot go on with an answer that was cut. /retry asks the",
+            "none on scripted cannot go on with an answer that was cut. Ask the question again",
         ),
         (
             [PICTURE, {**CUT, "content": "", "thinking": "Hm"}],
