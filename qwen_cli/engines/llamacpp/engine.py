@@ -155,7 +155,9 @@ class LlamaCpp(EngineBase):
         thinking: bool | int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> Stream:
-        pieces = self._stream(self._asked(messages, tools, schema, sampling, thinking, template_kwargs))
+        asked = self._asked(messages, tools, schema, sampling, thinking, template_kwargs)
+        # llama.cpp does not tell which string it was that ended an answer.
+        pieces = self._stream(asked.ended_by(sampling.stop) if sampling.stop else asked)
         if not tools:
             return pieces
         return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
@@ -331,8 +333,7 @@ class LlamaCpp(EngineBase):
             asked = replace(asked, opened=thinks and self._opens, budget=None if read else budget)
         if not asked.thinks:
             return replace(asked, budget=None)
-        told = {name: value for name, value in asked.request.items() if name != "stop"}
-        asked = replace(asked, request=told, stop=sampling.stop)
+        asked = asked.ended_by(sampling.stop)
         if budget == 0:
             return self._after(asked, Reader(asked), Usage(), None)[0] or asked
         return asked

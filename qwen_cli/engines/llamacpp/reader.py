@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qwen_cli.engines.core.base import Piece
@@ -27,8 +27,7 @@ class Asked:
     `prompt` here, and AnswerParser reads the answer in llama.cpp's place (`raw`).
 
     `thinks` says that the model may think in the answer, `opened` that its thinking has begun; after `budget`
-    tokens of it the answer is asked for. `stop` ends the answer and not the thinking: llama.cpp is not told
-    of it.
+    tokens of it the answer is asked for. `stop` ends the answer and not the thinking.
     """
 
     handler: str
@@ -39,6 +38,11 @@ class Asked:
     thinks: bool = False
     opened: bool = False
     budget: int | None = None
+
+    def ended_by(self, stop: Sequence[str]) -> Asked:
+        """Return the same, ended here by a string of `stop`, which llama.cpp is not told of."""
+        told = {name: value for name, value in self.request.items() if name != "stop"}
+        return replace(self, request=told, stop=tuple(stop))
 
     @property
     def counted(self) -> bool:
