@@ -11,7 +11,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from qwen_cli._version import __version__
-from qwen_cli.serve.api import chat, completions, embeddings, engine, errors, infill, math, models, responses
+from qwen_cli.serve.api import (
+    chat,
+    completions,
+    embeddings,
+    engine,
+    errors,
+    infill,
+    math,
+    messages,
+    models,
+    responses,
+)
 from qwen_cli.serve.api.auth import Guard, Rules
 from qwen_cli.serve.scheduling.service import Service
 
@@ -24,6 +35,8 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("GET", "/v1/responses/{id}", responses.get),
     ("GET", "/v1/responses/{id}/input_items", responses.input_items),
     ("DELETE", "/v1/responses/{id}", responses.delete),
+    ("POST", "/v1/messages", messages.create),
+    ("POST", "/v1/messages/count_tokens", messages.count),
     ("POST", "/v1/completions", completions.complete),
     ("POST", "/v1/embeddings", embeddings.embed),
     ("POST", "/v1/math", math.solve),
@@ -68,7 +81,7 @@ def _bound(route: Route, service: Service, path: str) -> Callable[[Request], Awa
         try:
             answer = await route(request, service)
         except Exception as fault:
-            answer = errors.response(fault)
+            answer = errors.response(fault, path)
         service.metrics.requests.labels(path, str(answer.status_code)).inc()
         return answer
 
@@ -79,4 +92,4 @@ async def _unknown(request: Request, fault: Any) -> Response:
     """Answer that there is no such route or method."""
     where = f"{request.method} {request.url.path[:80]}"
     message = "this route takes another method" if fault.status_code == 405 else f"there is no {where}"
-    return errors.response(errors.Refused(fault.status_code, message))
+    return errors.response(errors.Refused(fault.status_code, message), request.url.path)

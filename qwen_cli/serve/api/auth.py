@@ -51,7 +51,7 @@ class Guard:
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         if fault := self._fault(scope, headers, origin):
-            await errors.response(fault)(scope, receive, send)
+            await errors.response(fault, scope["path"])(scope, receive, send)
         elif origin is None:
             await self._app(scope, receive, send)
         elif scope["method"] == "OPTIONS" and "access-control-request-method" in headers:

@@ -104,6 +104,13 @@ def checked(kind: Any, value: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _whole(one, (name,)) for name, one in validated.items()}
 
 
+def string(value: Any, where: str) -> str:
+    """Return `value`, the text at `where` in a request. Raises `Refused`."""
+    if not isinstance(value, str):
+        raise Refused(400, f"{where}: input should be a valid string", param=where)
+    return value
+
+
 @functools.cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

@@ -21,6 +21,7 @@ class Refused(Exception):
         self.status, self.message, self.param, self.code = status, message, param, code
 
 
+_ANTHROPIC = "/v1/messages"
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -37,13 +38,29 @@ def body(
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def response(fault: Exception) -> Response:
-    """Build the answer to a request that ended in `fault`."""
+_ANTHROPIC_TYPES = {
+    **_TYPES,
+    413: "request_too_large",
+    503: "overloaded_error",
+}
+
+
+def anthropic_body(status: int, message: str) -> dict[str, object]:
+    """Return the object that tells of an error at `/v1/messages`."""
+    kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def response(fault: Exception, path: str = "") -> Response:
+    """Build the answer to a request at `path` that ended in `fault`."""
     refused = of(fault)
     headers = {"Retry-After": str(fault.seconds)} if isinstance(fault, Busy) else {}
     if isinstance(fault, Stopping):
         headers = {"Retry-After": "5"}
-    said = body(refused.status, refused.message, param=refused.param, code=refused.code)
+    if path.startswith(_ANTHROPIC):
+        said = anthropic_body(refused.status, refused.message)
+    else:
+        said = body(refused.status, refused.message, param=refused.param, code=refused.code)
     return JSONResponse(said, refused.status, headers)
 
 

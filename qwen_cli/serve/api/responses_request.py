@@ -14,7 +14,7 @@ from openai.types.responses.response_create_params import (
 )
 
 from qwen_cli.serve.api import params
-from qwen_cli.serve.api.body import checked
+from qwen_cli.serve.api.body import checked, string
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.history import History, opened
 
@@ -242,13 +242,13 @@ def _add(history: History, item: Mapping[str, Any], where: str) -> None:
     elif kind == "reasoning":
         history.thought(_thought(item, where))
     elif kind in ("function_call", "custom_tool_call"):
-        name, space = _text(item.get("name"), f"{where}.name"), item.get("namespace")
-        written = _text(item.get("arguments" if kind == "function_call" else "input", ""), where)
+        name, space = string(item.get("name"), f"{where}.name"), item.get("namespace")
+        written = string(item.get("arguments" if kind == "function_call" else "input", ""), where)
         arguments = written if kind == "function_call" else json.dumps({"input": written})
-        call = _text(item.get("call_id"), f"{where}.call_id")
+        call = string(item.get("call_id"), f"{where}.call_id")
         history.called(call, f"{space}__{name}" if space else name, arguments)
     elif kind in ("function_call_output", "custom_tool_call_output"):
-        call = _text(item.get("call_id"), f"{where}.call_id")
+        call = string(item.get("call_id"), f"{where}.call_id")
         history.result(call, _parts(item.get("output", ""), f"{where}.output"))
     else:
         raise Refused(400, f"{where}.type: items of type {kind!r} are not supported", param=f"{where}.type")
@@ -276,9 +276,9 @@ def _add_message(history: History, item: Mapping[str, Any], where: str) -> None:
 
 def _thought(item: Mapping[str, Any], where: str) -> str:
     """Return the thinking of a reasoning item: as text where it has that, else sealed, else its summary."""
-    content = [_text(one.get("text"), where) for one in _objects(item.get("content") or (), where)]
+    content = [string(one.get("text"), where) for one in _objects(item.get("content") or (), where)]
     sealed = opened(str(item.get("encrypted_content") or ""))
-    summary = [_text(one.get("text"), where) for one in _objects(item.get("summary") or (), where)]
+    summary = [string(one.get("text"), where) for one in _objects(item.get("summary") or (), where)]
     return "".join(content) or sealed or "\n\n".join(summary)
 
 
@@ -290,22 +290,16 @@ def _parts(content: Any, where: str) -> list[dict[str, Any]]:
     for index, part in enumerate(_objects(content if content is not None else 0, where)):
         at, kind = f"{where}.{index}", part.get("type")
         if kind in ("input_text", "output_text", "text"):
-            parts.append({"type": "text", "text": _text(part.get("text"), f"{at}.text")})
+            parts.append({"type": "text", "text": string(part.get("text"), f"{at}.text")})
         elif kind == "refusal":
-            parts.append({"type": "text", "text": _text(part.get("refusal"), f"{at}.refusal")})
+            parts.append({"type": "text", "text": string(part.get("refusal"), f"{at}.refusal")})
         elif kind == "input_image":
             if part.get("image_url") is None:
                 raise Refused(400, f"{at}: a picture is sent as image_url; no files are kept", param=at)
-            picture = {"url": _text(part.get("image_url"), f"{at}.image_url")}
+            picture = {"url": string(part.get("image_url"), f"{at}.image_url")}
             if part.get("detail") in ("low", "high", "auto"):
                 picture["detail"] = part["detail"]
             parts.append({"type": "image_url", "image_url": picture})
         else:
             raise Refused(400, f"{at}.type: parts of type {kind!r} are not supported", param=f"{at}.type")
     return parts
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise Refused(400, f"{where}: input should be a valid string", param=where)
-    return value

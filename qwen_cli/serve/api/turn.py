@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -140,7 +141,7 @@ def naming(names: Mapping[str, str]) -> Iterator[None]:
         if field not in names:
             raise
         named = f"{names[field]}{dot}{rest}"
-        message = fault.message.replace(str(fault.param), named, 1)
+        message = re.sub(rf"\A{re.escape(str(fault.param))}\b", named, fault.message)
         raise Refused(fault.status, message, param=named, code=fault.code) from None
 
 
