@@ -41,9 +41,7 @@ class MessageWriter:
             kind = "thinking" if piece.kind == "thinking" else "text"
             if self._writing != kind:
                 yield from self._close()
-                yield self._open(
-                    {"type": kind, kind: "", **({"signature": ""} if kind == "thinking" else {})}
-                )
+                yield self._open(_empty(kind))
             self._text.append(piece.text)
             if kind == "text" or not self._hides:
                 yield self._delta(f"{kind}_delta", kind, piece.text)
@@ -55,7 +53,7 @@ class MessageWriter:
 
     def end(self) -> Iterator[bytes]:
         if not self._blocks:  # a model that says nothing has said an empty text
-            yield self._open({"type": "text", "text": ""})
+            yield self._open(_empty("text"))
         yield from self._close()
         yield _event("message_delta", delta=self._stop(), usage=self._spent())
         yield _event("message_stop")
@@ -151,3 +149,8 @@ class MessageWriter:
 
 def _event(kind: str, **fields: Any) -> bytes:
     return event(json.dumps({"type": kind, **fields}, ensure_ascii=False), kind)
+
+
+def _empty(kind: str) -> dict[str, Any]:
+    """Return a block of text or thinking before anything is written in it."""
+    return {"type": kind, kind: ""} | ({"signature": ""} if kind == "thinking" else {})

@@ -151,7 +151,7 @@ def _tools(fields: Mapping[str, Any]) -> dict[str, Any]:
     choice = fields.get("tool_choice", {"type": "auto"})
     named: dict[str, Any] = {"type": "function", "function": {"name": choice.get("name")}}
     words = {"auto": "auto", "any": "required", "none": "none", "tool": named}
-    chosen = {"tools": tools, "tool_choice": words[choice["type"]]}
+    chosen: dict[str, Any] = {"tools": tools, "tool_choice": words[choice["type"]]}
     if choice.get("disable_parallel_tool_use"):
         chosen["parallel_tool_calls"] = False
     return chosen
@@ -231,7 +231,9 @@ def _part(block: Any, where: str) -> dict[str, Any]:
     if kind == "text":
         return {"type": "text", "text": _text(block, where)}
     source = block.get("source") if kind in ("image", "document") else None
-    form = source.get("type") if isinstance(source, dict) else None
+    if not isinstance(source, dict):
+        raise _no_block(kind, where)
+    form = source.get("type")
     if kind == "document" and form == "text":
         title = f"{block['title']}\n\n" if block.get("title") else ""
         return {"type": "text", "text": title + string(source.get("data"), f"{where}.source.data")}
@@ -240,11 +242,7 @@ def _part(block: Any, where: str) -> dict[str, Any]:
     if kind == "image" and form == "base64":
         media = string(source.get("media_type"), f"{where}.source.media_type")
         return _picture(f"data:{media};base64,{string(source.get('data'), f'{where}.source.data')}")
-    if source is not None:
-        raise Refused(
-            400, f"{where}.source: a {kind} from {form!r} is not supported", param=f"{where}.source"
-        )
-    raise _no_block(kind, where)
+    raise Refused(400, f"{where}.source: a {kind} of {form!r} is not supported", param=f"{where}.source")
 
 
 def _picture(url: str) -> dict[str, Any]:

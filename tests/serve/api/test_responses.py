@@ -13,45 +13,13 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from qwen_cli.engines.core.base import Capabilities, Piece, ToolCall, Usage, call_id
+from qwen_cli.engines.core.base import Capabilities, Piece, ToolCall, Usage
 from qwen_cli.serve.scheduling.response_store import ResponseStore, Stored
-from tests.serve.played import Asked, Here, Played, end, serving
+from tests.serve.played import Asked, Here, Played, end
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 WEATHER: Any = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
-
-
-def said(asked: Asked) -> list[Piece]:
-    """It thinks, and calls a tool where there is one and nothing came of it yet."""
-    thought = [Piece("Hm, ", "thinking"), Piece("easy.", "thinking")]
-    if asked.tools and asked.messages[-1]["role"] == "user":
-        calls = [ToolCall(call_id(), "weather", {"city": city}) for city in ("Paris", "Rome")]
-        return [*thought, *(Piece(kind="tool_call", call=call) for call in calls), end("tool_calls")]
-    return [*thought, Piece("fo"), Piece("ur"), end()]
-
-
-CAN = Capabilities(4096, thinking="switch", tools=True, logprobs=True, constrained=True)
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[tuple[Here, Played]]:
-    model = Played()
-    with serving(model) as running:
-        yield running, model
-
-
-@pytest.fixture
-def model(started: tuple[Here, Played]) -> Played:
-    model = started[1]
-    model.answer, model.capabilities = said, CAN
-    model.seen.clear()
-    return model
-
-
-@pytest.fixture
-def here(started: tuple[Here, Played], model: Played) -> Here:
-    return started[0]
 
 
 def ask(here: Here, input: Any = "2 + 2?", **fields: Any) -> httpx.Response:
