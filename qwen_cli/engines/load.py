@@ -7,6 +7,7 @@ Three back ends are built in; other packages offer theirs as entry points of the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from qwen_cli.engines.core.backend import GROUP, BackEnd
@@ -53,6 +54,9 @@ def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) ->
         answers.check(options.model)
     back_end, weights = find(options, hooks)
     if weights is not None:
+        options = _quantized(options, back_end, weights, hooks)
+        if unused := unused_gpu(back_end.name):
+            hooks.notice(unused)
         options.refuse(("vision",), "is for a server", "leave it out: the weights say whether they see")
     return back_end.load(weights, options, hooks)
 
@@ -68,6 +72,18 @@ def find(options: LoadOptions, hooks: Hooks = Hooks()) -> tuple[BackEnd, Weights
     if back_end is None:
         back_end = _LLAMACPP if weights.format == "gguf" else _TRANSFORMERS
     return back_end, weights
+
+
+def unused_gpu(engine: str) -> str | None:
+    """Return a remark where a GPU is here that a local engine, as it is installed, does not compute on."""
+    from qwen_cli.models.planning import hardware
+
+    if not hardware.has_gpu() or engine not in hardware.ENGINES:
+        return None
+    found = hardware.found_gpus(hardware.memory())
+    if not found.gpus or engine in found.engines:
+        return None
+    return f"{found.gpus[0].name} is not used: {engine} is installed for the processor; see `qwen doctor`"
 
 
 def identity(back_end: BackEnd, weights: Weights, options: LoadOptions) -> frozenset[tuple[str, str]]:
@@ -163,23 +179,37 @@ def _weights(options: LoadOptions, form: Format | None, hooks: Hooks) -> Weights
     from qwen_cli.models.planning import default_model, fit
 
     model = options.model
-    prefer = form or default_model.preferred_format()
     if model is None:
-        chosen = default_model.default_model(prefer=prefer, notice=hooks.notice, progress=hooks.progress)
+        chosen = default_model.default_model(prefer=form, notice=hooks.notice, progress=hooks.progress)
         if chosen.format == (form or chosen.format) and options.file_type in (None, chosen.quant):
             return chosen
         model = chosen.model.name if chosen.model else chosen.label
     if not options.placed:
         wanted: dict[str, Any] = {"kv": options.kv, "n_cpu_moe": options.n_cpu_moe}
-        fit.before_fetch(model, prefer=prefer, quant=options.quant, context=options.context, **wanted)
+        fit.before_fetch(model, prefer=form, quant=options.quant, context=options.context, **wanted)
     return resolve.resolve(
         model,
-        prefer=prefer,
+        prefer=form or default_model.preferred_format(model),
         strict=form is not None,
         quant=options.file_type,
         pickle=options.allow_pickle,
         progress=hooks.progress,
     )
+
+
+def _quantized(options: LoadOptions, back_end: BackEnd, weights: Weights, hooks: Hooks) -> LoadOptions:
+    """Return `options` with the quantization that lets a GPU hold the weights, where nobody said how they are
+    loaded."""
+    said = options.quant or options.placed or options.dtype != "auto" or options.adapters
+    if said or options.engine != _AUTO or back_end is not _TRANSFORMERS:
+        return options
+    from qwen_cli.models.planning import default_model
+
+    quant = default_model.quantization(weights, options.context)
+    if quant is None:
+        return options
+    hooks.notice(f"{weights.label} is loaded in {quant[0]} bits: the GPU has no room for all of its 16")
+    return replace(options, quant=quant)
 
 
 def _check_quant(options: LoadOptions) -> None:

@@ -187,7 +187,7 @@ def test_which_form_of_weights_a_name_asks_for(
 
     monkeypatch.setattr(resolve, "resolve", look)
     monkeypatch.setattr(fit, "before_fetch", lambda *_, **__: None)
-    monkeypatch.setattr(default_model, "preferred_format", lambda: "safetensors")
+    monkeypatch.setattr(default_model, "preferred_format", lambda name: "safetensors")
     with pytest.raises(EngineError, match="enough"):
         load.find(LoadOptions(model))
     assert asked == [(form, strict)]

@@ -173,7 +173,7 @@ def pull(
     with Waiting(f"asking for {model} …", relay) as waiting:
         weights = resolve.resolve(
             model,
-            prefer=wanted or default_model.preferred_format(),
+            prefer=wanted or default_model.preferred_format(model),
             strict=wanted is not None,
             quant=quant,
             source=cast(Any, source),

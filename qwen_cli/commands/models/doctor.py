@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.output import print_json, relay
+
+if TYPE_CHECKING:
+    from qwen_cli.models.planning import hardware
 
 # What each engine stands on; imported in a child so that a crash in a library is a finding, not our end.
 _ENGINES = {
@@ -24,16 +26,6 @@ _ENGINES = {
     ),
     "remote": "import openai; print(openai.__version__)",
 }
-_DEVICES = """
-import json, torch
-found = [
-    {"name": torch.cuda.get_device_name(i), "memory": torch.cuda.get_device_properties(i).total_memory}
-    for i in range(torch.cuda.device_count())
-]
-if torch.backends.mps.is_available():
-    found.append({"name": "Apple GPU (MPS)", "memory": torch.mps.recommended_max_memory()})
-print(json.dumps(found))
-"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ def examine() -> list[Finding]:
         check_python(),
         check_command(),
         check_processor(),
-        check_gpu(),
+        *check_gpus(),
         check_memory(),
         check_disk(),
         *(check_engine(name, probe) for name, probe in _ENGINES.items()),
@@ -141,13 +133,33 @@ def check_processor() -> Finding:
     return Finding("processor", "ok", f"{platform.machine()}, {physical} cores")
 
 
-def check_gpu() -> Finding:
-    """Return the GPUs that PyTorch sees."""
-    out = _child(_DEVICES)
-    devices = json.loads(out) if out and out.startswith("[") else []
-    if not devices:
-        return Finding("gpu", "note", "none found", "models run on the processor through llama.cpp")
-    return Finding("gpu", "ok", "; ".join(f"{d['name']}, {_size(d['memory'])}" for d in devices))
+def check_gpus() -> list[Finding]:
+    """Return the GPUs of this machine, and for each engine whether it computes on them."""
+    from qwen_cli.models.planning import hardware
+
+    found = hardware.found_gpus(hardware.memory())
+    if not found.gpus:
+        return [Finding("gpu", "note", "none found", "models run on the processor through llama.cpp")]
+    named = "; ".join(f"{gpu.name}, {_size(gpu.memory)}" for gpu in found.gpus)
+    return [Finding("gpu", "ok", named), *(_on_gpu(engine, found) for engine in hardware.ENGINES)]
+
+
+def _on_gpu(engine: str, found: hardware.Found) -> Finding:
+    """Return whether an engine computes on the GPUs that were found, and what to run where it does not."""
+    from qwen_cli.models.planning import back_ends
+
+    name = f"  {engine}"
+    if engine in found.engines:
+        return Finding(name, "ok", "computes on it" if len(found.gpus) == 1 else "computes on them")
+    maker = found.maker or "other"
+    if engine == "llamacpp":
+        command = back_ends.llamacpp_wheel(maker, found.driver)
+        return Finding(name, "note", "is built for the processor alone", f"run `{command}`")
+    built = back_ends.torch_build()
+    detail = f"PyTorch is built for {built}" if built and built != "cpu" else "PyTorch is built without a GPU"
+    if maker == "nvidia" and (built or "").startswith("cuda"):
+        detail += f", the driver runs CUDA {found.driver}"
+    return Finding(name, "note", detail, back_ends.torch_advice(maker, found.driver))
 
 
 def check_memory() -> Finding:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qwen_cli.models.hub.sources import Listing, RemoteFile, Source
 
 Format: TypeAlias = Literal["gguf", "safetensors"]
+FORMATS: tuple[Format, ...] = ("gguf", "safetensors")
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from qwen_cli.models import progress
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.hub import resolve, sources, starter, store
-from qwen_cli.models.hub.resolve import Format, Weights
+from qwen_cli.models.hub.resolve import FORMATS, Format, Weights
 from qwen_cli.models.planning import hardware
 from qwen_cli.models.planning.hardware import Machine
 
@@ -53,10 +53,43 @@ _RULES: dict[Task, _Rule] = {
 }
 
 
-def preferred_format() -> Format:
-    """Return "safetensors" where a CUDA or Apple GPU is present, else "gguf". Looks at driver files, imports
-    nothing."""
-    return "safetensors" if hardware.has_gpu() else "gguf"
+def preferred_format(name: str | None = None) -> Format:
+    """Return the form of weights in which the model called `name` runs best here: what is planned for one of
+    the catalog, else "safetensors" where transformers alone computes on the GPU. Without a GPU it is "gguf",
+    and nothing is looked at but driver files."""
+    if not hardware.has_gpu():
+        return "gguf"
+    there = machine()
+    if model := lookup.find(name) if name else None:
+        here = [form for form in FORMATS if resolve.find_local(model, form)]
+        return _format_for(model, there, here or FORMATS)
+    engines = there.gpu_engines if there.gpus else ()
+    return "safetensors" if "transformers" in engines and "llamacpp" not in engines else "gguf"
+
+
+def quantization(weights: Weights, context: int | None = None) -> str | None:
+    """Return "4bit" where weights as they were published, of a model of the catalog, are quantized as they
+    are loaded so that a GPU holds them; else `None`."""
+    if not weights.model or weights.format != "safetensors" or not hardware.has_gpu():
+        return None
+    from qwen_cli.models.formats import weight_formats
+    from qwen_cli.models.planning.describe import of_model
+    from qwen_cli.models.planning.plan import usual_form
+
+    described = of_model(weights.model)
+    only: tuple[Format, ...] = ("safetensors",)
+    form = usual_form(described, machine(), context=context, formats=only)
+    return form if form in weight_formats.BITSANDBYTES else None
+
+
+def _format_for(model: lookup.Model, there: Machine, formats: Collection[Format]) -> Format:
+    """Return that of `formats` in which `model` runs best on the machine `there`."""
+    from qwen_cli.models.formats import weight_formats
+    from qwen_cli.models.planning.describe import of_model
+    from qwen_cli.models.planning.plan import usual_form
+
+    form = usual_form(of_model(model), there, formats=formats)
+    return "gguf" if weight_formats.engine_of(form) == "llamacpp" else "safetensors"
 
 
 def for_task(task: Task) -> str | None:
@@ -78,7 +111,7 @@ def for_task(task: Task) -> str | None:
         return best_here.label
     if not rule.fetches:
         return rule.fetched
-    best = next(ranking.suited(rule.ranking, machine(), preferred_format()), None)
+    best = next(ranking.suited(rule.ranking, machine()), None)
     return best.name if best else rule.fetched
 
 
@@ -93,7 +126,7 @@ def _best_of(here: list[Weights], task: str, there: Machine | None) -> Weights |
     def place(weights: Weights) -> tuple[int, int, int, bool]:
         model = weights.model
         assert model  # it has suited
-        runs = ranking.fits(model, there, weights.format) if there else 0
+        runs = ranking.fits(model, there, (weights.format,)) if there else 0
         own = places.get(model.name.removesuffix("-base"), len(places))
         return runs, own, -model.parameters, not model.base
 
@@ -103,21 +136,24 @@ def _best_of(here: list[Weights], task: str, there: Machine | None) -> Weights |
 
 def default_model(
     *,
-    prefer: Format = "gguf",
+    prefer: Format | None = None,
     progress: progress.Progress | None = None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Weights:
-    """Return the best chat model for this machine, preferring one that is here; no network is asked then.
+    """Return the best chat model for this machine in the form `prefer`, or in what suits it, preferring one
+    that is here; no network is asked then.
 
     With none here the machine's best is fetched, after `notice` has said so; where no source of models can
     be reached, the starter model is used. Raises `DownloadError`.
     """
-    if here := _best_local(prefer):
+    formats: Sequence[Format] = (prefer,) if prefer else FORMATS
+    if here := _best_local(formats):
         return here
     # Half a second for the memory's speed is nothing beside fetching gigabytes of what does not suit it.
-    model = next(suited_models(prefer), None) if sources.hub_reachable() else None
+    there = machine()
+    model = next(suited_models(formats, there), None) if sources.hub_reachable() else None
     if model:
-        form = prefer if prefer == "safetensors" or model.gguf_repo else "safetensors"
+        form = _format_for(model, there, formats)
         from qwen_cli.models.catalog import published  # not on the way to a model that is here
 
         size = published.download_bytes(model, form) / 1e9
@@ -126,15 +162,17 @@ def default_model(
         return resolve.resolve(model.name, prefer=form, progress=progress)
     notice(f"hub not reachable, using the starter model ({starter.LABEL}, {starter.SIZE // 10**6} MB)")
     starter.fetch(progress)
-    return resolve.resolve("starter", prefer=prefer)
+    return resolve.resolve("starter", prefer=prefer or "gguf")
 
 
-def suited_models(form: Format, there: Machine | None = None) -> Iterator[lookup.Model]:
-    """Chat models that are published in this form and that fit this machine well at a bearable speed, best
-    first. `there` is another machine."""
+def suited_models(
+    formats: Sequence[Format] = FORMATS, there: Machine | None = None
+) -> Iterator[lookup.Model]:
+    """Chat models that are published in one of `formats` and that fit this machine well at a bearable speed,
+    best first. `there` is another machine."""
     from qwen_cli.models.planning import ranking
 
-    return ranking.suited("chat", there or machine(), form)
+    return ranking.suited("chat", there or machine(), formats)
 
 
 def machine() -> Machine:
@@ -142,24 +180,24 @@ def machine() -> Machine:
     return hardware.this_machine()
 
 
-def _best_local(prefer: Format) -> Weights | None:
-    """Return the best suited chat model that is here, of any generation and from anybody, in either form;
+def _best_local(formats: Sequence[Format]) -> Weights | None:
+    """Return the best suited chat model that is here in one of `formats`, of any generation and from anybody;
     else the starter."""
     here = []
     if any("/" in name for name in store.repositories()):
         here = [weights for weights in resolve.local() if _answers("chat")(weights)]
-    others = [weights for weights in here if weights.label != "starter"]
-    order: tuple[Format, ...] = ("gguf",) if prefer == "gguf" else ("safetensors", "gguf")
-    for form in order:
-        if best := _best_suited([weights for weights in others if weights.format == form]):
-            return best
+    others = [weights for weights in here if weights.label != "starter" and weights.format in formats]
+    if best := _best_suited(others):
+        return best
     carried = lookup.find("starter")
-    return resolve.find_local(carried, prefer) or resolve.find_local(carried, "gguf")
+    return next((found for form in formats if (found := resolve.find_local(carried, form))), None) or (
+        resolve.find_local(carried, "gguf")
+    )
 
 
 def _best_suited(here: list[Weights]) -> Weights | None:
     """Return the first of the ranking among the chat models `here` that fit this machine well at a bearable
-    speed, in the file type that is usual for it."""
+    speed, in the form that suits it and the file type that is usual for it."""
     from qwen_cli.models.planning import ranking
 
     if not here:
@@ -167,6 +205,9 @@ def _best_suited(here: list[Weights]) -> Weights | None:
     there = machine()
     for model in ranking.ordered("chat"):
         same = [weights for weights in here if weights.model == model]
-        if same and ranking.fits(model, there, same[0].format) == 0:
+        formats = {weights.format for weights in same}
+        if same and ranking.fits(model, there, formats) == 0:
+            form = _format_for(model, there, formats)
+            same = [weights for weights in same if weights.format == form]
             return min(same, key=lambda weights: weights.quant not in (model.quant, None))
     return None

@@ -8,14 +8,15 @@ from qwen_cli.errors import ModelError
 from qwen_cli.models.catalog import lookup, published
 from qwen_cli.models.formats import kv_types, weight_formats
 from qwen_cli.models.hub import resolve
+from qwen_cli.models.hub.resolve import FORMATS, Format
 from qwen_cli.models.planning import hardware, ranking
 from qwen_cli.models.planning.describe import Described, of_model, of_weights
 from qwen_cli.models.planning.hardware import Machine
-from qwen_cli.models.planning.plan import MIN_CONTEXT, Plan, make
+from qwen_cli.models.planning.plan import MIN_CONTEXT, Plan, make, usual_form
 from qwen_cli.models.sizes import gb
 
 if TYPE_CHECKING:
-    from qwen_cli.models.hub.resolve import Format, Weights
+    from qwen_cli.models.hub.resolve import Weights
 
 
 def before_load(
@@ -37,23 +38,25 @@ def before_load(
 
 
 def before_fetch(
-    name: str, *, prefer: Format, quant: str | None = None, context: int | None = None, **wanted: Any
+    name: str, *, prefer: Format | None, quant: str | None = None, context: int | None = None, **wanted: Any
 ) -> None:
     """Check that a model of the catalog which is not here fits, before gigabytes of it are fetched.
 
-    `prefer` is the form that would be fetched, `quant` a GGUF file type, "8bit", "4bit" or "none", as a file
-    type in `name` is. Raises `ModelError` where the model cannot fit, with the nearest that does.
+    `prefer` is the form that would be fetched (`None`: what suits this machine), `quant` a GGUF file type,
+    "8bit", "4bit" or "none", as a file type in `name` is. Raises `ModelError` where the model cannot fit,
+    with the nearest that does.
     """
     model = lookup.find(name)
     quant = quant or lookup.spelled(name)[1]
     if model is None or not published.has_shape(model) or _is_here(model):
         return
-    gguf = prefer == "gguf" and model.gguf_repo is not None
-    form = model.quant if gguf else "bf16"
-    if quant and quant.lower() != "none":
-        form = quant.lower() if quant.lower() in weight_formats.BITSANDBYTES else quant.upper()
     described, machine = of_model(model), hardware.this_machine()
     context = min(context, model.context) if context else None
+    form = usual_form(described, machine, context=context, formats=(prefer,) if prefer else FORMATS)
+    if quant and quant.lower() != "none":
+        form = quant.lower() if quant.lower() in weight_formats.BITSANDBYTES else quant.upper()
+    elif quant:
+        form = "bf16"
     check(described, machine, make(described, machine, form=form, context=context, **wanted))
 
 
@@ -70,12 +73,13 @@ def check(described: Described, machine: Machine, plan: Plan) -> str | None:
             f"{machine.name} has {_room(machine, plan)}",
             nearest(described, machine, plan),
         )
-    if plan.memory > machine.free and not machine.gpus:
+    if plan.memory > machine.free and not machine.seen_by(plan.engine).gpus:
         return f"{plan.name} needs {gb(plan.memory)}, {gb(machine.free)} are free now: close other programs"
     return None
 
 
 def _room(machine: Machine, plan: Plan) -> str:
+    machine = machine.seen_by(plan.engine)
     gpus = f"{gb(sum(gpu.free for gpu in machine.gpus))} of GPU memory and " if machine.gpus else ""
     if plan.engine == "llamacpp":
         return f"{gpus}{gb(machine.memory)}"
@@ -96,8 +100,9 @@ def nearest(described: Described, machine: Machine, plan: Plan) -> str:
             smaller = make(described, machine, form=plan.form, context=plan.context, kv=kv)
             if smaller.fit in ("well", "tight"):
                 return f"use `kv={kv}`, which needs {gb(smaller.memory)}"
-    if plan.engine == "transformers" and not machine.gpus and model and model.gguf_repo:
-        # On a processor llama.cpp is several times as fast as bitsandbytes.
+    on_gpus = machine.gpus and "transformers" in machine.gpu_engines and "llamacpp" not in machine.gpu_engines
+    if plan.engine == "transformers" and not on_gpus and model and model.gguf_repo:
+        # On the same devices llama.cpp is faster than bitsandbytes, on a processor several times.
         file = make(of_model(model), machine, form=model.quant)
         if file.fit in ("well", "tight"):
             return f"use `engine=llamacpp`, which needs {gb(file.memory)} as {file.form}"

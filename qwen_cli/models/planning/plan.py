@@ -7,15 +7,17 @@ a load (`models.fitting`) all ask it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Literal, TypeAlias
 
 from qwen_cli.errors import UsageError
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.formats import config_fields, kv_types, weight_formats
 from qwen_cli.models.formats.weight_formats import Engine
+from qwen_cli.models.hub.resolve import FORMATS, Format
 from qwen_cli.models.planning import speed
 from qwen_cli.models.planning.describe import Described
 from qwen_cli.models.planning.hardware import Machine
@@ -43,6 +45,8 @@ _SPARE = (
 # Conversations and samples that llama.cpp has room for (`LoadOptions.parallel`): each has the constant states
 # of linear attention for itself, while all share the keys and values.
 SLOTS = 8
+# A form that is better otherwise may be so many times slower than the fastest.
+_SLOWEST = 3
 # Weights that stay in memory while a GPU computes are copied for each token: PCIe 3.0 × 16 by its
 # specification.
 _LINK = 15.75e9
@@ -119,7 +123,8 @@ def make(
     themselves where the model fits for it, to q8_0 also where all of it is on GPUs then. Raises `UsageError`
     where the context is more than the model reads, and for what its engine or the model does not have.
     """
-    form = form or usual_form(described, machine)
+    if form is None:
+        form = usual_form(described, machine, context=context)
     _check_llamacpps(described, form, kv, n_cpu_moe)
     made = partial(
         _make, described, machine, form, context=context, rest=rest, offload=offload, n_cpu_moe=n_cpu_moe
@@ -167,6 +172,7 @@ def _make(
 ) -> Plan:
     """Return the plan for what is chosen: see `make`."""
     engine = described.engine_of(form)
+    machine = machine.seen_by(engine)
     counted, llamacpp = described.counted, engine == "llamacpp"
     weights, read = described.bytes_in(form, rest)
     value: float = weight_formats.PLAIN.get(form, weight_formats.PLAIN[rest])
@@ -266,12 +272,41 @@ def _experts_moved(
     return None
 
 
-def usual_form(described: Described, machine: Machine) -> str:
-    """Return what `auto` takes: the files that are here as they are; else safetensors for a GPU, GGUF for
-    none."""
-    if described.model and machine.gpus and described.origin.startswith("the published"):
-        return "bf16"
-    return described.stored
+def usual_form(
+    described: Described,
+    machine: Machine,
+    *,
+    context: int | None = None,
+    formats: Collection[Format] = FORMATS,
+) -> str:
+    """Return the form that `auto` takes: the files that are here as they are; else, of those `formats` in
+    which the model is published, the one that runs best on this machine.
+
+    A GGUF comes first, then the weights as published, then these in four bits where the GPUs do not hold
+    them otherwise; but none where another writes three times as fast. Without a GPU a GGUF is always faster.
+    """
+    if not described.model or not described.origin.startswith("the published"):
+        return described.stored
+    # Many models of experts have these in one tensor, which bitsandbytes leaves alone: the plan counts it.
+    forms = ["bf16", "4bit"] if "safetensors" in formats or described.stored == "bf16" else []
+    if "gguf" in formats and described.stored != "bf16":
+        forms.insert(0, described.stored)
+    if not machine.gpus:
+        return forms[0]
+    plans = [make(described, machine, form=form, context=context) for form in forms]
+    if any(plan.form == "bf16" and plan.fit == "well" for plan in plans):
+        plans = [plan for plan in plans if plan.form != "4bit"]
+    fastest = max(_rate(plan) for plan in plans)
+    able = [plan for plan in plans if plan.fit != "no" and _rate(plan) * _SLOWEST >= fastest]
+    easily = [plan for plan in able if plan.fit == "well"]
+    return (easily or able or plans)[0].form
+
+
+def _rate(plan: Plan) -> float:
+    """Return the tokens a second to compare plans by: all is quick on a GPU of which no speed is known."""
+    if plan.speed is not None:
+        return plan.speed
+    return inf if plan.bearable else 0.0
 
 
 def _window(described: Described, machine: Machine, wanted: int | None, weights: int, value: float) -> int:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator
 
 from qwen_cli.models.catalog import answers, lookup, published
+from qwen_cli.models.hub.resolve import FORMATS, Format
 from qwen_cli.models.planning.describe import of_model
 from qwen_cli.models.planning.hardware import Machine
-from qwen_cli.models.planning.plan import FITS, Plan, make
-
-if TYPE_CHECKING:
-    from qwen_cli.models.hub.resolve import Format
+from qwen_cli.models.planning.plan import FITS, Plan, make, usual_form
 
 # Which model is better at what, best first. Chat, math and vision: by the scores of whatmodel.sh (October
 # 2026: hundreds of published benchmark results on one scale), where it has them:
@@ -68,17 +65,19 @@ def ordered(task: str) -> list[lookup.Model]:
     return first + sorted(others, key=lambda model: (model.generation, model.parameters), reverse=True)
 
 
-def suited(task: str, machine: Machine, form: Format) -> Iterator[lookup.Model]:
-    """Yield those of `ranked` that are published in this form, fit `machine` well and write as fast as one
-    reads."""
+def suited(task: str, machine: Machine, formats: Collection[Format] = FORMATS) -> Iterator[lookup.Model]:
+    """Yield those of `ranked` that are published in one of `formats`, fit `machine` well and write as fast as
+    one reads."""
     for model in ranked(task):
-        if (form == "safetensors" or model.gguf_repo) and fits(model, machine, form) == 0:
+        if ("safetensors" in formats or model.gguf_repo) and fits(model, machine, formats) == 0:
             yield model
 
 
-def fits(model: lookup.Model, machine: Machine, form: Format) -> int:
-    """Return how `model` runs on `machine`: 0 well and as fast as one reads, 1 well, 2 somehow, 3 not."""
-    plan = make(of_model(model), machine, form=model.quant if form == "gguf" else "bf16")
+def fits(model: lookup.Model, machine: Machine, formats: Collection[Format] = FORMATS) -> int:
+    """Return how `model` runs on `machine` in the best of `formats`: 0 well and as fast as one reads, 1 well,
+    2 somehow, 3 not."""
+    described = of_model(model)
+    plan = make(described, machine, form=usual_form(described, machine, formats=formats))
     if plan.fit == "well":
         return 0 if plan.bearable else 1
     return 3 if plan.fit == "no" else 2

@@ -150,22 +150,22 @@ def test_a_hub_that_refuses_is_done_without(fresh: Path, processor: None, starte
         ("cpu", 32, 8, "gguf", "qwen3.5:9b"),
         ("cpu", 64, 16, "gguf", "qwen3.6:35b-a3b"),
         ("cpu", 128, 32, "gguf", "qwen3.5:122b-a10b"),
-        ("gpu", 8, 8, "safetensors", "qwen3.5:2b"),
-        ("gpu", 24, 8, "safetensors", "qwen3.5:9b"),
+        ("gpu", 8, 8, "safetensors", "qwen3.5:4b"),  # in four bits
+        ("gpu", 24, 8, "safetensors", "qwen3.8:27b"),  # in four bits
         ("gpu", 80, 16, "safetensors", "qwen3.8:27b"),
         ("gpu", 24, 8, "gguf", "qwen3.8:27b"),
         ("gpu", 48, 8, "gguf", "qwen3.8:27b"),
     ],
 )
 def test_what_suits_a_machine(kind: str, memory: int, cores: int, form: Format, name: str) -> None:
-    assert next(default_model.suited_models(form, some_machine(kind, memory, cores))).name == name
+    assert next(default_model.suited_models((form,), some_machine(kind, memory, cores))).name == name
 
 
 def test_a_tiny_machine_gets_the_starter(
     hub: Hub, starter_wheels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(default_model, "machine", lambda: some_machine("cpu", 1, 1))
-    assert not list(default_model.suited_models("gguf"))
+    assert not list(default_model.suited_models(("gguf",)))
     assert default_model.default_model().label == "starter"
 
 

@@ -1,0 +1,142 @@
+"""What the installed libraries compute on, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qwen_cli.commands.models import doctor
+from qwen_cli.engines import load
+from qwen_cli.models.planning import back_ends, hardware
+from qwen_cli.models.planning.back_ends import BackEnds
+from qwen_cli.models.planning.hardware import Found, Gpu
+
+CARD = Gpu("RTX 4090", 24 * 10**9, 23 * 10**9, 1008e9)
+
+
+def device(kind: str) -> dict[str, Any]:
+    """What `xllamacpp.get_device_info` tells of a device."""
+    return {
+        "name": kind,
+        "description": f"some {kind}",
+        "memory_free": 5,
+        "memory_total": 9,
+        "type": f"ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_{kind}",
+    }
+
+
+def test_llamacpps_gpus_are_those_with_memory_of_their_own() -> None:
+    devices = [device(kind) for kind in ("GPU", "IGPU", "ACCEL", "CPU")]
+    assert back_ends.gpus_of(devices) == (Gpu("some GPU", 9, 5),)
+
+
+def test_this_llamacpp_and_this_torch_are_asked(fresh: Path) -> None:
+    found = back_ends.installed()
+    assert found.torch == back_ends.torch_build()
+    assert back_ends.installed() == found
+    (fresh / "back_ends.json").write_text('{"of": 3}') if fresh.is_dir() else None
+    assert back_ends.installed() == found
+
+
+@pytest.mark.parametrize(
+    ("version", "build"),
+    [
+        ("cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\nxpu: Optional[str] = None\n", "cuda 13.0"),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '7.1.25424'\n", "rocm 7.1"),
+        ("cuda = None\nrocm: Optional[str] = '7.2.4'\nhip = None\n", "rocm 7.2"),
+        ("cuda: Optional[str] = None\nxpu: Optional[str] = '20250200'\n", "xpu"),
+        ("__version__ = '2.14.1+cpu'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n", "cpu"),
+    ],
+)
+def test_what_torch_is_built_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, build: str
+) -> None:
+    (tmp_path / "version.py").write_text(version)
+    monkeypatch.setattr(back_ends, "_folder", lambda name: tmp_path)
+    monkeypatch.setattr(back_ends.sys, "platform", "linux")
+    assert back_ends.torch_build() == build
+
+
+@pytest.mark.parametrize(
+    ("torch", "maker", "driver", "computes"),
+    [
+        ("cuda 13.0", "nvidia", 13, True),
+        ("cuda 13.0", "nvidia", 12, False),
+        ("cuda 12.8", "nvidia", 13, True),
+        ("cuda 13.0", "amd", None, False),
+        ("rocm 7.1", "amd", None, True),
+        ("mps", "apple", None, True),
+        ("cpu", "nvidia", 13, False),
+        (None, "nvidia", 13, False),
+        ("xpu", "other", None, False),
+    ],
+)
+def test_whether_torch_computes_on_a_gpu(
+    torch: str | None, maker: str, driver: int | None, computes: bool
+) -> None:
+    assert BackEnds((), torch).torch_computes_on(maker, driver) is computes
+
+
+@pytest.mark.parametrize(
+    ("chosen", "left"),
+    [
+        (None, "abc"), ("", ""), ("-1", ""), ("1", "b"), ("2,0", "ca"), ("0,7,1", "a"), ("GPU-b", "b"),
+        ("0,0", "a"), ("GPU-x", ""), (" 1 , 2", "bc"),
+    ],
+)  # fmt: skip
+def test_cuda_visible_devices_is_obeyed(chosen: str | None, left: str) -> None:
+    gpus = {f"GPU-{name}": Gpu(name, 1, 1) for name in "abc"}
+    assert "".join(gpu.name for gpu in hardware.visible(gpus, chosen)) == left
+
+
+class TestWhatIsTold:
+    def found(self, monkeypatch: pytest.MonkeyPatch, *engines: Any, **more: Any) -> None:
+        told = Found((CARD,), **{"maker": "nvidia", "driver": 13, **more}, engines=frozenset(engines))
+        monkeypatch.setattr(hardware, "has_gpu", lambda: True)
+        monkeypatch.setattr(hardware, "found_gpus", lambda memory: told)
+
+    def test_a_gpu_that_an_engine_has_no_use_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.found(monkeypatch, "transformers")
+        assert load.unused_gpu("transformers") is None
+        assert load.unused_gpu("remote") is None
+        remark = load.unused_gpu("llamacpp")
+        assert remark == "RTX 4090 is not used: llamacpp is installed for the processor; see `qwen doctor`"
+
+    def test_doctor_names_the_command_for_each_engine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(back_ends, "torch_build", lambda: "cuda 13.0")
+        monkeypatch.setattr(back_ends.sys, "platform", "linux")
+        self.found(monkeypatch, driver=12)
+        card, llamacpp, transformers = doctor.check_gpus()
+        assert (card.state, card.detail) == ("ok", "RTX 4090, 24.0 GB")
+        assert llamacpp.advice.endswith("https://xorbitsai.github.io/xllamacpp/whl/cu128`")
+        assert transformers.detail == "PyTorch is built for cuda 13.0, the driver runs CUDA 12"
+        assert "pytorch.org/get-started" in transformers.advice
+
+        self.found(monkeypatch, "llamacpp", "transformers")
+        assert [one.detail for one in doctor.check_gpus()[1:]] == ["computes on it"] * 2
+
+        monkeypatch.setattr(back_ends, "torch_build", lambda: "cpu")
+        self.found(monkeypatch)
+        assert doctor.check_gpus()[1].advice.endswith("/cu132`")
+        assert doctor.check_gpus()[2].advice == "run `pip install --force-reinstall torch torchvision`"
+
+
+def test_what_does_not_fit_a_gpu_is_loaded_in_four_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qwen_cli.engines.core.options import Hooks, LoadOptions
+    from qwen_cli.models.planning import default_model
+
+    monkeypatch.setattr(default_model, "quantization", lambda weights, context: "4bit")
+    told: list[str] = []
+    weights: Any = SimpleNamespace(label="qwen3:14b")
+
+    def quant(**options: Any) -> str | None:
+        given = LoadOptions("qwen3:14b", **options)
+        return load._quantized(given, load._TRANSFORMERS, weights, Hooks(told.append)).quant
+
+    assert quant() == "4bit"
+    assert told == ["qwen3:14b is loaded in 4 bits: the GPU has no room for all of its 16"]
+    assert quant(quant="8bit") == "8bit"
+    assert quant(dtype="bf16") is quant(device_map="auto") is quant(engine="transformers") is None
