@@ -224,7 +224,17 @@ def _machine(machine: Machine) -> str:
             for gpu in machine.gpus
         ),
     ]
-    return ", ".join(parts)
+    return ", ".join(parts) + _used_by(machine)
+
+
+def _used_by(machine: Machine) -> str:
+    """Return which engines have a use for the GPUs, where not all do."""
+    from qwen_cli.models.planning import hardware
+
+    engines = [name for name in hardware.ENGINES if name in machine.gpu_engines]
+    if not machine.gpus or len(engines) == len(hardware.ENGINES):
+        return ""
+    return f" (used by {engines[0]} alone)" if engines else " (used by nothing here: see `qwen doctor`)"
 
 
 def _devices(plan: Plan, mapped: ModuleMap | None) -> list[tuple[str, str]]:

@@ -63,9 +63,9 @@ class LoadOptions:
     """Which model is loaded, by which engine, and how. Raises `UsageError` for a value that no engine takes.
 
     `model` is an alias, hub id, folder or .gguf file; `None` picks one for this machine. `engine` "auto"
-    takes a server where there is an `endpoint`, `transformers` for safetensors or where a GPU is present,
-    else `llamacpp`; a back end that another package offers is asked first. `api_key` and `headers` are for
-    the endpoint. `context` is in tokens, `None` as many as suit the machine.
+    takes a server where there is an `endpoint`, `transformers` for safetensors or where it alone computes on
+    the GPU, else `llamacpp`; a back end that another package offers is asked first. `api_key` and `headers`
+    are for the endpoint. `context` is in tokens, `None` as many as suit the machine.
 
     `quant` is "none", "8bit" or "4bit" (transformers) or a GGUF file type ("q4_k_m"). `dtype`, `device_map`
     ("auto", "cuda:1", a .json file), `max_memory` ("0=10GiB,cpu=20GiB"), `offload_dir`, `attention` and
