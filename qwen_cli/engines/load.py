@@ -76,9 +76,9 @@ def find(options: LoadOptions, hooks: Hooks = Hooks()) -> tuple[BackEnd, Weights
 
 def unused_gpu(engine: str) -> str | None:
     """Return a remark where a GPU is here that a local engine, as it is installed, does not compute on."""
-    from qwen_cli.models.planning import hardware
+    from qwen_cli.models.planning import gpus, hardware
 
-    if not hardware.has_gpu() or engine not in hardware.ENGINES:
+    if not gpus.has_gpu() or engine not in hardware.ENGINES:
         return None
     found = hardware.found_gpus(hardware.memory())
     if not found.gpus or engine in found.engines:

@@ -14,7 +14,7 @@ from typing import Any
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.launch.target import Target
 from qwen_cli.models.formats import weight_formats
-from qwen_cli.models.planning.hardware import Gpu
+from qwen_cli.models.planning.gpus import Gpu
 from qwen_cli.models.planning.plan import MIN_CONTEXT
 from qwen_cli.models.sizes import gb
 

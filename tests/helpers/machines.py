@@ -5,7 +5,8 @@ from __future__ import annotations
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.planning import describe, hardware
 from qwen_cli.models.planning.describe import Described
-from qwen_cli.models.planning.hardware import Gpu, Machine
+from qwen_cli.models.planning.gpus import Gpu
+from qwen_cli.models.planning.hardware import Machine
 
 GB = 10**9
 

@@ -22,7 +22,7 @@ from qwen_cli.launch.parallelism import Split, divides, work_out
 from qwen_cli.launch.target import EngineName, Target, drafted, find, scaling
 from qwen_cli.models.catalog import answers, lookup, published
 from qwen_cli.models.planning import describe
-from qwen_cli.models.planning.hardware import Gpu
+from qwen_cli.models.planning.gpus import Gpu
 
 RECORDED = Path(__file__).parents[1] / "engines" / "recorded"
 H100 = Gpu("H100", 80 * 10**9, 79 * 10**9)
@@ -309,9 +309,10 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 _WITH_GPUS = """
 import sys
 from qwen_cli.models.planning import hardware
+from qwen_cli.models.planning.gpus import Gpu
 from dataclasses import replace
 real = hardware.this_machine
-hardware.this_machine = lambda **k: replace(real(**k), gpus=(hardware.Gpu("H100", 80*10**9, 79*10**9),) * 2)
+hardware.this_machine = lambda **k: replace(real(**k), gpus=(Gpu("H100", 80*10**9, 79*10**9),) * 2)
 from qwen_cli.commands.main import main
 sys.argv[0] = "qwen"
 main()

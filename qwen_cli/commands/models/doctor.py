@@ -28,6 +28,11 @@ _ENGINES = {
 }
 
 
+# Where xllamacpp's maker keeps its builds for GPUs: its page on the package index.
+_XLLAMACPP = "https://xorbitsai.github.io/xllamacpp/whl"
+_TORCHS_CUDA = 13  # what torch 2.14 of the package index is built for
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line of the report. `advice` says what to do where `state` is not ok."""
@@ -153,13 +158,34 @@ def _on_gpu(engine: str, found: hardware.Found) -> Finding:
         return Finding(name, "ok", "computes on it" if len(found.gpus) == 1 else "computes on them")
     maker = found.maker or "other"
     if engine == "llamacpp":
-        command = back_ends.llamacpp_wheel(maker, found.driver)
+        command = _llamacpp_wheel(maker, found.driver)
         return Finding(name, "note", "is built for the processor alone", f"run `{command}`")
     built = back_ends.torch_build()
     detail = f"PyTorch is built for {built}" if built and built != "cpu" else "PyTorch is built without a GPU"
     if maker == "nvidia" and (built or "").startswith("cuda"):
         detail += f", the driver runs CUDA {found.driver}"
-    return Finding(name, "note", detail, back_ends.torch_advice(maker, found.driver))
+    return Finding(name, "note", detail, _torch_advice(maker, found.driver))
+
+
+def _llamacpp_wheel(maker: str, driver: int | None = None) -> str:
+    """Return the command that installs llama.cpp for GPUs of `maker`: the builds that xllamacpp's own page
+    names, for CUDA the newest that the driver runs."""
+    build = "vulkan"
+    if maker == "nvidia":
+        build = "cu132" if driver and driver >= 13 else "cu128"
+    elif maker == "amd" and sys.platform == "linux":
+        build = "rocm-7.2.4"
+    return f"pip install xllamacpp --force-reinstall --index-url {_XLLAMACPP}/{build}"
+
+
+def _torch_advice(maker: str, driver: int | None = None) -> str:
+    """Return what to do so that PyTorch computes on GPUs of `maker`: the package index has it for the latest
+    CUDA on Linux, its own site for the others."""
+    if maker == "nvidia" and sys.platform == "linux" and driver and driver >= _TORCHS_CUDA:
+        return "run `pip install --force-reinstall torch torchvision`"
+    if maker in ("nvidia", "amd"):
+        return "choose its build at https://pytorch.org/get-started/locally/"
+    return "use llama.cpp"
 
 
 def check_memory() -> Finding:

@@ -18,11 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.models.planning.hardware import Gpu
-
-# Where xllamacpp's maker keeps its builds for GPUs: its page on the package index.
-_XLLAMACPP = "https://xorbitsai.github.io/xllamacpp/whl"
-_TORCHS_CUDA = 13  # what torch 2.14 of the package index is built for
+from qwen_cli.models.planning.gpus import Gpu
 
 
 @dataclass(frozen=True)
@@ -68,27 +64,6 @@ def torch_build() -> str | None:
         if built := re.search(rf"^{name}\b[^=\n]*=\s*['\"]([^'\"]+)", text, re.MULTILINE):
             return kind if kind == "xpu" else f"{kind} {'.'.join(built[1].split('.')[:2])}"
     return "mps" if sys.platform == "darwin" else "cpu"
-
-
-def llamacpp_wheel(maker: str, driver: int | None = None) -> str:
-    """Return the command that installs llama.cpp for GPUs of `maker`: the builds that xllamacpp's own page
-    names, for CUDA the newest that the driver runs."""
-    build = "vulkan"
-    if maker == "nvidia":
-        build = "cu132" if driver and driver >= 13 else "cu128"
-    elif maker == "amd" and sys.platform == "linux":
-        build = "rocm-7.2.4"
-    return f"pip install xllamacpp --force-reinstall --index-url {_XLLAMACPP}/{build}"
-
-
-def torch_advice(maker: str, driver: int | None = None) -> str:
-    """Return what to do so that PyTorch computes on GPUs of `maker`: the package index has it for the latest
-    CUDA on Linux, its own site for the others."""
-    if maker == "nvidia" and sys.platform == "linux" and driver and driver >= _TORCHS_CUDA:
-        return "run `pip install --force-reinstall torch torchvision`"
-    if maker in ("nvidia", "amd"):
-        return "choose its build at https://pytorch.org/get-started/locally/"
-    return "use llama.cpp"
 
 
 def _llamacpp() -> tuple[Gpu, ...]:

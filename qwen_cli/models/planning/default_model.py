@@ -10,7 +10,7 @@ from qwen_cli.models import progress
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.hub import resolve, sources, starter, store
 from qwen_cli.models.hub.resolve import FORMATS, Format, Weights
-from qwen_cli.models.planning import hardware
+from qwen_cli.models.planning import gpus, hardware
 from qwen_cli.models.planning.hardware import Machine
 
 Task: TypeAlias = Literal["code", "edit", "math", "vision"]
@@ -57,7 +57,7 @@ def preferred_format(name: str | None = None) -> Format:
     """Return the form of weights in which the model called `name` runs best here: what is planned for one of
     the catalog, else "safetensors" where transformers alone computes on the GPU. Without a GPU it is "gguf",
     and nothing is looked at but driver files."""
-    if not hardware.has_gpu():
+    if not gpus.has_gpu():
         return "gguf"
     there = machine()
     if model := lookup.find(name) if name else None:
@@ -70,7 +70,7 @@ def preferred_format(name: str | None = None) -> Format:
 def quantization(weights: Weights, context: int | None = None) -> str | None:
     """Return "4bit" where weights as they were published, of a model of the catalog, are quantized as they
     are loaded so that a GPU holds them; else `None`."""
-    if not weights.model or weights.format != "safetensors" or not hardware.has_gpu():
+    if not weights.model or weights.format != "safetensors" or not gpus.has_gpu():
         return None
     from qwen_cli.models.formats import weight_formats
     from qwen_cli.models.planning.describe import of_model
@@ -98,7 +98,7 @@ def for_task(task: Task) -> str | None:
     from qwen_cli.models.planning import ranking
 
     rule = _RULES[task]
-    quick = None if hardware.has_gpu() else rule.quick
+    quick = None if gpus.has_gpu() and machine().gpu_engines else rule.quick
     here = [
         weights
         for weights in resolve.local()

@@ -9,7 +9,7 @@ from qwen_cli.models.catalog import lookup, published
 from qwen_cli.models.formats import kv_types, weight_formats
 from qwen_cli.models.hub import resolve
 from qwen_cli.models.hub.resolve import FORMATS, Format
-from qwen_cli.models.planning import hardware, ranking
+from qwen_cli.models.planning import gpus, hardware, ranking
 from qwen_cli.models.planning.describe import Described, of_model, of_weights
 from qwen_cli.models.planning.hardware import Machine
 from qwen_cli.models.planning.plan import MIN_CONTEXT, Plan, make, usual_form
@@ -30,7 +30,7 @@ def before_load(
     `ModelError` where it cannot fit, with the nearest that does.
     """
     longest = (wanted.get("context") or 0) * weights.architecture.kv_bytes_per_token()
-    if (weights.size + longest) * 4 < hardware.free_memory() and not hardware.has_gpu():
+    if (weights.size + longest) * 4 < hardware.free_memory() and not gpus.has_gpu():
         return None, None
     described, machine = of_weights(weights), hardware.this_machine()
     plan = make(described, machine, form=form, rest=rest, **wanted)

@@ -28,27 +28,17 @@ from typing import Any
 
 from qwen_cli.errors import UsageError
 from qwen_cli.models.formats.weight_formats import Engine
+from qwen_cli.models.planning import gpus
+from qwen_cli.models.planning.gpus import Gpu
 
 # Bytes a second that one core reads, and how many cores it takes until memory itself is the limit, where
 # nothing has been measured: dual-channel DDR4-3200 gives 51 GB/s (JEDEC JESD79-4), a core some 12 of it.
 _CORE_BANDWIDTH, _USEFUL_CORES = 12e9, 4
 # Multiply-adds a second of one core, where nothing has been measured: two 256-bit units (8 float32) at 3 GHz.
 _CORE_MULTIPLYING = 48e9
-# What the small GPU in a processor is given of the machine's memory is less.
-_OWN_MEMORY = 3 << 30
 ENGINES: tuple[Engine, ...] = ("llamacpp", "transformers")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
           "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU. `memory` and `free` are bytes, `bandwidth` bytes a second of its own memory (0: not known)."""
-
-    name: str
-    memory: int
-    free: int
-    bandwidth: float = 0
 
 
 @dataclass(frozen=True)
@@ -120,26 +110,26 @@ class Found:
 def found_gpus(memory: int) -> Found:
     """Return the GPUs of this machine, which has `memory` bytes. Costs some milliseconds where there are any,
     once after each start of the machine up to half a second more."""
-    if not has_gpu():
+    if not gpus.has_gpu():
         return Found()
     from qwen_cli.models.planning import back_ends
 
     installed = back_ends.installed()
-    gpus, maker, driver = _apple(memory), "apple", None
-    if not _is_apple():
-        (gpus, driver), maker = _nvidia(), "nvidia"
-        if not gpus:
-            gpus, maker = _amd(), "amd"
-        if not gpus:
-            gpus, maker = installed.llamacpp, "other"
-    if not gpus:
+    found, maker, driver = gpus.apple(memory), "apple", None
+    if not gpus.is_apple():
+        (found, driver), maker = gpus.nvidia(), "nvidia"
+        if not found:
+            found, maker = gpus.amd(), "amd"
+        if not found:
+            found, maker = installed.llamacpp, "other"
+    if not found:
         return Found()
     computes = {
         "llamacpp": bool(installed.llamacpp),
         "transformers": installed.torch_computes_on(maker, driver),
     }
     engines: frozenset[Engine] = frozenset(name for name in ENGINES if computes[name])
-    return Found(gpus, maker, driver, engines)
+    return Found(found, maker, driver, engines)
 
 
 def assumed_bandwidth(cores: int) -> float:
@@ -170,21 +160,6 @@ def _container_cores() -> int | None:
     except (ValueError, ZeroDivisionError):  # "max"
         return None
     return max(1, round(share)) if share > 0 else None
-
-
-def has_gpu() -> bool:
-    """Return whether there is a GPU that something may compute on. Looks at driver files only."""
-    return _is_apple() or any(
-        Path(file).exists()
-        for file in (
-            "/proc/driver/nvidia/version",
-            "/dev/dxg",  # Windows' GPUs in WSL 2
-            "/dev/kfd",  # AMD's
-            "/dev/dri/renderD128",
-            r"C:\Windows\System32\nvml.dll",
-            r"C:\Windows\System32\vulkan-1.dll",
-        )
-    )
 
 
 def read(path: Path) -> Machine:
@@ -326,88 +301,3 @@ def free_memory() -> int:
     import psutil  # 15 ms; Linux tells it in a file
 
     return int(psutil.virtual_memory().available)
-
-
-def _is_apple() -> bool:
-    return sys.platform == "darwin" and os.uname().machine == "arm64"
-
-
-def _apple(total: int) -> tuple[Gpu, ...]:
-    # Metal lets a program have some three quarters of the shared memory (recommendedMaxWorkingSetSize).
-    return (Gpu("Apple GPU", total, total * 3 // 4),)
-
-
-def _nvidia() -> tuple[tuple[Gpu, ...], int | None]:
-    """Return NVIDIA's GPUs that this process may use, and the newest major version of CUDA that the driver
-    runs, from its management library, because torch takes seconds to say the same.
-
-    https://docs.nvidia.com/deploy/nvml-api/: memory moves twice a clock over the whole width of its bus.
-    """
-    import ctypes
-
-    class Memory(ctypes.Structure):
-        _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
-
-    memory_clock = 2  # NVML_CLOCK_MEM
-    gpus: dict[str, Gpu] = {}
-    version = ctypes.c_int()
-    try:
-        nvml = ctypes.CDLL("nvml.dll" if os.name == "nt" else "libnvidia-ml.so.1")
-        if nvml.nvmlInit_v2():
-            return (), None
-        nvml.nvmlSystemGetCudaDriverVersion_v2(ctypes.byref(version))
-        count = ctypes.c_uint()
-        nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
-        for index in range(count.value):
-            device, room = ctypes.c_void_p(), Memory()
-            name, uuid = ctypes.create_string_buffer(96), ctypes.create_string_buffer(96)
-            clock, width = ctypes.c_uint(), ctypes.c_uint()
-            nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device))
-            nvml.nvmlDeviceGetName(device, name, 96)
-            nvml.nvmlDeviceGetUUID(device, uuid, 96)
-            nvml.nvmlDeviceGetMaxClockInfo(device, memory_clock, ctypes.byref(clock))
-            nvml.nvmlDeviceGetMemoryBusWidth(device, ctypes.byref(width))
-            if nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(room)) == 0:
-                speed = 2 * clock.value * 1e6 * width.value / 8
-                called = name.value.decode(errors="replace")
-                gpus[uuid.value.decode(errors="replace")] = Gpu(called, room.total, room.free, speed)
-        nvml.nvmlShutdown()
-    except (OSError, AttributeError):
-        return (), None
-    return visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES")), version.value // 1000 or None
-
-
-def visible(gpus: Mapping[str, Gpu], chosen: str | None) -> tuple[Gpu, ...]:
-    """Return those of `gpus` (by UUID) that `CUDA_VISIBLE_DEVICES` leaves: numbers or beginnings of UUIDs, up
-    to the first that names none (CUDA C++ Programming Guide, environment variables)."""
-    if chosen is None:
-        return tuple(gpus.values())
-    left: dict[str, Gpu] = {}
-    for name in chosen.split(","):
-        number = int(name) if name.strip().isdecimal() else -1
-        same = [uuid for uuid in gpus if name.strip() and uuid.startswith(name.strip())]
-        found = list(gpus)[number : number + 1] if number >= 0 else same[:1]
-        if not found:
-            break
-        left[found[0]] = gpus[found[0]]
-    return tuple(left.values())
-
-
-def _amd() -> tuple[Gpu, ...]:
-    """Return AMD's GPUs with memory of their own, from what the amdgpu driver tells
-    (https://docs.kernel.org/gpu/amdgpu/driver-misc.html). How fast it is it does not tell."""
-    gpus = []
-    for device in sorted(Path("/sys/class/drm").glob("card[0-9]/device")):
-        try:
-            total = int((device / "mem_info_vram_total").read_text("ascii"))
-            used = int((device / "mem_info_vram_used").read_text("ascii"))
-        except (OSError, ValueError):
-            continue
-        if total < _OWN_MEMORY:
-            continue
-        try:
-            name = (device / "product_name").read_text("utf-8", "replace").strip()
-        except OSError:
-            name = ""
-        gpus.append(Gpu(name or "AMD GPU", total, total - used))
-    return tuple(gpus)

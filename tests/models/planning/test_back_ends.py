@@ -10,9 +10,10 @@ import pytest
 
 from qwen_cli.commands.models import doctor
 from qwen_cli.engines import load
-from qwen_cli.models.planning import back_ends, hardware
+from qwen_cli.models.planning import back_ends, gpus, hardware
 from qwen_cli.models.planning.back_ends import BackEnds
-from qwen_cli.models.planning.hardware import Found, Gpu
+from qwen_cli.models.planning.gpus import Gpu
+from qwen_cli.models.planning.hardware import Found
 
 CARD = Gpu("RTX 4090", 24 * 10**9, 23 * 10**9, 1008e9)
 
@@ -88,14 +89,14 @@ def test_whether_torch_computes_on_a_gpu(
     ],
 )  # fmt: skip
 def test_cuda_visible_devices_is_obeyed(chosen: str | None, left: str) -> None:
-    gpus = {f"GPU-{name}": Gpu(name, 1, 1) for name in "abc"}
-    assert "".join(gpu.name for gpu in hardware.visible(gpus, chosen)) == left
+    three = {f"GPU-{name}": Gpu(name, 1, 1) for name in "abc"}
+    assert "".join(gpu.name for gpu in gpus.visible(three, chosen)) == left
 
 
 class TestWhatIsTold:
     def found(self, monkeypatch: pytest.MonkeyPatch, *engines: Any, **more: Any) -> None:
         told = Found((CARD,), **{"maker": "nvidia", "driver": 13, **more}, engines=frozenset(engines))
-        monkeypatch.setattr(hardware, "has_gpu", lambda: True)
+        monkeypatch.setattr(gpus, "has_gpu", lambda: True)
         monkeypatch.setattr(hardware, "found_gpus", lambda memory: told)
 
     def test_a_gpu_that_an_engine_has_no_use_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +108,7 @@ class TestWhatIsTold:
 
     def test_doctor_names_the_command_for_each_engine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(back_ends, "torch_build", lambda: "cuda 13.0")
-        monkeypatch.setattr(back_ends.sys, "platform", "linux")
+        monkeypatch.setattr(doctor.sys, "platform", "linux")
         self.found(monkeypatch, driver=12)
         card, llamacpp, transformers = doctor.check_gpus()
         assert (card.state, card.detail) == ("ok", "RTX 4090, 24.0 GB")

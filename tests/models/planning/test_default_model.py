@@ -18,8 +18,9 @@ from qwen_cli.commands.shared import engine
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.hub import resolve, starter
 from qwen_cli.models.hub.resolve import Format, Weights
-from qwen_cli.models.planning import default_model, hardware
-from qwen_cli.models.planning.hardware import Gpu, Machine
+from qwen_cli.models.planning import default_model, gpus, hardware
+from qwen_cli.models.planning.gpus import Gpu
+from qwen_cli.models.planning.hardware import Machine
 
 GB = 10**9
 
@@ -204,7 +205,7 @@ class TestATask:
                 projector = Path("mmproj.gguf") if name.endswith("+") else None
                 found.append(Weights(bare, Path(bare), form, lookup.find(bare), projector))
             monkeypatch.setattr(resolve, "local", lambda: found)
-            monkeypatch.setattr(hardware, "has_gpu", lambda: gpu)
+            monkeypatch.setattr(gpus, "has_gpu", lambda: gpu)
             machine = some_machine("gpu" if gpu else "cpu", memory, cores)
             monkeypatch.setattr(default_model, "machine", lambda: machine)
 

@@ -8,7 +8,8 @@ from machines import GB, known
 
 from qwen_cli.models.formats.weight_formats import Engine
 from qwen_cli.models.planning import plan, ranking
-from qwen_cli.models.planning.hardware import Gpu, Machine
+from qwen_cli.models.planning.gpus import Gpu
+from qwen_cli.models.planning.hardware import Machine
 
 BOTH: tuple[Engine, ...] = ("llamacpp", "transformers")
 

@@ -19,7 +19,8 @@ from qwen_cli.models.formats import architecture, weight_formats
 from qwen_cli.models.hub.resolve import Weights
 from qwen_cli.models.planning import describe, device_map, hardware, measured, plan, ranking
 from qwen_cli.models.planning import fit as planning_fit
-from qwen_cli.models.planning.hardware import Gpu, Machine
+from qwen_cli.models.planning.gpus import Gpu
+from qwen_cli.models.planning.hardware import Machine
 
 # The bytes of the files that Qwen publishes are written down in the catalog; the rules know nothing of them.
 # 6 MB of each are the vocabulary. Left out: a file that was made by other rules.

@@ -1,0 +1,122 @@
+"""The GPUs of this machine, as their drivers tell: memory, speed, which of them this process may use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# What the small GPU in a processor is given of the machine's memory is less.
+_OWN_MEMORY = 3 << 30
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU. `memory` and `free` are bytes, `bandwidth` bytes a second of its own memory (0: not known)."""
+
+    name: str
+    memory: int
+    free: int
+    bandwidth: float = 0
+
+
+def has_gpu() -> bool:
+    """Return whether there is a GPU that something may compute on. Looks at driver files only."""
+    return is_apple() or any(
+        Path(file).exists()
+        for file in (
+            "/proc/driver/nvidia/version",
+            "/dev/dxg",  # Windows' GPUs in WSL 2
+            "/dev/kfd",  # AMD's
+            "/dev/dri/renderD128",
+            r"C:\Windows\System32\nvml.dll",
+            r"C:\Windows\System32\vulkan-1.dll",
+        )
+    )
+
+
+def is_apple() -> bool:
+    return sys.platform == "darwin" and os.uname().machine == "arm64"
+
+
+def apple(total: int) -> tuple[Gpu, ...]:
+    # Metal lets a program have some three quarters of the shared memory (recommendedMaxWorkingSetSize).
+    return (Gpu("Apple GPU", total, total * 3 // 4),)
+
+
+def nvidia() -> tuple[tuple[Gpu, ...], int | None]:
+    """Return NVIDIA's GPUs that this process may use, and the newest major version of CUDA that the driver
+    runs, from its management library, because torch takes seconds to say the same.
+
+    https://docs.nvidia.com/deploy/nvml-api/: memory moves twice a clock over the whole width of its bus.
+    """
+    import ctypes
+
+    class Memory(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+
+    memory_clock = 2  # NVML_CLOCK_MEM
+    gpus: dict[str, Gpu] = {}
+    version = ctypes.c_int()
+    try:
+        nvml = ctypes.CDLL("nvml.dll" if os.name == "nt" else "libnvidia-ml.so.1")
+        if nvml.nvmlInit_v2():
+            return (), None
+        nvml.nvmlSystemGetCudaDriverVersion_v2(ctypes.byref(version))
+        count = ctypes.c_uint()
+        nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
+        for index in range(count.value):
+            device, room = ctypes.c_void_p(), Memory()
+            name, uuid = ctypes.create_string_buffer(96), ctypes.create_string_buffer(96)
+            clock, width = ctypes.c_uint(), ctypes.c_uint()
+            nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device))
+            nvml.nvmlDeviceGetName(device, name, 96)
+            nvml.nvmlDeviceGetUUID(device, uuid, 96)
+            nvml.nvmlDeviceGetMaxClockInfo(device, memory_clock, ctypes.byref(clock))
+            nvml.nvmlDeviceGetMemoryBusWidth(device, ctypes.byref(width))
+            if nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(room)) == 0:
+                speed = 2 * clock.value * 1e6 * width.value / 8
+                called = name.value.decode(errors="replace")
+                gpus[uuid.value.decode(errors="replace")] = Gpu(called, room.total, room.free, speed)
+        nvml.nvmlShutdown()
+    except (OSError, AttributeError):
+        return (), None
+    return visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES")), version.value // 1000 or None
+
+
+def visible(gpus: Mapping[str, Gpu], chosen: str | None) -> tuple[Gpu, ...]:
+    """Return those of `gpus` (by UUID) that `CUDA_VISIBLE_DEVICES` leaves: numbers or beginnings of UUIDs, up
+    to the first that names none (CUDA C++ Programming Guide, environment variables)."""
+    if chosen is None:
+        return tuple(gpus.values())
+    left: dict[str, Gpu] = {}
+    for name in chosen.split(","):
+        number = int(name) if name.strip().isdecimal() else -1
+        same = [uuid for uuid in gpus if name.strip() and uuid.startswith(name.strip())]
+        found = list(gpus)[number : number + 1] if number >= 0 else same[:1]
+        if not found:
+            break
+        left[found[0]] = gpus[found[0]]
+    return tuple(left.values())
+
+
+def amd() -> tuple[Gpu, ...]:
+    """Return AMD's GPUs with memory of their own, from what the amdgpu driver tells
+    (https://docs.kernel.org/gpu/amdgpu/driver-misc.html). How fast it is it does not tell."""
+    gpus = []
+    for device in sorted(Path("/sys/class/drm").glob("card[0-9]/device")):
+        try:
+            total = int((device / "mem_info_vram_total").read_text("ascii"))
+            used = int((device / "mem_info_vram_used").read_text("ascii"))
+        except (OSError, ValueError):
+            continue
+        if total < _OWN_MEMORY:
+            continue
+        try:
+            name = (device / "product_name").read_text("utf-8", "replace").strip()
+        except OSError:
+            name = ""
+        gpus.append(Gpu(name or "AMD GPU", total, total - used))
+    return tuple(gpus)
