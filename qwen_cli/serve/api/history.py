@@ -12,9 +12,9 @@ _SEALED = "qwen:"
 
 
 class History:
-    """Collects what was said, in its order. What the system says before anybody else is one message; after
-    that it is a turn of the user's, because templates take a system message at the beginning alone (Qwen3.5's
-    refuses any other).
+    """Collects what was said, in its order. What the system says before the model has said anything is one
+    message. After that the user says it, before what else there is in a turn: templates take a system message
+    at the beginning alone (Qwen3.5's refuses any other), and what is said last is what is answered.
 
     Pictures among a tool's results are shown in a user's turn after them: templates write results as text.
     """
@@ -34,10 +34,15 @@ class History:
 
     def system(self, text: str) -> None:
         """Add what the system says."""
-        if self._messages:
-            self.user([{"type": "text", "text": text}])
-        elif text:
+        if not text:
+            return
+        said = {"type": "text", "text": text}
+        if not any(message["role"] == "assistant" for message in self._messages):
             self._instructions.append(text)
+        elif (last := self._messages[-1])["role"] == "user":
+            last["content"] = _together([said, *_parts(last["content"])])
+        else:
+            self.user([said])
 
     def user(self, parts: Sequence[dict[str, Any]]) -> None:
         """Add a user's turn of text and pictures."""
@@ -89,6 +94,10 @@ class History:
         self._show()
         self._messages.append({"role": "assistant", "content": ""})
         return self._messages[-1]
+
+
+def _parts(content: Any) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _together(parts: Sequence[dict[str, Any]]) -> Any:

@@ -190,9 +190,8 @@ class TestRequests:
         asked = model.seen[0]
 
         assert asked.messages == [
-            {"role": "system", "content": "You are an agent.\n\nBe brief."},
+            {"role": "system", "content": "You are an agent.\n\nBe brief.\n\nAgents: none."},
             {"role": "user", "content": "Remember.\nsay hi"},
-            {"role": "user", "content": "Agents: none."},
         ]
         assert asked.thinking is True
         assert [one["function"]["name"] for one in asked.tools] == ["weather"]

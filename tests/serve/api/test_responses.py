@@ -173,14 +173,20 @@ class TestRequests:
             {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Be kind."}]},
             {"role": "system", "content": "Be right."},
             {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+            {"role": "developer", "content": "Be glad."},
+            {"role": "assistant", "content": "Hello"},
             {"role": "developer", "content": "Now in French."},
+            {"role": "user", "content": "Bye"},
+            {"role": "developer", "content": "Now in Latin."},
         ]
         answered(here, items, instructions="Be brief.")
 
         assert messages(model) == [
-            {"role": "system", "content": "Be brief.\n\nBe kind.\n\nBe right."},
+            {"role": "system", "content": "Be brief.\n\nBe kind.\n\nBe right.\n\nBe glad."},
             {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Hello"},
             {"role": "user", "content": "Now in French."},
+            {"role": "user", "content": "Now in Latin.\nBye"},
         ]
 
     def test_a_turn_is_one_message(self, here: Here, model: Played) -> None:
