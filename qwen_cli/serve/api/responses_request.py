@@ -89,8 +89,7 @@ def read(
     params.refuse(sent, _IGNORED_NOT)
     for edit in sent.get("context_management") or ():
         raise Refused(400, f"{edit.get('type')!r} is not supported", param="context_management")
-    own = _items(sent.get("input"))
-    items = own
+    items = own = [_referred(one, item, f"input.{at}") for at, one in enumerate(_items(sent.get("input")))]
     if before := sent.get("previous_response_id"):
         earlier = conversation(before)
         if earlier is None:
@@ -104,7 +103,7 @@ def read(
     offered, functions, tools = _tools(sent.get("tools"))
     choice, functions = _choice(sent.get("tool_choice"), functions, tools)
     chat = {name: sent[name] for name in _SAME if name in sent}
-    chat |= {"messages": _messages(sent.get("instructions"), items, item), **_thinking(sent), **_form(sent)}
+    chat |= {"messages": _messages(sent.get("instructions"), items), **_thinking(sent), **_form(sent)}
     if functions:
         chat |= {"tools": functions, "tool_choice": choice}
     if (limit := sent.get("max_output_tokens")) is not None:
@@ -215,22 +214,24 @@ def _objects(given: Any, where: str) -> list[dict[str, Any]]:
     return list(given)
 
 
-def _messages(
-    instructions: str | None,
-    items: Sequence[dict[str, Any]],
-    kept: Callable[[str], dict[str, Any] | None],
-) -> list[dict[str, Any]]:
+def _referred(
+    item: dict[str, Any], kept: Callable[[str], dict[str, Any] | None], where: str
+) -> dict[str, Any]:
+    """Return `item`, or what it refers to. Raises `Refused`."""
+    if item.get("type", "item_reference") != "item_reference":
+        return item
+    found = kept(str(item.get("id")))
+    if found is None:
+        raise Refused(400, f"{where}.id: there is no item {item.get('id')!r} any more", param=where)
+    return found
+
+
+def _messages(instructions: str | None, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the messages that `items` are. Raises `Refused`."""
     history = History()
     history.system(instructions or "")
     for index, item in enumerate(items):
-        where = f"input.{index}"
-        if item.get("type") in ("item_reference", None):
-            found = kept(str(item.get("id")))
-            if found is None:
-                raise Refused(400, f"{where}.id: there is no item {item.get('id')!r} any more", param=where)
-            item = found
-        _add(history, item, where)
+        _add(history, item, f"input.{index}")
     return history.messages
 
 
