@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import difflib
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from qwen_cli._version import __version__
@@ -68,7 +70,8 @@ def private(service: Service) -> ASGIApp:
 def _app(service: Service, routes: tuple[tuple[str, str, Route], ...]) -> FastAPI:
     app = FastAPI(title="qwen", version=__version__, openapi_url=None)
     for method, path, route in routes:
-        app.add_api_route(path, _bound(route, service, path), methods=[method], name=route.__name__)
+        methods = ["GET", "HEAD"] if method == "GET" else [method]
+        app.add_api_route(path, _bound(route, service, path), methods=methods, name=route.__name__)
     app.add_exception_handler(HTTPException, _unknown)
     return app
 
@@ -89,7 +92,30 @@ def _bound(route: Route, service: Service, path: str) -> Callable[[Request], Awa
 
 
 async def _unknown(request: Request, fault: Any) -> Response:
-    """Answer that there is no such route or method."""
-    where = f"{request.method} {request.url.path[:80]}"
-    message = "this route takes another method" if fault.status_code == 405 else f"there is no {where}"
-    return errors.response(errors.Refused(fault.status_code, message), request.url.path)
+    """Answer that there is no such route or method, and which there is."""
+    path = request.url.path
+    takes = {
+        method: route
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": ""})[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+    if takes:
+        allowed = ", ".join(sorted(takes))
+        refused = errors.Refused(405, f"{path[:80]} takes {allowed}, not {request.method}")
+        answer = errors.response(refused, path)
+        answer.headers["Allow"] = allowed
+        return answer
+    message = f"there is no {request.method} {path[:80]}"
+    if near := _nearest(path, [route.path for route in request.app.routes]):
+        message += f": did you mean {near}?"
+    return errors.response(errors.Refused(fault.status_code, message), path)
+
+
+def _nearest(path: str, known: Sequence[str]) -> str | None:
+    """Return the route that was meant by `path`: one that it ends with (a base URL with too much in it) or
+    that ends with it (one with too little), else one that is written nearly so."""
+    path = f"/{path.strip('/')}"
+    plain = [route for route in known if "{" not in route]
+    ends = [route for route in plain if path.endswith(route) or (path != "/" and route.endswith(path))]
+    return max(ends, key=len) if ends else next(iter(difflib.get_close_matches(path, plain, 1)), None)

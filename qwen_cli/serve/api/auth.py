@@ -18,7 +18,7 @@ from qwen_cli.serve.api import errors
 
 _OPEN = ("/health",)  # a monitor has no key; it learns only that the server is up
 _KNOWN = "qwen.key"  # of a scope: whether its key is one of the server's
-_METHODS = "GET, POST, DELETE, OPTIONS"
+_METHODS = "GET, HEAD, POST, DELETE, OPTIONS"
 _HEADERS = "Authorization, Content-Type"
 
 
@@ -50,14 +50,14 @@ class Guard:
             return
         headers = Headers(scope=scope)
         origin = headers.get("origin")
+        if origin is not None and self._allows(origin):
+            send = self._sharing(origin, send)
         if fault := self._fault(scope, headers, origin):
             await errors.response(fault, scope["path"])(scope, receive, send)
-        elif origin is None:
-            await self._app(scope, receive, send)
-        elif scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            await self._preflight(origin)(scope, receive, send)
+        elif origin and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            await self._preflight(headers)(scope, receive, send)
         else:
-            await self._app(scope, receive, self._sharing(origin, send))
+            await self._app(scope, receive, send)
 
     def _fault(self, scope: Scope, headers: Headers, origin: str | None) -> errors.Refused | None:
         if self._rules.hosts is not None and _called(headers.get("host", "")) not in self._rules.hosts:
@@ -80,22 +80,23 @@ class Guard:
         same = [hmac.compare_digest(_given(headers).encode(), key) for key in self._keys]
         return any(same)
 
-    def _preflight(self, origin: str) -> Response:
-        return Response(
-            status_code=204,
-            headers={
-                "Access-Control-Allow-Origin": origin,
-                "Access-Control-Allow-Methods": _METHODS,
-                "Access-Control-Allow-Headers": _HEADERS,
-                "Access-Control-Max-Age": "600",
-                "Vary": "Origin",
-            },
-        )
+    def _preflight(self, headers: Headers) -> Response:
+        """Answer a browser that asks whether a page may: with what headers it likes, since SDKs send their
+        own (`x-stainless-os`, `anthropic-version`)."""
+        allowed = {
+            "Access-Control-Allow-Methods": _METHODS,
+            "Access-Control-Allow-Headers": headers.get("access-control-request-headers", _HEADERS),
+            "Access-Control-Max-Age": "600",
+        }
+        if "access-control-request-private-network" in headers:
+            allowed["Access-Control-Allow-Private-Network"] = "true"
+        return Response(status_code=204, headers=allowed)
 
     def _sharing(self, origin: str, send: Send) -> Send:
         async def shared(message: Message) -> None:
             if message["type"] == "http.response.start":
                 more = [(b"access-control-allow-origin", origin.encode()), (b"vary", b"Origin")]
+                more.append((b"access-control-expose-headers", b"Retry-After"))
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import re
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -21,6 +22,7 @@ _Path: TypeAlias = "tuple[str | int, ...]"
 _DEEPEST = 64  # nested objects and lists: more than any schema needs, and far from Python's limit
 _OWN = frozenset({"parameters", "schema", "chat_template_kwargs", "metadata"})
 _MOST_VALUES = 1 << 20  # of a body; a long conversation has thousands
+_CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # with the `wbits` that zlib knows them by
 _LONG = 1 << 16  # bytes that take so long to parse that others would notice
 _READ_SECONDS = 60.0  # for a body, altogether
 
@@ -55,9 +57,28 @@ async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) 
         raise Refused(400, "the connection closed before the body was complete") from None
     data = b"".join(blocks)
     blocks.clear()
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        data = await asyncio.to_thread(_decoded, data, coding, most_bytes)
     if len(data) < _LONG:
         return parsed(data, own=own)
     return await asyncio.to_thread(parsed, data, own=own)
+
+
+def _decoded(data: bytes, coding: str, most_bytes: int) -> bytes:
+    """Return a body that came compressed, no more of it than `most_bytes`. Raises `Refused`."""
+    if coding not in _CODINGS:
+        raise Refused(415, f"the body is in {coding[:40]!r}: send it as it is, or in gzip or deflate")
+    unpacked = zlib.decompressobj(_CODINGS[coding])
+    try:
+        whole = unpacked.decompress(data, most_bytes + 1)
+    except zlib.error as fault:
+        raise Refused(400, f"the body is not {coding}: {fault}") from None
+    if len(whole) > most_bytes:
+        raise _too_large(most_bytes)
+    if not unpacked.eof or unpacked.unused_data:
+        raise Refused(400, f"the body is not one whole {coding}")
+    return whole
 
 
 def parsed(data: bytes, *, own: bool = False) -> dict[str, Any]:

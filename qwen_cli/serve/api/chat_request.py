@@ -38,7 +38,7 @@ _DECODING = threading.BoundedSemaphore(2)  # requests whose pictures are decoded
 @dataclass(frozen=True)
 class ChatRequest:
     """What is asked. `forced`: the answer is the JSON of a call, kept to by `schema`. `calls` is the most
-    tool calls that are passed on."""
+    tool calls that are passed on. `goes_on`: the last message is what there is of the answer."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -52,6 +52,7 @@ class ChatRequest:
     include_usage: bool
     forced: bool
     calls: int | None
+    goes_on: bool = False
 
 
 def read(sent: Mapping[str, Any]) -> ChatRequest:
@@ -90,6 +91,7 @@ def read(sent: Mapping[str, Any]) -> ChatRequest:
         include_usage=bool((sent.get("stream_options") or {}).get("include_usage")),
         forced=forced,
         calls=1 if sent.get("parallel_tool_calls") is False else None,
+        goes_on=_goes_on(sent, messages),
     )
 
 
@@ -182,6 +184,22 @@ def _replaced(
         parts = [look.part for at, look in replacements if at == (turn, place)]
         content += parts or [part]
     return content
+
+
+def _goes_on(sent: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the last message is gone on with: it is where it is the assistant's, as at llama.cpp,
+    Ollama and Anthropic. Raises `Refused` where something else is asked for."""
+    says = checked(params.Extensions, sent)
+    last = messages[-1]
+    goes_on = last["role"] == "assistant" and not last.get("tool_calls")
+    name = "continue_final_message"
+    if says.get(name) and says.get("add_generation_prompt"):
+        raise Refused(400, f"{name} and add_generation_prompt exclude each other", param=name)
+    if says.get(name) and not goes_on:
+        raise Refused(400, "the last message is not the assistant's: nothing can be gone on with", param=name)
+    if goes_on and (says.get(name) is False or says.get("add_generation_prompt")):
+        raise Refused(400, "an answer at the end is always gone on with: leave it out", param=name)
+    return goes_on
 
 
 def _messages(sent: Mapping[str, Any], kind: Any) -> list[dict[str, Any]]:

@@ -29,6 +29,8 @@ class Extensions(TypedDict, total=False):
     chat_template_kwargs: dict[str, Any] | None
     thinking_token_budget: int | None
     thinking_budget_tokens: int | None
+    continue_final_message: bool | None
+    add_generation_prompt: bool | None
 
 
 def sampling(sent: Mapping[str, Any], *, limit: int | None, logprobs: int | None = None) -> Sampling:

@@ -25,7 +25,7 @@ from qwen_cli.serve.scheduling.lanes import Gone
 from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed
-from qwen_cli.tasks.chat import context_window
+from qwen_cli.tasks.chat import context_window, prefill
 from qwen_cli.tasks.common import structured
 
 
@@ -52,7 +52,9 @@ class Turn:
         `Refused` and `UsageError` for what it cannot do. Blocks."""
         if self._engine is None:
             engine = self._service.load(self._request, self._sent)
-            self.chat = chat_request.for_model(self.chat, self._sent, engine.capabilities)
+            self.chat = chat = chat_request.for_model(self.chat, self._sent, engine.capabilities)
+            if chat.goes_on:
+                prefill.check(engine, *_cut(chat.messages), chat.schema)
             self._engine = engine
             if self._cancelled:
                 raise Gone
@@ -72,6 +74,8 @@ class Turn:
                     "thinking": self.chat.thinking,
                     **given(self.chat.template_kwargs),
                 }
+                if self.chat.goes_on:
+                    return prefill.stream(view, *_cut(messages), **settings)
                 if self.chat.schema is None:
                     return view.chat(messages, **settings)
                 return structured.chat(view, messages, self.chat.schema, **settings, cut_is_answer=True)
@@ -143,6 +147,19 @@ def naming(names: Mapping[str, str]) -> Iterator[None]:
         named = f"{names[field]}{dot}{rest}"
         message = re.sub(rf"\A{re.escape(str(fault.param))}\b", named, fault.message)
         raise Refused(fault.status, message, param=named, code=fault.code) from None
+
+
+def _cut(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return (what is answered, what there is of the answer)."""
+    *turns, last = [{**message, "content": _text(message.get("content"))} for message in messages]
+    return turns, {"content": last["content"] or "", "thinking": last.get("reasoning_content", "")}
+
+
+def _text(content: Any) -> Any:
+    """Return parts that are all text as one."""
+    if isinstance(content, list) and all(part["type"] == "text" for part in content):
+        return "".join(part["text"] for part in content)
+    return content
 
 
 def _that_fit(

@@ -437,9 +437,9 @@ class TestKept:
     def test_an_item_may_be_named(self, here: Here, model: Played) -> None:
         done = answered(here)
         references = [{"type": "item_reference", "id": item.id} for item in done.output]
-        answered(
-            here, [{"role": "user", "content": "2 + 2?"}, *references, {"role": "user", "content": "So?"}]
-        )
+        question = {"role": "user", "content": "2 + 2?"}
+        for _ in range(2):  # the second finds them where the first referred to them
+            answered(here, [question, *references, question])
 
         assert messages(model)[1] == {
             "role": "assistant",
