@@ -420,7 +420,8 @@ def schema(given: str, flag: str) -> dict[str, Any]:
 
     if not given.strip():
         raise UsageError(f"{flag} is empty", "give a JSON schema, or the name of a file that holds one")
-    text = given if given.lstrip().startswith("{") else attachments.read_text(Path(given))
+    inline = given.lstrip().startswith(("{", "[", '"')) or given.strip() in ("true", "false", "null")
+    text = given if inline and not Path(given).is_file() else attachments.read_text(Path(given))
     where = flag if text is given else given
     try:
         parsed = json.loads(text)

@@ -209,7 +209,8 @@ class Capabilities:
     whether that keeps the thinking of past turns when nothing is said (`None`: it has no such variable).
     `vision` and `video` are what it can be shown, `seeing` says how; with `video_files` it
     takes a whole video as a file, and chosen frames as pictures with their times. `constrained` says
-    that a JSON schema is kept to while tokens are chosen, as far as grammars go; a server may not.
+    that a JSON schema is kept to while tokens are chosen, as far as grammars go; a server may not. With
+    `whole_schemas` that takes schemas as they are, and passes over what it cannot hold of them.
     """
 
     context: int | None
@@ -220,6 +221,7 @@ class Capabilities:
     tools: bool = False
     schema: bool = True
     constrained: bool = False
+    whole_schemas: bool = False
     fim: bool = False
     vision: bool = False
     video: bool = False

@@ -28,6 +28,7 @@ from qwen_cli.engines.transformers import device as transformers_device
 from qwen_cli.engines.transformers.answer import end_tokens
 from qwen_cli.engines.transformers.detokenizer import TokenTable
 from qwen_cli.engines.transformers.device_map import Places
+from qwen_cli.engines.transformers.grammar import takes_whole_schemas
 from qwen_cli.engines.transformers.prefix_cache import PrefixCache
 from qwen_cli.engines.transformers.prompted import Loaded, Prompted
 from qwen_cli.engines.transformers.sampler import Sampler
@@ -126,6 +127,7 @@ class Transformers(Prompted):
             state=self.prefix_cache.saves,
             logprobs=True,
             constrained=True,
+            whole_schemas=takes_whole_schemas(),
         )
         super().__init__(
             Loaded(

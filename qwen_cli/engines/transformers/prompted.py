@@ -26,7 +26,7 @@ from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.think_tags import OPEN, is_left_out
 from qwen_cli.engines.transformers import prompt as prompts
 from qwen_cli.engines.transformers.answer import Answer
-from qwen_cli.engines.transformers.sampler import Grammar, grammar_vocabulary
+from qwen_cli.engines.transformers.grammar import Grammar, Vocabulary, vocabulary
 from qwen_cli.errors import ContextFull, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Loaded:
     defaults: Sampling
     plain_defaults: Sampling
     tokenizing: threading.RLock = field(default_factory=threading.RLock)
-    _vocabulary: Any = None  # xgrammar's view of the tokenizer: 1 s, made for the first schema
+    _vocabulary: Vocabulary | None = None  # 1 s, made for the first schema
 
     def grammar(self, schema: Mapping[str, Any] | None) -> Grammar | None:
         """Return what keeps an answer to `schema`. Raises `UsageError` for one that cannot be compiled."""
@@ -66,8 +66,8 @@ class Loaded:
         with self.tokenizing:
             if self._vocabulary is None:
                 size = self.model.get_output_embeddings().weight.shape[0]
-                self._vocabulary = grammar_vocabulary(self.tokenizer, size, self.ends)
-            return Grammar(schema, self._vocabulary)
+                self._vocabulary = vocabulary(self.tokenizer, size, self.ends)
+            return self._vocabulary.grammar(schema)
 
 
 class Prompted(EngineBase):

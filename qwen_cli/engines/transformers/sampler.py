@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.engines.core.base import Sampling
-from qwen_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    import torch
-
-
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
-from qwen_cli.engines.core.base import TokenLogprob
+from qwen_cli.engines.core.base import Sampling, TokenLogprob
 
 if TYPE_CHECKING:
     import torch
 
     from qwen_cli.engines.transformers.detokenizer import TokenTable
+    from qwen_cli.engines.transformers.grammar import Grammar
 
 
 class Sampler:
@@ -122,47 +114,6 @@ class Sampler:
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone."""
         self._seen = self._seen[list(rows)]
-
-
-class Grammar:
-    """What a JSON schema allows next. `tokenizer_info` is xgrammar's view of the vocabulary."""
-
-    def __init__(self, schema: Mapping[str, Any], tokenizer_info: Any) -> None:
-        import json
-
-        import xgrammar  # 0.5 s, only with a schema
-
-        compiler = xgrammar.GrammarCompiler(tokenizer_info)
-        try:
-            # One way to write white space: small models otherwise fill the context with line breaks.
-            compiled = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
-        except (RuntimeError, ValueError, TypeError) as error:
-            line = str(error).strip().splitlines()[-1]
-            raise UsageError(
-                f"the JSON schema cannot be used: {line}", "Check it against json-schema.org"
-            ) from error
-        self._matcher = xgrammar.GrammarMatcher(compiled)
-        self._allowed = xgrammar.allocate_token_bitmask(1, tokenizer_info.vocab_size)
-
-    def mask(self, logits: torch.Tensor) -> None:
-        """Set what is not allowed to minus infinity, in place. `logits` has one row."""
-        import xgrammar
-
-        if self._matcher.is_terminated() or not self._matcher.fill_next_token_bitmask(self._allowed):
-            return
-        xgrammar.apply_token_bitmask_inplace(logits, self._allowed.to(logits.device))
-
-    def accept(self, token: int) -> None:
-        """Accept `token`, which was chosen."""
-        if not self._matcher.is_terminated():
-            self._matcher.accept_token(token)
-
-
-def grammar_vocabulary(tokenizer: Any, size: int, ends: Collection[int]) -> Any:
-    """Return xgrammar's view of the vocabulary, of `size` rows in the model."""
-    import xgrammar  # 0.5 s, only with a schema
-
-    return xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=size, stop_token_ids=sorted(ends))
 
 
 def likely(scores: torch.Tensor, token: int, others: int, table: TokenTable) -> TokenLogprob:

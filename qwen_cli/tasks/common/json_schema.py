@@ -9,17 +9,16 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from qwen_cli.errors import SchemaUnmet, UsageError
+from qwen_cli.tasks.common import formats, patterns
 
 MOST_VALUES = 10_000
 """Values in a schema. OpenAI takes 5,000 properties and 1,000 choices ("Structured Outputs", limitations)."""
 
-_PATIENCE = 1.0  # seconds for a pattern: ordinary ones take microseconds
 _LONGEST = 200  # characters of what is told of a fault
 
 
@@ -52,6 +51,13 @@ _OPEN = _words(
     "if then else dependentRequired dependentSchemas dependencies minProperties not oneOf anyOf allOf"
     " patternProperties propertyNames"
 )
+# What llguidance holds to the letter besides.
+_SURE_WHOLE = _words("minimum maximum exclusiveMinimum exclusiveMaximum prefixItems")
+# What applies to the value that a schema is for, beside its own keywords.
+_IN_PLACE = _words(
+    "allOf anyOf oneOf not if then else $ref $dynamicRef dependentSchemas unevaluatedProperties"
+)
+_BESIDE = _words("properties patternProperties required minProperties propertyNames")
 _FORMATS = frozenset({"date", "time", "date-time", "uuid"})  # of those, the ones that both know
 
 
@@ -70,6 +76,10 @@ class Fault:
 def checked(schema: Any, name: str = "the schema") -> dict[str, Any]:
     """Return `schema` if answers can satisfy it. Raises `UsageError`, which calls it `name`, for what is no
     JSON schema and for what no engine could keep to."""
+    if schema is True:
+        return {}  # the same: anything
+    if schema is False:
+        raise UsageError(f"{name} is a JSON schema that nothing satisfies: false", _HOW)
     if not isinstance(schema, dict):
         raise UsageError(f"{name} is not a JSON schema object, got {_short(json.dumps(schema))}", _HOW)
     if _size(schema) > MOST_VALUES:
@@ -84,7 +94,7 @@ def checked(schema: Any, name: str = "the schema") -> dict[str, Any]:
         raise UsageError(f"{name} is not a JSON schema: {why}", _HOW) from None
     except RecursionError:
         raise UsageError(
-            f"{name} is a JSON schema that nothing satisfies: it refers to itself alone", _HOW
+            f"{name} is a JSON schema that nothing satisfies: it refers to itself without end", _HOW
         ) from None
     return schema
 
@@ -112,7 +122,8 @@ def fault(answer: str, schema: Mapping[str, Any]) -> Fault | None:
         ) from None
     except TimeoutError:
         raise SchemaUnmet(
-            f"the answer cannot be held against the JSON schema: a pattern takes longer than {_PATIENCE:g} s",
+            "the answer cannot be held against the JSON schema: a pattern takes longer than"
+            f" {patterns.PATIENCE:g} s",
             "write a simpler pattern",
         ) from None
     except RecursionError:
@@ -125,11 +136,13 @@ def fault(answer: str, schema: Mapping[str, Any]) -> Fault | None:
     return Fault(mismatch.validator or "false", _short(mismatch.json_path), _short(mismatch.message))
 
 
-def is_held(schema: Mapping[str, Any]) -> bool:
-    """Return whether a grammar of `schema` lets nothing pass that does not satisfy it."""
+def is_held(schema: Mapping[str, Any], *, whole: bool = False) -> bool:
+    """Return whether a grammar of `schema` lets nothing pass that does not satisfy it; `whole` as for
+    `grammars`."""
+    sure = _SURE | _SURE_WHOLE if whole else _SURE
     return all(
         isinstance(one, Mapping)
-        and one.keys() <= _SURE
+        and one.keys() <= sure
         and isinstance(one.get("items", {}), Mapping)
         and not ("$ref" in one and one.keys() - {"$ref", "$defs", "definitions"} - _REMARKS)
         for path, one in _parts(schema)
@@ -137,17 +150,60 @@ def is_held(schema: Mapping[str, Any]) -> bool:
     )
 
 
-def grammars(schema: Mapping[str, Any], failed: Collection[str] = ()) -> list[dict[str, Any]]:
+def grammars(
+    schema: Mapping[str, Any], failed: Collection[str] = (), *, whole: bool = False
+) -> list[dict[str, Any]]:
     """Return the schemas to make a grammar of, for an engine to take the first that it can: each lets more
     pass than the one before. `failed` are keywords that answers have failed: what may be at fault for it is
-    let pass."""
+    let pass. `whole` is for engines that take a schema as it is and pass over what they cannot hold."""
     is_open = bool({"required", *_OPEN} & set(failed))
     schemas: list[dict[str, Any]] = []
+    if whole:
+        closed = _whole(schema, closed=not is_open)
+        schemas += [closed, *[one for one in [_whole(schema, closed=False)] if one != closed]]
     for kept in (_TRIED, _SURE, frozenset({"type"})):
         one = _loose(schema, kept - (_DOUBTFUL & set(failed)), is_open)
         if one not in schemas:
             schemas.append(one)
     return schemas
+
+
+def _whole(schema: Any, *, closed: bool) -> Any:
+    """Return `schema` as llguidance takes it: patterns in its spelling, or left out, and if `closed` no
+    properties but those listed where nothing is said of others, as models need it to come to an end."""
+    if not isinstance(schema, Mapping):
+        return schema
+    kept: dict[str, Any] = {}
+    alone = len(schema.keys() & (_IN_PLACE | _BESIDE)) == 1 and len(schema.get("allOf", ())) < 2
+    for keyword, value in schema.items():
+        if keyword == "x-guidance":  # would change how it is written
+            continue
+        if keyword == "patternProperties":
+            spelt = {patterns.for_grammar(name): one for name, one in value.items()}
+            if len(spelt) < 2 and None not in spelt:
+                kept[keyword] = {name: _whole(one, closed=closed) for name, one in spelt.items()}
+        elif keyword in _NAMED and isinstance(value, Mapping):
+            kept[keyword] = {name: _whole(one, closed=closed) for name, one in value.items()}
+        elif keyword in _LISTS or (keyword in _ONE and isinstance(value, list)):
+            kept[keyword] = [_whole(one, closed=closed and alone) for one in value]
+        elif keyword in _ONE:
+            kept[keyword] = _whole(value, closed=closed)
+        elif keyword == "pattern":
+            if (pattern := patterns.for_grammar(value)) is not None:
+                kept[keyword] = pattern
+        elif isinstance(value, float) and value.is_integer():
+            kept[keyword] = int(value)
+        else:
+            kept[keyword] = value
+    if "patternProperties" in schema and "patternProperties" not in kept:
+        kept.pop("additionalProperties", None)  # what they allow is not additional
+    if (
+        closed
+        and "properties" in schema
+        and not schema.keys() & (_OPEN | _IN_PLACE | {"additionalProperties"})
+    ):
+        kept["additionalProperties"] = False
+    return kept
 
 
 def _loose(schema: Any, kept: Collection[str], is_open: bool) -> Any:
@@ -173,7 +229,7 @@ def _loose(schema: Any, kept: Collection[str], is_open: bool) -> Any:
             elif isinstance(value, Mapping):
                 loose[keyword] = _loose(value, kept, is_open)
         elif keyword == "pattern":
-            if pattern := plain_pattern(value):
+            if pattern := patterns.plain_pattern(value):
                 loose[keyword] = pattern
         elif keyword != "format" or value in _FORMATS:
             loose[keyword] = value
@@ -219,59 +275,6 @@ def _merged(schema: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": " "}
-_ANY = r'[^"\\\n\r]'  # as it stands between the quotes of JSON
-_PIECE = re.compile(r"\\(.)|(\[\^?\]?(?:\\.|[^\]\\])*\])|(\(\?.)|(.)", re.DOTALL)
-
-
-def plain_pattern(pattern: str) -> str | None:
-    r"""Return `pattern` as grammars take it, anchored and without shorthands (`\d{4}` → `^…*([0-9]{4})…*$`);
-    `None` for what they have no word for: assertions, references, classes of Unicode, what JSON escapes."""
-    if '"' in pattern or r"\\" in pattern:
-        return None
-    parts: list[str] = []
-    for escaped, group, special, plain in _PIECE.findall(pattern):
-        if escaped in _CLASSES:
-            parts.append(f"[{_CLASSES[escaped]}]")
-        elif escaped and escaped.isalnum() and escaped not in "ntr":
-            return None
-        elif group:
-            if not (opened := _open_class(group)):
-                return None
-            parts.append(opened)
-        elif special:
-            if special != "(?:":
-                return None
-            parts.append("(")
-        else:
-            parts.append(f"\\{escaped}" if escaped else _ANY if plain == "." else plain)
-    text = "".join(parts)
-    starts, ends = text.startswith("^"), text.endswith("$") and not text.endswith(r"\$")
-    inner = text[starts : len(text) - ends]
-    if re.search(r"(?<!\\)(?:\\\\)*[\^$]", re.sub(r"\[(?:\\.|[^\]\\])*\]", "", inner)):
-        return None  # an anchor in the middle
-    if starts and ends and "|" not in inner:
-        return text
-    if "|" in inner and (starts or ends):
-        return None  # each belongs to one of the choices
-    return f"^{'' if starts else f'{_ANY}*'}({inner}){'' if ends else f'{_ANY}*'}$"
-
-
-def _open_class(group: str) -> str | None:
-    """Return a class in brackets with its shorthands written out."""
-    parts = []
-    for escaped, plain in re.findall(r"\\(.)|(.)", group, re.DOTALL):
-        if escaped in _CLASSES:
-            parts.append(_CLASSES[escaped])
-        elif escaped and escaped.isalnum() and escaped not in "ntr":
-            return None
-        else:
-            parts.append(f"\\{escaped}" if escaped else plain)
-    if parts[1] == "^":
-        parts.insert(2, r'"\\')
-    return "".join(parts)
-
-
 class _NoSchema(Exception):
     """It is no schema."""
 
@@ -281,33 +284,31 @@ class _Impossible(Exception):
 
 
 _TOGETHER = ("patternProperties", "unevaluatedProperties")  # there patterns have no limit of time
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 def _judge(schema: dict[str, Any]) -> None:
     """Raise `_NoSchema` or `_Impossible` where no answer can satisfy `schema`."""
-    import regex
     from jsonschema import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
-    from referencing.exceptions import Unresolvable
 
     try:
-        validator_for(schema, default=Draft202012Validator).check_schema(schema)
+        kind = validator_for(schema, default=Draft202012Validator)
+        kind.check_schema(schema, format_checker=formats.checker(kind))
     except SchemaError as error:
-        raise _NoSchema(f"{_short(error.message)} (at {error.json_path})") from None
+        what = f"{error.instance!r} is no pattern" if error.validator_value == "regex" else error.message
+        raise _NoSchema(f"{_short(what)} (at {error.json_path})") from None
     except (TypeError, AttributeError):
         raise _NoSchema("its $schema is no address") from None
-    ids = any("$id" in one or "id" in one for _, one in _objects(schema))
     if all(any(name in one for _, one in _objects(schema)) for name in _TOGETHER):
         raise _NoSchema(f"{' and '.join(_TOGETHER)} together are not supported")
     for path, one in _objects(schema):
         for pattern in (one.get("pattern"), *one.get("patternProperties", ())):
             try:
-                regex.compile(pattern or "")
-            except (regex.error, OverflowError) as error:
+                patterns.compiled(pattern or "")
+            except ValueError as error:
                 raise _NoSchema(f"{pattern!r} is no pattern: {error} (at {path})") from None
-        for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
-            if keyword in one and not ids and not str(one[keyword]).startswith("#"):
-                raise _NoSchema(f"{one[keyword]!r} is not in it, and nothing is fetched (at {path})")
+    _follow(schema, kind)
     try:
         validator = _validator(schema)
         if why := _impossible(schema, "#", validator):
@@ -315,18 +316,53 @@ def _judge(schema: dict[str, Any]) -> None:
         probes: tuple[Any, ...] = ({}, [], "", 0, None)
         for probe in probes:
             validator.is_valid(probe)
-        for _, one in _objects(schema):
-            if "$ref" in one and not ids:  # followed, so that one that leads nowhere is told now
-                validator.evolve(schema={"$ref": one["$ref"]}).is_valid({})
-    except Unresolvable as error:
-        place = str(error.ref).lstrip("#")
-        raise _NoSchema(f"'#{place}' is not in it") from None
     except TimeoutError:
-        raise _NoSchema(f"a pattern takes longer than {_PATIENCE:g} s") from None
+        raise _NoSchema(f"a pattern takes longer than {patterns.PATIENCE:g} s") from None
+    if why := _contradiction(schema):
+        raise _Impossible(why)
 
 
-def _impossible(schema: Any, path: str, validator: Any) -> str | None:
-    """Return why nothing satisfies `schema`, as far as that can be seen from outside."""
+def _follow(schema: dict[str, Any], kind: Any) -> None:
+    """Raise `_NoSchema` for a reference that leads out of `schema`: to what is in none of the drafts."""
+    from jsonschema_specifications import REGISTRY
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012, specification_with
+
+    draft = specification_with(kind.META_SCHEMA.get("$schema", ""), default=DRAFT202012)
+    whole = draft.create_resource(schema)
+    left = [(REGISTRY.resolver_with_root(whole), whole)]
+    while left:
+        resolver, resource = left.pop()
+        one = resource.contents
+        for keyword in _REFERENCES if isinstance(one, Mapping) else ():
+            try:
+                if keyword in one:
+                    resolver.lookup(one[keyword])
+            except Unresolvable:
+                path = next((path for path, other in _objects(schema) if other is one), "#")
+                fetched = "" if one[keyword].startswith("#") else ", and nothing is fetched"
+                raise _NoSchema(f"{one[keyword]!r} is not in it{fetched} (at {path})") from None
+        left += [(resolver.in_subresource(part), part) for part in resource.subresources()]
+
+
+def _contradiction(schema: dict[str, Any]) -> str | None:
+    """Return why llguidance, where it is there, finds that nothing satisfies `schema`."""
+    try:
+        from llguidance import LLMatcher, LLTokenizer
+    except ImportError:
+        return None
+    grammar = LLMatcher.grammar_from_json_schema(_whole(schema, closed=False), defaults={"lenient": True})
+    wrong, told = LLMatcher.validate_grammar_with_warnings(grammar, LLTokenizer("byte"))
+    _, found, why = " ".join(told).partition("Unsatisfiable schema: ")
+    return _short(why) if wrong and found else None
+
+
+def _impossible(schema: Any, path: str, validator: Any, above: tuple[Any, ...] = ()) -> str | None:
+    """Return why nothing satisfies `schema`, as far as that can be seen from outside. `above` are those that
+    it must stand in."""
+    if any(schema is one for one in above if isinstance(one, Mapping)):
+        return f"it refers to itself without end (at {path})"
+    above = (*above, schema)
     if schema is False:
         return f"false (at {path})"
     if not isinstance(schema, Mapping):
@@ -346,7 +382,7 @@ def _impossible(schema: Any, path: str, validator: Any) -> str | None:
                 return f"no {keyword} is one that the rest allows (at {path})"
     for keyword in ("anyOf", "oneOf"):
         parts = schema.get(keyword)
-        whys = [_impossible(one, f"{path}/{keyword}", validator) for one in parts or ()]
+        whys = [_impossible(one, f"{path}/{keyword}", validator, above) for one in parts or ()]
         if parts and all(whys):
             return whys[0]
     inner = [(one, f"{path}/allOf") for one in schema.get("allOf", ())]
@@ -359,7 +395,25 @@ def _impossible(schema: Any, path: str, validator: Any) -> str | None:
     if _types(schema) == {"array"} and schema.get("minItems", 0) > len(schema.get("prefixItems", ())):
         items = schema.get("items", True)
         inner += [(items, f"{path}/items")] if not isinstance(items, list) else []
-    return next((why for one, at in inner if (why := _impossible(one, at, validator))), None)
+    reference = schema.get("$ref", "")
+    if reference.startswith("#"):
+        inner.append((_found(validator, reference), path))
+    return next((why for one, at in inner if (why := _impossible(one, at, validator, above))), None)
+
+
+def _found(validator: Any, reference: str) -> Any:
+    """Return what `reference` leads to from the root; anything where that cannot be told."""
+    from jsonschema_specifications import REGISTRY
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    if any("$id" in one or "id" in one for path, one in _objects(validator.schema) if path != "#"):
+        return True  # it may be counted from there
+    root = DRAFT202012.create_resource(validator.schema)
+    try:
+        return REGISTRY.resolver_with_root(root).lookup(reference).contents
+    except Unresolvable:
+        return True
 
 
 # By the type that they are about.
@@ -423,7 +477,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     from jsonschema_specifications import REGISTRY
 
     kind = validator_for(schema, default=Draft202012Validator)
-    return _patient(kind)(schema, registry=REGISTRY, format_checker=kind.FORMAT_CHECKER)
+    return _patient(kind)(schema, registry=REGISTRY, format_checker=formats.checker(kind))
 
 
 @functools.cache
@@ -433,22 +487,22 @@ def _patient(kind: Any) -> Any:
     from jsonschema import ValidationError, validators
 
     def pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
-        if validator.is_type(instance, "string") and not _matches(pattern, instance):
+        if validator.is_type(instance, "string") and not patterns.matches(pattern, instance):
             yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
-    def by_pattern(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    def by_pattern(validator: Any, schemas: Any, instance: Any, schema: Any) -> Iterator[Any]:
         if validator.is_type(instance, "object"):
-            for pattern, inner in patterns.items():
+            for pattern, inner in schemas.items():
                 for name in instance:
-                    if _matches(pattern, name):
+                    if patterns.matches(pattern, name):
                         yield from validator.descend(instance[name], inner, path=name, schema_path=pattern)
 
     def additional(validator: Any, more: Any, instance: Any, schema: Any) -> Iterator[Any]:
         if not validator.is_type(instance, "object") or more is True:
             return
-        patterns = schema.get("patternProperties", {})
+        allowed = schema.get("patternProperties", {})
         extras = [name for name in instance if name not in schema.get("properties", {})]
-        extras = [name for name in extras if not any(_matches(pattern, name) for pattern in patterns)]
+        extras = [name for name in extras if not any(patterns.matches(one, name) for one in allowed)]
         if isinstance(more, Mapping):
             for name in extras:
                 yield from validator.descend(instance[name], more, path=name)
@@ -457,13 +511,6 @@ def _patient(kind: Any) -> Any:
 
     mine = {"pattern": pattern, "patternProperties": by_pattern, "additionalProperties": additional}
     return validators.extend(kind, {name: one for name, one in mine.items() if name in kind.VALIDATORS})
-
-
-def _matches(pattern: str, text: str) -> bool:
-    import regex
-
-    # Other threads go on meanwhile.
-    return regex.search(pattern, text, timeout=_PATIENCE, concurrent=True) is not None
 
 
 def _no_number(word: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +32,7 @@ class _Try:
     held: list[Piece] = field(default_factory=list)
     text: str = ""
     called: bool = False
+    begun: bool = False
     usage: Usage | None = None
 
 
@@ -50,21 +52,28 @@ def chat(
 
     It comes as it is written where the engine's grammar holds all of the schema, else once it is whole and
     checked; of one that fails nothing comes: the model is told why and asked again, twice, and `on_retry`
-    hears of it. A turn that calls tools is no answer yet; one that a limit has ended is passed on if
-    `cut_is_answer`. The usage is that of all tries. Raises `SchemaUnmet`, and what `engine.chat` raises.
+    hears of it. With `tools` the first answer is free, so that they can be called: what is no JSON in it is
+    asked for as JSON, which is no other try. A turn that calls tools is no answer yet; one that a limit has
+    ended is passed on if `cut_is_answer`. The usage is that of all tries. Raises `SchemaUnmet`, and what
+    `engine.chat` raises.
     """
-    live = engine.capabilities.constrained and json_schema.is_held(schema)
-    turns, failed, spent = list(messages), set[str](), Usage()
+    can = engine.capabilities
+    live = can.constrained and json_schema.is_held(schema, whole=can.whole_schemas)
+    ways = {"tools": tools, "sampling": sampling, "thinking": thinking, **given(template_kwargs)}
+    begun = turns = list(messages)
     fault: Fault | None = None
-    for number in range(1, TRIES + 1):
+    failed, spent, number, free = set[str](), Usage(), 0, bool(tools)
+    while True:
         one = _Try()
         try:
-            ways = {"tools": tools, "sampling": sampling, "thinking": thinking, **given(template_kwargs)}
-            yield from _tried(engine, turns, schema, failed, one, live, ways)
+            if free:
+                yield from _heard(engine.chat(turns, **ways), one, live=False)
+            else:
+                yield from _tried(engine, turns, schema, failed, one, live, ways)
         except ContextFull:
             if fault is None:
                 raise
-            raise _unmet(fault, number - 1) from None
+            raise _unmet(fault, number) from None
         if one.usage is None:  # whoever asked has ended it
             yield from one.held
             return
@@ -80,11 +89,18 @@ def chat(
             yield from one.held
             yield Piece(usage=spent)
             return
+        if free:
+            free, fault = False, None
+            begun = turns = [*messages, {"role": "assistant", "content": one.text}, _as_json(schema)]
+            if can.thinking == "switch":
+                ways["thinking"] = False  # it has been thought about
+            continue
+        number += 1
         if live or number == TRIES:
             raise _unmet(fault, number)
         on_retry(f"the answer does not satisfy the JSON schema ({fault}): asked again")
         failed.add(fault.keyword)
-        turns = [*messages, {"role": "assistant", "content": one.text}, _again(fault, schema)]
+        turns = [*begun, {"role": "assistant", "content": one.text}, _again(fault, schema)]
 
 
 def _tried(
@@ -98,22 +114,24 @@ def _tried(
 ) -> Generator[Piece, None, None]:
     """Write one answer into `one`, asked for in these `ways` of `Engine.chat`, by the strictest grammar that
     the engine makes; what need not wait comes out."""
-    *stricter, loosest = json_schema.grammars(schema, failed)
+    *stricter, loosest = json_schema.grammars(schema, failed, whole=engine.capabilities.whole_schemas)
     for grammar in (*stricter, loosest):
-        pieces = engine.chat(turns, schema=grammar, **ways)
-        begun = False
         try:
-            for piece in pieces:
-                if not begun and not live:
-                    yield Piece()  # it is computed: who waits may be told so
-                begun = True
-                yield from _sorted(piece, one, live)
+            yield from _heard(engine.chat(turns, schema=grammar, **ways), one, live)
             return
         except (RequestRefused, UsageError):
-            if begun or grammar is loosest:
+            if one.begun or grammar is loosest:
                 raise
-        finally:
-            pieces.close()
+
+
+def _heard(pieces: Stream, one: _Try, live: bool) -> Generator[Piece, None, None]:
+    """Write the answer into `one`; what need not wait comes out."""
+    with closing(pieces):
+        for piece in pieces:
+            if not one.begun and not live:
+                yield Piece()  # it is computed: who waits may be told so
+            one.begun = True
+            yield from _sorted(piece, one, live)
 
 
 def _sorted(piece: Piece, one: _Try, live: bool) -> Generator[Piece, None, None]:
@@ -132,13 +150,22 @@ def _sorted(piece: Piece, one: _Try, live: bool) -> Generator[Piece, None, None]
         one.held.append(piece)
 
 
+def _as_json(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the turn that asks for the answer as JSON."""
+    return {"role": "user", "content": f"Give this answer as JSON alone.{_told(schema)}"}
+
+
+def _told(schema: Mapping[str, Any]) -> str:
+    """Return what the model is told of the schema, if it is not too long."""
+    written = json.dumps(schema, ensure_ascii=False)
+    return f" The JSON schema is:\n{written}" if len(written) <= _TOLD else ""
+
+
 def _again(fault: Fault, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the turn that asks for another answer."""
-    written = json.dumps(schema, ensure_ascii=False)
-    whole = f" It is:\n{written}" if len(written) <= _TOLD else ""
     return {
         "role": "user",
-        "content": f"Your answer does not satisfy the JSON schema that was asked for.{whole}\n\n"
+        "content": f"Your answer does not satisfy the JSON schema that was asked for.{_told(schema)}\n\n"
         f"What is wrong: {fault}\n\nAnswer again, with the corrected JSON alone.",
     }
 

@@ -167,10 +167,13 @@ def test_an_answer_that_was_cut_satisfies_nothing(qwen) -> None:
     [
         ("", "--schema is empty"),
         ("{", "not JSON"),
+        ("[1]", "not a JSON schema object, got [1]"),
+        ("false", "nothing satisfies"),
+        ("nowhere.json", "nowhere.json"),
         ('{"type": 3}', "not a JSON schema"),
         ('{"$ref": "#/x"}', "'#/x' is not in it"),
         ('{"$ref": "https://example.com/x.json"}', "nothing is fetched"),
-        ('{"type": "string", "pattern": "("}', "regex"),
+        ('{"type": "string", "pattern": "("}', "is no pattern"),
         ('{"type": "integer", "minimum": 9, "maximum": 1}', "nothing satisfies"),
     ],
 )

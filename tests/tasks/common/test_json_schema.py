@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from qwen_cli.errors import SchemaUnmet, UsageError
-from qwen_cli.tasks.common import json_schema
-from qwen_cli.tasks.common.json_schema import checked, fault, grammars, is_held, plain_pattern
+from qwen_cli.tasks.common import json_schema, patterns
+from qwen_cli.tasks.common.json_schema import checked, fault, grammars, is_held
+from qwen_cli.tasks.common.patterns import plain_pattern
 
 
 def thing(**keywords: Any) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def test_what_is_no_json_satisfies_nothing(answer: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "why"),
     [
-        (True, "not a JSON schema object, got true"),
+        (False, "nothing satisfies: false"),
         ([], "not a JSON schema object"),
         ("{}", "not a JSON schema object"),
         (None, "not a JSON schema object, got null"),
@@ -130,11 +131,28 @@ def test_what_is_no_json_satisfies_nothing(answer: str) -> None:
         (thing(**{"$ref": "#/$defs/x"}), r"'#/\$defs/x' is not in it"),
         ({"$ref": "http://127.0.0.1/x"}, "nothing is fetched"),
         (thing(**{"$ref": "file:///etc/passwd"}), "nothing is fetched"),
-        ({"items": {"$ref": "other.json"}}, "nothing is fetched"),
-        (thing(pattern="("), "is not a 'regex'|is no pattern"),
-        ({"patternProperties": {"[": {}}}, "is not a 'regex'|is no pattern"),
-        ({"$ref": "#"}, "refers to itself alone"),
-        ({"allOf": [{"$ref": "#"}]}, "refers to itself alone"),
+        (
+            {"items": {"$ref": "other.json"}},
+            r"'other.json' is not in it, and nothing is fetched \(at #/items\)",
+        ),
+        (
+            {"$id": "http://a.example/x", "items": {"$ref": "y.json#/z"}},
+            "'y.json#/z' is not in it, and nothing",
+        ),
+        ({"$id": "http://a.example/x", "$defs": {"b": {"$ref": "#away"}}}, "'#away' is not in it"),
+        ({"$dynamicRef": "http://127.0.0.1/x"}, "nothing is fetched"),
+        (
+            {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]},
+            "refers to itself without end",
+        ),
+        (
+            {"type": "array", "minItems": 1, "items": {"anyOf": [{"$ref": "#"}]}},
+            "refers to itself without end",
+        ),
+        (thing(pattern="("), "is no pattern"),
+        ({"patternProperties": {"[": {}}}, "is no pattern"),
+        ({"$ref": "#"}, "refers to itself without end"),
+        ({"allOf": [{"$ref": "#"}]}, "refers to itself without end"),
         ({"enum": list(range(10_001))}, "more than 10,000 values"),
         ({"enum": []}, "no enum is one"),
         ({"type": "string", "enum": [1, 2]}, "no enum is one"),
@@ -165,6 +183,15 @@ def test_what_cannot_be_used_is_told(schema: Any, why: str) -> None:
     "schema",
     [
         {},
+        {"$ref": "http://json-schema.org/draft-07/schema#"},
+        {"$defs": {"a": {"$anchor": "here", "type": "string"}}, "items": {"$ref": "#here"}},
+        {
+            "definitions": {"a": {"$id": "#a"}},
+            "$ref": "#a",
+            "$schema": "http://json-schema.org/draft-07/schema#",
+        },
+        {"properties": {"a": {"properties": {"b": False}}}},
+        {"type": "array", "minItems": 1, "items": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
         {"type": ["string", "null"], "minimum": 7, "maximum": 3},
         {"properties": {"a": False}},
         {"type": "array", "items": False},
@@ -190,7 +217,7 @@ def test_nothing_is_fetched_for_a_schema(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_pattern_that_explodes_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_schema, "_PATIENCE", 0.05)
+    monkeypatch.setattr(patterns, "PATIENCE", 0.05)
     for keyword in ("pattern", "patternProperties", "propertyNames"):
         bomb = "^(a|a)*$"
         inner: Any = {bomb: {}} if keyword == "patternProperties" else bomb
@@ -254,3 +281,144 @@ def test_other_properties_are_let_pass_once_they_were_missed(keyword: str) -> No
 
 def test_a_doubtful_keyword_that_failed_is_left_out() -> None:
     assert grammars(thing(pattern="^a$", minimum=2), ["pattern"])[0] == thing(minimum=2)
+
+
+def test_true_is_the_schema_of_anything() -> None:
+    assert checked(True) == {}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 4},
+        {"type": "string", "pattern": "^a{5}$", "maxLength": 3},
+        thing(allOf=[{"type": "string", "minLength": 3}, {"maxLength": 2}]),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_contradictions_between_keywords_are_told(schema: dict[str, Any]) -> None:
+    pytest.importorskip("llguidance")
+    with pytest.raises(UsageError, match="nothing satisfies: "):
+        checked(schema)
+
+
+# A pattern, what it matches and what it does not, with ECMA's meaning.
+MEANT = [
+    (r"^\p{L}+$", "äö", "1"),
+    (r"^\p{Script=Greek}+$", "α", "a"),
+    (r"^(?=a)\w$", "a", "b"),
+    (r"^\d{4}$", "2024", "2024\n"),
+    (r"^\d$", "1", "٢"),
+    (r"^\W\D$", "äx", "a1"),
+    (r"^[\w.]+@[\w.]+$", "a@b", "ä@b"),
+    (r"^(?<y>\d)\k<y>$", "11", "12"),
+    (r"^\cA$", "\x01", "A"),
+    (r"^a\/b$", "a/b", r"a\/b"),
+    (r"^[^]$", "\n", ""),
+    (r"^[[]$", "[", "]"),
+    (r"^[$]\$$", "$$", "$"),
+    (r"^\u{1F600}\u00e9$", "😀é", "u"),
+    (r"^(?i)ab$", "AB", "b"),  # no ECMA's, and written in Python
+    ("^🐲*$", "🐲🐲", "🐲x"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "good", "bad"), MEANT)
+def test_patterns_mean_what_ecma_says(pattern: str, good: str, bad: str) -> None:
+    schema = checked({"type": "string", "pattern": pattern})
+
+    assert fault(json.dumps(good), schema) is None
+    assert str(fault(json.dumps(bad), schema)).startswith("pattern at $")
+
+
+@given(some.text(r"ab1.^$|()[]{}\+*?dDwWsSbpuxk<>-,/ ", max_size=8), some.text("ab1 \n", max_size=4))
+def test_any_text_is_a_pattern_or_refused_in_a_line(pattern: str, text: str) -> None:
+    try:
+        schema = checked({"type": "string", "pattern": pattern})
+    except UsageError as refused:
+        assert "\n" not in str(refused)
+        return
+    fault(json.dumps(text), schema)
+    patterns.for_grammar(pattern)
+
+
+# A format, what is of it and what is not; test suites of JSON Schema have the rest.
+WRITTEN = [
+    ("duration", "P4DT12H30M5S", "P"),
+    ("duration", "P2W", "P1D2H"),
+    ("json-pointer", "/a~1b/0", "/a~"),
+    ("relative-json-pointer", "1/a", "/a"),
+    ("email", "a.b@c.example", "a..b@c.example"),
+    ("idn-email", "ä@bücher.example", "ä"),
+    ("uri-template", "/a/{b}{?c*}", "/a/{b"),
+    ("time", "23:59:60Z", "22:59:60Z"),
+    ("time", "01:29:60+01:30", "10:00:00"),
+    ("date-time", "1998-12-31T23:59:60Z", "1998-13-01T00:00:00Z"),
+    ("iri", "http://ƒøø.example/?∂", "http:// x"),
+    ("ipv6", "::1", "12345::"),
+    ("regex", r"^\p{L}$", "("),
+]
+
+
+@pytest.mark.parametrize(("name", "good", "bad"), WRITTEN)
+def test_formats_are_checked(name: str, good: str, bad: str) -> None:
+    assert fault(json.dumps(good), {"format": name}) is None
+    assert fault("7", {"format": name}) is None
+    assert str(fault(json.dumps(bad), {"format": name})).startswith("format at $")
+
+
+class TestWhole:
+    """Schemas for engines whose grammars pass over what they cannot hold."""
+
+    def test_a_schema_stays_as_it_is_and_its_objects_closed(self) -> None:
+        schema = thing(type="integer", multipleOf=7, uniqueItems=True, minimum=2.0)
+        closed, opened, *_ = grammars(schema, whole=True)
+
+        assert opened == {**schema, "properties": {"x": {**schema["properties"]["x"], "minimum": 2}}}
+        assert closed == {**opened, "additionalProperties": False}
+
+    @pytest.mark.parametrize(
+        "schema",
+        [
+            {"allOf": [thing(), {"properties": {"y": {}}}]},
+            {"properties": {"x": {}}, "anyOf": [{"properties": {"y": {}}}]},
+            {"properties": {"x": {}}, "minProperties": 2},
+            {"properties": {"x": {}}, "unevaluatedProperties": {"type": "string"}},
+            {"properties": {"x": {}}, "additionalProperties": {"type": "string"}},
+        ],
+        ids=str,
+    )
+    def test_what_may_hold_more_stays_open(self, schema: dict[str, Any]) -> None:
+        assert grammars(schema, whole=True)[0] == schema
+
+    def test_choices_are_closed(self) -> None:
+        closed = grammars({"anyOf": [thing(), {"type": "null"}]}, whole=True)[0]
+        assert closed["anyOf"][0]["additionalProperties"] is False
+
+    @pytest.mark.parametrize("pattern", [r"^(?=a)b$", r"\bword\b", r"^(a)\1$", r"^(?<y>a)\k<y>$", "(?<!a)b"])
+    def test_patterns_without_a_word_in_it_are_left_out(self, pattern: str) -> None:
+        assert "pattern" not in grammars({"pattern": pattern}, whole=True)[0]
+        names = {"patternProperties": {pattern: {}}, "additionalProperties": False}
+        assert grammars(names, whole=True)[0] == {}
+
+    @pytest.mark.parametrize(("pattern", "good", "bad"), MEANT)
+    def test_the_grammar_takes_patterns_as_the_check_does(self, pattern: str, good: str, bad: str) -> None:
+        llguidance = pytest.importorskip("llguidance")
+        matcher = llguidance.LLMatcher
+        grammar = matcher.grammar_from_json_schema(
+            grammars({"type": "string", "pattern": pattern}, whole=True)[0]
+        )
+        tokenizer = llguidance.LLTokenizer("byte")
+
+        assert not matcher.validate_grammar(grammar, tokenizer)
+        if patterns.for_grammar(pattern) is None:
+            return
+        for text, matching in ((good, True), (bad, False)):
+            one = matcher(tokenizer, grammar, log_level=0)
+            tokens = tokenizer.tokenize_str(json.dumps(text, ensure_ascii=False))
+            assert (one.try_consume_tokens(tokens) == len(tokens) and one.is_accepting()) is matching
+
+    def test_ranges_are_held(self) -> None:
+        assert is_held(thing(type="integer", minimum=2), whole=True)
+        assert not is_held(thing(type="integer", minimum=2))
+        assert not is_held(thing(type="array", uniqueItems=True), whole=True)

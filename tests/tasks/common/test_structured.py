@@ -163,6 +163,82 @@ def test_a_call_is_no_answer_yet() -> None:
     assert [piece.call for piece in pieces if piece.call] == [call.call]
 
 
+TOOLS: Any = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+
+
+class TestWithTools:
+    """Calls stay possible, and the schema holds for the answer."""
+
+    def test_the_first_answer_is_free_to_be_a_call(self) -> None:
+        call = Piece(kind="tool_call", call=ToolCall("1", "f", {}))
+        engine = saying([Piece("let me see"), call, end("tool_calls")])
+        pieces = list(structured.chat(engine, ASKED, YEAR, tools=TOOLS))
+
+        assert [piece.call for piece in pieces if piece.call] == [call.call]
+        assert (engine.seen[0].schema, engine.seen[0].tools) == (None, TOOLS)
+
+    def test_one_that_satisfies_the_schema_is_the_answer(self) -> None:
+        engine = saying(GOOD)
+        assert text(list(structured.chat(engine, ASKED, YEAR, tools=TOOLS))) == GOOD
+        assert len(engine.seen) == 1
+
+    @pytest.mark.parametrize("free", ["It was in 2024.", "", BAD, '{"year": "2024"} so'])
+    def test_any_other_is_asked_for_as_json(self, free: str) -> None:
+        engine, told = saying(free, GOOD), list[str]()
+        pieces = list(structured.chat(engine, ASKED, YEAR, tools=TOOLS, on_retry=told.append))
+
+        assert text(pieces) == GOOD
+        assert not told  # it is no failure
+        first, answered, again = engine.seen[1].messages
+        assert (first, answered["content"]) == (ASKED[0], free)
+        assert "JSON" in again["content"] and json.dumps(YEAR) in again["content"]
+        assert engine.seen[1].schema
+        assert pieces[-1].usage and pieces[-1].usage.generated_tokens == 6
+
+    def test_that_is_no_try_and_stays_when_it_is_asked_again(self) -> None:
+        engine = saying("In 2024.", BAD, BAD, BAD)
+        with pytest.raises(SchemaUnmet, match="after 3 tries"):
+            list(structured.chat(engine, ASKED, YEAR, tools=TOOLS))
+        assert [turn["content"] for turn in engine.seen[3].messages[:2]] == ["When?", "In 2024."]
+
+    def test_a_call_is_still_one_when_json_is_asked_for(self) -> None:
+        call = Piece(kind="tool_call", call=ToolCall("1", "f", {}))
+        engine = saying("Hm.", [call, end("tool_calls")])
+        assert [p.call for p in structured.chat(engine, ASKED, YEAR, tools=TOOLS) if p.call] == [call.call]
+
+    @pytest.mark.parametrize("written", ["It was in 20", "12"])
+    def test_one_that_was_cut_is_an_error(self, written: str) -> None:
+        engine = saying([Piece(written), end("length")])
+        with pytest.raises(SchemaUnmet, match="cut"):
+            list(structured.chat(engine, ASKED, {"type": "integer"}, tools=TOOLS))
+        assert len(engine.seen) == 1
+
+    def test_what_was_thought_about_is_not_thought_about_again(self) -> None:
+        engine = saying("In 2024.", GOOD)
+        engine.capabilities = Capabilities(4096, thinking="switch")
+        list(structured.chat(engine, ASKED, YEAR, tools=TOOLS, thinking=True))
+        assert [asked.thinking for asked in engine.seen] == [True, False]
+
+    def test_closing_the_free_answer_closes_the_engine(self) -> None:
+        engine = saying([Piece("a", "thinking"), Piece("b", "thinking"), end()])
+        stream = structured.chat(engine, ASKED, YEAR, tools=TOOLS)
+        assert next(stream) == Piece()
+        stream.close()
+
+
+def test_an_engine_of_whole_schemas_gets_them_as_they_are() -> None:
+    engine = saying(GOOD)
+    engine.capabilities = Capabilities(4096, constrained=True, whole_schemas=True)
+    schema = {**YEAR, "properties": {"year": {**YEAR["properties"]["year"], "uniqueItems": True}}}
+    list(structured.chat(engine, ASKED, schema))
+
+    assert engine.seen[0].schema == {
+        **schema,
+        "additionalProperties": False,
+        "properties": {"year": {"type": "string", "pattern": "^[0-9]{4}$", "uniqueItems": True}},
+    }
+
+
 @pytest.mark.parametrize("kind", [RequestRefused, UsageError])
 def test_an_engine_that_cannot_make_the_grammar_gets_a_looser_one(kind: Callable[[str], Exception]) -> None:
     engine = saying(kind("the JSON schema cannot be used"), GOOD)
