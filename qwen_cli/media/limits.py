@@ -17,6 +17,10 @@ TOGETHER = 768 * FRAME
 """Pixels of all frames or pages: as many frames as a model sees (qwen_vl_utils: 768), each of the largest
 size. 1.8 GB as RGB."""
 
+DECODED = 8192 * 4320
+"""Pixels of a frame of a video file at most, as it is decoded: 8K of cinemas (DCI). Each thread of the
+decoder holds some, and a file of kilobytes may say that they are of any size."""
+
 LOW_DETAIL = 512 * 512
 """Pixels: what OpenAI shows a picture in with `detail` "low"."""
 

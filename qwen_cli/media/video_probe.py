@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from qwen_cli.errors import UsageError
+from qwen_cli.media import limits
 from qwen_cli.sanitize import clean_name
 
 if TYPE_CHECKING:
@@ -96,7 +97,10 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 
     films = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
     best = container.streams.best("video")
-    return next((one for one in films if one is best), films[0] if films else None)
+    chosen = next((one for one in films if one is best), films[0] if films else None)
+    if chosen is not None and chosen.codec_context is not None:
+        chosen.codec_context.options = {"max_pixels": str(limits.DECODED)}  # frames may grow on the way
+    return chosen
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
@@ -155,6 +159,12 @@ def _video_stream(container: InputContainer, label: str) -> VideoStream:
         )
     if stream.codec_context is None:
         raise UsageError(f"{label!r}: no decoder here for its video track", "convert it to H.264 with FFmpeg")
+    wide, high = stream.codec_context.width, stream.codec_context.height
+    if wide * high > limits.DECODED:
+        raise UsageError(
+            f"{label!r} has frames of {wide:,} × {high:,} pixels, more than those of 8K film",
+            "make it smaller: ffmpeg -i FILE -vf scale=1920:-2 SMALLER.mp4",
+        )
     return stream
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from qwen_cli.errors import UsageError
+from qwen_cli.media import limits, video_probe
 from qwen_cli.media.video_probe import Orientation, probe
 
 
@@ -211,3 +212,19 @@ def test_noise_is_refused_in_one_line(tmp_path: Path) -> None:
     ):
         (tmp_path / f"{number}.mp4").write_bytes(head + noise)
         refused(tmp_path / f"{number}.mp4")
+
+
+def test_frames_larger_than_those_of_8k_film_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some kilobytes may say that they are of any size; each thread that decodes would hold one."""
+    path = films.make(tmp_path / "film.mp4", 3, size=(160, 96))
+    assert probe(path).width == 160
+    monkeypatch.setattr(limits, "DECODED", 160 * 96 - 1)
+    with pytest.raises(UsageError, match="frames of 160 × 96 pixels, more than those of 8K film"):
+        probe(path)
+    # A header that says less: the decoder finds out.
+    monkeypatch.setattr(limits, "DECODED", 160 * 64)
+    monkeypatch.setattr(video_probe, "_video_stream", lambda one, label: video_probe.video_stream(one))
+    with pytest.raises((UsageError, av.FFmpegError)):
+        probe(path)
