@@ -66,6 +66,10 @@ class SessionError(QwenError):
     """A saved conversation that cannot be read or written."""
 
 
+class LogError(QwenError):
+    """The log of questions cannot be read or written."""
+
+
 class ToolError(QwenError):
     """A tool file or an MCP server that cannot be used."""
 

@@ -31,6 +31,9 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 # Several processes must find the same tests in the same order, also those made from a set of texts.
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
+# What tests ask is in nobody's log; a `home` of its own has one.
+os.environ["QWEN_LOG"] = "off"
+
 # Speed is asserted nowhere, and a machine with two test processes may be slow. The same examples are tried
 # each time: what a change broke is told from what a new example found.
 hypothesis.settings.register_profile(

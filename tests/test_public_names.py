@@ -14,9 +14,9 @@ from qwen_cli import errors
 
 NAMES = [
     "BackEnd", "Capabilities", "ContextFull", "Conversation", "DownloadError", "EndpointError", "Engine",
-    "EngineBase", "EngineError", "Hooks", "Limits", "LoadOptions", "Message", "ModelError", "Piece",
-    "QwenError", "RequestRefused", "Sampling", "Sandbox", "SandboxError", "SchemaUnmet", "SessionError",
-    "ToolError", "Toolbox", "Usage", "UsageError", "__version__", "load", "open_engine",
+    "EngineBase", "EngineError", "Hooks", "Limits", "LoadOptions", "LogError", "Message", "ModelError",
+    "Piece", "QwenError", "RequestRefused", "Sampling", "Sandbox", "SandboxError", "SchemaUnmet",
+    "SessionError", "ToolError", "Toolbox", "Usage", "UsageError", "__version__", "load", "open_engine",
 ]  # fmt: skip
 
 

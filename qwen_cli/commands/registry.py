@@ -23,6 +23,7 @@ VERBS = {
     "eval": ("eval.command", "app", "Measure a model on tasks with known answers."),
     "models": ("models.command", "app", "List, plan, download, show, remove and convert models."),
     "sessions": ("sessions.command", "app", "List, search and remove saved conversations."),
+    "log": ("log.command", "app", "List, search and remove past questions."),
     "doctor": ("models.doctor", "doctor", "Check this machine and what works on it."),
     "config": ("config.command", "app", "Read and write settings."),
     "sandbox": ("sandbox.command", "app", "Run Python in the sandbox, and check that it holds."),
@@ -43,6 +44,7 @@ ELSEWHERE = {
     **dict.fromkeys(("bench", "benchmark", "test"), "eval"),
     **dict.fromkeys(("settings", "set"), "config"),
     **dict.fromkeys(("status", "check"), "doctor"),
+    **dict.fromkeys(("logs", "history"), "log"),
     "version": "--version",
     "help": "--help",
 }

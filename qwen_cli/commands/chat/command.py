@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,14 +12,11 @@ import typer
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import check_effort, open_engine, thinking_wish
-from qwen_cli.commands.shared.output import relay, say
-from qwen_cli.errors import SessionError, UsageError
+from qwen_cli.commands.shared.output import relay
+from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from qwen_cli.commands.chat.question import Question
-    from qwen_cli.engines.core.base import Engine
-    from qwen_cli.tasks.chat.conversation import Conversation, Events
-    from qwen_cli.tasks.chat.sessions import Session
+    from qwen_cli.tasks.chat.conversation import Conversation
     from qwen_cli.tasks.tools.toolbox import Toolbox
 
 
@@ -81,13 +77,19 @@ def chat(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    no_log: options.NoLog = False,
     think: options.Think = None,
     thinking_budget: options.ThinkingBudget = None,
     effort: options.Effort = None,
     preserve_thinking: options.PreserveThinking = None,
     resume: Annotated[
         bool,
-        typer.Option("--continue", "-c", help="Resume the latest session.", rich_help_panel=SESSIONS),
+        typer.Option(
+            "--continue",
+            "-c",
+            help="Resume the latest session or logged question, whichever is later.",
+            rich_help_panel=SESSIONS,
+        ),
     ] = False,
     session: Annotated[
         str | None,
@@ -153,6 +155,7 @@ def chat(
         thinking_budget=thinking_budget,
     )
     from qwen_cli.commands.chat import question as asked
+    from qwen_cli.commands.chat import resume as taken_up
 
     if raw and as_json:
         raise UsageError("--raw and --json exclude each other", "choose one")
@@ -162,11 +165,11 @@ def chat(
     if question is None and as_json:
         raise UsageError("--json needs a question", 'run `qwen chat --json "…"`')
     wanted = options.schema(schema, "--schema") if schema is not None else None
-    saved = _session(resume, session)
-    if saved and question is not None:
-        _tell_unfinished(saved, asks=question.asks)
-    if saved and saved.model:
-        _as_before(saved, settings, loading)
+    resumed = taken_up.find(resume, session)
+    if resumed and question is not None:
+        resumed.tell_unfinished(asks=question.asks)
+    if resumed and resumed.said.model:
+        resumed.model_as_before(settings, loading)
     elif question is not None and question.found.pictures:
         _choose_seeing(settings)
 
@@ -174,7 +177,7 @@ def chat(
         _toolbox(tools or [], mcp or settings.get("mcp"), yes=yes, asks=question is None) as toolbox,
         open_engine(settings, loading) as loaded,
     ):
-        conversation = _conversation(loaded, saved, settings)
+        conversation = taken_up.conversation(loaded, resumed, settings)
         sampling = options.sampling(settings, stop=stop)
         conversation.sampling = sampling.over(conversation.sampling)
         check_effort(loaded, effort, think, thinking_budget)
@@ -187,22 +190,24 @@ def chat(
             conversation.preserve_thinking = preserve_thinking
         conversation.schema = conversation.schema if wanted is None else wanted
         conversation.toolbox = toolbox
-        if saved or question is None:
+        if resumed or question is None:
             from qwen_cli.tasks.chat import sessions
 
-            sessions.begin(conversation, saved.settings if saved else {})
+            sessions.begin(conversation, resumed.said.settings if resumed else {})
         if question is None:
             from qwen_cli.commands.chat import repl
 
             repl.run(
                 conversation,
-                session=saved,
+                session=resumed.session if resumed else None,
                 load_engine=lambda name: open_engine({**settings, "model": name}, loading.for_another()),
                 raw=raw,
                 allow_local_urls=allow_local_urls,
             )
         else:
-            _ask(conversation, question, saved, as_json=as_json, raw=raw)
+            from qwen_cli.commands.chat import once
+
+            once.ask(conversation, question, resumed, settings, as_json=as_json, raw=raw, no_log=no_log)
 
 
 def _set_effort(conversation: Conversation, effort: str) -> None:
@@ -214,46 +219,6 @@ def _set_effort(conversation: Conversation, effort: str) -> None:
     conversation.effort = effort
 
 
-def _ask(
-    conversation: Conversation, question: Question, saved: Session | None, *, as_json: bool, raw: bool
-) -> None:
-    """Answer `question` on standard output, or without one go on with the last answer; with a session, keep
-    both, also when the answer is cut short."""
-    from qwen_cli.commands.chat import output
-
-    events = (
-        conversation.send(question.content(conversation.engine)) if question.asks else conversation.go_on()
-    )
-    with _kept(conversation, saved, events) if saved else nullcontext(events) as followed:
-        if as_json:
-            output.as_json(conversation, followed)
-        else:
-            output.streamed(followed, raw=raw)
-
-
-@contextmanager
-def _kept(conversation: Conversation, saved: Session, events: Events) -> Iterator[Events]:
-    """Keep what is said in `saved`: the question at once, and what comes of it however it ends."""
-    from qwen_cli.commands.chat.state import kept_bytes
-    from qwen_cli.tasks.chat import sessions, unfinished
-
-    def save() -> None:
-        saved.record(conversation)
-        if remark := sessions.save(saved):
-            relay(remark)
-
-    with suppress(SessionError):  # it is told with the answer, which is worth more
-        save()
-    journal = sessions.journal(saved, conversation)
-    try:
-        yield unfinished.followed(events, conversation, journal)
-    finally:
-        save()
-        journal.close()
-        if remark := sessions.keep_state(conversation.engine, saved.name, kept_bytes()):
-            relay(remark)
-
-
 def _choose_seeing(settings: dict[str, Any]) -> None:
     """Let a model of this machine that sees answer about pictures, where none is named and one is here."""
     from qwen_cli.commands.shared.engine import choose_model
@@ -263,69 +228,6 @@ def _choose_seeing(settings: dict[str, Any]) -> None:
     choose_model(seeing, "vision")
     if seeing.get("model") in {weights.label for weights in resolve.local()}:
         settings["model"] = seeing["model"]
-
-
-def _tell_unfinished(saved: Session, *, asks: bool) -> None:
-    """Say what the session lacks at its end. Raises `UsageError` where nothing is asked and it lacks
-    nothing."""
-    from qwen_cli.tasks.chat import unfinished
-
-    open_end = unfinished.open_end(saved.messages)
-    if open_end and asks:
-        say(f"session {saved.name}: {open_end.what}; `qwen chat --continue` alone {open_end.does}")
-    elif not open_end and not asks:
-        why = "its last answer is whole" if saved.messages else "it has no question yet"
-        raise UsageError(
-            f"there is no question, and nothing of session {saved.name!r} to go on with: {why}",
-            'write one: `qwen chat --continue "…"`',
-        )
-
-
-def _as_before(saved: Session, settings: dict[str, Any], loading: options.Loading) -> None:
-    """Let the model that the session was held with answer, unless another is asked for. Raises `UsageError`
-    for one on a server that is not named."""
-    if loading.model or loading.endpoint:
-        return
-    if saved.engine != "remote":
-        settings["model"] = saved.model
-        settings.pop("endpoint", None)
-    elif not settings.get("endpoint"):
-        raise UsageError(
-            f"session {saved.name!r} was held with {saved.model} on a server",
-            "give its --endpoint, or -m to go on with another model",
-        )
-
-
-def _session(resume: bool, name: str | None) -> Session | None:
-    """Return the session to go on with (or to start, by name); `None` where nothing is kept until /save."""
-    if not resume and name is None:
-        return None
-    from qwen_cli.tasks.chat import sessions
-
-    if resume:
-        latest = sessions.latest(lambda fault: relay(str(fault)))
-        if latest is None:
-            raise SessionError("there is no session to resume", "start one with `qwen chat`")
-        return latest
-    assert name is not None
-    return sessions.load(name) if sessions.path(name).exists() else sessions.new(name=name)
-
-
-def _conversation(engine: Engine, saved: Session | None, settings: dict[str, Any]) -> Conversation:
-    from qwen_cli.tasks.chat.conversation import Conversation
-
-    if saved and saved.messages:
-        conversation = saved.resume(engine)
-        from qwen_cli.tasks.chat import sessions
-
-        state = sessions.kv_path(saved.name)
-        if engine.capabilities.state and state.exists():
-            engine.load_state(state)
-    else:
-        conversation = Conversation(engine)
-    conversation.system = settings.get("system", conversation.system)
-    conversation.overflow = settings.get("overflow", conversation.overflow)
-    return conversation
 
 
 def _toolbox(

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen_cli.commands.chat import attaching
-from qwen_cli.commands.chat.state import text_of
 from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.sanitize import clean_name
 from qwen_cli.tasks.chat import gathering
 from qwen_cli.tasks.chat.conversation import Events
-from qwen_cli.tasks.chat.messages import Content
+from qwen_cli.tasks.chat.messages import Content, text_of
 from qwen_cli.ui import clipboard
 
 if TYPE_CHECKING:

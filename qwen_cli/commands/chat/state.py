@@ -18,7 +18,7 @@ from qwen_cli.engines.core.base import Sampling, usual
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.tasks.chat import attachments, sessions, unfinished
 from qwen_cli.tasks.chat.conversation import Conversation
-from qwen_cli.tasks.chat.messages import Content
+from qwen_cli.tasks.chat.messages import Content, text_of
 from qwen_cli.tasks.chat.sessions import Session
 from qwen_cli.tasks.common.stream_journal import StreamJournal
 from qwen_cli.ui.line_editor import LineEditor
@@ -73,8 +73,8 @@ class ReplState:
         size = engine.capabilities.context
         context = f", {size:,} tokens of context" if size else ""
         say(f"{engine.model} on {engine.name}{context}. /help lists commands, Ctrl-D leaves")
-        if self.session and self.conversation.messages:
-            say(recap(self.session.name, self.conversation))
+        if self.conversation.messages:
+            say(recap(self.session.name if self.session else None, self.conversation))
         self.tell_unfinished()
 
     def tell_unfinished(self) -> None:
@@ -198,20 +198,14 @@ def effort_costs(conversation: Conversation, effort: str | None) -> str | None:
     return f"the effort stands at the beginning of the prompt: its {again:,} tokens are computed again"
 
 
-def recap(name: str, conversation: Conversation) -> str:
-    """Return one line about a conversation that is taken up again."""
+def recap(name: str | None, conversation: Conversation) -> str:
+    """Return one line about a conversation that is taken up again: a session, or one of the log."""
     questions = [m for m in conversation.messages if m["role"] == "user"]
     last = " ".join(text_of(questions[-1]["content"]).split()) if questions else ""
     excerpt = last if len(last) <= _RECAP else f"{last[:_RECAP]}…"
     turns = f"{len(questions)} turn{'' if len(questions) == 1 else 's'}"
-    return f"session {name}: {turns}, the last was “{excerpt}”"
-
-
-def text_of(content: Content) -> str:
-    """Return the words of a message, without its images."""
-    if isinstance(content, str):
-        return content
-    return "\n".join(part["text"] for part in content if part.get("type") == "text")
+    where = f"session {name}" if name else "from the log"
+    return f"{where}: {turns}, the last was “{excerpt}”"
 
 
 def first_question(conversation: Conversation) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +179,7 @@ def math(
             rich_help_panel=BATCH,
         ),
     ] = _AT_ONCE,
+    no_log: options.NoLog = False,
     think: options.Think = None,
     allow_local_urls: options.AllowLocalUrls = False,
     sampling_options: MathSamplingOptions = MathSamplingOptions(),
@@ -266,7 +267,9 @@ def math(
                 loaded,
                 text,
                 solve_options,
+                settings,
                 parts,
+                no_log=no_log,
                 quiet=quiet,
                 as_json=as_json,
                 save_plots=save_plots,
@@ -286,8 +289,10 @@ def _solve(
     engine: Engine,
     problem: str,
     options: SolveOptions,
+    settings: Mapping[str, Any],
     pictures: Sequence[Picture] = (),
     *,
+    no_log: bool,
     quiet: bool,
     as_json: bool,
     save_plots: Path | None,
@@ -296,12 +301,16 @@ def _solve(
     """Solve one problem and print what was asked for; exit code 1 where there is no answer. `blamed` is
     what the most tokens were given with."""
     from qwen_cli.commands.math import output
+    from qwen_cli.commands.shared import logged
     from qwen_cli.tasks.math import solve
     from qwen_cli.tasks.math.answer import Judge
 
-    with Judge(contained=options.contained) as judge:
-        solving = solve.solve(engine, problem, judge, options, pictures=pictures)
-        checked = output.watched(solving) if quiet or as_json else output.render(solving)
+    with logged.recording("math", problem, engine, settings, no_log=no_log) as recorder:
+        with Judge(contained=options.contained) as judge:
+            solving = recorder.follow(solve.solve(engine, problem, judge, options, pictures=pictures))
+            checked = output.watched(solving) if quiet or as_json else output.render(solving)
+        answer = checked.solution.text + (f"\n\nAnswer: {checked.answer}" if checked.answer else "")
+        recorder.tell(answer, checked.solution.usage)
     if as_json:
         output.as_json(checked, engine)
     elif quiet:

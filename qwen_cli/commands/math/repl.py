@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from qwen_cli.commands.chat.slash_table import COMMANDS as CHAT
-from qwen_cli.commands.chat.state import ReplState, text_of
+from qwen_cli.commands.chat.state import ReplState
 from qwen_cli.commands.math import output
 from qwen_cli.commands.shared import loop, slash
 from qwen_cli.commands.shared.loop import Interrupts, run_turn
@@ -18,7 +18,7 @@ from qwen_cli.commands.shared.slash import Command, Events
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import UsageError
 from qwen_cli.tasks.chat.conversation import Conversation
-from qwen_cli.tasks.chat.messages import Content
+from qwen_cli.tasks.chat.messages import Content, text_of
 from qwen_cli.tasks.math import solve
 from qwen_cli.tasks.math.answer import Judge
 from qwen_cli.tasks.math.solve import Checked, SolveOptions

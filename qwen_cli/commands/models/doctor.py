@@ -92,6 +92,7 @@ def examine() -> list[Finding]:
         *check_sandbox(),
         check_settings(),
         check_sessions(),
+        check_log(),
     ]
 
 
@@ -300,6 +301,18 @@ def check_sessions() -> Finding:
     names = sessions.names()
     room = _size(sum(map(sessions.size, names)))
     return Finding("sessions", "ok", f"{len(names)} saved, {room}; `qwen sessions list`")
+
+
+def check_log() -> Finding:
+    """Return how many questions are logged, and the room that the log takes."""
+    from qwen_cli.errors import LogError
+    from qwen_cli.tasks.common import log
+
+    try:
+        count = log.count()
+    except LogError as fault:
+        return Finding("log", "note", fault.message, fault.hint or "")
+    return Finding("log", "ok", f"{count:,} questions, {_size(log.size())}; `qwen log`")
 
 
 def check_settings() -> Finding:

@@ -86,11 +86,18 @@ class Group(TyperGroup):
 
 
 class App(typer.Typer):
-    """A Typer group that makes `Command`s and shows its help when it is called alone."""
+    """A Typer group that makes `Command`s and shows its help when it is called alone, or does something then
+    (`alone`)."""
 
-    def __init__(self, help: str) -> None:
+    def __init__(self, help: str, *, alone: bool = False) -> None:
         # Plain help: rich would take as long to import as everything else together.
-        super().__init__(cls=Group, help=help, no_args_is_help=True, rich_markup_mode=None)
+        super().__init__(
+            cls=Group,
+            help=help,
+            no_args_is_help=not alone,
+            invoke_without_command=alone,
+            rich_markup_mode=None,
+        )
 
     def command(self, name: str | None = None, **given: Any) -> Callable[[Any], Any]:
         return super().command(name, cls=Command, **given)

@@ -235,6 +235,9 @@ AllowLocalUrls = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON.")]
+NoLog = Annotated[
+    bool, typer.Option("--no-log", help="Keep this question out of `qwen log`.", rich_help_panel="Output")
+]
 Think = Annotated[
     bool | None, typer.Option("--think/--no-think", help="Let the model think before it answers, or not.")
 ]

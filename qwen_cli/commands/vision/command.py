@@ -6,6 +6,7 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -234,6 +235,7 @@ def vision(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    no_log: options.NoLog = False,
     system: Annotated[
         str | None,
         typer.Option("--system", "-s", help="System prompt: instructions that stand before the question."),
@@ -253,6 +255,7 @@ def vision(
       qwen vision scan.pdf --markdown > scan.md
       qwen vision street.jpg --locate "the red cars" --draw found.png
     """
+    from qwen_cli.commands.shared import logged
     from qwen_cli.commands.vision import batch, inputs, output
     from qwen_cli.media.inputs import Picture
     from qwen_cli.tasks.vision.prepare import Detail
@@ -337,8 +340,11 @@ def vision(
             if show is not False and not quiet:
                 image.show([item.image for item in items if isinstance(item, Picture)], forced=bool(show))
             parts = inputs.windows(loaded, items, look, job, quiet=quiet)
+            about = f"{job.question or job.kind} [{', '.join(map(str, sources))}]" if job else ""
+            recording = partial(logged.recording, "vision", about, loaded, settings, no_log=no_log)
             if parts and job and not dry_run:
-                output.in_windows(loaded, items[0], parts, job, look, sampling, as_json=as_json)
+                with recording() as recorder:
+                    output.in_windows(loaded, items[0], parts, job, look, sampling, recorder, as_json=as_json)
                 return
             if parts:  # they cost the same each
                 look = replace(look, start=parts[0][0], end=parts[0][1])
@@ -360,9 +366,13 @@ def vision(
                     thinking=thinking,
                 )
             elif job.one_by_one:
-                output.found(loaded, looks, job, sampling, drawn_on, target=draw, as_json=as_json)
+                with recording() as recorder:
+                    output.found(
+                        loaded, looks, job, sampling, drawn_on, recorder, target=draw, as_json=as_json
+                    )
             else:
-                output.answered(loaded, looks, job, sampling, as_json=as_json)
+                with recording() as recorder:
+                    output.answered(loaded, looks, job, sampling, recorder, as_json=as_json)
 
 
 def _can_ask() -> bool:

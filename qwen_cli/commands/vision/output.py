@@ -14,6 +14,7 @@ from qwen_cli.commands.shared.output import StreamView, cut, figures, print_json
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from qwen_cli.commands.shared.logged import Recorder
     from qwen_cli.engines.core.base import Engine, Sampling, Stream, Usage
     from qwen_cli.media.inputs import Film, Picture
     from qwen_cli.tasks.vision.prepare import Detail, Look
@@ -26,17 +27,21 @@ def answered(
     looks: Sequence[Look],
     job: Job,
     sampling: Sampling,
+    recorder: Recorder,
     *,
     as_json: bool,
 ) -> None:
-    """Ask and print. A plain answer is shown while it comes; what has a form of its own once it is whole."""
+    """Ask and print, and tell the `recorder` of the log. A plain answer is shown while it comes; what has a
+    form of its own once it is whole."""
     from qwen_cli.tasks.vision import task
 
     # A document is cleaned when it is whole.
     live = job.kind in ("ask", "ocr") and not as_json
-    text, usage = _streamed(task.ask(engine, looks, job, sampling), live=live, raw=job.kind != "ask")
+    pieces = recorder.follow(task.ask(engine, looks, job, sampling))
+    text, usage = _streamed(pieces, live=live, raw=job.kind != "ask")
     tell_cut(usage)
     result = task.result(job, text, looks, engine.capabilities.seeing)
+    recorder.tell(result.text, usage)
     if as_json:
         _object(engine, looks, result, usage)
     elif not live:
@@ -49,6 +54,7 @@ def found(
     job: Job,
     sampling: Sampling,
     drawn_on: Sequence[Image],
+    recorder: Recorder,
     *,
     target: Path | None,
     as_json: bool,
@@ -63,6 +69,7 @@ def found(
         tell_cut(one.usage)
         answers.append(one)
     result = task.results(job, answers, engine.capabilities.seeing)
+    recorder.tell(result.text, task.spent([one.usage for one in answers]))
     if target:
         names = annotate.targets(target, len(drawn_on))
         for image, detections, name in zip(drawn_on, result.detections, names, strict=True):
@@ -82,6 +89,7 @@ def in_windows(
     job: Job,
     detail: Detail,
     sampling: Sampling,
+    recorder: Recorder,
     *,
     as_json: bool,
 ) -> None:
@@ -113,6 +121,7 @@ def in_windows(
         tell_cut(last)
         usage += last or Usage()
         result = task.Result(text.strip())
+    recorder.tell(result.text, usage)
     if as_json:
         rows = [
             {

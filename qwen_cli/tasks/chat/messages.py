@@ -38,6 +38,13 @@ def clean(messages: Sequence[dict[str, Any]], *, keep_thinking: bool = False) ->
     return sent
 
 
+def text_of(content: Content) -> str:
+    """Return the words of a message, without its images."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part.get("type") == "text")
+
+
 def answer(text: str, thinking: str, calls: Sequence[ToolCall], *, cut: bool) -> dict[str, Any]:
     """Return an assistant message."""
     message: dict[str, Any] = {"role": "assistant", "content": text}

@@ -302,21 +302,21 @@ def test_what_is_piped_in_goes_with_the_question_however_late_it_is_read(
 
 
 def test_a_session_goes_on_with_its_own_model() -> None:
-    from qwen_cli.commands.chat.command import _as_before
+    from qwen_cli.commands.chat.resume import Resumed
     from qwen_cli.commands.shared.options import Loading
     from qwen_cli.errors import UsageError
     from qwen_cli.tasks.chat.sessions import Session
 
     here, there = (
-        Session("a", model="qwen3:8b", engine="llamacpp"),
-        Session("b", model="big", engine="remote"),
+        Resumed(Session("a", model="qwen3:8b", engine="llamacpp")),
+        Resumed(Session("b", model="big", engine="remote")),
     )
     settings: dict[str, Any] = {"model": "starter", "endpoint": "http://other/v1"}
-    _as_before(here, settings, Loading())
+    here.model_as_before(settings, Loading())
     assert settings == {"model": "qwen3:8b"}, "and not the one that is set for all"
     asked: dict[str, Any] = {"model": "qwen3:4b"}
-    _as_before(here, asked, Loading(model="qwen3:4b"))
+    here.model_as_before(asked, Loading(model="qwen3:4b"))
     assert asked == {"model": "qwen3:4b"}
     with pytest.raises(UsageError, match="'b' was held with big on a server"):
-        _as_before(there, {"model": "starter"}, Loading())
-    _as_before(there, {"endpoint": "http://server/v1"}, Loading())
+        there.model_as_before({"model": "starter"}, Loading())
+    there.model_as_before({"endpoint": "http://server/v1"}, Loading())

@@ -10,9 +10,11 @@ import films
 import pytest
 from scripted import Scripted, end
 
+from qwen_cli.commands.shared.logged import Recorder
 from qwen_cli.commands.vision import output
 from qwen_cli.engines.core.base import Piece, Sampling, seeing
 from qwen_cli.media.inputs import Film
+from qwen_cli.tasks.common.log import Entry
 from qwen_cli.tasks.vision import windows
 from qwen_cli.tasks.vision.prepare import Detail
 from qwen_cli.tasks.vision.task import Job
@@ -116,8 +118,17 @@ def test_windows_whose_answers_were_cut_are_told_and_say_so_in_json(
         [Piece("First a"), end("length")],
     ]
     output.in_windows(
-        engine, film, [(0.0, 33.0), (27.0, 60.0)], ASK, Detail(), Sampling(max_tokens=3), as_json=True
+        engine,
+        film,
+        [(0.0, 33.0), (27.0, 60.0)],
+        ASK,
+        Detail(),
+        Sampling(max_tokens=3),
+        recorder := Recorder(Entry("vision", ""), None),
+        as_json=True,
     )
+    assert recorder.done(1.0).cut
+
     printed = capsys.readouterr()
     shown = json.loads(printed.out)
     assert [row["stop_reason"] for row in shown["windows"]] == ["length", "stop"]

@@ -1,0 +1,111 @@
+"""One question to `qwen chat`: answered on standard output, kept in its session and in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
+
+from qwen_cli.commands.chat import output
+from qwen_cli.commands.chat.question import Question
+from qwen_cli.commands.chat.resume import Resumed
+from qwen_cli.commands.shared import logged
+from qwen_cli.commands.shared.logged import Recorder
+from qwen_cli.commands.shared.output import relay
+from qwen_cli.errors import SessionError
+from qwen_cli.tasks.chat import sessions, unfinished
+from qwen_cli.tasks.chat.conversation import Conversation, Events
+from qwen_cli.tasks.chat.messages import text_of
+from qwen_cli.tasks.chat.sessions import Session
+
+
+def ask(
+    conversation: Conversation,
+    question: Question,
+    resumed: Resumed | None,
+    settings: Mapping[str, Any],
+    *,
+    as_json: bool,
+    raw: bool,
+    no_log: bool,
+) -> None:
+    """Answer `question`, or without one go on with the last answer. With a session both are kept, in the log
+    too, also when the answer is cut short."""
+    if question.asks:
+        events = conversation.send(question.content(conversation.engine))
+    else:
+        events = conversation.go_on()
+    session = resumed.session if resumed else None
+    with (
+        _logged(conversation, question, resumed, settings, no_log=no_log) as recorder,
+        _kept(conversation, session, events) if session else nullcontext(events) as followed,
+    ):
+        followed = recorder.follow(followed)
+        if as_json:
+            output.as_json(conversation, followed)
+        else:
+            output.streamed(followed, raw=raw)
+
+
+@contextmanager
+def _kept(conversation: Conversation, session: Session, events: Events) -> Iterator[Events]:
+    """Keep what is said in `session`: the question at once, and what comes of it however it ends."""
+    from qwen_cli.commands.chat.state import kept_bytes
+
+    def save() -> None:
+        session.record(conversation)
+        if remark := sessions.save(session):
+            relay(remark)
+
+    with suppress(SessionError):  # it is told with the answer, which is worth more
+        save()
+    journal = sessions.journal(session, conversation)
+    try:
+        yield unfinished.followed(events, conversation, journal)
+    finally:
+        save()
+        journal.close()
+        if remark := sessions.keep_state(conversation.engine, session.name, kept_bytes()):
+            relay(remark)
+
+
+@contextmanager
+def _logged(
+    conversation: Conversation,
+    question: Question,
+    resumed: Resumed | None,
+    settings: Mapping[str, Any],
+    *,
+    no_log: bool,
+) -> Iterator[Recorder]:
+    """Log the question and what comes of it. An answer that goes on is logged in all, in the place of what
+    it goes on with: that one's turn is not repeated."""
+    asked = max(i for i, message in enumerate(conversation.messages) if message["role"] == "user")
+    entry = resumed.entry if resumed else None
+    session = resumed.session if resumed else None
+    parent = (entry.id if question.asks else entry.parent) if entry else None
+
+    def turn() -> list[dict[str, Any]] | None:
+        return None if session else [_portable(one) for one in conversation.messages[asked:]]
+
+    text = question.text.strip() or text_of(conversation.messages[asked]["content"])
+    kept = {"system": conversation.system, "session": session.name if session else None, "parent": parent}
+    with logged.recording(
+        "chat", text, conversation.engine, settings, no_log=no_log, messages=turn(), **kept
+    ) as recorder:
+        try:
+            yield recorder
+        finally:
+            answers = [one for one in conversation.messages[asked:] if one["role"] == "assistant"]
+            answer = str(answers[-1].get("content") or "") if answers else ""
+            thinking = "".join(str(one.get("thinking") or "") for one in answers)
+            recorder.tell(answer, None, thinking=thinking, messages=turn())
+
+
+def _portable(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message without its pictures, which the log does not keep."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return dict(message)
+    texts = [str(part["text"]) if part.get("type") == "text" else "(a picture)" for part in content]
+    return {**message, "content": "\n".join(texts)}
