@@ -69,7 +69,7 @@ def main() -> NoReturn:
     debug = "--debug" in ours or bool(os.environ.get("QWEN_DEBUG"))
     if "--debug" in ours:
         argv.remove("--debug")
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell's background jobs do
         signal.signal(signal.SIGINT, _interrupt)
     for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         number = getattr(signal, name, None)
@@ -132,6 +132,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     # What the first Ctrl-C is ending (a computation in other threads, a file) is not torn by a second one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+_interrupt.ends_program = True  # type: ignore[attr-defined]  # also where Python cannot run it: while llama.cpp loads
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

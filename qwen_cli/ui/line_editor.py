@@ -15,6 +15,7 @@ from qwen_cli.sanitize import strip_escapes
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.application import Application
     from prompt_toolkit.completion import CompleteEvent, Completer, Completion
     from prompt_toolkit.document import Document
     from prompt_toolkit.history import History
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 BLOCK = '"""'
 # An @ that may begin the name of a file, as `tasks.chat.mentions` reads it, and what was typed of it.
 _MENTION = re.compile(r"""(?<![A-Za-z0-9._%+@/\\`-])@(?:(["'])([^"'\n]*)|([^\s"'\n]*))\Z""")
+_MARGIN = "  "  # before all lines but the first
 _LEAVE_HINT = "Ctrl-D leaves"
 _KEPT_HINT = "kept in the history: Up brings it back"
 
@@ -62,7 +64,8 @@ class LineEditor:
         self._hint = ""
         self._typed_ahead = ""
         self._session: PromptSession[str] | None = None
-        if sys.stdin.isatty():
+        self._terminal = sys.stdin.isatty()
+        if self._terminal and os.environ.get("TERM") != "dumb":
             self._session = _session(
                 history=_history(history),
                 completer=_completer(words, mentions),
@@ -73,17 +76,29 @@ class LineEditor:
     def read(self, prefilled: str = "") -> str:
         """Return what the person sends, block quotes and all. Raises `EOFError` when they leave."""
         if self._session is None:
-            return _read_plain(sys.stdin)
+            return self._read_line("> ")
         prefilled, self._typed_ahead = prefilled + self._typed_ahead, ""
         self._hint, self.pasted = "", []
-        return _whole(self._session.prompt("> ", default=prefilled))
+        text = self._session.prompt("> ", default=prefilled)
+        if self._session.app.erase_when_done:  # only what the screen holds would stay
+            _print_whole(self._session, text)
+            self._session.app.erase_when_done = False
+        return _whole(text)
+
+    def _read_line(self, prompt: str) -> str:
+        """Return a line without editing; on a terminal that takes no escape sequences after a `prompt`."""
+        if self._terminal:
+            out = sys.stdout if sys.stdout.isatty() else sys.stderr
+            out.write(prompt)
+            out.flush()
+        return _read_plain(sys.stdin)
 
     def change(self, text: str) -> str | None:
         """Return `text` as the person changes it; `None` where they leave it: Ctrl-C, Ctrl-D, Esc, all of it
         deleted."""
         if self._session is None:
             with suppress(EOFError):
-                return _read_plain(sys.stdin) or None
+                return self._read_line("edit> ") or None
             return None
         from prompt_toolkit.key_binding import KeyBindings
 
@@ -111,7 +126,7 @@ class LineEditor:
     @property
     def asks(self) -> bool:
         """Return whether a person can be asked here."""
-        return self._session is not None
+        return self._terminal
 
     def ask(self, question: str) -> str:
         """Return a short answer to `question`, not kept in the history. Raises `EOFError`,
@@ -149,6 +164,7 @@ class LineEditor:
             elif in_open_block(buffer.text):
                 buffer.insert_text("\n")
             elif buffer.text.strip():
+                event.app.erase_when_done = _rows(buffer.text, event.app) >= event.app.output.get_size().rows
                 buffer.validate_and_handle()
 
         @keys.add("escape", "enter", filter=typing)
@@ -256,11 +272,29 @@ def _session(**options: Any) -> PromptSession[str]:
         output=create_output(stdout=sys.stdout if sys.stdout.isatty() else sys.stderr),
         style=style,
         multiline=several,
-        prompt_continuation="  ",
+        prompt_continuation=_MARGIN,
         complete_while_typing=several,
+        enable_suspend=True,
         reserve_space_for_menu=4,
         **options,
     )
+
+
+def _rows(text: str, app: Application[Any]) -> int:
+    """Return the rows that `text` takes at the prompt, its margins included."""
+    from prompt_toolkit.utils import get_cwidth
+
+    columns = max(app.output.get_size().columns, 1)
+    return sum(1 + (get_cwidth(line) + len(_MARGIN)) // columns for line in text.split("\n"))
+
+
+def _print_whole(session: PromptSession[str], text: str) -> None:
+    """Write a message as it stood at the prompt, all of it."""
+    from prompt_toolkit import print_formatted_text
+    from prompt_toolkit.formatted_text import FormattedText
+
+    whole = FormattedText([("bold", "> "), ("", text.replace("\n", "\n" + _MARGIN))])
+    print_formatted_text(whole, output=session.app.output)
 
 
 def _history(file: Path) -> History:

@@ -18,6 +18,10 @@ class Screen:
             self._screen.write_process_input = answer
         self._stream = pyte.Stream(self._screen)
 
+    def resize(self, columns: int, lines: int) -> None:
+        """Make the terminal another size; what it showed stays, cut where it is too wide."""
+        self._screen.resize(lines, columns)
+
     def write(self, text: str, *, newlines: bool = True) -> None:
         # a tty turns \n into \r\n; \u200d: pyte drops what follows a zero-width character
         text = text.replace("\u200d", "").replace("\ufe0f", "")

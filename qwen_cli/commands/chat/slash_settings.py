@@ -16,8 +16,8 @@ from qwen_cli.errors import UsageError
 if TYPE_CHECKING:
     from qwen_cli.commands.chat.state import ReplState
 
-# `start` belongs to raw completions, not to answers.
-PARAMETERS = tuple(field.name for field in fields(Sampling) if field.name != "start")
+# `start` belongs to raw completions, not to answers; what `logprobs` tells is shown nowhere here.
+PARAMETERS = tuple(field.name for field in fields(Sampling) if field.name not in ("start", "logprobs"))
 THINK_WORDS = ("on", "off", "show", "hide", "keep", "drop")
 _REASONS = {
     "stop": "the model ended it",

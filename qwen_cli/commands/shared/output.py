@@ -27,7 +27,10 @@ _CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007
 
 def say(text: str, *, indent: int = 0) -> None:
     """Write one remark on stderr, dim where that can be shown; never a raw escape sequence. On a terminal it
-    goes on at a new line between words, `indent` columns further in."""
+    goes on at a new line between words, `indent` columns further in. It never lands in an answer that is
+    being written: that goes on below."""
+    if _showing is not None:
+        _showing.make_way()
     shown = strip_escapes(text)
     if sys.stderr.isatty() and "\n" not in shown:
         shown = _wrapped(shown, shutil.get_terminal_size().columns, indent)
@@ -35,6 +38,10 @@ def say(text: str, *, indent: int = 0) -> None:
 
 
 def _wrapped(text: str, columns: int, indent: int) -> str:
+    if columns <= 2 * indent and text[indent:].strip():  # there is no room for one beside the other
+        form = text[:indent].strip()
+        below = _wrapped("    " + text[indent:].strip(), columns, 4)
+        return _wrapped(form, columns, 4) + "\n" + below if form else below
     margin = " " * indent if columns > 2 * indent else ""
     lines = textwrap.wrap(
         text,
@@ -108,6 +115,9 @@ def tell_cut(usage: Usage | None) -> None:
         say(f"{reason[0]}. {reason[1].capitalize()}")
 
 
+_showing: StreamView | None = None  # whose rows are being drawn; a terminal has one
+
+
 class StreamView:
     """Shows an answer as it comes: its text on stdout, rendered or `raw`, everything else on stderr.
 
@@ -134,16 +144,22 @@ class StreamView:
     def wait(self, text: str) -> None:
         """Show a line that stands until the answer begins."""
         if not self._raw:
+            self._begin()
             self._rendered().status(text)
 
     def remark(self, text: str) -> None:
         """Write a remark on a row of its own: never into rows that are still being drawn."""
+        self.make_way()
+        say(text)
+
+    def make_way(self) -> None:
+        """Leave the cursor on a fresh row of the terminal, for what is not of the answer."""
         if not self._raw or sys.stdout.isatty():  # what goes into a pipe is the answer and nothing else
             self.end()
-        say(text)
 
     def write(self, text: str) -> None:
         """Show some text of the answer."""
+        self._begin()
         if self._raw:
             self._put(self._filter.feed(text))
         else:
@@ -152,15 +168,23 @@ class StreamView:
     def think(self, text: str) -> None:
         """Show some of the model's thoughts; raw answers are without them."""
         if not self._raw:
+            self._begin()
             self._rendered().thinking(text)
 
     def end(self) -> None:
         """Write what is held back and leave the cursor on a fresh row; `show` may go on after it."""
+        global _showing
+        if _showing is self:
+            _showing = None
         if self._stream is not None:
             self._stream.finish()
         self._put(self._filter.finish())
         if self._raw and self._last != "\n":
             self._put("\n")
+
+    def _begin(self) -> None:
+        global _showing
+        _showing = self
 
     def _put(self, text: str) -> None:
         if text:

@@ -57,6 +57,7 @@ class PromptState(Protocol):
 _ALSO = {"exit": "quit", "bye": "quit", "?": "help"}
 
 
+_FORM = 24  # columns of a command with its argument that stands before its help, and not above
 _NEAR = 0.7  # of what names a command, against one that is misspelt
 
 
@@ -115,12 +116,14 @@ def help_(state: PromptState, argument: str) -> None:
     """List the commands and keys."""
     listed = dict([_find(state, argument.removeprefix("/"))]) if argument else _offered(state)
     forms = {name: f"/{name} {command.argument}".rstrip() for name, command in listed.items()}
-    width = max(len(form) for form in forms.values())
-    for name, command in listed.items():
-        say(f"{forms[name]:<{width}}  {command.help}", indent=width + 2)
-    if not argument:
-        for key, does in _keys():
-            say(f"{key:<{width}}  {does}", indent=width + 2)
+    rows = [(forms[name], command.help) for name, command in listed.items()]
+    rows += [] if argument else _keys()
+    width = max(len(form) for form, _ in rows if len(form) <= _FORM or len(rows) == 1)
+    for form, does in rows:
+        if len(form) > width:
+            say(form, indent=4)
+            form = ""
+        say(f"{form:<{width}}  {does}", indent=width + 2)
 
 
 def quit_(state: PromptState, argument: str) -> None:

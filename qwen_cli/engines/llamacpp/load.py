@@ -280,12 +280,15 @@ def abandon(server: Any) -> None:
 @contextmanager
 def _interrupts_held() -> Iterator[list[int]]:
     """Hold Ctrl-C back until the load is done: raised right after the load it would destroy a server that is
-    still starting."""
+    still starting. One that only ends the program (its handler says so: `ends_program`) ends it at once:
+    llama.cpp keeps the interpreter's lock, and no handler would run before the load is done."""
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted
         return
-    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    before = signal.getsignal(signal.SIGINT)
+    ends = getattr(before, "ends_program", False)
+    signal.signal(signal.SIGINT, signal.SIG_DFL if ends else lambda number, frame: noted.append(number))
     try:
         yield noted
     finally:
