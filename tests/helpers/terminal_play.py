@@ -315,7 +315,7 @@ def _become(case: Case, folder: Path, going: int) -> NoReturn:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for name in ("stdin", "stdout", "stderr"):
             number, mode = ("stdin", "stdout", "stderr").index(name), "r" if name == "stdin" else "w"
-            setattr(sys, name, open(number, mode, encoding="utf-8", errors="replace", closefd=False))  # noqa: SIM115, PTH123
+            setattr(sys, name, open(number, mode, encoding="utf-8", errors="replace", closefd=False))  # noqa: SIM115
         sys.argv = ["qwen", *case.command]
         code = _run(case, going)
     except BaseException:

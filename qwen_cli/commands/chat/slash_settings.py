@@ -12,6 +12,7 @@ from qwen_cli.commands.shared.output import say
 from qwen_cli.engines.core import base, template
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import UsageError
+from qwen_cli.sanitize import one_line
 
 if TYPE_CHECKING:
     from qwen_cli.commands.chat.state import ReplState
@@ -33,7 +34,23 @@ def system(state: ReplState, argument: str) -> None:
     if argument:
         state.conversation.system = None if argument == "-" else argument
         state.save()
-    say(f"system prompt: {state.conversation.system or 'none'}")
+    conversation = state.conversation
+    if conversation.system is None and (own := template.own_system(conversation.engine)):
+        say(f"system prompt: none of yours; the template of {conversation.engine.model} adds: {own}")
+    else:
+        say(f"system prompt: {conversation.system or 'none'}")
+
+
+def tools(state: ReplState, argument: str) -> None:
+    """List the tools that the model may call, and where each is from."""
+    toolbox = state.conversation.toolbox
+    if toolbox is None or not toolbox.names:
+        say("no tools are connected: start with --tools FILE.py or --mcp FILE")
+        return
+    descriptions = {one["function"]["name"]: one["function"]["description"] for one in toolbox.definitions}
+    for name, origin in toolbox.origins.items():
+        about = one_line(descriptions[name].strip().partition("\n")[0])
+        say(f"{name} (from {origin})" + (f": {about}" if about else ""), indent=2)
 
 
 def model(state: ReplState, argument: str) -> None:

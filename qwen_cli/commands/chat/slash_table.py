@@ -38,6 +38,7 @@ COMMANDS: Commands = {
         offered=slash_settings.efforts,
         sets=("effort",),
     ),
+    "tools": Command(slash_settings.tools),
     "tokens": Command(slash_settings.tokens),
     "stats": Command(slash_settings.stats),
     "save": Command(slash_sessions.save, "NAME", offered=slash_sessions.can_be_kept),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qwen_cli.tasks.vision.prepare import Look
 
 # This prompt is about what it was given: another conversation is taken up by `qwen chat`.
-COMMANDS = slash.only(CHAT, CHAT.keys() - {"load", "sessions"}) | {
+COMMANDS = slash.only(CHAT, CHAT.keys() - {"load", "sessions", "tools"}) | {
     "clear": replace(CHAT["clear"], about="Start afresh, about the same inputs"),
     "save": replace(CHAT["save"], about="Keep this as a session, which `qwen chat` can go on with"),
     "quit": replace(CHAT["quit"], about="Leave"),

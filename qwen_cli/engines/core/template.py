@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from qwen_cli.engines.core.base import Capabilities, budget_of, is_off
+from qwen_cli.engines.core.base import Capabilities, Engine, budget_of, is_off
 from qwen_cli.errors import UsageError
 
 TemplateKwargs: TypeAlias = "Mapping[str, Any] | None"
@@ -38,6 +39,19 @@ RESERVED = frozenset({
     "raise_exception", "strftime_now",
     "sanitize_control_tokens",
 })  # fmt: skip
+
+
+# ChatML, which every generation of the family uses.
+_SYSTEM = re.compile(r"<\|im_start\|>system\n(.*?)<\|im_end\|>", re.DOTALL)
+
+
+def own_system(engine: Engine) -> str | None:
+    """Return the system prompt that the template adds where none is given; `None` where it adds none, or the
+    engine does not tell."""
+    if not engine.capabilities.render:
+        return None
+    found = _SYSTEM.search(engine.render([{"role": "user", "content": "Hello"}]))
+    return found[1].strip() or None if found else None
 
 
 def effort_words(can: Capabilities) -> tuple[str, ...]:

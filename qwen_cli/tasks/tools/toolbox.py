@@ -77,6 +77,11 @@ class Toolbox:
         """Return the names as the model sees them."""
         return list(self._tools)
 
+    @property
+    def origins(self) -> dict[str, str]:
+        """Return the file or server that each tool is from, by the name the model sees."""
+        return {name: tool.source for name, tool in self._tools.items()}
+
     def run(self, call: ToolCall) -> ToolResult:
         """Ask, run, and turn whatever happens into text for the model. Raises only on Ctrl-C."""
         tool = self._tools.get(call.name)

@@ -17,10 +17,13 @@ from typing_at import At, at_prompt
 from qwen_cli.commands.chat import repl, slash_messages
 from qwen_cli.commands.chat.slash_table import COMMANDS
 from qwen_cli.commands.shared import slash
+from qwen_cli.engines.core import template
 from qwen_cli.engines.core.base import Piece, Sampling, Usage
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.tasks.chat import sessions
 from qwen_cli.tasks.chat.conversation import Conversation
+from qwen_cli.tasks.tools.base import Tool
+from qwen_cli.tasks.tools.toolbox import Toolbox
 
 Chat = Callable[..., At]
 
@@ -273,6 +276,32 @@ def test_the_picture_on_the_clipboard_goes_with_the_next_message(
     picture, words = said(at)[0]
     assert cast("Any", picture)["image_url"]["url"].startswith("data:image/png")
     assert cast("Any", words)["text"] == "Which colour?"
+
+
+def test_tools_lists_what_is_connected_and_where_it_is_from(chat: Chat) -> None:
+    at = chat()
+    assert at("/tools") == "no tools are connected: start with --tools FILE.py or --mcp FILE"
+    at.state.conversation.toolbox = Toolbox(
+        [
+            Tool("now", "Tell the time.\nIn UTC.", {}, lambda given: "noon", "clock"),
+            Tool("search", "", {}, lambda given: "", "web"),
+        ]
+    )
+    assert at("/tools") == "now (from clock): Tell the time.\nsearch (from web)"
+
+
+def test_system_tells_what_the_template_adds(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = chat()
+    assert at("/system") == "system prompt: none"
+    monkeypatch.setattr(template, "own_system", lambda engine: "You are Qwen.")
+    assert at("/system") == "system prompt: none of yours; the template of none adds: You are Qwen."
+    assert at("/system Be brief.") == "system prompt: Be brief."
+
+
+def test_what_no_answer_here_shows_cannot_be_set(chat: Chat) -> None:
+    told = chat()("/set logprobs 3")
+    assert told.startswith("no parameter is called 'logprobs'") and told.count("logprobs") == 1
+    assert "logprobs" not in chat()("/set")
 
 
 def test_copy_takes_the_last_answer_or_its_last_block(chat: Chat, clipboard: list[str]) -> None:

@@ -182,7 +182,8 @@ def test_model_solves_with_another(math: Math) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["continue", "undo", "clear", "file", "paste", "system", "tokens", "save", "load", "sessions"]
+    "name",
+    ["continue", "undo", "clear", "file", "paste", "system", "tokens", "save", "load", "sessions", "tools"],
 )
 def test_what_needs_a_conversation_says_so_in_a_line(math: Math, name: str) -> None:
     at = math()
@@ -205,6 +206,7 @@ def test_the_other_commands_are_those_of_chat_and_the_trace(math: Math) -> None:
         "save",
         "load",
         "sessions",
+        "tools",
         "effort",
     }
     assert set(slash.words(at.state)) == set(CHAT) - left | {"trace"}

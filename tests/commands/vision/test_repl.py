@@ -167,7 +167,8 @@ def test_what_is_about_other_conversations_is_for_chat(vision: Vision) -> None:
         assert at(line).startswith(f"{line.split()[0]} is not for the prompt of `qwen vision`. /help lists")
     assert at("/lod x").startswith("no command is called /lod"), "and is not proposed"
     assert "/load" not in at("/lod x")
-    assert set(CHAT) - set(slash.words(at.state)) == {"load", "sessions"}
+    assert set(CHAT) - set(slash.words(at.state)) == {"load", "sessions", "tools"}
+    assert "not for the prompt of `qwen vision`" in at("/tools")
     assert "about the same inputs" in at("/help")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from unittest.mock import Mock
 
 import pytest
 
@@ -96,3 +97,18 @@ def test_the_material_of_a_template_is_no_variable() -> None:
     for name in ("chat_template", "messages", "add_generation_prompt"):
         with pytest.raises(UsageError, match="no variable"):
             template.variables(None, {name: "x"}, SWITCH)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "own"),
+    [
+        ("<|im_start|>system\nYou are Qwen.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n", "You are Qwen."),
+        ("<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", None),
+        ("<|im_start|>system\n<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n", None),
+    ],
+)
+def test_the_system_prompt_of_the_template_itself(prompt: str, own: str | None) -> None:
+    engine = Mock(capabilities=Capabilities(None, render=True), render=lambda messages: prompt)
+    assert template.own_system(engine) == own
+    engine.capabilities = Capabilities(None)
+    assert template.own_system(engine) is None, "a server that does not tell"
