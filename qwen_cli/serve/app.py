@@ -23,6 +23,7 @@ from qwen_cli.serve.api import (
     math,
     messages,
     models,
+    native,
     responses,
 )
 from qwen_cli.serve.api.auth import Guard, Rules
@@ -43,6 +44,15 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/v1/embeddings", embeddings.embed),
     ("POST", "/v1/math", math.solve),
     ("POST", "/infill", infill.infill),
+    ("POST", "/completion", native.complete),
+    ("POST", "/completions", native.complete),
+    ("POST", "/tokenize", native.tokenize),
+    ("POST", "/detokenize", native.detokenize),
+    ("POST", "/apply-template", native.apply_template),
+    ("POST", "/v1/chat/completions/input_tokens", native.count),
+    ("GET", "/props", native.props),
+    ("GET", "/slots", native.slots),
+    ("GET", "/v1/health", models.health),
     ("GET", "/v1/models", models.models),
     ("GET", "/v1/models/{name:path}", models.model),
     ("GET", "/health", models.health),
@@ -59,7 +69,7 @@ _ENGINE_ROUTES: tuple[tuple[str, str, Route], ...] = (
 
 def public(service: Service, rules: Rules) -> ASGIApp:
     """Return the app that is served at the address."""
-    return Guard(_app(service, _ROUTES), rules)
+    return Guard(_app(service, _with_short_paths(_ROUTES)), rules)
 
 
 def private(service: Service) -> ASGIApp:
@@ -67,7 +77,17 @@ def private(service: Service) -> ASGIApp:
     return _app(service, _ENGINE_ROUTES)
 
 
-def _app(service: Service, routes: tuple[tuple[str, str, Route], ...]) -> FastAPI:
+def _with_short_paths(routes: Sequence[tuple[str, str, Route]]) -> tuple[tuple[str, str, Route], ...]:
+    """Return `routes` with those of `/v1` under their paths without it too, as llama.cpp has them; where such
+    a path is a route of its own, it stays that."""
+    own = {(method, path) for method, path, _ in routes}
+    short = [
+        (method, path.removeprefix("/v1"), route) for method, path, route in routes if path.startswith("/v1/")
+    ]
+    return (*routes, *(one for one in short if one[:2] not in own))
+
+
+def _app(service: Service, routes: Sequence[tuple[str, str, Route]]) -> FastAPI:
     app = FastAPI(title="qwen", version=__version__, openapi_url=None)
     for method, path, route in routes:
         methods = ["GET", "HEAD"] if method == "GET" else [method]
@@ -114,8 +134,10 @@ async def _unknown(request: Request, fault: Any) -> Response:
 
 def _nearest(path: str, known: Sequence[str]) -> str | None:
     """Return the route that was meant by `path`: one that it ends with (a base URL with too much in it) or
-    that ends with it (one with too little), else one that is written nearly so."""
+    that ends with it (one with too little), or that it begins with, else one that is written nearly so."""
     path = f"/{path.strip('/')}"
-    plain = [route for route in known if "{" not in route]
+    plain = [route for route in known if "{" not in route and f"/v1{route}" not in known]
     ends = [route for route in plain if path.endswith(route) or (path != "/" and route.endswith(path))]
+    if begins := [route for route in plain if path.startswith(f"{route}/")]:
+        ends = ends or begins
     return max(ends, key=len) if ends else next(iter(difflib.get_close_matches(path, plain, 1)), None)

@@ -24,9 +24,12 @@ from qwen_cli.engines.core.base import (
     Reuse,
     Sampling,
     Stream,
+    Token,
+    TokenLogprob,
     Usage,
 )
 from qwen_cli.engines.core.options import LoadOptions
+from qwen_cli.errors import UsageError
 from qwen_cli.serve import app
 from qwen_cli.serve.api.auth import Rules
 from qwen_cli.serve.scheduling.lanes import Lanes
@@ -36,6 +39,7 @@ from qwen_cli.serve.scheduling.resident import Resident, Wanted
 from qwen_cli.serve.scheduling.service import Service
 
 DEFAULTS = Sampling()
+EXTRAS = ("grammar", "json_schema", "logit_bias", "ignore_eos", "mirostat", "return_tokens")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ class Played(EngineBase):
 
     answer: Callable[[Asked], str | list[Piece] | Iterator[Piece]] = lambda asked: "yes"
     capabilities: Capabilities = field(
-        default_factory=lambda: Capabilities(4096, tools=True, logprobs=True, constrained=True)
+        default_factory=lambda: Capabilities(
+            4096, tools=True, logprobs=True, constrained=True, tokens=True, render=True, extras=EXTRAS
+        )
     )
     seen: list[Asked] = field(default_factory=list)
     name: str = "played"
@@ -89,6 +95,28 @@ class Played(EngineBase):
             pieces = list(self._say(Asked([dict(m) for m in messages], sampling=sampling)))
             done.append(Completion("".join(piece.text for piece in pieces), "", end().usage or Usage()))
         return done
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[Token]:
+        """Each character is a token, its number that of Unicode."""
+        return [(ord(one), one.encode()) for one in text]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        if any(not 0 <= id < 1000 for id in ids):
+            raise UsageError("there is no such token")
+        return "".join(map(chr, ids))
+
+    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+        """The second character has -1, the third -2 …"""
+        return [
+            TokenLogprob(
+                one, tuple(one.encode()), -float(at), (TokenLogprob("x", (120,), -0.5),) * likely, ord(one)
+            )
+            for at, one in enumerate(prompt[1:], 1)
+        ]
+
+    def render(self, messages: Sequence[Message], *, tools: Any = None, **rest: Any) -> str:
+        words = "".join(f"<{m['role']}>{m['content']}" for m in messages)
+        return f"{len(tools)} tools{words}" if tools else words
 
     def count_tokens(self, prompt: Any, **rest: Any) -> int:
         return 10

@@ -35,7 +35,9 @@ class Sampling:
     pieces tell how likely their tokens were, and so many others in their place (`Capabilities.logprobs`).
 
     The repetition penalty is for tokens of the prompt and of the answer (transformers), presence and
-    frequency penalties for those of the answer alone (OpenAI, vLLM).
+    frequency penalties for those of the answer alone (OpenAI, vLLM). `extras` are further settings by their
+    names in llama.cpp's server (`grammar`, `mirostat`), of which an engine heeds those in its
+    `Capabilities.extras`.
     """
 
     temperature: float | None = None
@@ -50,6 +52,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     start: str = ""
     logprobs: int | None = None
+    extras: Mapping[str, Any] | None = None
 
     def over(self, defaults: Sampling) -> Sampling:
         """Return these settings where they are given, `defaults` elsewhere."""
@@ -114,12 +117,18 @@ class Usage:
 @dataclass(frozen=True)
 class TokenLogprob:
     """A token, its bytes, and how likely it was before anything was drawn: `logprob` is in nats. `others` are
-    the likeliest in its place, itself among them if it is."""
+    the likeliest in its place, itself among them if it is. `id` is its number in the vocabulary (-1: a server
+    does not tell)."""
 
     token: str
     bytes: tuple[int, ...]
     logprob: float
     others: tuple[TokenLogprob, ...] = ()
+    id: int = -1
+
+
+Token: TypeAlias = tuple[int, bytes]
+"""A token's number in the vocabulary, and what it writes."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,8 @@ class Piece:
 
     A `tool_call` piece carries `call` and no text. The last piece of a stream has `usage` (and may have
     no text); a stream that was closed early has none. `logprobs` are of the tokens that were decided with
-    this text, where they were asked for.
+    this text, where they were asked for, `tokens` the numbers of those of a raw completion, where they were
+    (`return_tokens` of `Sampling.extras`).
     """
 
     text: str = ""
@@ -136,6 +146,7 @@ class Piece:
     call: ToolCall | None = None
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    tokens: tuple[int, ...] = ()
 
 
 Stream: TypeAlias = Generator[Piece, None, None]
@@ -233,6 +244,8 @@ class Capabilities:
     prefill: bool = False  # `Engine.chat` goes on with a last turn that is the assistant's
     state: bool = False  # the KV cache can be saved to and restored from a file
     logprobs: bool = False  # `Sampling.logprobs` is heeded
+    extras: tuple[str, ...] = ()  # those of `Sampling.extras` that are heeded
+    tokens: bool = False  # `Engine.tokenize` and `detokenize` know the vocabulary; `score` rates a prompt
     infill: bool = False  # `Engine.infill` completes between two texts in the server's own layout
     interrupt: bool = False  # `Engine.interrupt` ends a stream that another thread waits in
     concurrent_requests: int = 1  # how many are worth sending at the same time
@@ -280,7 +293,8 @@ class Engine(Protocol):
     `name` is the engine ("llamacpp"), to be shown: what it can do is in `capabilities`. `model` is the label
     of the weights, `defaults` the sampling that a `None` stands for, `plain_defaults` the same where thinking
     is turned off. `cached_tokens` is how many tokens of the latest prompt were in the KV cache, as soon as
-    the engine knows; 0 where it tells only in the `Usage`.
+    the engine knows; 0 where it tells only in the `Usage`. `chat_template` is the model's, "" where it is not
+    known.
 
     `EngineBase` has what an engine does that can do no more than `chat`, `complete` and `sample`.
     """
@@ -291,6 +305,7 @@ class Engine(Protocol):
     defaults: Sampling
     plain_defaults: Sampling
     cached_tokens: int
+    chat_template: str
 
     def chat(
         self,
@@ -372,6 +387,20 @@ class Engine(Protocol):
         prompt."""
         ...
 
+    def tokenize(self, text: str, *, special: bool = True) -> list[Token]:
+        """Return the tokens of `text`; without `special` what spells a special token is text too. Raises
+        `EngineError` where the vocabulary is not known (`capabilities.tokens`), as the next two do."""
+        ...
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens. Raises `UsageError` for numbers that the vocabulary does not have."""
+        ...
+
+    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+        """Return how likely each token of a raw prompt was after those before it, but for the first, which
+        has none before it; with the `likely` likeliest in its place. Raises `ContextFull`."""
+        ...
+
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         """Return at most `n` views of this model that different threads may use at once, each with a KV cache
         of its own; this engine must not be used meanwhile. One where it computes one answer at a time.
@@ -413,6 +442,7 @@ class EngineBase:
     defaults = Sampling()
     plain_defaults = Sampling()
     cached_tokens = 0
+    chat_template = ""
 
     def infill(self, prefix: str, suffix: str, *, sampling: Sampling = Sampling()) -> Stream:
         raise EngineError("this engine has no layout of its own to fill in with", "use complete")
@@ -426,6 +456,15 @@ class EngineBase:
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
         raise EngineError("this engine does not tell its prompts", "use chat")
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[Token]:
+        raise _no_vocabulary()
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        raise _no_vocabulary()
+
+    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+        raise _no_vocabulary()
 
     def prepare(self, messages: Sequence[Message]) -> None: ...
 
@@ -451,6 +490,10 @@ class EngineBase:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _no_vocabulary() -> EngineError:
+    return EngineError("this engine does not tell its tokens", "serve the model on llamacpp or transformers")
 
 
 def recommended(

@@ -46,6 +46,18 @@ class Prompt(str):
         return Prompt(str(self)[start:stop], [(a, b) for a, b in kept if a < b])
 
 
+class Tokens(str):
+    """Text for `Engine.complete` that was given as tokens: the model sees `ids`, whatever tokens the text
+    would have."""
+
+    ids: tuple[int, ...]
+
+    def __new__(cls, text: str, ids: Iterable[int]) -> Tokens:
+        tokens = super().__new__(cls, text)
+        tokens.ids = tuple(ids)
+        return tokens
+
+
 def plain(text: str) -> Prompt:
     """Return `text` that somebody wrote as a prompt: none of it is a special token."""
     return Prompt(text, [(0, len(text))] if text else [])

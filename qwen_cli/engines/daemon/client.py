@@ -63,7 +63,9 @@ class DaemonEngine(EngineBase):
         self._running: _Connection | None = None
         self.name = opened["name"]
         self.model = opened["model"]
-        self.capabilities = replace(wire.capabilities_in(opened["capabilities"]), interrupt=True)
+        self.capabilities = replace(
+            wire.capabilities_in(opened["capabilities"]), interrupt=True, tokens=False
+        )
         self.defaults = wire.sampling_in(opened["defaults"])
         self.plain_defaults = wire.sampling_in(opened["plain_defaults"])
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from qwen_cli.media.video import Clip
 
-VERSION = 4
+VERSION = 5
 """Of what is said here. A command and a server of different versions do not talk with each other."""
 
 
@@ -48,6 +48,8 @@ def piece_out(piece: Piece) -> dict[str, Any]:
         sent["usage"] = asdict(piece.usage)
     if piece.logprobs:
         sent["logprobs"] = [asdict(one) for one in piece.logprobs]
+    if piece.tokens:
+        sent["tokens"] = list(piece.tokens)
     return sent
 
 
@@ -59,12 +61,13 @@ def piece_in(sent: Mapping[str, Any]) -> Piece:
         ToolCall(**call) if call else None,
         Usage(**usage) if usage else None,
         tuple(_logprob_in(one) for one in sent.get("logprobs") or ()),
+        tuple(sent.get("tokens") or ()),
     )
 
 
 def _logprob_in(sent: Mapping[str, Any]) -> TokenLogprob:
     others = tuple(_logprob_in(other) for other in sent["others"])
-    return TokenLogprob(sent["token"], tuple(sent["bytes"]), sent["logprob"], others)
+    return TokenLogprob(sent["token"], tuple(sent["bytes"]), sent["logprob"], others, sent["id"])
 
 
 def completion_out(done: Completion) -> dict[str, Any]:
@@ -80,7 +83,9 @@ def sampling_in(sent: Mapping[str, Any]) -> Sampling:
 
 
 def capabilities_in(sent: Mapping[str, Any]) -> Capabilities:
-    own = {name: tuple(sent[name]) for name in ("efforts", "pictures")} | {"seeing": Seeing(**sent["seeing"])}
+    own = {name: tuple(sent[name]) for name in ("efforts", "pictures", "extras")} | {
+        "seeing": Seeing(**sent["seeing"])
+    }
     return Capabilities(**{**sent, **own})
 
 

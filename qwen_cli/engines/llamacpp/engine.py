@@ -25,6 +25,7 @@ from qwen_cli.engines.core.base import (
     Sampling,
     ServingLanes,
     Stream,
+    Token,
     TokenLogprob,
     Usage,
     budget_of,
@@ -35,7 +36,7 @@ from qwen_cli.engines.core.base import (
     with_logprobs,
     without_thinking,
 )
-from qwen_cli.engines.core.prompt import Prompt
+from qwen_cli.engines.core.prompt import Prompt, Tokens
 from qwen_cli.engines.core.template import TemplateKwargs, thinking_asked, variables
 from qwen_cli.engines.llamacpp import load, penalties, requests
 from qwen_cli.engines.llamacpp.pool import Pool
@@ -48,7 +49,7 @@ from qwen_cli.engines.parsing.marks import FAMILY, Guarded, Marks
 from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out
 from qwen_cli.engines.parsing.think_tags import closing as closing_of
 from qwen_cli.engines.parsing.turns import is_unusual, labelled, repaired
-from qwen_cli.errors import ContextFull, EngineError
+from qwen_cli.errors import ContextFull, EngineError, UsageError
 from qwen_cli.models.formats import architecture, gguf_header
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class LlamaCpp(EngineBase):
         self.model = weights.label
         self.defaults = recommended(catalogued.sampling if catalogued else None, shape.sampling, _UNKNOWN)
         self.plain_defaults = without_thinking(catalogued, self.defaults)
-        self._template = template = chat_template or shape.chat_template or ""
+        self.chat_template = template = chat_template or shape.chat_template or ""
         self._tags = frozenset(gguf_header.special_tokens(weights.path))
         self._marks = Marks([*FAMILY, *self._tags])
         self.capabilities = Capabilities(
@@ -116,6 +117,8 @@ class LlamaCpp(EngineBase):
             render=True,
             state=True,
             logprobs=True,
+            extras=requests.EXTRAS,
+            tokens=True,
             constrained=True,
             interrupt=True,
         )
@@ -221,7 +224,7 @@ class LlamaCpp(EngineBase):
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
         if isinstance(prompt, str):
-            return len(self._ids(self._pieces(prompt)))
+            return len(self._prompt_ids(prompt))
         given = variables(None, template_kwargs, self.capabilities)
         messages = self._turns(prompt, given)
         guarded = self._guarded(messages, tools)
@@ -234,6 +237,35 @@ class LlamaCpp(EngineBase):
         if given:
             body["chat_template_kwargs"] = given
         return int(self.slot.http("POST", "/chat/completions/input_tokens", body)["input_tokens"])
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[Token]:
+        pieces = self._pieces(text) if special else [text]
+        body = {"content": pieces, "add_special": False, "parse_special": special, "with_pieces": True}
+        found = self.slot.http("POST", "/tokenize", body)["tokens"]
+        return [(int(one["id"]), requests.piece_bytes(one["piece"])) for one in found]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        if wrong := next((id for id in ids if not 0 <= id < self._vocabulary), None):
+            raise UsageError(
+                f"there is no token {wrong}: the vocabulary has {self._vocabulary:,}",
+                "tokenize with this model",
+            )
+        return str(self.slot.http("POST", "/detokenize", {"tokens": list(ids)})["content"])
+
+    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+        ids = self._prompt_ids(prompt)
+        if len(ids) > (self.capabilities.context or 0):
+            raise ContextFull(len(ids), self.capabilities.context or 0)
+        known: list[TokenLogprob] = []
+        while len(known) < len(ids) - 1:
+            at = len(known) + 1
+            known += self._forced(ids[:at], ids[at:], likely)
+            if (at := len(known) + 1) < len(ids):  # llama.cpp ended there, and streams no more of it
+                last = self._forced(ids[:at], ids[at : at + 1], likely, stream=False)
+                if not last:
+                    raise EngineError("llama.cpp did not rate the prompt")
+                known += last
+        return known
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         views: list[LlamaCpp] = []
@@ -376,7 +408,36 @@ class LlamaCpp(EngineBase):
         request = requests.completion(prompt, self._settings(sampling, is_left_out(prompt)), sampling)
         return {**request, **self._prompt_field(prompt)}
 
+    def _forced(
+        self, prompt: list[int], after: list[int], likely: int, *, stream: bool = True
+    ) -> list[TokenLogprob]:
+        """Return how likely the tokens `after` a prompt are, one step each: llama.cpp rates no prompts."""
+        request = {
+            "prompt": prompt,
+            "stream": stream,
+            "temperature": 0.0,
+            "n_probs": likely + 1,
+            "max_tokens": len(after),
+            **penalties.forced(after),
+        }
+        known: list[TokenLogprob] = []
+        with closing(self.slot.stream("handle_completions", request)) as chunks:
+            for _, chunk in chunks:
+                for choice in chunk["choices"]:
+                    known += requests.logprobs(choice, request)
+        return known
+
+    @functools.cached_property
+    def _vocabulary(self) -> int:
+        """Return how many tokens there are."""
+        return int(self.slot.http("GET", "/v1/models")["data"][0]["meta"]["n_vocab"])
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        return list(prompt.ids) if isinstance(prompt, Tokens) else self._ids(self._pieces(prompt))
+
     def _prompt_field(self, prompt: str) -> dict[str, Any]:
+        if isinstance(prompt, Tokens):
+            return {"prompt": list(prompt.ids)}
         pieces = self._pieces(prompt)
         # One text stays one: llama.cpp tokenizes it.
         return {"prompt": pieces[0] if len(pieces) == 1 else self._ids(pieces)}
@@ -386,13 +447,13 @@ class LlamaCpp(EngineBase):
     ) -> Guarded | None:
         """Return `messages` and `tools` with stand-ins where somebody wrote a special token, which is
         seldom."""
-        return self._marks.guard(messages, tools, template=self._template)
+        return self._marks.guard(messages, tools, template=self.chat_template)
 
     def _broken(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
     ) -> tuple[list[dict[str, Any]], Sequence[Mapping[str, Any]] | None]:
         """Return `messages` and `tools` with a joiner in what spells a special token."""
-        return self._marks.guard_broken(messages, tools, template=self._template)
+        return self._marks.guard_broken(messages, tools, template=self.chat_template)
 
     def _raw(
         self,
@@ -431,7 +492,7 @@ class LlamaCpp(EngineBase):
 
     def _turns(self, messages: Sequence[Message], given: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return `messages` in the form of the API, as the template takes them."""
-        labels = given.get("add_vision_id") and "add_vision_id" in self._template
+        labels = given.get("add_vision_id") and "add_vision_id" in self.chat_template
         turns = requests.turns(labelled(messages) if labels else messages)
         while is_unusual(turns):
             try:
@@ -504,7 +565,7 @@ class LlamaCpp(EngineBase):
                         choice = chunk["choices"][0]
                         finish = choice["finish_reason"]
                         known += requests.logprobs(choice, request)
-                        yield from with_logprobs(reader.feed(choice), known)
+                        yield from requests.numbered(with_logprobs(reader.feed(choice), known), chunk)
                         spent = reader.spent(chunk)
                         if finish or reader.stopped or spent:
                             usage = requests.usage(choice, chunk, request, first - started, moment - first)
@@ -529,7 +590,11 @@ class LlamaCpp(EngineBase):
                 reason = "length" if thought else usage.stop_reason
                 if reader.called and reason == "stop":
                     reason = "tool_calls"
-                yield Piece(usage=replace(usage, stop_reason=reason, stop_string=reader.stop_string))
+                yield Piece(
+                    usage=replace(
+                        usage, stop_reason=reason, stop_string=reader.stop_string or usage.stop_string
+                    )
+                )
                 return
             yield from said
             asked, before = after, usage

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,23 @@ _FEW = 64
 
 class _Sampler(ctypes.Structure):
     _fields_ = (("functions", ctypes.c_void_p), ("state", ctypes.c_void_p))
+
+
+class _Candidate(ctypes.Structure):
+    """`llama_token_data`."""
+
+    _fields_ = (("id", ctypes.c_int32), ("logit", ctypes.c_float), ("p", ctypes.c_float))
+
+
+class _Candidates(ctypes.Structure):
+    """`llama_token_data_array`."""
+
+    _fields_ = (
+        ("data", ctypes.POINTER(_Candidate)),
+        ("size", ctypes.c_size_t),
+        ("selected", ctypes.c_int64),
+        ("sorted", ctypes.c_bool),
+    )
 
 
 _AcceptFunction = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Sampler), ctypes.c_int32)
@@ -73,6 +91,15 @@ def continued(request: Mapping[str, Any], said: Sequence[int]) -> dict[str, Any]
     return {**request, "typical_p": _hook.remember(*_penalties(request["typical_p"]), said)}
 
 
+def forced(tokens: Sequence[int]) -> dict[str, Any]:
+    """Return a request's fields that make it write `tokens` and nothing else, for its log probabilities of
+    them to be read: the same sampler leaves of the candidates the token whose turn it is. By a grammar, as
+    where no functions are lent, each token takes a look at the whole vocabulary: half a second."""
+    if not _hook.installed(0):
+        return {"grammar": "root ::= " + " ".join(f"<[{token}]>" for token in tokens)}
+    return {"samplers": ["typ_p"], "typical_p": _hook.remember_forced(tokens)}
+
+
 def _number(presence: float, frequency: float) -> float:
     first, second = _thousandths(presence), _thousandths(frequency)
     return -1.0 - (first * _VALUES + second)
@@ -97,15 +124,30 @@ class _Hook:
         self._window = 0  # tokens: as many as the largest context may generate
         self._function: Any = None  # llama.cpp holds its address
         self._said: dict[int, tuple[float, float, tuple[int, ...]]] = {}
+        self._forced: dict[int, deque[int]] = {}
         self._count = 0
 
     def remember(self, presence: float, frequency: float, said: Sequence[int]) -> float:
         """Keep what an answer that is gone on with has said: the number that stands for it."""
         with self._lock:
-            number = _CONTINUED + self._count % _KEPT
-            self._count += 1
+            number = self._next()
             self._said[number] = presence, frequency, tuple(said)
         return -1.0 - number
+
+    def remember_forced(self, tokens: Sequence[int]) -> float:
+        """Keep the tokens that are to come next: the number that stands for them."""
+        with self._lock:
+            number = self._next()
+            self._forced[number] = deque(tokens)
+        return -1.0 - number
+
+    def _next(self) -> int:
+        """Return a number that stands for nothing any more."""
+        number = _CONTINUED + self._count % _KEPT
+        self._count += 1
+        self._said.pop(number, None)
+        self._forced.pop(number, None)
+        return number
 
     def _meant(self, number: float) -> tuple[float, float, tuple[int, ...]]:
         """Return (presence, frequency, what was said before) that a number stands for."""
@@ -146,6 +188,10 @@ class _Hook:
             if number >= 0:  # typical sampling that somebody means
                 original(sampler, candidates)
                 return
+            if (left := self._forced.get(round(-1.0 - number))) is not None:
+                if left:
+                    _leave(candidates, left.popleft())
+                return
             presence, frequency, said = self._meant(number)
             # The size of the vocabulary, 1 here, is read by samplers in a GPU's graph alone.
             fresh = penalties(1, self._window, 1.0, frequency, presence)
@@ -168,6 +214,13 @@ class _Hook:
 def _functions(sampler: Any) -> Any:
     """Return the first functions of a sampler's kind."""
     return (ctypes.c_void_p * (_APPLY + 1)).from_address(sampler.contents.functions)
+
+
+def _leave(candidates: int, token: int) -> None:
+    """Leave of the candidates at an address one, `token`."""
+    array = _Candidates.from_address(candidates)
+    array.data[0].id, array.data[0].logit, array.data[0].p = token, 0.0, 1.0
+    array.size, array.selected, array.sorted = 1, 0, True
 
 
 def _parameter_of(sampler: Any) -> float:

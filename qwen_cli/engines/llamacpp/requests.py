@@ -8,11 +8,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qwen_cli.engines.core.base import Message, Sampling, StopReason, TokenLogprob, Usage, budget_of
+from qwen_cli.engines.core.base import (
+    Message,
+    Piece,
+    Sampling,
+    StopReason,
+    TokenLogprob,
+    Usage,
+    budget_of,
+)
 from qwen_cli.engines.llamacpp import penalties
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE, joined_text, wire_messages
 from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused, UsageError
 from qwen_cli.sanitize import error_line
+
+# Settings of llama.cpp's server that are handed to it as they are (tools/server/README.md, `/completion`).
+# Not among them: what is said in other ways (stop, n_probs), and what concerns its slots.
+EXTRAS = (
+    *(
+        "grammar",
+        "json_schema",
+        "logit_bias",
+        "ignore_eos",
+        "samplers",
+        "min_keep",
+        "return_tokens",
+        "n_indent",
+    ),
+    *("typical_p", "top_n_sigma", "dynatemp_range", "dynatemp_exponent", "adaptive_target", "adaptive_decay"),
+    *("mirostat", "mirostat_tau", "mirostat_eta", "xtc_probability", "xtc_threshold", "t_max_predict_ms"),
+    *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers"),
+    "repeat_last_n",
+)
+
+# Of those, what other samplers need than there are beside presence and frequency penalties.
+_OTHERS = frozenset({
+    "samplers", "typical_p", "top_n_sigma", "adaptive_target", "mirostat", "xtc_probability",
+    "dry_multiplier",
+})  # fmt: skip
 
 _TEMPLATE_REFUSED = "the chat template refused: "
 
@@ -71,7 +104,20 @@ def settings(s: Sampling, context: int) -> dict[str, Any]:
     if s.temperature == 0:
         off["top_k"] = 1  # the same token, without weighing the whole vocabulary: 1 % with eight slots
     punished = penalties.fields(s.repetition_penalty, s.presence_penalty, s.frequency_penalty, context)
-    return {"stream": True, "return_progress": True, **off, **given, **punished}
+    return {"stream": True, "return_progress": True, **off, **given, **punished, **_extras(s, punished)}
+
+
+def _extras(s: Sampling, punished: Mapping[str, Any]) -> dict[str, Any]:
+    """Return llama.cpp's own settings that were asked for. Raises `UsageError` for what cannot be had beside
+    presence and frequency penalties (`penalties`)."""
+    extras = dict(s.extras or {})
+    if "samplers" in punished and (taken := _OTHERS & set(extras)):
+        raise UsageError(
+            f"{min(taken)} cannot be combined with presence and frequency penalties", "leave one of them out"
+        )
+    if extras.pop("return_tokens", False):
+        extras["verbose"] = True  # llama.cpp tells them in its own form, beside OpenAI's
+    return extras
 
 
 def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -123,14 +169,30 @@ def logprobs(choice: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[Tok
     most = request["n_probs"] - 1
     return tuple(
         TokenLogprob(
-            *_likely(one), tuple(TokenLogprob(*_likely(other)) for other in one["top_logprobs"][:most])
+            *_likely(one, tuple(TokenLogprob(*_likely(other)) for other in one["top_logprobs"][:most]))
         )
         for one in tokens
     )
 
 
-def _likely(one: Mapping[str, Any]) -> tuple[str, tuple[int, ...], float]:
-    return one["token"], tuple(one.get("bytes") or ()), one["logprob"]
+def _likely(
+    one: Mapping[str, Any], others: tuple[TokenLogprob, ...] = ()
+) -> tuple[str, tuple[int, ...], float, tuple[TokenLogprob, ...], int]:
+    return one["token"], tuple(one.get("bytes") or ()), one["logprob"], others, one.get("id", -1)
+
+
+def numbered(pieces: Sequence[Piece], chunk: Mapping[str, Any]) -> list[Piece]:
+    """Return the `pieces` of a chunk with the numbers of its tokens, where those were asked for."""
+    tokens = tuple(chunk.get("__verbose", {}).get("tokens") or ())
+    if not tokens:
+        return list(pieces)
+    first, *rest = pieces or (Piece(),)
+    return [replace(first, tokens=tokens), *rest]
+
+
+def piece_bytes(piece: str | Sequence[int]) -> bytes:
+    """Return what a token writes: text, or bytes where it is part of a character."""
+    return piece.encode() if isinstance(piece, str) else bytes(piece)
 
 
 def usage(
@@ -158,6 +220,7 @@ def usage(
         stop_reason=reason,
         drafted_tokens=timings.get("draft_n", 0),
         accepted_tokens=timings.get("draft_n_accepted", 0),
+        stop_string=chunk.get("__verbose", {}).get("stopping_word", ""),
     )
 
 

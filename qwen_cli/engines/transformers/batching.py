@@ -256,7 +256,7 @@ class _Lane(Prompted):
         sampling = self._sampling(text, given)
         prompt = self._ids(text)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
-        grammar = self._loaded.grammar(schema)
+        grammar = self._loaded.grammar(schema, sampling)
         row = _Row(answer, Sampler(sampling, prompt, device=self.device, grammar=grammar))
         name = self._batch.add(prompt, row)
         self._current = name, row

@@ -126,6 +126,8 @@ class Transformers(Prompted):
             render=bool(template),
             state=self.prefix_cache.saves,
             logprobs=True,
+            extras=("grammar", "json_schema", "logit_bias"),
+            tokens=True,
             constrained=True,
             whole_schemas=takes_whole_schemas(),
         )
@@ -195,7 +197,7 @@ class Transformers(Prompted):
         sampling = self._sampling(text, given)
         prompt, multimodal = self._prompt(text, visuals)
         answer = self._answer(text, prompt, sampling, thinks, budget, tools)
-        grammar = self._loaded.grammar(schema)
+        grammar = self._loaded.grammar(schema, sampling)
         choice = Sampler(sampling, _ids_of(prompt, multimodal), device=self.device, grammar=grammar)
         room = min(sampling.max_tokens or self._context, self._context - len(prompt))
         steps = Steps(self.prefix_cache, self._drafter(multimodal), len(prompt) + room, self._vocabulary_size)

@@ -32,8 +32,9 @@ class Grammar(Protocol):
 class Vocabulary(Protocol):
     """A tokenizer as grammars see it."""
 
-    def grammar(self, schema: Mapping[str, Any]) -> Grammar:
-        """Return where an answer begins. Raises `UsageError` for a schema that no grammar can be made of."""
+    def grammar(self, schema: Mapping[str, Any] | str) -> Grammar:
+        """Return where an answer begins: to a JSON schema, or to a grammar in GBNF, a text. Raises
+        `UsageError` for one that cannot be used."""
 
 
 @functools.cache
@@ -54,14 +55,16 @@ class _Guiding:
 
         self._tokenizer = from_tokenizer(tokenizer, n_vocab=size, eos_token=sorted(ends))
 
-    def grammar(self, schema: Mapping[str, Any]) -> Grammar:
+    def grammar(self, schema: Mapping[str, Any] | str) -> Grammar:
         from llguidance import LLMatcher
 
-        matcher = LLMatcher(
-            self._tokenizer, LLMatcher.grammar_from_json_schema(dict(schema), overrides=_OPTIONS), log_level=0
-        )
+        if isinstance(schema, str):
+            matcher = LLMatcher(self._tokenizer, _lark(schema), log_level=0)
+        else:
+            written = LLMatcher.grammar_from_json_schema(dict(schema), overrides=_OPTIONS)
+            matcher = LLMatcher(self._tokenizer, written, log_level=0)
         if matcher.is_error():
-            raise _refused(matcher.get_error())
+            raise _refused(schema, matcher.get_error())
         return _Guided(matcher)
 
 
@@ -96,14 +99,17 @@ class _XGrammar:
             tokenizer, vocab_size=size, stop_token_ids=sorted(ends)
         )
 
-    def grammar(self, schema: Mapping[str, Any]) -> Grammar:
+    def grammar(self, schema: Mapping[str, Any] | str) -> Grammar:
         import xgrammar
 
         compiler = xgrammar.GrammarCompiler(self._known)
         try:
-            compiled = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+            if isinstance(schema, str):
+                compiled = compiler.compile_grammar(schema)
+            else:
+                compiled = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise _refused(str(error)) from error
+            raise _refused(schema, str(error)) from error
         return _Matched(compiled, self._known.vocab_size)
 
 
@@ -126,6 +132,21 @@ class _Matched:
             self._matcher.accept_token(token)
 
 
-def _refused(why: str) -> UsageError:
+def _lark(grammar: str) -> str:
+    """Return a grammar in GBNF in llguidance's own form. Raises `UsageError`."""
+    from llguidance import LLMatcher
+    from llguidance.gbnf_to_lark import any_to_lark
+
+    try:
+        return str(LLMatcher.grammar_from_lark(any_to_lark(grammar)))
+    except Exception as error:  # a parser in a few hundred lines, whose faults are of many kinds
+        raise _refused(grammar, str(error)) from error
+
+
+def _refused(what: Mapping[str, Any] | str, why: str) -> UsageError:
     line = (why.strip().splitlines() or ["no grammar"])[-1]
+    if isinstance(what, str):
+        return UsageError(
+            f"the grammar cannot be used: {line}", "write it as llama.cpp's grammars/README.md says"
+        )
     return UsageError(f"the JSON schema cannot be used: {line}", "check it against json-schema.org")

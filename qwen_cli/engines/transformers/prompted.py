@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines.core.base import (
@@ -17,10 +17,13 @@ from qwen_cli.engines.core.base import (
     Reuse,
     Sampling,
     Stream,
+    Token,
+    TokenLogprob,
     budget_of,
     effective,
 )
 from qwen_cli.engines.core.content import visual_parts
+from qwen_cli.engines.core.prompt import Tokens, plain
 from qwen_cli.engines.core.template import TemplateKwargs, variables
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.think_tags import OPEN, is_left_out
@@ -59,15 +62,18 @@ class Loaded:
     tokenizing: threading.RLock = field(default_factory=threading.RLock)
     _vocabulary: Vocabulary | None = None  # 1 s, made for the first schema
 
-    def grammar(self, schema: Mapping[str, Any] | None) -> Grammar | None:
-        """Return what keeps an answer to `schema`. Raises `UsageError` for one that cannot be compiled."""
-        if schema is None:
+    def grammar(self, schema: Mapping[str, Any] | None, sampling: Sampling) -> Grammar | None:
+        """Return what keeps an answer to `schema`, or to the grammar of `sampling`. Raises `UsageError` for
+        one that cannot be compiled."""
+        extras = sampling.extras or {}
+        wanted = schema if schema is not None else extras.get("json_schema", extras.get("grammar"))
+        if wanted is None:
             return None
         with self.tokenizing:
             if self._vocabulary is None:
                 size = self.model.get_output_embeddings().weight.shape[0]
                 self._vocabulary = vocabulary(self.tokenizer, size, self.ends)
-            return self._vocabulary.grammar(schema)
+            return self._vocabulary.grammar(wanted)
 
 
 class Prompted(EngineBase):
@@ -87,6 +93,7 @@ class Prompted(EngineBase):
         self.capabilities = loaded.capabilities
         self.defaults = loaded.defaults
         self.plain_defaults = loaded.plain_defaults
+        self.chat_template = str(loaded.tokenizer.chat_template or "")
 
     def chat(
         self,
@@ -167,6 +174,27 @@ class Prompted(EngineBase):
         visuals = self.visuals(prompt)
         return len(self._prompt(self._rendered(prompt, tools, None, template_kwargs), visuals)[0])
 
+    def tokenize(self, text: str, *, special: bool = True) -> list[Token]:
+        table = self._loaded.table
+        ids = self._ids(text if special else plain(text))
+        return [(id, table[id] or table.name(id).encode()) for id in ids]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        table, size = self._loaded.table, self.network.get_input_embeddings().weight.shape[0]
+        if wrong := next((id for id in ids if not 0 <= id < size), None):
+            raise UsageError(
+                f"there is no token {wrong}: the vocabulary has {size:,}", "tokenize with this model"
+            )
+        return b"".join(table[id] or table.name(id).encode() for id in ids).decode(errors="replace")
+
+    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+        from qwen_cli.engines.transformers import score
+
+        ids = self._ids(prompt)
+        if len(ids) > self._context:
+            raise ContextFull(len(ids), self._context)
+        return score.of(self.network, ids, likely, self._loaded.table)
+
     @abstractmethod
     def _stream(
         self,
@@ -222,9 +250,24 @@ class Prompted(EngineBase):
 
     def _sampling(self, text: str, given: Sampling) -> Sampling:
         """Return `given`, and what the model recommends for the answer to the prompt `text`."""
-        return effective(given, self.plain_defaults if is_left_out(text) else self.defaults)
+        sampling = effective(given, self.plain_defaults if is_left_out(text) else self.defaults)
+        biased = (sampling.extras or {}).get("logit_bias")
+        if not biased:
+            return sampling
+        pairs = [(id, value) for token, value in biased for id in self._meant(token)]
+        bias = [(id, float("-inf") if value is False else value) for id, value in pairs]
+        return replace(sampling, extras={**(sampling.extras or {}), "logit_bias": bias})
+
+    def _meant(self, token: int | str) -> list[int]:
+        """Return the tokens that a `logit_bias` names by number, or by their text. Raises `UsageError`."""
+        if isinstance(token, str):
+            return self._ids(plain(token))
+        self.detokenize([token])
+        return [token]
 
     def _ids(self, text: str) -> list[int]:
+        if isinstance(text, Tokens):
+            return list(text.ids)
         with self._loaded.tokenizing:
             pieces = self.tokenizer(self._marks.pieces(text), add_special_tokens=False)["input_ids"]
         return [token for piece in pieces for token in piece]

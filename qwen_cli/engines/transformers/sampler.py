@@ -49,6 +49,9 @@ class Sampler:
         self._seen = torch.tensor([prompt] * rows, dtype=torch.long, device=device)
         self._generated = len(prompt)  # where it begins in `_seen`
         self._length = len(prompt)
+        biased = (sampling.extras or {}).get("logit_bias") or ()
+        self._biased = torch.tensor([token for token, _ in biased], dtype=torch.long, device=device)
+        self._bias = torch.tensor([bias for _, bias in biased], dtype=torch.float32, device=device)
         penalty = sampling.repetition_penalty or 1.0
         self._repetition = RepetitionPenaltyLogitsProcessor(float(penalty)) if penalty != 1.0 else None
         self._warpers: list[Any] = []
@@ -84,6 +87,8 @@ class Sampler:
             said = self._seen[:, self._generated : self._length]
             counts.scatter_add_(1, said, torch.ones_like(said, dtype=logits.dtype))
             logits = logits - self._presence * (counts > 0) - self._frequency * counts
+        if len(self._biased):
+            logits = logits.index_add(-1, self._biased, self._bias.expand(logits.shape[0], -1))
         if self.grammar and constrained:
             self.grammar.mask(logits)
         if self._greedy:
@@ -130,4 +135,4 @@ def likely(scores: torch.Tensor, token: int, others: int, table: TokenTable) -> 
 
 def _of(token: int, logprob: float, table: TokenTable) -> TokenLogprob:
     raw = table[token] or table.name(token).encode()
-    return TokenLogprob(raw.decode(errors="replace"), tuple(raw), logprob)
+    return TokenLogprob(raw.decode(errors="replace"), tuple(raw), logprob, id=token)

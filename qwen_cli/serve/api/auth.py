@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen_cli.serve.api import errors
 
-_OPEN = ("/health",)  # a monitor has no key; it learns only that the server is up
+_OPEN = ("/health", "/v1/health")  # a monitor has no key; it learns only that the server is up
 _KNOWN = "qwen.key"  # of a scope: whether its key is one of the server's
 _METHODS = "GET, HEAD, POST, DELETE, OPTIONS"
 _HEADERS = "Authorization, Content-Type"

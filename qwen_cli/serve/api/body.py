@@ -21,6 +21,7 @@ _Path: TypeAlias = "tuple[str | int, ...]"
 
 _DEEPEST = 64  # nested objects and lists: more than any schema needs, and far from Python's limit
 _OWN = frozenset({"parameters", "schema", "chat_template_kwargs", "metadata"})
+_OWN_ON_TOP = frozenset({"json_schema", "guided_json", "structured_outputs", "format"})
 _MOST_VALUES = 1 << 20  # of a body; a long conversation has thousands
 _CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # with the `wbits` that zlib knows them by
 _LONG = 1 << 16  # bytes that take so long to parse that others would notice
@@ -31,7 +32,8 @@ async def read(request: Request, most_bytes: int, *, null: Collection[str] = ())
     """Return the object in the body of `request`, without its fields that are null: OpenAI's clients write
     null for "not given". Of the fields of the object itself those in `null` stay. Raises `Refused`."""
     sent = await read_as_sent(request, most_bytes)
-    return {**{name: None for name in null if name in sent}, **without_nulls(sent)}
+    own = {name: sent[name] for name in _OWN_ON_TOP if sent.get(name) is not None}
+    return {**{name: None for name in null if name in sent}, **without_nulls(sent), **own}
 
 
 async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) -> dict[str, Any]:

@@ -19,7 +19,11 @@ async def complete(request: Request, service: Service) -> Response:
     sent = await api_body.read(request, service.max_body)
     asked = await turn.read(request, service, sent)
     chat = asked.chat
-    plain = not (chat.stream or chat.tools) and chat.schema is None and chat.sampling.logprobs is None
+    plain = (
+        not (chat.stream or chat.tools or chat.reads)
+        and chat.schema is None
+        and chat.sampling.logprobs is None
+    )
     if chat.n > 1 and plain and not chat.goes_on:
         return await threads.one(request, lambda: _together(asked), asked.interrupt)
     return await turn.answer(request, asked, sse.Chunked(lambda: Answering(asked.chat, asked.model)))

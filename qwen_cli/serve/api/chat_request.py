@@ -17,7 +17,7 @@ from openai.types.chat.completion_create_params import (
 from qwen_cli.engines.core.base import Capabilities, Engine, Sampling, ToolCall, call_id
 from qwen_cli.engines.core.content import parts_of
 from qwen_cli.errors import UsageError
-from qwen_cli.serve.api import params
+from qwen_cli.serve.api import extras, forms, params
 from qwen_cli.serve.api.body import checked
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.tasks.common import json_schema
@@ -26,10 +26,10 @@ _IGNORED_NOT = {
     "audio": "is not given by these models",
     "functions": "is OpenAI's old form; send tools",
     "function_call": "is OpenAI's old form; send tool_choice",
-    "logit_bias": "is not supported",
     "web_search_options": "is not supported: the server looks nothing up",
     "moderation": "is not supported",
 }
+_LIMITS = ("max_completion_tokens", "max_tokens", "n_predict")
 _WEB = ("http://", "https://", "data:")
 _MOST_PIXELS = 1 << 28  # of a request's pictures: twenty from a telephone; 0.8 GB as RGB
 _DECODING = threading.BoundedSemaphore(2)  # requests whose pictures are decoded at the same time
@@ -38,7 +38,8 @@ _DECODING = threading.BoundedSemaphore(2)  # requests whose pictures are decoded
 @dataclass(frozen=True)
 class ChatRequest:
     """What is asked. `forced`: the answer is the JSON of a call, kept to by `schema`. `calls` is the most
-    tool calls that are passed on. `goes_on`: the last message is what there is of the answer."""
+    tool calls that are passed on. `goes_on`: the last message is what there is of the answer. `reads`: no
+    token is wanted, the prompt is read for what comes next."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -53,6 +54,7 @@ class ChatRequest:
     forced: bool
     calls: int | None
     goes_on: bool = False
+    reads: bool = False
 
 
 def read(sent: Mapping[str, Any]) -> ChatRequest:
@@ -69,11 +71,18 @@ def read(sent: Mapping[str, Any]) -> ChatRequest:
     tells = sent.get("logprobs")
     if sent.get("top_logprobs") and not tells:
         raise Refused(400, "top_logprobs needs logprobs", param="top_logprobs")
-    tools, schema = _tools(sent), _schema(sent)
+    tools, schema, form = _tools(sent), _schema(sent), forms.read(sent)
+    if form.field and schema is not None:
+        raise Refused(400, f"{form.field} and response_format exclude each other", param=form.field)
+    if form.schema is not None:
+        schema = _checked_schema(form.schema, form.field, form.field)
     forced = False
     if tools and sent.get("tool_choice") not in (None, "auto", "none"):
         messages, schema = _call_forced(messages, tools, sent["tool_choice"], schema)
         forced = True
+    if form.grammar and tools and sent.get("tool_choice") != "none":
+        raise Refused(400, f"{form.field} and tools exclude each other", param=form.field)
+    limit = params.limit(sent, *_LIMITS)
     return ChatRequest(
         model=str(sent["model"]),
         messages=messages,
@@ -81,7 +90,7 @@ def read(sent: Mapping[str, Any]) -> ChatRequest:
         schema=schema,
         sampling=params.sampling(
             sent,
-            limit=params.limit(sent, "max_completion_tokens", "max_tokens"),
+            limit=1 if limit == 0 else limit,
             logprobs=(sent.get("top_logprobs") or 0) if tells else None,
         ),
         thinking=None,
@@ -92,6 +101,7 @@ def read(sent: Mapping[str, Any]) -> ChatRequest:
         forced=forced,
         calls=1 if sent.get("parallel_tool_calls") is False else None,
         goes_on=_goes_on(sent, messages),
+        reads=limit == 0,
     )
 
 
@@ -100,9 +110,17 @@ def for_model(request: ChatRequest, sent: Mapping[str, Any], can: Capabilities) 
     cannot see."""
     _can_show(request.messages, can)
     params.alternatives(request.sampling.logprobs, can, "logprobs")
+    thinking = params.thinking(sent, can)
+    form = forms.read(sent)
+    if form.grammar and can.thinking is not None:
+        if can.thinking == "always" or thinking not in (None, False):
+            raise Refused(400, f"{form.field} would hold for the thinking too: turn it off", param=form.field)
+        thinking = False
+    more = extras.read(sent, can, form._replace(schema=None))
     return replace(
         request,
-        thinking=params.thinking(sent, can),
+        sampling=replace(request.sampling, extras=more),
+        thinking=thinking,
         template_kwargs=params.template_kwargs(sent, can),
     )
 
@@ -283,8 +301,9 @@ def _schema(sent: Mapping[str, Any]) -> dict[str, Any] | None:
     form = sent.get("response_format") or {"type": "text"}
     if form["type"] == "text":
         return None
-    if form["type"] == "json_object":
-        return {"type": "object"}
+    if form["type"] == "json_object":  # llama.cpp's has a schema
+        schema = form.get("schema")
+        return {"type": "object"} if schema is None else _checked_schema(schema, *["response_format"] * 2)
     schema = form["json_schema"].get("schema")
     if schema is None:
         raise Refused(400, "json_schema has no schema", param="response_format")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -19,7 +21,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Stream, TokenLogprob, Usage
-from qwen_cli.serve.api import body, chat_response, fim_prompt, params, sse
+from qwen_cli.engines.core.prompt import Tokens
+from qwen_cli.serve.api import body, chat_response, extras, fim_prompt, forms, params, prompts, sse
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.sse import HOLE, Stencil
 from qwen_cli.serve.scheduling import threads
@@ -34,7 +37,8 @@ _SHORT = 16  # tokens, where a request names no limit: OpenAI's own default
 @dataclass(frozen=True)
 class _CompletionRequest:
     """`texts` are the prompts as the model sees them, `echoes` what `echo` puts before the answers. There are
-    `n` answers to each, the best of `best_of`."""
+    `n` answers to each, the best of `best_of`. `rates`: the tokens of the prompts are rated too. `reads`: no
+    token is wanted."""
 
     texts: list[str]
     echoes: list[str]
@@ -43,6 +47,8 @@ class _CompletionRequest:
     best_of: int
     stream: bool
     include_usage: bool
+    rates: bool
+    reads: bool
 
     @property
     def answers(self) -> int:
@@ -58,7 +64,7 @@ async def complete(request: Request, service: Service) -> Response:
     engine = await service.engine(request, sent)
     wanted = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
     answering = _Answering(wanted, engine.model)
-    if wanted.best_of > 1 and wanted.sampling.logprobs is None and not wanted.stream:
+    if wanted.best_of > 1 and wanted.sampling.logprobs is None and not (wanted.stream or wanted.reads):
         answer = await threads.one(request, lambda: _sampled(wanted, engine, answering), engine.interrupt)
     else:
         pieces = Running(request, lambda: _pieces(wanted, engine), engine.interrupt)
@@ -75,53 +81,75 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _CompletionRequest:
     """Parse `sent`. Raises `Refused`; `UsageError` where the model cannot fill in a middle."""
     sent = {"model": "", **sent}
     kind = CompletionCreateParamsStreaming if sent.get("stream") else CompletionCreateParamsNonStreaming
-    fields = body.checked(kind, sent)
-    params.refuse(fields, {"logit_bias": "is not supported"})
-    prompts = _prompts(fields.get("prompt"))
+    fields = body.checked(kind, {**sent, "prompt": ""})
+    given = prompts.read(sent.get("prompt"), engine)
     limit = params.limit(sent, *_LIMITS) if set(_LIMITS) & set(sent) else _SHORT
     most = params.alternatives(fields.get("logprobs"), engine.capabilities, "logprobs")
-    sampling = params.sampling(sent, limit=limit, logprobs=most)
+    sampling = replace(
+        params.sampling(sent, limit=1 if limit == 0 else limit, logprobs=most),
+        extras=extras.read(sent, engine.capabilities, forms.read(sent)),
+    )
     n = params.choices(fields)
     best_of = max(n, params.choices(fields, "best_of"))
     streams = bool(sent.get("stream"))
     if best_of > n and (streams or most is not None):
         raise Refused(400, "best_of excludes stream and logprobs", param="best_of")
-    if fields.get("echo") and most is not None:
-        raise Refused(400, "echo with logprobs is not supported", param="echo")
-    texts = prompts
-    if (suffix := fields.get("suffix")) is not None:
-        filled = [fim_prompt.between(engine, prompt, suffix, sampling) for prompt in prompts]
+    echo = bool(fields.get("echo"))
+    rates = echo and most is not None
+    if rates and not engine.capabilities.tokens:
+        raise Refused(400, "this model's engine does not rate prompts", param="echo")
+    texts = given
+    suffix = fields.get("suffix")
+    if suffix or (suffix is not None and engine.capabilities.may_fim):
+        if rates:
+            raise Refused(400, "echo with logprobs and suffix exclude each other", param="suffix")
+        filled = [fim_prompt.between(engine, prompt, suffix, sampling) for prompt in given]
         texts, sampling = [one.text for one in filled], filled[0].sampling
-    elif "" in prompts:
+    elif "" in given:
         raise Refused(400, "the prompt is empty", param="prompt")
     return _CompletionRequest(
         texts,
-        prompts if fields.get("echo") else [""] * len(prompts),
+        given if echo else [""] * len(given),
         sampling,
         n,
         best_of,
         streams,
         bool((fields.get("stream_options") or {}).get("include_usage")),
+        rates,
+        limit == 0,
     )
-
-
-def _prompts(given: Any) -> list[str]:
-    """Return the prompts as texts. Raises `Refused` for tokens: their numbers mean little across models."""
-    prompts = [given] if isinstance(given, str) else given
-    if not prompts or not all(isinstance(one, str) for one in prompts):
-        raise Refused(400, "prompt must be a text or a list of texts", param="prompt")
-    if len(prompts) > params.MOST_CHOICES:
-        raise Refused(400, f"there are more than {params.MOST_CHOICES} prompts", param="prompt")
-    return list(prompts)
 
 
 def _pieces(wanted: _CompletionRequest, engine: QueuedEngine) -> Iterator[tuple[int, Piece]]:
     def ask(view: Engine, index: int) -> Stream:
-        sampling = wanted.sampling.nth(index % wanted.n)
-        return view.complete(wanted.text(index), sampling=sampling)
+        text, echo = wanted.text(index), wanted.echoes[index // wanted.n]
+        if echo:
+            rated = _rated(view, text, wanted.sampling.logprobs or 0) if wanted.rates else ()
+            yield Piece(echo, logprobs=rated)
+        pieces = view.complete(text, sampling=wanted.sampling.nth(index % wanted.n))
+        told = 0
+        with closing(sse.only_read(pieces) if wanted.reads else pieces) as answer:
+            for piece in answer:
+                told += len(piece.logprobs)
+                if piece.usage and wanted.rates and not told and piece.usage.generated_tokens:
+                    piece = replace(piece, logprobs=(_UNTOLD,))
+                yield piece
 
     with engine.admitted():
         yield from sse.each(engine, wanted.answers, ask)
+
+
+# A token of which it is not known how likely it was: the first of a prompt, and one that ended an answer
+# before it had begun. Clients count the entries.
+_UNTOLD = TokenLogprob("", (), math.nan)
+
+
+def _rated(engine: Engine, prompt: str, likely: int) -> tuple[TokenLogprob, ...]:
+    """Return how likely each token of `prompt` was, of the first that there is nothing to say."""
+    known = engine.score(prompt, likely=likely)
+    ids = prompt.ids[:1] if isinstance(prompt, Tokens) else [engine.tokenize(prompt)[0][0]]
+    first = replace(_UNTOLD, token=engine.detokenize(ids))
+    return (first, *(one if one.token else replace(one, token=engine.detokenize([one.id])) for one in known))
 
 
 def _sampled(wanted: _CompletionRequest, engine: QueuedEngine, answering: _Answering) -> CompletionObject:
@@ -133,7 +161,8 @@ def _sampled(wanted: _CompletionRequest, engine: QueuedEngine, answering: _Answe
             made = engine.sample(text, wanted.best_of, sampling=wanted.sampling)
             answering.usages += [done.usage for done in made]
             best += sorted(made, key=lambda done: -(done.mean_logprob or 0.0))[: wanted.n]
-    return answering.of([(done.text, done.usage, ()) for done in best])
+    echoes = [echo for echo in wanted.echoes for _ in range(wanted.n)]
+    return answering.of([(echo + done.text, done.usage, ()) for echo, done in zip(echoes, best, strict=True)])
 
 
 class _Answering:
@@ -147,7 +176,6 @@ class _Answering:
             "created": int(time.time()),
             "model": model,
         }
-        self._begun: set[int] = set()
         self._length: dict[int, int] = {}  # of the text so far
         self._stencils: dict[int, Stencil] = {}
         self.usages: list[Usage] = []
@@ -159,9 +187,6 @@ class _Answering:
     def chunks(self, index: int, piece: Piece) -> Iterator[str]:
         """Yield what a client gets of a `piece` of answer `index`, as JSON."""
         text = piece.text
-        if index not in self._begun:
-            self._begun.add(index)
-            text = self._request.echoes[index // self._request.n] + text
         finish = None
         more: dict[str, Any] = {}
         if piece.usage:
@@ -189,7 +214,7 @@ class _Answering:
 
     def of(self, said: Sequence[tuple[str, Usage, tuple[TokenLogprob, ...]]]) -> CompletionObject:
         made = [
-            self._choice(index, self._request.echoes[index // self._request.n] + text, _finish(usage), known)
+            self._choice(index, text, _finish(usage), known)
             for index, (text, usage, known) in enumerate(said)
         ]
         more = {"usage": self._usage(), "timings": chat_response.timings(self.usages)}
@@ -237,9 +262,13 @@ def _legacy(known: Sequence[TokenLogprob], begin: int) -> Logprobs:
     for one in known:
         offsets.append(at)
         at += len(one.token)
-    return Logprobs(
+    return Logprobs.model_construct(
         tokens=[one.token for one in known],
-        token_logprobs=[one.logprob for one in known],
-        top_logprobs=[{other.token: other.logprob for other in one.others} for one in known],
+        # Null for the first token of a prompt, as at OpenAI; its types do not say so.
+        token_logprobs=[None if math.isnan(one.logprob) else one.logprob for one in known],
+        top_logprobs=[
+            None if math.isnan(one.logprob) else {other.token: other.logprob for other in one.others}
+            for one in known
+        ],
         text_offset=offsets,
     )

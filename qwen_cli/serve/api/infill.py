@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
 from qwen_cli.engines.core.base import Engine, Sampling, Usage
-from qwen_cli.serve.api import body, chat_response, fim_prompt, params
+from qwen_cli.serve.api import body, chat_response, fim_prompt, native, params
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.fim_prompt import Between, Context
 from qwen_cli.serve.scheduling import threads
@@ -82,7 +82,7 @@ class _AnswerState:
 async def infill(request: Request, service: Service) -> Response:
     """Answer with the middle, in llama.cpp's own form."""
     sent = await body.read(request, service.max_body)
-    engine = await service.engine(request, {"model": None, **_named(sent)})
+    engine = await service.engine(request, native.named(sent))
     wanted = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
     state = _AnswerState(started=time.perf_counter())
     pieces = Running(request, lambda: _texts(wanted, engine, state), engine.interrupt)
@@ -91,12 +91,6 @@ async def infill(request: Request, service: Service) -> Response:
         return Streamed(_events(pieces, wanted, state, engine, service), pieces, "text/event-stream")
     await pieces.all()
     return JSONResponse(await asyncio.to_thread(_answer, wanted, state, engine, service))
-
-
-def _named(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Name any model where the client's name is empty or blank, as llama.vim sends it."""
-    name = sent.get("model")
-    return {**sent, "model": name.strip() if isinstance(name, str) else None}
 
 
 def _read(sent: Mapping[str, Any], engine: Engine) -> _InfillRequest:
@@ -231,18 +225,4 @@ def _answer(
         "stopping_word": "",
         "timings": chat_response.timings([spent]),
     }
-    if not wanted.fields:
-        return whole
-    return {path: value for path in wanted.fields if (value := _at(whole, path)) is not None}
-
-
-def _at(whole: Mapping[str, Any], path: str) -> Any:
-    """Return the value at "timings/prompt_n"; `None` where there is none (llama.cpp leaves such fields
-    out)."""
-    value: Any = whole
-    for name in path.split("/"):
-        if not isinstance(value, Mapping):
-            return None
-        # llama.vim asks for `timings/truncated`, and means `truncated`.
-        value = value.get(name, whole.get(name) if name == "truncated" else None)
-    return value
+    return native.chosen(whole, wanted.fields)

@@ -48,7 +48,8 @@ def sampling(sent: Mapping[str, Any], *, limit: int | None, logprobs: int | None
         "max_tokens": limit,
     }
     for name, value in given.items():
-        _check(name, value)
+        if (name, value) != ("max_tokens", 0):
+            _check(name, value)
     seed = sent.get("seed")
     if seed is not None:
         seed %= 2**32 - 1  # OpenAI's have 64 bits and a sign, llama.cpp's 32
@@ -64,11 +65,12 @@ def stops(given: Any) -> tuple[str, ...]:
 
 
 def limit(sent: Mapping[str, Any], *names: str) -> int | None:
-    """Return the longest answer in tokens, under the first of `names` that is given; -1 is no limit."""
+    """Return the longest answer in tokens, under the first of `names` that is given; -1 is no limit, 0 asks
+    for the prompt to be read and nothing else (llama.vim's warm-up)."""
     for name in names:
         if (value := sent.get(name)) is not None:
-            if isinstance(value, bool) or not isinstance(value, int) or value == 0 or value < -1:
-                raise Refused(400, f"{name} must be at least 1, got {value!r}", param=name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < -1:
+                raise Refused(400, f"{name} must be at least 0, got {value!r}", param=name)
             return None if value == -1 else value
     return None
 

@@ -6,6 +6,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -149,6 +150,14 @@ async def written(
         yield b"".join(writer.failed(errors.of(fault)))
         return
     yield b"".join(writer.end())
+
+
+def only_read(pieces: Stream) -> Stream:
+    """Yield the usage of `pieces` alone: the prompt is wanted in the KV cache, and nothing else. One token of
+    an answer is generated for that, and dropped."""
+    for piece in pieces:
+        if piece.usage:
+            yield Piece(usage=replace(piece.usage, generated_tokens=0, stop_reason="length"))
 
 
 def each(engine: QueuedEngine, n: int, ask: Callable[[Engine, int], Stream]) -> Iterator[tuple[int, Piece]]:

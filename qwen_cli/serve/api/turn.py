@@ -74,6 +74,8 @@ class Turn:
                     "thinking": self.chat.thinking,
                     **given(self.chat.template_kwargs),
                 }
+                if self.chat.reads:
+                    return sse.only_read(view.chat(messages, **settings))
                 if self.chat.goes_on:
                     return prefill.stream(view, *_cut(messages), **settings)
                 if self.chat.schema is None:

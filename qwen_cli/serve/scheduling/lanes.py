@@ -104,6 +104,10 @@ class Lanes:
     def running(self) -> int:
         return sum(lane.holder is not None for lane in self._lanes)
 
+    def busy(self) -> list[bool]:
+        """Return whether each lane computes."""
+        return [lane.holder is not None for lane in self._lanes]
+
     @property
     def waiting(self) -> int:
         return sum(map(len, self._waiting.values()))

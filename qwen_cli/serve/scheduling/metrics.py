@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from qwen_cli.engines.core.base import Usage
@@ -36,7 +37,10 @@ class Metrics:
             registry=self.registry,
         )
         self._decode = self._counter("decode_seconds", "Spent generating after the first token.")
+        self._spent = Usage()
+        self._lock = threading.Lock()
         self.registry.register(_Models(pool))
+        self.registry.register(_LlamaCppNames(pool, lambda: self._spent))
 
     def record_usage(self, model: str, usage: Usage) -> None:
         """Count an answer of `model` that has ended."""
@@ -45,9 +49,54 @@ class Metrics:
         self._generated.labels(model).inc(usage.generated_tokens)
         self._prefill.labels(model).observe(max(0.0, usage.prefill_seconds))
         self._decode.labels(model).inc(max(0.0, usage.decode_seconds))
+        with self._lock:
+            self._spent += usage
 
     def _counter(self, name: str, help: str) -> Counter:
         return Counter(f"qwen_{name}", help, ["model"], registry=self.registry)
+
+
+class _LlamaCppNames(Collector):
+    """What llama.cpp's server counts, under its names (tools/server/README.md, `/metrics`), of all models
+    together."""
+
+    def __init__(self, pool: ModelPool, spent: Callable[[], Usage]) -> None:
+        self._pool = pool
+        self._spent = spent
+
+    def collect(self) -> Iterator[Metric]:
+        spent, loaded = self._spent(), self._pool.all()
+        read = spent.prompt_tokens - spent.cached_tokens
+        for name, help, total in (
+            ("prompt_tokens", "Number of prompt tokens processed.", read),
+            ("prompt_seconds", "Prompt process time.", spent.prefill_seconds),
+            ("tokens_predicted", "Number of generation tokens processed.", spent.generated_tokens),
+            ("tokens_predicted_seconds", "Predict process time.", spent.decode_seconds),
+        ):
+            yield CounterMetricFamily(f"llamacpp:{name}", help, total)
+        for name, help, now in (
+            (
+                "prompt_tokens_seconds",
+                "Average prompt throughput in tokens/s.",
+                _rate(read, spent.prefill_seconds),
+            ),
+            (
+                "predicted_tokens_seconds",
+                "Average generation throughput in tokens/s.",
+                _rate(spent.generated_tokens, spent.decode_seconds),
+            ),
+            (
+                "requests_processing",
+                "Number of requests processing.",
+                sum(one.lanes.running for one in loaded),
+            ),
+            ("requests_deferred", "Number of requests deferred.", sum(one.lanes.waiting for one in loaded)),
+        ):
+            yield GaugeMetricFamily(f"llamacpp:{name}", help, now)
+
+
+def _rate(tokens: int, seconds: float) -> float:
+    return tokens / seconds if seconds else 0.0
 
 
 class _Models(Collector):

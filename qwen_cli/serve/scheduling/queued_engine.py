@@ -9,7 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.engines.core.base import Completion, Engine, EngineBase, Message, Reuse, Sampling, Stream
+from qwen_cli.engines.core.base import (
+    Completion,
+    Engine,
+    EngineBase,
+    Message,
+    Reuse,
+    Sampling,
+    Stream,
+    Token,
+    TokenLogprob,
+)
 from qwen_cli.engines.core.template import given
 from qwen_cli.serve.scheduling import lanes as scheduling_lanes
 from qwen_cli.serve.scheduling.lanes import Gone, Lane, Ticket
@@ -37,6 +47,7 @@ class QueuedEngine(EngineBase):
         self.capabilities = replace(resident.engine.capabilities, interrupt=True)
         self.defaults = resident.engine.defaults
         self.plain_defaults = resident.engine.plain_defaults
+        self.chat_template = resident.engine.chat_template
 
     def chat(
         self,
@@ -101,6 +112,16 @@ class QueuedEngine(EngineBase):
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> int:
         return self._resident.engine.count_tokens(prompt, tools=tools, **given(template_kwargs))
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[Token]:
+        return self._resident.engine.tokenize(text, special=special)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        return self._resident.engine.detokenize(ids)
+
+    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+        with self._turn(prompt, Sampling(max_tokens=1)) as lane:
+            return lane.engine.score(prompt, likely=likely)
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         """Return this and views of it; KV caches that begin alike are copied when a request comes, `warm` or

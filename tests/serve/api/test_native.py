@@ -1,0 +1,198 @@
+"""llama.cpp's routes, with its names for what goes in and comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from qwen_cli.engines.core.base import Piece, Sampling, TokenLogprob, Usage
+from tests.serve.played import Asked, Here, Played, end, serving
+
+ONE = TokenLogprob("y", (121,), -0.25, (TokenLogprob("y", (121,), -0.25, id=121),), 121)
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def said(asked: Asked) -> list[Piece]:
+    known = (ONE,) if asked.sampling.logprobs is not None else ()
+    tokens = (121,) if (asked.sampling.extras or {}).get("return_tokens") else ()
+    usage = Usage(prompt_tokens=10, generated_tokens=3, stop_reason="stop", stop_string="\n")
+    return [Piece("y", logprobs=known, tokens=tokens), Piece("es"), Piece(usage=usage)]
+
+
+@pytest.fixture
+def model() -> Played:
+    return Played(said)
+
+
+@pytest.fixture
+def here(model: Played) -> Iterator[Here]:
+    with serving(model) as running:
+        yield running
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line[6:]) for line in text.split("\n\n") if line.startswith("data: {")]
+
+
+@pytest.mark.parametrize("path", ["/completion", "/completions"])
+def test_a_completion_in_its_form(here: Here, model: Played, path: str) -> None:
+    answer = here.post(path, {"prompt": "one,", "n_predict": 4, "seed": 7, "stop": ["\n"]}).json()
+
+    assert answer["content"] == "yes"
+    assert (answer["tokens_predicted"], answer["tokens_evaluated"], answer["tokens_cached"]) == (3, 10, 13)
+    assert (answer["stop"], answer["stop_type"], answer["stopping_word"]) == (True, "word", "\n")
+    assert (answer["truncated"], answer["has_new_line"], answer["tokens"]) == (False, False, [])
+    assert answer["generation_settings"]["n_predict"] == 4
+    assert answer["generation_settings"]["seed"] == 7
+    assert answer["prompt"] == "one,"
+    assert "prompt_n" in answer["timings"]
+    assert model.seen[0].sampling == Sampling(max_tokens=4, seed=7, stop=("\n",))
+
+
+def test_without_a_limit_there_is_none(here: Here, model: Played) -> None:
+    for body in ({}, {"n_predict": -1}):
+        here.post("/completion", {"prompt": "one,", **body})
+
+    assert [asked.sampling.max_tokens for asked in model.seen] == [None, None]
+
+
+def test_a_stream_brings_tokens_and_ends_with_the_rest(here: Here) -> None:
+    first, second, last = events(here.post("/completion", {"prompt": "a", "stream": True}).text)
+
+    assert (first["content"], first["tokens"], first["stop"]) == ("y", [121], False)
+    assert second["content"] == "es"
+    assert (last["content"], last["stop"], last["tokens_predicted"]) == ("", True, 3)
+
+
+def test_tokens_and_their_probabilities(here: Here) -> None:
+    answer = here.post("/completion", {"prompt": "a", "return_tokens": True, "n_probs": 1}).json()
+
+    assert answer["tokens"] == [121]
+    likely = {"id": 121, "token": "y", "bytes": [121], "logprob": -0.25}
+    assert answer["completion_probabilities"] == [{**likely, "top_logprobs": [likely]}]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "seen"),
+    [
+        ([97, 98], ["ab"]),
+        ([97, "bc", 100], ["abcd"]),
+        ([[97], "b"], ["a", "b"]),
+        (["a", {"prompt_string": "b"}, [99, "d"]], ["a", "b", "cd"]),
+        ({"prompt_string": "a"}, ["a"]),
+        (["a"], ["a"]),
+    ],
+    ids=str,
+)
+def test_the_forms_of_a_prompt(here: Here, model: Played, prompt: Any, seen: list[str]) -> None:
+    answer = here.post("/completion", {"prompt": prompt}).json()
+
+    assert sorted(asked.messages[0]["content"] for asked in model.seen) == sorted(seen)
+    several = isinstance(prompt, list) and not any(isinstance(one, int) for one in prompt)
+    assert isinstance(answer, list) == several
+
+
+@pytest.mark.parametrize(
+    "prompt", [None, [], "", [1.5], [True], [[]], [5000], {"x": 1}, 7, [["a", None]]], ids=str
+)
+def test_what_is_no_prompt(here: Here, prompt: Any) -> None:
+    answer = here.post("/completion", {"prompt": prompt})
+
+    assert answer.status_code == 400
+
+
+def test_pictures_are_for_another_route(here: Here) -> None:
+    answer = here.post(
+        "/completion", {"prompt": {"prompt_string": "<__media__>", "multimodal_data": ["aGk="]}}
+    )
+
+    assert answer.status_code == 400
+    assert "/v1/chat/completions" in answer.json()["error"]["message"]
+
+
+def test_only_the_fields_that_are_asked_for(here: Here) -> None:
+    fields = ["content", "generation_settings/n_predict", "nothing"]
+    answer = here.post("/completion", {"prompt": "a", "n_predict": 5, "response_fields": fields}).json()
+
+    assert answer == {"content": "yes", "generation_settings/n_predict": 5}
+
+
+def test_several_answers(here: Here) -> None:
+    answers = here.post("/completion", {"prompt": "a", "n_cmpl": 3}).json()
+
+    assert [answer["index"] for answer in answers] == [0, 1, 2]
+
+
+def test_the_prompt_may_be_read_alone(here: Here) -> None:
+    answer = here.post("/completion", {"prompt": "a", "n_predict": 0}).json()
+
+    assert (answer["content"], answer["tokens_predicted"], answer["stop_type"]) == ("", 0, "limit")
+
+
+class TestTokens:
+    def test_of_a_text(self, here: Here) -> None:
+        assert here.post("/tokenize", {"content": "ab"}).json() == {"tokens": [97, 98]}
+        assert here.post("/tokenize", {"content": ["a", 98]}).json() == {"tokens": [97, 98]}
+        assert here.post("/tokenize", {"content": ""}).json() == {"tokens": []}
+
+    def test_with_their_pieces(self, here: Here) -> None:
+        answer = here.post("/tokenize", {"content": "a", "with_pieces": True}).json()
+
+        assert answer == {"tokens": [{"id": 97, "piece": "a"}]}
+
+    def test_and_back(self, here: Here) -> None:
+        assert here.post("/detokenize", {"tokens": [97, 98]}).json() == {"content": "ab"}
+
+    @pytest.mark.parametrize("tokens", ["ab", [-1], [5000], ["a"], [True]], ids=str)
+    def test_what_is_no_token(self, here: Here, tokens: Any) -> None:
+        assert here.post("/detokenize", {"tokens": tokens}).status_code == 400
+
+
+class TestOfTheServer:
+    def test_a_template_is_applied(self, here: Here) -> None:
+        assert here.post("/apply-template", {"messages": HELLO}).json() == {"prompt": "<user>hello"}
+        tool = {"type": "function", "function": {"name": "f"}}
+        answer = here.post("/apply-template", {"messages": HELLO, "tools": [tool]}).json()
+        assert answer == {"prompt": "1 tools<user>hello"}
+
+    def test_properties(self, here: Here) -> None:
+        answer = httpx.get(f"{here.url}/props").json()
+
+        assert (answer["total_slots"], answer["default_generation_settings"]["n_ctx"]) == (2, 4096)
+        assert answer["modalities"] == {"vision": False, "audio": False}
+
+    def test_slots(self, here: Here) -> None:
+        answer = httpx.get(f"{here.url}/slots").json()
+
+        assert [(one["id"], one["is_processing"], one["n_ctx"]) for one in answer] == [
+            (0, False, 4096),
+            (1, False, 4096),
+        ]
+
+    def test_counters_under_its_names(self, here: Here) -> None:
+        here.post("/completion", {"prompt": "a"})
+        lines = httpx.get(f"{here.url}/metrics").text.splitlines()
+
+        assert "llamacpp:prompt_tokens_total 10.0" in lines
+        assert "llamacpp:tokens_predicted_total 3.0" in lines
+        assert "llamacpp:requests_processing 0.0" in lines
+
+    @pytest.mark.parametrize("path", ["/v1/health", "/models", "/models/played"])
+    def test_paths_with_and_without_v1(self, here: Here, path: str) -> None:
+        assert httpx.get(f"{here.url}{path}").status_code == 200
+
+    def test_conversations_without_v1(self, here: Here) -> None:
+        assert here.post("/chat/completions", {"messages": HELLO}).json()["object"] == "chat.completion"
+        for path in ("/chat/completions/input_tokens", "/v1/chat/completions/input_tokens"):
+            assert here.post(path, {"messages": HELLO}).json() == {"input_tokens": 10}
+
+
+def test_a_word_that_ends_it_is_not_the_end_of_the_turn() -> None:
+    with serving(Played(lambda asked: [Piece("y"), end("length")])) as here:
+        assert here.post("/completion", {"prompt": "a"}).json()["stop_type"] == "limit"
+    with serving(Played(lambda asked: [Piece("y"), end()])) as here:
+        assert here.post("/completion", {"prompt": "a"}).json()["stop_type"] == "eos"
