@@ -332,10 +332,10 @@ class TestRefusals:
             ({"messages": [{"role": "user", "content": 5}]}, 400, "messages.0.content", None),
             ({"temperature": "hot"}, 400, "temperature", None),
             ({"temperature": 77}, 400, "temperature", None),
-            ({"max_tokens": 0}, 400, "max_tokens", None),
+            ({"max_tokens": -2}, 400, "max_tokens", None),
             ({"n": 1000}, 400, "n", None),
             ({"stop": [""]}, 400, "stop", None),
-            ({"logit_bias": {"1": 2}}, 400, "logit_bias", None),
+            ({"logit_bias": {"1": "x"}}, 400, "logit_bias", None),
             ({"top_logprobs": 2}, 400, "top_logprobs", None),
             (
                 {"messages": [{"role": "user", "content": "word " * 9000}]},
