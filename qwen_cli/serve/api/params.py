@@ -19,6 +19,11 @@ MOST_CHOICES = 128
 """Of one request: OpenAI's own limit."""
 
 
+# Limits that no server takes 0 for; by the older names it asks for the prompt to be read and nothing else
+# (vLLM, llama.cpp).
+_AT_LEAST_ONE = ("max_completion_tokens",)
+
+
 class Extensions(TypedDict, total=False):
     """What vLLM, SGLang and llama.cpp take beside OpenAI's fields."""
 
@@ -69,8 +74,9 @@ def limit(sent: Mapping[str, Any], *names: str) -> int | None:
     for the prompt to be read and nothing else (llama.vim's warm-up)."""
     for name in names:
         if (value := sent.get(name)) is not None:
-            if isinstance(value, bool) or not isinstance(value, int) or value < -1:
-                raise Refused(400, f"{name} must be at least 0, got {value!r}", param=name)
+            least = 1 if name in _AT_LEAST_ONE else 0
+            if isinstance(value, bool) or not isinstance(value, int) or (value < least and value != -1):
+                raise Refused(400, f"{name} must be at least {least}, got {value!r}", param=name)
             return None if value == -1 else value
     return None
 

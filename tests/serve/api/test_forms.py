@@ -111,6 +111,7 @@ def test_a_raw_prompt_with_a_schema(here: Here, model: Played, path: str) -> Non
         ({"logit_bias": {"1": "x"}}, "logit_bias"),
         ({"logit_bias": 5}, "logit_bias"),
         ({"n_predict": -2}, "n_predict"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens"),
     ],
     ids=str,
 )
@@ -177,7 +178,7 @@ def test_an_engine_without_them_says_so() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("limit", ["n_predict", "max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("limit", ["n_predict", "max_tokens"])
 def test_no_tokens_are_none(here: Here, model: Played, limit: str, stream: bool) -> None:
     answer = here.post(CHAT, {"messages": HELLO, limit: 0, "stream": stream})
 
