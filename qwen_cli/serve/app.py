@@ -133,11 +133,13 @@ async def _unknown(request: Request, fault: Any) -> Response:
 
 
 def _nearest(path: str, known: Sequence[str]) -> str | None:
-    """Return the route that was meant by `path`: one that it ends with (a base URL with too much in it) or
-    that ends with it (one with too little), or that it begins with, else one that is written nearly so."""
+    """Return the route that was meant by `path`: one with a letter wrong, one that it ends with (a base URL
+    with too much in it) or that ends with it (one with too little), one that it begins with, or else one that
+    looks like it."""
     path = f"/{path.strip('/')}"
     plain = [route for route in known if "{" not in route and f"/v1{route}" not in known]
     ends = [route for route in plain if path.endswith(route) or (path != "/" and route.endswith(path))]
-    if begins := [route for route in plain if path.startswith(f"{route}/")]:
-        ends = ends or begins
-    return max(ends, key=len) if ends else next(iter(difflib.get_close_matches(path, plain, 1)), None)
+    begins = [route for route in plain if path.startswith(f"{route}/")]
+    longest = max(ends or begins, key=len, default=None)
+    nearly = difflib.get_close_matches(path, plain, 1, 0.9)
+    return next(iter(nearly), longest) or next(iter(difflib.get_close_matches(path, plain, 1)), None)
