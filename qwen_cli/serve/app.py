@@ -127,7 +127,8 @@ async def _unknown(request: Request, fault: Any) -> Response:
         answer.headers["Allow"] = allowed
         return answer
     message = f"there is no {request.method} {path[:80]}"
-    if near := _nearest(path, [route.path for route in request.app.routes]):
+    own = {path for _, path, _ in (*_ROUTES, *_ENGINE_ROUTES)}  # without the short paths
+    if near := _nearest(path, [route.path for route in request.app.routes if route.path in own]):
         message += f": did you mean {near}?"
     return errors.response(errors.Refused(fault.status_code, message), path)
 
@@ -137,7 +138,7 @@ def _nearest(path: str, known: Sequence[str]) -> str | None:
     with too much in it) or that ends with it (one with too little), one that it begins with, or else one that
     looks like it."""
     path = f"/{path.strip('/')}"
-    plain = [route for route in known if "{" not in route and f"/v1{route}" not in known]
+    plain = [route for route in known if "{" not in route]
     ends = [route for route in plain if path.endswith(route) or (path != "/" and route.endswith(path))]
     begins = [route for route in plain if path.startswith(f"{route}/")]
     longest = max(ends or begins, key=len, default=None)

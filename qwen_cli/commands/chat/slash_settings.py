@@ -17,8 +17,8 @@ from qwen_cli.sanitize import one_line
 if TYPE_CHECKING:
     from qwen_cli.commands.chat.state import ReplState
 
-# `start` belongs to raw completions, not to answers; what `logprobs` tells is shown nowhere here; `extras` come
-# with requests to a server.
+# `start` belongs to raw completions, not to answers, and `extras` to requests; what `logprobs` tells is shown
+# nowhere here.
 _NOT_HERE = ("start", "logprobs", "extras")
 PARAMETERS = tuple(field.name for field in fields(Sampling) if field.name not in _NOT_HERE)
 THINK_WORDS = ("on", "off", "show", "hide", "keep", "drop")
