@@ -168,6 +168,17 @@ def change(edit: Callable[[Any], None]) -> Path:
     try:
         document = tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()
         edit(document)
+        written = tomlkit.dumps(document)
+    except OSError as fault:
+        raise QwenError(f"cannot read {file}: {fault.strerror}", "check its permissions") from fault
+    replace_file(file, written)
+    return file
+
+
+def replace_file(file: Path, text: str) -> None:
+    """Make `text` all of `file`: at once, or not at all. Who may not read it now may not then; one that is
+    new is this user's alone. Raises `QwenError`."""
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
         target = file.resolve()  # a link stays one: the file may live among a person's dotfiles
         draft = target.with_name(f"{target.name}.{os.getpid()}.new")
@@ -176,7 +187,7 @@ def change(edit: Callable[[Any], None]) -> Path:
             with os.fdopen(
                 os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
             ) as out:
-                out.write(tomlkit.dumps(document))
+                out.write(text)
             draft.replace(target)
         except BaseException:
             draft.unlink(missing_ok=True)
@@ -185,7 +196,6 @@ def change(edit: Callable[[Any], None]) -> Path:
         full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = "free some space; the settings are as they were" if full else "check its permissions"
         raise QwenError(f"cannot write {file}: {fault.strerror}", hint) from fault
-    return file
 
 
 def read() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from qwen_cli.errors import UsageError
 ADDRESS = "Address and access"
 LOAD = "Limits"
 OTHERS = "With --engine vllm or sglang"
+CLIENTS = "Programs that use it"
 
 _KEY = "QWEN_SERVE_KEY"
 
@@ -106,6 +107,24 @@ def serve(
     daemon: Annotated[
         bool, typer.Option("--daemon", help="Run in the background until `qwen stop`.")
     ] = False,
+    for_client: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="CLIENT",
+            help="Print the configuration with which a program uses the server, and exit: claude-code, "
+            "codex, qwen-code, opencode, aider, cline, continue, open-webui or zed.",
+            rich_help_panel=CLIENTS,
+        ),
+    ] = None,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write",
+            help="With --for: set it in the program's own configuration file, keeping what else is there.",
+            rich_help_panel=CLIENTS,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -149,6 +168,7 @@ def serve(
 
     Examples:
       qwen serve qwen3:8b --daemon
+      qwen serve --for codex --write
       qwen serve --engine vllm qwen3:32b --dry-run
     """
     if name and loading.model:
@@ -162,6 +182,11 @@ def serve(
         raise UsageError("--no-key and a key exclude each other", "choose one")
     if any(not key.strip() for key in keys):
         raise UsageError("--api-key is empty", "give a key, or leave it out to have one made up")
+    if write and for_client is None:
+        raise UsageError("--write is for --for CLIENT", "name the client")
+    if for_client is not None:
+        _configure(for_client, name or loading.model, host, port, keys, no_key=no_key, write=write)
+        return
     if loading.engine in external.ENGINES:
         ours = {"--cors": cors, "--parallel": parallel != 8, "--max-queue": max_queue != 64,
                 "--max-body": max_body != 32, "--keep": keep != 30.0, "--daemon": daemon,
@@ -215,6 +240,25 @@ def serve(
         allow_local_urls=allow_local_urls,
     )
     serve(plan, notice=relay, ready=lambda address: _tell(address, plan.keys))
+
+
+def _configure(
+    client: str, name: str | None, host: str, port: int, keys: list[str], *, no_key: bool, write: bool
+) -> None:
+    """Print or set what `client` has to be told of the server that these flags are for."""
+    from qwen_cli.commands.serve import clients
+    from qwen_cli.engines.daemon import paths
+    from qwen_cli.serve.clients import Served
+
+    own = f"[{host}]" if ":" in host else {"0.0.0.0": "127.0.0.1"}.get(host, host)  # noqa: S104
+    model = name or user_settings.load().get("model") or "default"
+    served = Served(
+        f"http://{own}:{port}",
+        str(model),
+        keyless=no_key,
+        key_file=None if no_key or keys else paths.key_path(),
+    )
+    clients.configure(client, served, named=name is not None, write=write)
 
 
 def _tell(address: str, keys: Any) -> None:
