@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from qwen_cli import settings as user_settings
+from qwen_cli.commands.serve import client_configs
+from qwen_cli.commands.serve.client_configs import Config, Served
 from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import QwenError, UsageError
-from qwen_cli.serve import clients
-from qwen_cli.serve.clients import Config, Served
 
 _ASK_SECONDS = 5.0
 
@@ -20,9 +20,11 @@ def configure(client: str, asked: Served, *, named: bool, write: bool) -> None:
 
     Raises `UsageError` for a client that is not known, or whose settings are in no file.
     """
-    if client not in clients.CLIENTS:
-        raise UsageError(f"no client is known as {client!r}", f"choose one of {', '.join(clients.CLIENTS)}")
-    config = clients.CLIENTS[client](_running(asked, named=named) or asked)
+    if client not in client_configs.CLIENTS:
+        raise UsageError(
+            f"no client is known as {client!r}", f"choose one of {', '.join(client_configs.CLIENTS)}"
+        )
+    config = client_configs.CLIENTS[client](_running(asked, named=named) or asked)
     if write:
         _write(config, client)
     elif config.values:

@@ -247,8 +247,8 @@ def _configure(
 ) -> None:
     """Print or set what `client` has to be told of the server that these flags are for."""
     from qwen_cli.commands.serve import clients
+    from qwen_cli.commands.serve.client_configs import Served
     from qwen_cli.engines.daemon import paths
-    from qwen_cli.serve.clients import Served
 
     own = f"[{host}]" if ":" in host else {"0.0.0.0": "127.0.0.1"}.get(host, host)  # noqa: S104
     model = name or user_settings.load().get("model") or "default"

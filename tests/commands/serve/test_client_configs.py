@@ -11,9 +11,9 @@ import tomlkit
 import yaml  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
+from qwen_cli.commands.serve import client_configs
+from qwen_cli.commands.serve.client_configs import CLIENTS, Config, Served
 from qwen_cli.errors import UsageError
-from qwen_cli.serve import clients
-from qwen_cli.serve.clients import CLIENTS, Config, Served
 
 SERVED = Served("http://127.0.0.1:8080", "qwen3:8b", 16_384, key_file=Path("/run/user/1000/qwen/serve.key"))
 KEYS = (
@@ -194,6 +194,6 @@ class TestCommand:
 
 
 def test_merging_twice_is_merging_once() -> None:
-    config = clients.zed(SERVED)
+    config = client_configs.zed(SERVED)
 
     assert config.merged(config.merged("")) == config.merged("")
