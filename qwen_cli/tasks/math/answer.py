@@ -21,7 +21,7 @@ _SECONDS = 5.0  # of processor time, for one comparison
 _WALL = 20.0  # and in all, on a machine that does other things too
 _NUMBER = re.compile(r"-?(?:[0-9]{1,12}|[1-9][0-9]{0,2}(?:,[0-9]{3}){1,3})(?:\.[0-9]{1,6})?")
 _MODULES = (
-    *("latex_tree", "tasks.math.units", "tasks.math.values", "tasks.math.words", "tasks.math.expression"),
+    *("latex_tree", "tasks.math.chemistry", "tasks.math.units", "tasks.math.values", "tasks.math.words", "tasks.math.expression"),
     *(
         "tasks.math.intervals",
         "tasks.math.cleaning",

@@ -33,6 +33,9 @@ _SIZES = re.compile(
 _UNWRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname|textnormal)\s*\{([^{}]*)\}"
 )
+_MICRO = re.compile(
+    r"\\mu\s*(?:\\(?:mathrm|text)\s*\{\s*)?(mol|Pa|Hz|eV|[mgslLAFCVWHTSJNMΩ]|\\Omega)\}?(?![A-Za-z])"
+)
 _PLAIN_SIGNS = {
     "−": "-", "–": "-", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ",
     "∞": r"\infty ", "π": r"\pi ", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "±": r"\pm ",
@@ -118,6 +121,18 @@ def cleaned(text: str) -> str:
     return text.replace("\\rbrace", "\\}").replace("\\degree", "^\\circ").strip(" ,\n\t")
 
 
+def whole_letter(text: str) -> str:
+    """Return the letter that `text` says to be any whole number, negative ones too; empty where none is."""
+    plain = text
+    for sign, latex in _PLAIN_SIGNS.items():
+        plain = plain.replace(sign, latex)
+    said = _FREE.search(plain.strip().strip("$").rstrip(" .。"))
+    if said is None or re.search(r"N|[Zz]\}?(?:_|\^)", said[0]):
+        return ""
+    letter = re.search(r"(?<![A-Za-z\\])[kmnlz](?![A-Za-z])", said[0])
+    return letter[0] if letter else ""
+
+
 def _plain(character: str) -> str:
     """Return a character of ASCII for a wide one and for a digit of another script."""
     if "\uff01" <= character <= "\uff5e":
@@ -150,8 +165,9 @@ def unwrapped(source: str) -> str:
     r"""Return the answer as words: \text{} opened, signs as they are written without LaTeX."""
     bare = re.sub(r"([0-9}])\s*(?=\\(?:text|mathrm|mbox)\s*\{)", r"\1 ", source)
     bare = re.sub(r"\^\s*\{\s*(-?[0-9])\s*\}", r"^\1", bare)
+    bare = _MICRO.sub(r"µ\1", bare)
     bare = _UNWRAPPED.sub(r"\1", _UNWRAPPED.sub(r"\1", bare))
-    bare = re.sub(r"\\mu\s*(?:\\(?:mathrm|text)\s*\{\s*)?(m|g|s|l|L|A|F|C|V|W)\}?(?![A-Za-z])", r"µ\1", bare)
+    bare = _MICRO.sub(r"µ\1", bare)
     bare = re.sub(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*", "°", bare)
     for latex, sign in (
         ("\\%", "%"),

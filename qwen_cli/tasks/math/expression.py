@@ -49,6 +49,7 @@ _FUNCTIONS: dict[str, Any] = {
     "min": sympy.Min,
 }
 _INVERSES = {"sin": sympy.asin, "cos": sympy.acos, "tan": sympy.atan}
+_PRIME = "'"
 _CALLED = frozenset("fghFGH")  # letters that stand for functions before brackets
 
 
@@ -243,8 +244,10 @@ class _Evaluator:
         if isinstance(node, Group):
             return self.line(node.items)
         if isinstance(node, Fraction):
+            if derivative := _derivative(node):
+                return derivative
             if _plain(node.top)[:1] in ("d", "∂") and _plain(node.bottom)[:1] == _plain(node.top)[:1]:
-                raise Unknown  # a derivative
+                raise Unknown  # of something else
             return self.line(node.top) / self.line(node.bottom)
         if isinstance(node, Root):
             return self._root(node)
@@ -301,9 +304,10 @@ class _Evaluator:
             return base
         if isinstance(base, sympy.MatrixBase) and _plain(node.high) in ("T", "⊤", "′"):
             return base.T
-        if set(_plain(node.high)) <= set("'′") and node.high and base.is_Symbol:
-            return sympy.Symbol(f"{base}'")
-        if (mark := _plain(node.high)) and not mark[0].isalnum() and mark[0] not in "-+−(|∞⌊":
+        mark = _plain(node.high)  # empty for a fraction
+        if mark and set(mark) <= set("'′") and base.is_Symbol:
+            return sympy.Symbol(f"{base}{mark.replace('′', _PRIME)}")
+        if mark and not mark[0].isalnum() and mark[0] not in "-+−(|∞⌊":
             raise Unknown
         return power(base, self.line(node.high))
 
@@ -317,6 +321,31 @@ class _Evaluator:
             raise Unknown
         inside = self.line(node.items)
         return made(inside) if made else inside
+
+
+def derivative(function: str, variable: str, order: int = 1) -> Any:
+    """Return the symbol of a derivative: `y'`, but `df/dz` where the letter says which one is meant."""
+    usual = variable in ("x", "t")
+    return sympy.Symbol(function + (_PRIME * order if usual else f"_d{variable}{order}"))
+
+
+def _derivative(node: Fraction) -> Any:
+    """Return what a fraction such as dy/dx stands for; `None` where it is another."""
+    spelled = []
+    for items in (node.top, node.bottom):
+        letters = [n for n in items if not (isinstance(n, Symbol) and n.kind == "space")]
+        if len(letters) != 2:
+            return None
+        order, names = "1", []
+        for letter in letters:
+            if isinstance(letter, Script) and letter.low is None and letter.high is not None:
+                order, letter = _plain(letter.high), letter.base
+            names.append(_text(letter) if _kind([letter], 0) == "letter" else "")
+        spelled.append((names, order))
+    ((sign, function), top), ((below, variable), bottom) = spelled
+    if sign not in ("d", "∂") or below != sign or not (function and variable and top == bottom):
+        return None
+    return derivative(_name(function), variable, int(top)) if re.fullmatch("[1-9]", top) else None
 
 
 def _joined(items: Sequence[Node]) -> list[Node]:

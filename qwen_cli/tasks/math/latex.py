@@ -13,8 +13,8 @@ from typing import Any
 
 import sympy
 
-from qwen_cli.tasks.math import statements, units, words
-from qwen_cli.tasks.math.cleaning import LEAD, cleaned, unwrapped
+from qwen_cli.tasks.math import chemistry, statements, units, words
+from qwen_cli.tasks.math.cleaning import LEAD, cleaned, unwrapped, whole_letter
 from qwen_cli.tasks.math.expression import Unreadable, evaluate
 from qwen_cli.tasks.math.intervals import (
     ascending,
@@ -27,6 +27,7 @@ from qwen_cli.tasks.math.intervals import (
 )
 from qwen_cli.tasks.math.units import LABEL, NUMBERS
 from qwen_cli.tasks.math.values import (
+    ANY_WHOLE,
     Assigned,
     Choice,
     Grid,
@@ -37,6 +38,7 @@ from qwen_cli.tasks.math.values import (
     Relation,
     Value,
     Words,
+    values_of_every,
 )
 
 _LONGEST = 2_000  # characters of an answer
@@ -70,6 +72,17 @@ _ALSO = re.compile(
     r"\s*(?:,?\s+and\s+|,?\s*\\text\{\s*(?:,\s*)?(?:and|且)\s*\}\s*|且|\\land(?![A-Za-z])|,|;)\s*"
 )
 _APPROXIMATELY = re.compile(r"\s*\\approx(?![A-Za-z])\s*")
+_BOUNDS = {
+    ">=": r"at least|(?:no|not) (?:less|fewer|smaller) than|(?:greater|more) than or equal to|大于(?:或|且)?等于|不小于|不少于|不低于|至少为?",
+    "<=": r"at most|(?:no|not) (?:more|greater|larger) than|(?:less|fewer) than or equal to|小于(?:或|且)?等于|不大于|不超过|不多于|不高于|至多为?",
+    ">": r"(?:strictly )?(?:greater|more|larger) than|大于|超过|多于",
+    "<": r"(?:strictly )?(?:less|fewer|smaller) than|小于|少于|不足",
+}
+_BOUND = re.compile(
+    r"(?:(?:(?P<name>[A-Za-z])\s+(?:(?:is|are|must be|should be|can be)\s+)?)|(?P<chinese>[A-Za-z])\s*)?"
+    rf"(?P<bound>{'|'.join(_BOUNDS.values())})\s*(?P<value>.+)",
+    re.IGNORECASE,
+)
 _RELATIONS = re.compile(
     r"\\(?:leqslant|geqslant|leq|geq|le|ge|neq|ne|lt|gt|in|approx|equiv)(?![A-Za-z])|<=|>=|!=|[=<>]"
 )
@@ -84,14 +97,21 @@ _SIGNS = {
     "ne": "!=",
 }
 _SIGNS |= {"lt": "<", "gt": ">", "approx": "=", "equiv": "≡", "in": "in"}
+_PRIME = "'"
+_ORDER = r"(?:\^\s*\{?[1-9]\}?)?"
+_D = rf"(?:d|\\partial)\s*{_ORDER}"  # before what is derived
 _NAME = re.compile(
     r"\s*(?:\\Delta\s*)?(?:\\(?!frac|sqrt|sin|cos|tan|log|ln)[A-Za-z]+|[A-Za-z])(?:_(?:\w|\\[A-Za-z]+|\{[^{}]*\}))?"
     r"(?:'|\^\\prime|\^-1(?=\s*\()|\^\{-1\}(?=\s*\())*\s*(?:\([^()=]*\))?\s*"
     r"|\\(?:vec|overrightarrow|hat|boldsymbol|mathbf)\s*\{?\s*[A-Za-z]{1,2}\s*\}?"
     r"|(?:\\(?:mathbb|mathrm|operatorname)\s*\{?\s*)?(?:Var|Cov|E|P|D|Pr)\s*\}?\s*[\[(][^()\[\]]*[\])]"
     r"|[A-Za-z][A-Za-z ]{2,}|m?\s*\\(?:angle|triangle)\s*[A-Z]+|\([A-Za-z](?:,\s*[A-Za-z])+\)|\|[A-Z]+\|"
+    rf"|\\[dt]?frac\s*\{{\s*{_D}\s*[A-Za-z]\s*\}}\s*\{{\s*(?:d|\\partial)\s*[A-Za-z]\s*{_ORDER}\s*\}}"
     r"|[A-Z]{2,3}|\\overline\s*\{?[A-Za-z]+\}?|(?:\\sigma|\\chi|s|R)\s*\^\s*\{?\s*2\s*\}?|[PED]\s*\([^()]*\)"
     r"|\\(?:sin|cos|tan|cot)\s*(?:\\(?:alpha|beta|gamma|theta|angle\s*[A-Z]+)|[A-D])\s*"
+)
+_DERIVATIVE = re.compile(
+    r"\\[dt]?frac(?:d|\\partial)(?:\^([1-9]))?([A-Za-z])(?:d|\\partial)([A-Za-z])(?:\^[1-9])?"
 )
 _POINT = r"(?:[A-Za-z](?:_(?:\w|\{\w+\}))?'?|[A-Z]{2,4}'?|S_\{[A-Z]+\})"
 _QUOTIENT = re.compile(rf"{_POINT}(?:\s*[:/]\s*{_POINT})+|\\[dt]?frac\s*\{{{_POINT}\}}\s*\{{{_POINT}\}}")
@@ -172,7 +192,7 @@ def read(text: str, depth: int = 0) -> Readings:
         return special
     readers: tuple[Callable[[str, int], Sequence[Value]], ...]
     readers = (
-        *(_many, _ratio, _fenced, _union, _conjoined, _related, _about, _said, _numeral, _measured),
+        *(_many, _ratio, _fenced, _union, _conjoined, _bounded, _related, _about, _said, _numeral, _measured),
         *(_grid, _expression, _vector),
     )
     readings: list[Value] = [*special, *_roman(bare)]
@@ -190,9 +210,13 @@ def read(text: str, depth: int = 0) -> Readings:
             for r in readings
             if not (isinstance(r, Quantity) and r.unit is None and not r.value.free_symbols)
         ]
+    if formula := chemistry.chemical(source):
+        readings.append(Words(formula))
     if (not readings and any(c.isalpha() for c in bare)) or _WORD.search(_unmarked(bare)):
         joined = "\\" in bare or any(sign in bare for sign in "<>=")
         readings.append(Words(re.sub(r"[\s{}]", "", bare) if joined else words.normal(bare)))
+    if letter := whole_letter(text):
+        readings += [other for r in readings if (other := values_of_every(r, letter)) is not None]
     return tuple(readings)
 
 
@@ -311,7 +335,10 @@ def _residue(bare: str, depth: int) -> Readings:
         bare,
     )
     modulus = int(match[2] or match[3]) if match else 0
-    return (Words(f"{int(match[1]) % modulus} mod {modulus}"),) if match and modulus else ()
+    if match is None or not modulus:
+        return ()
+    rest = int(match[1]) % modulus
+    return (Words(f"{rest} mod {modulus}"), Quantity(rest + modulus * ANY_WHOLE))
 
 
 def _many(source: str, depth: int) -> Readings:
@@ -573,6 +600,20 @@ def _related(source: str, depth: int) -> Readings:
     return inequality([_value(part) for part in parts], signs)
 
 
+def _bounded(source: str, depth: int) -> Readings:
+    """Read an inequality in words: `at least 5`, `x is less than 3`, 大于5."""
+    match = _BOUND.fullmatch(unwrapped(source))
+    value = _value(match["value"]) if match else None
+    if match is None or value is None or value.free_symbols:
+        return ()
+    words_of_it = re.sub(r"\s+", " ", match["bound"].lower())
+    sign = next(sign for sign, said in _BOUNDS.items() if re.fullmatch(said, words_of_it))
+    name = match["name"] or match["chinese"] or ""
+    return tuple(
+        replace(r, name=name) for r in inequality([sympy.Symbol("x"), value], [sign]) if isinstance(r, Pieces)
+    )
+
+
 def _signs(source: str) -> list[str]:
     """Return the relations of `source` that stand outside brackets."""
     inner = re.sub(r"\\[{}]", "", source)
@@ -600,6 +641,7 @@ def _equation(parts: Sequence[str], depth: int) -> Readings:
             no = (Relation, Assigned, Pieces) if name.startswith("(") else (Relation, Assigned)
             readings = tuple(r for r in read(value, depth + 1) if not isinstance(r, no))
             if readings:
+                bare = _DERIVATIVE.sub(_primed, bare)
                 collected.append(Assigned(bare, readings))
                 break
     if not collected and _is_label_of(parts[0]):
@@ -608,6 +650,11 @@ def _equation(parts: Sequence[str], depth: int) -> Readings:
         if readings:
             collected.append(Assigned(re.sub(r"[\s{}]", "", unwrapped(parts[0])), readings))
     return tuple(collected)
+
+
+def _primed(match: re.Match[str]) -> str:
+    """Return the name of a derivative as that of a function: `y''(x)` for d²y/dx²."""
+    return f"{match[2]}{_PRIME * int(match[1] or 1)}({match[3]})"
 
 
 def _is_label_of(label: str) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 import sympy
 
 from qwen_cli.tasks.math import latex, words
-from qwen_cli.tasks.math.expression import binomial, factorial
+from qwen_cli.tasks.math.chemistry import chemical
+from qwen_cli.tasks.math.expression import binomial, derivative, factorial
 from qwen_cli.tasks.math.expression import power as power_of
 from qwen_cli.tasks.math.intervals import inequality, intersection, union
 from qwen_cli.tasks.math.latex import decimal
@@ -34,6 +35,7 @@ from qwen_cli.tasks.math.values import (
 
 _LONGEST = 10_000  # characters of a line
 _LABEL = re.compile(r"[A-Za-z_][\w '()]*?\s*(?:[:=]|\bis)\s*(?P<value>[^=].*)", re.DOTALL)
+_FAULT = re.compile(r"Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception|Warning)\b")
 _NAMES: dict[str, Any] = {
     "pi": sympy.pi,
     "E": sympy.E,
@@ -96,13 +98,15 @@ def read(text: str) -> Readings:
     if re.fullmatch(r"[\[\]0-9.\se+-]+", text):  # as numpy prints an array
         source = re.sub(r"(?<=\])\s+(?=\[)", ", ", re.sub(r"(?<=[0-9.])\s+(?=[-0-9.])", ", ", text))
     source = re.sub(r"(?<![\w.])0+(?=[1-9])", "", source)
+    if _FAULT.match(text):
+        return (Words(text),)
     if re.fullmatch(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?", text):
         return (Quantity(decimal(text.replace(",", ""))), *_python(source))
     if words.clock(text) or re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         return latex.read(text)
     readings = _python(source)
     if readings:
-        word = re.fullmatch(r"[A-Za-z]{3,}", text) is not None
+        word = re.fullmatch(r"[A-Za-z]{3,}", text) or chemical(text)
         return (*readings, *latex.read(text)) if word else readings
     label = _LABEL.fullmatch(text)
     if label and not words.read(text) and not re.search(r"=.*[^<>!=]=", text):
@@ -229,15 +233,36 @@ def _called(node: ast.Call) -> Sequence[Value] | None:
         left_side, right_side = (_expression(arg) for arg in node.args)
         if _RELATIONS[name] != "=":
             return inequality([left_side, right_side], [_RELATIONS[name]])
-        relation = Relation(left_side - right_side, "=")
-        if left_side.is_Symbol:
-            return (relation, Assigned(str(left_side), (Quantity(right_side),)))
+        relation = Relation(_unapplied(left_side - right_side), "=")
+        if left_side.is_Symbol or isinstance(left_side, sympy.core.function.AppliedUndef):
+            return (relation, Assigned(str(left_side), (Quantity(_unapplied(right_side)),)))
         return (relation,)
     if name in ("set", "frozenset", "list", "tuple"):
         return (Many((), "set"),) if not node.args else _values(node.args[0])
     if name in ("EmptySet",):
         return (Many((), "set"),)
     return None
+
+
+def _unapplied(expression: Any) -> Any:
+    """Return an equation with derivatives in it as it is written by hand: y for y(x)."""
+    if not any(str(symbol).endswith("'") for symbol in expression.free_symbols):
+        return expression
+    calls = expression.atoms(sympy.core.function.AppliedUndef)
+    return expression.xreplace({call: sympy.Symbol(call.func.__name__) for call in calls})
+
+
+def _derived(node: ast.Call) -> Any:
+    """Return the symbol of `Derivative(y(x), x)`, `Derivative(y(x), (x, 2))`, `Derivative(y(x), x, x)`."""
+    function, first, *others = node.args
+    pair = isinstance(first, ast.Tuple) and len(first.elts) == 2
+    variable, times = (first.elts[0], _whole(first.elts[1])) if pair else (first, 1 + len(others))  # type: ignore[attr-defined]
+    named = function.func if isinstance(function, ast.Call) else function
+    if not (isinstance(named, ast.Name) and isinstance(variable, ast.Name) and times) or times > 9:
+        raise _Foreign
+    if any(not isinstance(other, ast.Name) or other.id != variable.id for other in others):
+        raise _Foreign
+    return derivative(named.id, variable.id, times)
 
 
 def _dated(name: str, numbers: Sequence[int]) -> Sequence[Value]:
@@ -281,6 +306,8 @@ def _expression(node: ast.AST) -> Any:
             arg = node.args[0]
             quoted = isinstance(arg, ast.Constant) and isinstance(arg.value, str)
             return decimal(str(arg.value)) if quoted and name != "Symbol" else _expression(arg)  # type: ignore[attr-defined]
+        if name in ("Derivative", "diff") and len(node.args) > 1:
+            return _derived(node)
         arguments = [_expression(arg) for arg in node.args]
         if name in _CALLS:
             return _CALLS[name](*arguments)

@@ -113,6 +113,14 @@ _DERIVED = {
     "C coulomb 库仑": ("current:1 time:1", "1"),
     "V volt 伏": ("current:-1 length:2 mass:1 time:-3", "1"),
     "Ω ohm 欧姆": ("current:-2 length:2 mass:1 time:-3", "1"),
+    "S siemens": ("current:2 length:-2 mass:-1 time:3", "1"),
+    "F farad 法拉": ("current:2 length:-2 mass:-1 time:4", "1"),
+    "H henry 亨利": ("current:-2 length:2 mass:1 time:-2", "1"),
+    "T tesla 特斯拉": ("current:-1 mass:1 time:-2", "1"),
+    "Wb weber 韦伯": ("current:-1 length:2 mass:1 time:-2", "1"),
+    "eV electronvolt": ("length:2 mass:1 time:-2", "1602176634/10000000000000000000000000000"),
+    "M molar": ("amount:1 length:-3", "1000"),
+    "Å angstrom": ("length:1", "1/10000000000"),
 }
 _DEGREE = Unit((("angle", 1),), sympy.pi / 180, free=True)
 _PERCENT = Unit((), sympy.Rational(1, 100), free=True)
@@ -121,11 +129,11 @@ _CELSIUS = Unit((("temperature", 1),), sympy.Integer(1), sympy.Rational(27315, 1
 _FAHRENHEIT = Unit((("temperature", 1),), sympy.Rational(5, 9), sympy.Rational(45967, 180))
 _SINGULAR = re.compile(r"(?<=[a-z]{2})(?:s|es)$|(?<=inch)es$")
 _PREFIXES = {"k": 3, "M": 6, "G": 9, "T": 12, "d": -1, "c": -2, "m": -3, "µ": -6, "μ": -6, "n": -9, "p": -12}
-_PREFIXED = frozenset(("m", "g", "s", "L", "N", "J", "W", "Pa", "Hz", "V", "A", "Ω", "mol", "C", "cal"))
+_PREFIXED = frozenset(("m", "g", "s", "L", "N", "J", "W", "Pa", "Hz", "V", "A", "Ω", "mol", "C", "cal", "F", "H", "T", "S", "eV", "M", "bit"))
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3}
 _PART = re.compile(
     r"\s*(?P<over>/|\bper\b|每)?\s*(?:[·*.⋅]|\\cdot)?\s*(?P<power>(?:square|sq\.?|cubic|cu\.?)\s+|平方|立方)?"
-    r"(?P<name>US\$|R\$|HK\$|NT\$|[ACS]\$|[$€£¥₹¢%‰°Ωµ]|[A-Za-zµ]+|[\u4e00-\u9fff]+|円)\.?"
+    r"(?P<name>US\$|R\$|HK\$|NT\$|[ACS]\$|[$€£¥₹¢%‰°]|[A-Za-zµμΩÅ]+|[\u4e00-\u9fff]+|円)\.?"
     r"(?P<after>(?:\s*\^\s*\{?\s*|\{?)(?P<exponent>-?[1-9])\s*\}?|\s*[²³]|\s+(?P<word>squared|cubed))?"
 )
 _GENERIC = ("unit", "square unit", "cubic unit", "sq unit", "平方单位", "单位")
@@ -152,8 +160,10 @@ def _names() -> dict[str, list[Unit]]:
     names["‰"] = [_PERMILLE]
     for name in ("°C", "degree Celsius", "degree celsius", "℃", "摄氏度", "Celsius"):
         names[name] = [_CELSIUS]
+    names["C"].append(_CELSIUS)
     for name in ("°F", "degree Fahrenheit", "degree fahrenheit", "℉", "华氏度", "Fahrenheit"):
         names[name] = [_FAHRENHEIT]
+    names["F"].append(_FAHRENHEIT)
     for name in _GENERIC:
         names[name] = [Unit()]
     return names

@@ -22,8 +22,11 @@ _DIGITS = 60  # of values that are compared as exact
 _CLOSE = sympy.Float("1e-9")  # relative error of a number that was written with all digits of a float
 _NOISE = sympy.Float("1e-12")  # what a float is off zero after a calculation
 _PERIODS = re.compile("[kmnlzZN]")
+ANY_WHOLE = sympy.Symbol("any whole number")
 _CONSTANTS = re.compile(r"[CcK]_?[0-9]?")
 _MOST_CONSTANTS = 3
+_FUNCTION = re.compile(r"[A-Za-z]'*\([a-z]\)|y'*|[A-Za-z]'+")
+_INDEXED = re.compile("(?<=^[A-Za-z])_?[0-9]$")
 _WHOLE = frozenset("kmn")  # letters that stand for integers
 _MOST_SYMBOLS = 12
 _MOST_EXPANDED = 40  # degree of a polynomial that is multiplied out
@@ -141,9 +144,18 @@ def _equal(a: Value, b: Value) -> bool:
 def _assigned(a: Assigned, b: Value) -> bool:
     if isinstance(b, Assigned):
         named = any(len(name) > 1 and name.isalpha() for name in (a.name, b.name))
-        functions = all(re.fullmatch(r"y|[a-zA-Z]\([a-z]\)", name) for name in (a.name, b.name))
-        return (a.name == b.name or named or functions) and same(a.value, b.value)
+        # A derivative is another than its function.
+        functions = a.name.count("'") == b.name.count("'") and all(
+            _FUNCTION.fullmatch(name) for name in (a.name, b.name)
+        )
+        indexed = _stem(a.name) == b.name or a.name == _stem(b.name)  # x for x_1
+        return (a.name == b.name or named or functions or indexed) and same(a.value, b.value)
     return not isinstance(b, Choice) and same(a.value, (b,))
+
+
+def _stem(name: str) -> str:
+    """Return the letter of a name with a number as its index: x of x_1."""
+    return _INDEXED.sub("", name)
 
 
 def _chosen(a: Choice, b: Value) -> bool:
@@ -174,7 +186,7 @@ def _many(a: Many, b: Value) -> bool:
         return same(a.items[0], (b,))
     names = [_variables(m) for m in (a, b)]
     if ("tuple" in kinds and any(len(set(n)) < len(n) for n in names)) or (
-        "set" in kinds and any(len(set(n)) > 1 for n in names)
+        "set" in kinds and any(len(set(map(_stem, n))) > 1 for n in names)
     ):
         return False  # x = 1 or x = 2 is no point, x = 1 and y = 2 no set
     if "set" in kinds and "tuple" not in kinds:
@@ -183,6 +195,9 @@ def _many(a: Many, b: Value) -> bool:
         return False
     if kinds & {"tuple", "brackets"}:
         return "set" not in kinds and all(map(same, a.items, b.items))
+    if len(set(names[0])) == len(a.items) and set(names[0]) == set(names[1]):
+        order = [names[1].index(name) for name in names[0]]  # which name has which value
+        return all(same(item, b.items[at]) for item, at in zip(a.items, order, strict=True))
     return _matched(a.items, b.items)
 
 
@@ -295,7 +310,48 @@ def equal(a: Any, b: Any) -> bool:
     """Return whether two expressions are equal: exactly, but up to its rounding where one has a long
     decimal; letters that may stand for anything by any name."""
     a, b = _named(a), _named(b)
-    return _alike(a, b) or any(_alike(a, other) for other in _renamed(a, b))
+    return _alike(a, b) or _same_cycle(a, b) or any(_alike(a, other) for other in _renamed(a, b))
+
+
+def values_of_every(reading: Value, letter: str) -> Value | None:
+    """Return `reading` with what may be any whole number marked as that; `None` where it has no such."""
+    if isinstance(reading, Quantity):
+        symbol = sympy.Symbol(letter)
+        known = symbol in getattr(reading.value, "free_symbols", ())
+        return Quantity(reading.value.xreplace({symbol: ANY_WHOLE}), reading.unit) if known else None
+    if isinstance(reading, Assigned):
+        inner = [values_of_every(r, letter) for r in reading.value]
+        return Assigned(reading.name, tuple(r for r in inner if r)) if any(inner) else None
+    if isinstance(reading, Many):
+        items = [[values_of_every(r, letter) for r in item] for item in reading.items]
+        if not any(map(any, items)):
+            return None
+        both = zip(items, reading.items, strict=True)
+        return Many(tuple(tuple(r for r in new if r) or old for new, old in both), reading.kind)
+    return None
+
+
+def _cycle(expr: Any) -> tuple[Any, Any] | None:
+    """Return where the values of `expr` for all whole numbers begin, and their step; `None` where it is not
+    of that kind."""
+    letters = [symbol for symbol in expr.free_symbols if symbol == ANY_WHOLE or _PERIODS.fullmatch(str(symbol))]
+    if len(letters) != 1 or len(expr.free_symbols) != 1:
+        return None
+    step = expr.diff(letters[0])
+    if step.free_symbols or step.is_zero or not (letters == [ANY_WHOLE] or expr.has(sympy.pi)):
+        return None
+    return expr.subs(letters[0], 0), step
+
+
+def _same_cycle(a: Any, b: Any) -> bool:
+    """Return whether `a` and `b` have the same values for all whole numbers: pi/4 + k pi, 5 pi/4 + n pi."""
+    if ANY_WHOLE in a.free_symbols | b.free_symbols:  # then the letter of the other is one too
+        a, b = (expr.xreplace({s: ANY_WHOLE for s in expr.free_symbols if _PERIODS.fullmatch(str(s))}) for expr in (a, b))
+    one, other = _cycle(a), _cycle(b)
+    if one is None or other is None or not (_alike(one[1], other[1]) or _alike(one[1], -other[1])):
+        return False
+    turns = _number((one[0] - other[0]) / one[1], {})
+    return turns is not None and bool(turns.is_real) and _near(turns, sympy.Float(round(turns), _DIGITS), False)
 
 
 def _renamed(a: Any, b: Any) -> Iterator[Any]:

@@ -60,6 +60,11 @@ _QUADRANT = re.compile(
     "(?:in )?quadrant (i{1,3}|iv|[1-4])|(first|second|third|fourth|i{1,3}|iv|[1-4](?:st|nd|rd|th)) quadrant"
     "|第([一二三四])象限"
 )
+_NULL = r"(?:the )?(?:null(?: hypothesis)?|h ?_?0)"
+_TESTED = re.compile(
+    rf"(?:we )?(?:should |must |can )?(?P<fail>(?:fail|failed) to |do not |cannot |don't )?reject {_NULL}"
+    rf"|{_NULL} (?:is|should be|must be|was) (?P<not>not )?rejected"
+)
 _LEFT_OVER = re.compile(
     r"([0-9]+)\s*(?:,?\s*(?:with )?(?:an? )?(?:r|remainder)(?: of)?|余|…+|\.{3,6})\s*([0-9]+)"
 )
@@ -68,7 +73,12 @@ _SECOND = Unit((("time", 1),))
 _SYNONYMS = {
     **dict.fromkeys(("not defined", "undefined", "无意义"), "undefined"),
     **dict.fromkeys(
-        ("infinitely many solutions", "infinite solutions", "无数个解", "无穷多解"), "infinitely many"
+        (
+            *("infinitely many solutions", "infinite solutions", "infinite number of solutions", "无数个解"),
+            *("infinitely many values", "an infinite number", "无穷多解", "无数个", "无数", "无穷多个", "无数组解", "有无数个"),
+            *("无穷多组解", "有无穷多解", "there are infinitely many solutions", "there are infinitely many"),
+        ),
+        "infinitely many",
     ),
     "not possible": "impossible",
     "cannot be done": "impossible",
@@ -121,6 +131,8 @@ def read(bare: str) -> Readings:
     if quadrant := _QUADRANT.fullmatch(plain):
         which = next(group for group in quadrant.groups() if group)
         return (Words(f"quadrant {1 + next(n for n, names in enumerate(_QUADRANTS) if which in names)}"),)
+    if tested := _TESTED.fullmatch(plain):
+        return (Words("not rejected" if tested["not"] or tested["fail"] else "rejected"),)
     if (named := _named(plain)) or (named := _SYNONYMS.get(plain, "")):
         return (Words(named),)
     if endless := re.fullmatch(r"(?:(positive|plus) |(negative|minus) )?infinity", plain):
@@ -245,6 +257,8 @@ def chinese(text: str) -> sympy.Rational | None:
     if mixed := re.fullmatch(rf"([{_CHINESE}]+)又([{_CHINESE}]+分之[{_CHINESE}]+)", text):
         before, part = chinese(mixed[1]), chinese(mixed[2])
         return None if before is None or part is None else before + part
+    if mixed := re.fullmatch(r"(?:([0-9]{1,9})又)?([1-9][0-9]{0,8})分之([0-9]{1,9})", text):
+        return sympy.Rational(int(mixed[3]), int(mixed[2])) + int(mixed[1] or 0)
     if parts := re.fullmatch(rf"([{_CHINESE}]+)分之([{_CHINESE}]+)", text):
         below, above = chinese(parts[1]), chinese(parts[2])
         return None if not below or above is None else above / below
