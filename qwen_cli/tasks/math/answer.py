@@ -21,15 +21,9 @@ _SECONDS = 5.0  # of processor time, for one comparison
 _WALL = 20.0  # and in all, on a machine that does other things too
 _NUMBER = re.compile(r"-?(?:[0-9]{1,12}|[1-9][0-9]{0,2}(?:,[0-9]{3}){1,3})(?:\.[0-9]{1,6})?")
 _MODULES = (
-    *("latex_tree", "tasks.math.chemistry", "tasks.math.units", "tasks.math.values", "tasks.math.words", "tasks.math.expression"),
-    *(
-        "tasks.math.intervals",
-        "tasks.math.cleaning",
-        "tasks.math.statements",
-        "tasks.math.latex",
-        "tasks.math.program_value",
-        "tasks.math.equality",
-    ),
+    *("latex_tree", "tasks.math.chemistry", "tasks.math.sentences", "tasks.math.units", "tasks.math.values"),
+    *("tasks.math.words", "tasks.math.expression", "tasks.math.intervals", "tasks.math.cleaning"),
+    *("tasks.math.statements", "tasks.math.latex", "tasks.math.program_value", "tasks.math.equality"),
 )
 _LOAD = """
 import sys, types

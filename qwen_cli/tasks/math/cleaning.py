@@ -50,6 +50,18 @@ _FREE = re.compile(
     r"(?:\\in\s*(?:\\(?:mathbb|mathbf|Bbb|rm)\s*\{?\s*)?[ZN]\}?(?:\^?[+*_]|_\+|\^\{[+*]\})?|"
     r"(?:\\text\s*\{)?\s*(?:is|are|an?|any|as|为|是|\s)+\s*(?:integers?|整数)\}?)\s*[)}]?\s*$"
 )
+# The same of a parameter that may be any real number.
+_REAL = re.compile(
+    r"(?<=[)\]}0-9a-z])\s*(?:[,;，；(]|\\[,;! ]|\\text\s*\{[^{}]*\}|\s)+(?:(?:where|for|with)\s+)?[a-z]"
+    r"\s*(?:\\in\s*\\mathbb\s*\{?\s*R\}?|(?:is|any)+\s+(?:any\s+|a\s+)?real(?: number)?)\s*\)?\s*$"
+)
+# What is said of an answer behind it.
+_REASON = re.compile(
+    r"\s*,?\s+(?:because|since|which|as (?:the|it|we|there)|so (?:that|the))\b[^$]*$"
+    r"|\s*\\text\s*\{\s*,?\s*(?:because|since|which)\b[^{}]*\}$"
+    r"|\s*(?:\\text\s*\{)?\s*\((?:because|since|by|as|using|from|i\.e\.|e\.g\.|that is|due to|via)\b"
+    r"[^(){}]*(?:\([^(){}]*\)[^(){}]*)*\)\s*\}?$"
+)
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 
 
@@ -69,6 +81,9 @@ def cleaned(text: str) -> str:
         text = re.sub(r"^\*\*([^*]+)\*\*", r"\1", text)
         if lead := LEAD.match(text):
             text = text[lead.end() :]
+        text = (
+            text if (reason := _REASON.search(text)) is None or not reason.start() else text[: reason.start()]
+        )
         text = re.sub(r"(?<!\.)[.。]$|\\[.。]$|[,，]$", "", text.strip()).strip().removesuffix("\\").strip()
         if text == before:
             break
@@ -93,7 +108,9 @@ def cleaned(text: str) -> str:
     text = re.sub(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}", text)
     text = text.replace("\\colon", ":").replace("\\permil", "‰")
     text = _FREE.sub("", text)
+    text = _REAL.sub("", text)
     text = re.sub(r"\\(?:underline|color\s*\{\w+\}|textcolor\s*\{\w+\})\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\\color\s*\{\w+\}\s*", "", text)
     text = re.sub(
         r"(?<=[0-9])\s*(?:\^?\s*\{?\s*\\(?:text|mathrm)\s*\{(?:st|nd|rd|th)\}{1,2}"
         r"|\^\s*\{?\s*(?:st|nd|rd|th)\}?$|(?:st|nd|rd|th)(?=\}?$))",

@@ -13,7 +13,7 @@ from typing import Any
 
 import sympy
 
-from qwen_cli.tasks.math import chemistry, statements, units, words
+from qwen_cli.tasks.math import chemistry, sentences, statements, units, words
 from qwen_cli.tasks.math.cleaning import LEAD, cleaned, unwrapped, whole_letter
 from qwen_cli.tasks.math.expression import Unreadable, evaluate
 from qwen_cli.tasks.math.intervals import (
@@ -38,7 +38,7 @@ from qwen_cli.tasks.math.values import (
     Relation,
     Value,
     Words,
-    values_of_every,
+    replaced,
 )
 
 _LONGEST = 2_000  # characters of an answer
@@ -64,7 +64,7 @@ _NUMERALS = (
 )
 _FLOAT_DIGITS = 10  # significant digits from which a decimal is the rounded value of something
 _AND = re.compile(
-    r"\s*(?:,?\s+(?:and|or)\s+|,?\s*\\text\{\s*(?:,\s*)?(?:and|or|和|或)\s*\}\s*|和|或者?|且|、|；|;"
+    r"\s*(?:\\(?:lor|land|vee|wedge)(?![A-Za-z])|,?\s+(?:and|or)\s+|,?\s*\\text\{\s*(?:,\s*)?(?:and|or|和|或)\s*\}\s*|和|或者?|且|、|；|;"
     r"|(?<=[)\]}0-9])(?:or|and)(?=[-(\[{\\A-Z0-9]|[a-z]\s*=)|\s\\?&\s)\s*"
 )
 _SEMICOLON = re.compile(r"\s*[;；]\s*")
@@ -72,17 +72,6 @@ _ALSO = re.compile(
     r"\s*(?:,?\s+and\s+|,?\s*\\text\{\s*(?:,\s*)?(?:and|且)\s*\}\s*|且|\\land(?![A-Za-z])|,|;)\s*"
 )
 _APPROXIMATELY = re.compile(r"\s*\\approx(?![A-Za-z])\s*")
-_BOUNDS = {
-    ">=": r"at least|(?:no|not) (?:less|fewer|smaller) than|(?:greater|more) than or equal to|大于(?:或|且)?等于|不小于|不少于|不低于|至少为?",
-    "<=": r"at most|(?:no|not) (?:more|greater|larger) than|(?:less|fewer) than or equal to|小于(?:或|且)?等于|不大于|不超过|不多于|不高于|至多为?",
-    ">": r"(?:strictly )?(?:greater|more|larger) than|大于|超过|多于",
-    "<": r"(?:strictly )?(?:less|fewer|smaller) than|小于|少于|不足",
-}
-_BOUND = re.compile(
-    r"(?:(?:(?P<name>[A-Za-z])\s+(?:(?:is|are|must be|should be|can be)\s+)?)|(?P<chinese>[A-Za-z])\s*)?"
-    rf"(?P<bound>{'|'.join(_BOUNDS.values())})\s*(?P<value>.+)",
-    re.IGNORECASE,
-)
 _RELATIONS = re.compile(
     r"\\(?:leqslant|geqslant|leq|geq|le|ge|neq|ne|lt|gt|in|approx|equiv)(?![A-Za-z])|<=|>=|!=|[=<>]"
 )
@@ -192,8 +181,8 @@ def read(text: str, depth: int = 0) -> Readings:
         return special
     readers: tuple[Callable[[str, int], Sequence[Value]], ...]
     readers = (
-        *(_many, _ratio, _fenced, _union, _conjoined, _bounded, _related, _about, _said, _numeral, _measured),
-        *(_grid, _expression, _vector),
+        *(_many, _ratio, _fenced, _union, _conjoined, _named, _bounded, _related, _about, _said, _numeral),
+        *(_measured, _grid, _expression, _vector),
     )
     readings: list[Value] = [*special, *_roman(bare)]
     for reader in readers:
@@ -216,7 +205,8 @@ def read(text: str, depth: int = 0) -> Readings:
         joined = "\\" in bare or any(sign in bare for sign in "<>=")
         readings.append(Words(re.sub(r"[\s{}]", "", bare) if joined else words.normal(bare)))
     if letter := whole_letter(text):
-        readings += [other for r in readings if (other := values_of_every(r, letter)) is not None]
+        every = {sympy.Symbol(letter): ANY_WHOLE}
+        readings += [other for r in readings if (other := replaced(r, every)) != r]
     return tuple(readings)
 
 
@@ -330,14 +320,15 @@ def _based(bare: str) -> Readings:
 def _residue(bare: str, depth: int) -> Readings:
     """Read a remainder: `n \\equiv 3 \\pmod 5`, `3 (mod 5)`."""
     match = re.fullmatch(
-        r"(?:[A-Za-z]\s*(?:\\equiv|≡)\s*)?(-?[0-9]{1,20})\s*(?:\\pmod\s*\{?\s*([0-9]{1,20})\s*\}?"
-        r"|\(\s*(?:\\bmod|mod)\s*\{?\s*([0-9]{1,20})\s*\}?\s*\))",
+        r"(?:(?P<equal>[A-Za-z]\s*(?:\\equiv|≡))\s*)?(-?[0-9]{1,20})\s*"
+        r"(?:(?:\\pmod|(?(equal)(?:\\b?mod|mod)|(?!)))(?![A-Za-z])\s*\{?\s*([0-9]{1,20})\s*\}?"
+        r"|\(\s*(?:\\bmod|\\mod|mod)\s*\{?\s*([0-9]{1,20})\s*\}?\s*\))",
         bare,
     )
-    modulus = int(match[2] or match[3]) if match else 0
+    modulus = int(match[3] or match[4]) if match else 0
     if match is None or not modulus:
         return ()
-    rest = int(match[1]) % modulus
+    rest = int(match[2]) % modulus
     return (Words(f"{rest} mod {modulus}"), Quantity(rest + modulus * ANY_WHOLE))
 
 
@@ -600,18 +591,28 @@ def _related(source: str, depth: int) -> Readings:
     return inequality([_value(part) for part in parts], signs)
 
 
+def _named(source: str, depth: int) -> Readings:
+    """Read a value with what it is of before it, or a sentence that ends in one: `Bob: 5`."""
+    bare = unwrapped(source)
+    name, values = ("", []) if words.clock(bare) else sentences.named(source, bare)
+    for value in values:
+        if any(map(sentences.names_its_value, _split(value, _LISTED)[1:])):
+            return ()  # several such
+        if inner := tuple(
+            r for r in read(value, depth + 1) if not isinstance(r, Words) or value == values[-1]
+        ):
+            return (Assigned(name, inner),)
+    return ()
+
+
 def _bounded(source: str, depth: int) -> Readings:
-    """Read an inequality in words: `at least 5`, `x is less than 3`, 大于5."""
-    match = _BOUND.fullmatch(unwrapped(source))
-    value = _value(match["value"]) if match else None
-    if match is None or value is None or value.free_symbols:
+    """Read an inequality in words: `at least 5`."""
+    said = sentences.bound(unwrapped(source))
+    value = _value(said[2]) if said else None
+    if said is None or value is None or value.free_symbols:
         return ()
-    words_of_it = re.sub(r"\s+", " ", match["bound"].lower())
-    sign = next(sign for sign, said in _BOUNDS.items() if re.fullmatch(said, words_of_it))
-    name = match["name"] or match["chinese"] or ""
-    return tuple(
-        replace(r, name=name) for r in inequality([sympy.Symbol("x"), value], [sign]) if isinstance(r, Pieces)
-    )
+    readings = inequality([sympy.Symbol("x"), value], [said[1]])
+    return tuple(replace(r, name=said[0]) for r in readings if isinstance(r, Pieces))
 
 
 def _signs(source: str) -> list[str]:
@@ -740,7 +741,7 @@ def _measured(source: str, depth: int) -> Readings:
         if len(unit) == 1 and unit.isalpha() and unit.isascii() and bare[start - 1] != " ":
             named = [replace(one, glued=True) for one in named]
         if not named and unit and _is_label(unit):
-            named = [LABEL]
+            named = [replace(LABEL, name=unit)]
         if unit and not named:
             continue
         read_so: Readings = (*(Quantity(n) for n in numbers(value)), *_expression(value, depth))

@@ -6,7 +6,7 @@ Runs in the sandbox (see `answer.Judge`), so it imports nothing of this package.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,8 @@ class Unit:
     """`factor` converts to the base units of `measures`: ("length", 1), ("time", -1), …; `offset` (kelvins)
     is added after. `free`: without its unit the number may also mean the converted value (50 % is 0.5).
     What is counted (eggs, students) measures nothing and is only `label`. `glued`: a single letter right
-    behind the number, which could be a variable: never the same as the number without it."""
+    behind the number, which could be a variable: never the same as the number without it. `name`: a label's
+    words."""
 
     measures: tuple[tuple[str, int], ...] = ()
     factor: Any = 1
@@ -28,6 +29,7 @@ class Unit:
     free: bool = False
     label: bool = False
     glued: bool = False
+    name: str = field(default="", compare=False)
 
     def __mul__(self, other: Unit) -> Unit:
         totals = dict(self.measures)
@@ -129,7 +131,32 @@ _CELSIUS = Unit((("temperature", 1),), sympy.Integer(1), sympy.Rational(27315, 1
 _FAHRENHEIT = Unit((("temperature", 1),), sympy.Rational(5, 9), sympy.Rational(45967, 180))
 _SINGULAR = re.compile(r"(?<=[a-z]{2})(?:s|es)$|(?<=inch)es$")
 _PREFIXES = {"k": 3, "M": 6, "G": 9, "T": 12, "d": -1, "c": -2, "m": -3, "µ": -6, "μ": -6, "n": -9, "p": -12}
-_PREFIXED = frozenset(("m", "g", "s", "L", "N", "J", "W", "Pa", "Hz", "V", "A", "Ω", "mol", "C", "cal", "F", "H", "T", "S", "eV", "M", "bit"))
+_PREFIXED = frozenset(
+    (
+        "m",
+        "g",
+        "s",
+        "L",
+        "N",
+        "J",
+        "W",
+        "Pa",
+        "Hz",
+        "V",
+        "A",
+        "Ω",
+        "mol",
+        "C",
+        "cal",
+        "F",
+        "H",
+        "T",
+        "S",
+        "eV",
+        "M",
+        "bit",
+    )
+)
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3}
 _PART = re.compile(
     r"\s*(?P<over>/|\bper\b|每)?\s*(?:[·*.⋅]|\\cdot)?\s*(?P<power>(?:square|sq\.?|cubic|cu\.?)\s+|平方|立方)?"

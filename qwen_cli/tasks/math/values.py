@@ -11,8 +11,8 @@ import itertools
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
 
 import sympy
 
@@ -24,8 +24,10 @@ _NOISE = sympy.Float("1e-12")  # what a float is off zero after a calculation
 _PERIODS = re.compile("[kmnlzZN]")
 ANY_WHOLE = sympy.Symbol("any whole number")
 _CONSTANTS = re.compile(r"[CcK]_?[0-9]?")
+_PARAMETERS = frozenset(("t", "s", "r", "u", "k", "c", "lambda", "mu", "alpha"))
 _MOST_CONSTANTS = 3
 _FUNCTION = re.compile(r"[A-Za-z]'*\([a-z]\)|y'*|[A-Za-z]'+")
+_MEASURES = frozenset("只个头辆本支条匹张件名位棵朵台把双袋箱盒瓶颗块")
 _INDEXED = re.compile("(?<=^[A-Za-z])_?[0-9]$")
 _WHOLE = frozenset("kmn")  # letters that stand for integers
 _MOST_SYMBOLS = 12
@@ -113,6 +115,7 @@ Part: TypeAlias = "tuple[Any, bool, Any, bool]"
 """A part of the line: from, with it, to, with it."""
 Value: TypeAlias = "Quantity | Many | Assigned | Pieces | Relation | Grid | Clock | Day | Choice | Words"
 Readings: TypeAlias = "tuple[Value, ...]"
+_Kept = TypeVar("_Kept", bound="Value")
 
 
 def same(one: Readings, other: Readings) -> bool:
@@ -149,8 +152,16 @@ def _assigned(a: Assigned, b: Value) -> bool:
             _FUNCTION.fullmatch(name) for name in (a.name, b.name)
         )
         indexed = _stem(a.name) == b.name or a.name == _stem(b.name)  # x for x_1
+        if {_extreme(a.name), _extreme(b.name)} == {"max", "min"}:
+            return False
         return (a.name == b.name or named or functions or indexed) and same(a.value, b.value)
     return not isinstance(b, Choice) and same(a.value, (b,))
+
+
+def _extreme(name: str) -> str:
+    """Return max or min where that is what `name` says."""
+    found = re.match("max|min|最[大小]", name.lower())
+    return {"最大": "max", "最小": "min"}.get(found[0], found[0]) if found else ""
 
 
 def _stem(name: str) -> str:
@@ -172,6 +183,8 @@ def _chosen(a: Choice, b: Value) -> bool:
 
 
 def _many(a: Many, b: Value) -> bool:
+    if isinstance(b, Many) and (renamed := _same_parameter(a, b)):
+        b = renamed
     if isinstance(b, Grid):
         return _as_grid(a, b)
     if isinstance(b, Pieces) and a.kind == "set":
@@ -195,8 +208,9 @@ def _many(a: Many, b: Value) -> bool:
         return False
     if kinds & {"tuple", "brackets"}:
         return "set" not in kinds and all(map(same, a.items, b.items))
-    if len(set(names[0])) == len(a.items) and set(names[0]) == set(names[1]):
-        order = [names[1].index(name) for name in names[0]]  # which name has which value
+    one, other = [[_called(item) for item in m.items] for m in (a, b)]
+    if "" not in one and len(set(one)) == len(one) and set(one) == set(other):
+        order = [other.index(name) for name in one]  # which name has which value
         return all(same(item, b.items[at]) for item, at in zip(a.items, order, strict=True))
     return _matched(a.items, b.items)
 
@@ -205,6 +219,17 @@ def _variables(many: Many) -> list[str]:
     """Return the names of what is assigned in a list."""
     assigned = [next((r.name for r in item if isinstance(r, Assigned)), "") for item in many.items]
     return [name for name in assigned if name]
+
+
+def _called(readings: Readings) -> str:
+    """Return what a part of an answer is said to be of: `Bob: 5` of Bob, `15 chickens` of chickens."""
+    names = [r.name for r in readings if isinstance(r, Assigned)]
+    names += [r.unit.name for r in readings if isinstance(r, Quantity) and r.unit is not None]
+    name = next(filter(None, names), "")
+    name = _extreme(name) or name
+    if len(name) > 1 and name[0] in _MEASURES:
+        return name[1:]  # the chickens of 15只鸡
+    return re.sub(r"(?<=[a-z]{3})s$|\W", "", name.casefold()) if len(name) > 2 else name
 
 
 def _within(inner: Sequence[Readings], outer: Sequence[Readings]) -> bool:
@@ -313,28 +338,44 @@ def equal(a: Any, b: Any) -> bool:
     return _alike(a, b) or _same_cycle(a, b) or any(_alike(a, other) for other in _renamed(a, b))
 
 
-def values_of_every(reading: Value, letter: str) -> Value | None:
-    """Return `reading` with what may be any whole number marked as that; `None` where it has no such."""
-    if isinstance(reading, Quantity):
-        symbol = sympy.Symbol(letter)
-        known = symbol in getattr(reading.value, "free_symbols", ())
-        return Quantity(reading.value.xreplace({symbol: ANY_WHOLE}), reading.unit) if known else None
-    if isinstance(reading, Assigned):
-        inner = [values_of_every(r, letter) for r in reading.value]
-        return Assigned(reading.name, tuple(r for r in inner if r)) if any(inner) else None
-    if isinstance(reading, Many):
-        items = [[values_of_every(r, letter) for r in item] for item in reading.items]
-        if not any(map(any, items)):
-            return None
-        both = zip(items, reading.items, strict=True)
-        return Many(tuple(tuple(r for r in new if r) or old for new, old in both), reading.kind)
-    return None
+def replaced(value: _Kept, letters: dict[Any, Any]) -> _Kept:
+    """Return `value` with other symbols in place of `letters`."""
+    if isinstance(value, Quantity) and hasattr(value.value, "xreplace"):
+        return replace(value, value=value.value.xreplace(letters))
+    if isinstance(value, Assigned):
+        return replace(value, value=tuple(replaced(r, letters) for r in value.value))
+    if isinstance(value, Many):
+        return replace(value, items=tuple(tuple(replaced(r, letters) for r in item) for item in value.items))
+    return value
+
+
+def _letters(value: Value) -> set[Any]:
+    if isinstance(value, Quantity):
+        return set(getattr(value.value, "free_symbols", ()))
+    if isinstance(value, (Many, Assigned)):
+        items = value.items if isinstance(value, Many) else (value.value,)
+        return {letter for item in items for reading in item for letter in _letters(reading)}
+    return set()
+
+
+def _same_parameter(a: Many, b: Many) -> Many | None:
+    """Return `b` with the parameter of a line called as in `a`: (s, 2s) as (t, 2t); `None` where it is so
+    already, or there is none."""
+    one, other = _letters(a), _letters(b)
+    if len(one) != 1 or len(other) != 1 or one == other:
+        return None
+    named = [str(letter) for letter in (*one, *other)]
+    if not all(name in _PARAMETERS for name in named):
+        return None
+    return replaced(b, {other.pop(): one.pop()})
 
 
 def _cycle(expr: Any) -> tuple[Any, Any] | None:
     """Return where the values of `expr` for all whole numbers begin, and their step; `None` where it is not
     of that kind."""
-    letters = [symbol for symbol in expr.free_symbols if symbol == ANY_WHOLE or _PERIODS.fullmatch(str(symbol))]
+    letters = [
+        symbol for symbol in expr.free_symbols if symbol == ANY_WHOLE or _PERIODS.fullmatch(str(symbol))
+    ]
     if len(letters) != 1 or len(expr.free_symbols) != 1:
         return None
     step = expr.diff(letters[0])
@@ -346,12 +387,17 @@ def _cycle(expr: Any) -> tuple[Any, Any] | None:
 def _same_cycle(a: Any, b: Any) -> bool:
     """Return whether `a` and `b` have the same values for all whole numbers: pi/4 + k pi, 5 pi/4 + n pi."""
     if ANY_WHOLE in a.free_symbols | b.free_symbols:  # then the letter of the other is one too
-        a, b = (expr.xreplace({s: ANY_WHOLE for s in expr.free_symbols if _PERIODS.fullmatch(str(s))}) for expr in (a, b))
+        a, b = (
+            expr.xreplace({s: ANY_WHOLE for s in expr.free_symbols if _PERIODS.fullmatch(str(s))})
+            for expr in (a, b)
+        )
     one, other = _cycle(a), _cycle(b)
     if one is None or other is None or not (_alike(one[1], other[1]) or _alike(one[1], -other[1])):
         return False
     turns = _number((one[0] - other[0]) / one[1], {})
-    return turns is not None and bool(turns.is_real) and _near(turns, sympy.Float(round(turns), _DIGITS), False)
+    return (
+        turns is not None and bool(turns.is_real) and _near(turns, sympy.Float(round(turns), _DIGITS), False)
+    )
 
 
 def _renamed(a: Any, b: Any) -> Iterator[Any]:

@@ -75,8 +75,25 @@ _SYNONYMS = {
     **dict.fromkeys(
         (
             *("infinitely many solutions", "infinite solutions", "infinite number of solutions", "无数个解"),
-            *("infinitely many values", "an infinite number", "无穷多解", "无数个", "无数", "无穷多个", "无数组解", "有无数个"),
-            *("无穷多组解", "有无穷多解", "there are infinitely many solutions", "there are infinitely many"),
+            *(
+                "infinitely many values",
+                "an infinite number",
+                "无穷多解",
+                "无数个",
+                "无数",
+                "无穷多个",
+                "无数组解",
+                "有无数个",
+            ),
+            *(
+                "endless",
+                "infinite many solutions",
+                "infinitely many answers",
+                "无穷多组解",
+                "有无穷多解",
+                "there are infinitely many solutions",
+                "there are infinitely many",
+            ),
         ),
         "infinitely many",
     ),
@@ -113,7 +130,7 @@ _PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10}
 
 def read(bare: str) -> Readings:
     """Return the readings of `bare` as words of a kind that is known."""
-    plain = normal(bare)
+    plain = normal(re.sub(r"\\infty\s*(?=many|solutions)", "infinite ", bare))
     if plain in _TRUE:
         return (Words("true"),)
     if plain in _FALSE:
@@ -298,6 +315,11 @@ def english(plain: str) -> sympy.Rational | None:
         before, part = english(mixed[1]), _part(mixed[2])
         if before is not None and part is not None and before == int(before):
             return before + part
+    if (
+        dozens := re.fullmatch(r"(?:(half)(?: a)?|(.+?)(?: and (?:a )?(half))?) dozens?", plain)
+    ) and plain != "a dozen":
+        count = sympy.Integer(0) if dozens[1] else english(dozens[2])
+        return None if count is None else 12 * count + (6 if dozens[1] or dozens[3] else 0)
     if plain in ("dozen", "half", "quarter"):
         return {"dozen": sympy.Integer(12), "half": sympy.Rational(1, 2), "quarter": sympy.Rational(1, 4)}[
             plain
