@@ -76,6 +76,7 @@ _NOTHING = _commands(
     "! displaystyle textstyle scriptstyle limits nolimits mathstrut strut negthinspace big Big bigg Bigg bigl"
     " Bigl biggl Biggl bigr Bigr biggr Biggr bigm Bigm hfill"
 )
+_COLOURS = _commands("color textcolor")
 _OPEN = {"(": "(", "[": "[", "\\{": "{", "\\lbrace": "{", "\\lbrack": "[", "\\lfloor": "⌊", "\\lceil": "⌈"}
 _OPEN |= {"\\langle": "⟨", "\\lvert": "|", "\\lVert": "‖", "（": "("}
 _CLOSE = {")": ")", "]": "]", "\\}": "}", "\\rbrace": "}", "\\rbrack": "]", "\\rfloor": "⌋", "\\rceil": "⌉"}
@@ -237,7 +238,7 @@ class _Parser:
             return [Fenced(before, inside, (_CLOSE | _BARS)[self._tokens[self._at - 1]])]
         if loose := (_OPEN | _CLOSE | _BARS).get(mark):
             return [Symbol(loose, "loose")]
-        return self._command(mark) if mark[0] == "\\" else [_character(mark)]
+        return self._command(mark) if mark[0] == "\\" or mark in _SPACES else [_character(mark)]
 
     def _sized(self, start: int) -> list[Node]:
         if start not in self._pairs or self._tokens[start] != "\\left":
@@ -313,6 +314,12 @@ class _Parser:
             return [Symbol(_SPACES[mark], "space")]
         if mark in _NOTHING:
             return []
+        if mark in _COLOURS:  # which changes no meaning, before a group or all that follows
+            self._raw()
+            return []
+        if mark == "\\hspace":
+            self._raw()
+            return [Symbol(" ", "space")]
         if mark in _TEXT or mark in _UPRIGHT:
             return [_worded(self._raw(), mark)]
         if mark in _ALPHABETS or mark in _ACCENTS:

@@ -12,10 +12,17 @@ LONGEST_DISPLAY = 2_000  # characters after which what was opened is taken for s
 _ENVIRONMENTS = "(?:align|aligned|gather|gathered|equation|multline|split)"
 _DISPLAY = re.compile(rf"\$\$|\\\[|\\begin\{{({_ENVIRONMENTS}\*?)\}}")
 # Pandoc's rule for single dollars (manual, `tex_math_dollars`): no space right inside them, no digit after
-# them; and no letter beside them either, so that "$5 and $10" and `$A$B` stay.
-_INLINE = re.compile(r"(?<![\w$])\$(?=[^\s$])((?:[^$\\\n]|\\[^\n]){1,1000}?)(?<!\s)\$(?![\w$])")
+# them; and no letter beside them either, so that "$5 and $10" and `$A$B` stay. Scripts without spaces between
+# words have no such letters (其中$x$是整数), and the $n$th is one of English.
+_UNSPACED = r"\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_INLINE = re.compile(
+    rf"(?<![^\W{_UNSPACED}])(?<!\$)\$(?=[^\s$])((?:[^$\\\n]|\\[^\n]){{1,1000}}?)(?<!\s)"
+    rf"\$(?!\$)(?:(?![^\W{_UNSPACED}])|(?=(?:th|st|nd|rd)\b))"
+)
 # Between dollars: words, as in "$5 for tea, 10$", and what shells and scripts name.
-_PROSE = re.compile(r"[a-z]{3,}|(?<!\S)(?:or|is|to|at|in|of|by|if)(?!\S)|[A-Z_]{2}\w*_|[\"#;]")
+_PROSE = re.compile(
+    rf"[a-z]{{3,}}|[{_UNSPACED}，。；]|(?<!\S)(?:or|is|to|at|in|of|by|if)(?!\S)|[A-Z_]{{2}}\w*_|[\"#;]"
+)
 _PATTERN = re.compile(r"[a-z]{3,}(?:\\\|[a-z]+)*")  # grep's groups: \(foo\|bar\)
 
 
@@ -29,8 +36,7 @@ class Formula:
 
 def unicode(formula: str) -> str:
     """Return one formula as text that means the same (`a/b`, `x^(2/3)`); as it is where there is none."""
-    text = as_text(formula)
-    return formula if text is None else text
+    return as_text(formula) or formula
 
 
 def at(source: str, start: int, end: int) -> Formula | None:
@@ -40,7 +46,7 @@ def at(source: str, start: int, end: int) -> Formula | None:
         return None
     inside, stop = delimited
     text = as_text(inside)
-    return Formula(source[start:stop] if text is None else text, stop)
+    return Formula(text or source[start:stop], stop)
 
 
 def begins_display(line: str) -> bool:
@@ -63,13 +69,16 @@ def _delimited(source: str, start: int, end: int) -> tuple[str, int] | None:
     """Return what stands between the delimiters that begin at `start`, and where they end."""
     most = min(end, start + LONGEST_DISPLAY)
     if single := _INLINE.match(source, start, most):
-        return None if _is_prose(single[1]) else (single[1], single.end())
+        inside = single[1][1:-1] if re.fullmatch("`[^`]+`", single[1]) else single[1]  # as GitHub has it
+        return None if _is_prose(inside) else (inside, single.end())
     if opening := _DISPLAY.match(source, start, most):
         closing = _closing(opening)
         stop = source.find(closing, opening.end(), most)
         inside = source[start : stop + len(closing)] if opening[1] else source[opening.end() : stop]
         if stop < 0 or not inside.strip() or (opening[0] == "$$" and _is_prose(inside)):
             return None
+        if opening[0] == r"\[" and source.startswith("(", stop + 2) and _is_prose(inside):
+            return None  # the text of a link, its brackets escaped
         return inside, stop + len(closing)
     if source.startswith(r"\(", start):
         stop = source.find(r"\)", start + 2, most)

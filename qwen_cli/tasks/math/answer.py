@@ -17,7 +17,7 @@ from types import TracebackType
 from qwen_cli.errors import SandboxError
 from qwen_cli.sandbox import Limits, Sandbox
 
-_SECONDS = 5.0  # of processor time, for one comparison
+_SECONDS = 2.0  # of processor time, for one comparison
 _WALL = 20.0  # and in all, on a machine that does other things too
 _NUMBER = re.compile(r"-?(?:[0-9]{1,12}|[1-9][0-9]{0,2}(?:,[0-9]{3}){1,3})(?:\.[0-9]{1,6})?")
 _MODULES = (

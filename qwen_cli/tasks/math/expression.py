@@ -29,9 +29,11 @@ from qwen_cli.latex_tree import (
 )
 
 _MOST_BITS = 2_000_000  # of a power
+_LARGEST_EXPONENT = 1_000_000  # of a number, where it is no fraction
 _MOST_FACTORIAL = 20_000
 _MOST_CHOSEN = 100  # of more than that
 _MOST_MATRIX_POWER, _LARGEST_MATRIX = 20, 8
+_LARGEST_DETERMINANT = 4  # of letters
 _FLOAT_DIGITS = 10  # as in latex
 _FUNCTIONS: dict[str, Any] = {
     **{f.__name__: f for f in (sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc, sympy.exp)},
@@ -86,6 +88,10 @@ def power(base: Any, exponent: Any) -> Any:
         if not (exponent.is_Integer and abs(exponent) <= _MOST_MATRIX_POWER):
             raise Unreadable("a power of a matrix")
         return base**exponent
+    if base.is_number and exponent.is_number and not exponent.is_Rational:
+        size = abs(exponent.evalf(5))
+        if not size.is_Float or size > _LARGEST_EXPONENT:
+            raise Unreadable("a power of that size")
     if exponent.is_Rational and not base.free_symbols and base not in (0, 1, -1):
         size = max(int(base.p).bit_length(), int(base.q).bit_length()) if base.is_Rational else 8
         if size * abs(exponent) > _MOST_BITS:
@@ -105,6 +111,13 @@ def binomial(above: Any, below: Any) -> Any:
     if above.is_Integer and below.is_Integer and abs(above) > _MOST_FACTORIAL and below > _MOST_CHOSEN:
         raise Unreadable("a binomial coefficient of that size")
     return sympy.binomial(above, below)
+
+
+def determinant(matrix: Any) -> Any:
+    """Return the determinant of a matrix. Raises `Unreadable` where it is a long sum of letters."""
+    if matrix.free_symbols and matrix.rows > _LARGEST_DETERMINANT:
+        raise Unreadable("a determinant of that size")
+    return matrix.det()
 
 
 def number(text: str) -> Any:
@@ -199,7 +212,7 @@ class _Evaluator:
         node = nodes[at]
         low, high = (node.low, node.high) if isinstance(node, Script) else (None, None)
         if _text(node) == "det" and at + 1 < len(nodes):
-            return self._node(nodes[at + 1]).det(), at + 2
+            return determinant(self._node(nodes[at + 1])), at + 2
         name = _text(node.base if isinstance(node, Script) else node)
         at += 1
         inside = nodes[at] if at < len(nodes) else None
@@ -269,7 +282,7 @@ class _Evaluator:
         if max(len(node.rows), *map(len, node.rows)) > _LARGEST_MATRIX:
             raise Unknown
         matrix = sympy.ImmutableMatrix([[self.line(cell) for cell in row] for row in node.rows])
-        return matrix.det() if node.shape == "vmatrix" else matrix
+        return determinant(matrix) if node.shape == "vmatrix" else matrix
 
     def _symbol(self, node: Symbol) -> Any:
         if node.kind == "number":

@@ -13,6 +13,8 @@ import sympy
 
 from qwen_cli.tasks.math.values import Many, Part, Pieces, Quantity, Readings, Relation, Value, same
 
+_MOST_DEGREE = 8  # of an inequality that is solved
+
 
 def without(points: Many) -> Pieces:
     """Return the line without some points."""
@@ -119,9 +121,15 @@ def inequality(values: Sequence[Any], signs: Sequence[str]) -> Readings:
             )
         else:
             readings.append(Pieces((above if slope > 0 else below,), str(symbols[0])))
-    elif len(symbols) == 1 and difference.count_ops() < 40:
+    elif len(symbols) == 1 and difference.count_ops() < 40 and not _steep(difference):
         readings += _solved(difference, sign, symbols[0])
     return tuple(readings)
+
+
+def _steep(difference: Any) -> bool:
+    """Return whether the roots of `difference` would take long to find."""
+    powers = [power.exp for power in difference.atoms(sympy.Pow)]
+    return any(exponent.is_Integer and abs(exponent) > _MOST_DEGREE for exponent in powers)
 
 
 def _unbounded(left: Any, right: Any, sign: str) -> Readings:

@@ -96,7 +96,7 @@ _NAME = re.compile(
     r"|(?:\\(?:mathbb|mathrm|operatorname)\s*\{?\s*)?(?:Var|Cov|E|P|D|Pr)\s*\}?\s*[\[(][^()\[\]]*[\])]"
     r"|[A-Za-z][A-Za-z ]{2,}|m?\s*\\(?:angle|triangle)\s*[A-Z]+|\([A-Za-z](?:,\s*[A-Za-z])+\)|\|[A-Z]+\|"
     rf"|\\[dt]?frac\s*\{{\s*{_D}\s*[A-Za-z]\s*\}}\s*\{{\s*(?:d|\\partial)\s*[A-Za-z]\s*{_ORDER}\s*\}}"
-    r"|[A-Z]{2,3}|\\overline\s*\{?[A-Za-z]+\}?|(?:\\sigma|\\chi|s|R)\s*\^\s*\{?\s*2\s*\}?|[PED]\s*\([^()]*\)"
+    r"|p(?:O?H|K_?\{?[ab]\}?)|[A-Z]{2,3}|\\overline\s*\{?[A-Za-z]+\}?|(?:\\sigma|\\chi|s|R)\s*\^\s*\{?\s*2\s*\}?|[PED]\s*\([^()]*\)"
     r"|\\(?:sin|cos|tan|cot)\s*(?:\\(?:alpha|beta|gamma|theta|angle\s*[A-Z]+)|[A-D])\s*"
 )
 _DERIVATIVE = re.compile(
@@ -388,7 +388,7 @@ def _fenced(source: str, depth: int) -> Readings:
         r"(?:[A-Z]'?|(?:\\text\s*\{)?\s*(?:[Tt]he\s+)?[Pp]oint\s*\}?|点)\s*(\(.*\))", text
     ):
         return tuple(r for r in _fenced(named[1], depth) if isinstance(r, Many))
-    if turned := re.fullmatch(r"([\[\]])([^\[\]]*)([\[\]])", text):  # ]0, 1[
+    if turned := _TURNED.fullmatch(text):
         text = f"{'[' if turned[1] == '[' else '('}{turned[2]}{']' if turned[3] == ']' else ')'}"
     opening = "\\{" if text.startswith("\\{") else text[:1]
     closing = "\\}" if text.endswith("\\}") else text[-1:]
@@ -487,6 +487,7 @@ _NAMED_SETS = {
     ),
     **dict.fromkeys((r"\mathbbN", r"\textallnaturalnumbers", "allnaturalnumbers"), "the natural numbers"),
 }
+_TURNED = re.compile(r"\s*([\[\]])([^\[\]]*)([\[\]])\s*")  # ]0, 1[
 _SPARED = re.compile(r"all real (?:numbers|values)(?: of [a-z])?,? (?:except|excluding|but)(?: for)? (.+)")
 _CUP, _CAP = re.compile(r"\s*\\cup\s*"), re.compile(r"\s*\\cap\s*")
 
@@ -507,6 +508,8 @@ def _union(source: str, depth: int) -> Readings:
     if removed := re.fullmatch(r"\\mathbb\s*\{?R\}?\s*(?:\\setminus|\\backslash|-)\s*(\\\{.*\\\})", source):
         return tuple(without(r) for r in read(removed[1], depth + 1) if isinstance(r, Many))
     parts = _split(source, _CUP)
+    if len(turned := _CUP.split(source)) > 1 and all(map(_TURNED.fullmatch, turned)):
+        parts = turned
     if len(parts) < 2:
         return ()
     readings = [read(part.strip(), depth + 1) for part in parts]
@@ -554,6 +557,8 @@ def _said(source: str, depth: int) -> Readings:
         r"[\u4e00-\u9fff]{1,10}?(?:[是为有选]|等于|：|:)\s*(?=[-0-9\\(A-J$])(.+)|第\s*(?=[0-9一二三四五六七八九十百])(.+)",
         source,
     )
+    if match and any(map(sentences.names_its_value, _split(match[1] or "", _LISTED)[1:])):
+        return ()  # several such
     if match:
         return read(match[1] or match[2], depth + 1)
     if changed := re.fullmatch(

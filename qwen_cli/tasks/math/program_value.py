@@ -25,6 +25,7 @@ from qwen_cli.tasks.math.values import (
     Day,
     Grid,
     Many,
+    Part,
     Pieces,
     Quantity,
     Readings,
@@ -191,6 +192,9 @@ def _compared(node: ast.Compare) -> Sequence[Value]:
 
 def _combined(node: ast.BinOp) -> Sequence[Value]:
     """Read `(5 < x) & (x < oo)`, `(x < 2) | (x > 5)`."""
+    if isinstance(node.op, ast.BitOr):
+        names = [v.name for side in (node.left, node.right) for v in _values(side) if isinstance(v, Pieces)]
+        return (union([*_parts(node.left), *_parts(node.right)], next(filter(None, names), "")),)
     sides = [
         next((v for v in _values(side) if isinstance(v, Pieces)), None) for side in (node.left, node.right)
     ]
@@ -198,9 +202,18 @@ def _combined(node: ast.BinOp) -> Sequence[Value]:
     if one is None or other is None:
         raise _Foreign
     name = one.name or other.name
-    if isinstance(node.op, ast.BitOr):
-        return (union([*one.parts, *other.parts], name),)
     return intersection([(one,), (other,)]) or (Pieces((), name),)
+
+
+def _parts(node: ast.AST) -> Sequence[Part]:
+    """Return the parts of the line that one argument of a union is: pieces of it, or points."""
+    for value in _values(node):
+        if isinstance(value, Pieces):
+            return value.parts
+        if isinstance(value, Many) and value.kind == "set":
+            points = [r.value for item in value.items for r in item if isinstance(r, Quantity)]
+            return [(point, True, point, True) for point in points]
+    raise _Foreign
 
 
 def _called(node: ast.Call) -> Sequence[Value] | None:
@@ -227,8 +240,7 @@ def _called(node: ast.Call) -> Sequence[Value] | None:
         right = right or name in ("Interval.open", "Interval.Ropen") or high == sympy.oo
         return (Pieces(((low, not left, high, not right),)),)
     if name == "Union":
-        parts = [next((v for v in _values(arg) if isinstance(v, Pieces)), None) for arg in node.args]
-        return (union([part for piece in parts if piece for part in piece.parts], ""),)
+        return (union([part for arg in node.args for part in _parts(arg)], ""),)
     if name in _RELATIONS:
         left_side, right_side = (_expression(arg) for arg in node.args)
         if _RELATIONS[name] != "=":

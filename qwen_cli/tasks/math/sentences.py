@@ -28,6 +28,13 @@ _EXTREME = re.compile(
     r"(?:the )?(?P<name>max|min)(?:imum)?(?: value)?(?: is| of)?\s*[:=]?\s+(?P<value>-?[0-9\\].*)",
     re.IGNORECASE,
 )
+_QUALITY = re.compile(
+    r"(?:the )?(?P<name>length|width|height|depth|radius|diameter|cent(?:er|re)|area|perimeter|circumference"
+    r"|volume|base|side|slope|(?:[xy]-)?intercept|vertex|focus|mean|median|mode|range|variance|sum|product|difference"
+    r"|quotient|remainder|total|cost|price|distance|time|speed)s?\s+(?P<value>[-(\[$\\]?[0-9].*|\(.*\))",
+    re.IGNORECASE,
+)
+_SAID = re.compile(r"[\u4e00-\u9fff]{1,10}[是为]\s*[-0-9(\\$]")
 _COUNTED = re.compile(
     r"(?P<name>(?![第负约每前后上下星周礼零一二三四五六七八九十百千万亿])[\u4e00-\u9fff]{1,5}?"
     r"(?<![增减少加降涨跌升剩共高低负约分点时年月日]))\s*(?P<value>[0-9]+(?:\.[0-9]+)?\s*[\u4e00-\u9fff]{1,2})"
@@ -56,7 +63,12 @@ def named(source: str, bare: str) -> tuple[str, list[str]]:
     nothing where that is not said once. `source` is the answer, `bare` the same without LaTeX."""
     if counted := _COUNTED.fullmatch(bare):
         return counted["name"], [counted["value"]]
-    match = _EXTREME.fullmatch(bare) or _LABELLED.fullmatch(source) or _SENTENCE.fullmatch(bare)
+    match = (
+        _EXTREME.fullmatch(bare)
+        or _QUALITY.fullmatch(bare)
+        or _LABELLED.fullmatch(source)
+        or _SENTENCE.fullmatch(bare)
+    )
     if match is None or _NEGATED.search(match["name"]):
         return "", []
     name, value = re.sub(r"\W", "", match["name"]), match["value"]
@@ -65,7 +77,8 @@ def named(source: str, bare: str) -> tuple[str, list[str]]:
 
 def names_its_value(part: str) -> bool:
     """Return whether a part of an answer says what it is of."""
-    return "=" in part or any(form.match(part) for form in (_EXTREME, _LABELLED, _SENTENCE))
+    forms = (_EXTREME, _QUALITY, _LABELLED, _SENTENCE, _COUNTED, _SAID)
+    return "=" in part or any(form.match(part) for form in forms)
 
 
 def bound(bare: str) -> tuple[str, str, str] | None:

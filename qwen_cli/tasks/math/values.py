@@ -8,6 +8,7 @@ answer).
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ _MEASURES = frozenset("只个头辆本支条匹张件名位棵朵台把双袋箱
 _INDEXED = re.compile("(?<=^[A-Za-z])_?[0-9]$")
 _WHOLE = frozenset("kmn")  # letters that stand for integers
 _MOST_SYMBOLS = 12
-_MOST_EXPANDED = 40  # degree of a polynomial that is multiplied out
+_MOST_EXPANDED, _MOST_TERMS = 40, 2_000  # degree and terms of a polynomial that is multiplied out
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,8 @@ def _extreme(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """Return the letter of a name with a number as its index: x of x_1."""
-    return _INDEXED.sub("", name)
+    """Return the letter of a name with a number as its index (x of x_1), and a_n as a(n)."""
+    return re.sub(r"^([A-Za-z])_([a-z])$", r"\1(\2)", _INDEXED.sub("", name))
 
 
 def _chosen(a: Choice, b: Value) -> bool:
@@ -439,10 +440,14 @@ def _alike(a: Any, b: Any) -> bool:
         return False
     if not symbols:
         return _near(_number(a, {}), _number(b, {}), loose)
+    # An identity holds at every point where both sides are real. Where there is none, both are complex.
+    points = _points(symbols)
+    values = [(_number(a, points[0]), _number(b, points[0]))]  # most that differ do so here
+    if all(x is not None and x.is_real for x in values[0]) and not _near(*values[0], loose):
+        return False
     if not loose and _identical(a, b):
         return True
-    # An identity holds at every point where both sides are real. Where there is none, both are complex.
-    values = [(_number(a, point), _number(b, point)) for point in _points(symbols)]
+    values += [(_number(a, point), _number(b, point)) for point in points[1:]]
     real = [v for v in values if all(x is not None and x.is_real for x in v)]
     if len(real) >= 3:
         return all(_near(x, y, loose) for x, y in real)
@@ -452,7 +457,9 @@ def _alike(a: Any, b: Any) -> bool:
 
 def _identical(a: Any, b: Any) -> bool:
     try:
-        small = a.count_ops() + b.count_ops() < 60 and max(_degree(a), _degree(b)) <= _MOST_EXPANDED
+        degree, letters = max(_degree(a), _degree(b)), len(a.free_symbols | b.free_symbols)
+        terms = math.comb(degree + letters, letters) if degree <= _MOST_EXPANDED else _MOST_TERMS + 1
+        small = a.count_ops() + b.count_ops() < 60 and terms <= _MOST_TERMS
         return small and bool(sympy.expand(a - b) == 0)
     except (TypeError, ValueError, AttributeError):
         return False

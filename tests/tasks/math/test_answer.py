@@ -69,7 +69,7 @@ def test_other_mathematics_is_not(judge: Judge, one: str, other: str) -> None:
 def test_a_table_of_pairs(judge: Judge, row: dict[str, Any]) -> None:
     """Half of the first 592 pairs were written before the code and not looked at while it was (`held_out`).
     The rest were written after it, in rounds: of 503 (`round` 2) 77 % were right at first, of 338 more (3)
-    96 %, of 277 more (4) 92 %, of 882 more (5), which reach further, 86 %."""
+    96 %, of 277 more (4) 92 %, of 882 more (5), which reach further, 86 %, of 713 more (6, 7) 94 %."""
     wanted = row["same"] != ((row["one"], row["other"]) in WRONG)
     printed = row.get("printed", False)
     assert judge.same(row["one"], row["other"], printed=printed) == wanted
@@ -79,7 +79,7 @@ def test_a_table_of_pairs(judge: Judge, row: dict[str, Any]) -> None:
 
 # Where another digit may be the same answer: rounded or approximate values, what is not the answer itself.
 INDIFFERENT = re.compile(
-    r"floor|ceil|m(?:ax|in)|because|binom\{3\}|c_1|lim|"
+    r"^i\^|since|\(as |binom\{5\}|d\^2y|floor|ceil|m(?:ax|in)|because|binom\{3\}|c_1|lim|"
     r"^5_|\\approx|\\prod|\\c[au]p|^-0|frac\{0\}|C_|=.*=|V_|cdot 4 = |\{1,1,2|[0-9.]{11}"
 )
 

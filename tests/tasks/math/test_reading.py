@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qwen_cli.tasks.math import equality, latex, program_value, units, values, words
+from qwen_cli.tasks.math.expression import Unreadable, evaluate
 from qwen_cli.tasks.math.values import Choice, Clock, Day, Many, Pieces, Quantity
 
 _x, _y = sympy.symbols("x y")
@@ -182,3 +183,36 @@ def test_a_plus_minus_is_two_answers() -> None:
     (found,) = latex.read(r"\pm 2")
     assert isinstance(found, Many)
     assert found.items == ((Quantity(sympy.Integer(2)),), (Quantity(sympy.Integer(-2)),))
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        r"e^{e^{e^{e^{e}}}}",
+        r"\begin{vmatrix}a&b&c&d&e\\f&g&h&i&j\\k&l&m&n&o\\p&q&r&s&t\\u&v&w&x&y\end{vmatrix}",
+    ],
+)
+def test_what_would_take_long_is_not_computed(formula: str) -> None:
+    with pytest.raises(Unreadable):
+        evaluate(formula)
+
+
+def test_a_sum_of_a_million_terms_is_not_multiplied_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    expanded: list[Any] = []
+    monkeypatch.setattr(values.sympy, "expand", lambda e: expanded.append(e) or e)
+    a, b, c, d, e, f = sympy.symbols("a b c d e f")
+    assert not values.equal((a + b + c + d + e + f) ** 39, (a + b + c + d + e - f) ** 39)
+    assert values.equal(
+        (a + b + c + d + e + f) ** 39, (a + b + c + d + e + f) ** 40 / (a + b + c + d + e + f)
+    )
+    assert not expanded
+
+
+def test_an_inequality_of_a_high_degree_is_not_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sympy, "solve_univariate_inequality", lambda *_, **__: pytest.fail("solved"))
+    assert latex.read("x^{50}+x^{49}+1>0")
+
+
+def test_an_exponent_that_is_a_fraction_is_no_mark() -> None:
+    assert not values.same(latex.read(r"x^{\frac12}"), latex.read(r"x^{\frac13}"))
+    assert values.same(latex.read(r"x^{\frac12}"), latex.read(r"\sqrt{x}"))
