@@ -141,6 +141,6 @@ def _nearest(path: str, known: Sequence[str]) -> str | None:
     plain = [route for route in known if "{" not in route]
     ends = [route for route in plain if path.endswith(route) or (path != "/" and route.endswith(path))]
     begins = [route for route in plain if path.startswith(f"{route}/")]
-    longest = max(ends or begins, key=len, default=None)
+    longest = max([*ends, *begins], key=len, default=None)
     nearly = difflib.get_close_matches(path, plain, 1, 0.9)
     return next(iter(nearly), longest) or next(iter(difflib.get_close_matches(path, plain, 1)), None)
