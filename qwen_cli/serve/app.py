@@ -24,6 +24,7 @@ from qwen_cli.serve.api import (
     messages,
     models,
     native,
+    ollama,
     responses,
 )
 from qwen_cli.serve.api.auth import Guard, Rules
@@ -56,6 +57,15 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("GET", "/v1/models", models.models),
     ("GET", "/v1/models/{name:path}", models.model),
     ("GET", "/health", models.health),
+    ("GET", "/", ollama.root),
+    ("GET", "/api/version", ollama.version),
+    ("GET", "/api/tags", ollama.tags),
+    ("GET", "/api/ps", ollama.ps),
+    ("POST", "/api/show", ollama.show),
+    ("POST", "/api/chat", ollama.chat),
+    ("POST", "/api/generate", ollama.generate),
+    ("POST", "/api/embed", ollama.embed),
+    ("POST", "/api/embeddings", ollama.embed),
     ("GET", "/metrics", models.metrics),
 )
 _ENGINE_ROUTES: tuple[tuple[str, str, Route], ...] = (

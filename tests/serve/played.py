@@ -161,12 +161,20 @@ def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings
     class Only:
         """The one model there is."""
 
+        first = wanted
+
         def named(self, name: str | None) -> Wanted:
             return wanted
 
         def get(self, wanted: Wanted) -> Resident:
             loads.append(time.time())
             return resident
+
+        def keep_of(self, resident: Resident) -> float:
+            return 1800.0 if resident.keep is None else resident.keep
+
+        def listed(self) -> list[Any]:
+            return []
 
         def names(self) -> list[str]:
             return [engine.model]

@@ -30,11 +30,7 @@ async def embed(request: Request, service: Service) -> Response:
         return (embedder.model, *embedder.embed(texts))
 
     model, vectors, tokens = await threads.one(request, work, lambda: None)
-    if (dimensions := fields.get("dimensions")) is not None:
-        if not 1 <= dimensions <= len(vectors[0]):
-            raise Refused(400, f"dimensions must be from 1 to {len(vectors[0])}", param="dimensions")
-        # The family is trained so that the beginning of a vector is one too (Matryoshka; its model card).
-        vectors = [_unit(vector[:dimensions]) for vector in vectors]
+    vectors = shortened(vectors, fields.get("dimensions"))
     packed = fields.get("encoding_format") == "base64"
     answer = CreateEmbeddingResponse.model_construct(
         object="list",
@@ -48,6 +44,18 @@ async def embed(request: Request, service: Service) -> Response:
         usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
     )
     return Response(answer.model_dump_json(warnings=False, exclude_unset=True), media_type="application/json")
+
+
+def shortened(vectors: list[list[float]], dimensions: Any) -> list[list[float]]:
+    """Return the first `dimensions` of each of `vectors`, of length 1 again; `None` are all. Raises
+    `Refused`."""
+    if dimensions is None or not vectors:
+        return vectors
+    most = len(vectors[0])
+    if isinstance(dimensions, bool) or not isinstance(dimensions, int) or not 1 <= dimensions <= most:
+        raise Refused(400, f"dimensions must be from 1 to {most}", param="dimensions")
+    # The family is trained so that the beginning of a vector is one too (Matryoshka; its model card).
+    return [_unit(vector[:dimensions]) for vector in vectors]
 
 
 def _read(sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

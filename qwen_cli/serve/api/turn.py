@@ -124,12 +124,14 @@ async def read(request: Request, service: Service, sent: Mapping[str, Any]) -> T
     return Turn(request, service, sent, chat)
 
 
-async def answer(request: Request, turn: Turn, writer: sse.Writer) -> Response:
+async def answer(
+    request: Request, turn: Turn, writer: sse.Writer, *, media_type: str = "text/event-stream"
+) -> Response:
     """Answer as `writer` writes it: as it comes where that is asked for, else at once."""
     pieces = Running(request, turn.pieces, turn.interrupt)
     await pieces.first()
     if turn.chat.stream:
-        return Streamed(sse.written(writer, pieces, turn.record), pieces, "text/event-stream")
+        return Streamed(sse.written(writer, pieces, turn.record), pieces, media_type)
     came = await pieces.all()
     for _, piece in came:
         if piece.usage:

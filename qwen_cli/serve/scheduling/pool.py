@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -99,6 +100,10 @@ class ModelPool:
 
     def names(self) -> list[str]:
         """Return the names that can be asked for, the first model first."""
+        return list(dict.fromkeys([self.first.label, *(weights.label for weights in self.listed())]))
+
+    def listed(self) -> list[Weights]:
+        """Return the models of this machine."""
         from qwen_cli.models.hub import resolve
 
         with self._lock:
@@ -106,7 +111,13 @@ class ModelPool:
             if time.monotonic() - when > 10:
                 listed = resolve.local()
                 self._listed = time.monotonic(), listed
-        return list(dict.fromkeys([self.first.label, *(weights.label for weights in listed)]))
+        return listed
+
+    def keep_of(self, resident: Resident) -> float:
+        """Return for how many idle seconds a model stays loaded."""
+        if resident.keep is not None:
+            return resident.keep
+        return self._keep or math.inf
 
     def get(self, wanted: Wanted, notice: Callable[[str], None] | None = None) -> Resident:
         """Return the model, loaded if it is not. Raises `EngineError` and what loading raises."""
@@ -156,10 +167,10 @@ class ModelPool:
 
     def drop_idle(self) -> None:
         """Drop what nobody has asked for since `keep`."""
+        for resident in self.all():
+            self._drop_after(resident, self.keep_of(resident))
         if not self._keep:
             return
-        for resident in self.all():
-            self._drop_after(resident, self._keep)
         for id, (_, used) in list(self._embedders.items()):
             if time.time() - used > self._keep:
                 self._embedders.pop(id)[0].close()

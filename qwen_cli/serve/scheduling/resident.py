@@ -25,7 +25,8 @@ class Wanted:
 
 @dataclass(eq=False)
 class Resident:
-    """A loaded model. `since` and `used` are times of the clock (seconds since 1970)."""
+    """A loaded model. `since` and `used` are times of the clock (seconds since 1970). `keep` is for how many
+    idle seconds it stays where a request has said so."""
 
     wanted: Wanted
     engine: Engine
@@ -34,6 +35,7 @@ class Resident:
     since: float = field(default_factory=time.time)
     used: float = field(default_factory=time.time)
     requests: int = 0
+    keep: float | None = None
 
     def touch(self) -> None:
         """Mark it as used just now."""

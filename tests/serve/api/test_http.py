@@ -62,7 +62,7 @@ class TestRoutes:
         assert answer.status_code == 404
         assert answer.json()["error"]["message"].endswith(f": did you mean {meant}?")
 
-    @pytest.mark.parametrize("path", ["/", "/favicon.ico", "/%2e%2e/x"])
+    @pytest.mark.parametrize("path", ["/nothing", "/favicon.ico", "/%2e%2e/x"])
     def test_one_that_is_nothing_like_it(self, here: Here, path: str) -> None:
         answer = here.post(path, {})
 
