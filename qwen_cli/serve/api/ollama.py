@@ -405,7 +405,7 @@ def _fit(engine: Engine, fields: Mapping[str, Any]) -> None:
     wanted, has = (fields.get("options") or {}).get("num_ctx"), engine.capabilities.context
     if wanted is not None and has is not None and wanted > has:
         message = f"num_ctx {wanted:,} is more than the {has:,} tokens that {engine.model} was loaded with"
-        raise Refused(400, f"{message}. Serve it with --context {wanted}", param="options.num_ctx")
+        raise Refused(400, f"{message}; serve it with a larger `context`", param="options.num_ctx")
     if fields.get("think") and engine.capabilities.thinking is None:
         raise Refused(400, f"{engine.model} does not support thinking", param="think")
 
