@@ -175,6 +175,7 @@ class _Answering:
             "object": "text_completion",
             "created": int(time.time()),
             "model": model,
+            "system_fingerprint": chat_response.FINGERPRINT,
         }
         self._length: dict[int, int] = {}  # of the text so far
         self._stencils: dict[int, Stencil] = {}

@@ -21,6 +21,7 @@ class Refused(Exception):
         self.status, self.message, self.param, self.code = status, message, param, code
 
 
+CONTEXT_FULL = "context_length_exceeded"
 _ANTHROPIC = "/v1/messages"
 _TYPES = {
     401: "authentication_error",
@@ -45,10 +46,13 @@ _ANTHROPIC_TYPES = {
 }
 
 
-def anthropic_body(status: int, message: str) -> dict[str, object]:
+def anthropic_body(fault: Refused) -> dict[str, object]:
     """Return the object that tells of an error at `/v1/messages`."""
-    kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": message}}
+    other = "invalid_request_error" if fault.status < 500 else "api_error"
+    kind = _ANTHROPIC_TYPES.get(fault.status, other)
+    # Claude Code looks for these words, and sums the conversation up then.
+    long = "prompt is too long: " if fault.code == CONTEXT_FULL else ""
+    return {"type": "error", "error": {"type": kind, "message": long + fault.message}}
 
 
 def response(fault: Exception, path: str = "") -> Response:
@@ -58,7 +62,7 @@ def response(fault: Exception, path: str = "") -> Response:
     if isinstance(fault, Stopping):
         headers = {"Retry-After": "5"}
     if path.startswith(_ANTHROPIC):
-        said = anthropic_body(refused.status, refused.message)
+        said = anthropic_body(refused)
     else:
         said = body(refused.status, refused.message, param=refused.param, code=refused.code)
     return JSONResponse(said, refused.status, headers)
@@ -69,7 +73,7 @@ def of(fault: Exception) -> Refused:
     if isinstance(fault, Refused):
         return fault
     if isinstance(fault, ContextFull):
-        return Refused(400, str(fault), code="context_length_exceeded")
+        return Refused(400, str(fault), code=CONTEXT_FULL)
     if isinstance(fault, ModelError):
         return Refused(404, str(fault), param="model", code="model_not_found")
     if isinstance(fault, Busy):

@@ -19,6 +19,7 @@ from typing_extensions import NotRequired, TypedDict
 from qwen_cli.engines.core.base import Piece
 from qwen_cli.serve.api import body, errors, params
 from qwen_cli.serve.api.errors import Refused
+from qwen_cli.serve.api.sse import COMMENT
 from qwen_cli.serve.scheduling.lanes import Gone
 from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
@@ -135,8 +136,11 @@ def _run(run: Any) -> dict[str, Any]:
 
 async def _sent(events: Running[tuple[str, dict[str, Any]]]) -> AsyncIterator[bytes]:
     try:
-        async for name, value in events:
-            yield event(json.dumps(value, ensure_ascii=False), name)
+        async for came in events.batches():
+            if not came:
+                yield COMMENT
+            for name, value in came:
+                yield event(json.dumps(value, ensure_ascii=False), name)
     except Gone:
         raise
     except Exception as fault:  # the status has been sent; the client is told all the same

@@ -59,7 +59,7 @@ class MessageWriter:
         yield _event("message_stop")
 
     def failed(self, fault: Refused) -> Iterator[bytes]:
-        yield event(json.dumps(errors.anthropic_body(fault.status, fault.message)), "error")
+        yield event(json.dumps(errors.anthropic_body(fault)), "error")
 
     def quiet(self) -> bytes:
         return _event("ping")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timezone
 from typing import Any
 
 from openai.types import Model
@@ -20,15 +21,16 @@ _OWNER = "qwen"
 async def models(request: Request, service: Service) -> Response:
     """List what can be asked for: the model that the server was started for, and those on this machine."""
     names = await threads.one(request, service.pool.names, lambda: None)
-    data = [_model(name, service) for name in names]
-    return JSONResponse({"object": "list", "data": data})
+    data = [_model(name, service, request) for name in names]
+    ends = {"has_more": False, "first_id": names[0], "last_id": names[-1]} if _is_anthropic(request) else {}
+    return JSONResponse({"object": "list", "data": data, **ends})
 
 
 async def model(request: Request, service: Service) -> Response:
     """Describe one of them."""
     name = request.path_params["name"]
     wanted = await threads.one(request, lambda: service.pool.named(name), lambda: None)
-    return JSONResponse(_model(wanted.label, service))
+    return JSONResponse(_model(wanted.label, service, request))
 
 
 async def health(request: Request, service: Service) -> Response:
@@ -57,12 +59,20 @@ def resident(one: Resident) -> dict[str, Any]:
     }
 
 
-def _model(name: str, service: Service) -> dict[str, Any]:
+def _is_anthropic(request: Request) -> bool:
+    """Return whether Anthropic's client asks: it reads other fields of the same list."""
+    return "anthropic-version" in request.headers
+
+
+def _model(name: str, service: Service, request: Request) -> dict[str, Any]:
     more: dict[str, Any] = {"loaded": False}
+    if _is_anthropic(request):
+        since = datetime.fromtimestamp(int(service.since), tz=timezone.utc)
+        more |= {"type": "model", "display_name": name, "created_at": since.isoformat()}
     for one in service.pool.all():
         if one.wanted.label == name:
             context = one.engine.capabilities.context
-            more = {"loaded": True, "capabilities": {"vision": one.engine.capabilities.vision}}
+            more |= {"loaded": True, "capabilities": {"vision": one.engine.capabilities.vision}}
             if context is not None:
                 more |= {"max_model_len": context, "meta": {"n_ctx": context}}
     return Model.model_construct(

@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from qwen_cli.engines.core.base import Engine, Piece, Stream, Usage
 from qwen_cli.engines.core.template import given
-from qwen_cli.errors import QwenError
-from qwen_cli.serve.api import chat_request, sse
+from qwen_cli.errors import QwenError, RequestRefused, SchemaUnmet, UsageError
+from qwen_cli.serve.api import chat_request, errors, sse
 from qwen_cli.serve.api.chat_request import ChatRequest
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.scheduling import threads
@@ -144,7 +144,8 @@ def naming(names: Mapping[str, str]) -> Iterator[None]:
     """Raise faults of fields of `/v1/chat/completions` by the names that another API has for them."""
     try:
         yield
-    except Refused as fault:
+    except (Refused, SchemaUnmet, UsageError, RequestRefused) as raised:
+        fault = errors.of(raised)
         field, dot, rest = (fault.param or "").partition(".")
         if field not in names:
             raise

@@ -53,5 +53,6 @@ def client(request: Request, sent: Mapping[str, Any]) -> str:
     themselves."""
     who = sent.get("safety_identifier") or sent.get("user") or request.headers.get("user-agent", "")
     host = request.client.host if request.client else ""
-    key = hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()[:8]
+    given = request.headers.get("authorization") or request.headers.get("x-api-key", "")
+    key = hashlib.sha256(given.encode()).hexdigest()[:8]
     return f"{host} {key} {who}"

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from qwen_cli.engines.core.base import Piece, Usage
+from qwen_cli.errors import ContextFull
 from qwen_cli.serve.api import messages_request
 from qwen_cli.serve.api.auth import Rules
 from qwen_cli.serve.api.history import seal
@@ -110,6 +111,13 @@ class TestAnswers:
         model.answer = lambda asked: [end()]
 
         assert answered(here)["content"] == [{"type": "text", "text": ""}]
+
+    def test_models_are_listed(self, here: Here) -> None:
+        listed = httpx.get(f"{here.url}/v1/models", headers={"anthropic-version": "2023-06-01"}).json()
+
+        assert (listed["first_id"], listed["last_id"], listed["has_more"]) == ("played", "played", False)
+        assert (listed["data"][0]["type"], listed["data"][0]["display_name"]) == ("model", "played")
+        assert "T" in listed["data"][0]["created_at"]
 
     def test_tokens_are_counted(self, here: Here, model: Played) -> None:
         counted = here.post("/v1/messages/count_tokens?beta=true", {"model": "", "messages": HELLO})
@@ -350,6 +358,24 @@ class TestRefusals:
         assert refusal.json()["error"]["type"] == "invalid_request_error"
         assert named in refusal.json()["error"]["message"]
         assert not model.seen
+
+    def test_claude_code_learns_that_the_context_is_full(self, here: Here, model: Played) -> None:
+        def full(asked: Asked) -> Iterator[Piece]:
+            raise ContextFull(9000, 4096)
+            yield
+
+        model.answer = full
+        refusal = ask(here)
+
+        assert refusal.status_code == 400
+        assert refusal.json()["error"]["message"].startswith("prompt is too long: ")
+
+    def test_an_answer_that_does_not_satisfy_its_schema(self, here: Here, model: Played) -> None:
+        model.answer = lambda asked: '{"x": "one"}'
+        schema = {"type": "object", "properties": {"x": {"type": "integer"}}}
+        config = {"format": {"type": "json_schema", "schema": schema}}
+
+        assert ask(here, output_config=config).status_code == 422
 
     def test_what_is_no_message_at_all(self, here: Here) -> None:
         for answer, status in (

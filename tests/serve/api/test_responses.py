@@ -305,6 +305,14 @@ class TestRequests:
         refusal = ask(here, text={"format": {**form, "schema": {"type": 3}}})
         assert (refusal.status_code, refusal.json()["error"]["param"]) == (400, "text.format")
 
+    def test_a_schema_that_is_not_satisfied(self, here: Here, model: Played) -> None:
+        model.answer = lambda asked: '{"x": "one"}'
+        schema = {"type": "object", "properties": {"x": {"type": "integer"}}}
+        refusal = ask(here, text={"format": {"type": "json_schema", "name": "x", "schema": schema}})
+
+        assert refusal.status_code == 422
+        assert refusal.json()["error"]["param"] == "text.format"
+
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "weather"}])
     def test_a_forced_call(self, here: Here, model: Played, choice: Any, stream: bool) -> None:
