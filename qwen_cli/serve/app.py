@@ -148,7 +148,7 @@ def _nearest(path: str, known: Sequence[str]) -> str | None:
     with too much in it) or that ends with it (one with too little), one that it begins with, or else one that
     looks like it."""
     path = f"/{path.strip('/')}"
-    plain = [route for route in known if "{" not in route]
+    plain = [route for route in known if "{" not in route and f"/v1{route}" not in known]
     ends = [route for route in plain if path.endswith(route) or (path != "/" and route.endswith(path))]
     begins = [route for route in plain if path.startswith(f"{route}/")]
     longest = max([*ends, *begins], key=len, default=None)
