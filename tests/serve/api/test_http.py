@@ -53,7 +53,7 @@ class TestRoutes:
             ("/openai/v1/responses", "/v1/responses"),
             ("/v1/message", "/v1/messages"),
             ("/v1/math/solve", "/v1/math"),
-            ("/helth", "/health"),
+            ("/helth", "/v1/health"),
         ],
     )
     def test_one_that_is_nearly_right(self, here: Here, path: str, meant: str) -> None:
