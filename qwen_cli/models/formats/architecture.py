@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models.formats import config_fields, gguf_header
+from qwen_cli.models.formats import config_fields, gguf_header, safetensors_header
 from qwen_cli.models.formats import parameters as formats_parameters
+
+_INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def _json(path: Path, *, required: bool = False) -> dict[str, Any]:
         if not required:
             return {}
         raise ModelError(f"{path.parent} has no config.json", "give a model folder or a .gguf file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"cannot read {path}: {error}", "fetch it again") from None
     if not isinstance(loaded, dict):
         raise ModelError(f"{path} is not a JSON object", "fetch it again")
@@ -268,29 +268,17 @@ def _safetensors(folder: Path) -> tuple[int | None, int | None]:
 
     Raises `ModelError` where a file is missing or shorter than its header says.
     """
-    index = _json(folder / "model.safetensors.index.json")
-    named = {folder / name for name in index.get("weight_map", {}).values()}
+    index = _json(folder / _INDEX)
+    mapped = index.get("weight_map", {})
+    names = list(mapped.values()) if isinstance(mapped, dict) else [mapped]
+    if strange := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
+        raise ModelError(f"{folder / _INDEX} names {strange[0]!r} as a file", "fetch it again")
+    named = {folder / name for name in names}
     if missing := sorted(p.name for p in named if not p.is_file()):
         raise ModelError(f"{folder} lacks {missing[0]}", "fetch the model again; it resumes")
     files = sorted(named or folder.glob("*.safetensors"))
     if not files:
         return None, None
-    parameters = size = 0
-    for file in files:
-        bytes_here = file.stat().st_size
-        try:
-            with file.open("rb") as handle:
-                length = struct.unpack("<Q", handle.read(8))[0]
-                # The format's own limit (safetensors: MAX_HEADER_SIZE) keeps a corrupt length harmless.
-                tensors = json.loads(handle.read(min(length, 100_000_000)))
-            entries = [entry for name, entry in tensors.items() if name != "__metadata__"]
-            end = 8 + length + max((entry["data_offsets"][1] for entry in entries), default=0)
-            parameters += sum(math.prod(entry["shape"]) for entry in entries)
-        except (struct.error, ValueError, KeyError, TypeError, AttributeError):
-            raise ModelError(f"{file} is truncated or not safetensors", "fetch it again") from None
-        if end != bytes_here:
-            raise ModelError(
-                f"{file} is truncated: {bytes_here:,} bytes, its header says {end:,}", "fetch it again"
-            )
-        size += bytes_here
-    return parameters, size
+    headers = [safetensors_header.read(file) for file in files]
+    parameters = sum(entry.parameters for header in headers for entry in header)
+    return parameters, sum(file.stat().st_size for file in files)

@@ -6,16 +6,14 @@ alone.
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models.formats import architecture
+from qwen_cli.models.formats import architecture, safetensors_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,15 +69,11 @@ def tensors(folder: Path) -> dict[str, Stored]:
         raise ModelError(f"{folder} has no safetensors", "give a folder with the model's weights")
     stored: dict[str, Stored] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            length = struct.unpack("<Q", file.read(8))[0]
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        for name, entry in sorted(header.items(), key=lambda item: int(item[1]["data_offsets"][0])):
-            if entry["dtype"] not in _TYPES:
+        for entry in safetensors_header.read(path):
+            if entry.dtype not in _TYPES:
                 raise ModelError(
-                    f"{path} holds {name} as {entry['dtype']}", "convert the bfloat16 or float16 checkpoint"
+                    f"{path} holds {entry.name} as {entry.dtype}",
+                    "convert the bfloat16 or float16 checkpoint",
                 )
-            start = 8 + length + entry["data_offsets"][0]
-            stored[name] = Stored(path, entry["dtype"], tuple(entry["shape"]), start)
+            stored[entry.name] = Stored(path, entry.dtype, entry.shape, entry.begin)
     return stored

@@ -191,8 +191,10 @@ def test_a_projector_that_is_there_already_is_kept(tmp_path: Path) -> None:
 def test_each_model_of_a_folder_has_its_own_eyes(tmp_path: Path) -> None:
     for name in ("mmproj-a-7b-F16", "mmproj-b-F16", "a-7b-Q4_K_M", "b-Q4_K_M", "c-Q8_0"):
         (tmp_path / f"{name}.gguf").write_bytes(b"GGUF")
-    found = [store.local_mmproj(tmp_path / f"{name}.gguf") for name in ("b-Q4_K_M", "a-7b-Q4_K_M", "c-Q8_0")]
-    assert [path and path.name for path in found[:2]] == ["mmproj-b-F16.gguf", "mmproj-a-7b-F16.gguf"]
+    found = [store.local_mmproj(tmp_path / f"{name}.gguf") for name in ("b-Q4_K_M", "a-7b-Q4_K_M")]
+    assert [path and path.name for path in found] == ["mmproj-b-F16.gguf", "mmproj-a-7b-F16.gguf"]
+    with pytest.raises(ModelError, match=r"may all be the projector of c-Q8_0\.gguf"):
+        store.local_mmproj(tmp_path / "c-Q8_0.gguf")
 
 
 # The package looks the tokenizer up among those it has seen, and wants sentencepiece for some.
