@@ -186,12 +186,11 @@ def test_an_alignment_that_is_none_is_refused(tmp_path: Path, alignment: Any) ->
         gguf_header.read(path)
 
 
-@pytest.mark.parametrize("value", ["x", "", -5, 0, 2.5, float("nan"), float("inf"), True, [1, 2]])
+@pytest.mark.parametrize("value", ["x", "", -5, 0, 2.5, float("nan"), float("inf"), True])
 @pytest.mark.parametrize(
     "name", ["block_count", "embedding_length", "attention.head_count", "attention.head_count_kv"]
 )
 def test_numbers_that_are_none_are_refused_in_one_line(tmp_path: Path, name: str, value: Any) -> None:
-    """Arrays too: one number for each layer is not what these models have."""
     numbers = {"block_count": 4, "embedding_length": 32, "attention.head_count": 4}
     numbers |= {"attention.head_count_kv": 2, "attention.key_length": 8}
     writer = GGUFWriter(str(tmp_path / "m.gguf"), "qwen3")
@@ -209,7 +208,7 @@ def test_numbers_that_are_none_are_refused_in_one_line(tmp_path: Path, name: str
 
 def _kind(value: Any) -> GGUFValueType:
     kinds = {str: GGUFValueType.STRING, int: GGUFValueType.INT32, float: GGUFValueType.FLOAT32}
-    return {**kinds, bool: GGUFValueType.BOOL, list: GGUFValueType.ARRAY}[type(value)]
+    return {**kinds, bool: GGUFValueType.BOOL}[type(value)]
 
 
 @given(st.data())
