@@ -1,16 +1,18 @@
-"""Settings a person keeps: one TOML file, overridden by `QWEN_*` variables, overridden by options."""
+"""Settings a person keeps: one TOML file, overridden by the project's (`project`), by `QWEN_*` variables, and
+by options."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qwen_cli import paths
+from qwen_cli import paths, project
 from qwen_cli.errors import QwenError, UsageError
 
 
@@ -29,8 +31,8 @@ class Setting:
     group: str | None = None
 
 
-ENDPOINTS = "endpoints"
-"""The one table of the file, which `qwen_cli.endpoints` reads."""
+ENDPOINTS, ALIASES = "endpoints", "aliases"
+"""The tables of the file, which `qwen_cli.endpoints` and `qwen_cli.aliases` read."""
 
 ENGINES = "qwen.engines"
 """The group of entry points with which packages offer engines (`engines.core.backend`)."""
@@ -79,7 +81,10 @@ def variable(name: str) -> str:
 
 def origin(name: str) -> str:
     """Return what gives setting `name` its value: the variable, or the name of the file."""
-    return variable(name) if os.environ.get(variable(name)) else paths.config_file().name
+    if os.environ.get(variable(name)):
+        return variable(name)
+    here = project.current()
+    return project.FILE if here and name in here.values else paths.config_file().name
 
 
 VARIABLES = (
@@ -121,25 +126,52 @@ def check(name: str, value: Any) -> Any:
 
 
 def load(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Return every setting that is given: the file's values with the environment's over them.
+    """Return every setting that is given: the file's values, those of a trusted project over them, and the
+    environment's over both.
 
     Raises `UsageError` for a broken file or value, naming where it stands.
     """
     file = paths.config_file()
     values: dict[str, Any] = {}
     for name, value in read().items():
-        if name == ENDPOINTS:
+        if name in (ENDPOINTS, ALIASES):
             continue
         try:
             values[name] = check(name, value)
         except UsageError as fault:
             raise UsageError(f"{file}: {fault.message}", fault.hint) from None
+    if here := project.current():
+        values |= of_project(here)
     for name in SETTINGS:
         if text := environ.get(variable(name)):
             try:
                 values[name] = parse(name, text)
             except UsageError as fault:
                 raise UsageError(f"{variable(name)}: {fault.message}", fault.hint) from None
+    return values
+
+
+def of_project(here: project.Project) -> dict[str, Any]:
+    """Return the settings of a project, paths in it taken from its folder. Raises `UsageError` for what a
+    project may not set: keys, and where they are."""
+    values: dict[str, Any] = {}
+    for name, value in here.values.items():
+        if name in (ENDPOINTS, ALIASES) or (name in SETTINGS and SETTINGS[name].secret):
+            raise UsageError(
+                f"{here.file} holds {name}, which a project may not", "keep it in your own: `qwen config`"
+            )
+        try:
+            values[name] = check(name, value)
+        except UsageError as fault:
+            raise UsageError(f"{here.file}: {fault.message}", fault.hint) from None
+    if re.search("[:/]", values.get("endpoint", "")):  # a key of yours would be sent to whatever it is
+        raise UsageError(
+            f"{here.file} holds the address of a server, {values['endpoint']!r}",
+            "give the server a name with `qwen config endpoint add`, and the name there",
+        )
+    for name in ("model", "mcp"):
+        if name in values and (name == "mcp" or values[name].startswith(".")):
+            values[name] = str(here.root / Path(values[name]).expanduser())
     return values
 
 

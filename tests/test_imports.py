@@ -22,12 +22,14 @@ ROWS = (
     ("engines.parsing",),
     ("engines.core",),
     ("models", "media", "sandbox", "ui"),
-    ("endpoints",),
+    ("endpoints", "aliases"),
     ("install_hint",),
-    ("settings", "sanitize", "paths", "errors", "latex_tree", "_version"),
+    ("settings",),
+    ("project",),
+    ("sanitize", "paths", "errors", "latex_tree", "_version"),
 )
 # Files of the lowest row may use one another: they hold no state and are a few lines each.
-FREE = {"settings", "sanitize", "paths", "errors", "_version"}
+FREE = {"sanitize", "paths", "errors", "_version"}
 # The package itself offers the library's names, and imports them when they are asked for.
 PUBLIC = {"", "__main__"}
 

@@ -11,8 +11,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from qwen_cli import project
 from qwen_cli._version import __version__
 from qwen_cli.commands.registry import Verbs
+from qwen_cli.commands.shared import shells
 from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.ui.terminal import draws, plain
@@ -145,6 +147,11 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def _run(argv: list[str], debug: bool) -> int:
     try:
+        shell = os.environ.get(shells.VARIABLE, "").removeprefix("complete_")
+        if shell in ("bash", "zsh", "fish"):  # others, and the scripts themselves, are Typer's
+            sys.stdout.write(shells.answer(app, shell) + "\n")
+            return 0
+        project.agree = _agree
         _check_words(argv)
         _remark_on_variables()
         color = False if plain() else None  # None: where it is shown on a terminal
@@ -174,6 +181,12 @@ def _run(argv: list[str], debug: bool) -> int:
             raise
         _complain(_unforeseen(fault))
         return 1
+
+
+def _agree(there: project.Project) -> bool | None:
+    from qwen_cli.commands.shared import trust  # only where there is a project
+
+    return trust.ask(there)
 
 
 def _usage_line(fault: Exception, argv: list[str]) -> str:

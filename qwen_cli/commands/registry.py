@@ -24,6 +24,7 @@ VERBS = {
     "models": ("models.command", "app", "List, plan, download, show, remove and convert models."),
     "sessions": ("sessions.command", "app", "List, search and remove saved conversations."),
     "log": ("log.command", "app", "List, search and remove past questions."),
+    "templates": ("templates.command", "app", "List, show and edit templates of questions."),
     "doctor": ("models.doctor", "doctor", "Check this machine and what works on it."),
     "config": ("config.command", "app", "Read and write settings."),
     "sandbox": ("sandbox.command", "app", "Run Python in the sandbox, and check that it holds."),

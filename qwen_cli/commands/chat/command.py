@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qwen_cli import settings as user_settings
-from qwen_cli.commands.shared import options
+from qwen_cli.commands.chat import templating
+from qwen_cli.commands.shared import complete, options
 from qwen_cli.commands.shared.engine import check_effort, open_engine, thinking_wish
 from qwen_cli.commands.shared.output import relay
 from qwen_cli.errors import UsageError
@@ -18,12 +19,6 @@ from qwen_cli.errors import UsageError
 if TYPE_CHECKING:
     from qwen_cli.tasks.chat.conversation import Conversation
     from qwen_cli.tasks.tools.toolbox import Toolbox
-
-
-def _sessions(incomplete: str) -> list[str]:
-    from qwen_cli.tasks.chat import sessions
-
-    return [name for name in sessions.names() if name.startswith(incomplete)]
 
 
 OUTPUT = "Output"
@@ -51,6 +46,27 @@ def chat(
         str | None,
         typer.Option(
             "--system", "-s", help="System prompt: instructions that hold for the whole conversation."
+        ),
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--template",
+            "-t",
+            metavar="NAME",
+            help="Template that makes the question of what is asked: a name from `qwen templates list`, or a "
+            ".toml file. A number is the temperature.",
+            autocompletion=complete.templates,
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            "-p",
+            metavar="NAME=VALUE",
+            help="Value of a variable of the template (repeatable).",
+            autocompletion=complete.parameters,
         ),
     ] = None,
     schema: Annotated[
@@ -97,7 +113,7 @@ def chat(
             "--session",
             help="Resume the session of this name, or start it.",
             rich_help_panel=SESSIONS,
-            autocompletion=_sessions,
+            autocompletion=complete.sessions,
         ),
     ] = None,
     overflow: Annotated[
@@ -107,7 +123,7 @@ def chat(
             help="What to do when the context window is full: slide (drop the oldest turns), summarise them, "
             "or stop.",
             rich_help_panel=SESSIONS,
-            autocompletion=options.among("slide", "summarise", "stop"),
+            autocompletion=complete.among("slide", "summarise", "stop"),
         ),
     ] = None,
     tools: Annotated[
@@ -130,7 +146,7 @@ def chat(
         bool, typer.Option("--yes", "-y", help="Run tools without asking first.", rich_help_panel=TOOLS)
     ] = False,
     allow_local_urls: options.AllowLocalUrls = False,
-    sampling_options: options.SamplingOptions = options.SamplingOptions(),
+    sampling_options: templating.ChatSampling = templating.ChatSampling(),
     penalties: options.Penalties = options.Penalties(),
     stop: options.Stop = None,
     loading: options.Loading = options.Loading(),
@@ -144,9 +160,12 @@ def chat(
       qwen chat
       qwen chat "What is a monad?" -m qwen3:8b
       git diff | qwen chat "Write a commit message."
+      git diff | qwen chat -t review
     """
+    told, sampling_options = templating.read(template or [], param or [], sampling_options)
+    loading = told.loading(loading)
     settings = options.merged(
-        user_settings.load(),
+        {**user_settings.load(), **told.sampling},
         loading,
         sampling_options,
         penalties,
@@ -161,7 +180,16 @@ def chat(
         raise UsageError("--raw and --json exclude each other", "choose one")
     if resume and session is not None:
         raise UsageError("--continue and --session exclude each other", "choose one")
-    question = asked.read(message or [], file or [], resumes=resume or session is not None)
+    question = asked.read(
+        message or [], file or [], resumes=resume or session is not None, empty=told.speaks_alone
+    )
+    question, instructions = told.asked(question)
+    if instructions is not None and system is None:
+        settings["system"] = instructions
+    if told.template is not None:
+        schema = told.template.schema if schema is None else schema
+        think = told.template.think if think is None else think
+        stop = stop or list(told.template.stop)
     if question is None and as_json:
         raise UsageError("--json needs a question", 'run `qwen chat --json "…"`')
     wanted = options.schema(schema, "--schema") if schema is not None else None

@@ -49,9 +49,12 @@ class Question:
         return [*parts, {"type": "text", "text": text}] if text.strip() else parts
 
 
-def read(words: Sequence[str], files: Sequence[str], *, resumes: bool = False) -> Question | None:
-    """Return what is asked: files, then standard input, then the words. `None` where a person is to type; one
-    that asks nothing where a session that is resumed is to go on by itself. Raises `UsageError`."""
+def read(
+    words: Sequence[str], files: Sequence[str], *, resumes: bool = False, empty: bool = False
+) -> Question | None:
+    """Return what is asked: files, then standard input, then the words. `None` where a person is to type, or
+    where nothing may be asked (`empty`) and is; a question that asks nothing where a session that is resumed
+    is to go on by itself. Raises `UsageError`."""
     _check_words(words, files)
     found = gathering.gather(files, allow=attaching.refuse)
     tells = bool(found.pictures or found.left_out or {*found.labels} - {*files, "standard input"})
@@ -72,7 +75,7 @@ def read(words: Sequence[str], files: Sequence[str], *, resumes: bool = False) -
     question = Question(text, found, tells or bool(named))
     if question.asks or (resumes and (piped or sys.stdin is None or sys.stdin.closed)):
         return question
-    if piped or sys.stdin is None or sys.stdin.closed:
+    if not empty and (piped or sys.stdin is None or sys.stdin.closed):
         raise UsageError("the question is empty", 'write one: `qwen chat "…"`, or pipe it in')
     return None
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen_cli.commands.chat import attaching
+from qwen_cli.commands.shared import editor
 from qwen_cli.commands.shared.output import say
-from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.errors import UsageError
 from qwen_cli.sanitize import clean_name
 from qwen_cli.tasks.chat import gathering
 from qwen_cli.tasks.chat.conversation import Events
@@ -39,8 +37,8 @@ def edit(state: ReplState, argument: str) -> Events | None:
         raise UsageError("nothing to edit", "say something first")
     content: Content = last["content"]
     before = text_of(content)
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    after = _in_editor(editor, before) if editor else state.editor.change(before)
+    program = editor.chosen()
+    after = editor.changed(program, before, "message.md") if program else state.editor.change(before)
     if after is None or not after.strip() or after == before:
         say("the message stays as it was")
         return None
@@ -141,21 +139,3 @@ def _words(argument: str) -> list[str]:
     except ValueError:  # a lone quote
         return [argument]
     return words
-
-
-def _in_editor(editor: str, text: str) -> str:
-    """Return `text` after the person has changed it in their editor. Raises `QwenError` if that does
-    not run."""
-    with tempfile.TemporaryDirectory(prefix="qwen-edit-") as folder:
-        draft = Path(folder) / "message.md"
-        draft.write_text(text, encoding="utf-8")
-        try:
-            done = subprocess.run([*shlex.split(editor), str(draft)], check=False)
-        except (OSError, ValueError) as fault:
-            raise QwenError(f"the editor {editor!r} does not run: {fault}", "set EDITOR to another") from None
-        if done.returncode:
-            raise QwenError(
-                f"the editor {editor!r} ended with status {done.returncode}", "nothing was changed"
-            )
-        # editors end a file with a newline
-        return draft.read_text(encoding="utf-8", errors="replace").removesuffix("\n")

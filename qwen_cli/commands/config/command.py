@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from qwen_cli import paths, settings
+from qwen_cli import aliases, paths, project, settings
 from qwen_cli.commands.config import endpoint
-from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared import complete, options
 from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json
 from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.sanitize import strip_escapes
 
 app = App(
     """Read and write settings.
@@ -24,12 +25,11 @@ app = App(
 app.add_typer(endpoint.app, name="endpoint")
 
 
-def _names(incomplete: str) -> list[str]:
-    return [name for name in settings.SETTINGS if name.startswith(incomplete)]
-
-
 Name = Annotated[
-    str, typer.Argument(help="Name of a setting; `qwen config list` shows them.", autocompletion=_names)
+    str,
+    typer.Argument(
+        help="Name of a setting; `qwen config list` shows them.", autocompletion=complete.settings_names
+    ),
 ]
 
 
@@ -70,7 +70,9 @@ def get(name: Name, as_json: options.Json = False) -> None:
 @app.command("set")
 def set_(
     name: Name,
-    value: Annotated[str, typer.Argument(help="New value of the setting.")],
+    value: Annotated[
+        str, typer.Argument(help="New value of the setting.", autocompletion=complete.setting_values)
+    ],
     in_clear: Annotated[
         bool,
         typer.Option(
@@ -107,6 +109,102 @@ def unset(name: Name) -> None:
         typer.echo(f"{name} removed  ({settings.store(name, None)})", err=True)
     if settings.origin(name) == settings.variable(name):
         typer.echo(f"{settings.variable(name)} still sets it", err=True)
+
+
+@app.command()
+def alias(
+    name: Annotated[
+        str | None, typer.Argument(help="Name to use for the model.", autocompletion=complete.aliases)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="Model that it means: alias of the catalog, hub id, folder or .gguf file.",
+            autocompletion=complete.models,
+        ),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Forget this alias.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Give models names of your own, to use wherever a model is named. Lists them if called alone.
+
+    Examples:
+      qwen config alias fast qwen3:4b
+      qwen config alias fast --remove
+    """
+    if remove and (name is None or model is not None):
+        raise UsageError("--remove wants the name of an alias alone", "see `qwen config alias`")
+    if as_json and (remove or model is not None):
+        raise UsageError("--json lists aliases", "leave it out, or the model")
+    if name is None:
+        _list_aliases(as_json)
+    elif remove:
+        typer.echo(f"{name} removed  ({aliases.remove(name)})", err=True)
+    elif model is None:
+        known = aliases.find(name)
+        print_json({name: known}) if as_json else typer.echo(known)
+    else:
+        _add_alias(name, model)
+
+
+def _list_aliases(as_json: bool) -> None:
+    known = aliases.named()
+    if as_json:
+        print_json(known)
+        return
+    for name, model in sorted(known.items()):
+        typer.echo(strip_escapes(f"{name:<20}{model}"))
+
+
+def _add_alias(name: str, model: str) -> None:
+    from qwen_cli.models.catalog import lookup
+    from qwen_cli.models.hub import resolve
+
+    aliases.check(name)
+    meant = model if model in aliases.named() else resolve.checked(model)
+    file = aliases.add(name, meant)
+    if known := lookup.find(name):
+        typer.echo(f"{name} also names {known.name} of the catalog: the alias wins from now on", err=True)
+    typer.echo(strip_escapes(f"{name} = {meant}  ({file})"), err=True)
+
+
+@app.command("project")
+def project_(
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Trust what the project sets, as it is now, without asking.")
+    ] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Forget what was answered: ask again.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Show what the project of this folder sets (.qwen.toml, .qwen/templates), and whether that is trusted.
+
+    Examples:
+      qwen config project
+      qwen config project --trust
+    """
+    from qwen_cli.commands.shared.trust import facts
+
+    if trust and forget:
+        raise UsageError("--trust and --forget exclude each other", "choose one")
+    there = project.find()
+    if there is None:
+        raise QwenError(
+            "no project is here: neither .qwen.toml nor .qwen/templates, up to the root of the repository",
+            "write one: see docs/config.md",
+        )
+    told = facts(there)
+    if trust or forget:
+        project.remember(there, True if trust else None)
+    answer = {True: "trusted", False: "refused", None: "not trusted yet"}[project.answered(there)]
+    if as_json:
+        values = settings.of_project(there)
+        print_json(
+            {"root": str(there.root), "answer": answer, "settings": values, "templates": [*there.templates]}
+        )
+        return
+    typer.echo(strip_escapes(f"{there.root}: {answer}"))
+    for line in told:
+        typer.echo(strip_escapes(f"  {line}"))
 
 
 @app.command()

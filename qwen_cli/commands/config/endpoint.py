@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared import complete, options
 from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json, relay
 from qwen_cli.errors import UsageError
+from qwen_cli.sanitize import strip_escapes
 
 if TYPE_CHECKING:
     from qwen_cli.engines.remote.engine import Remote
@@ -26,13 +27,7 @@ app = App(
 )
 
 
-def _names(incomplete: str) -> list[str]:
-    from qwen_cli import endpoints
-
-    return [name for name in endpoints.named() if name.startswith(incomplete)]
-
-
-Name = Annotated[str, typer.Argument(help="Name of the server.", autocompletion=_names)]
+Name = Annotated[str, typer.Argument(help="Name of the server.", autocompletion=complete.endpoints)]
 
 
 @app.command()
@@ -109,7 +104,9 @@ def remove(name: Name) -> None:
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="Name or address of the server.", autocompletion=_names)],
+    name: Annotated[
+        str, typer.Argument(help="Name or address of the server.", autocompletion=complete.endpoints)
+    ],
     as_json: options.Json = False,
 ) -> None:
     """Ask a server what it is, which models it serves, and what they can do.
@@ -169,6 +166,10 @@ def _report(engine: Remote) -> dict[str, Any]:
 
 
 def _words(value: Any) -> str:
+    return strip_escapes(_said(value))  # a server's words: they must not steer the terminal
+
+
+def _said(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):

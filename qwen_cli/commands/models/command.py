@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from qwen_cli import aliases
 from qwen_cli.commands.models import output, plan
-from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared import complete, options
 from qwen_cli.commands.shared.help import App
 from qwen_cli.errors import ModelError, UsageError
 
@@ -31,11 +33,35 @@ TASKS = (
     "audio", "transcription",
 )  # fmt: skip
 
-Reference = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Model alias (qwen3:8b), hub id, folder or .gguf file.")
+
+def _reference(offered: Callable[[str], list[str]]) -> Any:
+    """Declare the name of a model, for which the shell offers what `offered` returns."""
+    return typer.Argument(
+        metavar="MODEL",
+        help="Model alias (qwen3:8b), hub id, folder or .gguf file.",
+        autocompletion=offered,
+        callback=aliases.meant,
+    )
+
+
+Reference = Annotated[str, _reference(complete.models)]
+Here = Annotated[str, _reference(complete.local_models)]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="Format of the weights: gguf or safetensors.",
+        autocompletion=complete.among("gguf", "safetensors"),
+    ),
 ]
-Format = Annotated[str | None, typer.Option("--format", help="Format of the weights: gguf or safetensors.")]
-Quant = Annotated[str | None, typer.Option("--quant", help="GGUF file type to download, such as q8_0.")]
+Quant = Annotated[
+    str | None,
+    typer.Option(
+        "--quant",
+        help="GGUF file type to download, such as q8_0.",
+        autocompletion=complete.among(*complete.FILE_TYPES),
+    ),
+]
 
 
 @app.command("list")
@@ -44,7 +70,12 @@ def list_models(
         bool, typer.Option("--local", help="List only models that are on this machine.")
     ] = False,
     task: Annotated[
-        str | None, typer.Option("--task", help=f"List only models for this task: {', '.join(TASKS)}.")
+        str | None,
+        typer.Option(
+            "--task",
+            help=f"List only models for this task: {', '.join(TASKS)}.",
+            autocompletion=complete.among(*TASKS),
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="List base models too, which are not trained to answer.")
@@ -152,7 +183,9 @@ def pull(
     source: Annotated[
         str | None,
         typer.Option(
-            "--source", help="Where to download from: hub or modelscope; the one that answers if not given."
+            "--source",
+            help="Where to download from: hub or modelscope; the one that answers if not given.",
+            autocompletion=complete.among("hub", "modelscope"),
         ),
     ] = None,
     as_json: options.Json = False,
@@ -212,7 +245,7 @@ def show(model: Reference, form: Format = None, as_json: options.Json = False) -
 
 
 @app.command()
-def path(model: Reference, form: Format = None, as_json: options.Json = False) -> None:
+def path(model: Here, form: Format = None, as_json: options.Json = False) -> None:
     """Print where a model is on this machine. Downloads nothing.
 
     Examples:
@@ -227,7 +260,7 @@ def path(model: Reference, form: Format = None, as_json: options.Json = False) -
 
 @app.command("rm")
 def remove(
-    model: Reference,
+    model: Here,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking first.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -304,7 +337,12 @@ def _folder_bytes(target: Path) -> int:
 def convert(
     model: Reference,
     to: Annotated[
-        str, typer.Option("--to", help="Format to convert to: safetensors or gguf.")
+        str,
+        typer.Option(
+            "--to",
+            help="Format to convert to: safetensors or gguf.",
+            autocompletion=complete.among("safetensors", "gguf"),
+        ),
     ] = "safetensors",
     out: Annotated[
         Path | None,
@@ -313,7 +351,12 @@ def convert(
         ),
     ] = None,
     quant: Annotated[
-        str | None, typer.Option("--quant", help="GGUF file type to read, or to write, such as q8_0.")
+        str | None,
+        typer.Option(
+            "--quant",
+            help="GGUF file type to read, or to write, such as q8_0.",
+            autocompletion=complete.among(*complete.FILE_TYPES),
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from qwen_cli import aliases
 from qwen_cli.commands.models import plan_output
-from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared import complete, options
 from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.errors import UsageError
 
@@ -26,6 +27,8 @@ def plan(
         typer.Argument(
             metavar="[MODEL]",
             help="Model alias (qwen3:8b), hub id, folder or .gguf file; all known if not given.",
+            autocompletion=complete.models,
+            callback=aliases.meant_if_given,
         ),
     ] = None,
     context: Annotated[

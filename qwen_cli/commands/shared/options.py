@@ -13,34 +13,9 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from qwen_cli import settings as user_settings
+from qwen_cli.commands.shared import complete
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import UsageError
-
-
-def _models(incomplete: str) -> list[str]:
-    from qwen_cli.models.catalog import lookup
-
-    return [m.name for m in lookup.MODELS if m.name.startswith(incomplete.lower())]
-
-
-def _endpoints(incomplete: str) -> list[str]:
-    from qwen_cli import endpoints
-
-    return [name for name in endpoints.named() if name.startswith(incomplete)]
-
-
-def _engines(incomplete: str) -> list[str]:
-    return [name for name in user_settings.choices("engine") if name.startswith(incomplete)]
-
-
-def among(*words: str) -> Callable[[str], list[str]]:
-    """Return what the shell offers for an option whose usual values are `words`."""
-
-    def begun(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
-
-    return begun
-
 
 LOADING = "Model and loading"
 SAMPLING = "Sampling"
@@ -62,7 +37,7 @@ Model = Annotated[
         "--model",
         "-m",
         help="Model alias (qwen3:8b), hub id, folder or .gguf file; one that fits this machine if not given.",
-        autocompletion=_models,
+        autocompletion=complete.models,
     ),
 ]
 Engine = Annotated[
@@ -70,7 +45,7 @@ Engine = Annotated[
     _loading(
         "--engine",
         help="Engine that runs the model: auto, llamacpp, transformers or remote.",
-        autocompletion=_engines,
+        autocompletion=complete.engines,
     ),
 ]
 Endpoint = Annotated[
@@ -79,7 +54,7 @@ Endpoint = Annotated[
         "--endpoint",
         help="OpenAI-compatible server that runs the model: its address (key from QWEN_API_KEY), or a name "
         "from `qwen config endpoint`.",
-        autocompletion=_endpoints,
+        autocompletion=complete.endpoints,
     ),
 ]
 Context = Annotated[int | None, _loading("--context", help="Size of the context window in tokens.")]
@@ -96,7 +71,7 @@ Draft = Annotated[
         "--draft",
         help="Speculative decoding: auto, off, mtp (the model's own draft layer), ngram (repetitions of the "
         "text), or a draft model (alias, hub id, folder or file).",
-        autocompletion=among("auto", "off", "mtp", "ngram"),
+        autocompletion=complete.drafts,
     ),
 ]
 RopeScaling = Annotated[
@@ -104,7 +79,7 @@ RopeScaling = Annotated[
     _loading(
         "--rope-scaling",
         help="yarn: allow a --context beyond the length the model was trained on; none: do not.",
-        autocompletion=among("yarn", "none"),
+        autocompletion=complete.among("yarn", "none"),
     ),
 ]
 KvType = Annotated[
@@ -113,7 +88,7 @@ KvType = Annotated[
         "--kv",
         help="Number format of the KV cache: f16, bf16, q8_0 (half of f16's memory) or q4_0 (a quarter, less "
         "exact); f16 if not given, or what makes the context fit (llamacpp).",
-        autocompletion=among("f16", "bf16", "q8_0", "q4_0"),
+        autocompletion=complete.among("f16", "bf16", "q8_0", "q4_0"),
     ),
 ]
 NCpuMoe = Annotated[
@@ -130,7 +105,7 @@ Quant = Annotated[
         "--quant",
         help="Quantization of the weights: none, 8bit or 4bit (transformers), or a GGUF file type (q4_k_m, "
         "q8_0).",
-        autocompletion=among("none", "8bit", "4bit", "q4_k_m", "q8_0"),
+        autocompletion=complete.among("none", "8bit", "4bit", *complete.FILE_TYPES),
     ),
 ]
 Dtype = Annotated[
@@ -138,7 +113,7 @@ Dtype = Annotated[
     _loading(
         "--dtype",
         help="Number format to compute in: auto, bf16, fp16 or fp32 (transformers).",
-        autocompletion=among("auto", "bf16", "fp16", "fp32"),
+        autocompletion=complete.among("auto", "bf16", "fp16", "fp32"),
     ),
 ]
 DeviceMap = Annotated[
@@ -147,7 +122,9 @@ DeviceMap = Annotated[
         "--device-map",
         help="Which device holds which layers: auto, balanced, balanced_low_0, sequential, cpu, cuda:N, mps "
         "or a .json file (transformers).",
-        autocompletion=among("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda:0", "mps"),
+        autocompletion=complete.among(
+            "auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda:0", "mps"
+        ),
     ),
 ]
 MaxMemory = Annotated[
@@ -169,7 +146,7 @@ Attention = Annotated[
     _loading(
         "--attention",
         help="Attention kernel: auto, eager, sdpa, flash_attention_2 or flash_attention_3 (transformers).",
-        autocompletion=among("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"),
+        autocompletion=complete.among("auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"),
     ),
 ]
 Compiled = Annotated[
@@ -251,7 +228,7 @@ Effort = Annotated[
         metavar="WORD",
         help="How long to think: low, medium or xhigh for Qwen3.8; for other models that think low (at most "
         "1,638 tokens), medium (4,096) or high (no limit).",
-        autocompletion=among("low", "medium", "high", "xhigh"),
+        autocompletion=complete.among("low", "medium", "high", "xhigh"),
     ),
 ]
 PreserveThinking = Annotated[

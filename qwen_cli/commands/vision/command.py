@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from qwen_cli import settings as user_settings
-from qwen_cli.commands.shared import options
+from qwen_cli.commands.shared import complete, options
 from qwen_cli.commands.shared.engine import changing, choose_model, open_engine, thinking_wish
 from qwen_cli.errors import UsageError
 
@@ -165,7 +165,7 @@ def vision(
             "--detail",
             help="low: show images in few pixels (512x512), which costs fewer tokens; high: in their own "
             "size. For one of several write photo.jpg#low or photo.jpg#high.",
-            autocompletion=options.among("low", "high"),
+            autocompletion=complete.among("low", "high"),
             rich_help_panel=DETAIL,
         ),
     ] = "high",

@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli import aliases
 from qwen_cli.engines.core import rope
 from qwen_cli.errors import UsageError
 from qwen_cli.models.formats import kv_types, weight_formats
@@ -138,6 +139,10 @@ class LoadOptions:
                 f"`quant` must be none, 8bit, 4bit or a GGUF file type such as q4_k_m, got {self.quant!r}"
             )
         rope.checked(self.rope_scaling)
+        for name in ("model", "draft"):  # names that a person has given to models
+            value = getattr(self, name)
+            if value:
+                self._put(name, aliases.meant(value))
 
     @property
     def bits(self) -> str | None:

@@ -115,6 +115,20 @@ def resolve(
     return _fetch(model or lookup.related(name), name, form, quant, file, source, progress)
 
 
+def checked(reference: str) -> str:
+    """Return what `reference` (alias of the catalog, hub id, folder, file) will name from any folder: paths
+    are made whole. Asks no network. Raises `ModelError` where it can name nothing."""
+    reference = reference.strip()
+    if path := as_path(reference) if reference else None:
+        if not path.exists():
+            raise ModelError(f"there is no file or folder {path}", "check the path")
+        return str(path.absolute())
+    lookup.check(reference)
+    if "/" not in reference and not lookup.find(reference):
+        raise _unknown(reference)
+    return reference
+
+
 def local() -> list[Weights]:
     """Return all weights on this machine: the starter, this program's own folder, and the hub cache."""
     here: list[Weights] = []

@@ -1,0 +1,1 @@
+"""`qwen templates`: questions that are asked again and again."""
