@@ -6,9 +6,35 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 _SEALED = "qwen:"
+
+
+@dataclass
+class _Turn:
+    """One message while it is put together: its parts, in a user's turn after `system` texts; in an
+    assistant's with what was `thought` before it and the `calls` that it made."""
+
+    role: str
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    system: list[dict[str, Any]] = field(default_factory=list)
+    thought: list[str] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    answers: str | None = None
+
+    def message(self) -> dict[str, Any]:
+        """Return it as a message."""
+        between = "" if self.role == "assistant" else "\n"
+        message: dict[str, Any] = {"role": self.role, "content": _together(self.system + self.parts, between)}
+        if self.thought:
+            message["reasoning_content"] = "".join(self.thought)
+        if self.calls:
+            message["tool_calls"] = self.calls
+        if self.answers is not None:
+            message["tool_call_id"] = self.answers
+        return message
 
 
 class History:
@@ -21,7 +47,8 @@ class History:
 
     def __init__(self) -> None:
         self._instructions: list[str] = []
-        self._messages: list[dict[str, Any]] = []
+        self._turns: list[_Turn] = []
+        self._answered = False  # the model has said something
         self._shown: list[dict[str, Any]] = []  # pictures of results that no turn has yet
 
     @property
@@ -30,43 +57,42 @@ class History:
         self._show()
         system = "\n\n".join(self._instructions)
         first = [{"role": "system", "content": system}] if system else []
-        return first + self._messages
+        return first + [turn.message() for turn in self._turns]
 
     def system(self, text: str) -> None:
         """Add what the system says."""
         if not text:
             return
-        said = {"type": "text", "text": text}
-        if not any(message["role"] == "assistant" for message in self._messages):
+        if not self._answered:
             self._instructions.append(text)
-        elif (last := self._messages[-1])["role"] == "user":
-            last["content"] = _together([said, *_parts(last["content"])])
-        else:
-            self.user([said])
+            return
+        if self._turns[-1].role != "user":
+            self.user(())
+        self._turns[-1].system.append({"type": "text", "text": text})
 
     def user(self, parts: Sequence[dict[str, Any]]) -> None:
         """Add a user's turn of text and pictures."""
-        parts = [*self._shown, *parts]
-        self._shown = []
-        self._messages.append({"role": "user", "content": _together(parts)})
+        shown, self._shown = self._shown, []
+        self._turns.append(_Turn("user", [*shown, *parts]))
 
     def thought(self, text: str) -> None:
-        """Add what the model thought before what it says next."""
-        turn = self._turn(fresh=True)
-        turn["reasoning_content"] = turn.get("reasoning_content", "") + text
+        """Add what the model thought before it says something."""
+        turn = self._assistant()
+        if turn.parts or turn.calls:
+            turn = self._assistant(new=True)
+        turn.thought.append(text)
 
     def said(self, text: str) -> None:
         """Add what the model said."""
-        turn = self._turn()
-        if turn.get("tool_calls"):  # before its calls, in every template
-            turn = self._new_turn()
-        turn["content"] += text
+        turn = self._assistant()
+        if turn.calls:  # which come after what is said, in every template
+            turn = self._assistant(new=True)
+        turn.parts.append({"type": "text", "text": text})
 
     def called(self, id: str, name: str, arguments: str) -> None:
         """Add a call of the model's; `arguments` are JSON."""
         function = {"name": name, "arguments": arguments or "{}"}
-        call = {"id": id, "type": "function", "function": function}
-        self._turn().setdefault("tool_calls", []).append(call)
+        self._assistant().calls.append({"id": id, "type": "function", "function": function})
 
     def result(self, id: str, parts: Sequence[dict[str, Any]]) -> None:
         """Add what call `id` gave."""
@@ -74,36 +100,26 @@ class History:
         pictures = [part for part in parts if part["type"] != "text"]
         if pictures and not texts:
             texts = [{"type": "text", "text": "What it gave is shown next."}]
-        self._messages.append({"role": "tool", "tool_call_id": id, "content": _together(texts)})
+        self._turns.append(_Turn("tool", texts, answers=id))
         self._shown += pictures
 
     def _show(self) -> None:
         if self._shown:
             self.user(())
 
-    def _turn(self, *, fresh: bool = False) -> dict[str, Any]:
-        """Return the assistant's turn that is being put together; `fresh`: nothing has been said in it."""
-        last = self._messages[-1] if self._messages else {}
-        if self._shown or last.get("role") != "assistant":
-            return self._new_turn()
-        if fresh and (last["content"] or last.get("tool_calls")):
-            return self._new_turn()
-        return last
-
-    def _new_turn(self) -> dict[str, Any]:
+    def _assistant(self, *, new: bool = False) -> _Turn:
+        """Return the assistant's turn that is being put together."""
+        self._answered = True
         self._show()
-        self._messages.append({"role": "assistant", "content": ""})
-        return self._messages[-1]
+        if new or not self._turns or self._turns[-1].role != "assistant":
+            self._turns.append(_Turn("assistant"))
+        return self._turns[-1]
 
 
-def _parts(content: Any) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _together(parts: Sequence[dict[str, Any]]) -> Any:
+def _together(parts: Sequence[dict[str, Any]], between: str) -> Any:
     """Return the content of a message: a text where there is nothing but text."""
     if all(part["type"] == "text" for part in parts):
-        return "\n".join(part["text"] for part in parts)
+        return between.join(part["text"] for part in parts)
     return list(parts)
 
 

@@ -193,27 +193,27 @@ def _finished(
 ) -> Iterator[tuple[int, Piece]]:
     """Yield `pieces` as clients are to see them: the JSON of a forced call is a call, of more calls than are
     wanted the first are passed on, and the usage says how many tokens were thinking."""
-    said: dict[int, str] = {}
-    thought: dict[int, str] = {}
+    said: dict[int, list[str]] = {}
+    thought: dict[int, list[str]] = {}
     called: dict[int, int] = {}
     for index, piece in pieces:
         if piece.kind == "thinking":
-            thought[index] = thought.get(index, "") + piece.text
+            thought.setdefault(index, []).append(piece.text)
         if chat.forced and piece.kind == "answer":
-            said[index] = said.get(index, "") + piece.text
+            said.setdefault(index, []).append(piece.text)
             piece = replace(piece, text="", logprobs=())
         if piece.call:
             called[index] = called.get(index, 0) + 1
             if chat.calls is not None and called[index] > chat.calls:
                 continue
         if piece.usage:
-            text = said.pop(index, "")
+            text = "".join(said.pop(index, ()))
             if call := chat_request.forced_call(text):
                 yield index, Piece(kind="tool_call", call=call)
             elif text:
                 yield index, Piece(text)
-            if thought.get(index):
-                piece = replace(piece, usage=_with_thinking(piece.usage, thought[index], engine))
+            if words := "".join(thought.get(index, ())):
+                piece = replace(piece, usage=_with_thinking(piece.usage, words, engine))
         yield index, piece
 
 

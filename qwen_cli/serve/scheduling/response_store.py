@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,10 +34,23 @@ class Stored:
 
 @dataclass
 class _Shelf:
-    """The answers of one key by their ids, the longest unused first."""
+    """The answers of one key by their ids, the longest unused first, and their items by theirs."""
 
     kept: OrderedDict[str, Stored] = field(default_factory=OrderedDict)
+    items: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)  # with the id of the answer
     size: int = 0
+
+    def add(self, id: str, stored: Stored) -> None:
+        self.kept[id] = stored
+        self.size += stored.size
+        self.items |= {item["id"]: (id, item) for item in stored.items if isinstance(item.get("id"), str)}
+
+    def drop(self, id: str) -> None:
+        stored = self.kept.pop(id)
+        self.size -= stored.size
+        for item in stored.items:
+            if self.items.get(item.get("id", ""), ("", {}))[0] == id:
+                del self.items[item["id"]]
 
 
 class ResponseStore:
@@ -53,10 +65,9 @@ class ResponseStore:
         """Keep an answer; those that nobody has asked for the longest make room."""
         with self._lock:
             shelf = self._shelves.setdefault(key, _Shelf())
-            shelf.kept[id] = stored
-            shelf.size += stored.size
+            shelf.add(id, stored)
             while shelf.kept and (len(shelf.kept) > self._most or shelf.size > self._most_bytes):
-                shelf.size -= shelf.kept.popitem(last=False)[1].size
+                shelf.drop(next(iter(shelf.kept)))
 
     def get(self, key: str, id: str) -> Stored | None:
         with self._lock:
@@ -67,10 +78,10 @@ class ResponseStore:
         """Drop an answer. False where there is none."""
         with self._lock:
             shelf = self._shelves.get(key)
-            stored = shelf.kept.pop(id, None) if shelf else None
-            if shelf and stored:
-                shelf.size -= stored.size
-            return stored is not None
+            if shelf is None or id not in shelf.kept:
+                return False
+            shelf.drop(id)
+            return True
 
     def conversation(self, key: str, id: str) -> list[dict[str, Any]] | None:
         """Return all items of the conversation that ends with answer `id`, or `None` where a part of it is no
@@ -91,9 +102,5 @@ class ResponseStore:
         """Return the item of an answer that has this id."""
         with self._lock:
             shelf = self._shelves.get(key)
-            found = self._items(shelf) if shelf else iter(())
-            return next((item for item in found if item.get("id") == id), None)
-
-    def _items(self, shelf: _Shelf) -> Iterator[dict[str, Any]]:
-        for stored in reversed(shelf.kept.values()):
-            yield from stored.items
+            found = shelf.items.get(id) if shelf else None
+            return found[1] if found else None

@@ -3,6 +3,7 @@ as messages, and what it says comes back as items and events of OpenAI's own typ
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +13,11 @@ import openai
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 
 from qwen_cli.engines.core.base import Capabilities, Piece, ToolCall, Usage
+from qwen_cli.serve.api import auth
 from qwen_cli.serve.scheduling.response_store import ResponseStore, Stored
 from tests.serve.played import Asked, Here, Played, end
 
@@ -461,6 +465,29 @@ class TestKept:
         assert counted.input_tokens == 10
         assert not model.seen
 
+    def test_each_key_has_its_own(self) -> None:
+        seen: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            seen.append(auth.key_of(Request(scope)))
+            await PlainTextResponse("in")(scope, receive, send)
+
+        async def ask_all() -> None:
+            transport = httpx.ASGITransport(auth.Guard(app, auth.Rules(("one", "two"))))
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                for headers in (
+                    {"Authorization": "Bearer one"},
+                    {"x-api-key": "one"},
+                    {"Authorization": "Bearer two"},
+                    {"Authorization": "Bearer three"},
+                ):
+                    await client.get("/v1/responses/x", headers=headers)
+
+        asyncio.run(ask_all())
+        assert seen[0] == seen[1] != seen[2]
+        assert len(seen) == 3  # nobody comes in with a third
+        assert "one" not in seen[0]
+
 
 class TestTruncation:
     def test_the_oldest_turns_go(self, model: Played, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -488,6 +515,18 @@ class TestStore:
         assert [store.get("key", name) is not None for name in "bcde"] == [False, False, True, True]
         store.put("key", "f", self.stored(101))
         assert store.get("key", "f") is None
+
+    def test_an_item_is_there_as_long_as_its_answer(self) -> None:
+        store = ResponseStore(most=2)
+        store.put("k", "a", self.stored(1, None, "x"))
+        store.put("k", "b", self.stored(1, None, "y"))
+        assert store.item("k", "x") == {"id": "x"}
+        store.put("k", "c", self.stored(1, None, "y"))  # sent again: the newer answer has it too
+        assert store.item("k", "x") is None
+        store.delete("k", "b")
+        assert store.item("k", "y") == {"id": "y"}
+        store.delete("k", "c")
+        assert store.item("k", "y") is None
 
     def test_keys_see_their_own(self) -> None:
         store = ResponseStore()
