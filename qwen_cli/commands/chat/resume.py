@@ -66,7 +66,7 @@ def find(resume: bool, name: str | None) -> Resumed | None:
     where nothing is gone on with. Raises `SessionError`."""
     if name is not None:
         known = sessions.path(name).exists()
-        return Resumed(sessions.load(name) if known else sessions.new(name=name))
+        return _told(Resumed(sessions.load(name) if known else sessions.new(name=name)))
     if not resume:
         return None
     session = sessions.latest(lambda fault: relay(str(fault)))
@@ -74,11 +74,18 @@ def find(resume: bool, name: str | None) -> Resumed | None:
     if session is not None and (
         entry is None or sessions.changed(session.name).timestamp() >= entry.ended.timestamp()
     ):
-        return Resumed(session)
+        return _told(Resumed(session))
     said = log.conversation(entry) if entry else None
     if entry is None or said is None:
         raise SessionError("there is no session to resume", "start one with `qwen chat`")
     return Resumed(Session(f"log-{entry.id}", entry.model, entry.engine, entry.system, messages=said), entry)
+
+
+def _told(resumed: Resumed) -> Resumed:
+    """Say that the session is in use, if it is."""
+    if sessions.is_answering(resumed.said.name):
+        say(f"another process is answering in {resumed.label}: one of the two goes on under another name")
+    return resumed
 
 
 def _last_entry() -> Entry | None:

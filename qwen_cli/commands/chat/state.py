@@ -15,7 +15,7 @@ from qwen_cli.commands.shared.loop import Interrupts, run_turn
 from qwen_cli.commands.shared.output import StreamView, relay, say
 from qwen_cli.commands.shared.slash import Commands, Events
 from qwen_cli.engines.core.base import Sampling, usual
-from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.errors import ContextFull, QwenError, UsageError
 from qwen_cli.tasks.chat import attachments, sessions, unfinished
 from qwen_cli.tasks.chat.conversation import Conversation
 from qwen_cli.tasks.chat.messages import Content, text_of
@@ -117,7 +117,7 @@ class ReplState:
         if journal is not None:
             events = unfinished.followed(events, self.conversation, journal)
         try:
-            run_turn(events, view, self.interrupts)
+            run_turn(events, view, self.interrupts, line_of=self._line_of)
         finally:  # also where the terminal is closed, or the program told to end
             self.save()
             if journal is not None:
@@ -175,6 +175,14 @@ class ReplState:
         if remark := sessions.keep_state(self.conversation.engine, self.session.name, kept_bytes()):
             relay(remark)
         say(f"saved as {self.session.name}; resume with `qwen chat --continue`")
+
+    def _line_of(self, fault: QwenError) -> str:
+        """Return a fault of the engine in one line, with what can be done about it here."""
+        turns = [m for m in self.conversation.sent() if m["role"] == "user"]
+        before = turns if self.conversation.messages[-1].get("unsent") else turns[:-1]
+        if isinstance(fault, ContextFull) and self.conversation.overflow == "stop" and before:
+            return f"{fault.message}. /undo takes the last turn back, /clear starts afresh"
+        return str(fault)
 
     def _filled(self) -> list[str]:
         """Return how much of the context is used."""

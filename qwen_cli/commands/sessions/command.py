@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -9,8 +10,8 @@ import typer
 
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.help import App
-from qwen_cli.commands.shared.output import print_json, say
-from qwen_cli.errors import SessionError, UsageError
+from qwen_cli.commands.shared.output import print_json, relay, say
+from qwen_cli.errors import QwenError, SessionError, UsageError
 from qwen_cli.models.sizes import gb
 from qwen_cli.sanitize import strip_escapes
 from qwen_cli.tasks.chat import sessions
@@ -112,9 +113,7 @@ def rm(names: Annotated[list[str], typer.Argument(help="Names of them.", autocom
     Examples:
       qwen sessions rm trip
     """
-    for name in names:
-        sessions.delete(name)
-        say(f"removed {name}")
+    _each(names, sessions.delete, "removed ")
 
 
 @app.command()
@@ -147,12 +146,25 @@ def prune(
     if older_than is not None:
         before = datetime.now() - timedelta(days=older_than)
         chosen = [name for name in chosen if sessions.changed(name) < before]
-    for name in chosen:
-        if caches and not sessions.kv_path(name).exists():
-            continue
-        if not dry_run:
-            (sessions.forget_state if caches else sessions.delete)(name)
-        say(f"{'would remove' if dry_run else 'removed'} {'the state of ' if caches else ''}{name}")
+    if caches:
+        chosen = [name for name in chosen if sessions.kv_path(name).exists()]
+    remove = sessions.forget_state if caches else sessions.delete
+    verb = f"{'would remove' if dry_run else 'removed'} {'the state of ' if caches else ''}"
+    _each(chosen, (lambda name: None) if dry_run else remove, verb)
+
+
+def _each(names: Sequence[str], do: Callable[[str], None], done: str) -> None:
+    """Do it with each, and say so; one that fails is told and stops none of the others. Exits 1 then."""
+    failed = False
+    for name in names:
+        try:
+            do(name)
+            say(f"{done}{name}")
+        except (QwenError, OSError) as fault:
+            relay(str(fault))
+            failed = True
+    if failed:
+        raise typer.Exit(1)
 
 
 def _row(name: str) -> dict[str, Any]:

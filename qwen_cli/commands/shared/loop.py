@@ -132,11 +132,17 @@ def respond(state: LoopState, line: str) -> None:
         relay(str(fault))
 
 
-def run_turn(events: Events, view: AnswerView, interrupts: Interrupts) -> bool:
+def run_turn(
+    events: Events,
+    view: AnswerView,
+    interrupts: Interrupts,
+    *,
+    line_of: Callable[[QwenError], str] = str,
+) -> bool:
     """Show `events` as they come. Ctrl-C ends them within a token.
 
-    What came is kept by whoever made `events`. A fault of the engine is shown as one line. False where they
-    did not come to their end.
+    What came is kept by whoever made `events`. A fault of the engine is shown as one line, `line_of` it.
+    False where they did not come to their end.
     """
     interrupts.pressed = False
     try:
@@ -156,7 +162,7 @@ def run_turn(events: Events, view: AnswerView, interrupts: Interrupts) -> bool:
         say("stopped")
     except QwenError as fault:
         view.end()
-        relay(str(fault))
+        relay(line_of(fault))
     finally:
         events.close()
         interrupts.pressed = False

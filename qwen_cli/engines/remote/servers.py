@@ -113,6 +113,7 @@ KINDS = {
         videos=lambda frames: {},
         pictures=_BY_PILLOW,
         parses=True,
+        goes_on={},
     ),
     # They take more than the standard's fields, but say nowhere which of them their models heed.
     "organization_owner": ServerKind("LM Studio", {}),

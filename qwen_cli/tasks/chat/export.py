@@ -8,10 +8,13 @@ import re
 from dataclasses import fields
 from typing import Any
 
+from qwen_cli.engines.core.base import Sampling
 from qwen_cli.tasks.chat.attachments import fenced
 from qwen_cli.tasks.chat.messages import Content
 from qwen_cli.tasks.chat.sessions import Session
 
+# What a person sets; `start` is for completions alone, and older sessions have it empty.
+_SAMPLING = {f.name for f in fields(Sampling)} - {"start"}
 # Everything a terminal could take for a command: the file may well be looked at with `cat`.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -39,7 +42,8 @@ def to_markdown(session: Session) -> str:
 
 
 def _header(session: Session) -> str:
-    sampling = session.settings.get("sampling", {})
+    kept = session.settings.get("sampling", {})
+    sampling = {name: kept[name] for name in kept if name in _SAMPLING and kept[name] not in (None, "", [])}
     rows = {
         "Model": f"{session.model} ({session.engine})" if session.model else "",
         "Started": session.created,

@@ -166,6 +166,11 @@ def forget_state(name: str) -> None:
         file.unlink(missing_ok=True)
 
 
+def is_answering(name: str) -> bool:
+    """Return whether another process is answering in the session `name`, which was just read."""
+    return bool(stream_journal.found(folder(), session=name))
+
+
 def changed(name: str) -> datetime:
     """Return when the session was saved last, in local time."""
     return datetime.fromtimestamp(path(name).stat().st_mtime)
@@ -289,7 +294,9 @@ def _read(name: str) -> Session:
         stamp = _stamp(file)
         content = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise SessionError(f"no session {name!r}", "list them with /sessions") from None
+        raise SessionError(
+            f"no session {name!r}", "list them with /sessions or `qwen sessions list`"
+        ) from None
     except OSError as error:
         raise SessionError(f"session {name!r} cannot be read: {error.strerror}", f"check {file}") from error
     except (ValueError, RecursionError) as error:
@@ -339,7 +346,9 @@ def delete(name: str) -> None:
             with stream_journal.take(file):
                 pass  # it goes with the session
     except FileNotFoundError:
-        raise SessionError(f"no session {name!r}", "list them with /sessions") from None
+        raise SessionError(
+            f"no session {name!r}", "list them with /sessions or `qwen sessions list`"
+        ) from None
     except OSError as error:
         raise SessionError(
             f"session {name!r} cannot be removed: {error.strerror}", f"check {folder()}"

@@ -180,6 +180,21 @@ def test_what_is_missing_is_said_before_a_model_loads(ask: Ask, capsys: pytest.C
             nothing.tell_unfinished(asks=False)
 
 
+def test_a_session_in_which_another_process_answers_is_told(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sessions.save(trip := Session("trip", messages=[{"role": "user", "content": "?"}]))
+    journal = sessions.journal(trip, trip.resume(Scripted()))
+    resume.find(False, "trip")
+    told = "another process is answering in session 'trip': one of the two goes on under another name"
+    assert capsys.readouterr().err.strip() == told
+    resume.find(True, None)
+    assert capsys.readouterr().err.strip() == told
+    journal.close()
+    resume.find(False, "trip")
+    assert capsys.readouterr().err == ""
+
+
 def test_with_nothing_to_continue_that_is_said(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     assert resume.find(False, None) is None
     with pytest.raises(SessionError, match="no session to resume"):

@@ -19,7 +19,7 @@ from qwen_cli.commands.chat.slash_table import COMMANDS
 from qwen_cli.commands.shared import slash
 from qwen_cli.engines.core import template
 from qwen_cli.engines.core.base import Piece, Sampling, Usage
-from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.errors import ContextFull, EngineError, UsageError
 from qwen_cli.tasks.chat import sessions
 from qwen_cli.tasks.chat.conversation import Conversation
 from qwen_cli.tasks.tools.base import Tool
@@ -178,6 +178,20 @@ def test_a_session_is_taken_up_with_the_end_of_the_answer_that_was_cut(chat: Cha
     shown = at("/load trip")
     assert "One two\n" in shown and "\x1b" not in shown
     assert shown.splitlines()[-1] == "the last answer was cut; /continue goes on with it"
+
+
+def test_a_context_that_is_full_and_stays_so_names_what_makes_room(chat: Chat) -> None:
+    at = chat("One.", [ContextFull(9, 8)], [ContextFull(9, 8)], [ContextFull(9, 8)])
+    at.state.conversation.overflow = "stop"
+    at("Hello")
+    told = "the prompt needs 9 tokens but the context holds 8. /undo takes the last turn back, /clear starts"
+    assert at("And then?").startswith(told)
+    at("/undo")
+    at("/undo")
+    assert at("A message too long by itself").endswith("Shorten it or raise `context`")
+    at("/undo")
+    at.state.conversation.overflow = "slide"
+    assert at("A message too long by itself").endswith("Shorten it or raise `context`")
 
 
 def test_edit_changes_the_last_message_here(chat: Chat) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
 from qwen_cli.commands.sessions import command
 from qwen_cli.errors import SessionError, UsageError
@@ -108,3 +109,24 @@ def test_the_states_of_those_left_longest_ago_make_room(kept: Path) -> None:
     sessions._trim_states(0)
     assert states() == set()
     assert len(names()) == 3
+
+
+def test_one_that_cannot_be_removed_stops_none_of_the_others(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as left:
+        command.rm(["nowhere", "new", "a/b", "old"])
+    assert left.value.exit_code == 1 and names() == ["picture"]
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "no session 'nowhere'. List them with /sessions or `qwen sessions list`"
+    assert told[1::2] == ["removed new", "removed old"] and "'a/b' cannot name a session" in told[2]
+
+
+def test_one_damaged_file_stops_no_command(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sessions.path("new").write_bytes(b"{" * 100_000)
+    command.list_(as_json=False)
+    command.search(["tomato"], as_json=False)
+    assert "picture: Is this a Tomato?" in capsys.readouterr().out
+    command.prune(older_than=None, keep=2, caches=False, dry_run=False)
+    command.rm(["new"])
+    assert names() == ["picture"]

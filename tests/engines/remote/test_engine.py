@@ -414,7 +414,7 @@ class TestWhatIsAsked:
             ("llamacpp", {}),
             ("library", {}),
             ("tensorrt_llm", None),
-            ("qwen", None),
+            ("qwen", {}),
             ("nobody", None),
         ],
     )

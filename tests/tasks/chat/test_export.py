@@ -40,6 +40,13 @@ def session() -> Session:
     )
 
 
+def test_what_nobody_sets_is_no_setting(session: Session) -> None:
+    session.settings["sampling"] = {"start": "", "seed": 0, "top_p": None, "stop": [], "unknown": 1}
+    assert "- Sampling: seed 0\n" in export.to_markdown(session)
+    session.settings["sampling"] = {"start": ""}
+    assert "Sampling" not in export.to_markdown(session)
+
+
 def test_markdown_shows_settings_turns_thinking_and_tools(session: Session) -> None:
     assert (
         export.to_markdown(session)
