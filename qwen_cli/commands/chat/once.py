@@ -37,8 +37,8 @@ def ask(
         events = conversation.go_on()
     session = resumed.session if resumed else None
     with (
-        _logged(conversation, question, resumed, settings, no_log=no_log) as recorder,
         _kept(conversation, session, events) if session else nullcontext(events) as followed,
+        _logged(conversation, question, resumed, settings, no_log=no_log) as recorder,
     ):
         followed = recorder.follow(followed)
         if as_json:
