@@ -22,7 +22,7 @@ class Refused(Exception):
 
 
 CONTEXT_FULL = "context_length_exceeded"
-_ANTHROPIC = "/v1/messages"
+_ANTHROPIC = "/messages"
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -61,7 +61,7 @@ def response(fault: Exception, path: str = "") -> Response:
     headers = {"Retry-After": str(fault.seconds)} if isinstance(fault, Busy) else {}
     if isinstance(fault, Stopping):
         headers = {"Retry-After": "5"}
-    if path.startswith(_ANTHROPIC):
+    if path.removeprefix("/v1").startswith(_ANTHROPIC):
         said = anthropic_body(refused)
     else:
         said = body(refused.status, refused.message, param=refused.param, code=refused.code)

@@ -277,6 +277,10 @@ class TestRequests:
                 {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
                 lambda asked: asked.thinking == 1_638,
             ),
+            (
+                {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}},
+                lambda asked: asked.thinking is True,
+            ),
             ({"stop_sequences": ["\n", "END"]}, lambda asked: asked.sampling.stop == ("\n", "END")),
             ({"max_tokens": 7}, lambda asked: asked.sampling.max_tokens == 7),
             ({"temperature": 0.5, "top_k": 3, "top_p": 0.9}, lambda asked: asked.sampling.top_k == 3),
@@ -382,6 +386,7 @@ class TestRefusals:
             (httpx.post(f"{here.url}/v1/messages", content=b"{"), 400),
             (httpx.get(f"{here.url}/v1/messages"), 405),
             (here.post("/v1/messages/batches", {}), 404),
+            (here.post("/messages", {}), 400),
         ):
             assert answer.status_code == status
             assert answer.json()["type"] == "error"

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from qwen_cli.engines.core.base import Capabilities, Piece, ToolCall, Usage
+from qwen_cli.engines.core.base import Capabilities, Piece, TokenLogprob, ToolCall, Usage
 from qwen_cli.serve.api import auth
 from qwen_cli.serve.scheduling.response_store import ResponseStore, Stored
 from tests.serve.played import Asked, Here, Played, end
@@ -83,6 +83,21 @@ class TestAnswers:
 
         assert (done.status, done.output[-1].status) == ("incomplete", "incomplete")
         assert done.incomplete_details.reason == "max_output_tokens"
+
+    @pytest.mark.parametrize(
+        "fields", [{"include": ["message.output_text.logprobs"]}, {"top_logprobs": 1}], ids=str
+    )
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_log_probabilities(self, here: Here, model: Played, fields: Any, stream: bool) -> None:
+        other = TokenLogprob("five", (102,), -3.0)
+        known = TokenLogprob("four", (102,), -0.5, (other,))
+        model.answer = lambda asked: [Piece("four", logprobs=(known,)), end()]
+        came = events(here, **fields) if stream else []
+        done = came[-1].response if stream else answered(here, **fields)
+
+        (told,) = done.output[0].content[0].logprobs
+        assert (told.token, told.logprob, told.top_logprobs[0].token) == ("four", -0.5, "five")
+        assert [one.logprobs[0].token for one in came if one.type.endswith("text.delta")] == ["four"] * stream
 
     def test_nothing_at_all_is_an_empty_text(self, here: Here, model: Played) -> None:
         model.answer = lambda asked: [end()]
