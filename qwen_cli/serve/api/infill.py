@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
 from qwen_cli.engines.core.base import Engine, Sampling, Usage
-from qwen_cli.serve.api import body, chat_response, fim_prompt, native, params
+from qwen_cli.serve.api import body, chat_response, fim_prompt, native, params, sse
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.fim_prompt import Between, Context
 from qwen_cli.serve.scheduling import threads
@@ -88,7 +88,8 @@ async def infill(request: Request, service: Service) -> Response:
     pieces = Running(request, lambda: _texts(wanted, engine, state), engine.interrupt)
     await pieces.first()
     if wanted.stream:
-        return Streamed(_events(pieces, wanted, state, engine, service), pieces, "text/event-stream")
+        events = _events(pieces, wanted, state, engine, service)
+        return Streamed(sse.told(events), pieces, "text/event-stream")
     await pieces.all()
     return JSONResponse(await asyncio.to_thread(_answer, wanted, state, engine, service))
 
@@ -174,8 +175,10 @@ def _cut(text: str, wanted: _InfillRequest, state: _AnswerState) -> tuple[str, b
 async def _events(
     pieces: Running[str], wanted: _InfillRequest, state: _AnswerState, engine: QueuedEngine, service: Service
 ) -> AsyncIterator[bytes]:
-    async for text in pieces:
-        if text:
+    async for came in pieces.batches():
+        if not came:
+            yield sse.COMMENT
+        if text := "".join(came):
             yield event(json.dumps({"index": 0, "content": text, "tokens": [], "stop": False}))
     last = await asyncio.to_thread(_answer, wanted, state, engine, service)
     yield event(json.dumps({**last, "content": ""}))

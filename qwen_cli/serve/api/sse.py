@@ -125,6 +125,19 @@ async def events(
         yield made
 
 
+async def told(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield `chunks`; a fault on the way is an event too: the status has been sent."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except Gone:
+        raise
+    except Exception as fault:
+        refused = errors.of(fault)
+        said = errors.body(refused.status, refused.message, param=refused.param, code=refused.code)
+        yield event(json.dumps(said))
+
+
 async def written(
     writer: Writer, pieces: Running[tuple[int, Piece]], record: Callable[[Usage], None]
 ) -> AsyncIterator[bytes]:

@@ -3,12 +3,16 @@ give up on silence."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from qwen_cli.engines.core.base import Piece
+from qwen_cli.errors import EngineError
+from qwen_cli.serve.api import sse
 from qwen_cli.serve.scheduling import threads
 from tests.serve.played import Asked, Here, Played, end, serving
 
@@ -40,6 +44,19 @@ def test_before_and_between(here: Here, route: str) -> None:
     assert "\n: " in rest
     kinds = (":", "data: {", "data: [DONE]", "event: ")
     assert all(line.startswith(kinds) for line in text.split("\n") if line)
+
+
+def test_what_fails_later_is_told_in_the_stream() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise EngineError("it broke", "try again")
+
+    async def read() -> list[bytes]:
+        return [chunk async for chunk in sse.told(chunks())]
+
+    first, last = asyncio.run(read())
+    assert first == b"one"
+    assert json.loads(last.removeprefix(b"data: "))["error"]["message"] == "it broke. Try again"
 
 
 def test_a_whole_answer_is_none_the_worse(here: Here) -> None:
