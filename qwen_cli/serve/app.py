@@ -25,6 +25,7 @@ from qwen_cli.serve.api import (
     models,
     native,
     ollama,
+    rerank,
     responses,
 )
 from qwen_cli.serve.api.auth import Guard, Rules
@@ -43,6 +44,10 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/v1/messages/count_tokens", messages.count),
     ("POST", "/v1/completions", completions.complete),
     ("POST", "/v1/embeddings", embeddings.embed),
+    ("POST", "/embedding", embeddings.embed_natively),
+    ("POST", "/embeddings", embeddings.embed_natively),
+    ("POST", "/v1/rerank", rerank.rerank),
+    ("POST", "/v1/reranking", rerank.rerank),
     ("POST", "/v1/math", math.solve),
     ("POST", "/infill", infill.infill),
     ("POST", "/completion", native.complete),

@@ -105,13 +105,13 @@ class Played(EngineBase):
             raise UsageError("there is no such token")
         return "".join(map(chr, ids))
 
-    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+    def score(self, prompt: str, *, likely: int = 0, begin: int = 1) -> list[TokenLogprob]:
         """The second character has -1, the third -2 …"""
         return [
             TokenLogprob(
                 one, tuple(one.encode()), -float(at), (TokenLogprob("x", (120,), -0.5),) * likely, ord(one)
             )
-            for at, one in enumerate(prompt[1:], 1)
+            for at, one in enumerate(prompt[begin:], begin)
         ]
 
     def render(self, messages: Sequence[Message], *, tools: Any = None, **rest: Any) -> str:
@@ -172,6 +172,9 @@ def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings
 
         def keep_of(self, resident: Resident) -> float:
             return 1800.0 if resident.keep is None else resident.keep
+
+        def ranks(self, name: str | None) -> None:
+            return None
 
         def listed(self) -> list[Any]:
             return []

@@ -396,9 +396,10 @@ class Engine(Protocol):
         """Return the text of tokens. Raises `UsageError` for numbers that the vocabulary does not have."""
         ...
 
-    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
-        """Return how likely each token of a raw prompt was after those before it, but for the first, which
-        has none before it; with the `likely` likeliest in its place. Raises `ContextFull`."""
+    def score(self, prompt: str, *, likely: int = 0, begin: int = 1) -> list[TokenLogprob]:
+        """Return how likely each token of a raw prompt was after those before it, from the one numbered
+        `begin` on (the first, 0, has none before it); with the `likely` likeliest in its place. Raises
+        `ContextFull`."""
         ...
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
@@ -463,7 +464,7 @@ class EngineBase:
     def detokenize(self, ids: Sequence[int]) -> str:
         raise _no_vocabulary()
 
-    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+    def score(self, prompt: str, *, likely: int = 0, begin: int = 1) -> list[TokenLogprob]:
         raise _no_vocabulary()
 
     def prepare(self, messages: Sequence[Message]) -> None: ...

@@ -252,15 +252,15 @@ class LlamaCpp(EngineBase):
             )
         return str(self.slot.http("POST", "/detokenize", {"tokens": list(ids)})["content"])
 
-    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+    def score(self, prompt: str, *, likely: int = 0, begin: int = 1) -> list[TokenLogprob]:
         ids = self._prompt_ids(prompt)
         if len(ids) > (self.capabilities.context or 0):
             raise ContextFull(len(ids), self.capabilities.context or 0)
         known: list[TokenLogprob] = []
-        while len(known) < len(ids) - 1:
-            at = len(known) + 1
+        while len(known) < len(ids) - begin:
+            at = len(known) + begin
             known += self._forced(ids[:at], ids[at:], likely)
-            if (at := len(known) + 1) < len(ids):  # llama.cpp ended there, and streams no more of it
+            if (at := len(known) + begin) < len(ids):  # llama.cpp ended there, and streams no more of it
                 last = self._forced(ids[:at], ids[at : at + 1], likely, stream=False)
                 if not last:
                     raise EngineError("llama.cpp did not rate the prompt")

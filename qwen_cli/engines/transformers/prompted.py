@@ -187,13 +187,13 @@ class Prompted(EngineBase):
             )
         return b"".join(table[id] or table.name(id).encode() for id in ids).decode(errors="replace")
 
-    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+    def score(self, prompt: str, *, likely: int = 0, begin: int = 1) -> list[TokenLogprob]:
         from qwen_cli.engines.transformers import score
 
         ids = self._ids(prompt)
         if len(ids) > self._context:
             raise ContextFull(len(ids), self._context)
-        return score.of(self.network, ids, likely, self._loaded.table)
+        return score.of(self.network, ids, likely, self._loaded.table, begin=begin)
 
     @abstractmethod
     def _stream(

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 _ROWS = 128  # positions whose scores are computed at once: 80 MB for a vocabulary of 151,936 in float32
 
 
-def of(network: Any, ids: Sequence[int], others: int, table: TokenTable) -> list[TokenLogprob]:
-    """Return the log probabilities of `ids` but for the first, each after those before it, with the likeliest
-    `others` in its place. Nothing is kept in a cache."""
+def of(network: Any, ids: Sequence[int], others: int, table: TokenTable, *, begin: int) -> list[TokenLogprob]:
+    """Return the log probabilities of `ids` from the one numbered `begin` on, each after those before it,
+    with the likeliest `others` in its place. Nothing is kept in a cache."""
     import torch
 
     known: list[TokenLogprob] = []
@@ -25,11 +25,11 @@ def of(network: Any, ids: Sequence[int], others: int, table: TokenTable) -> list
         tokens = torch.tensor([list(ids)], device=device)
         states = network.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state[0]
         head = network.get_output_embeddings()
-        for begin in range(0, len(ids) - 1, _ROWS):
-            end = min(begin + _ROWS, len(ids) - 1)
-            scores = head(states[begin:end]).float()
+        for first in range(begin - 1, len(ids) - 1, _ROWS):
+            end = min(first + _ROWS, len(ids) - 1)
+            scores = head(states[first:end]).float()
             known += [
                 sampler.likely(row, token, others, table)
-                for row, token in zip(scores, ids[begin + 1 : end + 1], strict=True)
+                for row, token in zip(scores, ids[first + 1 : end + 1], strict=True)
             ]
     return known

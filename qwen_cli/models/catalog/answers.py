@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # What a model with one of these tasks is, and what to do with it here.
 _SILENT = {
     "embedding": ("an embedding model: it gives vectors for texts", "`qwen serve` answers /v1/embeddings"),
-    "reranking": ("a reranker: it scores texts for a question", "a server of vLLM or SGLang runs it"),
+    "reranking": ("a reranker: it scores texts for a question", "`qwen serve` answers /v1/rerank"),
     "reward": ("a reward model: it scores answers", "`qwen math` takes it as its reward model"),
     "transcription": ("a speech recogniser: it writes down what it hears", "a server of vLLM runs it"),
     "audio": ("a model for speech", "a server of vLLM runs it"),
@@ -36,12 +36,14 @@ def gives_vectors(reference: str) -> bool:
 
 def check(reference: str, *, vectors: bool = False) -> None:
     """Raise `UsageError` where the catalog knows that the model called `reference` answers nobody; with
-    `vectors` those that give them will do. Asks no network."""
+    `vectors` those that give them, or that score texts, will do. Asks no network."""
     if vectors and gives_vectors(reference):
         return
     model = lookup.known(reference)
     if model and (task := silent_task(model)):
-        instead = "a server of vLLM runs it" if task == "embedding" and model.vision else None
+        if vectors and task == "reranking" and not model.vision:
+            return
+        instead = "a server of vLLM runs it" if task in ("embedding", "reranking") and model.vision else None
         raise silent(model.name, task, instead)
 
 

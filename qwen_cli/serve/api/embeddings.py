@@ -12,25 +12,18 @@ from openai.types import CreateEmbeddingResponse, Embedding
 from openai.types.create_embedding_response import Usage
 from openai.types.embedding_create_params import EmbeddingCreateParams
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
-from qwen_cli.serve.api import body
+from qwen_cli.serve.api import body, prompts
 from qwen_cli.serve.api.errors import Refused
+from qwen_cli.serve.api.rerank import INSTRUCTION
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.service import Service
 
 
 async def embed(request: Request, service: Service) -> Response:
     """Answer with a vector for each text. Raises `UsageError` for a model that was trained to write."""
-    sent = await body.read(request, service.max_body)
-    fields, texts = await threads.one(request, lambda: _read(sent), lambda: None)
-
-    def work() -> tuple[str, list[list[float]], int]:
-        embedder = service.pool.embedder(service.pool.named(fields["model"] or None))
-        return (embedder.model, *embedder.embed(texts))
-
-    model, vectors, tokens = await threads.one(request, work, lambda: None)
-    vectors = shortened(vectors, fields.get("dimensions"))
+    fields, model, vectors, tokens = await _embedded(request, service)
     packed = fields.get("encoding_format") == "base64"
     answer = CreateEmbeddingResponse.model_construct(
         object="list",
@@ -46,6 +39,25 @@ async def embed(request: Request, service: Service) -> Response:
     return Response(answer.model_dump_json(warnings=False, exclude_unset=True), media_type="application/json")
 
 
+async def embed_natively(request: Request, service: Service) -> Response:
+    """Answer with a vector for each text, as llama.cpp's server does: one of its lists for each."""
+    _, _, vectors, _ = await _embedded(request, service)
+    return JSONResponse([{"index": index, "embedding": [vector]} for index, vector in enumerate(vectors)])
+
+
+async def _embedded(request: Request, service: Service) -> tuple[dict[str, Any], str, list[list[float]], int]:
+    """Return the fields of a request, the model, and what it made of the texts: vectors, and their tokens."""
+    sent = await body.read(request, service.max_body)
+    fields, texts = await threads.one(request, lambda: _read(sent), lambda: None)
+
+    def work() -> tuple[str, list[list[float]], int]:
+        embedder = service.pool.embedder(service.pool.named(fields["model"] or None))
+        return (embedder.model, *embedder.embed(texts))
+
+    model, vectors, tokens = await threads.one(request, work, lambda: None)
+    return fields, model, shortened(vectors, fields.get("dimensions")), tokens
+
+
 def shortened(vectors: list[list[float]], dimensions: Any) -> list[list[float]]:
     """Return the first `dimensions` of each of `vectors`, of length 1 again; `None` are all. Raises
     `Refused`."""
@@ -58,14 +70,41 @@ def shortened(vectors: list[list[float]], dimensions: Any) -> list[list[float]]:
     return [_unit(vector[:dimensions]) for vector in vectors]
 
 
-def _read(sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+# What others call the two kinds of text (Cohere, Voyage, Jina).
+_QUERIES = ("query", "search_query", "retrieval.query")
+_DOCUMENTS = ("document", "search_document", "passage", "retrieval.passage")
+
+
+def _read(sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     """Return the fields of a request, and its texts. Raises `Refused`."""
-    fields = body.checked(EmbeddingCreateParams, {"model": "", **sent})
-    given = fields["input"]
-    texts = [given] if isinstance(given, str) else given
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise Refused(400, "input must be a text or a list of texts", param="input")
-    return fields, texts
+    fields = body.checked(EmbeddingCreateParams, {"model": "", **sent, "input": ""})
+    given = sent.get("input", sent.get("content"))
+    texts = given if prompts.are_several(given) else [given]
+    if not texts or not all(_is_input(text) for text in texts):
+        raise Refused(400, "input must be a text, tokens, or a list of those", param="input")
+    task = _task(sent)
+    if task and not all(isinstance(text, str) for text in texts):
+        raise Refused(400, "tokens cannot be given an instruction: write it into them", param="input")
+    return fields, [f"Instruct: {task}\nQuery:{text}" for text in texts] if task else texts
+
+
+def _is_input(one: Any) -> bool:
+    return isinstance(one, str) or (
+        isinstance(one, list) and bool(one) and all(type(id) is int for id in one)
+    )
+
+
+def _task(sent: Mapping[str, Any]) -> str:
+    """Return the instruction that a query of Qwen3-Embedding has before it (its model card), "" for a
+    document, which has none. Raises `Refused`."""
+    kind, instruction = sent.get("input_type"), sent.get("instruction")
+    if kind not in (None, *_QUERIES, *_DOCUMENTS):
+        raise Refused(400, f"input_type must be query or document, got {kind!r}", param="input_type")
+    if instruction is not None and not isinstance(instruction, str):
+        raise Refused(400, "instruction must be a text", param="instruction")
+    if instruction and kind in _DOCUMENTS:
+        raise Refused(400, "documents have no instruction, queries have", param="instruction")
+    return instruction or (INSTRUCTION if kind in _QUERIES else "")
 
 
 def _unit(vector: Sequence[float]) -> list[float]:

@@ -161,6 +161,13 @@ class ModelPool:
             self._embedders[wanted.id] = embedder, time.time()
             return embedder
 
+    def ranks(self, name: str | None) -> Embedder | None:
+        """Return the model called `name` if it is a reranker with a head of its own, loaded."""
+        from qwen_cli.engines.llamacpp import embedding
+
+        wanted = self.named(name)
+        return self.embedder(wanted) if embedding.ranks(Path(dict(wanted.lasting)["path"])) else None
+
     def all(self) -> list[Resident]:
         with self._lock:
             return list(self._loaded.values())

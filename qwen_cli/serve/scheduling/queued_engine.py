@@ -119,9 +119,9 @@ class QueuedEngine(EngineBase):
     def detokenize(self, ids: Sequence[int]) -> str:
         return self._resident.engine.detokenize(ids)
 
-    def score(self, prompt: str, *, likely: int = 0) -> list[TokenLogprob]:
+    def score(self, prompt: str, *, likely: int = 0, begin: int = 1) -> list[TokenLogprob]:
         with self._turn(prompt, Sampling(max_tokens=1)) as lane:
-            return lane.engine.score(prompt, likely=likely)
+            return lane.engine.score(prompt, likely=likely, begin=begin)
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         """Return this and views of it; KV caches that begin alike are copied when a request comes, `warm` or

@@ -1,0 +1,209 @@
+"""How many of llama.cpp's own server tests `qwen serve` passes with the starter model.
+
+    python benchmarks/peer_tests.py FOLDER [--peer] [FILE…]
+
+FOLDER is `tools/server/tests` of llama.cpp's sources (the sdist of `xllamacpp` or `llama_cpp_python` has them
+under vendor or thirdparty). Nothing of the tests is changed but how a server is started and which model is
+asked for: the starter stands for each of theirs, so that what is said of the words or tokens of a model of
+theirs fails with any server. `--peer` asks llama.cpp's own server, in the wheel that is installed, for
+comparison. Servers with the same settings are started once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+# What is asked of a model's kind that the starter is not of, or of a program that is no server of one model.
+_ELSEWHERE = frozenset({
+    "test_router", "test_lora", "test_vision_api", "test_tools_builtin", "test_mcp_servers", "test_systemone",
+    "test_speculative", "test_sleep", "test_proxy", "test_compat_gcp", "test_kv_keep_only_active",
+    "test_tool_call",
+})  # fmt: skip
+_PEER = """
+import json, sys, xllamacpp
+params = xllamacpp.CommonParams()
+asked = json.loads(sys.argv[1])
+for name, value in asked.items():
+    holder = params.model if name == "path" else params
+    setattr(holder, name, value)
+params.verbosity, params.fit_params, params.warmup = -1, False, False
+server = xllamacpp.Server(params)
+print(json.dumps(server.listening_address), flush=True)
+sys.stdin.read()
+"""
+
+
+class Servers:
+    """The servers that tests ask for, by their settings."""
+
+    def __init__(self, *, peer: bool) -> None:
+        self._peer = peer
+        self._running: dict[tuple[Any, ...], tuple[subprocess.Popen[str], str]] = {}
+
+    def address(self, wanted: Any) -> str:
+        """Return where a server like `wanted` (their `ServerProcess`) listens, started if it is not."""
+        settings = (wanted.n_ctx, wanted.n_slots, wanted.api_key, wanted.server_embeddings)
+        if settings not in self._running:
+            self._running[settings] = self._started(wanted)
+        return self._running[settings][1]
+
+    def close(self) -> None:
+        for process, _ in self._running.values():
+            process.kill()
+            process.wait()
+
+    def _started(self, wanted: Any) -> tuple[subprocess.Popen[str], str]:
+        slots = wanted.n_slots or 4
+        # Their slots divide the context, ours share it.
+        context = (wanted.n_ctx or 4096) // (1 if wanted.kv_unified else slots)
+        if self._peer:
+            return self._started_peer(wanted, slots)
+        keyed = ["--api-key", wanted.api_key] if wanted.api_key else ["--no-key"]
+        flags = ["--port", "0", "--context", str(max(64, context)), "--parallel", str(slots), *keyed]
+        runtime = f"/tmp/peer-{os.getpid()}-{len(self._running)}"
+        Path(runtime).mkdir(mode=0o700)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qwen_cli", "serve", "starter", *flags],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "XDG_RUNTIME_DIR": runtime},
+        )
+        assert process.stderr
+        for line in process.stderr:
+            if line.startswith("serving at "):
+                return process, line.split()[2].removesuffix("/v1").rstrip(",")
+        raise RuntimeError("the server did not start")
+
+    def _started_peer(self, wanted: Any, slots: int) -> tuple[subprocess.Popen[str], str]:
+        from qwen_cli.models.hub import starter
+
+        asked = {
+            "path": str(starter.fetch()),
+            "n_ctx": wanted.n_ctx or 4096,
+            "n_parallel": slots,
+            "kv_unified": bool(wanted.kv_unified),
+            "api_keys": [wanted.api_key] if wanted.api_key else [],
+            "n_predict": wanted.n_predict or -1,
+            "endpoint_slots": True,
+            "endpoint_metrics": True,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PEER, json.dumps(asked)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout
+        return process, json.loads(process.stdout.readline())
+
+
+class Mapped:
+    """A plug-in of pytest: start-up and model are ours, and what came of each test is counted."""
+
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+        self.passed: list[str] = []
+        self.failed: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = report.nodeid.removeprefix("unit/")
+        if report.failed:
+            self.failed[name] = report.longreprtext.strip().splitlines()[-1] if report.longrepr else "?"
+            lines = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
+            self.failed[name] = lines[0][1:].strip() if lines else self.failed[name]
+            print(f"\nFAILED {name}: {self.failed[name][:160]}", flush=True)
+        elif report.passed and report.when == "call":
+            self.passed.append(name)
+
+    def pytest_sessionstart(self) -> None:
+        import utils  # theirs
+
+        servers = self._servers
+
+        def start(process: Any, timeout_seconds: int = 60) -> None:
+            address = servers.address(process)
+            process.server_host, _, port = address.removeprefix("http://").partition(":")
+            process.server_port = int(port)
+            process.ready = True
+
+        utils.ServerProcess.start = start
+        utils.ServerProcess.stop = lambda process: None
+        utils.ServerPreset.load_all = staticmethod(lambda: None)
+
+
+@contextmanager
+def any_model() -> Iterator[None]:
+    """Ask for the model there is, whatever a test calls it."""
+    import requests
+
+    send, post = httpx.Client.send, requests.post
+
+    def named(client: httpx.Client, request: httpx.Request, **more: Any) -> httpx.Response:
+        if request.method == "POST" and b'"model"' in request.content:
+            body = {**json.loads(request.content), "model": "starter"}
+            kept = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
+            request = httpx.Request("POST", request.url, headers=kept, json=body)
+        return send(client, request, **more)
+
+    def posted(url: str, **more: Any) -> Any:
+        if isinstance(more.get("json"), dict) and more["json"].get("model"):
+            more["json"] = {**more["json"], "model": "starter"}
+        return post(url, **more)
+
+    httpx.Client.send, requests.post = named, posted  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        httpx.Client.send, requests.post = send, post  # type: ignore[method-assign]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("files", nargs="*", help="without the others (test_basic …); all where none is named")
+    parser.add_argument("--peer", action="store_true")
+    parser.add_argument("-k", default="", help="as pytest's")
+    asked = parser.parse_args()
+    sys.path[:0] = [str(asked.folder), str(asked.folder / "unit")]
+    sys.modules.setdefault("wget", types.ModuleType("wget"))  # it would fetch models
+    files = asked.files or sorted(
+        file.stem for file in (asked.folder / "unit").glob("test_*.py") if file.stem not in _ELSEWHERE
+    )
+    servers = Servers(peer=asked.peer)
+    mapped = Mapped(servers)
+    began = time.monotonic()
+    with ExitStack() as closing:
+        closing.callback(servers.close)
+        closing.enter_context(any_model())
+        os.chdir(asked.folder)
+        words = [
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--no-header",
+            "--tb=short",
+            "-c",
+            os.devnull,
+            "--rootdir",
+            ".",
+        ]
+        pytest.main([*words, "-k", asked.k, *(f"unit/{file}.py" for file in files)], plugins=[mapped])
+    total = len(mapped.passed) + len(mapped.failed)
+    print(f"{len(mapped.passed)} of {total} pass, in {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
