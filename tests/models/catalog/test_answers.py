@@ -41,11 +41,17 @@ def test_the_others_are_let_through(reference: str) -> None:
 def test_vectors_are_served_from_gguf_alone() -> None:
     answers.check("qwen3-embedding:0.6b", vectors=True)
     assert answers.gives_vectors("hf.co/Qwen/Qwen3-Embedding-8B-GGUF:Q8_0")
-    for silent in ("qwen3-vl-embedding:2b", "qwen3-reranker:0.6b", "qwen3-asr:0.6b"):
+    for silent in ("qwen3-vl-embedding:2b", "qwen3-vl-reranker:2b", "qwen3-asr:0.6b"):
         assert not answers.gives_vectors(silent)
         with pytest.raises(UsageError, match=r"(?i)a server of vLLM"):
             answers.check(silent, vectors=True)
     assert not answers.gives_vectors("qwen3.5:9b")
+
+
+def test_rerankers_are_served_and_answer_nobody() -> None:
+    answers.check("qwen3-reranker:0.6b", vectors=True)
+    with pytest.raises(UsageError, match="/v1/rerank"):
+        answers.check("qwen3-reranker:0.6b")
 
 
 def test_every_model_either_answers_or_is_known_to_be_silent() -> None:
