@@ -117,6 +117,8 @@ def check(name: str, value: Any) -> Any:
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, known.kind):
         raise UsageError(f"{name} must be {_word(known)}, got {value!r}")
+    if name in ("model", "endpoint", "mcp") and not str(value).strip():
+        raise UsageError(f"{name} is empty", "give one, or leave it out")
     if known.choices and value not in known.choices and value not in choices(name):
         raise UsageError(f"{name} must be one of {', '.join(choices(name))}, got {value!r}")
     if isinstance(value, (int, float)) and not _within(known, value):

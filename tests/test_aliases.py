@@ -15,6 +15,7 @@ from qwen_cli.errors import QwenError, UsageError
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("QWEN_LOG", raising=False)
     monkeypatch.setenv("QWEN_CONFIG", str(tmp_path / "config.toml"))
     return tmp_path / "config.toml"
 

@@ -147,6 +147,13 @@ def test_what_is_refused_in_the_file(file: Path, table: str, says: str) -> None:
     assert "sk-12345" not in str(fault.value)
 
 
+def test_what_a_server_says_of_itself_does_not_steer_the_terminal() -> None:
+    from qwen_cli.commands.config import endpoint
+
+    assert endpoint._words("a\x1b]0;x\x07b\x1b[31m") == "ab"
+    assert endpoint._words(["m\x1b[2J1", "\x9b31mn"]) == "m1, n"
+
+
 class TestCommands:
     def test_a_real_server_under_a_name(self, qwen: Qwen, home: Path, served: Served) -> None:  # noqa: F811
         added = qwen(

@@ -13,7 +13,7 @@ from qwen_cli.errors import UsageError
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository in which a person works, two folders down."""
-    for name in ("QWEN_MODEL", "QWEN_TEMPERATURE", "QWEN_SEED"):
+    for name in ("QWEN_MODEL", "QWEN_TEMPERATURE", "QWEN_SEED", "QWEN_LOG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("QWEN_HOME", str(tmp_path / "data"))

@@ -16,7 +16,7 @@ from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.engines.llamacpp.backend import LlamaCppBackEnd
 from qwen_cli.engines.remote.backend import RemoteBackEnd
 from qwen_cli.engines.transformers.backend import TransformersBackEnd
-from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.errors import EngineError, ModelError, UsageError
 from qwen_cli.models.catalog import answers, lookup
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LLAMACPP, _TRANSFORMERS, _REMOTE = LlamaCppBackEnd(), TransformersBackEnd(), RemoteBackEnd()
 _BUILT_IN: dict[str, BackEnd] = {each.name: each for each in (_LLAMACPP, _TRANSFORMERS, _REMOTE)}
 _AUTO = "auto"
+_DRAFTS = ("auto", "off", "mtp", "ngram")  # what drafts that is no model
 
 
 def load(
@@ -52,6 +53,8 @@ def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) ->
     here = options.engine in (_AUTO, _LLAMACPP.name, _TRANSFORMERS.name) and not options.endpoint
     if options.model and here:
         answers.check(options.model)
+    if here:
+        _check_others(options)
     back_end, weights = find(options, hooks)
     if weights is not None:
         options = _quantized(options, back_end, weights, hooks)
@@ -59,6 +62,20 @@ def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) ->
             hooks.notice(unused)
         options.refuse(("vision",), "is for a server", "leave it out: the weights say whether they see")
     return back_end.load(weights, options, hooks)
+
+
+def _check_others(options: LoadOptions) -> None:
+    """Raise for adapters and a draft model that are not there, before gigabytes of the model are fetched."""
+    for path in options.adapters:
+        if not path.expanduser().exists():
+            raise UsageError(f"there is no adapter {path}", "give the path of a LoRA adapter")
+    if options.draft not in _DRAFTS:
+        from qwen_cli.models.hub import resolve
+
+        try:
+            resolve.checked(options.draft)
+        except ModelError as fault:
+            raise ModelError(f"`draft={options.draft}`: {fault.message}", fault.hint) from None
 
 
 def find(options: LoadOptions, hooks: Hooks = Hooks()) -> tuple[BackEnd, Weights | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from qwen_cli import aliases
 from qwen_cli.engines.core import rope
 from qwen_cli.engines.core.draft import MTP_TOKENS
 from qwen_cli.errors import ModelError, UsageError
@@ -66,6 +67,7 @@ def find(name: str | None, engine: EngineName) -> Target:
     `ModelError`."""
     if not name:
         raise UsageError(f"{NAMES[engine]} serves one model", "name it, such as qwen3:8b")
+    name = aliases.meant(name)
     if name.lower().endswith(".gguf"):
         raise UsageError(
             f"{NAMES[engine]} is given safetensors here, {name} is GGUF", "name the model or its folder"
@@ -110,7 +112,7 @@ def scaling(target: Target, given: str | None, context: int | None) -> tuple[dic
     if context and longest and context > longest:
         raise UsageError(
             f"{target.name} was trained for {longest:,} tokens of context, {context:,} were asked for",
-            rope.hint(longest),
+            rope.hint(longest, context),
         )
     if wanted == "none" and own:
         return {"rope_type": "default"}, longest

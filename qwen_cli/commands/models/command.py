@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -203,6 +204,8 @@ def pull(
     from qwen_cli.ui.progress import Waiting
 
     wanted = _format(form)
+    if remark := resolve.means_a_folder(model):
+        relay(remark)
     with Waiting(f"asking for {model} …", relay) as waiting:
         weights = resolve.resolve(
             model,
@@ -272,6 +275,7 @@ def remove(
     import sys
 
     doomed = _doomed(model)
+    _refuse_if_used(model, doomed)
     size = sum(_folder_bytes(target) for target in doomed)
     if not yes:
         if not sys.stdin.isatty():
@@ -309,6 +313,28 @@ def _doomed(model: str) -> list[Path]:
     if not targets:
         raise ModelError(f"{model} is not on this machine", "run `qwen models list --local` for what is")
     return list(dict.fromkeys(targets))
+
+
+def _refuse_if_used(model: str, doomed: list[Path]) -> None:
+    """Raise `ModelError` where a program of this user has one of the files mapped: it would go on with it,
+    and the room would stay taken. Seen on Linux alone; Windows refuses by itself."""
+    files = {
+        os.fsencode(file.resolve())
+        for target in doomed
+        for file in (target.rglob("*") if target.is_dir() else (target,))
+        if file.suffix.lower() in (".gguf", ".safetensors") and file.resolve().is_relative_to(target)
+    }  # not what a link of ours leads to: that stays
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            lines = maps.read_bytes().splitlines()
+            program = (maps.parent / "comm").read_text("utf-8", errors="replace").strip()
+        except OSError:  # another user's, or over
+            continue
+        if any(line.split(maxsplit=5)[5:] and line.split(maxsplit=5)[5] in files for line in lines):
+            raise ModelError(
+                f"{model} is in use by process {maps.parent.name} ({program})",
+                "end it first; a running server ends with `qwen stop`",
+            )
 
 
 def _delete(target: Path) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from qwen_cli import aliases
+from qwen_cli import settings as user_settings
 from qwen_cli.commands.models import plan_output
 from qwen_cli.commands.shared import complete, options
 from qwen_cli.commands.shared.flags import spelled
+from qwen_cli.engines.core import rope
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def plan(
             "necessary if not given (llamacpp).",
         ),
     ] = None,
+    rope_scaling: options.RopeScaling = None,
     machine: Annotated[
         Path | None,
         typer.Option("--machine", help="File that describes another machine to plan for (.toml or .json)."),
@@ -89,6 +92,9 @@ def plan(
       qwen models plan
       qwen models plan qwen3:32b --quant q4_k_m --context 32768
     """
+    if context is not None:
+        user_settings.check("context", context)
+    scaling = rope.checked(rope_scaling)
     there = _machine(machine)
     if model is None:
         if given := [
@@ -99,13 +105,14 @@ def plan(
                 ("--max-memory", max_memory),
                 ("--kv", kv),
                 ("--n-cpu-moe", n_cpu_moe),
+                ("--rope-scaling", rope_scaling),
             )
             if v is not None
         ]:
             raise UsageError(f"{given[0]} needs a model", "name one, or leave the flag out")
         _catalog(there, context, as_json)
         return
-    _one(model, there, context, quant, dtype, max_memory, as_json, _for_llamacpp(kv, n_cpu_moe))
+    _one(model, there, context, quant, dtype, max_memory, scaling, as_json, _for_llamacpp(kv, n_cpu_moe))
 
 
 def _for_llamacpp(kv: str | None, n_cpu_moe: int | None) -> dict[str, Any]:
@@ -145,6 +152,7 @@ def _one(
     quant: str | None,
     dtype: str | None,
     max_memory: str | None,
+    scaling: rope.Scaling | None,
     as_json: bool,
     llamacpps: Mapping[str, Any],
 ) -> None:
@@ -167,8 +175,7 @@ def _one(
     )
     with Waiting(f"looking at {name} …", relay):
         described = describe.describe(name, prefer=prefer, quant=form if wanted == "llamacpp" else None)
-    if described.note:
-        plan_output.remark(described.note)
+    described = _scaled(described, scaling, context)
     if (
         form is None
         and most is not None
@@ -181,6 +188,8 @@ def _one(
     one = planning_plan.make(
         described, machine, form=form, context=context, rest=rest, offload=most is not None, **llamacpps
     )
+    if described.note:
+        plan_output.remark(described.note)
     mapped = None
     if one.engine == "transformers" and described.config and (machine.gpus or most is not None):
         mapped = _mapped(described, machine, most, one, rest)
@@ -199,6 +208,16 @@ def _one(
         )
         return
     plan_output.write_plan(one, described, machine, mapped, others, instead)
+
+
+def _scaled(described: Described, scaling: rope.Scaling | None, context: int | None) -> Described:
+    """Return the model with the window that it has for `context` tokens. Raises `UsageError`."""
+    from qwen_cli.models.planning import describe
+
+    trained = described.counted.context
+    if trained is None or scaling != "yarn":
+        return described
+    return describe.stretched(described, rope.reach(trained, context, described.name))
 
 
 def _form(quant: str | None, dtype: str | None) -> tuple[str | None, str]:

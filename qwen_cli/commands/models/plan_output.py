@@ -71,6 +71,8 @@ def form_facts(plan: Plan) -> dict[str, Any]:
         "fit": plan.fit,
         "on": dict(plan.on),
         "tokens_per_second": round(plan.speed, 2) if plan.speed else None,
+        "tokens_per_second_full_context": round(plan.full_speed, 2) if plan.full_speed else None,
+        "prompt_tokens_per_second": round(plan.prompt_speed, 2) if plan.prompt_speed else None,
         "speed_is_a_bound": plan.at_most,
     }
 
@@ -125,7 +127,8 @@ def write_plan(
         ("activations", gb(plan.working)),
         ("program", gb(plan.runtime)),
         ("in all", f"{gb(plan.memory)}: {_FITS[plan.fit]}"),
-        ("speed", _speed(plan)),
+        *([("prompt", f"about {_number(plan.prompt_speed)} tokens/s are read")] if plan.prompt_speed else []),
+        ("speed", _speed(plan) + _when_full(plan)),
     ]
     if (visual := _visual_tokens(described)) and counted.merged_patch:
         rows.insert(-2, ("a picture", f"{visual:,} tokens at {_PICTURE[0]} × {_PICTURE[1]}"))
@@ -264,6 +267,13 @@ def _speed(plan: Plan) -> str:
     if plan.speed is None:
         return "not told: the disk limits it" if "disk" in plan.on else "not told: the GPU's is not known"
     return f"{'at most' if plan.at_most else 'about'} {_number(plan.speed)} tokens/s"
+
+
+def _when_full(plan: Plan) -> str:
+    """Return what becomes of the speed once the whole context is in the cache, where that is to be seen."""
+    if plan.speed is None or plan.full_speed is None or plan.full_speed > 0.95 * plan.speed:
+        return ""
+    return f", {_number(plan.full_speed)} when the context is full"
 
 
 def _rate(plan: Plan) -> str:

@@ -55,6 +55,10 @@ def open_engine(
         wanted = _elsewhere(wanted, loading)
     elif wanted.model and wanted.engine != "remote":
         answers.check(wanted.model)  # a server of this user is not asked for one, either
+    from qwen_cli.models.hub import resolve
+
+    if wanted.model and not wanted.endpoint and (remark := resolve.means_a_folder(wanted.model)):
+        relay(remark)
     with Waiting(doing, relay) as waiting:
         if not (loading and loading.no_server) and (engine := _warm(wanted, waiting)):
             return engine

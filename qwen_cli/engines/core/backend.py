@@ -97,7 +97,8 @@ def check_room(weights: Weights, options: LoadOptions, hooks: Hooks) -> Plan | N
     bits = None if options.bits == "none" or weights.format == "gguf" else options.bits
     form, rest = bits or number, number or "bf16"
     wanted = {"context": options.context, "kv": options.kv, "n_cpu_moe": options.n_cpu_moe}
-    plan, remark = fit.before_load(weights, form=form, rest=rest, **wanted)
+    yarn = options.rope_scaling == "yarn"
+    plan, remark = fit.before_load(weights, form=form, rest=rest, yarn=yarn, **wanted)
     if remark:
         hooks.notice(remark)
     return plan

@@ -47,23 +47,31 @@ def extended(shape: Architecture, scaling: Scaling | None, context: int | None, 
     trained = own.get("original_max_position_embeddings") or shape.context or 0
     if scaling == "none":
         return replace(shape, context=trained or None, rope_scaling=None) if own.get("factor") else shape
+    context = reach(trained, context, label)
     trained = _TRAINED.get(trained, trained)
-    if context is None:
-        raise UsageError(
-            "`rope_scaling=yarn` needs the length that it is for",
-            f"add `context`, at most {int(trained * FURTHEST)} for {label}",
-        )
-    if context > trained * FURTHEST:
-        raise UsageError(
-            f"YaRN takes {label} from {trained:,} tokens to {int(trained * FURTHEST):,}, "
-            f"{context:,} were asked for",
-            f"use `context={int(trained * FURTHEST)}` or less",
-        )
     if context <= trained:
         return shape
     factor = min(context / trained, _FURTHEST_FACTOR.get(_family(shape), FURTHEST))
     scaled = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": trained}
     return replace(shape, context=context, rope_scaling=scaled)
+
+
+def reach(trained: int, context: int | None, label: str) -> int:
+    """Return `context` where YaRN takes a model that far; `trained` is the length that its files give. Raises
+    `UsageError` where it is missing or too long."""
+    trained = _TRAINED.get(trained, trained)
+    most = int(trained * FURTHEST)
+    if context is None:
+        raise UsageError(
+            "`rope_scaling=yarn` needs the length that it is for",
+            f"add `context`, at most {most} for {label}",
+        )
+    if context > most:
+        raise UsageError(
+            f"YaRN takes {label} from {trained:,} tokens to {most:,}, {context:,} were asked for",
+            f"use `context={most}` or less",
+        )
+    return context
 
 
 def notice(shape: Architecture, scaling: Scaling | None, label: str) -> str | None:
@@ -73,8 +81,11 @@ def notice(shape: Architecture, scaling: Scaling | None, label: str) -> str | No
     return None
 
 
-def hint(trained: int) -> str:
+def hint(trained: int, wanted: int) -> str:
     """Return what to do about a context longer than `trained`."""
+    most = int(_TRAINED.get(trained, trained) * FURTHEST)
+    if wanted > most:
+        return f"use `context={trained}` or less, or up to {most} with `rope_scaling=yarn`"
     return f"use `context={trained}` or less, or add `rope_scaling=yarn`"
 
 

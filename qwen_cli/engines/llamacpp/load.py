@@ -101,16 +101,17 @@ def context_size(
     if window > trained:
         raise UsageError(
             f"{weights.label} was trained for {trained:,} tokens of context, {window:,} were asked for",
-            core_rope.hint(trained),
+            core_rope.hint(trained, window),
         )
     per_token = _kept(shape, kv, drafting=drafting)
     if window * per_token > _SMALL_CACHE:
         free = _free_beside(shape)
         if wanted and window * per_token > free:
+            most = max(_CONTEXT_STEP, free // per_token // _CONTEXT_STEP * _CONTEXT_STEP)
             raise UsageError(
                 f"a context of {window:,} tokens takes {window * per_token / 2**30:.1f} GiB, "
                 f"{max(free, 0) / 2**30:.1f} GiB are free beside the weights",
-                "choose a smaller `context`",
+                f"use `context={most}` or less",
             )
         while not wanted and window > _MIN_CONTEXT and window * per_token > free // 2:
             window //= 2

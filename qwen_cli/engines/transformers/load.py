@@ -134,7 +134,7 @@ def context(weights: Weights, shape: Architecture, loaded: Any, wanted: int | No
         if not 0 < wanted <= trained:
             raise UsageError(
                 f"{weights.label} was trained for {trained:,} tokens of context, {wanted:,} were asked for",
-                core_rope.hint(trained),
+                core_rope.hint(trained, wanted),
             )
         return wanted
     window, per_token = trained, shape.kv_bytes_per_token(loaded.dtype.itemsize)

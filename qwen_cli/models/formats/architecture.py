@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models.formats import config_fields, gguf_header, safetensors_header
+from qwen_cli.models.formats import config_fields, gguf_header, safetensors_header, sampling_fields
 from qwen_cli.models.formats import parameters as formats_parameters
 
 _INDEX = "model.safetensors.index.json"
@@ -138,7 +138,7 @@ def _from_gguf(header: gguf_header.Header) -> Architecture:
             chat_template=meta.get("tokenizer.chat_template"),
             rope_base=header.get("rope.freq_base"),
             rope_scaling=_gguf_rope(header),
-            sampling=_gguf_sampling(meta),
+            sampling=sampling_fields.of_gguf(meta),
             fim=header.fim,
             vision=_takes_projector(header),
         )
@@ -165,17 +165,6 @@ def _gguf_rope(header: gguf_header.Header) -> dict[str, Any] | None:
     }
 
 
-# `general.sampling.*` of newer llama.cpp conversions, and generation_config.json's names, as ours.
-_GGUF_SAMPLING = {"temp": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p",
-                  "penalty_repeat": "repetition_penalty"}  # fmt: skip
-_CONFIG_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty")
-
-
-def _gguf_sampling(meta: dict[str, Any]) -> dict[str, Any]:
-    sampling = {ours: meta.get(f"general.sampling.{theirs}") for theirs, ours in _GGUF_SAMPLING.items()}
-    return {name: value for name, value in sampling.items() if value is not None}
-
-
 def _from_folder(folder: Path) -> Architecture:
     config = _json(folder / "config.json", required=True)
     model_type = config.get("model_type", "")
@@ -189,7 +178,6 @@ def _from_folder(folder: Path) -> Architecture:
         )
         kinds = formats_parameters.layer_kinds({**text, "model_type": model_type})
         full = sum(kind != "linear_attention" for kind in kinds)
-        generation = _json(folder / "generation_config.json")
         tokens = _json(folder / "tokenizer_config.json")
         parameters, size = _safetensors(folder)
         quantized = text.get("quantization_config") or {}
@@ -216,7 +204,7 @@ def _from_folder(folder: Path) -> Architecture:
             chat_template=template.read_text("utf-8") if template.is_file() else tokens.get("chat_template"),
             rope_base=rope.get("rope_theta"),
             rope_scaling=_stretching(rope),
-            sampling=_config_sampling(generation),
+            sampling=sampling_fields.of_generation(_json(folder / "generation_config.json")),
             fim="fim_prefix" in json.dumps(tokens.get("added_tokens_decoder", {})) or _mentions_fim(folder),
             vision=config.get("vision_config") is not None,
         )
@@ -230,12 +218,6 @@ def _stretching(rope: dict[str, Any]) -> dict[str, Any] | None:
     if rope["rope_type"] == "default":
         return None
     return {name: value for name, value in rope.items() if name != "rope_theta"}
-
-
-def _config_sampling(generation: dict[str, Any]) -> dict[str, Any]:
-    if generation.get("do_sample") is False:
-        return {"temperature": 0.0}
-    return {name: generation[name] for name in _CONFIG_SAMPLING if generation.get(name) is not None}
 
 
 def _mentions_fim(folder: Path) -> bool:

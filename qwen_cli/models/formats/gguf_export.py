@@ -7,6 +7,7 @@ with. The weights are read from the mapped files and packed piece by piece: memo
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from qwen_cli.models.formats import (
     gguf_tensors,
     gguf_vocabulary,
     safetensors_reader,
+    sampling_fields,
 )
 
 if TYPE_CHECKING:
@@ -238,7 +240,14 @@ def _name(writer: Any, folder: Path, kind: str) -> None:
     described = Metadata.load(model_path=folder, total_params=parameters[0])
     described.size_label = described.size_label or size_label(*parameters)
     writer.add_type(kind)
+    for name in [name for name in vars(described) if name.startswith("sampling_")]:
+        setattr(described, name, None)  # of generation_config.json it takes those alone that are called alike
     described.set_gguf_meta_model(writer)
+    generation = folder / "generation_config.json"
+    if generation.is_file():
+        sampling_fields.to_gguf(
+            writer, sampling_fields.of_generation(json.loads(generation.read_text("utf-8")))
+        )
 
 
 def _describe(

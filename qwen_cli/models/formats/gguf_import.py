@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.errors import ModelError, UsageError
-from qwen_cli.models.formats import gguf_header, gguf_tokenizer, safetensors_writer
+from qwen_cli.models.formats import gguf_header, gguf_tokenizer, safetensors_writer, sampling_fields
 from qwen_cli.models.formats.safetensors_writer import Tensor
 
 if TYPE_CHECKING:
@@ -246,8 +246,8 @@ def _config(metadata: Mapping[str, Any], tensors: list[Tensor]) -> dict[str, Any
 
 
 def _generation_config(metadata: Mapping[str, Any], gguf: Path) -> dict[str, Any]:
-    """Build generation_config.json: the file's end tokens, and the catalog's sampling if it knows the
-    model."""
+    """Build generation_config.json: the file's end tokens, and its sampling, else the catalog's if it knows
+    the model."""
     tokens: list[str] = metadata["tokenizer.ggml.tokens"]
     end = metadata["tokenizer.ggml.eos_token_id"]
     # A chat model's turn ends on <|im_end|>, a text on <|endoftext|>; the official files list both.
@@ -257,7 +257,8 @@ def _generation_config(metadata: Mapping[str, Any], gguf: Path) -> dict[str, Any
         "eos_token_id": [end, *(i for i in others if tokens[i] == "<|endoftext|>")],
         "pad_token_id": metadata.get("tokenizer.ggml.padding_token_id", end),
     }
-    sampling = _catalog_sampling(gguf, str(metadata.get("general.name", "")))
+    catalogued = _catalog_sampling(gguf, str(metadata.get("general.name", "")))
+    sampling = sampling_fields.of_gguf(metadata) or catalogued
     if sampling:
         config |= {"do_sample": sampling.get("temperature") != 0, **sampling}
     return config

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from qwen_cli import paths
+from qwen_cli import aliases, paths
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models import progress
 from qwen_cli.models.catalog import lookup
@@ -80,7 +80,7 @@ def resolve(
     weights are here. A folder with pickles instead of safetensors will do with `pickle` alone. Raises
     `ModelError`, `DownloadError`.
     """
-    reference = reference.strip()
+    reference = aliases.meant(reference.strip())
     if not reference:
         raise UsageError("the model's name is empty", "give one, or leave `model` out")
     if path := as_path(reference):
@@ -201,6 +201,17 @@ def as_path(reference: str) -> Path | None:
     if explicit or reference.lower().endswith(".gguf") or ("/" in reference and path.exists()):
         return path
     return path if holds_model(path) else None
+
+
+def means_a_folder(reference: str) -> str | None:
+    """Return that a bare name means a folder here though the catalog has a model of that name; None where
+    there is only one thing that it can mean."""
+    if "/" in reference or "\\" in reference or not holds_model(Path(reference)):
+        return None
+    known = lookup.find(reference)
+    if known is None:
+        return None
+    return f"{reference} is the folder of that name here; the model of the catalog is {known.repo}"
 
 
 def holds_model(path: Path) -> bool:

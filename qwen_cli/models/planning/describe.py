@@ -86,7 +86,8 @@ def describe(name: str, *, prefer: Format = "gguf", quant: str | None = None) ->
         bare, file_type = lookup.spelled(name)
         repo = bare if "/" in bare else None
         model = lookup.find(bare)
-        absent = model or (repo and re.fullmatch(r"[\w.-]+/[\w.-]+", repo) and not folder.exists())
+        is_path = resolve.as_path(name) is not None
+        absent = model or (repo and re.fullmatch(r"[\w.-]+/[\w.-]+", repo) and not is_path)
         if not absent:
             raise
     return _elsewhere(name, repo, model, quant or file_type)
@@ -109,6 +110,14 @@ def of_model(model: lookup.Model, note: str | None = None) -> Described:
         size=None if model.vision or model.community else model.gguf_bytes,
         note=note,
     )
+
+
+def stretched(described: Described, context: int | None) -> Described:
+    """Return a model with a window of `context` tokens, where that is more than it was trained for."""
+    counted = described.counted
+    if context is None or counted.context is None or context <= counted.context:
+        return described
+    return replace(described, counted=replace(counted, context=context))
 
 
 def of_weights(weights: Weights) -> Described:

@@ -10,7 +10,7 @@ from qwen_cli.models.formats import kv_types, weight_formats
 from qwen_cli.models.hub import resolve
 from qwen_cli.models.hub.resolve import FORMATS, Format
 from qwen_cli.models.planning import gpus, hardware, ranking
-from qwen_cli.models.planning.describe import Described, of_model, of_weights
+from qwen_cli.models.planning.describe import Described, of_model, of_weights, stretched
 from qwen_cli.models.planning.hardware import Machine
 from qwen_cli.models.planning.plan import MIN_CONTEXT, Plan, make, usual_form
 from qwen_cli.models.sizes import gb
@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 
 
 def before_load(
-    weights: Weights, *, form: str | None = None, rest: str = "bf16", **wanted: Any
+    weights: Weights, *, form: str | None = None, rest: str = "bf16", yarn: bool = False, **wanted: Any
 ) -> tuple[Plan | None, str | None]:
     """Check, before weights that are here are loaded, that they fit.
 
     Return the plan, and a remark where memory will be short. `form`, `rest` and what else is `wanted` as in
-    `make`. A model that takes less than a quarter of the free memory with its context, where one is asked
-    for, is let through without counting (`None`): it stands on the way to the first token. Raises
-    `ModelError` where it cannot fit, with the nearest that does.
+    `make`; with `yarn` the context may be longer than the model was trained for. A model that takes less than
+    a quarter of the free memory with its context, where one is asked for, is let through without counting
+    (`None`): it stands on the way to the first token. Raises `ModelError` where it cannot fit, with the
+    nearest that does.
     """
     longest = (wanted.get("context") or 0) * weights.architecture.kv_bytes_per_token()
     if (weights.size + longest) * 4 < hardware.free_memory() and not gpus.has_gpu():
         return None, None
     described, machine = of_weights(weights), hardware.this_machine()
+    if yarn:
+        described = stretched(described, wanted.get("context"))
     plan = make(described, machine, form=form, rest=rest, **wanted)
     return plan, check(described, machine, plan)
 

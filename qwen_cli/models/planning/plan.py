@@ -50,6 +50,9 @@ _SLOWEST = 3
 # Weights that stay in memory while a GPU computes are copied for each token: PCIe 3.0 × 16 by its
 # specification.
 _LINK = 15.75e9
+# How far YaRN takes every model: four times the length that it was trained at, which of 40,960 is 32,768
+# (engines/core/rope.py).
+_YARN = 3.2
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Plan:
     more of its file the system counts as the program's, and takes back when memory is short; `untouched` what
     of it is never read, a token table but for a few rows. `on` tells how many bytes go where: "cuda:0",
     "cpu", "disk". `kv` is what llama.cpp keeps keys and values as, `n_cpu_moe` the layers whose experts stay
-    in main memory while all else is on GPUs.
+    in main memory while all else is on GPUs. `speed` is that of a conversation of `TYPICAL` tokens,
+    `full_speed` that with the whole context in the cache, `prompt_speed` that of reading a prompt.
     """
 
     name: str
@@ -87,6 +91,8 @@ class Plan:
     model: lookup.Model | None = field(default=None, repr=False)
     kv: str = kv_types.USUAL
     n_cpu_moe: int = 0
+    full_speed: float | None = None
+    prompt_speed: float | None = None
 
     @property
     def memory(self) -> int:
@@ -198,7 +204,13 @@ def _make(
     if context is None and fit == "well" and window < min(counted.context or window, GOOD_CONTEXT):
         fit = "tight"
     usual = counted.cache.bytes_at(min(window, TYPICAL), value, llamacpp=llamacpp)
-    rate = _speed(described, machine, form, rest, read, usual, shares) if fit != "no" else None
+    rate = full = prompt = None
+    if fit != "no":
+        rate = _speed(described, machine, form, rest, read, usual, shares)
+        whole = counted.cache.bytes_at(window, value, llamacpp=llamacpp)
+        full = _speed(described, machine, form, rest, read, whole, shares)
+        if not machine.gpus and "disk" not in on:
+            prompt = speed.of_prompt(machine, described, form, tokens=min(window, TYPICAL))
     return Plan(
         name=described.name,
         form=form,
@@ -223,6 +235,8 @@ def _make(
         model=described.model,
         kv=kv,
         n_cpu_moe=moved.layers if moved else 0,
+        full_speed=full,
+        prompt_speed=prompt,
     )
 
 
@@ -313,9 +327,10 @@ def _window(described: Described, machine: Machine, wanted: int | None, weights:
     trained = described.counted.context or DEFAULT_CONTEXT
     if wanted is not None:
         if not 0 < wanted <= trained:
+            further = ", or add `rope_scaling=yarn`" if wanted <= trained * _YARN else ""
             raise UsageError(
                 f"{described.name} was trained for {trained:,} tokens of context, {wanted:,} were asked for",
-                f"use `context={trained}` or less",
+                f"use `context={trained}` or less{further}",
             )
         return wanted
     window = min(trained, DEFAULT_CONTEXT)

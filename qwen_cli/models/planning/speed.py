@@ -24,13 +24,16 @@ class Rate:
     """What an engine does in the time of one multiply-add of `measured.multiplying`: `weights` are the bytes
     of weights that a core gets through, `cache` its multiply-adds of attention. Beside that `layer` are the
     seconds that a layer takes on one core (Python's part, and what is no matrix), `token` those of a token
-    whatever the model. `alone` says that one core does it whatever the number."""
+    whatever the model. `alone` says that one core does it whatever the number. `prompt` is the share of
+    `measured.multiplying` at which many tokens are read together, whose weights are read once; None where
+    that is not known."""
 
     weights: float
     cache: float
     layer: float = 0.0
     token: float = 0.0
     alone: bool = False
+    prompt: float | None = None
 
 
 # Fitted to the starter model (494 million weights a token, 24 layers) with 16 to 4,000 tokens of cache on one
@@ -39,15 +42,28 @@ class Rate:
 # shapes of the starter and of 4096 × 4096 and 12288 × 4096: in the starter the latter hide behind what Python
 # does. torch's MKL multiplies a float32 matrix with a vector on one core, whatever their number.
 _RATES = {
-    "llamacpp": Rate(0.36, 0.10, token=11e-3),
-    "bf16": Rate(0.435, 0.26, layer=0.6e-3),
+    "llamacpp": Rate(0.36, 0.10, token=11e-3, prompt=0.5),
+    "bf16": Rate(0.435, 0.26, layer=0.6e-3, prompt=0.5),
     "fp16": Rate(0.43, 0.09, layer=0.6e-3),
-    "fp32": Rate(0.325, 0.26, layer=0.6e-3, alone=True),
+    "fp32": Rate(0.325, 0.26, layer=0.6e-3, alone=True, prompt=0.5),
     "8bit": Rate(0.37, 0.26, layer=2.8e-3),
     "4bit": Rate(0.345, 0.26, layer=0.85e-3),
 }
 # bfloat16 beside integers is multiplied by oneDNN (engines/one_token.py).
 _BF16_BESIDE_8BIT = Rate(0.20, 0.26)
+
+
+def of_prompt(machine: Machine, described: Described, form: str, *, tokens: int) -> float | None:
+    """Return the tokens a second at which a processor reads a prompt of so many; None where that is not
+    known. Each token is multiplied with every weight that takes part in it, and with those before it."""
+    counted = described.counted
+    rate = _RATES[form if form in weight_formats.FOR_TRANSFORMERS else "llamacpp"]
+    if rate.prompt is None:
+        return None
+    cache = counted.cache
+    attention = cache.full * counted.query_heads * cache.head_dim * tokens  # keys and values of half of them
+    text = sum(tensor.active for tensor in counted.tensors if tensor.name != "token_embd")
+    return rate.prompt * machine.cores * machine.multiplying / (text + attention)
 
 
 def on_processor(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 import shutil
@@ -218,6 +219,17 @@ def test_rm_of_the_starter_takes_its_conversion_too(with_starter: Path) -> None:
     (converted / "model.safetensors").write_text("")
     assert len(data("rm", "starter", "--yes")["removed"]) == 2
     assert not with_starter.exists() and not converted.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says who has a file mapped")
+def test_rm_of_a_model_in_use_is_refused(hub: Hub) -> None:
+    path = Path(run("pull", "qwen3:4b").stdout.strip())
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        told = str(fault("rm", "qwen3:4b", "--yes"))
+        assert f"qwen3:4b is in use by process {os.getpid()} " in told
+        assert "qwen stop" in told
+    assert path.exists()
+    assert run("rm", "qwen3:4b", "--yes").exit_code == 0
 
 
 def test_rm_leaves_peoples_own_files_alone(fresh: Path) -> None:

@@ -81,6 +81,45 @@ def test_what_does_not_fit_names_what_does(fresh: Path) -> None:
     assert found["tokens_per_second"] is None and "qwen3:32b" in str(found["instead"])
 
 
+def test_speed_falls_with_the_context(fresh: Path) -> None:
+    """What is told of a short conversation is not what a full one gets."""
+    short = facts("qwen3:8b", "--context", "1024")
+    long = facts("qwen3:8b", "--context", "32768")
+    assert short["tokens_per_second_full_context"] == short["tokens_per_second"]
+    assert long["tokens_per_second_full_context"] < 0.6 * long["tokens_per_second"]  # type: ignore[operator]
+    assert "when the context is full" in run("qwen3:8b", "--context", "32768").stdout
+    assert "when the context is full" not in run("qwen3:8b", "--context", "1024").stdout
+
+
+def test_how_fast_a_prompt_is_read(fresh: Path) -> None:
+    small, large = facts("qwen3:0.6b"), facts("qwen3:8b")
+    assert small["prompt_tokens_per_second"] > 5 * large["prompt_tokens_per_second"]  # type: ignore[operator]
+    assert large["prompt_tokens_per_second"] > large["tokens_per_second"]  # type: ignore[operator]
+    assert "tokens/s are read" in run("qwen3:8b").stdout
+
+
+def test_a_context_beyond_what_was_trained(fresh: Path) -> None:
+    stretched = facts("qwen3:8b", "--context", "131072", "--rope-scaling", "yarn")
+    assert stretched["context"] == 131_072
+    assert facts("qwen3:8b", "--context", "8192", "--rope-scaling", "yarn")["context"] == 8192
+
+
+@pytest.mark.parametrize(
+    ("context", "works"),
+    [("131072", ("--context", "131072", "--rope-scaling", "yarn")), ("99999999", ("--context", "40960"))],
+)
+def test_advice_about_the_context_works(fresh: Path, context: str, works: tuple[str, ...]) -> None:
+    refused = run("qwen3:8b", "--context", context)
+    fault = str(refused.exception)
+    assert "trained for 40,960 tokens" in fault
+    assert ("rope_scaling=yarn" in fault) == ("yarn" in works)
+    assert run("qwen3:8b", *works).exit_code == 0
+
+
+def test_a_path_that_is_not_there_is_asked_of_no_hub(fresh: Path) -> None:
+    assert str(run("./nowhere").exception) == "there is no file or folder nowhere. Check the path"
+
+
 def test_the_note_is_no_part_of_the_answer(fresh: Path) -> None:
     done = run("qwen3:8b", "--machine", str(fresh / "desktop.toml"))
     assert "no model hub" in done.stderr and "no model hub" not in done.stdout
@@ -120,7 +159,12 @@ def test_the_catalog(fresh: Path) -> None:
     ("arguments", "says"),
     [
         (("qwen3:8b", "--context", "40961"), "trained for 40,960 tokens"),
-        (("qwen3:8b", "--context", "0"), "0 were asked for"),
+        (("qwen3:8b", "--context", "0"), "context must be at least 256, got 0"),
+        (("qwen3:8b", "--context", "-5"), "context must be at least 256, got -5"),
+        (("qwen3:8b", "--rope-scaling", "yarn"), "needs the length that it is for"),
+        (("qwen3:8b", "--rope-scaling", "x"), "cannot be 'x'"),
+        (("qwen3:8b", "--context", "131073", "--rope-scaling", "yarn"), "from 32,768 tokens to 131,072"),
+        (("--rope-scaling", "yarn"), "--rope-scaling needs a model"),
         (("qwen3:8b", "--quant", "3bit"), "unknown quantization '3bit'"),
         (("qwen3:8b", "--dtype", "4bit"), "--dtype must be auto, bf16, fp16 or fp32"),
         (("qwen3:8b", "--quant", "Q4_K_M", "--dtype", "fp32"), "--dtype is for safetensors"),

@@ -17,7 +17,7 @@ from qwen_cli.engines.core.base import Engine, Sampling
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.transformers.engine import Transformers
 from qwen_cli.errors import ModelError, UsageError
-from qwen_cli.models.formats import gguf_export, gguf_header, gguf_import, gguf_quants
+from qwen_cli.models.formats import architecture, gguf_export, gguf_header, gguf_import, gguf_quants
 from qwen_cli.models.hub.resolve import Weights
 
 
@@ -88,6 +88,23 @@ def test_the_starter_says_the_same_on_both_engines(starter_safetensors: Path, tm
     assert [token for token, _ in found] == [token for token, _ in expected]
     # f16 keeps 11 bits of a weight; llama.cpp's cache and what it multiplies with are rounded to as many.
     assert [value for _, value in found] == pytest.approx([value for _, value in expected], abs=0.05)
+
+
+def test_recommended_sampling_goes_there_and_back(starter_safetensors: Path, tmp_path: Path) -> None:
+    """All of it, penalties too; 0.7 is 0.7 again."""
+    folder = small_models.make("Qwen3", tmp_path / "model", starter_safetensors)
+    file = folder / "generation_config.json"
+    end = json.loads(file.read_text())["eos_token_id"]
+    wanted = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.05, "repetition_penalty": 1.07}
+    wanted["presence_penalty"] = 1.5
+    file.write_text(json.dumps({"eos_token_id": end, "do_sample": True, **wanted}))
+    made = gguf_export.to_gguf(folder, tmp_path / "model.gguf")
+    assert architecture.read(made).sampling == wanted
+    back = gguf_import.to_safetensors(made, tmp_path / "back")
+    assert architecture.read(back).sampling == wanted
+    file.write_text(json.dumps({"eos_token_id": end, "do_sample": False, "temperature": 0.7}))
+    greedy = gguf_export.to_gguf(folder, tmp_path / "greedy.gguf")
+    assert architecture.read(greedy).sampling == {"temperature": 0.0}
 
 
 def test_there_and_back_again(starter_safetensors: Path, tmp_path: Path) -> None:

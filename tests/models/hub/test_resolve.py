@@ -164,6 +164,22 @@ def test_another_models_projector_is_left_alone(tmp_path: Path) -> None:
     assert resolve.resolve(str(model)).mmproj is None
 
 
+def test_a_name_that_is_a_folder_and_a_model_means_the_folder_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve.means_a_folder("Qwen3-0.6B") is None
+    folder(tmp_path / "Qwen3-0.6B")
+    assert resolve.resolve("Qwen3-0.6B", prefer="safetensors").path == Path("Qwen3-0.6B")
+    remark = resolve.means_a_folder("Qwen3-0.6B")
+    assert remark == (
+        "Qwen3-0.6B is the folder of that name here; the model of the catalog is Qwen/Qwen3-0.6B"
+    )
+    assert resolve.means_a_folder("./Qwen3-0.6B") is None
+    folder(tmp_path / "mine")
+    assert resolve.means_a_folder("mine") is None
+
+
 def test_a_folder_without_a_model_is_named_beside_what_is_like_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
