@@ -23,6 +23,8 @@ Kind: TypeAlias = Literal["answer", "thinking", "tool_call"]
 StopReason: TypeAlias = Literal["stop", "length", "context", "tool_calls", "cancelled"]
 """Why a generation ended: the model or a stop string ended it, `max_tokens` was reached, the context was
 full, the model called tools, or the caller closed the stream."""
+CUT: tuple[StopReason, ...] = ("length", "context")
+"""Limits that end an answer before its end."""
 
 
 @dataclass(frozen=True)

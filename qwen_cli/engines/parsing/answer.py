@@ -47,8 +47,8 @@ class AnswerParser:
 
     @property
     def stopped(self) -> bool:
-        """Return whether a stop string has ended the answer."""
-        return self._stops.stopped
+        """Return whether a stop string has ended the answer, or it only repeats itself."""
+        return self._stops.stopped or (self._tools is not None and self._tools.ended)
 
     @property
     def stop_string(self) -> str:
@@ -62,10 +62,10 @@ class AnswerParser:
         pieces = self._thoughts.feed(text) if self._thoughts else [Piece(text)]
         return self._stops.feed(self._with_calls(pieces))
 
-    def finish(self) -> list[Piece]:
-        """Return what was held back when the text ended."""
+    def finish(self, *, cut: bool = False) -> list[Piece]:
+        """Return what was held back when the text ended, or a limit has `cut` it."""
         pieces = self._with_calls(self._thoughts.finish()) if self._thoughts else []
-        pieces = self._stops.feed(pieces + (self._tools.finish() if self._tools else []))
+        pieces = self._stops.feed(pieces + (self._tools.finish(cut=cut) if self._tools else []))
         return pieces + self._stops.finish()
 
     def calls_while_thinking(self) -> list[Piece]:

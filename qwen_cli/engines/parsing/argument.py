@@ -1,4 +1,5 @@
-"""A parameter of a tool call that is written as plain text, as the type that the tool's schema gives it."""
+"""Arguments of a tool call in the types that the tool's schema gives them: of plain text, and of JSON that
+has others."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from typing import Any
 
 _NAMES = {bool: "boolean", int: "integer", float: "number", dict: "object", list: "array", type(None): "null"}
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
+_KINDS = ("anyOf", "oneOf", "allOf")
+_DEEPEST = 8  # references that are followed
 _NO_VALUE = object()
 
 
@@ -18,7 +21,7 @@ def typed(text: str, schema: Any, root: Any = None) -> Any:
 
     What is no value of a type that the schema allows stays text. `root` is where references lead.
     """
-    types = _types(schema, root or {}, 8)
+    types = _types(schema, root or {}, _DEEPEST)
     if types == {"string"} or text in _choices(schema):
         return text
     value = _read(text.strip())
@@ -36,6 +39,56 @@ def typed(text: str, schema: Any, root: Any = None) -> Any:
     return text
 
 
+def fitted(value: Any, schema: Any, root: Any = None) -> Any:
+    """Return `value`, from JSON, in a type that `schema` allows, where it spells one: "5" is an integer's 5,
+    and 90210 a string's "90210". What cannot be helped stays as it is; `root` is where references lead."""
+    root = root if isinstance(root, Mapping) else {}
+    if isinstance(value, str):
+        value = _whole(value)
+        types = _types(schema, root, _DEEPEST)
+        return value if not types or "string" in types else _nested(typed(value, schema, root), schema, root)
+    if isinstance(value, (dict, list)) and _types(schema, root, _DEEPEST) != {"string"}:
+        return _nested(value, schema, root)
+    types = _types(schema, root, _DEEPEST)
+    name = _NAMES[type(value)]
+    if not types or name in types or value in _choices(schema):
+        return value
+    if isinstance(value, float) and "integer" in types and value.is_integer():
+        return int(value)
+    if (name == "integer" and "number" in types) or value is None:
+        return value
+    return json.dumps(value, ensure_ascii=False) if "string" in types else value
+
+
+def _nested(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
+    """Return an object or a list with what is in it `fitted`."""
+    if isinstance(value, dict):
+        properties = _found(schema, "properties", root)
+        known = properties if isinstance(properties, Mapping) else {}
+        others = _found(schema, "additionalProperties", root)
+        return {_whole(key): fitted(one, known.get(key, others), root) for key, one in value.items()}
+    if isinstance(value, list):
+        items = _found(schema, "items", root)
+        return [fitted(one, items, root) for one in value]
+    return value
+
+
+def _found(schema: Any, key: str, root: Mapping[str, Any], depth: int = _DEEPEST) -> Any:
+    """Return what `schema` says under `key`, itself or in what it refers to."""
+    if not isinstance(schema, Mapping) or not depth:
+        return None
+    if key in schema:
+        return schema[key]
+    below = [_target(schema, root), *(one for kind in _KINDS for one in schema.get(kind) or ())]
+    found = (_found(one, key, root, depth - 1) for one in below)
+    return next((one for one in found if one is not None), None)
+
+
+def _whole(text: str) -> str:
+    """Return `text` without lone surrogates, which nothing could write."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _choices(schema: Any) -> list[Any]:
     """Return the values that a schema lists."""
     if not isinstance(schema, Mapping):
@@ -50,16 +103,23 @@ def _types(schema: Any, root: Mapping[str, Any], depth: int) -> set[str]:
         return set()
     own = schema.get("type")
     types = {one for one in (own if isinstance(own, list) else [own]) if isinstance(one, str)}
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#/"):
-        target: Any = root
-        for part in reference[2:].split("/"):
-            target = target.get(part) if isinstance(target, Mapping) else None
-        types |= _types(target, root, depth - 1)
-    for key in ("anyOf", "oneOf", "allOf"):
+    types |= _types(_target(schema, root), root, depth - 1)
+    for key in _KINDS:
         for one in schema.get(key) or ():
             types |= _types(one, root, depth - 1)
     return types
+
+
+def _target(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """Return what `schema` refers to within `root`, `None` where it does not."""
+    reference = schema.get("$ref")
+    if not isinstance(reference, str) or not reference.startswith("#/"):
+        return None
+    target: Any = root
+    for part in reference[2:].split("/"):
+        name = part.replace("~1", "/").replace("~0", "~")
+        target = target.get(name) if isinstance(target, Mapping) else None
+    return target
 
 
 def _read(text: str) -> Any:

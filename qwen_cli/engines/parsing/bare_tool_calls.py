@@ -1,101 +1,52 @@
-"""Tool calls written without their tags.
-
-Small Qwen2.5 models (the starter among them) answer `{"name": …, "arguments": {…}}` where their template
-asks for the same inside `<tool_call>` tags, or inside a code block; parsers of the tags take it for text.
-"""
+"""Tool calls in what a server passes on as text: it knows no form of them, or another one."""
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from qwen_cli.engines.core.base import Piece, Stream, ToolCall, Usage, call_id
+from qwen_cli.engines.core.base import CUT, Piece, Stream, TokenLogprob, Usage, with_logprobs
+from qwen_cli.engines.parsing.declared import Declared
+from qwen_cli.engines.parsing.tool_calls import ToolParser
 from qwen_cli.errors import EngineError
-
-_FENCES = ("", "```", "```json")
-_BLOCK = re.compile(r"\s*```\s*(?:json)?(.*?)(?:```\s*)?", re.DOTALL)
 
 
 def recognise(pieces: Stream, tools: Sequence[Mapping[str, Any]], count_prompt: Callable[[], int]) -> Stream:
-    """Yield `pieces`, with an answer that is nothing but calls of `tools` turned into those calls.
+    """Yield `pieces`, with the calls of `tools` taken out of the text of the answer, and the arguments of
+    those that the server found in the types of their schemas.
 
-    Text is held back only while the whole answer still may be a call: from its first `{"name": "` of a
-    known tool on, so that other answers stream as ever. Small models write the same call again and again:
-    the answer ends at the first repetition, with a usage made up here, for which `count_prompt` counts.
+    Text is held back only while it may be a call. Small models write the same call again and again: the
+    answer ends at the first repetition, with a usage made up here, for which `count_prompt` counts.
     """
-    names = [str(tool["function"]["name"]) for tool in tools]
-    openings = tuple(_plain(f'{fence}{{"name":{json.dumps(name)},') for name in names for fence in _FENCES)
-    held = ""
-    holding = True
-    started, moments = time.perf_counter(), []
+    declared, parser = Declared(tools), ToolParser(tools)
+    started, moments = time.perf_counter(), list[float]()
+    known: list[TokenLogprob] = []  # not with_logprobs yet
     try:
         for piece in pieces:
             moments.append(time.perf_counter())
-            if piece.usage is not None and held:
-                calls = _calls(held, names)
-                if not calls:
-                    yield Piece(held)
-                for call in calls or ():
-                    yield Piece(kind="tool_call", call=call)
-                yield replace(piece, usage=replace(piece.usage, stop_reason="tool_calls")) if calls else piece
-            elif not holding or piece.kind != "answer" or not piece.text:
+            if piece.usage is not None:
+                yield from with_logprobs(parser.finish(cut=piece.usage.stop_reason in CUT), known)
+                called = parser.called and piece.usage.stop_reason == "stop"
+                yield (
+                    replace(piece, usage=replace(piece.usage, stop_reason="tool_calls")) if called else piece
+                )
+            elif piece.call is not None:
+                call = declared.call(piece.call.name, piece.call.arguments)
+                yield replace(piece, call=replace(call, id=piece.call.id))
+            elif piece.kind != "answer" or not piece.text:
                 yield piece
             else:
-                held += piece.text
-                start = _plain(held)
-                if not any(start.startswith(o) or o.startswith(start) for o in openings):
-                    yield Piece(held)
-                    held, holding = "", False
-                elif said := _repeated(held, len(held) - len(piece.text), names):
+                known += piece.logprobs
+                yield from with_logprobs(parser.feed(piece.text), known)
+                if parser.ended:
                     pieces.close()
-                    for call in said[:-1]:
-                        yield Piece(kind="tool_call", call=call)
                     yield Piece(usage=_usage(started, moments, count_prompt))
                     return
     finally:
         pieces.close()
-
-
-def _plain(text: str) -> str:
-    """Return `text` without white space: models format their JSON as they like."""
-    return "".join(text.split())
-
-
-def _calls(text: str, names: Sequence[str]) -> list[ToolCall] | None:
-    """Return the calls that `text` consists of, or `None` where it is anything else."""
-    decoder = json.JSONDecoder()
-    calls: list[ToolCall] = []
-    block = _BLOCK.fullmatch(text)
-    rest = (block[1] if block else text).strip()
-    while rest:
-        try:
-            value, end = decoder.raw_decode(rest)
-        except json.JSONDecodeError:
-            return None
-        if not isinstance(value, dict) or value.get("name") not in names:
-            return None
-        arguments = value.get("arguments", {})
-        if not isinstance(arguments, dict):
-            return None
-        calls.append(ToolCall(call_id(), value["name"], arguments))
-        rest = rest[end:].strip()
-    return calls
-
-
-def _repeated(text: str, start: int, names: Sequence[str]) -> list[ToolCall]:
-    """Return the calls up to the first, ending after `start`, that asks for what an earlier one does, and
-    none where there is no such call: a piece may end several."""
-    for brace in re.finditer("}", text[start:]):
-        calls = _calls(text[: start + brace.end()], names) or []
-        said = [(call.name, call.arguments) for call in calls]
-        if said and said[-1] in said[:-1]:
-            return calls
-    return []
 
 
 def _usage(started: float, moments: Sequence[float], count_prompt: Callable[[], int]) -> Usage:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from qwen_cli.engines.core.base import Piece, Sampling, StopReason
+from qwen_cli.engines.core.base import CUT, Piece, Sampling, StopReason
 from qwen_cli.engines.parsing.answer import AnswerParser
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
 from qwen_cli.engines.parsing.think_tags import CLOSE
@@ -110,7 +110,7 @@ class Answer:
 
     def _end(self, reason: StopReason) -> list[Piece]:
         calls = self._parser.calls_while_thinking() if reason == "stop" else []
-        pieces = self._parser.finish() + calls
+        pieces = self._parser.finish(cut=reason in CUT) + calls
         self.reason = "tool_calls" if reason == "stop" and (self._parser.called or calls) else reason
         return pieces
 

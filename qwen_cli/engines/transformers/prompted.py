@@ -25,7 +25,6 @@ from qwen_cli.engines.core.base import (
 from qwen_cli.engines.core.content import visual_parts
 from qwen_cli.engines.core.prompt import Tokens, plain
 from qwen_cli.engines.core.template import TemplateKwargs, variables
-from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.think_tags import OPEN, is_left_out
 from qwen_cli.engines.transformers import prompt as prompts
 from qwen_cli.engines.transformers.answer import Answer
@@ -110,7 +109,7 @@ class Prompted(EngineBase):
         thinks = self.capabilities.thinking is not None and not is_left_out(text)
         if schema is not None and thinks and not prompts.opened(text):
             text += f"{OPEN}\n"  # so that it is certain where thinking ends and the schema begins
-        pieces = self._stream(
+        return self._stream(
             text,
             sampling,
             visuals=visuals,
@@ -119,9 +118,6 @@ class Prompted(EngineBase):
             thinks=thinks,
             budget=budget_of(thinking),
         )
-        if not tools:
-            return pieces
-        return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
 
     def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         if not prompt:
