@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     import httpx
 
+PICTURES = "image/*, video/*, application/pdf, */*;q=0.1"
+PAGES = "text/html, text/markdown, text/plain, application/json, */*;q=0.1"
+"""What a server is told that it may answer."""
 _REDIRECTS = 5
 _LOOK = 0.1  # seconds between two looks whether anybody waits
 _CONNECT = 10.0  # seconds for one of a host's addresses
@@ -51,8 +54,9 @@ class _Asking:
     """One fetch, and how others end it: neither a name server nor a server that sends its headers one by one
     can be given up on from within."""
 
-    def __init__(self, most_bytes: int, seconds: float) -> None:
+    def __init__(self, most_bytes: int, seconds: float, accept: str) -> None:
         self.most_bytes = most_bytes
+        self.accept = accept
         self.until = time.monotonic() + seconds
         self.over = False
         self._socket: socket.socket | None = None
@@ -79,6 +83,7 @@ def fetch(
     most_bytes: int,
     seconds: float,
     stopped: Callable[[], bool] = lambda: False,
+    accept: str = PICTURES,
 ) -> Fetched:
     """Return what is at an http(s) address.
 
@@ -87,7 +92,7 @@ def fetch(
     Raises `UsageError`.
     """
     done: Future[Fetched] = Future()
-    asking = _Asking(most_bytes, seconds)
+    asking = _Asking(most_bytes, seconds, accept)
 
     def work() -> None:
         try:
@@ -216,7 +221,7 @@ def _ask(place: httpx.URL, addresses: list[str], trust: ssl.SSLContext, asking: 
     headers = {
         "Host": place.netloc.decode("ascii"),
         "User-Agent": f"{NAME}/{__version__}",
-        "Accept": "image/*, video/*, application/pdf, */*;q=0.1",
+        "Accept": asking.accept,
         "Accept-Encoding": "identity",  # a few bytes may become many
     }
     # Whose certificate it must be, and who is told of the socket.

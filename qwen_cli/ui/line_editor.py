@@ -141,6 +141,21 @@ class LineEditor:
         self._typed_ahead += _pending(sys.stdin.fileno())
         return _session().prompt(question)
 
+    def choose(self, question: str) -> str:
+        """Return a short answer to `question`, as `ask` does. Esc leaves it like Ctrl-D: raises `EOFError`."""
+        if self._session is None:
+            return self.ask(question)
+        from prompt_toolkit.key_binding import KeyBindings
+
+        keys = KeyBindings()
+
+        @keys.add("escape", eager=True)
+        def _(event: KeyPressEvent) -> None:
+            event.app.exit(exception=EOFError)
+
+        self._typed_ahead += _pending(sys.stdin.fileno())
+        return _session().prompt(question, key_bindings=keys)
+
     def remember(self, text: str) -> None:
         """Put `text` into the history, as if it had been sent."""
         if self._session is not None:
@@ -228,6 +243,25 @@ def quiet_keys() -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(keyboard, termios.TCSANOW, before)
+
+
+@contextmanager
+def key_by_key(terminal: TextIO) -> Iterator[None]:
+    """Let the keys of `terminal` come one by one, without those typed before; they are echoed."""
+    try:
+        import termios  # POSIX only
+
+        before = termios.tcgetattr(terminal.fileno())
+    except (ImportError, ValueError, OSError, termios.error):
+        yield
+        return
+    single = before[:]
+    single[3] &= ~termios.ICANON
+    termios.tcsetattr(terminal.fileno(), termios.TCSAFLUSH, single)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal.fileno(), termios.TCSADRAIN, before)
 
 
 def complete_path(typed: str) -> Iterator[str]:

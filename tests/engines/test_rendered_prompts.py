@@ -42,6 +42,18 @@ WEATHER = {
         },
     },
 }
+# Fields that llama.cpp's own reading of tools drops or adds.
+ODD = {
+    "type": "function",
+    "function": {
+        "name": "round",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"to": {"type": "number", "description": "", "default": 1.5}},
+        },
+    },
+}
 SYSTEM = {"role": "system", "content": "Be brief."}
 ASK = {"role": "user", "content": "How are the Alps?"}
 AGAIN = {"role": "user", "content": "And the sea?"}
@@ -72,6 +84,7 @@ SHAPES: dict[str, Shape] = {
     "a question": ([ASK], {}),
     "a system message": ([SYSTEM, ASK, HIGH, AGAIN], {}),
     "tools": ([SYSTEM, ASK], {"tools": [WEATHER]}),
+    "tools with other fields": ([ASK], {"tools": [ODD, {"type": "function", "function": {"name": "now"}}]}),
     "results of tools": ([ASK, CALLS, *RESULTS], {"tools": [WEATHER]}),
     "results of tools, then a question": ([ASK, CALLS, *RESULTS, HIGH, AGAIN], {"tools": [WEATHER]}),
     "past thinking, where nothing is said": ([ASK, HIGH, AGAIN], {}),

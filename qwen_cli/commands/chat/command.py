@@ -12,13 +12,23 @@ import typer
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.chat import templating
 from qwen_cli.commands.shared import complete, options
-from qwen_cli.commands.shared.engine import check_effort, open_engine, thinking_wish
+from qwen_cli.commands.shared.engine import check_effort, open_engine, poor_at_tools, thinking_wish
 from qwen_cli.commands.shared.output import relay
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.tasks.chat.conversation import Conversation
     from qwen_cli.tasks.tools.toolbox import Toolbox
+
+_BUILTIN = "builtin"
+
+
+def _tools(incomplete: str) -> list[str]:
+    from qwen_cli.ui.line_editor import complete_path
+
+    built_in = [_BUILTIN, *(f"{_BUILTIN}:{name}" for name in ("python", "read_file", "list_files", "fetch"))]
+    files = (path for path in complete_path(incomplete) if path.endswith(("/", ".py")))
+    return [name for name in built_in if name.startswith(incomplete)] + list(files)
 
 
 OUTPUT = "Output"
@@ -127,11 +137,14 @@ def chat(
         ),
     ] = None,
     tools: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--tools",
-            help="Python file whose typed functions the model may call (repeatable).",
+            metavar="builtin|FILE",
+            help="Tools that the model may call (repeatable): builtin (python, read_file, list_files, fetch; "
+            "builtin:python for one of them), or a Python file with typed functions.",
             rich_help_panel=TOOLS,
+            autocompletion=_tools,
         ),
     ] = None,
     mcp: Annotated[
@@ -139,6 +152,14 @@ def chat(
         typer.Option(
             "--mcp",
             help="JSON file that lists MCP servers (mcpServers) whose tools the model may call.",
+            rich_help_panel=TOOLS,
+        ),
+    ] = None,
+    save_plots: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-plots",
+            help="Folder to save the plots that the python tool draws.",
             rich_help_panel=TOOLS,
         ),
     ] = None,
@@ -218,6 +239,8 @@ def chat(
             conversation.preserve_thinking = preserve_thinking
         conversation.schema = conversation.schema if wanted is None else wanted
         conversation.toolbox = toolbox
+        if toolbox is not None and (remark := poor_at_tools(loaded)):
+            relay(remark)
         if resumed or question is None:
             from qwen_cli.tasks.chat import sessions
 
@@ -231,11 +254,13 @@ def chat(
                 load_engine=lambda name: open_engine({**settings, "model": name}, loading.for_another()),
                 raw=raw,
                 allow_local_urls=allow_local_urls,
+                save_plots=save_plots,
             )
         else:
             from qwen_cli.commands.chat import once
 
-            once.ask(conversation, question, resumed, settings, as_json=as_json, raw=raw, no_log=no_log)
+            how = once.How(as_json=as_json, raw=raw, no_log=no_log, save_plots=save_plots)
+            once.ask(conversation, question, resumed, settings, how)
 
 
 def _set_effort(conversation: Conversation, effort: str) -> None:
@@ -259,10 +284,10 @@ def _choose_seeing(settings: dict[str, Any]) -> None:
 
 
 def _toolbox(
-    paths: list[Path], mcp: Path | str | None, *, yes: bool, asks: bool
+    named: list[str], mcp: Path | str | None, *, yes: bool, asks: bool
 ) -> AbstractContextManager[Toolbox | None]:
     """Return the tools the model may call. `asks`: whoever holds the conversation sets `approve` itself."""
-    if not paths and not mcp:
+    if not named and not mcp:
         return nullcontext()
     from qwen_cli.tasks.tools.toolbox import Toolbox
 
@@ -270,15 +295,25 @@ def _toolbox(
         raise UsageError("tools run only after asking, and there is no terminal to ask on", "add --yes")
     boxes: list[Toolbox] = []
     try:
-        boxes += [Toolbox.from_python(path) for path in paths]
+        for name in named:
+            source, _, chosen = name.partition(":")
+            if source == _BUILTIN:
+                boxes.append(Toolbox.builtin([one for one in chosen.split(",") if one]))
+            else:
+                boxes.append(Toolbox.from_python(Path(name)))
         if mcp:
             boxes.append(Toolbox.from_mcp(Path(mcp).expanduser()))
     except BaseException:
         for box in boxes:
             box.close()
         raise
+    toolbox = Toolbox.joined(boxes)
+    for remark in toolbox.remarks:
+        relay(remark)
     if yes:
-        return Toolbox.joined(boxes, approve=lambda call: True)
-    from qwen_cli.commands.shared.approval import ask
+        toolbox.approve = lambda call: True
+    else:
+        from qwen_cli.commands.shared.approval import Asked
 
-    return Toolbox.joined(boxes, approve=ask)
+        toolbox.approve = Asked(toolbox.kind)
+    return toolbox

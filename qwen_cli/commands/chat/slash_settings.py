@@ -47,12 +47,12 @@ def tools(state: ReplState, argument: str) -> None:
     """List the tools that the model may call, and where each is from."""
     toolbox = state.conversation.toolbox
     if toolbox is None or not toolbox.names:
-        say("no tools are connected: start with --tools FILE.py or --mcp FILE")
+        say("no tools are connected: start with --tools builtin, --tools FILE.py or --mcp FILE")
         return
-    descriptions = {one["function"]["name"]: one["function"]["description"] for one in toolbox.definitions}
-    for name, origin in toolbox.origins.items():
-        about = one_line(descriptions[name].strip().partition("\n")[0])
-        say(f"{name} (from {origin})" + (f": {about}" if about else ""), indent=2)
+    for name, tool in toolbox.tools.items():
+        about = one_line(tool.description.strip().partition("\n")[0])
+        free = ", runs without asking" if state.approval is None or name in state.approval.allowed else ""
+        say(f"{name} (from {tool.source}{free})" + (f": {about}" if about else ""), indent=2)
 
 
 def model(state: ReplState, argument: str) -> None:

@@ -6,10 +6,13 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qwen_cli import settings
 from qwen_cli.commands.chat import attaching
+from qwen_cli.commands.shared import plots
 from qwen_cli.commands.shared.approval import Approval
 from qwen_cli.commands.shared.loop import Interrupts, run_turn
 from qwen_cli.commands.shared.output import StreamView, relay, say
@@ -56,6 +59,7 @@ class ReplState:
     allow_local_urls: bool = False  # of pictures
     leaving: bool = False
     approval: Approval | None = None  # asks here before a tool runs
+    save_plots: Path | None = None  # a folder for the figures that programs draw
 
     @property
     def defaults(self) -> Sampling:
@@ -109,7 +113,8 @@ class ReplState:
     def answer(self, events: Events) -> None:
         """Show the answer as it comes, and keep it: the question first, then what is said within a second."""
         self.save()
-        view = StreamView(raw=self.raw, fold=self.fold)
+        show = partial(plots.tell, folder=self.save_plots)
+        view = StreamView(raw=self.raw, fold=self.fold, plots=show)
         if self.approval is not None:
             self.approval.answer = view
         view.wait("…")

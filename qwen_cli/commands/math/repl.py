@@ -58,7 +58,6 @@ class MathState(ReplState):
     name: ClassVar[str] = "math"
 
     options: SolveOptions = field(default_factory=SolveOptions)
-    save_plots: Path | None = None
     checked: Checked | None = None
 
     @property

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from qwen_cli.ui.progress import Waiting
 
 
+# Parameters. Qwen's own figures for calling functions (BFCL) fall off below (Qwen2.5 and Qwen3 technical reports).
+_FEW_FOR_TOOLS = 3_000_000_000
+
+
 @contextmanager
 def open_reward(model: str | None) -> Iterator[Reward | None]:
     """Yield the reward model of this name, loaded; `None` for none."""
@@ -128,6 +132,20 @@ def thinking_wish(
     if budget is not None and engine.capabilities.may_think:
         return budget
     return think if think is not None else before
+
+
+def poor_at_tools(engine: Engine) -> str | None:
+    """Return the line about a model that hardly calls tools as it should; `None` where nothing speaks
+    against it."""
+    from qwen_cli.models.catalog import lookup
+
+    can = engine.capabilities
+    if not can.tools and not can.unverified:
+        return f"the chat template of {engine.model} has no place for tools: it will hardly call any"
+    model = lookup.known(lookup.STARTER if engine.model == "starter" else engine.model)
+    if model is not None and (model.base or model.parameters < _FEW_FOR_TOOLS):
+        return f"{engine.model} is poor at calling tools: qwen3:4b and larger models do it well"
+    return None
 
 
 def check_effort(engine: Engine, effort: str | None, think: bool | None, budget: int | None) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -121,10 +122,17 @@ _showing: StreamView | None = None  # whose rows are being drawn; a terminal has
 class StreamView:
     """Shows an answer as it comes: its text on stdout, rendered or `raw`, everything else on stderr.
 
-    `fold`: thoughts become one line once the answer begins.
+    `fold`: thoughts become one line once the answer begins. `plots` gets the figures that a tool has drawn.
     """
 
-    def __init__(self, *, raw: bool, fold: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        raw: bool,
+        fold: bool = True,
+        plots: Callable[[Sequence[bytes]], None] = lambda plots: None,
+    ) -> None:
+        self._plots = plots
         self._raw, self._fold = raw, fold
         self._stream: MarkdownStream | None = None
         self._filter = EscapeFilter()
@@ -136,6 +144,7 @@ class StreamView:
             self.remark(spelled(event.text))
         elif isinstance(event, ToolResult):
             self.remark(_tool_line(event))
+            self._plots(event.plots)
         elif event.text and event.kind == "thinking":
             self.think(event.text)
         elif event.text and event.kind == "answer":

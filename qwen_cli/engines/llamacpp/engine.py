@@ -36,9 +36,10 @@ from qwen_cli.engines.core.base import (
     with_logprobs,
     without_thinking,
 )
+from qwen_cli.engines.core.content import parts_of
 from qwen_cli.engines.core.prompt import Prompt, Tokens
 from qwen_cli.engines.core.template import TemplateKwargs, thinking_asked, variables
-from qwen_cli.engines.llamacpp import load, penalties, requests
+from qwen_cli.engines.llamacpp import load, penalties, requests, tool_grammar
 from qwen_cli.engines.llamacpp.pool import Pool
 from qwen_cli.engines.llamacpp.reader import Asked, Reader
 from qwen_cli.engines.llamacpp.slot import Slot
@@ -161,7 +162,7 @@ class LlamaCpp(EngineBase):
         asked = self._asked(messages, tools, schema, sampling, thinking, template_kwargs)
         # llama.cpp does not tell which string it was that ended an answer.
         pieces = self._stream(asked.ended_by(sampling.stop) if sampling.stop else asked)
-        if not tools:
+        if not tools or asked.prompt is not None:  # the parser has read it
             return pieces
         return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
 
@@ -228,9 +229,9 @@ class LlamaCpp(EngineBase):
         given = variables(None, template_kwargs, self.capabilities)
         messages = self._turns(prompt, given)
         guarded = self._guarded(messages, tools)
-        if guarded and not self.capabilities.vision:
+        if (guarded or tools) and (not self.capabilities.vision or (tools and not _shows(messages))):
             rendered = self._rendered(messages, tools, guarded, given)
-            return len(self._ids(self._marks.pieces(rendered)))
+            return len(self._ids(self._pieces(rendered)))
         if guarded:
             messages, tools = self._broken(messages, tools)
         body: dict[str, Any] = {"messages": messages} | ({"tools": list(tools)} if tools else {})
@@ -355,8 +356,9 @@ class LlamaCpp(EngineBase):
         thinks = can == "always" or (can is not None and not off)
         # llama.cpp looks for the end of a budget token by token.
         read = not thinks or (self._reads_thinking and (budget is None or OPEN in self._tags))
-        ours = (guarded is not None or not read) and not (schema is not None and thinks)
-        if ours and not self.capabilities.vision:
+        ours = (guarded is not None or not read or bool(tools)) and not (schema is not None and thinks)
+        # With a projector a raw prompt is one text: what is plain in it is broken, and it shows nothing.
+        if ours and (not self.capabilities.vision or (tools and not _shows(turns))):
             asked = replace(self._raw(guarded, turns, tools, schema, sampling, given), budget=budget)
         else:
             sent = self._broken(turns, tools) if guarded else (turns, tools)
@@ -471,10 +473,14 @@ class LlamaCpp(EngineBase):
         request = self._completion_request(prompt, sampling)
         if schema is not None:
             request["json_schema"] = dict(schema)
-        request["preserved_tokens"] += [OPEN, CLOSE, "<tool_call>", "</tool_call>"]
+        request["preserved_tokens"] += [OPEN, CLOSE, tool_grammar.OPEN, tool_grammar.CLOSE]
         end = prompt.rstrip()
         thinks = self.capabilities.thinking is not None and not end.endswith(CLOSE)
         opened = thinks and end.endswith(OPEN)
+        if tools and schema is None and not opened:
+            request |= tool_grammar.fields(self._template, tools)
+            if thinks:  # thoughts that speak of a call are not held to it
+                request |= {"reasoning_budget_start_tag": OPEN, "reasoning_budget_end_tags": [CLOSE]}
         return Asked("handle_completions", request, prompt, tools or (), thinks=thinks, opened=opened)
 
     def _rendered(
@@ -486,8 +492,8 @@ class LlamaCpp(EngineBase):
     ) -> Prompt:
         """Return the prompt of `turns`. What is `guarded` of them stays plain in it."""
         messages, tools = (guarded.messages, guarded.tools) if guarded else (turns, tools)
-        body = {"messages": messages} | ({"tools": list(tools)} if tools else {})
-        text = self._apply(body, given)
+        # As a variable they reach the template as they are: llama.cpp keeps three fields of its own tools.
+        text = self._apply({"messages": messages}, {**given, "tools": list(tools)} if tools else given)
         return guarded.prompt(text) if guarded else Prompt(text)
 
     def _turns(self, messages: Sequence[Message], given: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -648,6 +654,11 @@ class LlamaCpp(EngineBase):
 def _copy_state(source: Engine, target: Engine) -> None:
     assert isinstance(source, LlamaCpp) and isinstance(target, LlamaCpp)
     target.copy_state(source)
+
+
+def _shows(turns: Sequence[Message]) -> bool:
+    """Return whether a turn has a part that is no text."""
+    return any(part.get("type") != "text" for turn in turns for part in parts_of(turn))
 
 
 def _files(weights: Weights, adapters: Sequence[Path]) -> tuple[Path, ...]:

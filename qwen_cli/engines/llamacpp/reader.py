@@ -110,7 +110,8 @@ class Reader:
         self._calls.feed(calls)
         self._answered |= bool(calls) or any(p.kind == "answer" and p.text for p in pieces)
         if choice["finish_reason"] and not self.thinking:
-            pieces += self._parser.finish() if self._parser else []
+            cut = choice["finish_reason"] == "length"
+            pieces += self._parser.finish(cut=cut) if self._parser else []
             pieces += [Piece(kind="tool_call", call=call) for call in self._calls.finish()]
         if self._parser is None:
             pieces = self._stops.feed(pieces)

@@ -60,6 +60,11 @@ def fitted(value: Any, schema: Any, root: Any = None) -> Any:
     return json.dumps(value, ensure_ascii=False) if "string" in types else value
 
 
+def types_of(schema: Any, root: Any = None) -> set[str]:
+    """Return the names of the types that `schema` allows, none where it does not say."""
+    return _types(schema, root if isinstance(root, Mapping) else {}, _DEEPEST)
+
+
 def _nested(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
     """Return an object or a list with what is in it `fitted`."""
     if isinstance(value, dict):

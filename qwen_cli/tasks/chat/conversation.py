@@ -11,7 +11,7 @@ from qwen_cli.engines.core.template import by_effort, given
 from qwen_cli.errors import ContextFull, UsageError
 from qwen_cli.tasks.chat import context_window, messages, prefill
 from qwen_cli.tasks.chat.context_window import Overflow
-from qwen_cli.tasks.chat.messages import LAST_ROUND, NO_ROUNDS_LEFT, NOT_RUN, Content
+from qwen_cli.tasks.chat.messages import FAILED_BEFORE, LAST_ROUND, NO_ROUNDS_LEFT, NOT_RUN, Content
 from qwen_cli.tasks.common import structured
 from qwen_cli.tasks.tools.base import ToolResult
 
@@ -29,6 +29,8 @@ class Notice:
 Event: TypeAlias = "Piece | Notice | ToolResult"
 Events: TypeAlias = Generator[Event, None, None]
 
+SAME_FAILURES = 3
+"""Calls of a tool that fail alike until no more are asked for."""
 CUT: tuple[StopReason, ...] = ("length", "context", "cancelled")
 """Ends after which an answer is not whole."""
 
@@ -176,6 +178,7 @@ class Conversation:
     def _answer(self, *, joins: bool = False) -> Events:
         """Generate, run the tools that were called, and generate again until the model is done. `joins`: the
         first text belongs to the last answer."""
+        failed: list[ToolCall] = []  # since the question
         for done in range(self.max_tool_rounds + 1):
             try:
                 yield from self._make_room()
@@ -188,7 +191,10 @@ class Conversation:
             if not calls:
                 return
             left = self.max_tool_rounds - done
-            yield from self._run_tools(calls, left)
+            yield from self._run_tools(calls, left, failed)
+            if again := _again(failed):
+                yield Notice(f"stopped: {again.name} failed {SAME_FAILURES} times with the same arguments")
+                return
             if not left:
                 yield Notice(f"stopped after {self.max_tool_rounds} rounds of tool calls")
 
@@ -272,18 +278,23 @@ class Conversation:
         if self.usage is not None and stop != "cancelled" and not gone and self.schema is None:
             self._counted = self._state(), self.usage.prompt_tokens + self.usage.generated_tokens
 
-    def _run_tools(self, calls: list[ToolCall], rounds_left: int) -> Events:
-        """Run each call and append its result; a call that was not reached gets an answer too."""
+    def _run_tools(self, calls: list[ToolCall], rounds_left: int, failed: list[ToolCall]) -> Events:
+        """Run each call and append its result; a call that was not reached gets an answer too. Those that
+        fail are added to `failed`."""
         waiting = list(calls)
         try:
             while waiting:
                 call = waiting[0]
                 if rounds_left and self.toolbox is not None:
+                    self.toolbox.fit(self.engine.capabilities.context)
                     result = self.toolbox.run(call)
                 else:
                     result = ToolResult(call, NO_ROUNDS_LEFT, ok=False)
                 waiting.pop(0)
                 hint = LAST_ROUND if rounds_left == 1 and not waiting else ""
+                if not result.ok:
+                    failed.append(call)
+                    hint = hint or (FAILED_BEFORE if _times(call, failed) > 1 else "")
                 self.messages.append(messages.result(result, hint))
                 yield result
         finally:
@@ -385,3 +396,13 @@ class Conversation:
             self.keeps_thinking,
             len(self.messages),
         )
+
+
+def _times(call: ToolCall, failed: Sequence[ToolCall]) -> int:
+    """Return how often `failed` has this very call."""
+    return sum((one.name, one.arguments) == (call.name, call.arguments) for one in failed)
+
+
+def _again(failed: Sequence[ToolCall]) -> ToolCall | None:
+    """Return a call that has failed too often, if there is one."""
+    return next((call for call in failed if _times(call, failed) >= SAME_FAILURES), None)

@@ -16,6 +16,7 @@ SENT_KEYS = ("role", "content", "tool_calls", "tool_call_id")
 """Keys of a message that an engine sees; the others are for the person."""
 
 LAST_ROUND = "\n\n(No more tool calls are allowed now: answer with what you have.)"
+FAILED_BEFORE = "\n\n(The same call has failed before: change it, or answer with what you have.)"
 NOT_RUN = "not run: the person stopped the answer"
 NO_ROUNDS_LEFT = "not run: no more tool calls are allowed"
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import importlib.util
 import inspect
 import json
+import os
 import re
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
-from qwen_cli.errors import ToolError
+from qwen_cli.errors import NoToolFile, ToolError
 from qwen_cli.sanitize import error_line
+from qwen_cli.tasks.tools import hints as reading
 from qwen_cli.tasks.tools.base import Tool
 
 if TYPE_CHECKING:
@@ -27,38 +30,55 @@ if TYPE_CHECKING:
 NO_RESULT = "(done, no result)"
 
 
-def read(path: Path) -> list[Tool]:
+def read(path: Path, remark: Callable[[str], None] = lambda text: None) -> list[Tool]:
     """Run the file at `path`; every public function defined in it is a tool (with `__all__`, those in it).
 
-    Raises `ToolError` if the file cannot be run, has no such function, or one is not fully annotated.
+    One that cannot be a tool is told to `remark`. Raises `ToolError` if the file cannot be run, or none of
+    its functions can.
     """
     module = _run(path)
     public = getattr(module, "__all__", None)
-    functions = [
-        value
-        for name, value in vars(module).items()
-        if inspect.isfunction(value)
-        and value.__name__ == name  # not a second name for another one
-        and value.__module__ == module.__name__
-        and (name in public if public is not None else not name.startswith("_"))
-    ]
-    if not functions:
+    tools: list[Tool] = []
+    odd: list[ToolError] = []
+    for name, value in vars(module).items():
+        offered = name in public if public is not None else not name.startswith("_")
+        if not offered or not _is_own(value, module):
+            continue
+        try:
+            if value.__name__ == name:
+                tools.append(_tool(value, path))
+            elif "<locals>" in value.__qualname__:  # else it is a second name for another one
+                hint = "put @functools.wraps on what its decorator returns"
+                raise ToolError(f"{path}: {name}() is decorated, and its arguments are not known", hint)
+        except ToolError as error:
+            odd.append(error)
+    if odd and not tools:
+        raise odd[0]
+    if not tools:
         raise ToolError(f"{path} defines no public function", "write one with annotated arguments")
-    return [_tool(function, path) for function in functions]
+    for one in odd:
+        remark(f"{one}. It is left out")
+    return tools
+
+
+def _is_own(value: Any, module: ModuleType) -> bool:
+    """Return whether `value` is a function of `module`, or one that `functools.cache` and its like hold."""
+    function = inspect.isfunction(value) or inspect.isfunction(getattr(value, "__wrapped__", None))
+    return function and hasattr(value, "__qualname__") and value.__module__ == module.__name__
 
 
 def _run(path: Path) -> ModuleType:
     name = f"qwen_tools_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise ToolError(f"no tool file {str(path)!r}", "give the path of a .py file")
+        raise NoToolFile(f"no tool file {str(path)!r}", "give the path of a .py file, or `builtin`")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pydantic look up annotations there
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)  # modules beside the file, as if it were run; installed ones win
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with _off_stdout():
             spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ToolError(
@@ -69,23 +89,49 @@ def _run(path: Path) -> ModuleType:
     return module
 
 
-def _tool(function: FunctionType, path: Path) -> Tool:
+@contextlib.contextmanager
+def _off_stdout() -> Iterator[None]:
+    """Write to stderr what is printed meanwhile, by programs too: stdout holds only the answer."""
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            kept = os.dup(1)
+            os.dup2(2, 1)
+        except OSError:  # one of them is closed
+            yield
+            return
+        try:
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def _tool(function: Callable[..., Any], path: Path) -> Tool:
     description, said = split(function.__doc__)
     adapter, parameters = _arguments(function, said, path)
+    kinds = inspect.signature(function).parameters
+    nameless = [name for name, one in kinds.items() if one.kind is one.POSITIONAL_ONLY]
+
+    def check(arguments: dict[str, Any]) -> str | None:
+        given = _validated(adapter, arguments)
+        return given if isinstance(given, str) else None
 
     def run(arguments: dict[str, Any]) -> str:
-        given = _validated(function.__name__, adapter, arguments)
-        with contextlib.redirect_stdout(sys.stderr):  # stdout holds only the answer
-            result = function(**given)
+        given = _validated(adapter, arguments)
+        if isinstance(given, str):
+            raise ToolError(f"wrong arguments for {function.__name__}: {given}")
+        first = [given.pop(name) for name in nameless if name in given]
+        with _off_stdout():
+            result = function(*first, **given)
             if inspect.iscoroutine(result):
                 result = _finish(result)
-        return _text(result)
+            return _text(result)
 
-    return Tool(function.__name__, description, parameters, run, source=path.stem)
+    return Tool(function.__name__, description, parameters, run, path.stem, check)
 
 
 def _arguments(
-    function: FunctionType, said: dict[str, str], path: Path
+    function: Callable[..., Any], said: dict[str, str], path: Path
 ) -> tuple[TypeAdapter[Any], dict[str, Any]]:
     """Return what checks the arguments, and their JSON schema."""
     import pydantic  # 0.1 s, only with tools
@@ -97,15 +143,22 @@ def _arguments(
     except Exception as error:
         raise ToolError(f"{where} has an annotation that names nothing: {_named(error)}") from error
     fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+    parameters = inspect.signature(function).parameters
+    for name, parameter in parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if any(one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters.values()):
+                continue  # it can be called without
             raise ToolError(f"{where} takes {parameter}, which has no name of its own", "name every argument")
         if name not in hints:
             raise ToolError(f"{where} does not say what {name!r} is", f"annotate it, as in `{name}: str`")
         required = parameter.default is parameter.empty
         extra = None if required else _default(parameter.default)
-        info = pydantic.Field(description=said.get(name), json_schema_extra=extra)
-        annotation: Any = Annotated[hints[name], info]
+        words = said.get(name) or reading.description(hints[name])
+        info = pydantic.Field(description=words, json_schema_extra=extra)
+        try:
+            annotation: Any = Annotated[reading.readable(hints[name]), info]
+        except Exception as error:
+            raise ToolError(f"{where}: {_named(error)}", "use types that JSON can hold") from error
         fields[name] = annotation if required else NotRequired[annotation]
     # Built by hand, so that arguments may be called "schema" or "json", which model fields may not.
     make: Any = TypedDict
@@ -118,17 +171,17 @@ def _arguments(
         raise ToolError(f"{where}: {_named(error)}", "use types that JSON can hold") from error
 
 
-def _validated(name: str, adapter: TypeAdapter[Any], arguments: dict[str, Any]) -> dict[str, Any]:
+def _validated(adapter: TypeAdapter[Any], arguments: dict[str, Any]) -> dict[str, Any] | str:
+    """Return the arguments as the function takes them, or what is wrong with them."""
     import pydantic
 
     try:
         # As JSON, so that dates, enums and tuples are taken from what JSON has for them.
         given: dict[str, Any] = adapter.validate_json(json.dumps(arguments))
     except pydantic.ValidationError as error:
-        faults = "; ".join(
+        return "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'arguments'}: {fault['msg']}" for fault in error.errors()
         )
-        raise ToolError(f"wrong arguments for {name}: {faults}") from error
     return given
 
 
@@ -136,6 +189,8 @@ def _default(value: Any) -> dict[str, Any] | None:
     """Return the schema's mention of a default, where JSON can hold it."""
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+    if isinstance(value, enum.Enum) and reading.by_name(type(value)):
+        return {"default": value.name}
     try:
         return {"default": to_jsonable_python(value)}
     except PydanticSerializationError:

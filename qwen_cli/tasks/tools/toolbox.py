@@ -9,10 +9,13 @@ from typing import Any
 
 from qwen_cli.engines.core.base import ToolCall
 from qwen_cli.errors import QwenError
-from qwen_cli.tasks.tools.base import Tool, ToolResult
+from qwen_cli.sandbox.truncate import cut
+from qwen_cli.tasks.tools.base import Output, Tool, ToolResult
 
 Approve = Callable[[ToolCall], bool]
 
+MOST_CHARACTERS = 60_000
+"""Of one result that the model is told: some 15,000 tokens."""
 REFUSED = "refused: the person did not allow this call"
 
 
@@ -32,6 +35,8 @@ class Toolbox:
         closers: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.approve = approve
+        self.most_characters = MOST_CHARACTERS
+        self.remarks: list[str] = []  # about what could not be offered
         self._closers = list(closers)
         self._tools = _named(tools)
 
@@ -40,7 +45,10 @@ class Toolbox:
         """Return the typed functions of the Python file at `path`, which is run. Raises `ToolError`."""
         from qwen_cli.tasks.tools.python import read
 
-        return cls(read(path), approve=approve)
+        remarks: list[str] = []
+        box = cls(read(path, remarks.append), approve=approve)
+        box.remarks = remarks
+        return box
 
     @classmethod
     def from_mcp(cls, path: Path, *, approve: Approve = refuse) -> Toolbox:
@@ -52,10 +60,23 @@ class Toolbox:
         return cls(tools, approve=approve, closers=[close])
 
     @classmethod
+    def builtin(
+        cls, names: Sequence[str] = (), *, folder: Path | None = None, approve: Approve = refuse
+    ) -> Toolbox:
+        """Return the built-in tools called `names` (none: all of them); files are those below `folder`, the
+        working folder by default. Raises `UsageError`."""
+        from qwen_cli.tasks.tools import builtin
+
+        tools, close = builtin.tools(names, folder or Path.cwd())
+        return cls(tools, approve=approve, closers=[close])
+
+    @classmethod
     def joined(cls, boxes: Sequence[Toolbox], *, approve: Approve = refuse) -> Toolbox:
         """Return one box with the tools of several; closing it closes them."""
         tools = [tool for box in boxes for tool in box._tools.values()]
-        return cls(tools, approve=approve, closers=[box.close for box in boxes])
+        joined = cls(tools, approve=approve, closers=[box.close for box in boxes])
+        joined.remarks = [remark for box in boxes for remark in box.remarks]
+        return joined
 
     @property
     def definitions(self) -> list[dict[str, Any]]:
@@ -77,23 +98,37 @@ class Toolbox:
         """Return the names as the model sees them."""
         return list(self._tools)
 
+    def fit(self, context: int | None) -> None:
+        """Let a result take at most half of a `context` in tokens, which have some four characters each."""
+        self.most_characters = min(MOST_CHARACTERS, context * 2) if context else MOST_CHARACTERS
+
+    def kind(self, name: str) -> str:
+        """Return what tools are allowed together with the one called `name`: itself, where that is alone."""
+        tool = self._tools.get(name)
+        return (tool.kind if tool else "") or name
+
     @property
-    def origins(self) -> dict[str, str]:
-        """Return the file or server that each tool is from, by the name the model sees."""
-        return {name: tool.source for name, tool in self._tools.items()}
+    def tools(self) -> dict[str, Tool]:
+        """Return the tools by the names that the model uses."""
+        return dict(self._tools)
 
     def run(self, call: ToolCall) -> ToolResult:
-        """Ask, run, and turn whatever happens into text for the model. Raises only on Ctrl-C."""
+        """Check the arguments, ask, run, and turn whatever happens into text for the model. Raises only on
+        Ctrl-C."""
         tool = self._tools.get(call.name)
         if tool is None:
             known = ", ".join(self._tools) or "none"
             return ToolResult(
                 call, f"error: there is no tool {call.name!r}; the tools are: {known}", ok=False
             )
+        if wrong := _wrong(tool, call.arguments):
+            return ToolResult(call, f"error: wrong arguments for {call.name}: {wrong}", ok=False)
         if not self.approve(call):
             return ToolResult(call, REFUSED, ok=False)
         try:
-            return ToolResult(call, tool.run(call.arguments), ok=True)
+            done = tool.run(call.arguments)
+            output = done if isinstance(done, Output) else Output(done)
+            return ToolResult(call, cut(output.text, self.most_characters), output.ok, output.plots)
         except QwenError as error:
             return ToolResult(call, f"error: {error}", ok=False)
         except (Exception, SystemExit) as error:  # the person's own code may raise anything
@@ -109,6 +144,13 @@ class Toolbox:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _wrong(tool: Tool, arguments: dict[str, Any]) -> str | None:
+    """Return what is wrong with the arguments of a call; `None` where nothing is."""
+    from qwen_cli.tasks.tools.arguments import fault
+
+    return tool.check(arguments) if tool.check else fault(arguments, tool.parameters)
 
 
 def _named(tools: Sequence[Tool]) -> dict[str, Tool]:
