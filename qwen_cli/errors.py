@@ -74,11 +74,5 @@ class ToolError(QwenError):
     """A tool file or an MCP server that cannot be used."""
 
 
-class NoToolFile(ToolError):
-    """A tool file or a servers file that is not there."""
-
-    exit_code = 2
-
-
 class SandboxError(QwenError):
     """Code cannot be contained on this machine, or what contains it has failed."""

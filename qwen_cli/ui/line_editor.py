@@ -142,7 +142,7 @@ class LineEditor:
         return _session().prompt(question)
 
     def choose(self, question: str) -> str:
-        """Return a short answer to `question`, as `ask` does. Esc leaves it like Ctrl-D: raises `EOFError`."""
+        """Return a short answer to `question`, as `ask` does. Raises `EOFError` on Esc, too."""
         if self._session is None:
             return self.ask(question)
         from prompt_toolkit.key_binding import KeyBindings

@@ -1,7 +1,7 @@
 """Ask before a tool runs: in a command that answers once, and at a prompt.
 
-What is asked about is written by a model: names and arguments are shown so that nothing in them can hide, move
-or end what is agreed to.
+What is asked about is written by a model: names and arguments are shown so that nothing in them can hide,
+move or end what is agreed to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
 import typer
 
@@ -149,9 +149,9 @@ def _show(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _answer(terminal: IO[str], question: str) -> str:
-    """Return the line that is typed after `question` on `terminal`; what was typed before is no answer. Raises
-    `EOFError` on Ctrl-D and Esc."""
+def _answer(terminal: TextIO, question: str) -> str:
+    """Return the line that is typed after `question` on `terminal`; what was typed before is no answer.
+    Raises `EOFError` on Ctrl-D and Esc."""
     with key_by_key(terminal):
         typer.echo(question, err=True, nl=False)
         word = ""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from qwen_cli.ui.progress import Waiting
 
 
-# Parameters. Qwen's own figures for calling functions (BFCL) fall off below (Qwen2.5 and Qwen3 technical reports).
-_FEW_FOR_TOOLS = 3_000_000_000
+# Parameters. A rule of thumb: the starter, with half a billion, hardly ever calls a tool as it should.
+_FEW_FOR_TOOLS = 2_000_000_000
 
 
 @contextmanager

@@ -478,7 +478,7 @@ class LlamaCpp(EngineBase):
         thinks = self.capabilities.thinking is not None and not end.endswith(CLOSE)
         opened = thinks and end.endswith(OPEN)
         if tools and schema is None and not opened:
-            request |= tool_grammar.fields(self._template, tools)
+            request |= tool_grammar.fields(self.chat_template, tools)
             if thinks:  # thoughts that speak of a call are not held to it
                 request |= {"reasoning_budget_start_tag": OPEN, "reasoning_budget_end_tags": [CLOSE]}
         return Asked("handle_completions", request, prompt, tools or (), thinks=thinks, opened=opened)

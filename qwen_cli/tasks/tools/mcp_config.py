@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from qwen_cli.errors import NoToolFile, ToolError
+from qwen_cli.errors import ToolError, UsageError
 
 Transport: TypeAlias = Literal["stdio", "http", "sse"]
 
@@ -42,7 +42,9 @@ def read(path: Path) -> list[McpServer]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise NoToolFile(f"no MCP servers file {str(path)!r}", "give the path of a JSON file") from None
+        missing = ToolError(f"no MCP servers file {str(path)!r}", "give the path of a JSON file")
+        missing.exit_code = UsageError.exit_code  # as for any other file that is not there
+        raise missing from None
     except OSError as error:
         raise ToolError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
     except ValueError as error:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
-from qwen_cli.errors import NoToolFile, ToolError
+from qwen_cli.errors import ToolError, UsageError
 from qwen_cli.sanitize import error_line
 from qwen_cli.tasks.tools import hints as reading
 from qwen_cli.tasks.tools.base import Tool
@@ -71,7 +71,9 @@ def _run(path: Path) -> ModuleType:
     name = f"qwen_tools_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise NoToolFile(f"no tool file {str(path)!r}", "give the path of a .py file, or `builtin`")
+        missing = ToolError(f"no tool file {str(path)!r}", "give the path of a .py file, or the word builtin")
+        missing.exit_code = UsageError.exit_code  # as for any other file that is not there
+        raise missing
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pydantic look up annotations there
     folder = str(path.resolve().parent)

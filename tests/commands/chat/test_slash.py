@@ -294,14 +294,17 @@ def test_the_picture_on_the_clipboard_goes_with_the_next_message(
 
 def test_tools_lists_what_is_connected_and_where_it_is_from(chat: Chat) -> None:
     at = chat()
-    assert at("/tools") == "no tools are connected: start with --tools FILE.py or --mcp FILE"
+    assert at("/tools") == "no tools are connected: start with --tools builtin, --tools FILE.py or --mcp FILE"
     at.state.conversation.toolbox = Toolbox(
         [
             Tool("now", "Tell the time.\nIn UTC.", {}, lambda given: "noon", "clock"),
             Tool("search", "", {}, lambda given: "", "web"),
         ]
     )
-    assert at("/tools") == "now (from clock): Tell the time.\nsearch (from web)"
+    assert (
+        at("/tools")
+        == "now (from clock, runs without asking): Tell the time.\nsearch (from web, runs without asking)"
+    )
 
 
 def test_system_tells_what_the_template_adds(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:

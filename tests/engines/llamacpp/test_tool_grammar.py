@@ -1,4 +1,4 @@
-"""What the grammar of tool calls lets through is read as a call of the tools, whatever the model would say."""
+"""What the grammar of tool calls lets through is read as a call of the tools, whatever the model says."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ TOOLS = [
     },
     {"type": "function", "function": {"name": "now"}},
 ]
-TYPES = {"city": str, "days": int, "place": dict, "unit": str}
+QUESTION = [{"role": "user", "content": "What is the weather in Paris for two days?"}]
+TYPES: dict[str, type] = {"city": str, "days": int, "place": dict, "unit": str}
 
 
 @pytest.fixture(scope="module")
@@ -49,23 +50,22 @@ def calls(pieces: list[Piece]) -> list[ToolCall]:
 
 @pytest.mark.parametrize("template", ["<tool_call>", "<tool_call><function="], ids=["hermes", "xml"])
 def test_what_the_grammar_holds_is_a_call(engine: LlamaCpp, template: str) -> None:
+    """From the first token on here: what is only held once a call has begun would show nothing."""
     held = tool_grammar.fields(template, TOOLS)
-    for seed in range(3):
-        given = Sampling(temperature=1.5, seed=seed, max_tokens=300)
-        request = engine._completion_request("Weather for a week in Rome, in a structure.\n", given)
-        request |= {"grammar": held["grammar"], "preserved_tokens": ["<tool_call>", "</tool_call>"]}
-        pieces = list(engine._stream(Asked("handle_completions", request)))
-        written = "".join(piece.text for piece in pieces)
-        parser = ToolParser(TOOLS)
-        found = calls([*parser.feed(written), *parser.finish(cut=True)])
+    asked: Any = engine._asked(QUESTION, TOOLS, None, Sampling(temperature=0, max_tokens=60), None, None)
+    request = {**asked.request, "grammar": held["grammar"], "grammar_lazy": False}
+    written = "".join(piece.text for piece in engine._stream(Asked("handle_completions", request)))
+    parser = ToolParser(TOOLS)
+    found = calls([*parser.feed(written), *parser.finish(cut=True)])
 
-        assert written.startswith("<tool_call>")
-        assert found or "</tool_call>" not in written, written
-        for call in found:
-            assert call.name in ("weather", "now")
-            for name, value in call.arguments.items():
-                assert call.name == "now" or name in DAYS
-                assert isinstance(value, TYPES.get(name, object)) or call.name == "now", written
+    assert written.startswith("<tool_call>")
+    assert found or "</tool_call>" not in written, written
+    for call in found:
+        assert call.name == "now" or call.name == "weather"
+        assert call.name == "now" or call.arguments.keys() <= DAYS.keys(), written
+        assert all(isinstance(call.arguments.get(name, kind()), kind) for name, kind in TYPES.items()), (
+            written
+        )
 
 
 def test_a_turn_with_tools_is_read_here_and_held_by_it(engine: LlamaCpp) -> None:
