@@ -259,8 +259,16 @@ def chat(
         else:
             from qwen_cli.commands.chat import once
 
-            how = once.How(as_json=as_json, raw=raw, no_log=no_log, save_plots=save_plots)
-            once.ask(conversation, question, resumed, settings, how)
+            once.ask(
+                conversation,
+                question,
+                resumed,
+                settings,
+                as_json=as_json,
+                raw=raw,
+                no_log=no_log,
+                save_plots=save_plots,
+            )
 
 
 def _set_effort(conversation: Conversation, effort: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,16 @@ from qwen_cli.tasks.chat.messages import text_of
 from qwen_cli.tasks.chat.sessions import Session
 
 
-@dataclass(frozen=True)
-class How:
-    """How an answer is shown and kept; `save_plots` is a folder for the figures that tools draw."""
-
-    as_json: bool
-    raw: bool
-    no_log: bool
-    save_plots: Path | None
-
-
 def ask(
     conversation: Conversation,
     question: Question,
     resumed: Resumed | None,
     settings: Mapping[str, Any],
-    how: How,
+    *,
+    as_json: bool,
+    raw: bool,
+    no_log: bool,
+    save_plots: Path | None = None,
 ) -> None:
     """Answer `question`, or without one go on with the last answer. With a session both are kept, in the log
     too, also when the answer is cut short."""
@@ -47,13 +40,13 @@ def ask(
     session = resumed.session if resumed else None
     with (
         _kept(conversation, session, events) if session else nullcontext(events) as followed,
-        _logged(conversation, question, resumed, settings, no_log=how.no_log) as recorder,
+        _logged(conversation, question, resumed, settings, no_log=no_log) as recorder,
     ):
         followed = recorder.follow(followed)
-        if how.as_json:
-            output.as_json(conversation, followed, save_plots=how.save_plots)
+        if as_json:
+            output.as_json(conversation, followed, save_plots=save_plots)
         else:
-            output.streamed(followed, raw=how.raw, save_plots=how.save_plots)
+            output.streamed(followed, raw=raw, save_plots=save_plots)
 
 
 @contextmanager

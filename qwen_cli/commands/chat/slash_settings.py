@@ -13,6 +13,7 @@ from qwen_cli.engines.core import base, template
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import UsageError
 from qwen_cli.sanitize import one_line
+from qwen_cli.tasks.tools.toolbox import refuse
 
 if TYPE_CHECKING:
     from qwen_cli.commands.chat.state import ReplState
@@ -51,7 +52,8 @@ def tools(state: ReplState, argument: str) -> None:
         return
     for name, tool in toolbox.tools.items():
         about = one_line(tool.description.strip().partition("\n")[0])
-        free = ", runs without asking" if state.approval is None or name in state.approval.allowed else ""
+        allowed = name in state.approval.allowed if state.approval else toolbox.approve is not refuse
+        free = ", runs without asking" if allowed else ""
         say(f"{name} (from {tool.source}{free})" + (f": {about}" if about else ""), indent=2)
 
 

@@ -301,10 +301,10 @@ def test_tools_lists_what_is_connected_and_where_it_is_from(chat: Chat) -> None:
             Tool("search", "", {}, lambda given: "", "web"),
         ]
     )
-    assert (
-        at("/tools")
-        == "now (from clock, runs without asking): Tell the time.\nsearch (from web, runs without asking)"
-    )
+    assert at("/tools") == "now (from clock): Tell the time.\nsearch (from web)"
+
+    at.state.conversation.toolbox.approve = lambda call: True
+    assert at("/tools").startswith("now (from clock, runs without asking): Tell")
 
 
 def test_system_tells_what_the_template_adds(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
