@@ -27,6 +27,8 @@ STATE_BYTES = 10e9  # of all KV states together, where nobody says more
 # What a session keeps of how its conversation is held, beside the sampling.
 _KEPT = ("thinking", "effort", "preserve_thinking", "schema", "overflow", "max_tool_rounds")
 _Stamp = tuple[int, int, int]
+_DEEPEST = 200  # objects and lists inside of each other; Python's writer ends at 300
+_TOO_DEEP = "it is nested too deeply"
 
 
 @dataclass
@@ -299,9 +301,10 @@ def _read(name: str) -> Session:
         ) from None
     except OSError as error:
         raise SessionError(f"session {name!r} cannot be read: {error.strerror}", f"check {file}") from error
-    except (ValueError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else _first_line(error)
-        raise SessionError(f"session {name!r} is damaged: {why}", f"look at {file}") from error
+    except ValueError as error:
+        raise SessionError(f"session {name!r} is damaged: {_first_line(error)}", f"look at {file}") from error
+    except RecursionError as error:
+        raise SessionError(f"session {name!r} is damaged: {_TOO_DEEP}", f"look at {file}") from error
     fault = _fault(content)
     if fault:
         raise SessionError(f"session {name!r} is damaged: {fault}", f"look at {file}")
@@ -419,6 +422,8 @@ def _fault(content: Any) -> str | None:
     """Return what is wrong with a session file's content, or `None`."""
     if not isinstance(content, dict):
         return "it holds no object"
+    if _is_deep(content):
+        return _TOO_DEEP
     if not isinstance(content.get("version"), int):
         return "it has no version"
     if content["version"] > VERSION:
@@ -445,6 +450,21 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "created": (str,),
     "updated": (str,),
 }
+
+
+def _is_deep(content: Any) -> bool:
+    """Return whether `content` is nested deeper than any session: it could be read and not be written."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _is_turn(message: Any) -> bool:

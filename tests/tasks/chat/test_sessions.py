@@ -151,6 +151,10 @@ def test_delete_removes_the_kv_state_too() -> None:
         (b'{"version": 1, "messages": [{"role": "user", "content": {}}]}', "not a list of turns"),
         (b'{"version": 1, "messages": [{"role": "user", "content": ["a"]}]}', "not a list of turns"),
         (b'{"version": 1, "messages": %s}' % (b"[" * 100_000 + b"]" * 100_000), "nested too deeply"),
+        (
+            b'{"version": 1, "messages": [{"role": "user", "a": %s}]}' % (b"[" * 400 + b"]" * 400),
+            "nested too deeply",
+        ),
         (b'{"version": 2, "messages": []}', "of format 2, this qwen reads up to 1"),
     ],
 )
