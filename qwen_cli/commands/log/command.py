@@ -127,7 +127,8 @@ def rm(numbers: Annotated[list[int], typer.Argument(help="Numbers of entries.")]
 @app.command()
 def prune(
     older_than: Annotated[
-        int | None, typer.Option("--older-than", min=1, help="Remove those older than this many days.")
+        int | None,
+        typer.Option("--older-than", min=1, max=36_500, help="Remove those older than this many days."),
     ] = None,
     keep: Annotated[
         int | None, typer.Option("--keep", min=0, help="Remove all but this many, the latest.")

@@ -119,7 +119,8 @@ def rm(names: Annotated[list[str], typer.Argument(help="Names of them.", autocom
 @app.command()
 def prune(
     older_than: Annotated[
-        int | None, typer.Option("--older-than", min=1, help="Remove those not used for this many days.")
+        int | None,
+        typer.Option("--older-than", min=1, max=36_500, help="Remove those not used for this many days."),
     ] = None,
     keep: Annotated[
         int | None, typer.Option("--keep", min=0, help="Remove all but this many, the latest.")

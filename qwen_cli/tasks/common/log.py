@@ -200,9 +200,10 @@ def prunable(*, older_than: int | None = None, keep: int | None = None) -> list[
     before = "9999"
     if older_than is not None:
         before = (datetime.now(timezone.utc) - timedelta(days=older_than)).isoformat(timespec="seconds")
+    chosen = "SELECT id, asked FROM entries ORDER BY id DESC LIMIT -1 OFFSET ?"
     with _there() as database:
-        last = _select(database, "ORDER BY id DESC LIMIT -1 OFFSET ?", keep or 0)
-    return [entry.id for entry in last if entry.asked < before]
+        rows = database.execute(chosen, (keep or 0,)).fetchall() if database else []
+    return [number for number, asked in rows if asked < before]
 
 
 def _select(database: sqlite3.Connection | None, rest: str, *values: Any) -> list[Entry]:
