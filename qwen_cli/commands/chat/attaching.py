@@ -95,7 +95,7 @@ def unseen(names: Sequence[str], model: str) -> UsageError:
     what = "has no text, only pictures of its pages" if scan else "is a picture"
     return UsageError(
         f"{first} {what}, and {model} sees none",
-        f"`qwen vision {word}` looks at it, and so does a model that sees: `model=qwen2.5-vl:3b`",
+        f"`qwen vision {word}` looks at it, and so does a model that sees: `model=qwen3.5:4b`",
     )
 
 

@@ -88,7 +88,7 @@ def paste(state: ReplState, argument: str) -> None:
     if not sees_images(state):
         raise UsageError(
             f"{state.conversation.engine.model} sees no pictures",
-            "load a model that does: /model qwen2.5-vl:3b",
+            "load a model that does: /model qwen3.5:4b",
         )
     from qwen_cli.media import images, inputs
 

@@ -78,22 +78,24 @@ def doctor(
 
 def examine() -> list[Finding]:
     """Return every finding, in the order it is shown."""
-    return [
-        check_python(),
-        check_command(),
-        check_processor(),
-        *check_gpus(),
-        check_memory(),
-        check_disk(),
-        *(check_engine(name, probe) for name, probe in _ENGINES.items()),
-        check_hub(),
-        check_models(),
-        *check_best(),
-        *check_sandbox(),
-        check_settings(),
-        check_sessions(),
-        check_log(),
-    ]
+    from concurrent.futures import ThreadPoolExecutor
+
+    # Importing the engines takes seconds, in processes of their own: all else is looked at meanwhile.
+    with ThreadPoolExecutor(len(_ENGINES)) as pool:
+        engines = [pool.submit(check_engine, name, probe) for name, probe in _ENGINES.items()]
+        hub = pool.submit(check_hub)
+        before = [
+            check_python(),
+            check_command(),
+            check_processor(),
+            *check_gpus(),
+            check_memory(),
+            check_disk(),
+        ]
+        after = [check_models(), *check_sandbox(), check_settings(), check_sessions(), check_log()]
+        looked = [*before, *(engine.result() for engine in engines), hub.result()]
+    # How fast memory is read is measured when nothing else runs.
+    return [*looked, after[0], *check_best(), *after[1:]]
 
 
 def check_python() -> Finding:

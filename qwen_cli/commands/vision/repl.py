@@ -101,7 +101,7 @@ def _seeing(engine: Engine) -> Engine:
     """Return `engine`, if it sees pictures; else it is closed. Raises `UsageError`."""
     if not engine.capabilities.vision:
         engine.close()
-        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model, such as qwen2.5-vl:3b")
+        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model, such as qwen3.5:4b")
     return engine
 
 

@@ -234,7 +234,7 @@ class Prompted(EngineBase):
         """Return the pictures and videos of `messages`, in their order."""
         parts = visual_parts(messages)
         if parts and self.vision_encoder is None:
-            raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen2.5-vl:3b)")
+            raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen3.5:4b)")
         return self.vision_encoder.visual_inputs(parts) if self.vision_encoder else []
 
     def _prompt(self, text: str, visuals: Sequence[VisualInput]) -> tuple[list[int], MultimodalPrompt | None]:

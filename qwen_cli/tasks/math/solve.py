@@ -109,7 +109,7 @@ def solve(
     if not problem and not pictures:
         raise UsageError("the problem is empty", 'write one: `qwen math "…"`')
     if pictures and not engine.capabilities.vision:
-        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: `model=qwen2.5-vl:3b`")
+        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: `model=qwen3.5:4b`")
     language = options.language or prompts.language(problem)
     prompt = _MathPrompt(problem, language, tuple(pictures), specialist(engine), small(engine))
     solving = (

@@ -141,7 +141,7 @@ def plan_all(
 ) -> list[Plan]:
     """Plan as `prepare_all` does, but nothing is read yet."""
     if not engine.capabilities.vision:
-        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: `model=qwen2.5-vl:3b`")
+        raise UsageError(f"{engine.model} sees no pictures", "choose a vision model: `model=qwen3.5:4b`")
     sees = engine.capabilities
     for item in items:
         if isinstance(item, Picture) and item.remark:

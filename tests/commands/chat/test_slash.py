@@ -282,7 +282,7 @@ def test_the_picture_on_the_clipboard_goes_with_the_next_message(
     file = BytesIO()
     Image.new("RGB", (56, 56), "red").save(file, "PNG")
     monkeypatch.setattr(slash_messages.clipboard, "picture", file.getvalue)
-    assert chat()("/paste") == "none sees no pictures. Load a model that does: /model qwen2.5-vl:3b"
+    assert chat()("/paste") == "none sees no pictures. Load a model that does: /model qwen3.5:4b"
     at = chat("Red.", vision=True, context=4096)
     assert at("/paste it").startswith("/paste takes nothing, got 'it'")
     assert at("/paste").startswith("attached: the clipboard's picture: 56 × 56")

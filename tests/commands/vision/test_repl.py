@@ -221,7 +221,7 @@ def test_export_writes_pictures_as_json_can_hold_them(vision: Vision, tmp_path: 
 def test_a_model_that_sees_nothing_is_refused_and_the_one_before_stays(vision: Vision) -> None:
     blind = Scripted()
     at = vision("Red.", load_engine=lambda name: blind)
-    assert at("/model blind") == "none sees no pictures. Choose a vision model, such as qwen2.5-vl:3b"
+    assert at("/model blind") == "none sees no pictures. Choose a vision model, such as qwen3.5:4b"
     assert blind.closed
     at("Which colour?")
     assert at.state.conversation.messages[-1]["content"] == "Red."
