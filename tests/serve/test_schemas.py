@@ -52,6 +52,18 @@ def test_what_does_not_is_an_error_of_its_own_kind() -> None:
     assert len(engine.seen) == 3
 
 
+def test_a_forced_call_that_does_not_names_what_forced_it() -> None:
+    called = '{"name": "year", "arguments": {"year": "24"}}'
+    tool = {"type": "function", "function": {"name": "year", "parameters": YEAR}}
+    with serving(saying(*[called] * 3)) as here:
+        answer = here.post(
+            "/v1/chat/completions", {"messages": HELLO, "tools": [tool], "tool_choice": "required"}
+        )
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (422, "tool_choice", "schema_not_satisfied")
+
+
 def test_a_stream_gives_what_satisfies_it_and_nothing_else() -> None:
     with serving(saying(BAD, GOOD)) as here:
         chunks = list(here.client.chat.completions.create(model="", stream=True, **body()))

@@ -82,7 +82,13 @@ class Turn:
                     return view.chat(messages, **settings)
                 return structured.chat(view, messages, self.chat.schema, **settings, cut_is_answer=True)
 
-            yield from _finished(sse.each(engine, self.chat.n, ask), self.chat, engine)
+            try:
+                yield from _finished(sse.each(engine, self.chat.n, ask), self.chat, engine)
+            except SchemaUnmet as fault:
+                if not self.chat.forced:
+                    raise
+                told = errors.of(fault)  # the schema is that of the call
+                raise Refused(told.status, told.message, param="tool_choice", code=told.code) from None
 
     @contextmanager
     def messages(self) -> Iterator[list[dict[str, Any]]]:
