@@ -20,7 +20,7 @@ from qwen_cli.serve.api.errors import Refused
 _Path: TypeAlias = "tuple[str | int, ...]"
 
 _DEEPEST = 64  # nested objects and lists: more than any schema needs, and far from Python's limit
-_OWN = frozenset({"parameters", "schema", "chat_template_kwargs", "metadata"})
+_OWN = frozenset({"parameters", "schema", "input_schema", "chat_template_kwargs", "metadata"})
 _OWN_ON_TOP = frozenset({"json_schema", "guided_json", "structured_outputs", "format"})
 _MOST_VALUES = 1 << 20  # of a body; a long conversation has thousands
 _CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # with the `wbits` that zlib knows them by
@@ -105,10 +105,11 @@ def parsed(data: bytes, *, own: bool = False) -> dict[str, Any]:
 
 def without_nulls(value: Any) -> Any:
     """Return `value` without the fields that are null, however deep; what is in the client's own words
-    (`_OWN`: a JSON schema may mean a null) is left as it is."""
+    (`_OWN`: a JSON schema may mean a null; an `input` that is an object: a call's arguments at Anthropic) is
+    left as it is."""
     if isinstance(value, dict):
         return {
-            name: one if name in _OWN else without_nulls(one)
+            name: one if name in _OWN or (name == "input" and isinstance(one, dict)) else without_nulls(one)
             for name, one in value.items()
             if one is not None
         }

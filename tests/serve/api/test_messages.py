@@ -241,6 +241,18 @@ class TestRequests:
             ("user", "Go on."),
         ]
 
+    def test_a_null_of_its_own_words_stays(self, here: Here, model: Played) -> None:
+        schema = {"type": "object", "properties": {"unit": {"enum": ["C", None], "default": None}}}
+        call = {"type": "tool_use", "id": "a", "name": "weather", "input": {"unit": None}, "caller": None}
+        result = {"type": "tool_result", "tool_use_id": "a", "content": "sun", "is_error": None}
+        turns = [{"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+        answered(here, [*HELLO, *turns], tools=[{**WEATHER, "input_schema": schema, "description": None}])
+
+        asked = model.seen[-1]
+        assert json.loads(asked.messages[1]["tool_calls"][0]["function"]["arguments"]) == {"unit": None}
+        assert asked.tools[0]["function"] == {"name": "weather", "parameters": schema}
+        assert asked.messages[2]["content"] == "sun"
+
     def test_pictures(self) -> None:
         data = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
         linked = {"type": "url", "url": "https://a.example/b.png"}
