@@ -25,6 +25,7 @@ from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed, event
 
+_UNCOUNTED = ("thinking_tokens", "stop_string")  # here: a solution has many answers
 _MOST_SAMPLES, _MOST_ROUNDS, _MOST_SECONDS = 64, 64, 60.0
 
 
@@ -125,7 +126,7 @@ def _events(
             "stop": solution.stop,
             "solution": solution.text,
             "runs": [_run(run) for run in solution.runs],
-            "usage": asdict(solution.usage),
+            "usage": {name: one for name, one in asdict(solution.usage).items() if name not in _UNCOUNTED},
         },
     )
 

@@ -231,7 +231,7 @@ class ResponseWriter:
             "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
             "store": self._request.stored,
             "temperature": sent.get("temperature"),
-            "text": sent.get("text") or {"format": {"type": "text"}},
+            "text": {"format": {"type": "text"}, **(sent.get("text") or {})},
             "tool_choice": sent.get("tool_choice", "auto"),
             "tools": self._request.offered,
             "top_logprobs": sent.get("top_logprobs", 0),

@@ -121,6 +121,8 @@ class TestAnswers:
         told = ask(here, **fields).json()
 
         assert {name: told[name] for name in fields} == fields
+        formed = ask(here, text={"verbosity": "low"}).json()["text"]
+        assert formed == {"format": {"type": "text"}, "verbosity": "low"}
 
 
 class TestEvents:
