@@ -68,33 +68,6 @@ def test_a_picture_is_looked_at(seeing: Server) -> None:
     assert seen.usage.prompt_tokens - blind.usage.prompt_tokens == 11 * 9 + 2
 
 
-def test_it_is_looked_at_by_the_other_routes_too(seeing: Server) -> None:
-    url = address(picture())
-    said = ask(seeing, {"type": "image_url", "image_url": {"url": url}})
-    question = "What is this?"
-    responded = seeing.client.responses.create(
-        model="",
-        input=[
-            {
-                "role": "user",
-                "content": [
-                    {"type": "input_image", "image_url": url, "detail": "auto"},
-                    {"type": "input_text", "text": question},
-                ],
-            }
-        ],
-        temperature=0,
-        max_output_tokens=4,
-    )
-    source = {"type": "base64", "media_type": "image/png", "data": url.partition(",")[2]}
-    content = [{"type": "image", "source": source}, {"type": "text", "text": question}]
-    body = {"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 4}
-    message = httpx.post(f"{seeing.url}/v1/messages", json=body, headers=seeing.headers, timeout=60).json()
-
-    assert responded.output_text == message["content"][0]["text"] == said.choices[0].message.content
-    assert responded.usage and responded.usage.input_tokens == said.usage.prompt_tokens
-
-
 def test_a_video_is_looked_at(seeing: Server, tmp_path: Path) -> None:
     film = films.make(tmp_path / "film.mp4")
     seen = ask(seeing, {"type": "video_url", "video_url": {"url": address(film.read_bytes(), "video/mp4")}})
