@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from qwen_cli.engines.core.backend import GROUP, BackEnd
-from qwen_cli.engines.core.base import Engine
+from qwen_cli.engines.core.base import Capabilities, Engine, seeing
 from qwen_cli.engines.core.options import Hooks, LoadOptions
+from qwen_cli.engines.core.unloaded import Unloaded
 from qwen_cli.engines.llamacpp.backend import LlamaCppBackEnd
 from qwen_cli.engines.remote.backend import RemoteBackEnd
 from qwen_cli.engines.transformers.backend import TransformersBackEnd
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _LLAMACPP, _TRANSFORMERS, _REMOTE = LlamaCppBackEnd(), TransformersBackEnd(), RemoteBackEnd()
 _BUILT_IN: dict[str, BackEnd] = {each.name: each for each in (_LLAMACPP, _TRANSFORMERS, _REMOTE)}
 _AUTO = "auto"
+DEFAULT_CONTEXT = 16_384  # tokens, as both local engines take where none are asked for
 _DRAFTS = ("auto", "off", "mtp", "ngram")  # what drafts that is no model
 
 
@@ -62,6 +64,65 @@ def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) ->
             hooks.notice(unused)
         options.refuse(("vision",), "is for a server", "leave it out: the weights say whether they see")
     return back_end.load(weights, options, hooks)
+
+
+def look(options: LoadOptions) -> Engine:
+    """Return what `options` ask for without loading or fetching it: it answers nothing, and has the
+    capabilities that its files tell of pictures, of a model that is not here those that the catalog tells.
+    Raises `ModelError`, `UsageError`."""
+    from qwen_cli.models.hub import resolve
+    from qwen_cli.models.planning import default_model
+
+    assert options.model, "which model is chosen by who asks"
+    answers.check(options.model)
+    chosen = _chosen(options, Hooks())
+    form = chosen.format if chosen else _form(options)
+    try:
+        weights = resolve.resolve(
+            options.model,
+            prefer=form or default_model.preferred_format(),
+            strict=form is not None,
+            quant=options.file_type,
+            download=False,
+        )
+    except ModelError:
+        known = lookup.find(options.model)
+        if known is None:
+            raise
+        context = options.context or min(known.context, DEFAULT_CONTEXT)
+        sees = (
+            replace(seeing(known.name), least=8, most=4_096) if form != "safetensors" else seeing(known.name)
+        )
+        return Unloaded(
+            chosen.name if chosen else _AUTO,
+            known.name,
+            Capabilities(context=context, vision=known.vision, video=form == "safetensors", seeing=sees),
+        )
+    return Unloaded(
+        (_LLAMACPP if weights.format == "gguf" else _TRANSFORMERS).name,
+        weights.label,
+        _capabilities(weights, options),
+    )
+
+
+def _capabilities(weights: Weights, options: LoadOptions) -> Capabilities:
+    """Return what `weights` can be shown, and how much of it."""
+    from qwen_cli.engines.core import rope
+
+    shape = rope.extended(weights.architecture, options.rope_scaling, options.context, weights.label)
+    if weights.format == "gguf":
+        from qwen_cli.engines.llamacpp import engine, load
+
+        drafting = options.draft in ("auto", "mtp")
+        kv = load.kv_type(weights, shape, options.context, options.kv, drafting=drafting)
+        context = load.context_size(weights, shape, options.context, kv, drafting=drafting)
+        return Capabilities(context=context, vision=weights.mmproj is not None, seeing=engine.sight(weights))
+    from qwen_cli.engines.transformers.vision import has_processor
+
+    sees = shape.vision and has_processor(weights.path)
+    return Capabilities(
+        context=options.context or shape.context, vision=sees, video=sees, seeing=seeing(shape.model_type)
+    )
 
 
 def _check_others(options: LoadOptions) -> None:

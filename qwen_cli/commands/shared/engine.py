@@ -76,6 +76,16 @@ def open_engine(
         return load.open_engine(wanted, hooks)
 
 
+def look_at(settings: dict[str, Any], loading: Loading) -> Engine:
+    """Return the engine that `open_engine` would, not loaded and nothing fetched; a server is asked."""
+    wanted = load_options(settings, loading)
+    if wanted.endpoint or wanted.engine == "remote" or not wanted.model:
+        return open_engine(settings, loading)
+    from qwen_cli.engines import load
+
+    return load.look(wanted)
+
+
 def _elsewhere(wanted: LoadOptions, loading: Loading | None) -> LoadOptions:
     """Return `wanted` of the server that its endpoint means. One with a name has a key of its own and is
     never sent one that is kept for another."""

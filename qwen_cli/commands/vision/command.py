@@ -14,7 +14,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import complete, options
-from qwen_cli.commands.shared.engine import changing, choose_model, open_engine, thinking_wish
+from qwen_cli.commands.shared.engine import changing, choose_model, look_at, open_engine, thinking_wish
 from qwen_cli.errors import UsageError
 
 TASKS = "Task (instead of a question)"
@@ -320,7 +320,7 @@ def vision(
             inputs.check_drawing(draw, items, sources)
         with (
             batch.opened(out) if out else nullcontext() as book,
-            open_engine(settings, loading) as loaded,
+            (look_at if dry_run else open_engine)(settings, loading) as loaded,
         ):
             if not loaded.capabilities.vision:
                 hint = "choose a vision model: -m qwen3-vl:2b-instruct"

@@ -23,6 +23,7 @@ from qwen_cli.engines.core.base import (
     Piece,
     Reuse,
     Sampling,
+    Seeing,
     ServingLanes,
     Stream,
     Token,
@@ -112,8 +113,7 @@ class LlamaCpp(EngineBase):
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
             vision=weights.mmproj is not None,
-            # llama.cpp's own limits for Qwen's projectors (tools/mtmd/clip.cpp).
-            seeing=replace(seeing(_named(weights, shape)), least=8, most=4_096, least_located=1_024),
+            seeing=sight(weights),
             start=True,
             render=True,
             state=True,
@@ -666,6 +666,13 @@ def _files(weights: Weights, adapters: Sequence[Path]) -> tuple[Path, ...]:
     projector."""
     projector = (weights.mmproj,) if weights.mmproj else ()
     return (*gguf_header.shards(weights.path), *projector, *adapters)
+
+
+def sight(weights: Weights) -> Seeing:
+    """Return how the model of a GGUF file is shown pictures, with llama.cpp's own limits for Qwen's
+    projectors (tools/mtmd/clip.cpp)."""
+    known = seeing(_named(weights, weights.architecture))
+    return replace(known, least=8, most=4_096, least_located=1_024)
 
 
 def _named(weights: Weights, shape: architecture.Architecture) -> str:

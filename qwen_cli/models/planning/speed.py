@@ -41,11 +41,12 @@ class Rate:
 # transformers 5.24, bitsandbytes 0.50. fp16, and `weights` of 8bit and 4bit, are from single products in the
 # shapes of the starter and of 4096 × 4096 and 12288 × 4096: in the starter the latter hide behind what Python
 # does. torch's MKL multiplies a float32 matrix with a vector on one core, whatever their number.
+# `prompt`: 1,228 tokens of the starter at once, in the time of the processor on a machine that was busy.
 _RATES = {
-    "llamacpp": Rate(0.36, 0.10, token=11e-3, prompt=0.5),
-    "bf16": Rate(0.435, 0.26, layer=0.6e-3, prompt=0.5),
+    "llamacpp": Rate(0.36, 0.10, token=11e-3, prompt=0.3),
+    "bf16": Rate(0.435, 0.26, layer=0.6e-3, prompt=0.4),
     "fp16": Rate(0.43, 0.09, layer=0.6e-3),
-    "fp32": Rate(0.325, 0.26, layer=0.6e-3, alone=True, prompt=0.5),
+    "fp32": Rate(0.325, 0.26, layer=0.6e-3, alone=True, prompt=0.6),
     "8bit": Rate(0.37, 0.26, layer=2.8e-3),
     "4bit": Rate(0.345, 0.26, layer=0.85e-3),
 }

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gguf_files
 import pytest
 import small_models
 from PIL import Image, ImageDraw
 from terminal import Terminal
+
+from qwen_cli.commands import main
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,37 @@ def test_a_dry_run_tells_the_cost_and_asks_nothing(qwen, model, photo: str) -> N
     done = qwen("vision", photo, photo, "--resize", "56x84", "--dry-run", "--json", *model)
     one = {"name": photo, "width": 56, "height": 84, "frames": 0, "tokens": 6}
     assert json.loads(done.stdout) == {"inputs": [one, one], "tokens": 12, "context": 2048}
+
+
+def test_a_dry_run_loads_and_fetches_nothing(
+    photo: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a model that is not here, too, and of one whose weights are no weights."""
+
+    def never(*given: object, **more: object) -> None:
+        raise AssertionError("something is loaded or fetched")
+
+    for name in ("qwen_cli.engines.load.open_engine", "qwen_cli.models.hub.download.pull"):
+        monkeypatch.setattr(name, never)
+
+    def costs(model: str) -> dict[str, Any]:
+        monkeypatch.setattr("sys.argv", ["qwen", "vision", photo, "--dry-run", "--json", "-m", model])
+        with pytest.raises(SystemExit) as left:
+            main.main()
+        written = capsys.readouterr()
+        assert not left.value.code, written.err
+        told: dict[str, Any] = json.loads(written.out)
+        return told
+
+    assert costs("qwen3-vl:2b") == {
+        "inputs": [{"name": photo, "width": 320, "height": 256, "frames": 0, "tokens": 80}],
+        "tokens": 80,
+        "context": 16_384,
+    }
+    model = gguf_files.write(home / "Qwen3VL-2B-Q4_K_M.gguf", "qwen3vl")
+    gguf_files.write(home / "mmproj-Qwen3VL-2B-F16.gguf", "clip")
+    assert costs(str(model))["tokens"] == 80
+    assert costs(str(model))["context"] == 2048
 
 
 def test_what_does_not_fit_is_shown_smaller_and_that_is_said(qwen, model, tmp_path: Path) -> None:
