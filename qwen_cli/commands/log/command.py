@@ -173,7 +173,7 @@ def _cells(entry: Entry) -> tuple[str, str, str, str]:
 
 def _excerpt(entry: Entry, before: int) -> str:
     """Return the beginning of the question, for a line in which so many characters stand before it."""
-    mark = " (cut)" if entry.cut else ""
+    mark = "" if not entry.cut else " (cut)" if entry.answer else " (no answer)"
     most = _EXCERPT
     if sys.stdout.isatty():
         most = max(_LEAST, shutil.get_terminal_size().columns - before - len(mark) - 1)

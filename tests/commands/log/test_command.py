@@ -56,6 +56,13 @@ def test_alone_it_lists_the_latest_with_model_tokens_and_seconds() -> None:
 
 
 @pytest.mark.usefixtures("logged")
+def test_what_has_no_answer_says_so() -> None:
+    log.add(Entry("chat", "Is anybody there?"))
+    assert printed("-n", "1")[0].endswith("Is anybody there? (no answer)")
+    assert printed("show")[-1] == "*(there is no answer)*"
+
+
+@pytest.mark.usefixtures("logged")
 def test_words_are_found_in_question_and_answer() -> None:
     assert [line.split()[0] for line in printed("search", "TOMATO", "water")] == ["1"]
     assert [line.split()[0] for line in printed("search", "это")] == ["3"]
