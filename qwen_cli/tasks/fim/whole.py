@@ -59,13 +59,14 @@ class Whole:
     def imbalance(self, middle: str) -> int:
         """Count the brackets and quotes that do not meet around the hole, as a lexer counts them that knows
         strings and comments."""
-        lexer = _lexer(self.path)
+        lexer, fits = _lexer(self.path)
         if lexer is None:
             return 0
         start = max(len(self._prefix) - _LEXED, 0)
         line = self._prefix.rfind("\n", 0, start) + 1  # a lexer that begins within a string misreads the rest
         begin = line if start - line < _LEXED else start
-        return _unbalanced(lexer, self._prefix[begin:] + middle + self._suffix[:_LEXED])
+        text = self._prefix[begin:] + middle + self._suffix[:_LEXED]
+        return _unbalanced(lexer, text, errors=fits)
 
     def _parser(self) -> Parser | None:
         if len(self._prefix) + len(self._suffix) > _LARGEST_PARSED:
@@ -157,31 +158,35 @@ def _compiles(text: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _lexer(path: str) -> Lexer | None:
+def _lexer(path: str) -> tuple[Lexer | None, bool]:
+    """Return the lexer of a file, and whether it is of its language: most others have the brackets and quotes
+    of JavaScript, and much else that is wrong there."""
     from pygments.lexers import find_lexer_class_for_filename, get_lexer_by_name
     from pygments.util import ClassNotFound
 
     name = PurePath(path).name
     ending = PurePath(path).suffix.lower()
     if ending in _PROSE:
-        return None
+        return None, False
     try:
         if ending in _LEXERS:
-            return get_lexer_by_name(_LEXERS[ending])
+            return get_lexer_by_name(_LEXERS[ending]), True
         lexer_class = find_lexer_class_for_filename(name) if name else None
-        return lexer_class() if lexer_class else get_lexer_by_name("javascript")
+        if lexer_class:
+            return lexer_class(), True
+        return get_lexer_by_name("javascript"), False
     except ClassNotFound:
-        return None
+        return None, False
 
 
-def _unbalanced(lexer: Lexer, text: str) -> int:
+def _unbalanced(lexer: Lexer, text: str, *, errors: bool) -> int:
     from pygments.token import Comment, Error, String
 
     open_brackets: list[str] = []
     extra = wrong = 0
     for _, kind, value in lexer.get_tokens_unprocessed(text):
         if kind in Error:
-            wrong += 1
+            wrong += errors
         if kind in Comment or kind in String:
             continue
         for char in value:

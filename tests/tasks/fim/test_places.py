@@ -51,3 +51,11 @@ def test_a_second_try_counts_only_where_the_file_can_be_read_better() -> None:
     prefix = "def f(l):\n    {% if l %}\n        x = 1\n"
     place = Place("a.py", "python", "template", False, prefix, "    y = 2\n", "            z = 3\n")
     assert filled(place, place.middle) == place.middle
+
+
+def test_errors_of_a_lexer_of_another_language_are_none() -> None:
+    # Nobody has a lexer for Svelte: of JavaScript's only the brackets count, not what markup is to it.
+    prefix, suffix = "{#if user}\n  <p>Hello {user.name}</p>\n", "{/if}\n"
+    middle = "{:else}\n  <button on:click={login}>Log in</button>\n"
+    place = Place("a.svelte", "svelte", "branch", False, prefix, middle, suffix)
+    assert filled(place, run_on(place), "length") == middle
