@@ -106,6 +106,7 @@ def cleaned(text: str) -> str:
     text = re.sub(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}", r"\\frac{\1}{\2}", text)
     text = re.sub(r"^([^{}=,]*)\\choose(?![A-Za-z])([^{}=,]*)$", r"\\binom{\1}{\2}", text)
     text = re.sub(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}", text)
+    text = re.sub(r"^(?:negative|minus)\s+(?=[0-9.\\])", "-", text, flags=re.IGNORECASE)
     text = text.replace("\\colon", ":").replace("\\permil", "‰")
     text = _FREE.sub("", text)
     text = _REAL.sub("", text)
@@ -126,6 +127,8 @@ def cleaned(text: str) -> str:
     text = re.sub(r"\+\s*/\s*-|(?<![A-Za-z])plus or minus", r"\\pm ", text)
     text = re.sub(r"^\\mp(?![A-Za-z])", r"\\pm", text)
     text = re.sub(r"([0-9]?)\s*([¼-¾⅐-⅞])", _vulgar, text)
+    for sign, index in (("∛", 3), ("³√", 3), ("∜", 4), ("⁴√", 4)):
+        text = re.sub(rf"{sign}\s*(?:\(([^()]*)\)|([0-9]+|[A-Za-z]))", rf"\\sqrt[{index}]{{\1\2}}", text)
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
     text = re.sub(r"√\s*\(", r"\\sqrt(", text)
     text = re.sub(r"√\s*([0-9]+|[A-Za-z])", r"\\sqrt{\1}", text)

@@ -27,6 +27,8 @@ def same_within(seconds: float, one: str, other: str, printed: bool) -> bool:
     def stop(_: int, frame: FrameType | None) -> None:
         raise _TooLong
 
+    if _LEFT.search(one + other):
+        import latex2sympy2_extended  # noqa: F401 - 1 s of the first comparison that needs it, and not of its time
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds, 0.5)
     try:

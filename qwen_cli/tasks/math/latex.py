@@ -96,7 +96,7 @@ _NAME = re.compile(
     r"|(?:\\(?:mathbb|mathrm|operatorname)\s*\{?\s*)?(?:Var|Cov|E|P|D|Pr)\s*\}?\s*[\[(][^()\[\]]*[\])]"
     r"|[A-Za-z][A-Za-z ]{2,}|m?\s*\\(?:angle|triangle)\s*[A-Z]+|\([A-Za-z](?:,\s*[A-Za-z])+\)|\|[A-Z]+\|"
     rf"|\\[dt]?frac\s*\{{\s*{_D}\s*[A-Za-z]\s*\}}\s*\{{\s*(?:d|\\partial)\s*[A-Za-z]\s*{_ORDER}\s*\}}"
-    r"|p(?:O?H|K_?\{?[ab]\}?)|[A-Z]{2,3}|\\overline\s*\{?[A-Za-z]+\}?|(?:\\sigma|\\chi|s|R)\s*\^\s*\{?\s*2\s*\}?|[PED]\s*\([^()]*\)"
+    r"|[A-Za-z][0-9]|p(?:O?H|K_?\{?[ab]\}?)|[A-Z]{2,3}|\\overline\s*\{?[A-Za-z]+\}?|(?:\\sigma|\\chi|s|R)\s*\^\s*\{?\s*2\s*\}?|[PED]\s*\([^()]*\)"
     r"|\\(?:sin|cos|tan|cot)\s*(?:\\(?:alpha|beta|gamma|theta|angle\s*[A-Z]+)|[A-D])\s*"
 )
 _DERIVATIVE = re.compile(
@@ -200,6 +200,9 @@ def read(text: str, depth: int = 0) -> Readings:
             if not (isinstance(r, Quantity) and r.unit is None and not r.value.free_symbols)
         ]
     if formula := chemistry.chemical(source):
+        if re.search(r"[A-Za-z][0-9]|\\(?:ce|mathrm|text)(?![A-Za-z])", source):
+            # No product of letters, which has them in any order.
+            readings = [r for r in readings if not (isinstance(r, Quantity) and r.value.free_symbols)]
         readings.append(Words(formula))
     if (not readings and any(c.isalpha() for c in bare)) or _WORD.search(_unmarked(bare)):
         joined = "\\" in bare or any(sign in bare for sign in "<>=")
@@ -600,6 +603,8 @@ def _named(source: str, depth: int) -> Readings:
     """Read a value with what it is of before it, or a sentence that ends in one: `Bob: 5`."""
     bare = unwrapped(source)
     name, values = ("", []) if words.clock(bare) else sentences.named(source, bare)
+    if re.fullmatch("[A-J]", name):
+        return ()  # a choice
     for value in values:
         if any(map(sentences.names_its_value, _split(value, _LISTED)[1:])):
             return ()  # several such
@@ -710,6 +715,7 @@ def _measured(source: str, depth: int) -> Readings:
     if re.fullmatch(r"[0-9]+C[0-9]+", bare):
         return ()  # combinations
     bare = re.sub(r"(?<=[0-9])\s*\(([A-Za-z][A-Za-z ]+)\)$", r" \1", bare)
+    bare = re.sub(r"(?<=[0-9]) (?:of )?an? (?=[a-z])", " ", bare)  # 1/2 an hour
     if match := _CURRENCY.fullmatch(bare):
         amount = re.sub(r"(?<=[0-9])\s*[kK]$", " thousand", match["sign"] + match["value"])
         amount = re.sub(r"(?<=[0-9])\s*(?:M|m|mn)$", " million", amount)
@@ -779,6 +785,8 @@ def _is_label(unit: str) -> bool:
         return True
     words = re.sub(r"[()]", "", unit).rstrip(".").split()
     plain = all(re.fullmatch(r"[A-Za-z][a-z'\-]+", word) for word in words)
+    if {"not", "no", "never", "cannot"} & set(words):
+        return False
     return plain and 0 < len(words) <= 6 and not _MATH_WORDS & {word.lower() for word in words}
 
 

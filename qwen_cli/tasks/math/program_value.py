@@ -35,6 +35,7 @@ from qwen_cli.tasks.math.values import (
 )
 
 _LONGEST = 10_000  # characters of a line
+_MOST_LINES = 20  # that are one answer
 _LABEL = re.compile(r"[A-Za-z_][\w '()]*?\s*(?:[:=]|\bis)\s*(?P<value>[^=].*)", re.DOTALL)
 _FAULT = re.compile(r"Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception|Warning)\b")
 _NAMES: dict[str, Any] = {
@@ -105,6 +106,8 @@ def read(text: str) -> Readings:
         return (Quantity(decimal(text.replace(",", ""))), *_python(source))
     if words.clock(text) or re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         return latex.read(text)
+    if lines := _labelled(text):
+        return (Many(tuple(lines), "bare"),)
     readings = _python(source)
     if readings:
         word = re.fullmatch(r"[A-Za-z]{3,}", text) or chemical(text)
@@ -118,6 +121,15 @@ def read(text: str) -> Readings:
         if inner:
             return inner
     return latex.read(text)
+
+
+def _labelled(text: str) -> list[Readings]:
+    """Return what is read of lines that each say what their value is of; none where one does not."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not 1 < len(lines) <= _MOST_LINES:
+        return []
+    read_so = [read(line) for line in lines]
+    return read_so if all(any(isinstance(r, Assigned) for r in one) for one in read_so) else []
 
 
 def _python(source: str) -> Readings:

@@ -28,6 +28,31 @@ _CONSTANTS = re.compile(r"[CcK]_?[0-9]?")
 _PARAMETERS = frozenset(("t", "s", "r", "u", "k", "c", "lambda", "mu", "alpha"))
 _MOST_CONSTANTS = 3
 _FUNCTION = re.compile(r"[A-Za-z]'*\([a-z]\)|y'*|[A-Za-z]'+")
+_OPPOSITES = (
+    *(
+        ("north", "south"),
+        ("east", "west"),
+        ("left", "right"),
+        ("up", "down"),
+        ("more", "less"),
+        ("more", "fewer"),
+    ),
+    *(
+        ("profit", "loss"),
+        ("gain", "loss"),
+        ("increase", "decrease"),
+        ("above", "below"),
+        ("before", "after"),
+    ),
+    *(
+        ("faster", "slower"),
+        ("ahead", "behind"),
+        ("older", "younger"),
+        ("taller", "shorter"),
+        ("heads", "tails"),
+    ),
+    *(("early", "late"), ("clockwise", "counterclockwise"), ("upward", "downward"), ("greater", "smaller")),
+)
 _MEASURES = frozenset("只个头辆本支条匹张件名位棵朵台把双袋箱盒瓶颗块")
 _INDEXED = re.compile("(?<=^[A-Za-z])_?[0-9]$")
 _WHOLE = frozenset("kmn")  # letters that stand for integers
@@ -153,10 +178,16 @@ def _assigned(a: Assigned, b: Value) -> bool:
             _FUNCTION.fullmatch(name) for name in (a.name, b.name)
         )
         indexed = _stem(a.name) == b.name or a.name == _stem(b.name)  # x for x_1
-        if {_extreme(a.name), _extreme(b.name)} == {"max", "min"}:
+        if {_extreme(a.name), _extreme(b.name)} == {"max", "min"} or _inverse(a.name, b.name):
             return False
         return (a.name == b.name or named or functions or indexed) and same(a.value, b.value)
     return not isinstance(b, Choice) and same(a.value, (b,))
+
+
+def _inverse(one: str, other: str) -> bool:
+    """Return whether two functions are of each other: y'(x) and x'(y)."""
+    letters = [re.sub("[^A-Za-z]", "", name) for name in (one, other)]
+    return len(letters[0]) == 2 and letters[0] == letters[1][::-1] != letters[1] and "(" in one + other
 
 
 def _extreme(name: str) -> str:
@@ -299,12 +330,20 @@ def _quantities(a: Quantity, b: Quantity) -> bool:
         return equal(a.value * one.factor + one.offset, b.value * other.factor + other.offset)
     if any(unit is not None and unit.glued for unit in (one, other)) and None in (one, other):
         return False
+    if one is not None and other is not None and _opposed(one.name, other.name):
+        return False  # 5 km north, 5 km south
     if equal(a.value, b.value):
         return True
     free = next((q for q in (a, b) if q.unit is not None and q.unit.free), None)
     if free is None or free.unit is None or (one is not None and other is not None):
         return False
     return equal(free.value * free.unit.factor, (b if free is a else a).value)
+
+
+def _opposed(one: str, other: str) -> bool:
+    """Return whether what is said behind two numbers is the opposite."""
+    words = [set(re.findall(r"\w+", name.lower())) for name in (one, other)]
+    return any(a in words[n] and b in words[1 - n] for a, b in _OPPOSITES for n in (0, 1))
 
 
 def _pieces(a: Pieces, b: Pieces) -> bool:

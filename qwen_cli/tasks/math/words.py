@@ -9,7 +9,7 @@ import re
 
 import sympy
 
-from qwen_cli.tasks.math.units import Unit
+from qwen_cli.tasks.math.units import Unit, units
 from qwen_cli.tasks.math.values import Clock, Day, Many, Quantity, Readings, Words
 
 _TRUE = frozenset(("yes", "true", "对", "是", "正确", "√"))
@@ -68,6 +68,7 @@ _TESTED = re.compile(
 _LEFT_OVER = re.compile(
     r"([0-9]+)\s*(?:,?\s*(?:with )?(?:an? )?(?:r|remainder)(?: of)?|余|…+|\.{3,6})\s*([0-9]+)"
 )
+_DOZENS = re.compile(r"(?:(?P<half>half)(?: a)? dozens?|(?:(?P<count>.+?) )?dozens?)(?P<more> and a half)?")
 _ROMAN = re.compile("(?=[IVX]{2})X{0,3}(?:IX|IV|V?I{0,3})")
 _SECOND = Unit((("time", 1),))
 _SYNONYMS = {
@@ -163,6 +164,9 @@ def read(bare: str) -> Readings:
     number = chinese(bare)
     if number is None:
         number = english(plain)
+    share = re.fullmatch(r"(.+?) of (?:the|an?|all|his|her|their|its) ([a-z ]+)", plain)
+    if number is None and share and not units(share[2]):  # a quarter of an hour has a unit
+        number = english(share[1])
     return () if number is None else (Quantity(number),)
 
 
@@ -175,6 +179,12 @@ def _times(bare: str) -> Readings:
     if both := re.fullmatch(r"([0-9]{1,2})时([0-9]{1,2})分", bare):
         length = Quantity(sympy.Integer(3600 * int(both[1]) + 60 * int(both[2])), _SECOND)
         return (length, Clock(int(both[1]) % 24 * 60 + int(both[2]) % 60, False))
+    if french := re.fullmatch(r"([0-9]{1,2}) ?h ?([0-5][0-9])", bare):
+        hour, minute = int(french[1]), int(french[2])
+        return (
+            Quantity(sympy.Integer(3600 * hour + 60 * minute), _SECOND),
+            Clock(hour % 24 * 60 + minute, False),
+        )
     if moment is None and (said := _SPOKEN.fullmatch(bare.lower())):
         minutes = {"quarter": 15, "half": 30}.get(said["part"]) or int(english(said["part"]) or 0)
         hour = int(said["hour"]) if said["hour"].isdigit() else int(english(said["hour"]) or 0)
@@ -311,15 +321,13 @@ def english(plain: str) -> sympy.Rational | None:
     if words[0] in ("minus", "negative") and len(words) > 1:
         below_zero = english(" ".join(words[1:]))
         return None if below_zero is None else -below_zero
+    if plain != "a dozen" and (dozens := _DOZENS.fullmatch(plain)):
+        count = sympy.Rational(1, 2) if dozens["half"] else english(dozens["count"] or "one")
+        return None if count is None else 12 * (count + (sympy.Rational(1, 2) if dozens["more"] else 0))
     if mixed := re.fullmatch(r"(.+) and (?:(?:an?|one) )?(\w+(?: \w+)?)", " ".join(words)):
         before, part = english(mixed[1]), _part(mixed[2])
         if before is not None and part is not None and before == int(before):
             return before + part
-    if (
-        dozens := re.fullmatch(r"(?:(half)(?: a)?|(.+?)(?: and (?:a )?(half))?) dozens?", plain)
-    ) and plain != "a dozen":
-        count = sympy.Integer(0) if dozens[1] else english(dozens[2])
-        return None if count is None else 12 * count + (6 if dozens[1] or dozens[3] else 0)
     if plain in ("dozen", "half", "quarter"):
         return {"dozen": sympy.Integer(12), "half": sympy.Rational(1, 2), "quarter": sympy.Rational(1, 4)}[
             plain
