@@ -7,7 +7,8 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.serve import app
 from qwen_cli.serve.api import auth
 from qwen_cli.serve.api.auth import Rules
+from qwen_cli.serve.connection import Limited
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.metrics import Metrics
 from qwen_cli.serve.scheduling.pool import ModelPool
@@ -27,6 +29,7 @@ from qwen_cli.serve.scheduling.service import Service
 
 _TICK = 1.0  # seconds between two looks for idle models
 _BACKLOG = 128
+_A_MINUTE = 60.0
 _KEEP_ALIVE = 75  # seconds of an idle connection: longer than the pools of clients keep theirs
 
 
@@ -79,6 +82,7 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
         servers.append(_server(app.private(service)))
         sockets.append(_private_socket())
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(SparingLog())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(_end, service, servers))
     tasks = [asyncio.create_task(server.serve([sock])) for server, sock in zip(servers, sockets, strict=True)]
@@ -95,6 +99,21 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
             paths.socket_path().unlink(missing_ok=True)
 
 
+class SparingLog:
+    """Tells of faults of the loop in one line, of each kind once a minute: at the limit of open files there
+    are a hundred a second."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        kind, fault = str(context.get("message")), context.get("exception")
+        now = loop.time()
+        if now - self._told.get(kind, -_A_MINUTE) >= _A_MINUTE:
+            self._told[kind] = now
+            print(f"{kind}: {fault}" if fault else kind, file=sys.stderr, flush=True)
+
+
 def _end(service: Service, servers: Sequence[uvicorn.Server]) -> None:
     """Handle a signal: the second time, everything stops where it is."""
     if servers[0].should_exit:
@@ -109,6 +128,7 @@ def _end(service: Service, servers: Sequence[uvicorn.Server]) -> None:
 def _server(application: Any) -> uvicorn.Server:
     config = uvicorn.Config(
         application,
+        http=Limited,
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -32,6 +32,7 @@ from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.errors import UsageError
 from qwen_cli.serve import app
 from qwen_cli.serve.api.auth import Rules
+from qwen_cli.serve.connection import Limited
 from qwen_cli.serve.scheduling.lanes import Lanes
 from qwen_cli.serve.scheduling.metrics import Metrics
 from qwen_cli.serve.scheduling.pool import ModelPool
@@ -188,7 +189,12 @@ def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings
     pool = cast("ModelPool", Only())
     service = Service(pool, Metrics(pool), **settings)
     config = uvicorn.Config(
-        app.public(service, Rules()), port=0, log_config=None, lifespan="off", timeout_keep_alive=75
+        app.public(service, Rules()),
+        port=0,
+        http=Limited,
+        log_config=None,
+        lifespan="off",
+        timeout_keep_alive=75,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
