@@ -113,6 +113,9 @@ def _span(seconds: float) -> str:
 
 
 _STOP_POLL = 0.1  # seconds
+_STOP_NOW, _STOP = 10.0, 60.0
+"""Seconds in which a server that is told to end at once, or that has nothing to do, has to have ended: it is
+killed then. Settling and freeing a model takes at most half a minute (`ModelPool.close`)."""
 
 
 def stop(
@@ -121,6 +124,8 @@ def stop(
     ] = False,
 ) -> None:
     """Stop your running server, once the answers it is generating are complete.
+
+    One that has nothing to do and has not ended after a minute, with --now after 10 seconds, is killed.
 
     Examples:
       qwen stop
@@ -135,18 +140,23 @@ def stop(
     busy = sum(model["running"] for model in running["models"])
     if busy and not now:
         say(f"waiting for {busy} answer{'s' if busy > 1 else ''} to end; `qwen stop --now` does not")
-    asked_at = time.monotonic()
+    began = asked_at = time.monotonic()
+    limit = _STOP_NOW if now else None if busy else _STOP
     while _lives(pid):
-        if now and time.monotonic() - asked_at > 1:
+        if limit is not None and time.monotonic() - began > limit:
+            _send(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+            limit = None
+            say(f"it had not ended after {time.monotonic() - began:.0f} s, and was killed")
+        elif now and time.monotonic() - asked_at > 1:
             _send(pid)
             asked_at = time.monotonic()
         time.sleep(_STOP_POLL)
     say("stopped")
 
 
-def _send(pid: int) -> None:
+def _send(pid: int, number: int = signal.SIGTERM) -> None:
     try:
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, number)
     except ProcessLookupError:
         return
 
