@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine
@@ -135,6 +136,8 @@ def _client(server: McpServer, log: TextIO) -> Client:
     from mcp.client.stdio import StdioServerParameters, stdio_client
     from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 
+    # What a server prints between its messages the client logs with a traceback each; it goes on without.
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
     if server.transport == "stdio":
         parameters = StdioServerParameters(
             command=server.command, args=server.args, env=server.env, cwd=server.cwd
@@ -194,4 +197,8 @@ def _reason(error: BaseException) -> str:
         error, "exceptions", None
     ):  # an exception group, which Python 3.10 has no name for
         error = inner[0]
+    faults = getattr(error, "errors", None)  # pydantic's, whose first line only counts them
+    if callable(faults) and (first := next(iter(faults()), None)):
+        where = ".".join(map(str, first["loc"]))
+        return one_line(f"it breaks the protocol: {where}: {first['msg']}")
     return error_line(error)

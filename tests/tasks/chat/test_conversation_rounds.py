@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from scripted import Scripted, end
 
 from qwen_cli.engines.core.base import Piece, ToolCall
 from qwen_cli.errors import ContextFull, EngineError
 from qwen_cli.tasks.chat.conversation import Conversation, Notice
-from qwen_cli.tasks.chat.messages import LAST_ROUND, NO_ROUNDS_LEFT, NOT_RUN
+from qwen_cli.tasks.chat.messages import FAILED_BEFORE, LAST_ROUND, NO_ROUNDS_LEFT, NOT_RUN
 from qwen_cli.tasks.tools.base import Tool, ToolResult
 from qwen_cli.tasks.tools.toolbox import REFUSED, Toolbox
 
 ADD = Tool("add", "Add two numbers", {"type": "object"}, lambda a: str(a["a"] + a["b"]), "test")
 
 
-def call(number: int = 1) -> Piece:
+def call(number: Any = 1) -> Piece:
     return Piece(kind="tool_call", call=ToolCall(f"c{number}", "add", {"a": number, "b": 1}))
 
 
@@ -174,3 +176,30 @@ def test_stop_lets_the_engines_refusal_through() -> None:
         list(talk.send("word " * 15))
 
     assert talk.messages[-1]["unsent"] is True
+
+
+def test_a_call_that_fails_alike_again_and_again_is_not_asked_for_for_ever() -> None:
+    engine = Scripted(*([call("x"), end("tool_calls")] for _ in range(8)))
+    number = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    asked: list[ToolCall] = []
+
+    def approve(call: ToolCall) -> bool:
+        asked.append(call)
+        return True
+
+    talk = Conversation(engine, toolbox=Toolbox([Tool("add", "", number, str, "test")], approve=approve))
+    events = list(talk.send("1 + x?"))
+
+    assert events[-1] == Notice("stopped: add failed 3 times with the same arguments")
+    assert asked == []
+    results = [message["content"] for message in talk.messages if message["role"] == "tool"]
+    assert len(results) == 3
+    assert results[0] == "error: wrong arguments for add: a: 'x' is not of type 'integer'"
+    assert results[1] == results[2] == results[0] + FAILED_BEFORE
+
+
+def test_calls_that_fail_in_other_ways_go_on() -> None:
+    engine = Scripted(*([call(i), end("tool_calls")] for i in range(4)), [Piece("So."), end()])
+    talk = Conversation(engine, toolbox=Toolbox([ADD], approve=lambda c: False))
+    list(talk.send("?"))
+    assert talk.messages[-1]["content"] == "So."

@@ -201,3 +201,54 @@ def test_a_servers_file_that_cannot_be_used_is_named(tmp_path: Path, content: st
     with pytest.raises(ToolError, match=fault) as error:
         Toolbox.from_mcp(file)
     assert "servers.json" in error.value.message
+
+
+# It prints what is no message, and lists tools with odd names and schemas.
+_ODD = """
+import json, sys
+print("Starting v1 ...", flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" not in message:
+        continue
+    print("debug: " + message["method"], flush=True)
+    version = message.get("params", {}).get("protocolVersion", "")
+    results = {
+        "initialize": {"protocolVersion": version, "capabilities": {"tools": {}},
+                       "serverInfo": {"name": "odd", "version": "1"}},
+        "tools/list": {"tools": TOOLS},
+        "tools/call": {"content": [{"type": "text", "text": "called"}]},
+    }
+    answer = {"result": results[message["method"]]} if message["method"] in results else {
+        "error": {"code": -32601, "message": "no"}}
+    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}), flush=True)
+"""
+
+
+def odd(*tools: dict[str, Any]) -> dict[str, Any]:
+    return {"command": sys.executable, "args": ["-c", f"TOOLS = {list(tools)!r}\n{_ODD}"]}
+
+
+def test_a_server_that_prints_garbage_and_has_odd_schemas_works(
+    config: Config, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reference = {"type": "object", "$ref": "#/$defs/A", "$defs": {"A": {"required": ["n"]}}}
+    tools = [
+        {"name": "a b/c", "inputSchema": {"type": "object"}},
+        {"name": "nonsense", "inputSchema": {"type": "object", "properties": {"x": {"type": "no"}}}},
+        {"name": "refers", "inputSchema": reference},
+    ]
+    with Toolbox.from_mcp(config(odd=odd(*tools)), approve=lambda call: True) as box:
+        assert box.names == ["a_b_c", "nonsense", "refers"]
+        assert run(box, "a_b_c") == ("called", True)
+        assert run(box, "nonsense", x=1) == ("called", True)
+        assert run(box, "refers") == ("error: wrong arguments for refers: 'n' is a required property", False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_breaks_the_protocol_is_said_in_one_line(config: Config) -> None:
+    with pytest.raises(
+        ToolError, match=r"the protocol: tools\.0\.inputSchema\.type: Field required"
+    ) as error:
+        Toolbox.from_mcp(config(odd=odd({"name": "t", "inputSchema": {}})))
+    assert "\n" not in str(error.value)
