@@ -12,9 +12,15 @@ import typer
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.chat import templating
 from qwen_cli.commands.shared import complete, options
-from qwen_cli.commands.shared.engine import check_effort, open_engine, poor_at_tools, thinking_wish
+from qwen_cli.commands.shared.engine import (
+    check_effort,
+    check_thinking,
+    open_engine,
+    poor_at_tools,
+    thinking_wish,
+)
 from qwen_cli.commands.shared.output import relay
-from qwen_cli.errors import UsageError
+from qwen_cli.errors import ToolError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.tasks.chat.conversation import Conversation
@@ -197,6 +203,8 @@ def chat(
     from qwen_cli.commands.chat import question as asked
     from qwen_cli.commands.chat import resume as taken_up
 
+    check_thinking(settings, think, thinking_budget, effort)
+    sampling = options.sampling(settings, stop=stop)
     if raw and as_json:
         raise UsageError("--raw and --json exclude each other", "choose one")
     if resume and session is not None:
@@ -227,7 +235,6 @@ def chat(
         open_engine(settings, loading) as loaded,
     ):
         conversation = taken_up.conversation(loaded, resumed, settings)
-        sampling = options.sampling(settings, stop=stop)
         conversation.sampling = sampling.over(conversation.sampling)
         check_effort(loaded, effort, think, thinking_budget)
         budget = settings.get("thinking_budget") if effort is None else thinking_budget
@@ -297,6 +304,7 @@ def _toolbox(
     """Return the tools the model may call. `asks`: whoever holds the conversation sets `approve` itself."""
     if not named and not mcp:
         return nullcontext()
+    from qwen_cli.tasks.tools import mcp_config
     from qwen_cli.tasks.tools.toolbox import Toolbox
 
     if not yes and not asks and not sys.stderr.isatty():
@@ -309,6 +317,13 @@ def _toolbox(
                 boxes.append(Toolbox.builtin([one for one in chosen.split(",") if one]))
             else:
                 boxes.append(Toolbox.from_python(Path(name)))
+        if mcp:
+            mcp_config.read(Path(mcp).expanduser())
+    except ToolError as fault:
+        for box in boxes:
+            box.close()
+        raise UsageError(fault.message, fault.hint) from fault  # a wrong file is a wrong flag
+    try:
         if mcp:
             boxes.append(Toolbox.from_mcp(Path(mcp).expanduser()))
     except BaseException:

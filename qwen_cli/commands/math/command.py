@@ -12,7 +12,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import options
-from qwen_cli.commands.shared.engine import changing, choose_model, open_engine, open_reward
+from qwen_cli.commands.shared.engine import changing, check_thinking, choose_model, open_engine, open_reward
 from qwen_cli.commands.shared.output import say
 from qwen_cli.errors import UsageError
 
@@ -221,6 +221,7 @@ def math(
     if text is None and not many and (quiet or as_json):
         raise UsageError("there is no problem", 'write one: `qwen math "…"`')
     settings = options.merged(user_settings.load(), loading, sampling_options)
+    check_thinking(settings, think, None)
     asked_sampling = options.exact_sampling(settings, sampling_options)
     if sandbox == "off":
         request.agree_to_no_sandbox()

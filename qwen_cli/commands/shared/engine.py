@@ -118,6 +118,29 @@ def load_options(settings: dict[str, Any], loading: Loading | None) -> LoadOptio
     )
 
 
+def check_thinking(
+    settings: dict[str, Any], think: bool | None, given: int | None, effort: str | None = None
+) -> None:
+    """Raise `UsageError` for flags about thinking that contradict one another, or that the model is known not
+    to take, before it is loaded. What only its template knows is looked at later."""
+    if think is False and given is not None:
+        raise UsageError("--no-think and --thinking-budget exclude each other", "choose one")
+    if think is False and effort is not None:
+        raise UsageError("--no-think and --effort exclude each other", "choose one")
+    if settings.get("endpoint") or not settings.get("model"):
+        return
+    from qwen_cli.models.catalog import lookup
+
+    model = lookup.known(str(settings["model"]))
+    if model is None:
+        return
+    name = settings["model"]
+    if (think or given is not None or effort is not None) and model.thinking is None:
+        raise UsageError(f"{name} does not think", "choose a thinking model, such as qwen3:8b")
+    if think is False and model.thinking is not None and model.thinking.mode == "always":
+        raise UsageError(f"{name} always thinks", "choose its instruct sibling")
+
+
 def thinking_wish(
     engine: Engine,
     think: bool | None,

@@ -14,7 +14,14 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import complete, options
-from qwen_cli.commands.shared.engine import changing, choose_model, look_at, open_engine, thinking_wish
+from qwen_cli.commands.shared.engine import (
+    changing,
+    check_thinking,
+    choose_model,
+    look_at,
+    open_engine,
+    thinking_wish,
+)
 from qwen_cli.errors import UsageError
 
 TASKS = "Task (instead of a question)"
@@ -309,6 +316,7 @@ def vision(
         user_settings.load(), loading, sampling_options, thinking_budget=thinking_budget
     )
     choose_model(settings, "vision")
+    check_thinking(settings, think, thinking_budget)
     greedy = job is not None and job.kind != "ask"  # there is one right answer
     sampling = options.exact_sampling(settings, sampling_options) if greedy else options.sampling(settings)
     with tempfile.TemporaryDirectory(prefix="qwen-vision-") as scratch:

@@ -97,6 +97,8 @@ def _one(word: str, allow: Allow) -> Gathered:
         return Gathered((("stdin", attachments.read_text("-")),), labels=("standard input",))
     if _ADDRESS.fullmatch(word):
         raise UsageError(f"{clean_name(word)} is an address, not a file", "save it first")
+    if not word.strip():
+        raise UsageError("the name of a file is empty", "name one, or a folder")
     base, pages = _divided(word)
     path = _path(base)
     label = clean_name(base)

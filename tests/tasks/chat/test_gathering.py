@@ -106,6 +106,8 @@ def test_a_pattern_leaves_out_what_is_no_text_by_name() -> None:
 @pytest.mark.parametrize(
     ("word", "told"),
     [
+        ("", "the name of a file is empty"),
+        (" ", "the name of a file is empty"),
         ("missing.txt", "no file 'missing.txt'"),
         ("*.zig", "no file matches '*.zig'"),
         ("b.*", "nothing that 'b.*' matches can be sent: b.bin (is a binary file, not text)"),
