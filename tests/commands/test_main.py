@@ -192,3 +192,18 @@ def test_a_misspelt_variable_gets_a_remark(qwen) -> None:
     done = qwen("config", "path", QWEN_TEMPRATURE="1", QWEN_API_URL_OF_ANOTHER="x")
     assert done.stderr == "qwen: nothing reads the variable QWEN_TEMPRATURE. Did you mean QWEN_TEMPERATURE?\n"
     assert done.returncode == 0
+
+
+def test_ctrl_c_while_the_commands_are_imported_ends_it_without_a_word() -> None:
+    program = """
+import os, runpy, signal, sys
+class Pressed:
+    def find_spec(self, name, path=None, target=None):
+        if name == "qwen_cli.commands.main":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Pressed())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("qwen_cli", run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

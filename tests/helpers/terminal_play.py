@@ -5,8 +5,11 @@ A case takes a tenth of a second: everything is imported before. What the termin
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import importlib
+import itertools
 import os
 import pty
 import re
@@ -16,7 +19,7 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,6 +35,7 @@ STOP = "‖"
 ENTER, ALT_ENTER, ESC, TAB, UP = "\r", "\x1b\r", "\x1b", "\t", "\x1b[A"
 CTRL_C, CTRL_D, CTRL_R, CTRL_Z = "\x03", "\x04", "\x12", "\x1a"
 
+_DRAWN = 0.1  # seconds after which a piece is drawn at once, and not with the next one
 _PATIENCE = float(os.environ.get("PLAY_PATIENCE", "30"))  # seconds, of a machine that does other things too
 _RAW = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|\^\[|\[[?>]?\d+(?:;\d+)*[A-Za-z]|\[0?m")
 
@@ -77,7 +81,12 @@ class Keys:
     text: str
 
 
-Step = str | Keys | Go | Resize | Paste | Signal | Shows
+@dataclass(frozen=True)
+class Fresh:
+    """Wait for a fresh prompt."""
+
+
+Step = str | Keys | Fresh | Go | Resize | Paste | Signal | Shows
 """A text is typed once a fresh prompt is there, with Enter after it."""
 
 
@@ -103,11 +112,12 @@ class Case:
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     code: int = 0
     ends: bool = False
-    raw: bool = False
+    plain: bool = False
     vision: bool = False
     thinks: bool = True
     context: int | None = 4096
     loads: bool = True
+    job: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -132,8 +142,12 @@ class Engine(Scripted):
     def chat(self, messages: Any, **settings: Any) -> Any:
         if not self.answers:
             self.answers.append([Piece("(no more answers)"), end()])
+        pieces = self.answers[0]
+        drawn = {id(one) for one, after in itertools.pairwise(pieces) if _stops(after)}
         for piece in super().chat(messages, **settings):
-            if piece.text == STOP:
+            if id(piece) in drawn:
+                time.sleep(_DRAWN)
+            if _stops(piece):
                 os.read(self._going, 1)
             else:
                 yield piece
@@ -141,6 +155,10 @@ class Engine(Scripted):
     def count_tokens(self, prompt: Any, **rest: Any) -> int:
         turns = [prompt] if isinstance(prompt, str) else [str(turn["content"]) for turn in prompt]
         return sum(len(turn.split()) for turn in turns)
+
+
+def _stops(piece: Any) -> bool:
+    return isinstance(piece, Piece) and piece.text == STOP
 
 
 class Play:
@@ -162,6 +180,8 @@ class Play:
         self.screen = Screen(case.columns, case.lines, answer=self.send)
         self.written = b""
         self.code: int | None = None
+        self._prompts = 0  # that were typed at
+        self._rest = b""
         self.resize(case.columns, case.lines)
 
     def resize(self, columns: int, lines: int) -> None:
@@ -169,7 +189,13 @@ class Play:
         self.screen.resize(columns, lines)
 
     def send(self, text: str) -> None:
-        os.write(self._terminal, text.encode())
+        """Type `text`; what the program writes meanwhile is read, or both would wait for the other."""
+        data = text.encode()
+        while data and self.code is None:
+            if select.select([], [self._terminal], [], 0)[1]:
+                data = data[os.write(self._terminal, data[:256]) :]
+            if data:
+                self.read(0.005)
 
     def step(self, one: Step) -> None:
         if isinstance(one, Go):
@@ -186,12 +212,18 @@ class Play:
             self.send(one.text)
         else:
             self.until(self.prompted, "prompt")
-            self.send(one + ENTER)
+            self._prompts = self._count()
+            if isinstance(one, str):
+                self.send(one + ENTER)
 
     def prompted(self) -> bool:
-        """Return whether a fresh prompt waits: its line is empty, and the bar stands below."""
+        """Return whether a prompt waits that nothing was typed at: its line is empty."""
         row = self.screen.visible[self.screen.cursor[1]]
-        return row == ">" and (self.case.env.get("TERM") == "dumb" or "scripted" in self.screen.visible[-1])
+        return row == ">" and self._count() > self._prompts
+
+    def _count(self) -> int:
+        """Return how many prompts there were: each asks for pasted text to be marked."""
+        return self.written.count(b"> " if self.case.env.get("TERM") == "dumb" else b"\x1b[?2004h")
 
     @property
     def text(self) -> str:
@@ -230,15 +262,26 @@ class Play:
                 raise
             data = b""
         if not data:
-            self.code = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+            self.code = self._reaped()
             return False
         self.written += data
         self.screen.write(self.written_text(data), newlines=False)
         return True
 
+    def _reaped(self) -> int:
+        """Return how the process ended, which has let go of its terminal."""
+        until = time.monotonic() + _PATIENCE
+        while time.monotonic() < until:
+            number, status = os.waitpid(self.process, os.WNOHANG)
+            if number:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
+        os.kill(self.process, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+
     def written_text(self, data: bytes) -> str:
         """Return `data` as text; a character that is cut in two waits for its rest."""
-        data = getattr(self, "_rest", b"") + data
+        data = self._rest + data
         for length in range(len(data), max(len(data) - 4, -1), -1):
             try:
                 text = data[:length].decode()
@@ -252,6 +295,7 @@ class Play:
     def end(self) -> None:
         """Read until the program has ended; Ctrl-D is pressed unless the case ends by itself."""
         if not self.case.ends:
+            self._prompts = 0
             self.until(lambda: self.code is not None or self.prompted(), "prompt")
             self.send(CTRL_D)
         until = time.monotonic() + _PATIENCE
@@ -290,7 +334,7 @@ def _check(it: Play) -> None:
     raw = _RAW.search(text)
     assert raw is None, f"{raw and raw[0]!r} in\n{text}"
     assert it.code == case.code, f"ended with {it.code}:\n{text}"
-    if case.raw:
+    if case.plain:
         assert b"\x1b" not in it.written, it.written
 
 
@@ -329,12 +373,19 @@ def _become(case: Case, folder: Path, going: int) -> NoReturn:
 def _run(case: Case, going: int) -> int:
     from qwen_cli.commands import main
     from qwen_cli.commands.chat import command
+    from qwen_cli.engines import load
 
     def opened(*settings: Any) -> Engine:
-        assert case.loads, "a model was loaded"
         return Engine(case, going)
 
-    command.open_engine = opened  # type: ignore[assignment]
+    def refused(*given: Any) -> NoReturn:
+        raise AssertionError("a model was loaded")
+
+    if case.loads:
+        command.open_engine = opened  # type: ignore[assignment]
+    load.open_engine = refused  # type: ignore[assignment]
+    if case.job:
+        _be_a_shell()
     try:
         main.main()
     except SystemExit as leaving:
@@ -343,27 +394,48 @@ def _run(case: Case, going: int) -> int:
         return leaving.code if isinstance(leaving.code, int) else 1
 
 
+def _be_a_shell() -> None:
+    """Go on in a process of a group of its own, in the foreground; this one is the shell above it."""
+    job = os.fork()
+    if job == 0:
+        os.setpgid(0, 0)
+        while os.tcgetpgrp(0) != os.getpgrp():
+            time.sleep(0.001)
+        return
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # the job may have done it
+        os.setpgid(job, job)
+    while True:
+        os.tcsetpgrp(0, job)
+        _, status = os.waitpid(job, os.WUNTRACED)
+        os.tcsetpgrp(0, os.getpgrp())
+        if not os.WIFSTOPPED(status):
+            os._exit(os.waitstatus_to_exitcode(status))
+        os.write(1, b"\r\nsuspended\r\n")
+        os.read(0, 1)
+        os.tcsetpgrp(0, job)
+        os.kill(job, signal.SIGCONT)
+
+
 def calls(name: str, **arguments: Any) -> list[Any]:
     """An answer that calls a tool."""
     return [Piece(call=ToolCall("call_1", name, arguments)), end("tool_calls")]
 
 
-def imported() -> Iterator[str]:
+def import_all() -> None:
     """Import what a forked process would, so that none of them has to."""
-    names = (
-        "prompt_toolkit",
+    for name in (
         "prompt_toolkit.shortcuts.prompt",
-        "rich.console",
+        "prompt_toolkit.output.vt100",
         "rich.progress",
+        "rich.syntax",
+        "rich.markdown",
         "qwen_cli.commands.main",
         "qwen_cli.commands.chat.command",
         "qwen_cli.commands.chat.repl",
         "qwen_cli.ui.markdown",
         "qwen_cli.ui.highlight",
         "qwen_cli.ui.formula",
-    )
-    import importlib
-
-    for name in names:
+    ):
         importlib.import_module(name)
-        yield name

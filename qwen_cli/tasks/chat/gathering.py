@@ -152,7 +152,7 @@ def _folder(path: Path, label: str) -> Gathered:
         for name in map(clean_name, found.left_out.get("secret", ()))
     ]
     others = {why: len(paths) for why, paths in found.left_out.items() if why != "secret"}
-    left += [f"{count:,} {why} of {label}" for why, count in others.items()]
+    left += [f"{count:,} {why} in {label}" for why, count in others.items()]
     if not found.texts:
         besides = f" ({some_of(left)})" if left else ""
         raise UsageError(f"the folder {label!r} holds no text to send{besides}", "name the files")

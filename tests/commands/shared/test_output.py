@@ -18,23 +18,26 @@ from qwen_cli.commands.shared import output
 from qwen_cli.engines.core.base import Usage
 
 _PROGRAM = """
-from qwen_cli.commands.shared.output import StreamView
+from qwen_cli.commands.shared.output import StreamView, say
 from qwen_cli.engines.core.base import Piece
 from qwen_cli.tasks.chat.conversation import Notice
 
 view = StreamView(raw={raw})
 view.show(Piece("You asked for", kind="answer"))
-view.show(Notice("session 'shared' was changed by another program"))
+{tells}
 view.show(Piece(" two lines.", kind="answer"))
 view.end()
 """
+_CHANGED = "session 'shared' was changed by another program"
+_NOTICE, _REMARK = f'view.show(Notice("{_CHANGED}"))', f'say("{_CHANGED}")'
 
 
+@pytest.mark.parametrize("tells", [_NOTICE, _REMARK])
 @pytest.mark.parametrize("raw", [False, True])
-def test_a_notice_stands_on_a_row_of_its_own(raw: bool, tmp_path: Path) -> None:
+def test_a_notice_stands_on_a_row_of_its_own(raw: bool, tells: str, tmp_path: Path) -> None:
     child = pexpect.spawn(
         sys.executable,
-        ["-c", _PROGRAM.format(raw=raw)],
+        ["-c", _PROGRAM.format(raw=raw, tells=tells)],
         env={**os.environ, "TERM": "xterm-256color"},
         dimensions=(24, 80),
         encoding="utf-8",
@@ -44,14 +47,15 @@ def test_a_notice_stands_on_a_row_of_its_own(raw: bool, tmp_path: Path) -> None:
     screen = Screen()
     screen.write(child.before or "", newlines=False)
     rows = [row.strip() for row in screen.text if row.strip()]
-    assert rows == ["You asked for", "session 'shared' was changed by another program", "two lines."]
+    assert rows == ["You asked for", _CHANGED, "two lines."]
 
 
-def test_a_pipe_gets_the_answer_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(_PROGRAM.format(raw=True))
+@pytest.mark.parametrize("tells", [_NOTICE, _REMARK])
+def test_a_pipe_gets_the_answer_and_nothing_else(tells: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(_PROGRAM.format(raw=True, tells=tells))
     written = capsys.readouterr()
     assert written.out == "You asked for two lines.\n"
-    assert written.err == "session 'shared' was changed by another program\n"
+    assert written.err == f"{_CHANGED}\n"
 
 
 def test_every_command_tells_what_an_answer_cost_in_the_same_words() -> None:

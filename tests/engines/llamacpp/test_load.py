@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,29 @@ class TestExperts:
         dense = gguf_files.write(tmp_path / "dense.gguf")
         with pytest.raises(UsageError, match="`n_cpu_moe=2` is for models with experts, model has none"):
             LlamaCpp(Weights("model", dense, "gguf", None), n_cpu_moe=2)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_ctrl_c_while_a_model_loads_ends_a_program_at_once_and_waits_in_any_other(ends: bool) -> None:
+    """llama.cpp holds the interpreter's lock: a handler of Python's would run after the load."""
+
+    def handler(number: int, frame: Any) -> None: ...
+
+    handler.ends_program = ends  # type: ignore[attr-defined]
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with load._interrupts_held() as noted:
+            while_loading = signal.getsignal(signal.SIGINT)
+            if not ends:
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (while_loading is signal.SIG_DFL) is ends
+    assert noted == ([] if ends else [signal.SIGINT])
+
+
+def test_the_programs_own_ctrl_c_only_ends_it() -> None:
+    from qwen_cli.commands import main
+
+    assert main._interrupt.ends_program  # type: ignore[attr-defined]

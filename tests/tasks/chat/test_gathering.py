@@ -71,7 +71,7 @@ def test_a_folder_is_its_text_without_what_git_ignores_secrets_and_the_like() ->
 
     assert names(found) == ["src/.gitignore", "src/a.py", "src/sub/b.md"]
     assert found.labels == ("src/ (3 files)",)
-    assert found.left_out == ("src/.env (may hold secrets)", "1 generated of src/", "1 binary of src/")
+    assert found.left_out == ("src/.env (may hold secrets)", "1 generated in src/", "1 binary in src/")
 
 
 def test_a_folder_in_a_repository_is_what_git_says() -> None:
@@ -113,7 +113,7 @@ def test_a_pattern_leaves_out_what_is_no_text_by_name() -> None:
         ("b.*", "nothing that 'b.*' matches can be sent: b.bin (is a binary file, not text)"),
         ("fold*", "only folders match 'fold*'"),
         ("b.bin", "b.bin is a binary file, not text"),
-        ("folder", "the folder 'folder' holds no text to send (1 binary of folder)"),
+        ("folder", "the folder 'folder' holds no text to send (1 binary in folder)"),
         ("film.mp4", "film.mp4 is a video. `qwen vision film.mp4` looks at it"),
         ("a.txt#2", "no file 'a.txt#2'"),
         ("https://example.com/a.txt", "is an address, not a file. Save it first"),
