@@ -316,7 +316,7 @@ def typed() -> Iterator[Case]:
         )
     yield Case(
         "one very long line stays whole",
-        ["begin " + "word " * 150 + "finish"],
+        ["begin " + "word " * 153 + "finish"],
         ["begin", "finish", "Fine."],
         ["Fine."],
         columns=40,
