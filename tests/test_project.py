@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from qwen_cli import project, settings
@@ -167,6 +169,37 @@ def test_the_command_says_so_once_without_a_terminal_and_trusts_on_demand(
     assert "5 (.qwen.toml)" in qwen("config", "list").stdout
     qwen("config", "project", "--forget")
     assert qwen("config", "get", "seed").stdout == ""
+
+
+@pytest.mark.parametrize(("answer", "seed"), [("y", "5"), ("n", None)])
+def test_a_person_is_asked_once_and_told_all_that_it_sets(
+    home: Path, tmp_path: Path, answer: str, seed: str | None
+) -> None:
+    folder = tmp_path / "p"
+    (folder / ".qwen" / "templates").mkdir(parents=True)
+    (folder / ".qwen" / "templates" / "notes.toml").write_text('prompt = "x"')
+    (folder / ".qwen.toml").write_text('seed = 5\nmcp = "m.json"\nendpoint = "office"\n')
+
+    def asked() -> str:
+        program = pexpect.spawn(
+            sys.executable,
+            ["-m", "qwen_cli", "config", "get", "seed"],
+            cwd=folder,
+            encoding="utf-8",
+            dimensions=(40, 160),
+        )
+        if program.expect([r"Trust them, as they are now\? \[y/N\]: ", pexpect.EOF]) == 0:
+            before = program.before
+            program.sendline(answer)
+            program.expect(pexpect.EOF)
+            return before + program.before
+        return str(program.before)
+
+    first, second = asked(), asked()
+    for told in ("seed = 5", "templates: notes", "starts the programs", "server you call office"):
+        assert told in first
+        assert told not in second
+    assert ("5" in second.split()) == (seed is not None)
 
 
 def test_outside_of_a_project_the_command_says_where_it_looked(qwen, tmp_path: Path, monkeypatch) -> None:

@@ -55,8 +55,6 @@ def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) ->
     here = options.engine in (_AUTO, _LLAMACPP.name, _TRANSFORMERS.name) and not options.endpoint
     if options.model and here:
         answers.check(options.model)
-    if here:
-        _check_others(options)
     back_end, weights = find(options, hooks)
     if weights is not None:
         options = _quantized(options, back_end, weights, hooks)
@@ -145,6 +143,7 @@ def find(options: LoadOptions, hooks: Hooks = Hooks()) -> tuple[BackEnd, Weights
     back_end = _chosen(options, hooks)
     if back_end is not None and back_end.format is None:
         return back_end, None
+    _check_others(options)
     form = back_end.format if back_end else _form(options)
     weights = _weights(options, form, hooks)
     if back_end is None:

@@ -43,7 +43,7 @@ class Rate:
 # does. torch's MKL multiplies a float32 matrix with a vector on one core, whatever their number.
 # `prompt`: 1,228 tokens of the starter at once, in the time of the processor on a machine that was busy.
 _RATES = {
-    "llamacpp": Rate(0.36, 0.10, token=11e-3, prompt=0.3),
+    "llamacpp": Rate(0.36, 0.10, token=11e-3, prompt=0.4),
     "bf16": Rate(0.435, 0.26, layer=0.6e-3, prompt=0.4),
     "fp16": Rate(0.43, 0.09, layer=0.6e-3),
     "fp32": Rate(0.325, 0.26, layer=0.6e-3, alone=True, prompt=0.6),
