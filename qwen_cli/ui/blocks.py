@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 
 LISTS = ("bullet_list_open", "ordered_list_open")
+_FENCE_BEGIN = re.compile(r" {0,3}(`{3,}|~{3,})")
 _FENCE_END = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
 # What ends a word, and the words and parts of words whose signs are no emphasis: a path of Windows, a name of
 # Python's own, a product or power, the wildcards of a path.
@@ -77,7 +78,19 @@ class Block:
 def parse(source: str, *, formulas: bool = False, goes_on: bool = False) -> list[Block]:
     """Parse `source` into its top-level blocks. `formulas`: those that can be are Unicode text. `goes_on`:
     more is to come, so a display formula that is open at the end takes what follows."""
+    source = _barless(source) if formulas and "|" in source and "$" in source else source
     return list(_grouped(_parser(formulas).parse(source, {"goes_on": goes_on})))
+
+
+def _barless(source: str) -> str:
+    """Return `source` with the bars of formulas in rows of tables written out: any other bar ends a cell."""
+    lines, fence = source.split("\n"), ""
+    for at, line in enumerate(lines):
+        if opening := _FENCE_BEGIN.match(line):
+            fence = opening[1] if not fence else "" if ends_fence(line, fence) else fence
+        elif not fence and line.lstrip().startswith("|") and "`" not in line:
+            lines[at] = latex.without_bars(line)
+    return "\n".join(lines)
 
 
 def rows(console: Console, block: Block, width: int) -> list[Row]:

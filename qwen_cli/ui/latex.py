@@ -49,6 +49,18 @@ def at(source: str, start: int, end: int) -> Formula | None:
     return Formula(text or source[start:stop], stop)
 
 
+def without_bars(line: str) -> str:
+    r"""Return `line` with `\vert` and `\Vert` for the bars of its formulas between single dollars."""
+
+    def written_out(match: re.Match[str]) -> str:
+        if _is_prose(match[1]):
+            return match[0]
+        double = re.sub(r"\\\|(?=([A-Za-z])?)", lambda bar: r"\Vert" + "{}" * bool(bar[1]), match[0])
+        return re.sub(r"\|(?=([A-Za-z])?)", lambda bar: r"\vert" + "{}" * bool(bar[1]), double)
+
+    return _INLINE.sub(written_out, line)
+
+
 def begins_display(line: str) -> bool:
     """Return whether a display formula begins with `line`."""
     opening = _DISPLAY.match(line)

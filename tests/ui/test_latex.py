@@ -68,6 +68,8 @@ def shown(text: str) -> str:
         ("the $n$th term, the $2k$nd, echo $A$s", "the nth term, the 2knd, echo $A$s"),
         (r"escaped \[link\](url), \(\) and \[ \]", r"escaped \[link\](url), \(\) and \[ \]"),
         (r"nothing: $\boxed{}$, ${}$, \boxed{}", r"nothing: $\boxed{}$, ${}$, \boxed{}"),
+        ("| $|x|$ | $\\|v\\|$ |\n|---|---|\n| $5 | $|a|+|b|$ |", "|x|\n‖v‖\n$5\n|a|+|b|"),
+        ("| `$a|b$` | $x$ |\n|---|---|---|\n| 5$ | 7$ |", "`$a\nb$`\nx\n5$\n7$\n"),
         ("so $`x^2`$ it is", "so x² it is"),
         (r"$5~\text{cm}$, $\textcolor{red}{x}+{\color{blue} y}$", "5 cm, x+y"),
         ("kill $$ or $$ twice", "kill $$ or $$ twice"),
