@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,8 @@ class TestThinking:
             return stream(handler, request)
 
         monkeypatch.setattr(engine.slot, "stream", spied)
+        own = replace(engine.capabilities, whole_schemas=False)  # llama.cpp's own grammar, for chats only
+        monkeypatch.setattr(engine, "capabilities", own)
         list(engine.chat([user(ATTACK)], thinking=True, schema={"type": "object"}, sampling=GREEDY))
         said = requests[0]["messages"][0]["content"]
         assert "<|im_end|>" not in said

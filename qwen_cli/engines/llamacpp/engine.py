@@ -40,9 +40,9 @@ from qwen_cli.engines.core.base import (
 from qwen_cli.engines.core.content import parts_of
 from qwen_cli.engines.core.prompt import Prompt, Tokens
 from qwen_cli.engines.core.template import TemplateKwargs, thinking_asked, variables
-from qwen_cli.engines.llamacpp import load, penalties, requests, tool_grammar
+from qwen_cli.engines.llamacpp import grammar, load, penalties, requests, tool_grammar
 from qwen_cli.engines.llamacpp.pool import Pool
-from qwen_cli.engines.llamacpp.reader import Asked, Reader
+from qwen_cli.engines.llamacpp.reader import Asked, Reader, held
 from qwen_cli.engines.llamacpp.slot import Slot
 from qwen_cli.engines.parsing import bare_tool_calls
 from qwen_cli.engines.parsing.answer import parts
@@ -148,6 +148,8 @@ class LlamaCpp(EngineBase):
         server = load.start(params, weights)
         pool = Pool(params.n_ctx, parallel, drafted=load.drafted(params))
         self.slot = Slot(server, key, _FIRST_SLOT, Path(self._slots.name), pool)
+        whole = grammar.claim(self._slots, (trained.vocabulary, self._tags))
+        self.capabilities = replace(self.capabilities, whole_schemas=whole)
 
     def chat(
         self,
@@ -332,6 +334,7 @@ class LlamaCpp(EngineBase):
         finally:  # also after a second Ctrl-C
             if slot.busy:
                 load.abandon(slot.server)
+            grammar.release(self._slots)
             slot.server = None  # its destructor stops the loop and frees the weights
             self._slots.cleanup()
 
@@ -356,6 +359,11 @@ class LlamaCpp(EngineBase):
         thinks = can == "always" or (can is not None and not off)
         # llama.cpp looks for the end of a budget token by token.
         read = not thinks or (self._reads_thinking and (budget is None or OPEN in self._tags))
+        whole = None
+        if isinstance(schema, Mapping) and self.capabilities.whole_schemas:
+            whole = grammar.of(schema)
+            if thinks or not (tools and self.capabilities.vision):
+                schema = None
         ours = (guarded is not None or not read or bool(tools)) and not (schema is not None and thinks)
         # With a projector a raw prompt is one text: what is plain in it is broken, and it shows nothing.
         if ours and (not self.capabilities.vision or (tools and not _shows(turns))):
@@ -365,6 +373,10 @@ class LlamaCpp(EngineBase):
             request = self._chat_request(*sent, schema, sampling, thinking, given)
             asked = Asked("handle_chat_completions", request, tools=tools or (), thinks=thinks)
             asked = replace(asked, opened=thinks and self._opens, budget=None if read else budget)
+        if whole is not None and thinks:
+            asked = replace(asked, grammar=whole)
+        elif whole is not None and schema is None:
+            asked = replace(asked, request=held(asked.request, whole))
         if not asked.thinks:
             return replace(asked, budget=None)
         asked = asked.ended_by(sampling.stop)
@@ -383,7 +395,8 @@ class LlamaCpp(EngineBase):
         if "typical_p" in request:
             words = f"{reader.generated}{said[0].text if said else ''}"
             request = penalties.continued(request, self._ids([words + closing_of(words)]))
-        after = replace(asked, request=request, prompt=prompt, thinks=False, opened=False, budget=None)
+        over = replace(asked, request=request, prompt=prompt, thinks=False, opened=False, budget=None)
+        after = replace(over, grammar=None)
         if limit is None:
             return after, said
         left = limit - (self.slot.count(request) - usage.prompt_tokens if usage.prompt_tokens else 0)
@@ -558,7 +571,7 @@ class LlamaCpp(EngineBase):
         known: list[TokenLogprob] = []  # not with_logprobs yet
         while True:
             started, first = time.perf_counter(), 0.0
-            reader, usage, spent, finish = Reader(asked), None, False, None
+            reader, usage, spent, finish, begun = Reader(asked), None, False, None, False
             request = {**asked.request, **({"timings_per_token": True} if asked.counted else {})}
             try:
                 with closing(self.slot.stream(asked.handler, request)) as chunks:
@@ -571,9 +584,13 @@ class LlamaCpp(EngineBase):
                         choice = chunk["choices"][0]
                         finish = choice["finish_reason"]
                         known += requests.logprobs(choice, request)
-                        yield from requests.numbered(with_logprobs(reader.feed(choice), known), chunk)
+                        pieces = reader.feed(choice)
+                        if begun := asked.grammar is not None and reader.answered:
+                            pieces = [piece for piece in pieces if piece.kind == "thinking"]
+                            known.clear()
+                        yield from requests.numbered(with_logprobs(pieces, known), chunk)
                         spent = reader.spent(chunk)
-                        if finish or reader.stopped or spent:
+                        if finish or reader.stopped or spent or begun:
                             usage = requests.usage(choice, chunk, request, first - started, moment - first)
                             break
             except ContextFull:
@@ -584,9 +601,9 @@ class LlamaCpp(EngineBase):
             if usage is None:  # interrupted
                 return
             usage = requests.joined(before, usage)
-            thought = reader.thinking and (spent or finish == "stop")
+            thought = begun or (reader.thinking and (spent or finish == "stop"))
             yield from reader.finish() if reader.thinking else ()
-            if thought and not spent and (calls := reader.calls_while_thinking()):
+            if thought and not spent and not begun and (calls := reader.calls_while_thinking()):
                 yield from [*calls, Piece(usage=replace(usage, stop_reason="tool_calls"))]
                 return
             after = None

@@ -27,7 +27,8 @@ class Asked:
     `prompt` here, and AnswerParser reads the answer in llama.cpp's place (`raw`).
 
     `thinks` says that the model may think in the answer, `opened` that its thinking has begun; after `budget`
-    tokens of it the answer is asked for. `stop` ends the answer and not the thinking.
+    tokens of it the answer is asked for. `stop` ends the answer and not the thinking. `grammar` is that of
+    the answer, which is asked for apart as soon as the thinking is over.
     """
 
     handler: str
@@ -38,6 +39,7 @@ class Asked:
     thinks: bool = False
     opened: bool = False
     budget: int | None = None
+    grammar: str | None = None
 
     def ended_by(self, stop: Sequence[str]) -> Asked:
         """Return the same, ended here by a string of `stop`, which llama.cpp is not told of."""
@@ -47,12 +49,19 @@ class Asked:
     @property
     def counted(self) -> bool:
         """Return whether tokens are counted while they come, for an end that llama.cpp does not see."""
-        return bool(self.stop) or self.budget is not None
+        return bool(self.stop) or self.budget is not None or self.grammar is not None
 
     @property
     def raw(self) -> bool:
         """Return whether it is a raw prompt."""
         return "messages" not in self.request
+
+
+def held(request: Mapping[str, Any], grammar: str) -> dict[str, Any]:
+    """Return `request` with this grammar for all of the answer, in place of that of calls: llama.cpp takes
+    one or the other."""
+    calls = ("tools", "grammar_lazy", "grammar_triggers")
+    return {**{name: value for name, value in request.items() if name not in calls}, "grammar": grammar}
 
 
 class Reader:
@@ -78,6 +87,11 @@ class Reader:
     def stop_string(self) -> str:
         """Return the stop string that has ended the answer, if one has."""
         return self._stops.matched or (self._parser.stop_string if self._parser else "")
+
+    @property
+    def answered(self) -> bool:
+        """Return whether the answer has begun."""
+        return self._answered
 
     @property
     def called(self) -> bool:
@@ -140,11 +154,17 @@ class Reader:
         over because its budget is `spent` or the model ended its turn."""
         left = {name: value for name, value in self._asked.request.items() if name not in _BUDGET}
         constrained = any(name in left for name in ("tools", "response_format", "json_schema", "grammar"))
-        if not constrained:
+        if self._asked.grammar:
+            left = held(left, self._asked.grammar)
+        elif not constrained:
             left["grammar"] = _ANSWERED
         message = BUDGET_MESSAGE if spent else ""
         said = [Piece(message, "thinking")] if message else []
         if self._parser is not None and self._asked.prompt is not None:
+            if self._answered:  # what it had begun with is left out
+                thought, close, _ = self._written.partition(CLOSE)
+                words = own_words(thought, thinks=True) + f"{CLOSE}\n\n" if close else Prompt("")
+                return Prompt(self._asked.prompt + words), left, said
             closing = f"{message}{CLOSE}\n\n" if spent else self._parser.closing
             prompt = Prompt(self._asked.prompt + own_words(self._written, thinks=True)) + closing
             return prompt, left, said

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli import sanitize
-from qwen_cli.engines.core import kv_file, rope
+from qwen_cli.engines.core import guidance, kv_file, rope
 from qwen_cli.engines.core.base import (
     Capabilities,
     Completion,
@@ -28,7 +28,6 @@ from qwen_cli.engines.transformers import device as transformers_device
 from qwen_cli.engines.transformers.answer import end_tokens
 from qwen_cli.engines.transformers.detokenizer import TokenTable
 from qwen_cli.engines.transformers.device_map import Places
-from qwen_cli.engines.transformers.grammar import takes_whole_schemas
 from qwen_cli.engines.transformers.prefix_cache import PrefixCache
 from qwen_cli.engines.transformers.prompted import Loaded, Prompted
 from qwen_cli.engines.transformers.sampler import Sampler
@@ -129,7 +128,7 @@ class Transformers(Prompted):
             extras=("grammar", "json_schema", "logit_bias"),
             tokens=True,
             constrained=True,
-            whole_schemas=takes_whole_schemas(),
+            whole_schemas=guidance.is_here(),
         )
         super().__init__(
             Loaded(

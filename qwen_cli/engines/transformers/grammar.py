@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import json
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from qwen_cli.engines.core import guidance
 from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
-
-# What it has no word for lets everything pass. One way to write white space: small models otherwise fill the
-# context with line breaks.
-_OPTIONS = {"lenient": True, "whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class Grammar(Protocol):
@@ -37,15 +32,9 @@ class Vocabulary(Protocol):
         `UsageError` for one that cannot be used."""
 
 
-@functools.cache
-def takes_whole_schemas() -> bool:
-    """Return whether schemas need no change before a grammar is made of them."""
-    return importlib.util.find_spec("llguidance") is not None
-
-
 def vocabulary(tokenizer: Any, size: int, ends: Collection[int]) -> Vocabulary:
     """Return `tokenizer` as grammars see it, of `size` rows in the model, some of which are `ends`."""
-    kind = _Guiding if takes_whole_schemas() else _XGrammar
+    kind = _Guiding if guidance.is_here() else _XGrammar
     return kind(tokenizer, size, ends)
 
 
@@ -58,11 +47,8 @@ class _Guiding:
     def grammar(self, schema: Mapping[str, Any] | str) -> Grammar:
         from llguidance import LLMatcher
 
-        if isinstance(schema, str):
-            matcher = LLMatcher(self._tokenizer, _lark(schema), log_level=0)
-        else:
-            written = LLMatcher.grammar_from_json_schema(dict(schema), overrides=_OPTIONS)
-            matcher = LLMatcher(self._tokenizer, written, log_level=0)
+        written = _lark(schema) if isinstance(schema, str) else guidance.grammar(schema)
+        matcher = LLMatcher(self._tokenizer, written, log_level=0)
         if matcher.is_error():
             raise _refused(schema, matcher.get_error())
         return _Guided(matcher)
@@ -144,9 +130,9 @@ def _lark(grammar: str) -> str:
 
 
 def _refused(what: Mapping[str, Any] | str, why: str) -> UsageError:
+    if not isinstance(what, str):
+        return guidance.refused(why)
     line = (why.strip().splitlines() or ["no grammar"])[-1]
-    if isinstance(what, str):
-        return UsageError(
-            f"the grammar cannot be used: {line}", "write it as llama.cpp's grammars/README.md says"
-        )
-    return UsageError(f"the JSON schema cannot be used: {line}", "check it against json-schema.org")
+    return UsageError(
+        f"the grammar cannot be used: {line}", "write it as llama.cpp's grammars/README.md says"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from qwen_cli.engines.core.base import Piece, Sampling, Usage
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.parsing.answer import parts
 from qwen_cli.engines.parsing.openai import BUDGET_MESSAGE
+from qwen_cli.errors import RequestRefused
 from tests.engines.conftest import weights
 from tests.helpers import small_models
 
@@ -155,3 +157,75 @@ class TestStops:
         pieces = list(engine.chat(HELLO, thinking=0, sampling=greedy(20, stop=(said[5:8],))))
         assert parts(pieces) == (said.partition(said[5:8])[0], "")
         assert (usage(pieces).stop_reason, usage(pieces).stop_string) == ("stop", said[5:8])
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"n": {"type": "integer", "minimum": 5, "maximum": 9}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+
+
+class TestSchema:
+    """It holds for what follows the thinking: the answer is asked for apart."""
+
+    @pytest.fixture(autouse=True)
+    def whole(self, engine: LlamaCpp) -> None:
+        if not engine.capabilities.whole_schemas:
+            pytest.skip("llama.cpp's own grammar holds it, thinking and all")
+
+    @pytest.fixture
+    def closes(self, engine: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Any]]:
+        """Make the model close its thinking after six tokens and begin to answer."""
+        stream, sent = engine.slot.stream, []
+
+        def closing(handler: str, request: Mapping[str, Any]) -> Any:
+            sent.append(request)
+            for moment, chunk in stream(handler, request):
+                choice = (chunk.get("choices") or [{}])[0]
+                if len(sent) == 1 and (chunk.get("timings") or {}).get("predicted_n", 0) >= 6:
+                    if handler == "handle_completions":
+                        choice["text"] = "\n</think>\n\nSure"
+                    else:
+                        choice["delta"] = {"content": "Sure"}
+                yield moment, chunk
+
+        monkeypatch.setattr(engine.slot, "stream", closing)
+        return sent
+
+    @pytest.mark.parametrize("messages", [HELLO, MARKED], ids=["", "with a mark"])
+    def test_after_thinking_that_ended(self, engine: LlamaCpp, closes: Any, messages: Any) -> None:
+        pieces = list(engine.chat(messages, schema=SCHEMA, sampling=greedy(60)))
+        answer, thought = parts(pieces)
+        assert thought
+        assert 5 <= json.loads(answer)["n"] <= 9  # "Sure" is gone
+        assert len(closes) == 2
+        assert "grammar" not in closes[0]
+        assert usage(pieces).stop_reason == "stop"
+        assert len([piece for piece in pieces if piece.usage]) == 1
+
+    def test_after_a_budget(self, engine: LlamaCpp) -> None:
+        pieces = list(engine.chat(HELLO, schema=SCHEMA, thinking=3, sampling=greedy(80)))
+        assert parts(pieces)[1].endswith(BUDGET_MESSAGE)
+        assert 5 <= json.loads(parts(pieces)[0])["n"] <= 9
+
+    def test_after_the_model_ended_in_it(self, engine: LlamaCpp, ends: Any) -> None:
+        ends(6)
+        assert (
+            5 <= json.loads(parts(list(engine.chat(HELLO, schema=SCHEMA, sampling=greedy(60))))[0])["n"] <= 9
+        )
+
+    def test_without_thinking(self, engine: LlamaCpp) -> None:
+        answer, thought = parts(list(engine.chat(HELLO, schema=SCHEMA, thinking=0, sampling=greedy(60))))
+        assert not thought
+        assert 5 <= json.loads(answer)["n"] <= 9
+
+    def test_without_room_for_an_answer_it_is_cut(self, engine: LlamaCpp, closes: Any) -> None:
+        pieces = list(engine.chat(HELLO, schema=SCHEMA, sampling=greedy(6)))
+        assert parts(pieces)[0] == ""
+        assert usage(pieces).stop_reason == "length"
+
+    def test_what_no_grammar_can_be_made_of_is_refused(self, engine: LlamaCpp) -> None:
+        with pytest.raises(RequestRefused, match="the JSON schema cannot be used: "):
+            list(engine.chat(HELLO, schema={"type": "nonsense"}, sampling=greedy(6)))

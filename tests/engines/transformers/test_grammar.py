@@ -10,6 +10,7 @@ import pytest
 import small_gguf
 import torch
 
+from qwen_cli.engines.core import guidance
 from qwen_cli.engines.transformers import grammar
 from qwen_cli.errors import UsageError
 
@@ -34,7 +35,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(params=["llguidance", "xgrammar"])
 def vocabulary(request: pytest.FixtureRequest, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     pytest.importorskip(request.param)
-    monkeypatch.setattr(grammar, "takes_whole_schemas", lambda: request.param == "llguidance")
+    monkeypatch.setattr(guidance, "is_here", lambda: request.param == "llguidance")
     return grammar.vocabulary(tokenizer, small_gguf.VOCABULARY, [END])
 
 
