@@ -15,7 +15,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from qwen_cli.engines.core import guidance
-from qwen_cli.errors import RequestRefused, UsageError
+from qwen_cli.errors import RequestRefused
 
 _HEAD = "%llguidance {}\nstart: %json "
 _lock = threading.Lock()
@@ -49,8 +49,7 @@ def release(holder: Any) -> None:
 def of(schema: Mapping[str, Any]) -> str:
     """Return the grammar of `schema`. Raises `RequestRefused` where none can be made: llama.cpp would pass
     over it."""
-    try:
-        guidance.check(schema)
-    except UsageError as fault:
-        raise RequestRefused(fault.message, fault.hint) from None
+    if why := guidance.fault(schema):
+        refused = guidance.refused(why)
+        raise RequestRefused(refused.message, refused.hint)
     return _HEAD + json.dumps({**schema, "x-guidance": guidance.OPTIONS}, ensure_ascii=False)

@@ -13,11 +13,15 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from qwen_cli.engines.core import guidance
 from qwen_cli.errors import SchemaUnmet, UsageError
 from qwen_cli.tasks.common import formats, patterns
 
 MOST_VALUES = 10_000
 """Values in a schema. OpenAI takes 5,000 properties and 1,000 choices ("Structured Outputs", limitations)."""
+
+DEEPEST = 100
+"""Objects and lists in each other in a schema. llguidance reads 128."""
 
 _LONGEST = 200  # characters of what is told of a fault
 
@@ -58,6 +62,7 @@ _IN_PLACE = _words(
     "allOf anyOf oneOf not if then else $ref $dynamicRef dependentSchemas unevaluatedProperties"
 )
 _BESIDE = _words("properties patternProperties required minProperties propertyNames")
+_COUNTS = _words("minLength maxLength minItems maxItems minProperties maxProperties minContains maxContains")
 _FORMATS = frozenset({"date", "time", "date-time", "uuid"})  # of those, the ones that both know
 
 
@@ -82,9 +87,14 @@ def checked(schema: Any, name: str = "the schema") -> dict[str, Any]:
         raise UsageError(f"{name} is a JSON schema that nothing satisfies: false", _HOW)
     if not isinstance(schema, dict):
         raise UsageError(f"{name} is not a JSON schema object, got {_short(json.dumps(schema))}", _HOW)
-    if _size(schema) > MOST_VALUES:
+    size, depth = _extent(schema)
+    if size > MOST_VALUES:
         raise UsageError(
             f"{name} is a JSON schema of more than {MOST_VALUES:,} values", "leave some of it out"
+        )
+    if depth > DEEPEST:
+        raise UsageError(
+            f"{name} is a JSON schema that is nested more than {DEEPEST} deep", "name its parts in $defs"
         )
     try:
         _judge(schema)
@@ -191,8 +201,8 @@ def _whole(schema: Any, *, closed: bool) -> Any:
         elif keyword == "pattern":
             if (pattern := patterns.for_grammar(value)) is not None:
                 kept[keyword] = pattern
-        elif isinstance(value, float) and value.is_integer():
-            kept[keyword] = int(value)
+        elif keyword in _COUNTS and isinstance(value, float):
+            kept[keyword] = int(value)  # 2.0 is a count too
         else:
             kept[keyword] = value
     if "patternProperties" in schema and "patternProperties" not in kept:
@@ -347,14 +357,10 @@ def _follow(schema: dict[str, Any], kind: Any) -> None:
 
 def _contradiction(schema: dict[str, Any]) -> str | None:
     """Return why llguidance, where it is there, finds that nothing satisfies `schema`."""
-    try:
-        from llguidance import LLMatcher, LLTokenizer
-    except ImportError:
+    if not guidance.is_here():
         return None
-    grammar = LLMatcher.grammar_from_json_schema(_whole(schema, closed=False), defaults={"lenient": True})
-    wrong, told = LLMatcher.validate_grammar_with_warnings(grammar, LLTokenizer("byte"))
-    _, found, why = " ".join(told).partition("Unsatisfiable schema: ")
-    return _short(why) if wrong and found else None
+    _, found, why = guidance.fault(_whole(schema, closed=False)).partition("Unsatisfiable schema: ")
+    return _short(why) if found else None
 
 
 def _impossible(schema: Any, path: str, validator: Any, above: tuple[Any, ...] = ()) -> str | None:
@@ -458,17 +464,15 @@ def _objects(schema: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     return ((path, one) for path, one in _parts(schema) if isinstance(one, Mapping))
 
 
-def _size(value: Any) -> int:
-    """Count the values in `value`, itself among them."""
-    count, left = 0, [value]
+def _extent(value: Any) -> tuple[int, int]:
+    """Return how many values are in `value`, itself among them, and how deep they are nested."""
+    count, deepest, left = 0, 0, [(value, 1)]
     while left:
-        one = left.pop()
-        count += 1
-        if isinstance(one, Mapping):
-            left += one.values()
-        elif isinstance(one, list):
-            left += one
-    return count
+        one, depth = left.pop()
+        count, deepest = count + 1, max(deepest, depth)
+        inner = one.values() if isinstance(one, Mapping) else one if isinstance(one, list) else ()
+        left += [(each, depth + 1) for each in inner]
+    return count, deepest
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:

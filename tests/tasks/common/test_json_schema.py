@@ -24,6 +24,14 @@ def thing(**keywords: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {"x": keywords}, "required": ["x"]}
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """Lists in lists."""
+    schema: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        schema = {"items": schema}
+    return schema
+
+
 # A schema, what satisfies it, what does not, and the keyword that it fails.
 KEPT: list[tuple[dict[str, Any], Any, Any, str]] = [
     (thing(pattern=r"^\d{4}$"), {"x": "2024"}, {"x": "24"}, "pattern"),
@@ -154,6 +162,8 @@ def test_what_is_no_json_satisfies_nothing(answer: str) -> None:
         ({"$ref": "#"}, "refers to itself without end"),
         ({"allOf": [{"$ref": "#"}]}, "refers to itself without end"),
         ({"enum": list(range(10_001))}, "more than 10,000 values"),
+        (nested(101), "nested more than 100 deep"),
+        (nested(400), "nested more than 100 deep"),
         ({"enum": []}, "no enum is one"),
         ({"type": "string", "enum": [1, 2]}, "no enum is one"),
         ({"const": "a", "minLength": 2}, "no const is one"),
@@ -202,6 +212,9 @@ def test_what_cannot_be_used_is_told(schema: Any, why: str) -> None:
         {"$schema": "http://json-schema.org/draft-04/schema#", "maximum": 1, "exclusiveMaximum": True},
         {"type": "object", "properties": {"pattern": {"type": "string"}, "$ref": {"type": "string"}}},
         {"enum": list(range(9_000))},
+        nested(100),
+        {"type": "number", "minimum": 1e-300, "maximum": 1e300},
+        {"type": "string", "minLength": 10**6, "maxLength": 2.0 * 10**6},
     ],
     ids=lambda value: str(value)[:50],
 )
