@@ -168,6 +168,21 @@ class TestCommand:
         assert told["env"]["ANTHROPIC_AUTH_TOKEN"] == "none"
         assert "has it already" in run("--for", "claude-code", "--write", "--no-key").stderr
 
+    @pytest.mark.parametrize(("words", "model", "context"), [([], "first", 4096), (["other"], "other", None)])
+    def test_of_the_server_that_runs(
+        self, run: Any, monkeypatch: pytest.MonkeyPatch, words: list[str], model: str, context: int | None
+    ) -> None:
+        from qwen_cli.engines.daemon import client
+
+        models = [{"model": "first", "context": 4096}, {"model": "second", "context": 99}]
+        running = {"address": "http://127.0.0.1:9", "models": models}  # where nobody listens
+        monkeypatch.setattr(client, "request", lambda path: running)
+        told = tomlkit.parse(run(*words, "--for", "codex").stdout).unwrap()
+
+        assert told["model_providers"]["qwen"]["base_url"] == "http://127.0.0.1:9/v1"
+        assert told["model_providers"]["qwen"]["env_key"] == "QWEN_SERVE_KEY"
+        assert (told["model"], told.get("model_context_window")) == (model, context)
+
     def test_a_file_that_cannot_be_added_to_stays(self, run: Any, home: Path) -> None:
         file = home / ".config" / "zed" / "settings.json"
         file.parent.mkdir(parents=True)
