@@ -456,3 +456,25 @@ def test_accelerates_map_on_a_model_without_weights() -> None:
     assert eight.sizes["cpu"] == pytest.approx(linear + 2 * (494_032_768 - linear), rel=1e-5)
     with pytest.raises(ModelError, match="cannot build a model of type 'qwen99'"):
         device_map.infer({**config, "model_type": "qwen99"}, laptop(), None, "bf16", "bf16")
+
+
+def test_a_stretched_model_has_the_context_that_it_is_stretched_to() -> None:
+    """`--rope-scaling yarn`: the check before a load knows it too."""
+    with pytest.raises(UsageError, match="trained for 40,960 tokens"):
+        plan.make(known("qwen3:8b"), laptop(64, 8), context=100_000)
+    long = describe.stretched(known("qwen3:8b"), 100_000)
+    assert plan.make(long, laptop(64, 8), context=100_000).context == 100_000
+    assert describe.stretched(known("qwen3:8b"), 8_000) == known("qwen3:8b")
+
+
+def test_a_large_model_is_let_through_as_long_as_it_is_stretched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = gguf_files.write(tmp_path / "Qwen3-8B-Q4_K_M.gguf", "qwen3")  # of 2,048 tokens
+    weights = Weights(str(file), file, "gguf", None)
+    monkeypatch.setattr(planning_fit.hardware, "free_memory", lambda: 0)
+    monkeypatch.setattr(planning_fit.hardware, "this_machine", lambda **given: laptop(64, 8))
+    made, _ = planning_fit.before_load(weights, context=8192, yarn=True)
+    assert made and made.context == 8192
+    with pytest.raises(UsageError, match="trained for 2,048 tokens"):
+        planning_fit.before_load(weights, context=8192)
