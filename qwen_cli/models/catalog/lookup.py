@@ -20,6 +20,7 @@ STARTER = "qwen2.5-coder:0.5b"
 # Addresses that a name is copied from, and the schemes of other tools; what follows is "owner/name".
 _HOST = re.compile(
     r"^(?:(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co|hf-mirror\.com|modelscope\.(?:cn|ai)(?:/models)?)/"
+    r"|git@(?:hf\.co|huggingface\.co):"
     r"|(?:hf|huggingface|ms|modelscope):(?://|(?=[^/]+/)))",
     re.IGNORECASE,
 )
@@ -28,7 +29,7 @@ _SHELF = re.compile(
     re.IGNORECASE,
 )
 # A page of a repository: what follows its name is a revision and perhaps a file of it.
-_PAGE = re.compile(r"([^/]+/[^/:]+)/(?:tree|blob|resolve|raw|file/view)/([^/]+)(?:/(.+))?")
+_PAGE = re.compile(r"([^/]+/[^/:]+)/(?:tree|blob|resolve|raw|commits?|file/view)/([^/]+)(?:/(.+))?")
 _REPOSITORY = re.compile(r"(?!.*(?:\.\.|--))[\w.-]*\w[\w.-]*/[\w.-]*\w[\w.-]*")  # as the hub takes them
 _MAIN = ("main", "master")
 _ELSEWHERE = ("datasets", "spaces", "docs", "papers", "models", "collections", "blog")
@@ -41,7 +42,7 @@ def _bare(reference: str) -> tuple[str, bool]:
     name = _SHELF.sub("", _HOST.sub("", given)) or given
     if name == given:
         return given, False
-    return re.split(r"[?#]", name)[0].rstrip("/"), True
+    return re.split(r"[?#]", name)[0].rstrip("/").removesuffix(".git"), True
 
 
 def file_of(reference: str) -> str | None:
@@ -93,7 +94,7 @@ def spelled(reference: str) -> tuple[str, str | None]:
     repository or of a file in it; "qwen3.5:9b-q8_0" → ("qwen3.5:9b", "Q8_0"). A tag `latest` says nothing.
     """
     name, is_address = _bare(reference)
-    if _plain(name).removeprefix("qwen/") in _names() and ":" in name:  # "qwen/qwen3:8b"
+    if _plain(name) not in _names() and _plain(name).removeprefix("qwen/") in _names():  # "qwen/qwen3:8b"
         name = re.sub("^qwen/", "", name, flags=re.IGNORECASE)
     file = file_of(reference)
     if page := _PAGE.fullmatch(name):
