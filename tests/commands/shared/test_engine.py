@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from scripted import Scripted
 
 from qwen_cli.commands.shared import engine
 from qwen_cli.commands.shared.options import Loading
@@ -31,3 +33,20 @@ def test_a_model_that_answers_nobody_is_refused_first(nobody: None, name: str) -
         engine.open_engine({"model": name}, Loading())
     with pytest.raises(UsageError, match="for answers name another"):
         load.load(name)
+
+
+@pytest.mark.parametrize(
+    ("model", "tools", "line"),
+    [
+        ("starter", True, "starter is poor at calling tools: qwen3:4b and larger models do it well"),
+        ("qwen3:0.6b", True, "qwen3:0.6b is poor at calling tools: qwen3:4b and larger models do it well"),
+        ("qwen3:8b", True, None),
+        ("somebody's own", True, None),
+        ("qwen3:8b", False, "the chat template of qwen3:8b has no place for tools: it will hardly call any"),
+    ],
+)
+def test_a_model_that_is_poor_at_tools_is_said_to_be(model: str, tools: bool, line: str | None) -> None:
+    loaded = Scripted()
+    loaded.model = model
+    loaded.capabilities = replace(loaded.capabilities, tools=tools)
+    assert engine.poor_at_tools(loaded) == line
