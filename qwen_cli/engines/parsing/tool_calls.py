@@ -30,7 +30,8 @@ _TAG = re.compile(r"<(?:function=[^<>\n]+>|parameter=[^<>\n]+>|/parameter>|/func
 _OPENING = re.compile(rf"{_OPEN}|{_FUNCTION}([^<>\n]+)>")
 _HALF = re.compile(rf"{_FUNCTION}([^<>\n]*)\Z")
 _SPACE = re.compile(r"\s*")
-_SURPLUS = re.compile(r"[\s\]},]*")
+_SURPLUS = re.compile(r"[\s\]},`]*")
+_BLOCK = re.compile(r"```\w*\s*")
 # What may stand behind a closing tag that is the call's own; the end of the text may, too.
 _AFTER = {
     _PARAMETER_END: (_PARAMETER, _FUNCTION_END, _CLOSE, _OPEN),
@@ -154,6 +155,13 @@ class ToolParser:
         """Return the calls that `body` begins with and where they end, or none and where the text ends that
         is none. Raises `_Undecided`."""
         start = _space(body, 0)
+        if body.startswith("`", start):  # the JSON is in a code block of its own
+            block = _BLOCK.match(body, start)
+            if block is None or block.end() == len(body):
+                if final or (block is None and not "```".startswith(body[start : start + 3])):
+                    return [], 0
+                raise _Undecided
+            start = block.end()
         if body.startswith(("{", "["), start):
             return self._hermes(body, start, final=final)
         if body.startswith(_FUNCTION, start):

@@ -97,6 +97,8 @@ CLOTHES = {
     "the tag of the prompt": (f"<tools>\n{PARIS}\n</tools>", ["Paris"]),
     "another tag": (f"<function_call>{PARIS}</function_call>", ["Paris"]),
     "no opening tag": (f"{PARIS}\n</tool_call>", ["Paris"]),
+    "a code block in the tags": (tagged(f"```json\n{PARIS}\n```"), ["Paris"]),
+    "a code block in the tags, on one line": (f"<tool_call>```{PARIS}```</tool_call>", ["Paris"]),
     "no closing tag": (f"<tool_call>\n{PARIS}", ["Paris"]),
     "half a closing tag": (f"<tool_call>\n{PARIS}\n</tool_", ["Paris"]),
     "two functions in one block": (
