@@ -107,6 +107,19 @@ def test_an_answer_that_reaches_max_tokens_says_so(endless_engine: Engine) -> No
     assert talk.messages[-1]["cut"] is True
 
 
+def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(small_engine: Engine) -> None:
+    question = "Count from 1 to 30, separated by commas. Nothing else."
+    whole = Conversation(small_engine, sampling=Sampling(temperature=0, max_tokens=12))
+    said(whole.send(question))
+    talk = Conversation(small_engine, sampling=Sampling(temperature=0, max_tokens=6))
+    first, _ = said(talk.send(question))
+    rest, notices = said(talk.go_on())
+
+    assert first + rest == talk.messages[-1]["content"] == whole.messages[-1]["content"]
+    assert notices == ["the answer was cut: it reached max_tokens, 6"] and talk.messages[-1]["cut"]
+    assert talk.usage is not None and talk.usage.cached_tokens >= talk.usage.prompt_tokens - 2
+
+
 def test_retry_answers_the_same_question_anew(endless_engine: Engine) -> None:
     talk = Conversation(endless_engine, sampling=SHORT)
     first, _ = said(talk.send("Name one colour."))
