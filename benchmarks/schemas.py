@@ -8,8 +8,8 @@ model chooses anything. Told for each draft: of the instances that satisfy their
 lets pass (in some spacing and order of names), and of the others how many it refuses. A schema that it
 cannot be made of counts as one that lets everything pass. Schemas that refer to other files are left out.
 
-`llama.cpp` is its own converter, through a chat with xllamacpp whose answer is begun with the instance.
-`before` and `engine` are what the transformers engine makes of a schema (with xgrammar, and as it is now).
+`llama.cpp` is its own converter, through a chat with xllamacpp whose answer is begun with the instance. What
+xllamacpp is built with of llguidance is an older one: `pip install --target` another version to compare.
 """
 
 from __future__ import annotations
