@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 
-from qwen_cli.engines.core.base import Piece
+from qwen_cli.engines.core.base import Piece, ToolCall
 from tests.serve.played import Here, Played, end, serving
 
 YEAR: dict[str, Any] = {
@@ -185,3 +185,23 @@ class TestForcedCalls:
         bad = json.dumps({"name": "note", "arguments": {"year": "24"}})
         with serving(saying(bad, bad, bad)) as here, pytest.raises(openai.UnprocessableEntityError):
             self.ask(here)
+
+
+class TestBesideTools:
+    """Tools that may be called, and a schema for the answer."""
+
+    CALL = Piece(kind="tool_call", call=ToolCall("1", "note", {"year": "2024"}))
+
+    def test_a_call_is_one(self) -> None:
+        with serving(saying([self.CALL, end("tool_calls")])) as here:
+            done = here.client.chat.completions.create(model="", tools=[NOTE], **body())
+
+        assert done.choices[0].finish_reason == "tool_calls"
+        assert done.choices[0].message.tool_calls[0].function.name == "note"
+
+    @pytest.mark.parametrize("free", [GOOD, "It was in 2024."])
+    def test_the_schema_holds_for_the_answer(self, free: str) -> None:
+        with serving(saying(free, GOOD)) as here:
+            chunks = list(here.client.chat.completions.create(model="", tools=[NOTE], stream=True, **body()))
+
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == GOOD
