@@ -23,7 +23,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 # What is asked of a model's kind that the starter is not of, or of a program that is no server of one model.
@@ -117,6 +116,7 @@ class Mapped:
         self._servers = servers
         self.passed: list[str] = []
         self.failed: dict[str, str] = {}
+        self.wanted: Any = None  # the server that was started last, theirs
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = report.nodeid.removeprefix("unit/")
@@ -138,6 +138,7 @@ class Mapped:
             process.server_host, _, port = address.removeprefix("http://").partition(":")
             process.server_port = int(port)
             process.ready = True
+            self.wanted = process
 
         utils.ServerProcess.start = start
         utils.ServerProcess.stop = lambda process: None
@@ -145,29 +146,40 @@ class Mapped:
 
 
 @contextmanager
-def any_model() -> Iterator[None]:
-    """Ask for the model there is, whatever a test calls it."""
+def as_started(mapped: Mapped) -> Iterator[None]:
+    """Ask for the model there is, whatever a test calls it, and with the temperature, the seed and the limit
+    that its server was to be started with, where it says nothing of them."""
     import requests
+    from openai._base_client import BaseClient
 
-    send, post = httpx.Client.send, requests.post
+    post, build = requests.post, BaseClient._build_request
 
-    def named(client: httpx.Client, request: httpx.Request, **more: Any) -> httpx.Response:
-        if request.method == "POST" and b'"model"' in request.content:
-            body = {**json.loads(request.content), "model": "starter"}
-            kept = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
-            request = httpx.Request("POST", request.url, headers=kept, json=body)
-        return send(client, request, **more)
+    def named(body: dict[str, Any], url: str) -> dict[str, Any]:
+        if body.get("model"):
+            body = {**body, "model": "starter"}
+        wanted = mapped.wanted
+        if wanted is not None and url.rstrip("/").endswith(("completion", "completions", "infill")):
+            body = {"seed": wanted.seed, "temperature": wanted.temperature, **body}
+            limits = {"n_predict", "max_tokens", "max_completion_tokens"} & set(body)
+            if (wanted.n_predict or 0) > 0 and not limits:
+                body["n_predict"] = wanted.n_predict
+        return body
 
     def posted(url: str, **more: Any) -> Any:
-        if isinstance(more.get("json"), dict) and more["json"].get("model"):
-            more["json"] = {**more["json"], "model": "starter"}
+        if isinstance(more.get("json"), dict):
+            more["json"] = named(more["json"], url)
         return post(url, **more)
 
-    httpx.Client.send, requests.post = named, posted  # type: ignore[method-assign, assignment]
+    def built(client: Any, options: Any, **more: Any) -> Any:
+        if isinstance(options.json_data, dict):
+            options.json_data = named(options.json_data, options.url)
+        return build(client, options, **more)
+
+    requests.post, BaseClient._build_request = posted, built  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
-        httpx.Client.send, requests.post = send, post  # type: ignore[method-assign]
+        requests.post, BaseClient._build_request = post, build  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -187,7 +199,7 @@ def main() -> None:
     began = time.monotonic()
     with ExitStack() as closing:
         closing.callback(servers.close)
-        closing.enter_context(any_model())
+        closing.enter_context(as_started(mapped))
         os.chdir(asked.folder)
         words = [
             "-q",

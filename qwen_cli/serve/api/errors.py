@@ -33,7 +33,7 @@ _TYPES = {
 
 def body(
     status: int, message: str, *, param: str | None = None, code: str | None = None
-) -> dict[str, object]:
+) -> dict[str, dict[str, object]]:
     """Return the object that tells of an error."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
@@ -62,9 +62,11 @@ def response(fault: Exception, path: str = "") -> Response:
     if isinstance(fault, Stopping):
         headers = {"Retry-After": "5"}
     if path.removeprefix("/v1").startswith(_ANTHROPIC):
-        said = anthropic_body(refused)
-    else:
-        said = body(refused.status, refused.message, param=refused.param, code=refused.code)
+        return JSONResponse(anthropic_body(refused), refused.status, headers)
+    said = body(refused.status, refused.message, param=refused.param, code=refused.code)
+    if isinstance(fault, ContextFull):  # clients of llama.cpp read these, those of OpenAI the code
+        numbers = {"n_prompt_tokens": fault.needed, "n_ctx": fault.limit}
+        said["error"] |= {"type": "exceed_context_size_error", **numbers}
     return JSONResponse(said, refused.status, headers)
 
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from qwen_cli.engines.core.base import Piece, Sampling, TokenLogprob, Usage
+from qwen_cli.errors import ContextFull
 from tests.serve.played import Asked, Here, Played, end, serving
 
 ONE = TokenLogprob("y", (121,), -0.25, (TokenLogprob("y", (121,), -0.25, id=121),), 121)
@@ -196,3 +197,16 @@ def test_a_word_that_ends_it_is_not_the_end_of_the_turn() -> None:
         assert here.post("/completion", {"prompt": "a"}).json()["stop_type"] == "limit"
     with serving(Played(lambda asked: [Piece("y"), end()])) as here:
         assert here.post("/completion", {"prompt": "a"}).json()["stop_type"] == "eos"
+
+
+def test_a_prompt_that_is_too_long_is_told_in_numbers() -> None:
+    def full(asked: Asked) -> str:
+        raise ContextFull(5000, 4096)
+
+    with serving(Played(full)) as here:
+        for path in ("/completion", "/v1/chat/completions", "/v1/completions"):
+            answer = here.post(path, {"prompt": "a", "messages": HELLO})
+            error = answer.json()["error"]
+            assert answer.status_code == 400
+            assert (error["n_prompt_tokens"], error["n_ctx"]) == (5000, 4096)
+            assert (error["type"], error["code"]) == ("exceed_context_size_error", "context_length_exceeded")
