@@ -51,12 +51,25 @@ def _nobody(project: Project) -> bool | None:
 agree: Callable[[Project], bool | None] = _nobody
 """Asks whether a project is trusted: yes, no, or `None` where nobody can be asked. Set by whoever has a
 terminal."""
-_undecided: set[str] = set()  # digests that nobody could be asked about: once is enough
+_undecided: set[str] = set()  # digests that nobody could be asked about, and broken roots: once is enough
+
+
+def _tell_nobody(fault: UsageError) -> None: ...
+
+
+tell: Callable[[UsageError], None] = _tell_nobody
+"""Says why a project that nobody has trusted is ignored. Set by whoever has a terminal."""
 
 
 def find(start: Path | None = None) -> Project | None:
     """Return the project that `start` (the working folder) is in, trusted or not. Raises `UsageError` for a
     file of it that does not parse."""
+    root = _root(start)
+    return None if root is None else _read(root)
+
+
+def _root(start: Path | None = None) -> Path | None:
+    """Return the folder that the project begins at."""
     try:
         here, home = (start or Path.cwd()).resolve(), Path.home().resolve()
     except (OSError, RuntimeError):
@@ -65,7 +78,7 @@ def find(start: Path | None = None) -> Project | None:
         if folder in (home, Path(folder.anchor)):
             return None
         if (folder / FILE).is_file() or (folder / TEMPLATES).is_dir():
-            return _read(folder)
+            return folder
         if (folder / ".git").exists():
             return None
     return None
@@ -73,9 +86,19 @@ def find(start: Path | None = None) -> Project | None:
 
 def current() -> Project | None:
     """Return the project that the working folder is in if it is trusted; a person is asked who was not yet.
-    Raises `UsageError`."""
-    project = find()
-    if project is None or project.digest in _undecided:
+    Raises `UsageError` for one that was trusted and does not parse any more; another is ignored, and told."""
+    root = _root()
+    if root is None or str(root) in _undecided:
+        return None
+    try:
+        project = _read(root)
+    except UsageError as fault:
+        if _answers().get(str(root), {}).get("trusted"):
+            raise
+        _undecided.add(str(root))
+        tell(fault)
+        return None
+    if project.digest in _undecided:
         return None
     answer = answered(project)
     if answer is None:

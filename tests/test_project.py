@@ -140,6 +140,22 @@ def test_a_file_that_cannot_be_read_is_named(root: Path, content: bytes) -> None
         project.find()
 
 
+def test_a_broken_file_of_somebody_elses_stops_nobody(root: Path, monkeypatch) -> None:
+    """Once it was trusted it is the person's own mistake."""
+    told: list[UsageError] = []
+    monkeypatch.setattr(project, "tell", told.append)
+    (root / ".qwen.toml").write_text("seed = ")
+    assert settings.load() == settings.load() == {}
+    assert [str(fault).split(":")[0] for fault in told] == [f"{root.resolve()}/.qwen.toml is not valid TOML"]
+    (root / ".qwen.toml").write_text("seed = 1\n")
+    project._undecided.clear()
+    agreeing(monkeypatch, True)
+    assert settings.load() == {"seed": 1}
+    (root / ".qwen.toml").write_text("seed = ")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        settings.load()
+
+
 def test_a_damaged_memory_of_answers_trusts_nobody(root: Path, monkeypatch) -> None:
     (root / ".qwen.toml").write_text("seed = 1\n")
     agreeing(monkeypatch, True)

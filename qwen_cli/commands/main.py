@@ -151,7 +151,7 @@ def _run(argv: list[str], debug: bool) -> int:
         if shell in ("bash", "zsh", "fish"):  # others, and the scripts themselves, are Typer's
             sys.stdout.write(shells.answer(app, shell) + "\n")
             return 0
-        project.agree = _agree
+        project.agree, project.tell = _agree, _tell
         _check_words(argv)
         _remark_on_variables()
         color = False if plain() else None  # None: where it is shown on a terminal
@@ -187,6 +187,10 @@ def _agree(there: project.Project) -> bool | None:
     from qwen_cli.commands.shared import trust  # only where there is a project
 
     return trust.ask(there)
+
+
+def _tell(fault: UsageError) -> None:
+    _complain(f"{fault}. Until then what this project sets is ignored")
 
 
 def _usage_line(fault: Exception, argv: list[str]) -> str:
