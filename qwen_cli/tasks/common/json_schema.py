@@ -20,6 +20,8 @@ from qwen_cli.tasks.common import formats, patterns
 MOST_VALUES = 10_000
 """Values in a schema. OpenAI takes 5,000 properties and 1,000 choices ("Structured Outputs", limitations)."""
 
+_LARGEST = 10**16 - 1
+
 DEEPEST = 100
 """Objects and lists in each other in a schema. llguidance reads 128."""
 
@@ -213,7 +215,23 @@ def _whole(schema: Any, *, closed: bool) -> Any:
         and not schema.keys() & (_OPEN | _IN_PLACE | {"additionalProperties"})
     ):
         kept["additionalProperties"] = False
-    return kept
+    return {**_short_integers(schema), **kept} if closed else kept
+
+
+def _short_integers(schema: Mapping[str, Any]) -> dict[str, int]:
+    """Return bounds for the integers of `schema` where it says none, sixteen digits as in llama.cpp's own
+    grammar: small models go on with zeros until the context is full."""
+    named = schema.get("type")
+    if "integer" not in (named if isinstance(named, list) else [named]):
+        return {}
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    bounds = {}
+    if low is None and (high is None or high > -_LARGEST):
+        bounds["minimum"] = -_LARGEST
+    if high is None and (low is None or low < _LARGEST):
+        bounds["maximum"] = _LARGEST
+    return bounds
 
 
 def _loose(schema: Any, kept: Collection[str], is_open: bool) -> Any:

@@ -388,7 +388,8 @@ class TestWhole:
         closed, opened, *_ = grammars(schema, whole=True)
 
         assert opened == {**schema, "properties": {"x": {**schema["properties"]["x"], "minimum": 2}}}
-        assert closed == {**opened, "additionalProperties": False}
+        short = {"maximum": 10**16 - 1, **opened["properties"]["x"]}
+        assert closed == {**opened, "additionalProperties": False, "properties": {"x": short}}
 
     @pytest.mark.parametrize(
         "schema",
@@ -403,6 +404,23 @@ class TestWhole:
     )
     def test_what_may_hold_more_stays_open(self, schema: dict[str, Any]) -> None:
         assert grammars(schema, whole=True)[0] == schema
+
+    @pytest.mark.parametrize(
+        ("bounds", "added"),
+        [
+            ({}, {"minimum": 1 - 10**16, "maximum": 10**16 - 1}),
+            ({"minimum": 3}, {"maximum": 10**16 - 1}),
+            ({"exclusiveMaximum": 3}, {"minimum": 1 - 10**16}),
+            ({"minimum": 10**20}, {}),
+            ({"minimum": 1, "maximum": 10**20}, {}),
+        ],
+        ids=str,
+    )
+    def test_integers_come_to_an_end(self, bounds: dict[str, Any], added: dict[str, Any]) -> None:
+        for kind in ("integer", ["integer", "null"]):
+            schema = {"type": kind, **bounds}
+            assert grammars(schema, whole=True)[0] == schema | added
+        assert grammars({"type": "number"}, whole=True)[0] == {"type": "number"}
 
     def test_choices_are_closed(self) -> None:
         closed = grammars({"anyOf": [thing(), {"type": "null"}]}, whole=True)[0]
