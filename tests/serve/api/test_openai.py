@@ -314,6 +314,25 @@ class TestCompletions:
         assert done.usage and done.usage.completion_tokens > 4  # all three are counted
 
 
+class TestOtherForms:
+    """What is asked at another route is answered as at `/v1/chat/completions`."""
+
+    def test_a_text(self, server: Server, client: openai.OpenAI) -> None:
+        usual: Any = {"model": "starter", "temperature": 0}
+        said = client.chat.completions.create(messages=CAPITAL, max_tokens=8, **usual)
+        responded = client.responses.create(input=CAPITAL, max_output_tokens=8, **usual)
+        body = {"messages": CAPITAL, "max_tokens": 8, **usual}
+        message = httpx.post(
+            f"{server.url}/v1/messages", json=body, headers=server.headers, timeout=60
+        ).json()
+
+        assert responded.output_text == message["content"][0]["text"] == said.choices[0].message.content
+        assert said.usage and responded.usage
+        spent = message["usage"]
+        told = spent["input_tokens"] + spent["cache_read_input_tokens"]
+        assert responded.usage.input_tokens == told == said.usage.prompt_tokens
+
+
 def test_models_are_listed(client: openai.OpenAI) -> None:
     listed = client.models.list().data
 
