@@ -20,7 +20,7 @@ from qwen_cli.tasks.common import formats, patterns
 MOST_VALUES = 10_000
 """Values in a schema. OpenAI takes 5,000 properties and 1,000 choices ("Structured Outputs", limitations)."""
 
-_LARGEST = 10**16 - 1
+_LARGEST = 10**15 - 1  # exact as a double, which llguidance reckons with
 
 DEEPEST = 100
 """Objects and lists in each other in a schema. llguidance reads 128."""
@@ -219,8 +219,8 @@ def _whole(schema: Any, *, closed: bool) -> Any:
 
 
 def _short_integers(schema: Mapping[str, Any]) -> dict[str, int]:
-    """Return bounds for the integers of `schema` where it says none, sixteen digits as in llama.cpp's own
-    grammar: small models go on with zeros until the context is full."""
+    """Return bounds for the integers of `schema` where it says none, fifteen digits (sixteen in llama.cpp's own
+    grammar): small models go on with zeros until the context is full."""
     named = schema.get("type")
     if "integer" not in (named if isinstance(named, list) else [named]):
         return {}
