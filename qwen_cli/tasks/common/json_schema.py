@@ -219,8 +219,8 @@ def _whole(schema: Any, *, closed: bool) -> Any:
 
 
 def _short_integers(schema: Mapping[str, Any]) -> dict[str, int]:
-    """Return bounds for the integers of `schema` where it says none, fifteen digits (sixteen in llama.cpp's own
-    grammar): small models go on with zeros until the context is full."""
+    """Return bounds for the integers of `schema` where it says none, fifteen digits (llama.cpp's own grammar
+    has sixteen): small models go on with zeros until the context is full."""
     named = schema.get("type")
     if "integer" not in (named if isinstance(named, list) else [named]):
         return {}
