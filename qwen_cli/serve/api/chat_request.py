@@ -60,7 +60,7 @@ class ChatRequest:
 def read(sent: Mapping[str, Any]) -> ChatRequest:
     """Parse `sent`, as far as it can be understood before a model is loaded for it. Raises `Refused` and
     `UsageError`."""
-    sent = {"model": "", **sent}
+    sent = _with_named_schema({"model": "", **sent})
     kind = CompletionCreateParamsStreaming if sent.get("stream") else CompletionCreateParamsNonStreaming
     messages = _messages(sent, kind)
     params.refuse(sent, _IGNORED_NOT)
@@ -103,6 +103,14 @@ def read(sent: Mapping[str, Any]) -> ChatRequest:
         goes_on=_goes_on(sent, messages),
         reads=limit == 0,
     )
+
+
+def _with_named_schema(sent: dict[str, Any]) -> dict[str, Any]:
+    """Return `sent` with a name for the schema of its answer: OpenAI wants one, other servers do not."""
+    form = sent.get("response_format")
+    if not isinstance(form, Mapping) or not isinstance(form.get("json_schema"), Mapping):
+        return sent
+    return {**sent, "response_format": {**form, "json_schema": {"name": "answer", **form["json_schema"]}}}
 
 
 def for_model(request: ChatRequest, sent: Mapping[str, Any], can: Capabilities) -> ChatRequest:

@@ -115,7 +115,8 @@ async def tags(request: Request, service: Service) -> Response:
     """List the models of this machine."""
 
     def work() -> list[dict[str, Any]]:
-        return [_described(weights) for weights in service.pool.listed()]
+        named = {weights.label: weights for weights in reversed(service.pool.listed())}
+        return [_described(weights) for weights in reversed(named.values())]
 
     return JSONResponse({"models": await threads.one(request, work, lambda: None)})
 

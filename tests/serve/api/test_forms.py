@@ -43,6 +43,7 @@ def here(model: Played) -> Iterator[Here]:
         ({"json_schema": YEAR}, YEAR),
         ({"response_format": {"type": "json_object", "schema": YEAR}}, YEAR),
         ({"response_format": {"type": "json_object"}}, {"type": "object"}),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": YEAR}}}, YEAR),  # no name
     ],
     ids=str,
 )
