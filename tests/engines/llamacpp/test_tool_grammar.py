@@ -52,7 +52,7 @@ def calls(pieces: list[Piece]) -> list[ToolCall]:
 def test_what_the_grammar_holds_is_a_call(engine: LlamaCpp, template: str) -> None:
     """From the first token on here: what is only held once a call has begun would show nothing."""
     held = tool_grammar.fields(template, TOOLS)
-    asked: Any = engine._asked(QUESTION, TOOLS, None, Sampling(temperature=0, max_tokens=60), None, None)
+    asked: Any = engine._asked(QUESTION, TOOLS, None, Sampling(temperature=0, max_tokens=24), None, None)
     request = {**asked.request, "grammar": held["grammar"], "grammar_lazy": False}
     written = "".join(piece.text for piece in engine._stream(Asked("handle_completions", request)))
     parser = ToolParser(TOOLS)
