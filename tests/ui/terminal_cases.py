@@ -690,7 +690,7 @@ def sessions() -> Iterator[Case]:
     """What was said is kept."""
     yield Case(
         "a conversation is saved on leaving",
-        ["hi", Shows("One."), Keys(CTRL_D)],
+        ["hi", PROMPT, Keys(CTRL_D)],
         ["saved as", "resume with `qwen chat --continue`"],
         ["One."],
         ends=True,
