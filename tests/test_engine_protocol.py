@@ -129,6 +129,8 @@ def shown_by(node: ast.AST) -> Iterator[ast.AST]:
         yield from node.values
     elif isinstance(node, ast.Assign) and all(ast.unparse(t) in KEPT for t in node.targets):
         yield node.value
+    elif isinstance(node, ast.keyword) and node.arg == "engine":  # of what is written into the log
+        yield node.value
 
 
 OUTSIDE = sorted(

@@ -85,7 +85,7 @@ def recording(
 ) -> Iterator[Recorder]:
     """Log what comes of `question`, however it ends, unless the person wants no log: a fault of the log is a
     line beside the answer. `more` are further fields of the entry."""
-    entry = Entry(command, question, engine.model, engine.name, **more)
+    entry = Entry(command, question, model=engine.model, engine=engine.name, **more)
     if no_log or settings.get("log") == "off":
         yield Recorder(entry, None)
         return
