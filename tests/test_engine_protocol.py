@@ -127,10 +127,10 @@ def shown_by(node: ast.AST) -> Iterator[ast.AST]:
         yield node.value
     elif isinstance(node, ast.Dict):
         yield from node.values
-    elif isinstance(node, ast.Assign) and all(ast.unparse(t) in KEPT for t in node.targets):
-        yield node.value
-    elif isinstance(node, ast.keyword) and node.arg == "engine":  # of what is written into the log
-        yield node.value
+    elif isinstance(node, ast.Assign):
+        yield from [node.value] * all(ast.unparse(target) in KEPT for target in node.targets)
+    elif isinstance(node, ast.keyword):  # of what is written into the log
+        yield from [node.value] * (node.arg == "engine")
 
 
 OUTSIDE = sorted(

@@ -57,10 +57,10 @@ def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) ->
         answers.check(options.model)
     back_end, weights = find(options, hooks)
     if weights is not None:
+        options.refuse(("vision",), "is for a server", "leave it out: the weights say whether they see")
         options = _quantized(options, back_end, weights, hooks)
         if unused := unused_gpu(back_end.name):
             hooks.notice(unused)
-        options.refuse(("vision",), "is for a server", "leave it out: the weights say whether they see")
     return back_end.load(weights, options, hooks)
 
 
