@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import sys
 from types import FrameType
@@ -226,11 +227,14 @@ def _complain(line: str) -> None:
     # File names and server replies reach this line: they must not steer the terminal.
     from qwen_cli.sanitize import strip_escapes
 
-    line = " ".join(strip_escapes(line).split())
+    line = "qwen: " + " ".join(strip_escapes(line).split())
+    if sys.stderr.isatty():
+        from qwen_cli.commands.shared.output import wrapped
+
+        line = wrapped(line, shutil.get_terminal_size().columns)
     if draws():
-        sys.stderr.write(f"\x1b[31mqwen:\x1b[0m {line}\n")
-    else:
-        sys.stderr.write(f"qwen: {line}\n")
+        line = line.replace("qwen:", "\x1b[31mqwen:\x1b[0m", 1)
+    sys.stderr.write(f"{line}\n")
 
 
 def _abandon_stdout() -> None:

@@ -34,15 +34,16 @@ def say(text: str, *, indent: int = 0) -> None:
         _showing.make_way()
     shown = strip_escapes(text)
     if sys.stderr.isatty() and "\n" not in shown:
-        shown = _wrapped(shown, shutil.get_terminal_size().columns, indent)
+        shown = wrapped(shown, shutil.get_terminal_size().columns, indent)
     typer.secho(shown, err=True, dim=True)
 
 
-def _wrapped(text: str, columns: int, indent: int) -> str:
+def wrapped(text: str, columns: int, indent: int = 0) -> str:
+    """Return `text` with a new line between words where `columns` end, `indent` columns further in."""
     if columns <= 2 * indent and text[indent:].strip():  # there is no room for one beside the other
         form = text[:indent].strip()
-        below = _wrapped("    " + text[indent:].strip(), columns, 4)
-        return _wrapped(form, columns, 4) + "\n" + below if form else below
+        below = wrapped("    " + text[indent:].strip(), columns, 4)
+        return wrapped(form, columns, 4) + "\n" + below if form else below
     margin = " " * indent if columns > 2 * indent else ""
     lines = textwrap.wrap(
         text,
