@@ -124,7 +124,7 @@ def test_the_real_metadata_names_what_pyproject_does() -> None:
     found = install_hint.distribution()
     assert found is not None, "pip install -e ."
     commands = {entry.name: entry.value for entry in found.entry_points if entry.group == "console_scripts"}
-    assert commands == {"qwen": "qwen_cli.commands.main:main", "qwen-local": "qwen_cli.commands.main:main"}
+    assert commands == {"qwen": "qwen_cli.__main__:main", "qwen-local": "qwen_cli.__main__:main"}
 
 
 def test_both_commands_are_this_program() -> None:

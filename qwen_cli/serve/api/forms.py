@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from qwen_cli.serve.api.errors import Refused
 
@@ -12,7 +13,8 @@ _GUIDED = ("guided_json", "guided_regex", "guided_choice", "guided_grammar")
 _STRUCTURED = ("json", "json_object", "regex", "choice", "grammar")
 
 
-class Form(NamedTuple):
+@dataclass(frozen=True)
+class Form:
     """How an answer has to be written: by a JSON `schema` or a `grammar` (GBNF), and which field says so."""
 
     schema: Any = None

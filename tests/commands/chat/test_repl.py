@@ -258,13 +258,13 @@ def test_slash_commands_files_and_models_are_completed(chat: Callable[..., Termi
     it.wait("^> /im")
     assert "/image" not in it.text
     it.type(CTRL_C, "/fil")
-    it.wait("Attach text files")
+    it.wait("Attach files, folders")
     it.type("\t")
     it.wait("^> /file$")
     it.type(" quart")
-    it.wait("^ +quarterly report.txt")
+    it.wait('^ +"quarterly report.txt"')  # several names may follow
     it.type("\t")
-    it.wait("^> /file quarterly report.txt")
+    it.wait('^> /file "quarterly report.txt"')
     it.type(ENTER, ENTER)
     it.wait("attached: quarterly report.txt")
     it.type("/model start")

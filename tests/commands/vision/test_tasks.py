@@ -39,7 +39,7 @@ def vision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vision:
         sees = {"vision": True, "video": True, "seeing": seeing(name)}
         engine.capabilities = replace(engine.capabilities, **{**sees, **flags.pop("can", {})})
         monkeypatch.setattr(command, "open_engine", lambda *_, **__: nullcontext(engine))
-        command.vision(words=list(words), model="qwen3-vl:2b-instruct", **flags)
+        command.vision(words=list(words), model="qwen3.5:2b", **flags)
         return engine
 
     return run
