@@ -307,7 +307,7 @@ def test_tools_run_after_asking_and_what_was_typed_before_is_no_consent(
     chat: Callable[..., Terminal], tmp_path: Path
 ) -> None:
     (tmp_path / "tools.py").write_text(TOOLS)
-    it = chat("--tools", "tools.py")
+    it = chat("--tools", "tools.py", "--max-tokens", "120")  # the small model may run on in a call
     it.type("Use the tool: what is the secret number of Ada?", ENTER, "y", ENTER)
     it.wait(r"run secret_number\(name=\"Ada\"\)\? \[y\]es, \[n\]o, \[a\]lways")
     time.sleep(0.5)
