@@ -192,7 +192,7 @@ def test_a_context_that_is_full_and_stays_so_names_what_makes_room(chat: Chat) -
     assert re.search(r"Shorten it or raise (`context`|--context)$", at("A message too long by itself"))
     at("/undo")
     at.state.conversation.overflow = "slide"
-    assert at("A message too long by itself").endswith("Shorten it or raise `context`")
+    assert re.search(r"Shorten it or raise (`context`|--context)$", at("A message too long by itself"))
 
 
 def test_edit_changes_the_last_message_here(chat: Chat) -> None:
