@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ def ask(
     with (
         _kept(conversation, session, events) if session else nullcontext(events) as followed,
         _logged(conversation, question, resumed, settings, no_log=no_log) as recorder,
+        # A signal may come while a piece is written: the answer ends before what there is of it is kept.
+        closing(recorder.follow(followed)) as followed,
     ):
-        followed = recorder.follow(followed)
         if as_json:
             output.as_json(conversation, followed, save_plots=save_plots)
         else:

@@ -208,3 +208,20 @@ def test_with_nothing_to_continue_that_is_said(ask: Ask, capsys: pytest.CaptureF
 def test_pictures_are_not_kept_in_the_log(ask: Ask) -> None:
     said = [{"type": "image_url", "image_url": {"url": "data:,x"}}, {"type": "text", "text": "What is it?"}]
     assert once._portable({"role": "user", "content": said})["content"] == "(a picture)\nWhat is it?"
+
+
+def test_an_end_while_a_piece_is_written_keeps_the_answer(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal may come anywhere: there the generator of the answer is still alive, as its traceback is."""
+
+    def write(events: Any, **_: Any) -> None:
+        for event in events:
+            if isinstance(event, Piece) and event.text == "4":
+                raise SystemExit(143)
+
+    monkeypatch.setattr(once.output, "streamed", write)
+    with pytest.raises(SystemExit):
+        ask("2 + 2?", [Piece("4"), Piece("2"), end()], Resumed(sessions.new(name="talk")))
+    said = sessions.load("talk").messages
+    assert [one["role"] for one in said] == ["user", "assistant"]
+    assert (said[-1]["content"], said[-1]["cut"]) == ("4", True)
+    assert (last().answer, last().cut) == ("4", True)
