@@ -78,7 +78,7 @@ def look(options: LoadOptions) -> Engine:
     try:
         weights = resolve.resolve(
             options.model,
-            prefer=form or default_model.preferred_format(),
+            prefer=form or default_model.preferred_format(options.model),
             strict=form is not None,
             quant=options.file_type,
             download=False,
