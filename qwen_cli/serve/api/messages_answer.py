@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from qwen_cli.engines.core.base import Piece, ToolCall, Usage
-from qwen_cli.serve.api import errors
+from qwen_cli.serve.api import errors, sse
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.history import seal
 from qwen_cli.serve.scheduling.threads import event
@@ -65,11 +65,7 @@ class MessageWriter:
         return _event("ping")
 
     def whole(self, pieces: Sequence[tuple[int, Piece]]) -> str:
-        for index, piece in pieces:
-            for _ in self.events(index, piece):
-                pass
-        for _ in self.end():
-            pass
+        sse.take_all(self, pieces)
         return json.dumps(
             {**self._message(), "content": self._blocks, **self._stop(), "usage": self._spent()},
             ensure_ascii=False,

@@ -113,11 +113,7 @@ class ResponseWriter:
         return sse.COMMENT
 
     def whole(self, pieces: Sequence[tuple[int, Piece]]) -> str:
-        for index, piece in pieces:
-            for _ in self.events(index, piece):
-                pass
-        for _ in self.end():
-            pass
+        sse.take_all(self, pieces)
         return json.dumps(self._response(self._status), ensure_ascii=False)
 
     @property

@@ -49,6 +49,15 @@ class Writer(Protocol):
         ...
 
 
+def take_all(writer: Writer, pieces: Sequence[tuple[int, Piece]]) -> None:
+    """Let `writer` see all pieces and their end, for an answer that is sent at once."""
+    for index, piece in pieces:
+        for _ in writer.events(index, piece):
+            pass
+    for _ in writer.end():
+        pass
+
+
 class Answering(Protocol):
     """Puts pieces into the chunks of OpenAI's older routes, as JSON."""
 
