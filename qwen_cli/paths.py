@@ -31,6 +31,20 @@ def config_file() -> Path:
     return platformdirs.user_config_path("qwen") / "config.toml"
 
 
+def replace(file: Path, text: str, *, mode: int = 0o666) -> None:
+    """Make `text` all of `file`, whose folder is there: at once, or not at all. `mode` are the rights of one
+    that is new, less the umask. Raises `OSError`."""
+    draft = file.with_name(f"{file.name}.{os.getpid()}.new")
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        draft.replace(file)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
 def history_file(command: str) -> Path:
     """Return the file that keeps what was typed at the prompt of `command`."""
     return data_folder() / ("history" if command == "chat" else f"{command}_history")

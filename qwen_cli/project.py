@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,14 +121,10 @@ def remember(project: Project, trusted: bool | None) -> None:
     if trusted is not None:
         answers[str(project.root)] = {"digest": project.digest, "trusted": trusted}
     file = _store()
-    draft = file.with_name(f"{file.name}.{os.getpid()}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(answers, indent=1), "utf-8")
-        draft.replace(file)
+        paths.replace(file, json.dumps(answers, indent=1))
     except OSError as fault:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise QwenError(f"cannot write {file}: {fault.strerror}", "check its permissions") from None
     _undecided.discard(project.digest)
 

@@ -215,17 +215,8 @@ def replace_file(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         target = file.resolve()  # a link stays one: the file may live among a person's dotfiles
-        draft = target.with_name(f"{target.name}.{os.getpid()}.new")
-        try:
-            # The file may hold a key: nobody else may read it, not even for a moment.
-            with os.fdopen(
-                os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-            ) as out:
-                out.write(text)
-            draft.replace(target)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        # The file may hold a key: nobody else may read it, not even for a moment.
+        paths.replace(target, text, mode=0o600)
     except OSError as fault:
         full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = "free some space; the settings are as they were" if full else "check its permissions"

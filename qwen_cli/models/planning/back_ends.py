@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from qwen_cli import paths
 from qwen_cli.models.planning.gpus import Gpu
 
 
@@ -115,12 +116,8 @@ def _remember(known: dict[str, Any]) -> None:
     file = _file()
     with suppress(OSError):  # then it is asked again the next time
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f"{file.name}.{os.getpid()}.new")
-        draft.write_text(json.dumps(known), "utf-8")
-        draft.replace(file)
+        paths.replace(file, json.dumps(known))
 
 
 def _file() -> Path:
-    from qwen_cli import paths
-
     return paths.data_folder() / "back_ends.json"

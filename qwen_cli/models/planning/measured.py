@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from qwen_cli import paths
+
 _READING, _MULTIPLYING = 0.35, 0.15  # seconds
 # All cores' buffers together: more than a processor's caches hold, and quick to fill (0.1 s).
 _BYTES = 256 << 20
@@ -111,9 +113,7 @@ def measure_and_remember(cores: int) -> Measured:
         pass
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f"{file.name}.{os.getpid()}.new")
-        draft.write_text(json.dumps({**known, str(cores): latest}), "utf-8")
-        draft.replace(file)
+        paths.replace(file, json.dumps({**known, str(cores): latest}))
     except OSError:
         pass  # a folder that cannot be written costs half a second the next time
     return _usual(latest)
@@ -140,6 +140,4 @@ def _known() -> dict[str, Any]:
 
 
 def _file() -> Path:
-    from qwen_cli import paths
-
     return paths.data_folder() / "machine.json"

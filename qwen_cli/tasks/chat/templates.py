@@ -20,10 +20,8 @@ other variables are given by name. `$$` is a dollar sign.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,14 +91,10 @@ def own_path(name: str) -> Path:
 
 def write(path: Path, text: str) -> None:
     """Keep a template, whole or not at all. Raises `QwenError`."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, "utf-8")
-        draft.replace(path)
+        paths.replace(path, text)
     except OSError as fault:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise QwenError(f"cannot write {path}: {fault.strerror}", "check its permissions") from None
 
 
