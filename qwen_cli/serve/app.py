@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from qwen_cli._version import __version__
 from qwen_cli.serve.api import (
+    boxes,
     chat,
     completions,
     embeddings,
@@ -25,6 +26,7 @@ from qwen_cli.serve.api import (
     models,
     native,
     ollama,
+    page,
     rerank,
     responses,
 )
@@ -49,6 +51,7 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/v1/rerank", rerank.rerank),
     ("POST", "/v1/reranking", rerank.rerank),
     ("POST", "/v1/math", math.solve),
+    ("POST", "/v1/boxes", boxes.find),
     ("POST", "/infill", infill.infill),
     ("POST", "/completion", native.complete),
     ("POST", "/completions", native.complete),
@@ -73,6 +76,11 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/api/embeddings", ollama.embed),
     ("GET", "/metrics", models.metrics),
 )
+# On loopback alone: elsewhere a browser would have to be given the key before it has the page.
+_PAGE_ROUTES: tuple[tuple[str, str, Route], ...] = (
+    ("GET", "/", page.root),
+    ("GET", page.PLACE + "{name:path}", page.file),
+)
 _ENGINE_ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/engine/open", engine.open_model),
     ("POST", "/engine/status", engine.status),
@@ -84,7 +92,8 @@ _ENGINE_ROUTES: tuple[tuple[str, str, Route], ...] = (
 
 def public(service: Service, rules: Rules) -> ASGIApp:
     """Return the app that is served at the address."""
-    return Guard(_app(service, _with_short_paths(_ROUTES)), rules)
+    routes = (*_PAGE_ROUTES, *_ROUTES) if rules.is_local else _ROUTES
+    return Guard(_app(service, _with_short_paths(routes)), rules)
 
 
 def private(service: Service) -> ASGIApp:

@@ -40,6 +40,7 @@ from qwen_cli.serve.scheduling.resident import Resident, Wanted
 from qwen_cli.serve.scheduling.service import Service
 
 DEFAULTS = Sampling()
+OPEN = Rules()
 EXTRAS = ("grammar", "json_schema", "logit_bias", "ignore_eos", "mirostat", "return_tokens")
 
 
@@ -152,7 +153,9 @@ class Here:
 
 
 @contextmanager
-def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings: Any) -> Iterator[Here]:
+def serving(
+    engine: Played, *, parallel: int = 2, max_queue: int = 4, rules: Rules = OPEN, **settings: Any
+) -> Iterator[Here]:
     """A server of `engine`, ready; `settings` are those of `Service`."""
     lanes = Lanes([cast("Any", engine)] * parallel, max_queue=max_queue)
     loads: list[float] = []
@@ -189,7 +192,7 @@ def serving(engine: Played, *, parallel: int = 2, max_queue: int = 4, **settings
     pool = cast("ModelPool", Only())
     service = Service(pool, Metrics(pool), **settings)
     config = uvicorn.Config(
-        app.public(service, Rules()),
+        app.public(service, rules),
         port=0,
         http=Limited,
         log_config=None,

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qwen_cli.serve.api import errors
+from qwen_cli.serve.api import errors, page
 
 _OPEN = ("/health", "/v1/health")  # a monitor has no key; it learns only that the server is up
 _KNOWN = "qwen.key"  # of a scope: whether its key is one of the server's
@@ -30,6 +30,11 @@ class Rules:
     keys: Sequence[str] = ()
     hosts: frozenset[str] | None = None
     origins: Sequence[str] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether only this machine reaches the server, which then has a page of its own."""
+        return self.hosts is not None
 
 
 class Guard:
@@ -62,18 +67,25 @@ class Guard:
     def _fault(self, scope: Scope, headers: Headers, origin: str | None) -> errors.Refused | None:
         if self._rules.hosts is not None and _called(headers.get("host", "")) not in self._rules.hosts:
             return errors.Refused(403, f"the server is not called {headers.get('host', '')[:80]!r}")
-        if origin is not None and not self._allows(origin):
+        if origin is not None and not self._allows(origin) and not self._is_own(origin, headers):
             return errors.Refused(
                 403, f"pages of {origin[:80]} may not use the server: it was not started with them in `cors`"
             )
         scope[_KNOWN] = bool(self._keys)
         asks = scope["method"] == "OPTIONS" and origin is not None  # browsers ask without the key
-        if self._keys and scope["path"] not in _OPEN and not asks and not self._knows(headers):
+        is_open = scope["path"] in _OPEN or (
+            self._rules.is_local and page.is_open(scope["method"], scope["path"])
+        )
+        if self._keys and not is_open and not asks and not self._knows(headers):
             return errors.Refused(401, "the API key is missing or wrong", code="invalid_api_key")
         return None
 
     def _allows(self, origin: str) -> bool:
         return "*" in self._rules.origins or origin in self._rules.origins
+
+    def _is_own(self, origin: str, headers: Headers) -> bool:
+        """Return whether the server's own page asks. `Host` is one of the server's names by now."""
+        return self._rules.is_local and origin == f"http://{headers.get('host', '')}"
 
     def _knows(self, headers: Headers) -> bool:
         # All are compared, each in the same time whatever is alike.

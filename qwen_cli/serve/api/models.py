@@ -73,6 +73,7 @@ def _model(name: str, service: Service, request: Request) -> dict[str, Any]:
         if one.wanted.label == name:
             context = one.engine.capabilities.context
             more |= {"loaded": True, "capabilities": {"vision": one.engine.capabilities.vision}}
+            more |= {"running": one.lanes.running, "waiting": one.lanes.waiting}
             if context is not None:
                 more |= {"max_model_len": context, "meta": {"n_ctx": context}}
     return Model.model_construct(

@@ -1,0 +1,26 @@
+// Elements in one call, and the ones of index.html by their id.
+
+export const byId = (id) => document.getElementById(id);
+
+/** Return a new element; `set` are its properties, `children` elements and texts. */
+export function make(tag, set = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(set)) {
+    if (name in made) made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** Return a new element of SVG with these attributes. */
+export function drawn(tag, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** Return a button that is labelled `label` and does `act`. */
+export const button = (label, act, set = {}) =>
+  make("button", { type: "button", onclick: act, ...set }, label);
