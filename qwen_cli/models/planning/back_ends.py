@@ -52,19 +52,33 @@ def installed() -> BackEnds:
     return found
 
 
+def torch_version() -> str | None:
+    """Return PyTorch's version with what it was built for ("2.14.1+cu130"), as far as its files say. Imports
+    nothing."""
+    said = re.search(r"^__version__\s*=\s*['\"]([^'\"]+)", _torchs_version() or "", re.MULTILINE)
+    return said[1] if said else None
+
+
 def torch_build() -> str | None:
     """Return what PyTorch was built for, as in `BackEnds`. Imports nothing."""
-    folder = _folder("torch")
-    if folder is None:
-        return None
-    try:
-        text = (folder / "version.py").read_text("utf-8")
-    except OSError:
-        return "cpu"
+    text = _torchs_version()
+    if not text:
+        return text if text is None else "cpu"
     for name, kind in (("cuda", "cuda"), ("rocm", "rocm"), ("hip", "rocm"), ("xpu", "xpu")):
         if built := re.search(rf"^{name}\b[^=\n]*=\s*['\"]([^'\"]+)", text, re.MULTILINE):
             return kind if kind == "xpu" else f"{kind} {'.'.join(built[1].split('.')[:2])}"
     return "mps" if sys.platform == "darwin" else "cpu"
+
+
+def _torchs_version() -> str | None:
+    """Return the text of PyTorch's version.py, "" where it has none; `None` where it is not installed."""
+    folder = _folder("torch")
+    if folder is None:
+        return None
+    try:
+        return (folder / "version.py").read_text("utf-8")
+    except OSError:
+        return ""
 
 
 def _llamacpp() -> tuple[Gpu, ...]:

@@ -21,7 +21,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,11 +109,37 @@ class Found:
     engines: frozenset[Engine] = frozenset()
 
 
+_seen: ContextVar[dict[int, Found] | None] = ContextVar("seen", default=None)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Ask the drivers once in all that is done in this block, as for one load: their answer takes some
+    milliseconds, and the free memory in it is that of the first time."""
+    if _seen.get() is not None:
+        yield
+        return
+    token = _seen.set({})
+    try:
+        yield
+    finally:
+        _seen.reset(token)
+
+
 def found_gpus(memory: int) -> Found:
     """Return the GPUs of this machine, which has `memory` bytes. Costs some milliseconds where there are any,
     once after each start of the machine up to half a second more."""
     if not gpus.has_gpu():
         return Found()
+    seen = _seen.get()
+    if seen is None:
+        return _asked_gpus(memory)
+    if memory not in seen:
+        seen[memory] = _asked_gpus(memory)
+    return seen[memory]
+
+
+def _asked_gpus(memory: int) -> Found:
     from qwen_cli.models.planning import back_ends
 
     installed = back_ends.installed()

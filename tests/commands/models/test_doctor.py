@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +15,7 @@ from qwen_cli.sandbox import attack_suite, probe
 
 
 def test_the_report_covers_what_a_person_needs(qwen) -> None:
-    done = qwen("doctor", "--json")
+    done = qwen("doctor", "--attacks", "--json")
     assert done.returncode == 0
     assert done.stderr == ""
     found = {finding["name"]: finding for finding in json.loads(done.stdout)}
@@ -39,10 +41,64 @@ def test_an_escape_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.detail == "1 of 2 blocked; network: ESCAPED: connected"
 
 
-def test_an_engine_that_cannot_be_imported_is_a_finding() -> None:
-    finding = doctor.check_engine("imaginary", "import no_such_module")
-    assert finding.state == "bad"
-    assert finding.advice
+def test_the_engines_are_told_without_being_imported() -> None:
+    looked = "from qwen_cli.commands.models import doctor; import sys; found = doctor.examine()"
+    heavy = "print([name for name in ('torch', 'transformers', 'openai', 'numpy') if name in sys.modules])"
+    measured = "from qwen_cli.models.planning import hardware; hardware.this_machine(measure=True)"
+    subprocess.run([sys.executable, "-c", measured], check=True)  # with numpy, once on a machine
+    done = subprocess.run(
+        [sys.executable, "-c", f"{looked}; {heavy}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_the_engines_are_is_what_their_libraries_say() -> None:
+    import torch
+    import transformers
+
+    assert (
+        doctor.check_engine("transformers").detail == f"{transformers.__version__}, torch {torch.__version__}"
+    )
+
+
+@pytest.mark.parametrize("name", ["torch", "torchvision", "accelerate"])
+def test_a_library_that_an_engine_lacks_is_named_with_what_brings_it(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    there = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda package: None if package == name else there(package))
+    finding = doctor.check_engine("transformers")
+    assert (finding.state, finding.detail) == ("bad", f"{name} is not installed")
+    assert finding.advice.startswith("run `pip install ")
+
+
+def test_a_library_that_breaks_when_it_is_imported_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor._ENGINES, "remote", ("no_such_module",))
+    finding = doctor.import_engine("remote")
+    assert finding
+    assert (finding.state, finding.detail) == (
+        "bad",
+        "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
+    )
+    assert finding.advice.startswith("run `pip install ")
+    monkeypatch.setitem(doctor._ENGINES, "remote", ("json",))
+    assert doctor.import_engine("remote") is None
+
+
+def test_every_no_has_what_to_do(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setattr("qwen_cli.models.hub.sources.hub_reachable", lambda timeout: False)
+    monkeypatch.setattr("qwen_cli.models.hub.resolve.local", list)
+    monkeypatch.setattr("qwen_cli.models.planning.ranking.best", lambda machine: {})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1 << 20))
+    monkeypatch.setattr(doctor, "_version", lambda package: None)
+    (home / "config.toml").write_text("model = ")
+    noes = [one for one in doctor.examine() if one.state != "ok"]
+    assert {"disk", "engine llamacpp", "model hub", "models", "best models", "settings"} <= {
+        one.name for one in noes
+    }
+    assert [one.name for one in noes if not one.advice] == []
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert doctor.check_hub().advice == "run `unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE`"
 
 
 def test_a_broken_settings_file_is_a_finding(home: Path) -> None:

@@ -93,6 +93,38 @@ def test_cuda_visible_devices_is_obeyed(chosen: str | None, left: str) -> None:
     assert "".join(gpu.name for gpu in gpus.visible(three, chosen)) == left
 
 
+def test_the_driver_is_asked_once_in_a_load(monkeypatch: pytest.MonkeyPatch, fresh: Path) -> None:
+    asked: list[int] = []
+
+    def nvidia() -> tuple[tuple[Gpu, ...], int]:
+        asked.append(1)
+        return (CARD,), 13
+
+    monkeypatch.setattr(gpus, "has_gpu", lambda: True)
+    monkeypatch.setattr(gpus, "nvidia", nvidia)
+    machine = hardware.memory()
+    with hardware.one_look():
+        assert [hardware.found_gpus(machine).gpus for _ in range(4)] == [(CARD,)] * 4
+        with hardware.one_look():  # a load inside of what chooses the model
+            hardware.this_machine()
+        hardware.found_gpus(machine)
+    assert len(asked) == 1
+    hardware.found_gpus(machine)  # memory is free again
+    assert len(asked) == 2
+
+
+def test_a_load_is_one_look(monkeypatch: pytest.MonkeyPatch, fresh: Path) -> None:
+    looks: list[bool] = []
+
+    def find(options: Any, hooks: Any) -> Any:
+        looks.append(hardware._seen.get() is not None)
+        return SimpleNamespace(name="remote", load=lambda *given: "engine"), None
+
+    monkeypatch.setattr(load, "find", find)
+    load.open_engine()
+    assert looks == [True]
+
+
 class TestWhatIsTold:
     def found(self, monkeypatch: pytest.MonkeyPatch, *engines: Any, **more: Any) -> None:
         told = Found((CARD,), **{"maker": "nvidia", "driver": 13, **more}, engines=frozenset(engines))
