@@ -1,12 +1,15 @@
 """How many of llama.cpp's own server tests `qwen serve` passes with the starter model.
 
-    python benchmarks/peer_tests.py FOLDER [--peer] [FILE…]
+    python benchmarks/peer_tests.py FOLDER --peer --results peer.json
+    python benchmarks/peer_tests.py FOLDER --results ours.json --against peer.json
+    python benchmarks/peer_tests.py FOLDER test_completion -k slots
 
 FOLDER is `tools/server/tests` of llama.cpp's sources (the sdist of `xllamacpp` or `llama_cpp_python` has them
 under vendor or thirdparty). Nothing of the tests is changed but how a server is started and which model is
 asked for: the starter stands for each of theirs, so that what is said of the words or tokens of a model of
 theirs fails with any server. `--peer` asks llama.cpp's own server, in the wheel that is installed, for
-comparison. Servers with the same settings are started once.
+comparison. Servers with the same settings are started once. `--results` keeps what came of each test, added
+to what the file has of others, so that files of tests may be played one by one; `--against` prints both.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import types
 from collections.abc import Iterator
@@ -31,6 +35,8 @@ _ELSEWHERE = frozenset({
     "test_speculative", "test_sleep", "test_proxy", "test_compat_gcp", "test_kv_keep_only_active",
     "test_tool_call",
 })  # fmt: skip
+# Where `qwen serve` is another on purpose: a part of the name of a test, and why.
+_ON_PURPOSE: dict[str, str] = {}
 _PEER = """
 import json, sys, xllamacpp
 params = xllamacpp.CommonParams()
@@ -39,6 +45,7 @@ for name, value in asked.items():
     holder = params.model if name == "path" else params
     setattr(holder, name, value)
 params.verbosity, params.fit_params, params.warmup = -1, False, False
+params.cpuparams.n_threads = int(sys.argv[2])
 server = xllamacpp.Server(params)
 print(json.dumps(server.listening_address), flush=True)
 sys.stdin.read()
@@ -72,6 +79,7 @@ class Servers:
             return self._started_peer(wanted, slots)
         keyed = ["--api-key", wanted.api_key] if wanted.api_key else ["--no-key"]
         flags = ["--port", "0", "--context", str(max(64, context)), "--parallel", str(slots), *keyed]
+        flags += ["--cors", "*"]  # what theirs does unasked
         runtime = f"/tmp/peer-{os.getpid()}-{len(self._running)}"
         Path(runtime).mkdir(mode=0o700)
         process = subprocess.Popen(
@@ -83,6 +91,7 @@ class Servers:
         assert process.stderr
         for line in process.stderr:
             if line.startswith("serving at "):
+                threading.Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would stop it
                 return process, line.split()[2].removesuffix("/v1").rstrip(",")
         raise RuntimeError("the server did not start")
 
@@ -100,7 +109,7 @@ class Servers:
             "endpoint_metrics": True,
         }
         process = subprocess.Popen(
-            [sys.executable, "-c", _PEER, json.dumps(asked)],
+            [sys.executable, "-c", _PEER, json.dumps(asked), os.environ.get("OMP_NUM_THREADS", "2")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -182,13 +191,36 @@ def as_started(mapped: Mapped) -> Iterator[None]:
         requests.post, BaseClient._build_request = post, build  # type: ignore[method-assign]
 
 
+def compare(ours: dict[str, str], theirs: dict[str, str]) -> None:
+    """Print what came of each test with both servers: "" is a test that passed, else why it did not."""
+    ran = sorted(set(ours) & set(theirs))
+    both = [name for name in ran if not ours[name] and not theirs[name]]
+    only = [name for name in ran if ours[name] and not theirs[name]]
+    more = [name for name in ran if not ours[name] and theirs[name]]
+    passed = len(both) + len(only)
+    print(f"llama.cpp's server passes {passed} of {len(ran)}; of those `qwen serve` passes {len(both)}")
+    print(f"passed by `qwen serve` alone: {len(more)}", *more, sep="\n  ")
+    print(f"passed by llama.cpp's server alone: {len(only)}")
+    for name in only:
+        print(f"  {name}\n    {explained(name) or 'not explained: ' + ours[name][:200]}")
+
+
+def explained(test: str) -> str:
+    """Return why `qwen serve` differs from llama.cpp's server on purpose where `test` asks it, or ""."""
+    return next((why for part, why in _ON_PURPOSE.items() if part in test), "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("files", nargs="*", help="without the others (test_basic …); all where none is named")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("-k", default="", help="as pytest's")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--results", type=lambda name: Path(name).resolve(), help="a file that gets what came of each test"
+    )
+    parser.add_argument("--against", type=lambda name: Path(name).resolve(), help="such a file of the peer")
+    asked = parser.parse_intermixed_args()
     sys.path[:0] = [str(asked.folder), str(asked.folder / "unit")]
     sys.modules.setdefault("wget", types.ModuleType("wget"))  # it would fetch models
     files = asked.files or sorted(
@@ -215,6 +247,12 @@ def main() -> None:
         pytest.main([*words, "-k", asked.k, *(f"unit/{file}.py" for file in files)], plugins=[mapped])
     total = len(mapped.passed) + len(mapped.failed)
     print(f"{len(mapped.passed)} of {total} pass, in {time.monotonic() - began:.0f} s")
+    if asked.results:
+        known = json.loads(asked.results.read_text()) if asked.results.exists() else {}
+        known |= mapped.failed | dict.fromkeys(mapped.passed, "")
+        asked.results.write_text(json.dumps(known, indent=1))
+        if asked.against:
+            compare(known, json.loads(asked.against.read_text()))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,10 @@ from qwen_cli.serve.scheduling.service import Service
 
 DEFAULTS = Sampling()
 OPEN = Rules()
-EXTRAS = ("grammar", "json_schema", "logit_bias", "ignore_eos", "mirostat", "return_tokens")
+EXTRAS = (
+    *("grammar", "json_schema", "logit_bias", "ignore_eos", "mirostat", "return_tokens"),
+    *("return_progress", "timings_per_token", "post_sampling_probs"),
+)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
@@ -129,6 +129,20 @@ class TokenLogprob:
     id: int = -1
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a request has come: `read_tokens` of the prompt are in the KV cache, `cached_tokens` of them
+    were there before, and `generated_tokens` have followed. The seconds are those of reading and of
+    generating."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    read_tokens: int
+    generated_tokens: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
 Token: TypeAlias = tuple[int, bytes]
 """A token's number in the vocabulary, and what it writes."""
 
@@ -140,7 +154,8 @@ class Piece:
     A `tool_call` piece carries `call` and no text. The last piece of a stream has `usage` (and may have
     no text); a stream that was closed early has none. `logprobs` are of the tokens that were decided with
     this text, where they were asked for, `tokens` the numbers of those of a raw completion, where they were
-    (`return_tokens` of `Sampling.extras`).
+    (`return_tokens` of `Sampling.extras`). `progress` comes where that was asked for: with no text while the
+    prompt is read (`return_progress`), and with what is generated (`timings_per_token`).
     """
 
     text: str = ""
@@ -149,6 +164,7 @@ class Piece:
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     tokens: tuple[int, ...] = ()
+    progress: Progress | None = None
 
 
 Stream: TypeAlias = Generator[Piece, None, None]
@@ -541,6 +557,17 @@ def effective(given: Sampling, defaults: Sampling) -> Sampling:
     """
     merged = given.over(defaults)
     return merged if merged.temperature != 0 else given.over(Sampling(temperature=0.0))
+
+
+def with_progress(pieces: Iterable[Piece], progress: Progress | None) -> list[Piece]:
+    """Return `pieces`, the first with the `progress` that they were made at; where there are none that only
+    has no text is a piece of its own."""
+    made = list(pieces)
+    if progress is None:
+        return made
+    if made:
+        return [replace(made[0], progress=progress), *made[1:]]
+    return [] if progress.generated_tokens else [Piece(progress=progress)]
 
 
 def with_logprobs(pieces: list[Piece], known: list[TokenLogprob]) -> Sequence[Piece]:

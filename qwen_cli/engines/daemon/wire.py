@@ -15,6 +15,7 @@ from qwen_cli.engines.core.base import (
     Completion,
     Message,
     Piece,
+    Progress,
     Sampling,
     Seeing,
     TokenLogprob,
@@ -50,11 +51,13 @@ def piece_out(piece: Piece) -> dict[str, Any]:
         sent["logprobs"] = [asdict(one) for one in piece.logprobs]
     if piece.tokens:
         sent["tokens"] = list(piece.tokens)
+    if piece.progress:
+        sent["progress"] = asdict(piece.progress)
     return sent
 
 
 def piece_in(sent: Mapping[str, Any]) -> Piece:
-    call, usage = sent.get("call"), sent.get("usage")
+    call, usage, progress = sent.get("call"), sent.get("usage"), sent.get("progress")
     return Piece(
         sent["text"],
         sent.get("kind", "answer"),
@@ -62,6 +65,7 @@ def piece_in(sent: Mapping[str, Any]) -> Piece:
         Usage(**usage) if usage else None,
         tuple(_logprob_in(one) for one in sent.get("logprobs") or ()),
         tuple(sent.get("tokens") or ()),
+        Progress(**progress) if progress else None,
     )
 
 

@@ -35,6 +35,7 @@ from qwen_cli.engines.core.base import (
     recommended,
     seeing,
     with_logprobs,
+    with_progress,
     without_thinking,
 )
 from qwen_cli.engines.core.content import parts_of
@@ -163,7 +164,8 @@ class LlamaCpp(EngineBase):
     ) -> Stream:
         asked = self._asked(messages, tools, schema, sampling, thinking, template_kwargs)
         # llama.cpp does not tell which string it was that ended an answer.
-        pieces = self._stream(asked.ended_by(sampling.stop) if sampling.stop else asked)
+        asked = asked.ended_by(sampling.stop) if sampling.stop else asked
+        pieces = self._stream(asked.telling(sampling.extras or {}))
         if not tools or asked.prompt is not None:  # the parser has read it
             return pieces
         return bare_tool_calls.recognise(pieces, tools, lambda: self.count_tokens(messages, tools=tools))
@@ -172,7 +174,7 @@ class LlamaCpp(EngineBase):
         request = self._completion_request(prompt, sampling)
         if reuse == "shift":
             request["n_cache_reuse"] = _SHIFTED
-        return self._stream(Asked("handle_completions", request))
+        return self._stream(Asked("handle_completions", request).telling(sampling.extras or {}))
 
     def render(
         self,
@@ -578,6 +580,8 @@ class LlamaCpp(EngineBase):
                     for moment, chunk in chunks:
                         if "prompt_progress" in chunk and before is None:
                             self.cached_tokens = chunk["prompt_progress"]["cache"]
+                            if asked.reports:
+                                yield Piece(progress=requests.progress(chunk["prompt_progress"]))
                         if "prompt_progress" in chunk or not chunk["choices"]:
                             continue
                         first = first or moment
@@ -588,7 +592,8 @@ class LlamaCpp(EngineBase):
                         if begun := asked.grammar is not None and reader.answered:
                             pieces = [piece for piece in pieces if piece.kind == "thinking"]
                             known.clear()
-                        yield from requests.numbered(with_logprobs(pieces, known), chunk)
+                        said = requests.numbered(with_logprobs(pieces, known), chunk)
+                        yield from with_progress(said, requests.reached(chunk) if asked.times else None)
                         spent = reader.spent(chunk)
                         if finish or reader.stopped or spent or begun:
                             usage = requests.usage(choice, chunk, request, first - started, moment - first)

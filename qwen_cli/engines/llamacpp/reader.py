@@ -28,7 +28,8 @@ class Asked:
 
     `thinks` says that the model may think in the answer, `opened` that its thinking has begun; after `budget`
     tokens of it the answer is asked for. `stop` ends the answer and not the thinking. `grammar` is that of
-    the answer, which is asked for apart as soon as the thinking is over.
+    the answer, which is asked for apart as soon as the thinking is over. `reports` how far the prompt is read
+    and `times` what is generated, in `Piece.progress`.
     """
 
     handler: str
@@ -40,16 +41,23 @@ class Asked:
     opened: bool = False
     budget: int | None = None
     grammar: str | None = None
+    reports: bool = False
+    times: bool = False
 
     def ended_by(self, stop: Sequence[str]) -> Asked:
         """Return the same, ended here by a string of `stop`, which llama.cpp is not told of."""
         told = {name: value for name, value in self.request.items() if name != "stop"}
         return replace(self, request=told, stop=tuple(stop))
 
+    def telling(self, extras: Mapping[str, Any]) -> Asked:
+        """Return the same, with what `Sampling.extras` want told of its progress."""
+        reports, times = (bool(extras.get(name)) for name in ("return_progress", "timings_per_token"))
+        return replace(self, reports=reports, times=times) if reports or times else self
+
     @property
     def counted(self) -> bool:
         """Return whether tokens are counted while they come, for an end that llama.cpp does not see."""
-        return bool(self.stop) or self.budget is not None or self.grammar is not None
+        return bool(self.stop or self.times) or self.budget is not None or self.grammar is not None
 
     @property
     def raw(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from qwen_cli.engines.core.base import (
     Message,
     Piece,
+    Progress,
     Sampling,
     StopReason,
     TokenLogprob,
@@ -38,14 +40,19 @@ EXTRAS = (
     *("typical_p", "top_n_sigma", "dynatemp_range", "dynatemp_exponent", "adaptive_target", "adaptive_decay"),
     *("mirostat", "mirostat_tau", "mirostat_eta", "xtc_probability", "xtc_threshold", "t_max_predict_ms"),
     *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers"),
-    "repeat_last_n",
+    *("repeat_last_n", "post_sampling_probs", "return_progress", "timings_per_token"),
 )
+
+# Of those, what is told in pieces and asked of llama.cpp by the engine itself.
+_TOLD = ("return_progress", "timings_per_token")
 
 # Of those, what other samplers need than there are beside presence and frequency penalties.
 _OTHERS = frozenset({
     "samplers", "typical_p", "top_n_sigma", "adaptive_target", "mirostat", "xtc_probability",
     "dry_multiplier",
 })  # fmt: skip
+
+_LEAST = 1e-38  # of a probability, whose logarithm is a number
 
 _TEMPLATE_REFUSED = "the chat template refused: "
 
@@ -117,7 +124,7 @@ def _extras(s: Sampling, punished: Mapping[str, Any]) -> dict[str, Any]:
         )
     if extras.pop("return_tokens", False):
         extras["verbose"] = True  # llama.cpp tells them in its own form, beside OpenAI's
-    return extras
+    return {name: value for name, value in extras.items() if name not in _TOLD}
 
 
 def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -167,18 +174,33 @@ def logprobs(choice: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[Tok
         return ()
     tokens = (choice.get("logprobs") or {}).get("content") or ()
     most = request["n_probs"] - 1
-    return tuple(
-        TokenLogprob(
-            *_likely(one, tuple(TokenLogprob(*_likely(other)) for other in one["top_logprobs"][:most]))
-        )
-        for one in tokens
-    )
+    made = []
+    for one in tokens:
+        others = one["top_probs"] if "top_probs" in one else one["top_logprobs"]
+        made.append(TokenLogprob(*_likely(one, tuple(TokenLogprob(*_likely(o)) for o in others[:most]))))
+    return tuple(made)
 
 
 def _likely(
     one: Mapping[str, Any], others: tuple[TokenLogprob, ...] = ()
 ) -> tuple[str, tuple[int, ...], float, tuple[TokenLogprob, ...], int]:
-    return one["token"], tuple(one.get("bytes") or ()), one["logprob"], others, one.get("id", -1)
+    # With `post_sampling_probs` it is the probability itself, of those that could be drawn.
+    value = math.log(max(one["prob"], _LEAST)) if "prob" in one else one["logprob"]
+    return one["token"], tuple(one.get("bytes") or ()), value, others, one.get("id", -1)
+
+
+def reached(chunk: Mapping[str, Any]) -> Progress | None:
+    """Return how far the answer is, where a chunk tells."""
+    if (timings := chunk.get("timings")) is None:
+        return None
+    prompt = timings["cache_n"] + timings["prompt_n"]
+    spent = timings["prompt_ms"] / 1e3, timings["predicted_ms"] / 1e3
+    return Progress(prompt, timings["cache_n"], prompt, timings["predicted_n"], *spent)
+
+
+def progress(told: Mapping[str, Any]) -> Progress:
+    """Return how far the prompt is read, from llama.cpp's `prompt_progress`."""
+    return Progress(told["total"], told["cache"], told["processed"], prefill_seconds=told["time_ms"] / 1e3)
 
 
 def numbered(pieces: Sequence[Piece], chunk: Mapping[str, Any]) -> list[Piece]:

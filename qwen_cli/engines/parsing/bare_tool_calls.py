@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from qwen_cli.engines.core.base import CUT, Piece, Stream, TokenLogprob, Usage, with_logprobs
+from qwen_cli.engines.core.base import CUT, Piece, Stream, TokenLogprob, Usage, with_logprobs, with_progress
 from qwen_cli.engines.parsing.declared import Declared
 from qwen_cli.engines.parsing.tool_calls import ToolParser
 from qwen_cli.errors import EngineError
@@ -40,7 +40,7 @@ def recognise(pieces: Stream, tools: Sequence[Mapping[str, Any]], count_prompt: 
                 yield piece
             else:
                 known += piece.logprobs
-                yield from with_logprobs(parser.feed(piece.text), known)
+                yield from with_progress(with_logprobs(parser.feed(piece.text), known), piece.progress)
                 if parser.ended:
                     pieces.close()
                     yield Piece(usage=_usage(started, moments, count_prompt))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -27,6 +27,7 @@ from openai.types.completion_usage import CompletionTokensDetails, PromptTokensD
 
 from qwen_cli._version import __version__
 from qwen_cli.engines.core.base import Completion, Piece, TokenLogprob, ToolCall, Usage
+from qwen_cli.serve.api import native_form
 from qwen_cli.serve.api.chat_request import ChatRequest
 from qwen_cli.serve.api.sse import HOLE, Stencil
 
@@ -37,15 +38,22 @@ Finish = Literal["stop", "length", "tool_calls"]
 
 
 class Answering:
-    """Puts an answer of `model` together, choice by choice."""
+    """Puts an answer of `model` together, choice by choice. `told` tells of one in llama.cpp's own form,
+    where that is wanted (`verbose`)."""
 
-    def __init__(self, request: ChatRequest, model: str) -> None:
+    def __init__(
+        self,
+        request: ChatRequest,
+        model: str,
+        told: Callable[[int, str, Usage], dict[str, Any]] | None = None,
+    ) -> None:
         self._request = request
         self._model = model
         self._id = f"chatcmpl-{uuid4().hex}"
         self._created = int(time.time())
         self._begun: set[int] = set()
         self._called: dict[int, int] = {}
+        self._told = told
         self._stencils: dict[int, Stencil] = {}
         self.usages: list[Usage] = []
 
@@ -54,18 +62,27 @@ class Answering:
         if index not in self._begun:
             self._begun.add(index)
             yield self._chunk(index, ChoiceDelta(role="assistant", content=""))
+        more = native_form.told(piece.progress, self._more) if piece.progress else {}
         if piece.kind == "thinking" and piece.text:
-            yield self._chunk(index, ChoiceDelta.model_construct(reasoning_content=piece.text))
-        elif piece.text and not piece.logprobs:
+            yield self._chunk(index, ChoiceDelta.model_construct(reasoning_content=piece.text), **more)
+        elif piece.text and not piece.logprobs and not more:
             yield self._text(index, piece.text)
-        elif piece.logprobs:
-            yield self._chunk(index, ChoiceDelta.model_construct(content=piece.text), piece.logprobs)
+        elif piece.text or piece.logprobs:
+            delta = ChoiceDelta.model_construct(content=piece.text)
+            yield self._chunk(index, delta, piece.logprobs, **more)
+        elif more:
+            yield self._chunk(index, ChoiceDelta(), **more)
         if piece.call:
             yield from self._call(index, piece.call)
         if piece.usage:
             self.usages.append(piece.usage)
             finish = _finish(piece.usage, called=index in self._called)
-            yield self._chunk(index, ChoiceDelta(), finish=finish)
+            yield self._chunk(index, ChoiceDelta(), finish=finish, **self._verbose(index, "", piece.usage))
+
+    @property
+    def _more(self) -> Mapping[str, Any]:
+        """Return llama.cpp's own settings of the request."""
+        return self._request.sampling.extras or {}
 
     @property
     def includes_usage(self) -> bool:
@@ -74,13 +91,19 @@ class Answering:
 
     def usage_chunk(self) -> str:
         """Return the last chunk: the usage, where the client asked for it."""
-        return self._chunk(None, None, usage=usage(self.usages))
+        return self._chunk(None, None, usage=usage(self.usages), timings=native_form.timings(self.usages))
 
     def whole(self, pieces: Sequence[tuple[int, Piece]]) -> ChatCompletion:
         """Return the whole answer, from all its pieces."""
         choices = [[piece for at, piece in pieces if at == index] for index in range(self._request.n)]
         self.usages = [piece.usage for _, piece in pieces if piece.usage]
-        return self._completion([self._choice(index, said) for index, said in enumerate(choices)])
+        made = [self._choice(index, said) for index, said in enumerate(choices)]
+        first = "".join(piece.text for piece in choices[0] if piece.kind == "answer")
+        spent = self.usages[0] if self.usages else Usage()
+        return self._completion(made, **self._verbose(0, first, spent))
+
+    def _verbose(self, index: int, text: str, usage: Usage) -> dict[str, Any]:
+        return {"__verbose": self._told(index, text, usage)} if self._told else {}
 
     def of_samples(self, samples: Sequence[Completion]) -> ChatCompletion:
         """Return the whole answer, from samples that were made together."""
@@ -88,7 +111,7 @@ class Answering:
         choices = [[Piece(done.thinking, "thinking"), Piece(done.text, usage=done.usage)] for done in samples]
         return self._completion([self._choice(index, said) for index, said in enumerate(choices)])
 
-    def _completion(self, choices: list[Choice]) -> ChatCompletion:
+    def _completion(self, choices: list[Choice], **more: Any) -> ChatCompletion:
         return ChatCompletion.model_construct(
             id=self._id,
             object="chat.completion",
@@ -97,7 +120,8 @@ class Answering:
             system_fingerprint=FINGERPRINT,
             choices=choices,
             usage=usage(self.usages),
-            timings=timings(self.usages),
+            timings=native_form.timings(self.usages),
+            **more,
         )
 
     def _choice(self, index: int, said: Sequence[Piece]) -> Choice:
@@ -150,6 +174,7 @@ class Answering:
         *,
         finish: Finish | None = None,
         usage: CompletionUsage | None = None,
+        **more: Any,
     ) -> str:
         choices = []
         if index is not None and delta is not None:
@@ -157,9 +182,8 @@ class Answering:
                 {"logprobs": ChunkLogprobs.model_construct(content=_logprobs(known))} if known else {}
             )
             choices = [ChunkChoice.model_construct(index=index, delta=delta, finish_reason=finish, **extra)]
-        more: dict[str, Any] = {}
         if finish:
-            more["timings"] = timings(self.usages[-1:])
+            more["timings"] = native_form.timings(self.usages[-1:])
         if self._request.include_usage:
             more["usage"] = usage
         chunk = ChatCompletionChunk.model_construct(
@@ -192,27 +216,6 @@ def usage(spent: Sequence[Usage]) -> CompletionUsage:
             cached_tokens=max((one.cached_tokens for one in spent), default=0)
         ),
     )
-
-
-def timings(spent: Sequence[Usage]) -> dict[str, float]:
-    """Return the timings in the fields of llama.cpp's server."""
-    if not spent:
-        return {}
-    prompt = max(one.prompt_tokens - one.cached_tokens for one in spent)
-    prefill = 1e3 * max(one.prefill_seconds for one in spent)
-    generated = sum(one.generated_tokens for one in spent)
-    decode = 1e3 * max(one.decode_seconds for one in spent)
-    return {
-        "cache_n": max(one.cached_tokens for one in spent),
-        "prompt_n": prompt,
-        "prompt_ms": prefill,
-        "prompt_per_token_ms": prefill / max(1, prompt),
-        "prompt_per_second": 1e3 * prompt / max(1e-3, prefill),
-        "predicted_n": generated,
-        "predicted_ms": decode,
-        "predicted_per_token_ms": decode / max(1, generated),
-        "predicted_per_second": 1e3 * generated / max(1e-3, decode),
-    }
 
 
 def _finish(spent: Usage, *, called: bool) -> Finish:

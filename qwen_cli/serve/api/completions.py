@@ -22,7 +22,17 @@ from starlette.responses import Response
 
 from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Stream, TokenLogprob, Usage
 from qwen_cli.engines.core.prompt import Tokens
-from qwen_cli.serve.api import body, chat_response, extras, fim_prompt, forms, params, prompts, sse
+from qwen_cli.serve.api import (
+    body,
+    chat_response,
+    extras,
+    fim_prompt,
+    forms,
+    native_form,
+    params,
+    prompts,
+    sse,
+)
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.sse import HOLE, Stencil
 from qwen_cli.serve.scheduling import threads
@@ -193,14 +203,16 @@ class _Answering:
         if piece.usage:
             self.usages.append(piece.usage)
             finish = _finish(piece.usage)
-            more["timings"] = chat_response.timings([piece.usage])
-        if text and not finish and self._request.sampling.logprobs is None:
+            more["timings"] = native_form.timings([piece.usage])
+        if piece.progress:
+            more |= native_form.told(piece.progress, self._request.sampling.extras or {})
+        if text and not more and self._request.sampling.logprobs is None:
             yield self._text(index, text)
-        elif text or finish:
+        elif text or more:
             yield self._object([self._choice(index, text, finish, piece.logprobs)], **more)
 
     def usage_chunk(self) -> str:
-        return self._object([], usage=self._usage())
+        return self._object([], usage=self._usage(), timings=native_form.timings(self.usages))
 
     def whole(self, pieces: Sequence[tuple[int, Piece]]) -> CompletionObject:
         """Return all answers, from all their pieces."""
@@ -218,7 +230,7 @@ class _Answering:
             self._choice(index, text, _finish(usage), known)
             for index, (text, usage, known) in enumerate(said)
         ]
-        more = {"usage": self._usage(), "timings": chat_response.timings(self.usages)}
+        more = {"usage": self._usage(), "timings": native_form.timings(self.usages)}
         return CompletionObject.model_construct(choices=made, **self._fields, **more)
 
     def _text(self, index: int, text: str) -> str:

@@ -40,6 +40,9 @@ class _Extras(TypedDict, total=False):
     n_indent: Annotated[int, Ge(0)]
     t_max_predict_ms: int
     return_tokens: bool
+    return_progress: bool
+    timings_per_token: bool
+    post_sampling_probs: bool
 
 
 # Values that change nothing: clients send all of their settings to every model.
@@ -56,7 +59,13 @@ _IDLE: Mapping[str, Any] = {
     "n_indent": 0,
     "t_max_predict_ms": 0,
     "return_tokens": False,
+    "return_progress": False,
+    "timings_per_token": False,
+    "post_sampling_probs": False,
 }
+# What only tells more of an answer as it comes: engines that know of nothing to tell leave it out, and so
+# does an answer that comes at once.
+_REPORTS = ("return_progress", "timings_per_token")
 # What matters only beside one of those.
 _FINER = {
     "dynatemp_exponent": "dynatemp_range",
@@ -82,7 +91,6 @@ _NOT_HERE: Mapping[str, Any] = {
     "skip_special_tokens": True,
     "prompt_logprobs": None,
     "truncate_prompt_tokens": None,
-    "post_sampling_probs": False,
     "lora": [],
 }
 
@@ -96,6 +104,9 @@ def read(sent: Mapping[str, Any], can: Capabilities, form: Form = AS_IT_COMES) -
     given = checked(_Extras, {name: value for name, value in sent.items() if value is not None})
     given = {name: value for name, value in given.items() if value != _IDLE.get(name)}
     given = {name: value for name, value in given.items() if name not in _FINER or _FINER[name] in given}
+    for name in _REPORTS:
+        if not sent.get("stream") or name not in can.extras:
+            given.pop(name, None)
     if given.get("t_max_predict_ms", 0) < 0:
         given.pop("t_max_predict_ms")
     if biased := _bias(sent.get("logit_bias")):
@@ -113,9 +124,10 @@ def read(sent: Mapping[str, Any], can: Capabilities, form: Form = AS_IT_COMES) -
 
 def settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return llama.cpp's settings with what is `given`, the others as they change nothing."""
-    idle = {name: value for name, value in _IDLE.items() if name != "return_tokens"}
+    hidden = ("return_tokens", "return_progress", "json_schema")
+    idle = {name: value for name, value in _IDLE.items() if name not in hidden}
     finer = {"adaptive_decay": 0.9, "dynatemp_exponent": 1.0, "mirostat_tau": 5.0, "mirostat_eta": 0.1}
-    own = {name: value for name, value in given.items() if name not in ("return_tokens", "json_schema")}
+    own = {name: value for name, value in given.items() if name not in hidden}
     return {**idle, **finer, "grammar": "", **own}
 
 

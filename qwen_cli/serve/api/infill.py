@@ -17,10 +17,10 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from qwen_cli.engines.core.base import Engine, Sampling, Usage
-from qwen_cli.serve.api import body, chat_response, fim_prompt, native, params, sse
+from qwen_cli.serve.api import body, fim_prompt, native, native_form, params, sse
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.fim_prompt import Between, Context
 from qwen_cli.serve.scheduling import threads
@@ -30,9 +30,9 @@ from qwen_cli.serve.scheduling.threads import Running, Streamed, event
 from qwen_cli.tasks.fim.prompt import restored
 
 
-class _Chunk(TypedDict, total=False):
+class _Chunk(TypedDict):
     text: str
-    filename: str
+    filename: NotRequired[str]
 
 
 class _Fields(TypedDict, total=False):
@@ -226,6 +226,6 @@ def _answer(
         "truncated": wanted.prompt.truncated,
         "stop_type": state.stop_type,
         "stopping_word": "",
-        "timings": chat_response.timings([spent]),
+        "timings": native_form.timings([spent]),
     }
     return native.chosen(whole, wanted.fields)

@@ -40,7 +40,8 @@ async def health(request: Request, service: Service) -> Response:
 
 async def metrics(request: Request, service: Service) -> Response:
     """Answer with the counters, as Prometheus reads them."""
-    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    since = {"Process-Start-Time-Unix": str(int(service.since or 0))}  # llama.cpp's
+    return Response(generate_latest(service.metrics.registry), 200, since, CONTENT_TYPE_LATEST)
 
 
 def resident(one: Resident) -> dict[str, Any]:

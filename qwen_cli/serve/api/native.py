@@ -14,8 +14,7 @@ from typing_extensions import TypedDict
 
 from qwen_cli._version import __version__
 from qwen_cli.engines.core.base import Engine, Piece, Sampling, Stream, TokenLogprob, Usage, effective
-from qwen_cli.engines.core.prompt import Tokens
-from qwen_cli.serve.api import body, chat_request, chat_response, errors, extras, forms, params, prompts, sse
+from qwen_cli.serve.api import body, chat_request, errors, extras, forms, native_form, params, prompts, sse
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.lanes import Gone
@@ -47,7 +46,7 @@ class _Fields(TypedDict, total=False):
 @dataclass(frozen=True)
 class _CompletionRequest:
     """`texts` are the prompts, with `n` answers to each; `several`: they came as a list. `reads`: no token is
-    wanted."""
+    wanted. `forbidden` are the tokens that `ignore_eos` leaves out."""
 
     texts: list[str]
     several: bool
@@ -57,6 +56,7 @@ class _CompletionRequest:
     stream: bool
     tells_tokens: bool
     fields: list[str]
+    forbidden: list[dict[str, Any]]
 
     def text(self, index: int) -> str:
         return self.texts[index // self.n]
@@ -160,7 +160,7 @@ async def props(request: Request, service: Service) -> Response:
     return JSONResponse(
         {
             "default_generation_settings": {
-                "params": _settings(sampling, {}, engine.model),
+                "params": native_form.settings(sampling, engine.model),
                 "n_ctx": engine.capabilities.context,
             },
             "total_slots": engine.width,
@@ -243,6 +243,7 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _CompletionRequest:
         stream,
         tells_tokens,
         fields.get("response_fields") or [],
+        native_form.forbidden_ends(engine) if (more or {}).get("ignore_eos") else [],
     )
 
 
@@ -276,7 +277,10 @@ class _Answer:
     def chunk(self, piece: Piece) -> dict[str, Any]:
         """Return what a client gets of a `piece`."""
         self.add(piece)
-        known = {"completion_probabilities": _probabilities(piece.logprobs)} if piece.logprobs else {}
+        known = self._probabilities(piece.logprobs)
+        told = native_form.told(piece.progress, self._wanted.sampling.extras or {}) if piece.progress else {}
+        if piece.progress:
+            self.usage = replace(self.usage, prompt_tokens=piece.progress.prompt_tokens)
         return {
             "index": self._index,
             "content": piece.text,
@@ -285,6 +289,7 @@ class _Answer:
             "id_slot": -1,
             "tokens_predicted": len(self._tokens),
             "tokens_evaluated": self.usage.prompt_tokens,
+            **told,
             **known,
         }
 
@@ -296,39 +301,29 @@ class _Answer:
 
     def whole(self) -> dict[str, Any]:
         """Return the whole answer."""
-        spent, wanted = self.usage, self._wanted
-        known = {"completion_probabilities": _probabilities(self._known)} if self._known else {}
+        wanted = self._wanted
         sampling = effective(wanted.sampling, self._engine.defaults)
-        limit = 0 if wanted.reads else sampling.max_tokens
-        prompt = wanted.text(self._index)
-        return {
-            "index": self._index,
-            "content": self._text,
-            "tokens": self._tokens if wanted.tells_tokens else [],
-            "id_slot": -1,
-            "stop": True,
-            "model": self._engine.model,
-            "tokens_predicted": spent.generated_tokens,
-            "tokens_evaluated": spent.prompt_tokens,
-            "generation_settings": _settings(
-                replace(sampling, max_tokens=limit), sampling.extras or {}, self._engine.model
-            ),
-            "prompt": str(prompt) if isinstance(prompt, Tokens) else prompt,
-            "has_new_line": "\n" in self._text,
-            "truncated": spent.stop_reason == "context",
-            "stop_type": stop_type(spent),
-            "stopping_word": spent.stop_string,
-            "tokens_cached": spent.prompt_tokens + spent.generated_tokens,
-            "timings": chat_response.timings([spent]),
-            **known,
-        }
+        if wanted.reads:
+            sampling = replace(sampling, max_tokens=0)
+        whole = native_form.whole(
+            self._text,
+            self.usage,
+            prompt=wanted.text(self._index),
+            sampling=sampling,
+            model=self._engine.model,
+            index=self._index,
+        )
+        if wanted.tells_tokens:
+            whole["tokens"] = self._tokens
+        whole["generation_settings"]["logit_bias"] += wanted.forbidden
+        return {**whole, **self._probabilities(self._known)}
 
-
-def stop_type(spent: Usage) -> str:
-    """Return llama.cpp's word for why an answer ended."""
-    if spent.stop_reason in ("length", "context"):
-        return "limit"
-    return "word" if spent.stop_string else "eos"
+    def _probabilities(self, known: Sequence[TokenLogprob]) -> dict[str, Any]:
+        """Return how likely tokens were, where that was asked for."""
+        if not known:
+            return {}
+        after = bool((self._wanted.sampling.extras or {}).get("post_sampling_probs"))
+        return {"completion_probabilities": native_form.probabilities(known, after=after)}
 
 
 async def _events(
@@ -336,52 +331,23 @@ async def _events(
 ) -> AsyncIterator[bytes]:
     answers: dict[int, _Answer] = {}
     try:
-        async for index, piece in pieces:
-            answer = answers.setdefault(index, _Answer(wanted, engine, index))
-            if piece.text or piece.tokens:
-                yield event(json.dumps(answer.chunk(piece), ensure_ascii=False))
-            if piece.usage:
-                answer.usage = piece.usage
-                service.metrics.record_usage(engine.model, piece.usage)
-                yield event(json.dumps(await asyncio.to_thread(answer.last), ensure_ascii=False))
+        async for came in pieces.batches():
+            if not came:
+                yield sse.COMMENT
+            for index, piece in came:
+                answer = answers.setdefault(index, _Answer(wanted, engine, index))
+                if piece.text or piece.tokens or piece.progress:
+                    yield event(json.dumps(answer.chunk(piece), ensure_ascii=False))
+                if piece.usage:
+                    answer.usage = piece.usage
+                    service.metrics.record_usage(engine.model, piece.usage)
+                    yield event(json.dumps(await asyncio.to_thread(answer.last), ensure_ascii=False))
     except Gone:
         raise
     except Exception as fault:  # the status has been sent; the client is told all the same
         refused = errors.of(fault)
         said = errors.body(refused.status, refused.message, param=refused.param, code=refused.code)
         yield event(json.dumps(said))
-
-
-def _settings(sampling: Sampling, more: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Return what an answer was generated with; what is nobody's choice is off."""
-    biased = more.get("logit_bias") or ()
-    return {
-        "model": model,
-        "n_predict": -1 if sampling.max_tokens is None else sampling.max_tokens,
-        "max_tokens": -1 if sampling.max_tokens is None else sampling.max_tokens,
-        "seed": 4294967295 if sampling.seed is None else sampling.seed,  # llama.cpp's for "any"
-        "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
-        "top_k": sampling.top_k or 0,
-        "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
-        "min_p": sampling.min_p or 0.0,
-        "repeat_penalty": sampling.repetition_penalty or 1.0,
-        "presence_penalty": sampling.presence_penalty or 0.0,
-        "frequency_penalty": sampling.frequency_penalty or 0.0,
-        "stop": list(sampling.stop),
-        "n_probs": sampling.logprobs or 0,
-        **extras.settings(more),
-        "logit_bias": [
-            {"token": token, "bias": None if value is False else value} for token, value in biased
-        ],
-    }
-
-
-def _probabilities(known: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
-    return [{**_likely(one), "top_logprobs": [_likely(other) for other in one.others]} for one in known]
-
-
-def _likely(one: TokenLogprob) -> dict[str, Any]:
-    return {"id": one.id, "token": one.token, "bytes": list(one.bytes), "logprob": one.logprob}
 
 
 def _written(raw: bytes) -> str | list[int]:

@@ -36,6 +36,7 @@ class Extensions(TypedDict, total=False):
     thinking_budget_tokens: int | None
     continue_final_message: bool | None
     add_generation_prompt: bool | None
+    verbose: bool | None
 
 
 def sampling(sent: Mapping[str, Any], *, limit: int | None, logprobs: int | None = None) -> Sampling:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from qwen_cli.engines.core.base import Piece, TokenLogprob, ToolCall, Usage
-from qwen_cli.serve.api import sse
+from qwen_cli.serve.api import native_form, sse
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.history import seal
 from qwen_cli.serve.api.responses_request import ResponsesRequest, Tool
@@ -84,13 +84,16 @@ class ResponseWriter:
         yield self._event("response.in_progress", response=self._response("in_progress"))
 
     def events(self, index: int, piece: Piece) -> Iterator[bytes]:
+        told = native_form.told(piece.progress, self._request.sent) if piece.progress else {}
         if piece.text:
             thinks = _SUMMARY if self._request.summarised else _THINKING
             form = thinks if piece.kind == "thinking" else _MESSAGE
             if self._writing is None or self._writing.form is not form:
                 yield from self._close("completed")
                 yield from self._open(form)
-            yield self._delta(piece)
+            yield self._delta(piece, told)
+        elif told:
+            yield self._event("response.in_progress", response=self._response("in_progress"), **told)
         if piece.call:
             yield from self._close("completed")
             yield from self._call(piece.call)
@@ -102,7 +105,10 @@ class ResponseWriter:
             yield from self._open(_MESSAGE)
         yield from self._close(self._status)
         answer = self._ended()
-        yield self._event(f"response.{self._status}", response=answer)
+        more: dict[str, Any] = {}
+        if self._usage and self._request.sent.get("timings_per_token"):
+            more["timings"] = native_form.timings([self._usage])
+        yield self._event(f"response.{self._status}", response=answer, **more)
 
     def failed(self, fault: Refused) -> Iterator[bytes]:
         code = fault.code or ("server_error" if fault.status >= 500 else "invalid_prompt")
@@ -141,7 +147,7 @@ class ResponseWriter:
         yield self._event("response.output_item.added", output_index=self._at, item=item)
         yield self._part_event(self._writing, "added")
 
-    def _delta(self, piece: Piece) -> bytes:
+    def _delta(self, piece: Piece, told: Mapping[str, Any]) -> bytes:
         writing = self._writing
         assert writing is not None  # opened for this piece
         writing.text.append(piece.text)
@@ -149,7 +155,7 @@ class ResponseWriter:
         if writing.form is _MESSAGE:
             known["logprobs"] = _logprobs(piece.logprobs)
             writing.logprobs += known["logprobs"]
-        return self._text_event(writing, "delta", delta=piece.text, **known)
+        return self._text_event(writing, "delta", delta=piece.text, **known, **told)
 
     def _close(self, status: str) -> Iterator[bytes]:
         """End the item that is being written, if one is."""

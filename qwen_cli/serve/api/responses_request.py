@@ -28,7 +28,7 @@ _IGNORED_NOT = {
 _SAME = (
     "model", "stream", "temperature", "top_p", "parallel_tool_calls", "user", "safety_identifier",
     "top_logprobs", "seed", "stop", "presence_penalty", "frequency_penalty",
-    *params.Extensions.__annotations__,
+    "timings_per_token", "return_progress", *params.Extensions.__annotations__,
 )  # fmt: skip
 # Tools that a client offers along with its own, and can do without: Codex does so unasked. Others are what a
 # request is about.

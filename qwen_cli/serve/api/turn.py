@@ -112,6 +112,17 @@ class Turn:
         with self.messages() as messages:
             return engine.count_tokens(messages, tools=self.chat.tools, **given(self.chat.template_kwargs))
 
+    def prompt(self) -> str:
+        """Return the raw prompt, "" where it is not told: there are pictures in it, or a server makes it.
+        Blocks."""
+        engine, chat = self.load(), self.chat
+        if chat_request.shows(chat.messages) or not engine.capabilities.render:
+            return ""
+        messages, begun = _cut(chat.messages) if chat.goes_on else (chat.messages, {"content": ""})
+        ways: dict[str, Any] = {"tools": chat.tools} if chat.tools else {}
+        prompt = engine.render(messages, thinking=chat.thinking, **ways, **given(chat.template_kwargs))
+        return prompt + begun["content"]
+
     def interrupt(self) -> None:
         """End what runs or waits, from another thread."""
         self._cancelled = True

@@ -69,9 +69,12 @@ class _LlamaCppNames(Collector):
         read = spent.prompt_tokens - spent.cached_tokens
         for name, help, total in (
             ("prompt_tokens", "Number of prompt tokens processed.", read),
+            ("prompt_tokens_cached", "Number of prompt tokens found in the cache.", spent.cached_tokens),
             ("prompt_seconds", "Prompt process time.", spent.prefill_seconds),
             ("tokens_predicted", "Number of generation tokens processed.", spent.generated_tokens),
             ("tokens_predicted_seconds", "Predict process time.", spent.decode_seconds),
+            ("spec_decode_num_draft_tokens", "Number of draft tokens.", spent.drafted_tokens),
+            ("spec_decode_num_accepted_tokens", "Of those, accepted.", spent.accepted_tokens),
         ):
             yield CounterMetricFamily(f"llamacpp:{name}", help, total)
         for name, help, now in (

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qwen_cli.engines.core.base import Engine, Message, Piece, Sampling, Stream
+from qwen_cli.engines.core.base import Engine, Message, Piece, Sampling, Stream, with_progress
 from qwen_cli.engines.core.prompt import Prompt, joined
 from qwen_cli.engines.core.template import TemplateKwargs, given
 from qwen_cli.engines.parsing.answer import AnswerParser
@@ -69,7 +69,7 @@ def _parsed(engine: Engine, prompt: Prompt, parser: AnswerParser, sampling: Samp
     pieces = engine.complete(prompt, sampling=sampling)
     try:
         for piece in pieces:
-            yield from parser.feed(piece.text)
+            yield from with_progress(parser.feed(piece.text), piece.progress)
             if piece.usage is None:
                 continue
             yield from parser.finish()

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qwen_cli.engines.core.base import Piece, Sampling, TokenLogprob, Usage
+from qwen_cli.engines.core.base import Piece, Sampling, Token, TokenLogprob, Usage
 from qwen_cli.errors import ContextFull
 from tests.serve.played import Asked, Here, Played, end, serving
 
@@ -75,6 +75,41 @@ def test_tokens_and_their_probabilities(here: Here) -> None:
     assert answer["tokens"] == [121]
     likely = {"id": 121, "token": "y", "bytes": [121], "logprob": -0.25}
     assert answer["completion_probabilities"] == [{**likely, "top_logprobs": [likely]}]
+
+
+def test_probabilities_after_the_sampling_are_told_as_such(here: Here, model: Played) -> None:
+    asked = {"prompt": "a", "n_probs": 1, "post_sampling_probs": True}
+    answer = here.post("/completion", asked).json()
+
+    likely = {"id": 121, "token": "y", "bytes": [121], "prob": pytest.approx(0.7788, abs=1e-4)}
+    assert answer["completion_probabilities"] == [{**likely, "top_probs": [likely]}]
+    assert answer["generation_settings"]["post_sampling_probs"] is True
+    assert model.seen[0].sampling.extras == {"post_sampling_probs": True}
+    first, *_ = events(here.post("/completion", {**asked, "stream": True}).text)
+    assert first["completion_probabilities"] == answer["completion_probabilities"]
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+def test_the_ends_that_are_ignored_are_told(here: Here, ignores: bool) -> None:
+    answer = here.post("/completion", {"prompt": "a", "ignore_eos": ignores}).json()
+
+    assert answer["generation_settings"]["ignore_eos"] is ignores
+    # Each character is a token of this vocabulary: there are no special ones.
+    assert answer["generation_settings"]["logit_bias"] == []
+
+
+def test_the_ends_of_the_vocabulary_are_forbidden() -> None:
+    class Special(Played):
+        def tokenize(self, text: str, *, special: bool = True) -> list[Token]:
+            known = {"<|im_end|>": 7, "<|endoftext|>": 8}
+            return [(known[text], b"")] if text in known else super().tokenize(text, special=special)
+
+    with serving(Special(said)) as here:
+        asked = {"prompt": "a", "ignore_eos": True, "logit_bias": [[5, 1.5]]}
+        answer = here.post("/completion", asked).json()
+
+    told = [{"token": 5, "bias": 1.5}, {"token": 8, "bias": None}, {"token": 7, "bias": None}]
+    assert answer["generation_settings"]["logit_bias"] == told
 
 
 @pytest.mark.parametrize(
@@ -181,6 +216,13 @@ class TestOfTheServer:
         assert "llamacpp:prompt_tokens_total 10.0" in lines
         assert "llamacpp:tokens_predicted_total 3.0" in lines
         assert "llamacpp:requests_processing 0.0" in lines
+        assert "llamacpp:prompt_tokens_cached_total 0.0" in lines
+        assert "# TYPE llamacpp:spec_decode_num_accepted_tokens_total counter" in lines
+
+    def test_the_counters_say_since_when(self, here: Here) -> None:
+        answer = httpx.get(f"{here.url}/metrics")
+
+        assert int(answer.headers["Process-Start-Time-Unix"]) >= 0
 
     @pytest.mark.parametrize("path", ["/v1/health", "/models", "/models/played"])
     def test_paths_with_and_without_v1(self, here: Here, path: str) -> None:
@@ -190,6 +232,48 @@ class TestOfTheServer:
         assert here.post("/chat/completions", {"messages": HELLO}).json()["object"] == "chat.completion"
         for path in ("/chat/completions/input_tokens", "/v1/chat/completions/input_tokens"):
             assert here.post(path, {"messages": HELLO}).json() == {"input_tokens": 10}
+
+
+class TestVerbose:
+    """`verbose` tells of an answer of a conversation in llama.cpp's own form too, with its prompt."""
+
+    def test_at_once(self, here: Here) -> None:
+        asked = {"messages": HELLO, "verbose": True, "max_tokens": 9, "seed": 3}
+        told = here.post("/v1/chat/completions", asked).json()["__verbose"]
+
+        assert (told["prompt"], told["content"], told["tokens_predicted"]) == ("<user>hello", "yes", 3)
+        assert (told["stop_type"], told["stopping_word"]) == ("word", "\n")
+        assert (told["generation_settings"]["n_predict"], told["generation_settings"]["seed"]) == (9, 3)
+
+    def test_at_the_end_of_a_stream(self, here: Here) -> None:
+        asked = {"messages": HELLO, "verbose": True, "stream": True}
+        *others, last = events(here.post("/v1/chat/completions", asked).text)
+
+        assert last["__verbose"]["prompt"] == "<user>hello"
+        assert not [one for one in others if "__verbose" in one]
+
+    def test_with_what_there_is_of_the_answer(self, here: Here) -> None:
+        turns = [*HELLO, {"role": "assistant", "content": "So"}]
+        answer = here.post("/v1/chat/completions", {"messages": turns, "verbose": True}).json()
+
+        assert answer["__verbose"]["prompt"] == "<user>helloSo"
+
+    def test_with_several_answers(self, here: Here) -> None:
+        answer = here.post("/v1/chat/completions", {"messages": HELLO, "verbose": True, "n": 2}).json()
+
+        assert len(answer["choices"]) == 2
+        assert answer["__verbose"]["content"] == "yes"
+
+    @pytest.mark.parametrize("no", [None, False])
+    def test_not_unasked(self, here: Here, no: bool | None) -> None:
+        answer = here.post("/v1/chat/completions", {"messages": HELLO, "verbose": no}).json()
+
+        assert "__verbose" not in answer
+
+    def test_it_is_true_or_false(self, here: Here) -> None:
+        answer = here.post("/v1/chat/completions", {"messages": HELLO, "verbose": "loud"})
+
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "verbose")
 
 
 def test_a_word_that_ends_it_is_not_the_end_of_the_turn() -> None:
@@ -210,3 +294,22 @@ def test_a_prompt_that_is_too_long_is_told_in_numbers() -> None:
             assert answer.status_code == 400
             assert (error["n_prompt_tokens"], error["n_ctx"]) == (5000, 4096)
             assert (error["type"], error["code"]) == ("exceed_context_size_error", "context_length_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("chunk", "field"),
+    [
+        ({}, "text"),
+        ({"filename": "ok"}, "text"),
+        ({"text": None}, "text"),
+        ({"filename": 123, "text": "abc"}, "filename"),
+        ({"text": ["abc"]}, "text"),
+        ("abc", ""),
+    ],
+    ids=str,
+)
+def test_context_of_a_hole_is_text(here: Here, chunk: Any, field: str) -> None:
+    answer = here.post("/infill", {"input_prefix": "a", "input_extra": [chunk]})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == f"input_extra.0.{field}".rstrip(".")
