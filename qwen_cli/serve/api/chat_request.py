@@ -194,7 +194,10 @@ def _can_show(messages: Sequence[Mapping[str, Any]], can: Capabilities) -> None:
     nothing is fetched or decoded for it."""
     for _, part in _visual(messages):
         if not can.vision:
-            raise UsageError("this model sees no pictures", "name a vision model (qwen3.5:4b)")
+            raise UsageError(
+                "image input is not supported: this model sees no pictures",
+                "name a vision model (qwen3.5:4b)",
+            )
         url = str(part[part["type"]]["url"])
         if not url.lower().startswith(_WEB):
             raise UsageError(f"{url[:60]!r} is no address of a picture", "send http(s) or data:")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
-from qwen_cli.engines.core.base import Piece, ToolCall, Usage
+from qwen_cli.engines.core.base import Piece, Progress, ToolCall, Usage
 from qwen_cli.serve.api import errors, sse
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.history import seal
@@ -31,12 +31,13 @@ class MessageWriter:
         self._text: list[str] = []  # of the last block
         self._writing: str | None = None  # its type, while it is written
         self._usage = Usage()
+        self._started = False
 
     def begin(self) -> Iterator[bytes]:
-        usage = {"input_tokens": 0, "output_tokens": 0}  # the last event tells
-        yield _event("message_start", message={**self._message(), "usage": usage})
+        yield from ()  # the first piece tells of the prompt
 
     def events(self, index: int, piece: Piece) -> Iterator[bytes]:
+        yield from self._start(piece.progress)
         if piece.text:
             kind = "thinking" if piece.kind == "thinking" else "text"
             if self._writing != kind:
@@ -52,10 +53,11 @@ class MessageWriter:
             self._usage = piece.usage
 
     def end(self) -> Iterator[bytes]:
+        yield from self._start(None)
         if not self._blocks:  # a model that says nothing has said an empty text
             yield self._open(_empty("text"))
         yield from self._close()
-        yield _event("message_delta", delta=self._stop(), usage=self._spent())
+        yield _event("message_delta", delta=self._stop(), usage=_spent(self._usage))
         yield _event("message_stop")
 
     def failed(self, fault: Refused) -> Iterator[bytes]:
@@ -67,9 +69,21 @@ class MessageWriter:
     def whole(self, pieces: Sequence[tuple[int, Piece]]) -> str:
         sse.take_all(self, pieces)
         return json.dumps(
-            {**self._message(), "content": self._blocks, **self._stop(), "usage": self._spent()},
+            {**self._message(), "content": self._blocks, **self._stop(), "usage": _spent(self._usage)},
             ensure_ascii=False,
         )
+
+    def _start(self, progress: Progress | None) -> Iterator[bytes]:
+        """Begin the answer, unless it has begun. Where the engine does not tell of the prompt before it
+        answers, only the last event tells."""
+        if self._started:
+            return
+        self._started = True
+        usage: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0}
+        if progress:
+            read = Usage(prompt_tokens=progress.prompt_tokens, cached_tokens=progress.cached_tokens)
+            usage = _spent(read)
+        yield _event("message_start", message={**self._message(), "usage": usage})
 
     def _message(self) -> dict[str, Any]:
         """Return the answer before anything is said."""
@@ -93,19 +107,6 @@ class MessageWriter:
         else:
             reason = "stop_sequence" if usage.stop_string else "end_turn"
         return {"stop_reason": reason, "stop_sequence": usage.stop_string or None}
-
-    def _spent(self) -> dict[str, Any]:
-        """Return the usage: what came from the KV cache is told apart."""
-        usage = self._usage
-        spent: dict[str, Any] = {
-            "input_tokens": usage.prompt_tokens - usage.cached_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": usage.cached_tokens,
-            "output_tokens": usage.generated_tokens,
-        }
-        if usage.thinking_tokens:
-            spent["output_tokens_details"] = {"thinking_tokens": usage.thinking_tokens}
-        return spent
 
     def _open(self, block: dict[str, Any]) -> bytes:
         """Begin a block."""
@@ -141,6 +142,19 @@ class MessageWriter:
     @property
     def _at(self) -> int:
         return len(self._blocks) - 1
+
+
+def _spent(usage: Usage) -> dict[str, Any]:
+    """Return the usage: what came from the KV cache is told apart."""
+    spent: dict[str, Any] = {
+        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.generated_tokens,
+    }
+    if usage.thinking_tokens:
+        spent["output_tokens_details"] = {"thinking_tokens": usage.thinking_tokens}
+    return spent
 
 
 def _event(kind: str, **fields: Any) -> bytes:

@@ -83,6 +83,7 @@ def read(sent: Mapping[str, Any], *, counts: bool = False) -> dict[str, Any]:
         if name not in fields:
             raise Refused(400, f"{name}: field required", param=name)
     chat = {name: sent[name] for name in _SAME if name in sent}
+    chat["return_progress"] = True  # the first event of a stream tells of the prompt
     chat["model"] = fields.get("model", "")
     chat["messages"] = _messages(fields)
     if (limit := fields.get("max_tokens")) is not None:

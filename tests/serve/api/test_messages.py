@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
-from qwen_cli.engines.core.base import Piece, Usage
+from qwen_cli.engines.core.base import Piece, Progress, Usage
 from qwen_cli.errors import ContextFull
 from qwen_cli.serve.api import messages_request
 from qwen_cli.serve.api.auth import Rules
@@ -145,6 +146,32 @@ class TestEvents:
         ]
         assert [one["index"] for one in came[1:-2]] == [0] * 5 + [1] * 4
         assert came[-2]["usage"]["output_tokens"] == 3
+
+    def test_the_first_tells_of_the_prompt(self, here: Here, model: Played) -> None:
+        model.capabilities = replace(model.capabilities, extras=("return_progress",))
+        model.answer = lambda asked: (
+            [Piece(progress=Progress(10, 7, read)) for read in (7, 10)] + [Piece("4"), end()]
+        )
+        start, *_ = came = events(here)
+
+        assert start["message"]["usage"] == {
+            "input_tokens": 3,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 7,
+            "output_tokens": 0,
+        }
+        assert [one["type"] for one in came].count("message_start") == 1
+        assert model.seen[0].sampling.extras == {"return_progress": True}
+
+    @pytest.mark.parametrize("pieces", [[], [end()]], ids=["cut", "silent"])
+    def test_an_answer_of_nothing_begins_and_ends(
+        self, here: Here, model: Played, pieces: list[Piece]
+    ) -> None:
+        model.answer = lambda asked: pieces
+
+        assert [one["type"] for one in events(here)] == [
+            "message_start", "content_block_start", "content_block_stop", "message_delta", "message_stop",
+        ]  # fmt: skip
 
     def test_of_calls(self, here: Here) -> None:
         came = [one for one in events(here, tools=[WEATHER]) if one.get("index") == 0]
