@@ -75,10 +75,7 @@ def of(fault: Exception) -> Refused:
     if isinstance(fault, Refused):
         return fault
     if isinstance(fault, ContextFull):
-        # In llama.cpp's words, for which its clients look.
-        limit = f"exceeds the available context size ({fault.limit:,} tokens)"
-        told = f"the prompt ({fault.needed:,} tokens) {limit}: shorten it, or raise `context`"
-        return Refused(400, told, code=CONTEXT_FULL)
+        return Refused(400, str(fault), code=CONTEXT_FULL)
     if isinstance(fault, ModelError):
         return Refused(404, str(fault), param="model", code="model_not_found")
     if isinstance(fault, Busy):
