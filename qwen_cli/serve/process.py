@@ -71,6 +71,7 @@ def serve(plan: Plan, *, notice: Callable[[str], None], ready: Callable[[str], N
             pool.begin()
             asyncio.run(_run(service, rules, listener, lambda: ready(address)))
         finally:
+            paths.link_path().unlink(missing_ok=True)
             threads.THREADS.shutdown(wait=False, cancel_futures=True)
             pool.close()
 
@@ -117,7 +118,7 @@ class SparingLog:
 def _end(service: Service, servers: Sequence[uvicorn.Server]) -> None:
     """Handle a signal: the second time, everything stops where it is."""
     if servers[0].should_exit:
-        for path in (paths.socket_path(), paths.key_path()):
+        for path in (paths.socket_path(), paths.key_path(), paths.link_path()):
             path.unlink(missing_ok=True)
         os._exit(130)
     service.pool.stop()

@@ -10,7 +10,7 @@ import typer
 
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.serve import daemon as serve_daemon
-from qwen_cli.commands.serve import external
+from qwen_cli.commands.serve import external, page_link
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import UsageError
@@ -107,6 +107,15 @@ def serve(
     daemon: Annotated[
         bool, typer.Option("--daemon", help="Run in the background until `qwen stop`.")
     ] = False,
+    open_page: Annotated[
+        bool,
+        typer.Option(
+            "--open",
+            help="Print the link to the server's own page, for chats in a browser, and open it where there "
+            "is a display. The link carries the key.",
+            rich_help_panel=CLIENTS,
+        ),
+    ] = False,
     for_client: Annotated[
         str | None,
         typer.Option(
@@ -184,13 +193,15 @@ def serve(
         raise UsageError("--api-key is empty", "give a key, or leave it out to have one made up")
     if write and for_client is None:
         raise UsageError("--write is for --for CLIENT", "name the client")
+    if for_client is not None and open_page:
+        raise UsageError("--open is for starting the server, --for only prints", "leave out one of them")
     if for_client is not None:
         _configure(for_client, name or loading.model, host, port, keys, no_key=no_key, write=write)
         return
     if loading.engine in external.ENGINES:
         ours = {"--cors": cors, "--parallel": parallel != 8, "--max-queue": max_queue != 64,
                 "--max-body": max_body != 32, "--keep": keep != 30.0, "--daemon": daemon,
-                "--allow-local-urls": allow_local_urls}  # fmt: skip
+                "--allow-local-urls": allow_local_urls, "--open": open_page}  # fmt: skip
         if wrong := next((flag for flag, given in ours.items() if given), None):
             raise UsageError(f"{wrong} is not for --engine {loading.engine}", "leave it out")
         if len(keys) > 1:
@@ -206,8 +217,10 @@ def serve(
             "--dry-run, --machine, --nodes, --run and flags after -- are for other engines",
             "add --engine vllm or --engine sglang",
         )
+    if open_page:
+        page_link.check(host)
     if daemon:
-        serve_daemon.begin()
+        serve_daemon.begin(None if no_key else keys, opens=open_page)
         return
     settings = options.merged(user_settings.load(), loading)
     if name:
@@ -239,7 +252,7 @@ def serve(
         origins=cors or (),
         allow_local_urls=allow_local_urls,
     )
-    serve(plan, notice=relay, ready=lambda address: _tell(address, plan.keys))
+    serve(plan, notice=relay, ready=lambda address: _tell(address, plan.keys, opens=open_page))
 
 
 def _configure(
@@ -261,7 +274,7 @@ def _configure(
     clients.configure(client, served, named=name is not None, write=write)
 
 
-def _tell(address: str, keys: Any) -> None:
+def _tell(address: str, keys: Any, *, opens: bool = False) -> None:
     """Say where the server is, once it is ready. The key is shown where it was made up."""
     from qwen_cli.engines.daemon import paths
 
@@ -270,3 +283,5 @@ def _tell(address: str, keys: Any) -> None:
         say(f"key: {paths.key_path().read_text().strip()} (in {paths.key_path()})")
     if keys is None:
         say("no key is required: every user of this machine may use it")
+    if opens:
+        page_link.show(address, keys)

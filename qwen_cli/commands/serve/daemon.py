@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
+from qwen_cli.commands.serve import page_link
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import EngineError, QwenError
@@ -18,14 +20,16 @@ from qwen_cli.errors import EngineError, QwenError
 _POLL = 0.1  # seconds
 
 
-def begin() -> None:
-    """Start this very command in a process of its own, and wait until it serves."""
+def begin(keys: Sequence[str] | None, *, opens: bool = False) -> None:
+    """Start this very command in a process of its own, and wait until it serves. `opens` its page then, from
+    here: what that process says is logged, and the link has the key in it. `keys` are as in
+    `serve.process.Plan`."""
     from qwen_cli.engines.daemon import client, paths
 
     if (running := client.request("/engine/status")) is not None:
         raise EngineError(f"a server of yours runs already at {running['address']}", "`qwen stop` ends it")
     paths.private_folder()
-    words = [word for word in sys.argv[1:] if word != "--daemon"]
+    words = [word for word in sys.argv[1:] if word not in ("--daemon", "--open")]
     with os.fdopen(os.open(paths.log_path(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "qwen_cli", *words],
@@ -40,6 +44,8 @@ def begin() -> None:
                 say(f"serving at {running['address']}/v1, log in {paths.log_path()}")
                 if paths.key_path().exists():
                     say(f"key in {paths.key_path()}")
+                if opens:
+                    page_link.show(running["address"], keys, wait=True)
                 return
             time.sleep(_POLL)
     except KeyboardInterrupt:

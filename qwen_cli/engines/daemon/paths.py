@@ -38,6 +38,11 @@ def key_path() -> Path:
     return folder() / "serve.key"
 
 
+def link_path() -> Path:
+    """Return the page that leads a browser to that of the server, with its key."""
+    return folder() / "open.html"
+
+
 def log_path() -> Path:
     """Return where a server in the background writes what it has to say."""
     return folder() / "serve.log"
