@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
@@ -42,12 +43,13 @@ sys.stdin.read()
 
 @dataclass(frozen=True)
 class Served:
-    """An address, its key, the process, and what commands need to find it."""
+    """An address, its key, the process, what commands need to find it, and what it has written."""
 
     url: str
     key: str
     pid: int
     environ: dict[str, str]
+    log: Path = Path(os.devnull)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -55,24 +57,21 @@ class Served:
 
 
 @contextmanager
-def ours(*flags: str) -> Iterator[Served]:
-    """`qwen serve starter`, ready."""
+def ours(*flags: str, model: str = "starter") -> Iterator[Served]:
+    """`qwen serve`, ready."""
     runtime = tempfile.mkdtemp(prefix="qs-")
+    log = Path(runtime) / "log"
     key = secrets.token_hex(8)
     environ = {**os.environ, "XDG_RUNTIME_DIR": runtime, "QWEN_SERVE_KEY": key}
-    words = ["serve", "starter", "--port", "0", "--context", str(CONTEXT), *flags]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qwen_cli", *words], stderr=subprocess.PIPE, text=True, env=environ
-    )
+    words = ["serve", model, "--port", "0", "--context", str(CONTEXT), *flags]
+    with log.open("wb") as written:
+        process = subprocess.Popen([sys.executable, "-m", "qwen_cli", *words], stderr=written, env=environ)
     try:
-        assert process.stderr
-        url = ""
-        for line in process.stderr:
-            if line.startswith("serving at "):
-                url = line.split()[2].removesuffix("/v1")
-                break
-        assert url, "the server did not start"
-        yield Served(url, key, process.pid, environ)
+        while "serving at " not in (said := log.read_text()):
+            assert process.poll() is None, f"the server did not start: {said}"
+            time.sleep(0.05)
+        url = said.partition("serving at ")[2].split()[0].removesuffix("/v1")
+        yield Served(url, key, process.pid, environ, log)
     finally:
         process.terminate()
         process.wait(60)

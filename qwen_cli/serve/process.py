@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import signal
 import socket
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +26,10 @@ from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.metrics import Metrics
 from qwen_cli.serve.scheduling.pool import ModelPool
 from qwen_cli.serve.scheduling.service import Service
+from qwen_cli.serve.sparing import LoopLog, SparingFilter
 
 _TICK = 1.0  # seconds between two looks for idle models
 _BACKLOG = 128
-_A_MINUTE = 60.0
 _KEEP_ALIVE = 75  # seconds of an idle connection: longer than the pools of clients keep theirs
 
 
@@ -83,7 +83,7 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
         servers.append(_server(app.private(service)))
         sockets.append(_private_socket())
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(SparingLog())
+    loop.set_exception_handler(LoopLog())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(_end, service, servers))
     tasks = [asyncio.create_task(server.serve([sock])) for server, sock in zip(servers, sockets, strict=True)]
@@ -98,21 +98,6 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
     finally:
         if paths.HAS_SOCKETS:
             paths.socket_path().unlink(missing_ok=True)
-
-
-class SparingLog:
-    """Tells of faults of the loop in one line, of each kind once a minute: at the limit of open files there
-    are a hundred a second."""
-
-    def __init__(self) -> None:
-        self._told: dict[str, float] = {}
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        kind, fault = str(context.get("message")), context.get("exception")
-        now = loop.time()
-        if now - self._told.get(kind, -_A_MINUTE) >= _A_MINUTE:
-            self._told[kind] = now
-            print(f"{kind}: {fault}" if fault else kind, file=sys.stderr, flush=True)
 
 
 def _end(service: Service, servers: Sequence[uvicorn.Server]) -> None:
@@ -137,6 +122,9 @@ def _server(application: Any) -> uvicorn.Server:
         timeout_keep_alive=_KEEP_ALIVE,
         ws="none",
     )
+    logger = logging.getLogger("uvicorn.error")
+    if not any(isinstance(one, SparingFilter) for one in logger.filters):
+        logger.addFilter(SparingFilter())
     server = uvicorn.Server(config)
     server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]  # they have one owner
     return server

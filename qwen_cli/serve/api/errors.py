@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
-
 from starlette.responses import JSONResponse, Response
 
 from qwen_cli.errors import ContextFull, ModelError, QwenError, RequestRefused, SchemaUnmet, UsageError
+from qwen_cli.serve import sparing
 from qwen_cli.serve.scheduling.lanes import Busy, Gone, Stopping
 
 
@@ -90,5 +88,5 @@ def of(fault: Exception) -> Refused:
         return Refused(400, str(fault), param="response_format" if "JSON schema" in str(fault) else None)
     if isinstance(fault, QwenError):
         return Refused(500, str(fault))
-    traceback.print_exception(fault, file=sys.stderr)
+    sparing.print_fault(fault)
     return Refused(500, "the server failed; its log says why")
