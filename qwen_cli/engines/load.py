@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from qwen_cli.engines.core import rope
 from qwen_cli.engines.core.backend import GROUP, BackEnd
 from qwen_cli.engines.core.base import Capabilities, Engine, seeing
 from qwen_cli.engines.core.options import Hooks, LoadOptions
@@ -112,9 +113,9 @@ def look(options: LoadOptions) -> Engine:
 
 def _capabilities(weights: Weights, options: LoadOptions) -> Capabilities:
     """Return what `weights` can be shown, and how much of it."""
-    from qwen_cli.engines.core import rope
-
-    shape = rope.extended(weights.architecture, options.rope_scaling, options.context, weights.label)
+    shape = rope.extended(
+        weights.architecture, options.rope_scaling, options.context, weights.label, options.dca_chunk
+    )
     if weights.format == "gguf":
         from qwen_cli.engines.llamacpp import engine, load
 
@@ -150,8 +151,11 @@ def find(options: LoadOptions, hooks: Hooks = Hooks()) -> tuple[BackEnd, Weights
     back_end = _chosen(options, hooks)
     if back_end is not None and back_end.format is None:
         return back_end, None
+    rope.checked(options.rope_scaling, options.dca_chunk)
     _check_others(options)
     form = back_end.format if back_end else _form(options)
+    if form == _LLAMACPP.format:
+        _LLAMACPP.accepts(options)
     weights = _weights(options, form, hooks)
     if back_end is None:
         back_end = _LLAMACPP if weights.format == "gguf" else _TRANSFORMERS
@@ -307,7 +311,7 @@ def _check_quant(options: LoadOptions) -> None:
 
 
 def _form(options: LoadOptions) -> Format | None:
-    """Return the form of weights that a quantization wants, an option that llama.cpp alone has, the model's
+    """Return the form of weights that a quantization wants, an option that one engine alone has, the model's
     name with a file type in it, or a model that gives vectors; `None` where either will do."""
     if options.file_type or options.kv is not None or options.n_cpu_moe is not None:
         return "gguf"
@@ -315,4 +319,6 @@ def _form(options: LoadOptions) -> Format | None:
         return "safetensors"
     if options.model and (lookup.spelled(options.model)[1] or answers.gives_vectors(options.model)):
         return "gguf"
+    if options.rope_scaling == "dca" or options.dca_chunk:
+        return "gguf" if (options.model or "").lower().endswith(".gguf") else "safetensors"
     return None

@@ -11,7 +11,6 @@ from qwen_cli.engines.core.draft import MTP_TOKENS
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models.catalog import lookup
 from qwen_cli.models.formats import config_fields
-from qwen_cli.models.formats.architecture import Architecture
 from qwen_cli.models.hub import resolve
 from qwen_cli.models.planning import describe
 from qwen_cli.models.planning.describe import Described
@@ -95,20 +94,18 @@ def scaling(target: Target, given: str | None, context: int | None) -> tuple[dic
     model's own stand. Raises `UsageError` as `engines.rope.extended` does, and for a context that is too
     long."""
     wanted = rope.checked(given)
-    counted, config = target.described.counted, target.config
+    if wanted == "dca" and not target.dual_chunk:
+        raise UsageError(
+            f"{target.name} has no dual_chunk_attention_config, which servers take dual chunk attention from",
+            "use `rope_scaling=yarn`, or leave `engine` out",
+        )
+    if wanted == "dca":
+        wanted = None  # as it is served anyway
+    config = target.config
     own = config.get("rope_parameters") or config.get("rope_scaling")
-    shape = Architecture(
-        model_type=str((target.described.config or {}).get("model_type", "")),
-        layers=counted.layers,
-        hidden=counted.hidden,
-        query_heads=counted.query_heads,
-        kv_heads=counted.cache.kv_heads,
-        head_dim=counted.cache.head_dim,
-        context=counted.context,
-        rope_scaling=own if own and own.get("rope_type", own.get("type", "default")) != "default" else None,
-    )
+    shape = replace(describe.shape(target.described), dual_chunk=None)
     stretched = rope.extended(shape, wanted, context, target.name)
-    longest = stretched.context or counted.context or 0
+    longest = stretched.context or 0
     if context and longest and context > longest:
         raise UsageError(
             f"{target.name} was trained for {longest:,} tokens of context, {context:,} were asked for",

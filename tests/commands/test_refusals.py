@@ -28,6 +28,8 @@ LOADING = (
     ("--dtype", "x", 2, "--dtype must be auto, bf16, fp16 or fp32, got 'x'"),
     ("--attention", "x", 2, "--attention must be auto"),
     ("--rope-scaling", "x", 2, "--rope-scaling cannot be 'x'"),
+    ("--dca-chunk", "4096", 2, "--dca-chunk is for dual chunk attention. Add --rope-scaling dca"),
+    ("--dca-chunk", "0", 2, "--dca-chunk must be at least 1, got 0"),
     ("--context", "0", 2, "context must be at least 256, got 0"),
     ("--context", "-5", 2, "context must be at least 256, got -5"),
     ("--context", "x", 2, "'x' is not a valid int"),

@@ -134,7 +134,8 @@ class TestChoice:
         assert load.find(LoadOptions(endpoint="http://127.0.0.1:9", engine="remote"))[0].name == "remote"
 
     @pytest.mark.parametrize(
-        "name", ["draft", "rope_scaling", "adapters", "quant", "merge", "dtype", "kv", "n_cpu_moe"]
+        "name",
+        ["draft", "rope_scaling", "dca_chunk", "adapters", "quant", "merge", "dtype", "kv", "n_cpu_moe"],
     )
     def test_what_a_server_would_ignore_is_refused(self, name: str) -> None:
         value = {"adapters": [Path("a")], "draft": "ngram", "quant": "4bit", "dtype": "bf16", "merge": True,

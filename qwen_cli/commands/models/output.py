@@ -51,6 +51,7 @@ def facts(known: Model | None, weights: Weights | None, shape: Architecture | No
             "kv_saving": round(shape.kv_saving, 2),
             "rope_base": shape.rope_base,
             "rope_scaling": shape.rope_scaling,
+            "dual_chunk_attention": shape.dual_chunk.facts() if shape.dual_chunk else None,
             "chat_template": bool(shape.chat_template),
             "quantization": shape.quantization,
         } | describe(weights)

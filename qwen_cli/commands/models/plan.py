@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -78,6 +78,7 @@ def plan(
         ),
     ] = None,
     rope_scaling: options.RopeScaling = None,
+    dca_chunk: options.DcaChunk = None,
     machine: Annotated[
         Path | None,
         typer.Option("--machine", help="File that describes another machine to plan for (.toml or .json)."),
@@ -94,7 +95,7 @@ def plan(
     """
     if context is not None:
         user_settings.check("context", context)
-    scaling = rope.checked(rope_scaling)
+    scaling = rope.checked(rope_scaling, dca_chunk)
     there = _machine(machine)
     if model is None:
         if given := [
@@ -112,7 +113,15 @@ def plan(
             raise UsageError(f"{given[0]} needs a model", "name one, or leave the flag out")
         _catalog(there, context, as_json)
         return
-    _one(model, there, context, quant, dtype, max_memory, scaling, as_json, _for_llamacpp(kv, n_cpu_moe))
+    stretch = _Stretch(scaling, dca_chunk)
+    _one(model, there, context, quant, dtype, max_memory, stretch, as_json, _for_llamacpp(kv, n_cpu_moe))
+
+
+class _Stretch(NamedTuple):
+    """How positions are to go beyond those that a model was trained at; `chunk` as in `rope.extended`."""
+
+    scaling: rope.Scaling | None
+    chunk: int | None
 
 
 def _for_llamacpp(kv: str | None, n_cpu_moe: int | None) -> dict[str, Any]:
@@ -152,7 +161,7 @@ def _one(
     quant: str | None,
     dtype: str | None,
     max_memory: str | None,
-    scaling: rope.Scaling | None,
+    stretch: _Stretch,
     as_json: bool,
     llamacpps: Mapping[str, Any],
 ) -> None:
@@ -170,24 +179,29 @@ def _one(
     wanted = weight_formats.engine_of(form) if form else None
     prefer: Literal["gguf", "safetensors"] = (
         "safetensors"
-        if wanted == "transformers" or most is not None or (machine.gpus and not llamacpps)
+        if wanted == "transformers"
+        or most is not None
+        or stretch.scaling == "dca"
+        or (machine.gpus and not llamacpps)
         else "gguf"
     )
     with Waiting(f"looking at {name} …", relay):
         described = describe.describe(name, prefer=prefer, quant=form if wanted == "llamacpp" else None)
-    described = _scaled(described, scaling, context)
+    described = _scaled(described, stretch, context)
     if (
         form is None
-        and most is not None
+        and (most is not None or stretch.scaling == "dca")
         and described.engine_of(described.stored) == "llamacpp"
         and described.config
     ):
-        form = "bf16"  # the limits are accelerate's
+        form = "bf16"  # the limits are accelerate's, the attention is of the same engine
     if form is None and llamacpps:
         form = described.stored
     one = planning_plan.make(
         described, machine, form=form, context=context, rest=rest, offload=most is not None, **llamacpps
     )
+    if stretch.scaling == "dca" and one.engine == "llamacpp":
+        raise UsageError("llama.cpp has no dual chunk attention", "use `rope_scaling=yarn`, or safetensors")
     if described.note:
         plan_output.remark(described.note)
     mapped = None
@@ -210,12 +224,15 @@ def _one(
     plan_output.write_plan(one, described, machine, mapped, others, instead)
 
 
-def _scaled(described: Described, scaling: rope.Scaling | None, context: int | None) -> Described:
+def _scaled(described: Described, stretch: _Stretch, context: int | None) -> Described:
     """Return the model with the window that it has for `context` tokens. Raises `UsageError`."""
     from qwen_cli.models.planning import describe
 
     trained = described.counted.context
-    if trained is None or scaling != "yarn":
+    if stretch.scaling == "dca" and described.config:
+        shape = rope.extended(describe.shape(described), "dca", context, described.name, stretch.chunk)
+        return describe.chunked(described, shape)
+    if trained is None or stretch.scaling != "yarn":
         return described
     return describe.stretched(described, rope.reach(trained, context, described.name))
 

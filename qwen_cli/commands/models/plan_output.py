@@ -11,6 +11,7 @@ from qwen_cli.commands.models.output import count, tokens, write, write_json, wr
 from qwen_cli.models.sizes import gb
 
 if TYPE_CHECKING:
+    from qwen_cli.models.formats.dual_chunk import Chunks
     from qwen_cli.models.planning.describe import Described
     from qwen_cli.models.planning.device_map import ModuleMap
     from qwen_cli.models.planning.hardware import Machine
@@ -35,6 +36,8 @@ def facts(plan: Plan, described: Described | None = None) -> dict[str, Any]:
         **form_facts(plan),
     }
     if described is not None:
+        from qwen_cli.models.planning.describe import chunks
+
         counted = described.counted
         shown_facts |= {
             "context_trained": counted.context,
@@ -44,6 +47,7 @@ def facts(plan: Plan, described: Described | None = None) -> dict[str, Any]:
                 "sliding": counted.cache.sliding,
                 "linear": counted.cache.linear,
             },
+            "dual_chunk_attention": chunked.as_config() if (chunked := chunks(described)) else None,
             "experts": counted.experts,
             "active_experts": counted.active_experts,
             "tied_embeddings": counted.tied,
@@ -108,6 +112,8 @@ def write_plan(
     instead: str | None,
 ) -> None:
     """Write what one model takes, then the same model in its other forms."""
+    from qwen_cli.models.planning.describe import chunks
+
     counted = described.counted
     rows = [
         ("model", f"{plan.name}, {count(plan.parameters, None)} parameters{_active(plan, described)}"),
@@ -124,6 +130,7 @@ def write_plan(
             [("checkpoints", f"{gb(plan.checkpoints)} at most: states at the ends of turns")]
             * bool(plan.checkpoints)
         ),
+        *([("long texts", _long_texts(plan, chunked))] if (chunked := chunks(described)) else []),
         ("activations", gb(plan.working)),
         ("program", gb(plan.runtime)),
         ("in all", f"{gb(plan.memory)}: {_FITS[plan.fit]}"),
@@ -213,6 +220,12 @@ def _kept(plan: Plan, described: Described) -> str:
         text += f" in {cache.full} layers, {cache.linear} keep a constant state"
         text += f" for each of {SLOTS} slots" if plan.engine == "llamacpp" else ""
     return text
+
+
+def _long_texts(plan: Plan, chunked: Chunks) -> str:
+    if plan.engine == "llamacpp":
+        return f"no dual chunk attention in llama.cpp: beyond {chunked.original:,} tokens use transformers"
+    return f"dual chunk attention beyond {chunked.size:,} tokens, {chunked.local:,} of them shared by chunks"
 
 
 def _machine(machine: Machine) -> str:

@@ -95,7 +95,7 @@ def _refuse_what_is_ours(loading: Loading, engine: EngineName) -> None:
             f"use --draft mtp where the model has a draft layer; flags of {NAMES[engine]} stand after --",
         )
     for name in ("device_map", "max_memory", "offload_dir", "attention", "compiled", "merge", "kv",
-                 "n_cpu_moe", "allow_pickle", "no_server", "endpoint"):  # fmt: skip
+                 "n_cpu_moe", "dca_chunk", "allow_pickle", "no_server", "endpoint"):  # fmt: skip
         if getattr(loading, name) != getattr(usual, name):
             flag = {"compiled": "compile"}.get(name, name).replace("_", "-")
             raise UsageError(

@@ -209,6 +209,7 @@ def changing(
         "dtype": wanted.dtype if wanted.dtype != "auto" else None,
         "rope_scaling": wanted.rope_scaling,
         "kv": wanted.kv,
+        **({"dca_chunk": wanted.dca_chunk} if wanted.dca_chunk else {}),
         **{
             name: value
             for name, value in asdict(sampling or Sampling()).items()

@@ -78,8 +78,17 @@ RopeScaling = Annotated[
     str | None,
     _loading(
         "--rope-scaling",
-        help="yarn: allow a --context beyond the length the model was trained on; none: do not.",
-        autocompletion=complete.among("yarn", "none"),
+        help="Allow a --context beyond the length the model was trained on. yarn: stretch positions, on any "
+        "local engine; dca: dual chunk attention (transformers); none: do not.",
+        autocompletion=complete.among("yarn", "dca", "none"),
+    ),
+]
+DcaChunk = Annotated[
+    int | None,
+    _loading(
+        "--dca-chunk",
+        help="Chunk size of dual chunk attention in tokens; that of the model's files, or the length the "
+        "model was trained on, if not given.",
     ),
 ]
 KvType = Annotated[
@@ -274,6 +283,7 @@ class Loading:
     merge: Merge = None
     draft: Draft = "auto"
     rope_scaling: RopeScaling = None
+    dca_chunk: DcaChunk = None
     kv: KvType = None
     n_cpu_moe: NCpuMoe = None
     trust_remote_code: TrustRemoteCode = False
@@ -290,6 +300,7 @@ class Loading:
             draft="auto",
             vision=None,
             rope_scaling=None,
+            dca_chunk=None,
             kv=None,
             n_cpu_moe=None,
             trust_remote_code=False,

@@ -97,8 +97,8 @@ def check_room(weights: Weights, options: LoadOptions, hooks: Hooks) -> Plan | N
     bits = None if options.bits == "none" or weights.format == "gguf" else options.bits
     form, rest = bits or number, number or "bf16"
     wanted = {"context": options.context, "kv": options.kv, "n_cpu_moe": options.n_cpu_moe}
-    yarn = options.rope_scaling == "yarn"
-    plan, remark = fit.before_load(weights, form=form, rest=rest, yarn=yarn, **wanted)
+    scaled = options.rope_scaling in ("yarn", "dca")
+    plan, remark = fit.before_load(weights, form=form, rest=rest, scaled=scaled, **wanted)
     if remark:
         hooks.notice(remark)
     return plan

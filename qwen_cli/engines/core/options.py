@@ -74,7 +74,9 @@ class LoadOptions:
     that comes with weights runs with `trust_remote_code`. With `merge` adapters are added to the weights
     (`None`: unless these are quantized). What drafts tokens is `draft`: "mtp" (the model's own block for it),
     "ngram", the name of a smaller model, "off", or what costs least ("auto"). `rope_scaling` "yarn" stretches
-    the window to `context`, "none" takes back what the files stretch it by. llama.cpp decodes `parallel`
+    the window to `context`, "dca" (transformers) lets it grow by dual chunk attention, in chunks of
+    `dca_chunk` tokens (`None`: those of the model's files, else the length that it was trained for), "none"
+    takes back what the files do. llama.cpp decodes `parallel`
     samples together, keeps keys and values as `kv` ("f16", "bf16", "q8_0", "q4_0"; `None`: f16, or what makes
     the context fit), and the experts of the first `n_cpu_moe` layers in main memory, all else on the GPU
     (`None`: those that the GPU has no room for). `vision` says whether a server's model sees (`None`: as the
@@ -103,6 +105,7 @@ class LoadOptions:
     merge: bool | None = field(default=None, metadata=_about(bool))
     draft: str = field(default="auto", metadata=_about(str))
     rope_scaling: rope.Scaling | None = field(default=None, metadata=_about(str))
+    dca_chunk: int | None = field(default=None, metadata=_about(int))
     kv: str | None = field(default=None, metadata=_about(str))
     n_cpu_moe: int | None = field(default=None, metadata=_about(int))
     trust_remote_code: bool = field(default=False, metadata=_about(bool))
@@ -124,7 +127,7 @@ class LoadOptions:
             if wrong and not (value is None and option.default is None):
                 words = " or ".join(_KINDS.get(kind, kind.__name__) for kind in kinds)
                 raise UsageError(f"`{option.name}` must be {words}, got {value!r}")
-        for name in ("context", "parallel"):
+        for name in ("context", "parallel", "dca_chunk"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"`{name}` must be at least 1, got {value}")

@@ -22,10 +22,16 @@ class LlamaCppBackEnd:
     format: Format | None = "gguf"
 
     def accepts(self, options: LoadOptions) -> bool:
+        if options.rope_scaling == "dca" or options.dca_chunk:
+            raise UsageError(
+                "llama.cpp has no dual chunk attention",
+                "use `rope_scaling=yarn`, or `engine=transformers` with safetensors",
+            )
         return options.endpoint is None
 
     def load(self, weights: Weights | None, options: LoadOptions, hooks: Hooks) -> Engine:
         assert weights is not None
+        self.accepts(options)
         backend.tell_of_scaling(weights, options, hooks)
         draft = backend.drafter(weights, options, hooks)
         if weights.format != "gguf":

@@ -26,7 +26,8 @@ class RemoteBackEnd:
             raise UsageError("the remote engine needs an address", "give its `endpoint`")
         if options.draft != "off":
             options.refuse(("draft",), "needs a local engine", "start the server with it")
-        options.refuse(("rope_scaling", *LLAMACPP_ONLY), "needs a local engine", "start the server with it")
+        local = ("rope_scaling", "dca_chunk", *LLAMACPP_ONLY)
+        options.refuse(local, "needs a local engine", "start the server with it")
         options.refuse(("adapters",), "needs a local engine", "load the adapter on the server")
         how = ("quant", "merge", *TRANSFORMERS_ONLY)
         options.refuse(how, "needs a local engine", "load the model so on the server")

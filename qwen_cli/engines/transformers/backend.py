@@ -47,6 +47,7 @@ class TransformersBackEnd:
             merge=options.merge,
             draft=draft,
             rope_scaling=options.rope_scaling,
+            dca_chunk=options.dca_chunk,
             dtype=torch_dtype(options.dtype),
             quant=options.bits or "none",
             places=_places(options),

@@ -32,11 +32,12 @@ from qwen_cli.engines.transformers.prefix_cache import PrefixCache
 from qwen_cli.engines.transformers.prompted import Loaded, Prompted
 from qwen_cli.engines.transformers.sampler import Sampler
 from qwen_cli.engines.transformers.speculative import CPU_COST, GPU_COST, Drafter, Lookup, Steps
-from qwen_cli.errors import EngineError
+from qwen_cli.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
     from qwen_cli.engines.transformers.vision import MultimodalPrompt, VisualInput
+    from qwen_cli.models.formats.architecture import Architecture
     from qwen_cli.models.hub.resolve import Weights
 
 # For weights that recommend nothing and are in no catalog: Qwen2.5's (the model cards' most common values).
@@ -48,8 +49,8 @@ class Transformers(Prompted):
     """A model in safetensors, loaded. See `protocol.Engine` for what each method promises.
 
     `context` is in tokens (`None`: `transformers_load.context`); `dtype`, `quant`, `places`, `attention` and
-    `allow_pickle`, `adapters` and `merge` are as in `transformers_load.model`, `rope_scaling` as in
-    `rope.extended`; `compiled` makes a graph of decoding; `chat_template`
+    `allow_pickle`, `adapters` and `merge` are as in `transformers_load.model`, `rope_scaling` and
+    `dca_chunk` as in `rope.extended`; `compiled` makes a graph of decoding; `chat_template`
     replaces the model's own, `draft` is what drafts tokens ahead; `notice` receives one-line remarks. Raises
     `EngineError`, `ModelError`, `UsageError`.
     """
@@ -72,8 +73,11 @@ class Transformers(Prompted):
         chat_template: str | None = None,
         draft: Draft = "auto",
         rope_scaling: rope.Scaling | None = None,
+        dca_chunk: int | None = None,
     ) -> None:
-        shape = rope.extended(weights.architecture, rope_scaling, context, weights.label)
+        shape = rope.extended(weights.architecture, rope_scaling, context, weights.label, dca_chunk)
+        if rope_scaling == "dca" and shape.dual_chunk:
+            _check_chunked(shape, weights.label, attention, compiled=compiled)
         catalogued = weights.model
         defaults = recommended(catalogued.sampling if catalogued else None, shape.sampling, _UNKNOWN)
         tokenizer = load.tokenizer(weights.path, trust_remote_code=trust_remote_code)
@@ -96,6 +100,12 @@ class Transformers(Prompted):
             allow_pickle=allow_pickle,
             notice=notice,
         )
+        from qwen_cli.engines.transformers import dual_chunk  # torch is here with the model
+
+        window = load.context(weights, shape, model, context)
+        if shape.dual_chunk and window > shape.dual_chunk.size:
+            _check_chunked(shape, weights.label, attention, compiled=compiled)
+            dual_chunk.attach(model, shape.dual_chunk)
         self._key_settings = _key_settings(model, quant, adapters, merge)
         device = device_map.main_device(model)
         if compiled and device.type == "cpu":
@@ -115,7 +125,7 @@ class Transformers(Prompted):
         )
         self._vocabulary_size = model.get_input_embeddings().weight.shape[0]
         capabilities = Capabilities(
-            context=load.context(weights, shape, model, context),
+            context=window,
             **thinking_capabilities(thinking_of(template, catalogued.thinking if catalogued else None)),
             tools="tools" in template,
             fim=catalogued.fim if catalogued else shape.fim,
@@ -280,7 +290,30 @@ def _key_settings(loaded: Any, quant: str, adapters: Sequence[Path], merge: bool
         "merged": bool(adapters) and lora_adapters.merges(loaded, merge),
         "rope": getattr(text, "rope_parameters", None),
         "window": text.max_position_embeddings if _is_scaled(text) else None,
+        "dca": _chunks(text),
     }
+
+
+def _check_chunked(shape: Architecture, label: str, attention: str, *, compiled: bool) -> None:
+    """Raise `UsageError` where dual chunk attention does not go with a model, or with how it is loaded."""
+    rope.check_chunked(shape.model_type, label)
+    given = "compiled" if compiled else None
+    if attention not in ("auto", "sdpa"):
+        given = f"attention={attention}"
+    if given:
+        size = shape.dual_chunk.size if shape.dual_chunk else shape.context
+        raise UsageError(
+            f"`{given}` does not go with dual chunk attention",
+            f"leave it out, or use `context={size}` or less",
+        )
+
+
+def _chunks(text: Any) -> dict[str, int] | None:
+    """Return by which chunks a text configuration attends, `None` where by none."""
+    from qwen_cli.engines.transformers import dual_chunk
+
+    attends = text._attn_implementation == dual_chunk.NAME
+    return dict(text.dual_chunk_attention_config) if attends else None
 
 
 def _is_scaled(text: Any) -> bool:

@@ -165,6 +165,10 @@ def config(model: Model) -> dict[str, Any]:
         text["linear_num_value_heads"] = int(linear[0])
     if kind == "qwen4_exp":
         text |= _STREAMS
+    if model.family == "qwen2.5-1m":
+        text["dual_chunk_attention_config"] = {
+            "chunk_size": 262_144, "local_size": 8_192, "original_max_position_embeddings": 262_144,
+        }  # fmt: skip
     same = {"model_type": kind, "tie_word_embeddings": tied == "yes", "dtype": "bfloat16"}
     if model.vision:
         return {**same, "text_config": text, "vision_config": _vision(kind, size, int(hidden))}

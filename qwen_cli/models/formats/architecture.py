@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.errors import ModelError
-from qwen_cli.models.formats import config_fields, gguf_header, safetensors_header, sampling_fields
+from qwen_cli.models.formats import (
+    config_fields,
+    dual_chunk,
+    gguf_header,
+    safetensors_header,
+    sampling_fields,
+)
 from qwen_cli.models.formats import parameters as formats_parameters
+from qwen_cli.models.formats.dual_chunk import Chunks
 
 _INDEX = "model.safetensors.index.json"
 
@@ -23,8 +30,9 @@ class Architecture:
     that the others of a GGUF keep of a whole text in llama.cpp. `layers` leaves out `draft_layers`, which
     only draft (multi-token prediction). `vision` says that it sees: with a vision tower
     in its folder, and as GGUF if its projector is there too. `experts` and `active_experts` are 0 for dense
-    models. `quantization` is a GGUF file type ("Q4_K_M"), a method ("awq", "gptq", "fp8") or a dtype.
-    `sampling` has the names of `engines.protocol.Sampling`, from the GGUF's own metadata or
+    models. `dual_chunk` is how config.json, or the config_1m.json beside it, cuts texts that are longer than
+    the model was trained for. `quantization` is a GGUF file type ("Q4_K_M"), a method ("awq", "gptq", "fp8")
+    or a dtype. `sampling` has the names of `engines.protocol.Sampling`, from the GGUF's own metadata or
     generation_config.json. `size` is the bytes of the weights.
     """
 
@@ -49,6 +57,7 @@ class Architecture:
     chat_template: str | None = field(default=None, repr=False)
     rope_base: float | None = None
     rope_scaling: dict[str, Any] | None = None
+    dual_chunk: Chunks | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
     fim: bool = False
     vision: bool = False
@@ -204,6 +213,8 @@ def _from_folder(folder: Path) -> Architecture:
             chat_template=template.read_text("utf-8") if template.is_file() else tokens.get("chat_template"),
             rope_base=rope.get("rope_theta"),
             rope_scaling=_stretching(rope),
+            # Qwen3-2507 has the other one, which its cards say to put in the place of the first.
+            dual_chunk=dual_chunk.read(text) or dual_chunk.read(_json(folder / "config_1m.json")),
             sampling=sampling_fields.of_generation(_json(folder / "generation_config.json")),
             fim="fim_prefix" in json.dumps(tokens.get("added_tokens_decoder", {})) or _mentions_fim(folder),
             vision=config.get("vision_config") is not None,

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_cli.errors import DownloadError, ModelError
 from qwen_cli.models.catalog import lookup, published
-from qwen_cli.models.formats import gguf_header, parameters, weight_formats
+from qwen_cli.models.formats import config_fields, dual_chunk, gguf_header, parameters, weight_formats
+from qwen_cli.models.formats.architecture import Architecture
 from qwen_cli.models.formats.parameters import Cache, Counted
 from qwen_cli.models.formats.tensors import Tensor
 from qwen_cli.models.hub import resolve, store
 
 if TYPE_CHECKING:
-    from qwen_cli.models.formats.architecture import Architecture
+    from qwen_cli.models.formats.dual_chunk import Chunks
     from qwen_cli.models.formats.weight_formats import Engine
     from qwen_cli.models.hub.resolve import Format, Weights
     from qwen_cli.models.hub.sources import Listing, RemoteFile
@@ -112,12 +113,42 @@ def of_model(model: lookup.Model, note: str | None = None) -> Described:
     )
 
 
+def shape(described: Described) -> Architecture:
+    """Return what is known of the shape of a model, as far as its positions go."""
+    counted, config = described.counted, described.config or {}
+    rope = config_fields.rope(config_fields.text(config))
+    return Architecture(
+        model_type=str(config.get("model_type", "")),
+        layers=counted.layers,
+        hidden=counted.hidden,
+        query_heads=counted.query_heads,
+        kv_heads=counted.cache.kv_heads,
+        head_dim=counted.cache.head_dim,
+        context=counted.context,
+        rope_scaling=rope if rope["rope_type"] != "default" else None,
+        dual_chunk=chunks(described),
+    )
+
+
+def chunks(described: Described) -> Chunks | None:
+    """Return how texts beyond the length that a model was trained at are cut; `None` where they are not."""
+    return dual_chunk.read(config_fields.text(described.config or {}))
+
+
 def stretched(described: Described, context: int | None) -> Described:
     """Return a model with a window of `context` tokens, where that is more than it was trained for."""
     counted = described.counted
     if context is None or counted.context is None or context <= counted.context:
         return described
     return replace(described, counted=replace(counted, context=context))
+
+
+def chunked(described: Described, shape: Architecture) -> Described:
+    """Return a model with the window of `shape` and its dual chunk attention, where it has that."""
+    if shape.dual_chunk is None:
+        return described
+    config = {**(described.config or {}), "dual_chunk_attention_config": shape.dual_chunk.as_config()}
+    return replace(stretched(described, shape.context), config=config)
 
 
 def of_weights(weights: Weights) -> Described:

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 def before_load(
-    weights: Weights, *, form: str | None = None, rest: str = "bf16", yarn: bool = False, **wanted: Any
+    weights: Weights, *, form: str | None = None, rest: str = "bf16", scaled: bool = False, **wanted: Any
 ) -> tuple[Plan | None, str | None]:
     """Check, before weights that are here are loaded, that they fit.
 
     Return the plan, and a remark where memory will be short. `form`, `rest` and what else is `wanted` as in
-    `make`; with `yarn` the context may be longer than the model was trained for. A model that takes less than
-    a quarter of the free memory with its context, where one is asked for, is let through without counting
-    (`None`): it stands on the way to the first token. Raises `ModelError` where it cannot fit, with the
-    nearest that does.
+    `make`; where positions are `scaled` the context may be longer than the model was trained for. A
+    model that takes less than a quarter of the free memory with its context, where one is asked for, is let
+    through without counting (`None`): it stands on the way to the first token. Raises `ModelError` where it
+    cannot fit, with the nearest that does.
     """
     longest = (wanted.get("context") or 0) * weights.architecture.kv_bytes_per_token()
     if (weights.size + longest) * 4 < hardware.free_memory() and not gpus.has_gpu():
         return None, None
     described, machine = of_weights(weights), hardware.this_machine()
-    if yarn:
+    if scaled:
         described = stretched(described, wanted.get("context"))
     plan = make(described, machine, form=form, rest=rest, **wanted)
     return plan, check(described, machine, plan)

@@ -104,6 +104,26 @@ def test_a_context_beyond_what_was_trained(fresh: Path) -> None:
     assert facts("qwen3:8b", "--context", "8192", "--rope-scaling", "yarn")["context"] == 8192
 
 
+def test_a_million_tokens_by_dual_chunk_attention(fresh: Path) -> None:
+    """By itself where the model's files ask for it, else as it is asked for."""
+    million = facts("qwen2.5-1m:7b", "--context", "1000000")
+    assert million["context"] == 1_000_000
+    assert million["kv_bytes"] >= 1_000_000 * million["kv_bytes_per_token"]  # type: ignore[operator]
+    sizes = {"chunk_size": 262_144, "local_size": 8_192, "original_max_position_embeddings": 262_144}
+    assert million["dual_chunk_attention"] == sizes
+    assert "beyond 262,144 tokens, 8,192 of them shared" in run("qwen2.5-1m:7b", "--dtype", "bf16").stdout
+    assert "no dual chunk attention in llama.cpp" in run("qwen2.5-1m:7b", "--quant", "q4_k_m").stdout
+    asked = facts("qwen3:4b-instruct-2507", "--context", "1000000", "--rope-scaling", "dca")
+    assert (asked["context"], asked["engine"]) == (1_000_000, "transformers")
+    assert asked["dual_chunk_attention"] == sizes
+    cut = facts("qwen3:8b", "--context", "100000", "--rope-scaling", "dca", "--dca-chunk", "8192")
+    assert cut["dual_chunk_attention"] == {
+        "chunk_size": 8_192,
+        "local_size": 256,
+        "original_max_position_embeddings": 32_768,
+    }
+
+
 @pytest.mark.parametrize(
     ("context", "works"),
     [("131072", ("--context", "131072", "--rope-scaling", "yarn")), ("99999999", ("--context", "40960"))],
@@ -165,6 +185,10 @@ def test_the_catalog(fresh: Path) -> None:
         (("qwen3:8b", "--rope-scaling", "x"), "cannot be 'x'"),
         (("qwen3:8b", "--context", "131073", "--rope-scaling", "yarn"), "from 32,768 tokens to 131,072"),
         (("--rope-scaling", "yarn"), "--rope-scaling needs a model"),
+        (("qwen3:8b", "--dca-chunk", "4096"), "Add --rope-scaling dca"),
+        (("qwen3-vl:4b", "--rope-scaling", "dca"), "is qwen3_vl. Use --rope-scaling yarn"),
+        (("qwen3.5:9b", "--rope-scaling", "dca"), "is qwen3_5. Use --rope-scaling yarn"),
+        (("qwen3:8b", "--rope-scaling", "dca", "--quant", "q4_k_m"), "llama.cpp has no dual chunk attention"),
         (("qwen3:8b", "--quant", "3bit"), "unknown quantization '3bit'"),
         (("qwen3:8b", "--dtype", "4bit"), "--dtype must be auto, bf16, fp16 or fp32"),
         (("qwen3:8b", "--quant", "Q4_K_M", "--dtype", "fp32"), "--dtype is for safetensors"),

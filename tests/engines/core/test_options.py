@@ -32,6 +32,7 @@ OTHERS: dict[str, Any] = {
     "merge": False,
     "draft": "ngram",
     "rope_scaling": "yarn",
+    "dca_chunk": 4096,
     "kv": "q8_0",
     "n_cpu_moe": 4,
     "vision": True,

@@ -16,6 +16,7 @@ from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.transformers.engine import Transformers
 from qwen_cli.errors import UsageError
 from qwen_cli.models.formats.architecture import Architecture
+from qwen_cli.models.formats.dual_chunk import Chunks
 from qwen_cli.models.hub.resolve import Weights
 
 SHAPE = Architecture("qwen2", 24, 896, 14, 2, 64, context=32_768, attention_layers=24)
@@ -73,6 +74,61 @@ def test_what_is_refused() -> None:
         scaled(SHAPE, 200_000)
     with pytest.raises(UsageError, match="`rope_scaling` cannot be 'linear'"):
         rope.checked("linear")
+
+
+class TestDualChunk:
+    @staticmethod
+    def chunked(
+        shape: Architecture = SHAPE, context: int | None = None, chunk: int | None = None
+    ) -> Architecture:
+        return rope.extended(shape, "dca", context, "model", chunk)
+
+    def test_chunks_are_as_long_as_was_trained_for(self) -> None:
+        found = self.chunked(context=100_000)
+        assert (found.context, found.rope_scaling) == (100_000, None)
+        assert found.dual_chunk == Chunks(32_768, 1_024, 32_768)
+        qwen3 = self.chunked(replace(SHAPE, model_type="qwen3", context=40_960), 100_000)
+        assert qwen3.dual_chunk == Chunks(32_768, 1_024, 32_768)
+
+    def test_without_a_length_it_is_what_cards_validate(self) -> None:
+        assert self.chunked().context == 131_072
+
+    def test_a_size_that_is_asked_for(self) -> None:
+        assert self.chunked(context=16_384, chunk=4_096).dual_chunk == Chunks(4_096, 128, 32_768)
+        for wrong in (1, 15, 32_769):
+            with pytest.raises(UsageError, match=f"`dca_chunk` must be 16 to 32768, .* got {wrong}"):
+                self.chunked(context=16_384, chunk=wrong)
+        with pytest.raises(UsageError, match="add `rope_scaling=dca`"):
+            rope.extended(SHAPE, "yarn", 65_536, "model", 4_096)
+
+    def test_nothing_changes_for_a_text_of_one_chunk(self) -> None:
+        assert self.chunked(context=32_768) == SHAPE
+        assert self.chunked(context=4_096, chunk=8_192).dual_chunk is None
+
+    def test_what_the_files_say(self) -> None:
+        said = Chunks(262_144, 8_192, 262_144, 1_010_000)
+        million = replace(SHAPE, context=1_010_000, dual_chunk=said)
+        assert rope.extended(million, None, None, "model") is million
+        assert self.chunked(million).context == 1_010_000
+        assert self.chunked(million, 300_000).dual_chunk is said
+        plain = rope.extended(million, "none", None, "model")
+        assert (plain.context, plain.dual_chunk) == (262_144, None)
+        stretched = rope.extended(million, "yarn", 524_288, "model")
+        assert stretched.rope_scaling and stretched.rope_scaling["factor"] == 2.0
+        assert stretched.dual_chunk is None
+
+    @pytest.mark.parametrize(
+        "model_type",
+        ["qwen3_next", "qwen3_5", "qwen35moe", "qwen2_vl", "qwen2_5_vl", "qwen3_vl_moe", "qwen4_exp"],
+    )
+    def test_others_are_refused_and_told_of_yarn(self, model_type: str) -> None:
+        with pytest.raises(UsageError, match=rf"model is {model_type}. Use `rope_scaling=yarn`"):
+            self.chunked(replace(SHAPE, model_type=model_type), 100_000)
+
+    @pytest.mark.parametrize(("size", "local"), [(48, 24), (48, 0), (48, -1), (0, 0)])
+    def test_chunks_that_would_be_wrong(self, size: int, local: int) -> None:
+        with pytest.raises(ValueError, match="must be less than half"):
+            Chunks(size, local, 48)
 
 
 def test_a_family_that_it_harms_is_told_of() -> None:

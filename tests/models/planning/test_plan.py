@@ -474,7 +474,7 @@ def test_a_large_model_is_let_through_as_long_as_it_is_stretched(
     weights = Weights(str(file), file, "gguf", None)
     monkeypatch.setattr(planning_fit.hardware, "free_memory", lambda: 0)
     monkeypatch.setattr(planning_fit.hardware, "this_machine", lambda **given: laptop(64, 8))
-    made, _ = planning_fit.before_load(weights, context=8192, yarn=True)
+    made, _ = planning_fit.before_load(weights, context=8192, scaled=True)
     assert made and made.context == 8192
     with pytest.raises(UsageError, match="trained for 2,048 tokens"):
         planning_fit.before_load(weights, context=8192)
