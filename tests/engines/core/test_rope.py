@@ -98,7 +98,7 @@ class TestDualChunk:
         for wrong in (1, 15, 32_769):
             with pytest.raises(UsageError, match=f"`dca_chunk` must be 16 to 32768, .* got {wrong}"):
                 self.chunked(context=16_384, chunk=wrong)
-        with pytest.raises(UsageError, match="add `rope_scaling=dca`"):
+        with pytest.raises(UsageError, match="Add `rope_scaling=dca`"):
             rope.extended(SHAPE, "yarn", 65_536, "model", 4_096)
 
     def test_nothing_changes_for_a_text_of_one_chunk(self) -> None:
