@@ -45,7 +45,7 @@ SETTINGS: dict[str, Setting] = {
             "engine",
             str,
             "what runs the model",
-            choices=("auto", "llamacpp", "transformers", "remote"),
+            choices=("auto", "llamacpp", "llama-server", "transformers", "remote"),
             group=ENGINES,
         ),
         Setting("endpoint", str, "an OpenAI-compatible server: its address, or a name given to it"),
@@ -89,7 +89,7 @@ def origin(name: str) -> str:
 
 VARIABLES = (
     *map(variable, SETTINGS),
-    *("QWEN_HOME", "QWEN_CONFIG", "QWEN_SERVE_KEY", "QWEN_DEBUG"),
+    *("QWEN_HOME", "QWEN_CONFIG", "QWEN_SERVE_KEY", "QWEN_DEBUG", "QWEN_LLAMA_SERVER"),
 )
 """The environment variables that are read."""
 

@@ -33,6 +33,7 @@ os.environ.setdefault("PYTHONHASHSEED", "0")
 
 # What tests ask is in nobody's log; a `home` of its own has one.
 os.environ["QWEN_LOG"] = "off"
+os.environ["QWEN_LLAMA_SERVER"] = "off"  # one on the PATH would be taken by itself
 
 # Speed is asserted nowhere, and a machine with two test processes may be slow. The same examples are tried
 # each time: what a change broke is told from what a new example found.
@@ -108,6 +109,7 @@ def home(tmp_path: Path, starter_gguf: Path, monkeypatch: pytest.MonkeyPatch) ->
     starter.symlink_to(starter_gguf.parent)
     for name in [n for n in os.environ if n.startswith("QWEN_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("QWEN_LLAMA_SERVER", "off")
     monkeypatch.setenv("QWEN_HOME", str(folder))
     monkeypatch.setenv("QWEN_CONFIG", str(folder / "config.toml"))
     monkeypatch.setenv("HF_HOME", str(folder / "huggingface"))

@@ -1,6 +1,6 @@
 """From what is asked for to a loaded engine: which back end, which weights.
 
-Three back ends are built in; other packages offer theirs as entry points of the group `qwen.engines`
+Four back ends are built in; other packages offer theirs as entry points of the group `qwen.engines`
 (docs/python-api.md has one).
 """
 
@@ -15,7 +15,7 @@ from qwen_cli.engines.core.backend import GROUP, BackEnd
 from qwen_cli.engines.core.base import Capabilities, Engine, seeing
 from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.engines.core.unloaded import Unloaded
-from qwen_cli.engines.llamacpp.backend import LlamaCppBackEnd
+from qwen_cli.engines.llamacpp.backend import LlamaCppBackEnd, LlamaServerBackEnd, fault_of_start
 from qwen_cli.engines.remote.backend import RemoteBackEnd
 from qwen_cli.engines.transformers.backend import TransformersBackEnd
 from qwen_cli.errors import EngineError, ModelError, UsageError
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from qwen_cli.models.progress import Progress
 
 _LLAMACPP, _TRANSFORMERS, _REMOTE = LlamaCppBackEnd(), TransformersBackEnd(), RemoteBackEnd()
-_BUILT_IN: dict[str, BackEnd] = {each.name: each for each in (_LLAMACPP, _TRANSFORMERS, _REMOTE)}
+_LLAMA_SERVER = LlamaServerBackEnd()
+_BUILT_IN: dict[str, BackEnd] = {
+    each.name: each for each in (_LLAMACPP, _LLAMA_SERVER, _TRANSFORMERS, _REMOTE)
+}
 _AUTO = "auto"
 DEFAULT_CONTEXT = 16_384  # tokens, as both local engines take where none are asked for
 _DRAFTS = ("auto", "off", "mtp", "ngram")  # what drafts that is no model
@@ -60,7 +63,7 @@ def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) ->
 
 
 def _opened(options: LoadOptions, hooks: Hooks) -> Engine:
-    here = options.engine in (_AUTO, _LLAMACPP.name, _TRANSFORMERS.name) and not options.endpoint
+    here = options.engine in (_AUTO, *_BUILT_IN) and options.engine != _REMOTE.name and not options.endpoint
     if options.model and here:
         answers.check(options.model)
     back_end, weights = find(options, hooks)
@@ -69,7 +72,13 @@ def _opened(options: LoadOptions, hooks: Hooks) -> Engine:
         options = _quantized(options, back_end, weights, hooks)
         if unused := unused_gpu(back_end.name):
             hooks.notice(unused)
-    return back_end.load(weights, options, hooks)
+    try:
+        return back_end.load(weights, options, hooks)
+    except (EngineError, UsageError) as fault:
+        if back_end is not _LLAMA_SERVER or options.engine != _AUTO:
+            raise
+        hooks.notice(fault_of_start(fault))
+        return _LLAMACPP.load(weights, options, hooks)
 
 
 def look(options: LoadOptions) -> Engine:
@@ -158,8 +167,16 @@ def find(options: LoadOptions, hooks: Hooks = Hooks()) -> tuple[BackEnd, Weights
         _LLAMACPP.accepts(options)
     weights = _weights(options, form, hooks)
     if back_end is None:
-        back_end = _LLAMACPP if weights.format == "gguf" else _TRANSFORMERS
+        back_end = _for_gguf() if weights.format == "gguf" else _TRANSFORMERS
     return back_end, weights
+
+
+def _for_gguf() -> BackEnd:
+    """Return who computes GGUF files by itself: llama.cpp in the process, unless the user's llama-server has
+    a GPU or instructions that it lacks."""
+    from qwen_cli.models.planning import back_ends
+
+    return _LLAMA_SERVER if back_ends.outside() else _LLAMACPP
 
 
 def unused_gpu(engine: str) -> str | None:
@@ -168,8 +185,13 @@ def unused_gpu(engine: str) -> str | None:
 
     if not gpus.has_gpu() or engine not in hardware.ENGINES:
         return None
+    from qwen_cli.models.planning import back_ends
+
     found = hardware.found_gpus(hardware.memory())
-    if not found.gpus or engine in found.engines:
+    uses = engine in found.engines
+    if engine == "llamacpp" and uses:  # else it is the user's llama-server that does
+        uses = bool(back_ends.installed().llamacpp)
+    if not found.gpus or uses:
         return None
     return f"{found.gpus[0].name} is not used: {engine} is installed for the processor; see `qwen doctor`"
 
@@ -302,7 +324,7 @@ def _quantized(options: LoadOptions, back_end: BackEnd, weights: Weights, hooks:
 
 def _check_quant(options: LoadOptions) -> None:
     """Raise `UsageError` for a quantization that the named engine does not have."""
-    if options.engine == _LLAMACPP.name and options.bits not in (None, "none"):
+    if options.engine in (_LLAMACPP.name, _LLAMA_SERVER.name) and options.bits not in (None, "none"):
         raise UsageError(
             f"llama.cpp has no {options.quant}", "name a GGUF file type, such as `quant=q4_k_m` or q8_0"
         )

@@ -65,7 +65,7 @@ class TestAnotherPackage:
     def test_names_of_those_built_in_are_taken(self, package: Path) -> None:
         offers(package, "llamacpp = fake_qwen_engine:Fake", "auto = fake_qwen_engine:Fake")
         assert type(load.back_ends()["llamacpp"]).__module__ == "qwen_cli.engines.llamacpp.backend"
-        assert list(load.back_ends()) == ["llamacpp", "transformers", "remote"]
+        assert list(load.back_ends()) == ["llamacpp", "llama-server", "transformers", "remote"]
 
     @pytest.mark.parametrize(
         ("value", "why"),

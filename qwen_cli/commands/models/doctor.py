@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -100,6 +101,7 @@ def examine(*, bench: bool = False) -> list[Finding]:
             check_memory(),
             check_disk(),
             *((bench and import_engine(name)) or check_engine(name) for name in _ENGINES),
+            *check_llama_server(),
         ]
         after = [
             *check_best(anew=bench),
@@ -241,6 +243,43 @@ def check_engine(name: str) -> Finding:
         return Finding(f"engine {name}", "bad", detail, f"run `{install_hint.command()}`")
     torch = f", torch {found['torch']}" if "torch" in found else ""
     return Finding(f"engine {name}", "ok", f"{found[packages[0]]}{torch}")
+
+
+def check_llama_server() -> list[Finding]:
+    """Return whether the user's own llama-server is used, or would be quicker on this processor; nothing
+    where neither is so."""
+    from qwen_cli.models.planning import back_ends, llama_server
+
+    if llama_server.find() is None:
+        if (wider := _wider_than_the_wheel()) is None:
+            return []
+        detail = f"not found; this processor has {wider}, which the installed llama.cpp does not use"
+        return [Finding(_OUTSIDE, "note", detail, "`brew install llama.cpp`, or its release for this system")]
+    server = back_ends.installed().server
+    if server is None or server.fault:
+        path, fault = (server.path, server.fault) if server else (llama_server.find(), "not asked")
+        advice = f"run `export {llama_server.VARIABLE}=PATH` with one that does, or `=off`"
+        return [Finding(_OUTSIDE, "note", f"{path} does not run: {fault}", advice)]
+    on = f", on {server.gpus[0].name}" if server.gpus else ""
+    why = back_ends.outside()
+    taken = f"taken for GGUF files: it has {why}" if why else "taken with `--engine llama-server`"
+    return [Finding(_OUTSIDE, "ok", f"{server.path}, {server.build or 'of no known version'}{on}; {taken}")]
+
+
+_OUTSIDE = "engine llama-server"
+
+
+def _wider_than_the_wheel() -> str | None:
+    """Return the instructions of this processor that llama.cpp in the process was not built for, where they
+    make prompts a third faster; `None` for none."""
+    from qwen_cli.models.planning import back_ends
+
+    try:
+        features = Path("/proc/cpuinfo").read_text("ascii", "replace")
+    except OSError:
+        return None
+    kernels = back_ends.installed().kernels
+    return "AVX-512" if " avx512f" in features and kernels and "AVX512" not in kernels else None
 
 
 def _version(package: str) -> str | None:

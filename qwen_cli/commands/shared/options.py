@@ -44,7 +44,8 @@ Engine = Annotated[
     str | None,
     _loading(
         "--engine",
-        help="Engine that runs the model: auto, llamacpp, transformers or remote.",
+        help="Engine that runs the model: auto, llamacpp, llama-server (your own build of llama.cpp, from "
+        "PATH or QWEN_LLAMA_SERVER), transformers or remote.",
         autocompletion=complete.engines,
     ),
 ]

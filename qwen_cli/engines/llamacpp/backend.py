@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines.core import backend
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.engines.core.options import TRANSFORMERS_ONLY, Hooks, LoadOptions
-from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.errors import EngineError, QwenError, UsageError
 from qwen_cli.models.catalog import answers
 from qwen_cli.models.formats import kv_types
 
 if TYPE_CHECKING:
+    from qwen_cli.engines.llamacpp.engine import LlamaCpp
     from qwen_cli.models.hub.resolve import Format, Weights
 
 
@@ -50,10 +51,9 @@ class LlamaCppBackEnd:
                 "leave it out: llama.cpp computes adapters beside the weights",
             )
         plan = backend.check_room(weights, options, hooks)
-        from qwen_cli.engines.llamacpp.engine import LlamaCpp
-
-        engine = LlamaCpp(
+        engine = self._engine(
             weights,
+            hooks,
             context=options.context,
             adapters=options.adapters,
             parallel=options.parallel,
@@ -68,3 +68,53 @@ class LlamaCppBackEnd:
                 "context fit: `kv=f16` keeps them whole"
             )
         return engine
+
+    def _engine(self, weights: Weights, hooks: Hooks, **options: Any) -> LlamaCpp:
+        """Return the engine, loaded. Raises `EngineError`, `UsageError`."""
+        from qwen_cli.engines.llamacpp.engine import LlamaCpp
+
+        return LlamaCpp(weights, **options)
+
+
+class LlamaServerBackEnd(LlamaCppBackEnd):
+    """The user's own build of llama.cpp, as a program."""
+
+    name = "llama-server"
+
+    def accepts(self, options: LoadOptions) -> bool:
+        _found()
+        return super().accepts(options)
+
+    def _engine(self, weights: Weights, hooks: Hooks, **options: Any) -> LlamaCpp:
+        from qwen_cli.engines.llamacpp.outside import OutsideLlamaCpp
+        from qwen_cli.models.planning import back_ends
+
+        _found()
+        program = back_ends.installed().server
+        assert program is not None
+        if program.fault:
+            raise EngineError(f"{program.path} cannot be used: {program.fault}", _WHERE)
+        return OutsideLlamaCpp(weights, program=program, progress=hooks.progress, **options)
+
+
+_WHERE = "set QWEN_LLAMA_SERVER to the path of a llama-server that runs here"
+
+
+def _found() -> None:
+    """Raise `EngineError` where there is no llama-server."""
+    from qwen_cli.models.planning import llama_server
+
+    path = llama_server.find()
+    if path is None:
+        raise EngineError(
+            "there is no llama-server on PATH",
+            "install llama.cpp (`brew install llama.cpp`, or its releases on GitHub), or name the program in "
+            "QWEN_LLAMA_SERVER",
+        )
+    if not path.is_file():
+        raise EngineError(f"QWEN_LLAMA_SERVER: there is no program {path}", "give its whole path")
+
+
+def fault_of_start(fault: QwenError) -> str:
+    """Return the remark about a llama-server that was chosen by itself and does not come up."""
+    return f"{fault.message}; llama.cpp in the process is taken"

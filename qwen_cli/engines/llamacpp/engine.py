@@ -82,6 +82,7 @@ class LlamaCpp(EngineBase):
     """
 
     name = "llamacpp"
+    inside = True  # this process
 
     def __init__(
         self,
@@ -142,15 +143,32 @@ class LlamaCpp(EngineBase):
             rope=(shape.rope_scaling or {}) if rope_scaling else None,
             kv=kv,
             n_cpu_moe=n_cpu_moe,
+            gpu=self._on_gpu(),
         )
         # Looked at before they are loaded: what is put in their place meanwhile is taken for something else.
         self._files = kv_file.stamps(_files(weights, adapters))
-        self._key_settings = load.key_settings(params)
-        server = load.start(params, weights)
+        self._key_settings = load.key_settings(params, self._version())
+        server = self._started(params, weights, key)
         pool = Pool(params.n_ctx, parallel, drafted=load.drafted(params))
         self.slot = Slot(server, key, _FIRST_SLOT, Path(self._slots.name), pool)
-        whole = grammar.claim(self._slots, (trained.vocabulary, self._tags))
+        whole = self.inside and grammar.claim(self._slots, (trained.vocabulary, self._tags))
         self.capabilities = replace(self.capabilities, whole_schemas=whole)
+
+    def _on_gpu(self) -> bool | None:
+        """Return whether llama.cpp computes on a GPU; `None` for as the library in the process says."""
+        return None
+
+    def _version(self) -> str | None:
+        """Return which llama.cpp it is; `None` for the library in the process."""
+        return None
+
+    def _started(self, params: Any, weights: Weights, key: str) -> Any:
+        """Return the server, loaded. Raises `EngineError`."""
+        return load.start(params, weights)
+
+    def _abandon(self, server: Any) -> None:
+        """Do what is left to do with a server that still computes when it is to end."""
+        load.abandon(server)
 
     def chat(
         self,
@@ -335,7 +353,7 @@ class LlamaCpp(EngineBase):
                     slot.erase()
         finally:  # also after a second Ctrl-C
             if slot.busy:
-                load.abandon(slot.server)
+                self._abandon(slot.server)
             grammar.release(self._slots)
             slot.server = None  # its destructor stops the loop and frees the weights
             self._slots.cleanup()
@@ -435,7 +453,7 @@ class LlamaCpp(EngineBase):
             "temperature": 0.0,
             "n_probs": likely + 1,
             "max_tokens": len(after),
-            **penalties.forced(after),
+            **penalties.forced(after, inside=self.inside),
         }
         known: list[TokenLogprob] = []
         with closing(self.slot.stream("handle_completions", request)) as chunks:
@@ -541,7 +559,9 @@ class LlamaCpp(EngineBase):
 
     def _settings(self, sampling: Sampling, plain: bool) -> dict[str, Any]:
         defaults = self.plain_defaults if plain else self.defaults
-        return requests.settings(effective(sampling, defaults), self.capabilities.context or 0)
+        return requests.settings(
+            effective(sampling, defaults), self.capabilities.context or 0, inside=self.inside
+        )
 
     @property
     def _plain(self) -> bool:

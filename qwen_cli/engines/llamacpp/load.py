@@ -132,9 +132,10 @@ def parameters(
     rope: Mapping[str, Any] | None = None,
     kv: str = kv_types.USUAL,
     n_cpu_moe: int | None = None,
+    gpu: bool | None = None,
 ) -> Any:
     """Return the `xllamacpp.CommonParams` of a server that listens on loopback, asks for `key`, and prints
-    nothing.
+    nothing. `gpu` says whether it computes on one (`None`: what the library says).
 
     `slots` is the folder that KV states are written to and read from, `rope` what positions are scaled by:
     nothing where it is empty, `None` what the file says. `kv` and `n_cpu_moe` are as in `LoadOptions`.
@@ -165,10 +166,11 @@ def parameters(
     # A run on random tokens before the first request: it takes as long as the first real batch then gains.
     params.warmup = False
 
-    gpu = any(
-        device["type"] != xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
-        for device in xllamacpp.get_device_info()
-    )
+    if gpu is None:
+        gpu = any(
+            device["type"] != xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+            for device in xllamacpp.get_device_info()
+        )
     # Fitting reads the vocabulary and plans the graph a second time: 0.6 s. On a CPU the context is
     # already chosen to fit; with a GPU the number of layers it takes is worth that second.
     params.fit_params = gpu
@@ -255,13 +257,13 @@ _KEY_PARAMETERS = (
 )
 
 
-def key_settings(params: Any) -> dict[str, Any]:
+def key_settings(params: Any, engine: str | None = None) -> dict[str, Any]:
     """Return what changes the keys and values of a token beside the weights, and how they are laid out in a
-    file."""
+    file. `engine` is the name and version of who computes (`None`: this library)."""
     import xllamacpp
 
     return {
-        "engine": f"llamacpp {xllamacpp.__version__}",
+        "engine": engine or f"llamacpp {xllamacpp.__version__}",
         "adapter_scales": [adapter.scale for adapter in params.lora_adapters],
         # How far positions are stretched follows from the context where that is asked for; else it is room.
         "context": params.n_ctx if params.yarn_orig_ctx else None,

@@ -63,12 +63,18 @@ _ApplyFunction = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Sampler), ctypes.c_void_
 
 
 def fields(
-    repetition: float | None, presence: float | None, frequency: float | None, context: int
+    repetition: float | None,
+    presence: float | None,
+    frequency: float | None,
+    context: int,
+    *,
+    inside: bool = True,
 ) -> dict[str, Any]:
     """Return what a request says about its penalties; `context` is the window in tokens.
 
-    Where the library lends no functions (Windows) presence and frequency are llama.cpp's own, which look at
-    the last 64 tokens, or at all of them beside a repetition penalty.
+    Where the library lends no functions (Windows), or llama.cpp is not `inside` this process, presence and
+    frequency are llama.cpp's own, which look at the last 64 tokens, or at all of them beside a repetition
+    penalty.
     """
     request: dict[str, Any] = {"repeat_last_n": context}
     if repetition is not None:
@@ -76,7 +82,7 @@ def fields(
     if not presence and not frequency:
         return request
     number = _number(presence or 0.0, frequency or 0.0)
-    if _hook.installed(context):
+    if inside and _hook.installed(context):
         return request | {"samplers": _ORDER, "typical_p": number}
     if repetition in (None, 1.0):
         request["repeat_last_n"] = _FEW
@@ -91,11 +97,11 @@ def continued(request: Mapping[str, Any], said: Sequence[int]) -> dict[str, Any]
     return {**request, "typical_p": _hook.remember(*_penalties(request["typical_p"]), said)}
 
 
-def forced(tokens: Sequence[int]) -> dict[str, Any]:
+def forced(tokens: Sequence[int], *, inside: bool = True) -> dict[str, Any]:
     """Return a request's fields that make it write `tokens` and nothing else, for its log probabilities of
     them to be read: the same sampler leaves of the candidates the token whose turn it is. By a grammar, as
     where no functions are lent, each token takes a look at the whole vocabulary: half a second."""
-    if not _hook.installed(0):
+    if not (inside and _hook.installed(0)):
         return {"grammar": "root ::= " + " ".join(f"<[{token}]>" for token in tokens)}
     return {"samplers": ["typ_p"], "typical_p": _hook.remember_forced(tokens)}
 

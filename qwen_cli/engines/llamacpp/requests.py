@@ -90,8 +90,9 @@ def completion(prompt: str, settings: Mapping[str, Any], sampling: Sampling) -> 
     return request
 
 
-def settings(s: Sampling, context: int) -> dict[str, Any]:
-    """Return how to choose tokens and when to stop; `context` is the window in tokens."""
+def settings(s: Sampling, context: int, *, inside: bool = True) -> dict[str, Any]:
+    """Return how to choose tokens and when to stop; `context` is the window in tokens, `inside` as in
+    `penalties.fields`."""
     names = {
         "temperature": s.temperature,
         "top_p": s.top_p,
@@ -110,7 +111,9 @@ def settings(s: Sampling, context: int) -> dict[str, Any]:
     off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
     if s.temperature == 0:
         off["top_k"] = 1  # the same token, without weighing the whole vocabulary: 1 % with eight slots
-    punished = penalties.fields(s.repetition_penalty, s.presence_penalty, s.frequency_penalty, context)
+    punished = penalties.fields(
+        s.repetition_penalty, s.presence_penalty, s.frequency_penalty, context, inside=inside
+    )
     return {"stream": True, "return_progress": True, **off, **given, **punished, **_extras(s, punished)}
 
 

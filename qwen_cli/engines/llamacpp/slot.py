@@ -1,5 +1,5 @@
-"""Requests to llama.cpp's server in the process, which that stream into one of its slots, and what only
-its listener offers."""
+"""Requests to llama.cpp's server, in the process or the user's own (`child`): which stream into one of its
+slots, and what only its listener offers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from qwen_cli.engines.llamacpp import requests
 from qwen_cli.engines.llamacpp.pool import Claim, Pool
-from qwen_cli.errors import EngineError, RequestRefused
+from qwen_cli.errors import EngineError, QwenError, RequestRefused
 
 # How long a cancelled stream waits for llama.cpp to stop. A decode step takes less; a prefill batch may take
 # longer, and then it ends in the background and the next request waits for it.
@@ -39,7 +39,8 @@ def _closed() -> EngineError:
 
 
 class Slot:
-    """Slot `number` of `server`, an `xllamacpp.Server` whose listener wants `key`. One stream at a time.
+    """Slot `number` of `server`, an `xllamacpp.Server` or `child.Child` whose listener wants `key`. One
+    stream at a time.
 
     `folder` is where the server looks for KV caches; nobody else may look into it. `pool` is the room that
     all slots share.
@@ -126,6 +127,8 @@ class Slot:
             raise
         try:
             while (item := chunks.get()) is not None:
+                if isinstance(item, QwenError):
+                    raise item
                 if isinstance(item, Exception):
                     raise RequestRefused(requests.refusal(str(item))) from item
                 if "error" in item[1]:

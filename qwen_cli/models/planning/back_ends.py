@@ -1,8 +1,9 @@
 """Which GPUs the installed libraries compute on: a driver alone computes nothing.
 
 llama.cpp is asked for its own devices (the wheel of the package index has Metal on Apple's machines, and no
-GPU elsewhere), PyTorch for what it was built for, which its version.py says without the seconds that
-importing it takes. Both are kept until the machine is started anew or a library is replaced.
+GPU elsewhere), the user's own llama-server for its, PyTorch for what it was built for, which its version.py
+says without the seconds that importing it takes. All of it is kept until the machine is started anew or one
+of them is replaced.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -19,16 +21,36 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli import paths
+from qwen_cli.models.planning import llama_server
 from qwen_cli.models.planning.gpus import Gpu
+from qwen_cli.models.planning.llama_server import LlamaServer
 
 
 @dataclass(frozen=True)
 class BackEnds:
-    """`llamacpp` are the GPUs that llama.cpp computes on. `torch` is what PyTorch was built for: "cuda 13.0",
-    "rocm 6.4", "xpu", "mps" or "cpu"; `None` where it is not installed."""
+    """`llamacpp` are the GPUs that llama.cpp in the process computes on, `kernels` the instructions that it
+    was built for ("AVX2"), `server` is the user's llama-server. `torch` is what PyTorch was built for: "cuda
+    13.0", "rocm 6.4", "xpu", "mps" or "cpu"; `None` where it is not installed."""
 
     llamacpp: tuple[Gpu, ...]
     torch: str | None
+    server: LlamaServer | None = None
+    kernels: frozenset[str] = frozenset()
+
+    @property
+    def ggufs(self) -> tuple[Gpu, ...]:
+        """Return the GPUs that GGUF files are computed on, in the process or by the user's llama-server."""
+        return self.llamacpp or (self.server.gpus if self.server else ())
+
+    def outside(self) -> str | None:
+        """Return what the user's llama-server has that llama.cpp in the process lacks, which is why `auto`
+        takes it: the name of a GPU, else of instructions of this processor; `None` where it has no more."""
+        if self.server is None or self.server.fault or self.llamacpp:
+            return None
+        if self.server.gpus:
+            return self.server.gpus[0].name
+        lacks = sorted((self.server.kernels & llama_server.WIDE) - self.kernels)
+        return lacks[0] if lacks and self.kernels else None
 
     def torch_computes_on(self, maker: str, driver: int | None = None) -> bool:
         """Return whether PyTorch computes on GPUs of `maker` ("nvidia", "amd", "apple"). `driver` is the
@@ -46,10 +68,28 @@ def installed() -> BackEnds:
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(_file().read_text("utf-8"))
         if known["of"] == mark:
-            return BackEnds(tuple(Gpu(**gpu) for gpu in known["llamacpp"]), known["torch"])
-    found = BackEnds(_llamacpp(), torch_build())
-    _remember({"of": mark, "llamacpp": [asdict(gpu) for gpu in found.llamacpp], "torch": found.torch})
+            server = LlamaServer.from_json(known["server"]) if known["server"] else None
+            gpus = tuple(Gpu(**gpu) for gpu in known["llamacpp"])
+            return BackEnds(gpus, known["torch"], server, frozenset(known["kernels"]))
+    program = llama_server.find()
+    with ThreadPoolExecutor(1) as thread:  # a program is waited for while the library loads
+        server_told = thread.submit(llama_server.probe, program) if program else None
+        llamacpp, kernels = _llamacpp()
+        found = BackEnds(llamacpp, torch_build(), server_told.result() if server_told else None, kernels)
+    _remember({
+        "of": mark,
+        "llamacpp": [asdict(gpu) for gpu in found.llamacpp],
+        "torch": found.torch,
+        "server": found.server.to_json() if found.server else None,
+        "kernels": sorted(found.kernels),
+    })  # fmt: skip
     return found
+
+
+def outside() -> str | None:
+    """Return why `auto` computes GGUF files with the user's llama-server (`BackEnds.outside`). Asks nothing
+    where there is none."""
+    return installed().outside() if llama_server.find() else None
 
 
 def torch_version() -> str | None:
@@ -81,15 +121,31 @@ def _torchs_version() -> str | None:
         return ""
 
 
-def _llamacpp() -> tuple[Gpu, ...]:
+def _llamacpp() -> tuple[tuple[Gpu, ...], frozenset[str]]:
+    """Return the GPUs and the kernels of llama.cpp in the process."""
     if _folder("xllamacpp") is None:
-        return ()
+        return (), frozenset()
     try:
         import xllamacpp
 
-        return gpus_of(xllamacpp.get_device_info())
+        return gpus_of(xllamacpp.get_device_info()), _kernels()
     except (ImportError, OSError, RuntimeError):  # a library that does not load computes on nothing
-        return ()
+        return (), frozenset()
+
+
+def _kernels() -> frozenset[str]:
+    """Return the instructions that the library was built for, where it says so (not on Windows, where it
+    lends no functions)."""
+    import ctypes
+
+    from xllamacpp import xllamacpp
+
+    try:
+        said = ctypes.CDLL(xllamacpp.__file__).llama_print_system_info
+    except (OSError, AttributeError):
+        return frozenset()
+    said.restype = ctypes.c_char_p
+    return llama_server.kernels_of(said().decode("ascii", "replace"))
 
 
 def gpus_of(devices: Sequence[Any]) -> tuple[Gpu, ...]:
@@ -112,8 +168,10 @@ def _mark() -> list[str]:
         with suppress(OSError):
             if folder := _folder(name):
                 changed.append(f"{folder} {(folder / '__init__.py').stat().st_mtime_ns}")
-    visible = (os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"))
-    return [boot, *changed, *visible]
+    if program := llama_server.find():
+        changed.append(f"{program} {llama_server.stamp(program)}")
+    chosen = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "LLAMA_ARG_DEVICE")
+    return [boot, *changed, *(os.environ.get(name, "") for name in chosen)]
 
 
 def _folder(package: str) -> Path | None:

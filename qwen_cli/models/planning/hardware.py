@@ -149,11 +149,11 @@ def _asked_gpus(memory: int) -> Found:
         if not found:
             found, maker = gpus.amd(), "amd"
         if not found:
-            found, maker = installed.llamacpp, "other"
+            found, maker = installed.ggufs, "other"
     if not found:
         return Found()
     computes = {
-        "llamacpp": bool(installed.llamacpp),
+        "llamacpp": bool(installed.ggufs),
         "transformers": installed.torch_computes_on(maker, driver),
     }
     engines: frozenset[Engine] = frozenset(name for name in ENGINES if computes[name])
