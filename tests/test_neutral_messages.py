@@ -29,6 +29,8 @@ FLAG = re.compile(r"(?<![\w-])(--[a-z]|-[a-z] \w)")
 OPTION = re.compile(r"`([a-z]\w*)(?:=[^`\n]+)?`")
 # Command lines of other programs: a string here may be one whole argument of theirs.
 THEIRS = {
+    "engines/llamacpp/child.py": "llama-server",
+    "models/planning/llama_server.py": "llama-server",
     "launch/nodes.py": "ray start",
     "launch/sglang.py": "sglang serve",
     "launch/vllm.py": "vllm serve",

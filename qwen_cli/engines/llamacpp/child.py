@@ -288,7 +288,7 @@ def _hint(reason: str, code: int, program: Path) -> str:
         return "update llama.cpp, or take `engine=llamacpp`"
     if "alloc" in reason or "memory" in reason:
         return "choose a smaller model or quantization, or a smaller `context`"
-    return f"see what `{program} --version` says, or take `engine=llamacpp`"
+    return f"see whether {program} is a llama-server for this machine, or take `engine=llamacpp`"
 
 
 def _chunk_of(line: bytes) -> dict[str, Any] | None:

@@ -33,8 +33,8 @@ WIDE = frozenset({"AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16", "AMX_IN
 
 @dataclass(frozen=True)
 class LlamaServer:
-    """A llama-server. `build` is what `--version` says ("11549 (abc1234)"), `flags` what `--help` lists
-    ("--jinja"), `gpus` what it computes on, `kernels` the instructions its processor code uses ("AVX512").
+    """A llama-server. `build` is its version ("11549 (abc1234)"), `flags` are those that its help lists,
+    `gpus` what it computes on, `kernels` the instructions its processor code uses ("AVX512").
     `stamp` tells one program from another at the same place. `fault` says why it cannot be asked."""
 
     path: Path
@@ -117,7 +117,7 @@ def stamp(path: Path) -> str:
 
 
 def gpus_of(said: str) -> tuple[Gpu, ...]:
-    """Return the devices that `--list-devices` names: "  CUDA0: NVIDIA RTX 4090 (24217 MiB, 23000 MiB
+    """Return the devices that its list names: "  CUDA0: NVIDIA RTX 4090 (24217 MiB, 23000 MiB
     free)". What helps the processor (BLAS) has no memory, and is none."""
     found = re.findall(r"^\s+(\w+): (.+) \((\d+) MiB, (\d+) MiB free\)\s*$", said, re.MULTILINE)
     return tuple(
