@@ -4,6 +4,13 @@ import { ApiError, events } from "./api.js";
 import { append, said } from "./conversation.js";
 import { urlOf } from "./pictures.js";
 
+// A reload breaks requests off before the page is told of anything else.
+let leaving = false;
+addEventListener("beforeunload", () => {
+  leaving = true;
+  setTimeout(() => (leaving = false), 2000); // it stayed
+});
+
 /**
  * Fill `turn` with the answer to `turns`, which end with the user's. `settings` are those of the form; `changed`
  * is called whenever there is more of it. Aborting `signal` ends it on the server too.
@@ -21,11 +28,8 @@ export async function answer(turn, turns, settings, signal, changed) {
     else await chat(turn, turns, settings, signal, begun, changed);
     turn.state = "done";
   } catch (fault) {
-    turn.state = signal.aborted ? "stopped" : "failed";
-    if (!signal.aborted) {
-      turn.fault = fault.message;
-      turn.status = fault.status;
-    }
+    if (signal.aborted || leaving) turn.state = "stopped";
+    else Object.assign(turn, { state: "failed", fault: fault.message, status: fault.status });
   }
   changed();
 }

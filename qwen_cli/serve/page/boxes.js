@@ -2,7 +2,7 @@
 // in its own way, and they are drawn over the picture.
 
 import { ask } from "./api.js";
-import { drawn, make } from "./dom.js";
+import { drawn, make, reserve } from "./dom.js";
 import { urlOf } from "./pictures.js";
 
 // What answers look like that name places: JSON with boxes or points, tags, pairs of corners.
@@ -48,7 +48,7 @@ export function figure({ picture, found }) {
   return make(
     "figure",
     { className: "found" },
-    make("div", { className: "stage" }, image, over),
+    reserve(make("div", { className: "stage" }, image, over), picture, "60vh"),
     make("figcaption", {}, caption.join(", ")),
   );
 }

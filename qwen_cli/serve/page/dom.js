@@ -24,3 +24,10 @@ export function drawn(tag, attributes = {}, ...children) {
 /** Return a button that is labelled `label` and does `act`. */
 export const button = (label, act, set = {}) =>
   make("button", { type: "button", onclick: act, ...set }, label);
+
+/** Give `element` the room of a picture before that is there, at most `high` (a length) high. */
+export function reserve(element, { width, height }, high) {
+  element.style.aspectRatio = `${width} / ${height}`;
+  element.style.width = `min(100%, ${width}px, calc(${high} * ${width / height}))`;
+  return element;
+}

@@ -57,7 +57,12 @@ function elements(html) {
 function withCopy(code) {
   const language = /language-([\w+#.-]+)/.exec(code.className)?.[1] ?? "";
   const copy = button("Copy", async () => {
-    await navigator.clipboard.writeText(code.textContent);
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+    } catch {
+      getSelection().selectAllChildren(code); // the browser does not allow it: ready for Ctrl-C
+      return;
+    }
     copy.textContent = "Copied";
     setTimeout(() => (copy.textContent = "Copy"), 1500);
   });

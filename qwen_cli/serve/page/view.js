@@ -1,14 +1,16 @@
 // A turn of the conversation as elements: made once, filled as it grows.
 
 import { figure } from "./boxes.js";
-import { button, make } from "./dom.js";
+import { button, make, reserve } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { urlOf } from "./pictures.js";
+
+const REST = 4; // times as long as showing it took nothing is shown
 
 /** Return the view of a turn of the user's: its words and pictures. `edit` is what its button does. */
 export function userView(turn, edit) {
   const pictures = turn.pictures.map((picture) => {
-    const image = make("img", { alt: picture.name, width: picture.width, height: picture.height });
+    const image = reserve(make("img", { alt: picture.name }), picture, "16rem");
     urlOf(picture).then((url) => (url ? (image.src = url) : (image.alt = `${picture.name} is gone`)));
     return image;
   });
@@ -35,20 +37,21 @@ export class AnswerView {
     this.body = make("div", { className: "parts" });
     this.foot = make("footer");
     this.element = make("article", { className: "turn assistant", "aria-label": "Answer" }, this.body, this.foot);
-    this.drawn = 0;
+    this.waiting = 0;
+    this.took = 0; // milliseconds to show it
     this.update();
   }
 
-  /** Show it with the next picture of the screen: pieces come faster than that. */
+  /** Show it soon: pieces come faster than the screen changes, and keys are to be heard between long answers. */
   changed() {
-    this.drawn ||= requestAnimationFrame(() => {
-      this.drawn = 0;
-      this.update();
-    });
+    this.waiting ||= setTimeout(() => requestAnimationFrame(() => this.update()), REST * this.took);
   }
 
   update() {
+    const began = performance.now();
+    this.waiting = 0;
     this.within(() => this.fill());
+    this.took = performance.now() - began;
   }
 
   fill() {
