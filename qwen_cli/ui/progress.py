@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qwen_cli.ui.terminal import draws
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+_MOMENT = 1.0  # seconds of reading after which it is told how long it takes
 
 
 class Waiting:
@@ -94,6 +99,56 @@ def _bars() -> Progress:
         console=Console(stderr=True),
         transient=True,
     )
+
+
+class Reading:
+    """A line that tells how much of a long prompt an engine has read, and what time is left; nothing of it
+    stays. It is drawn where stderr is a terminal, for prompts that take longer than a moment."""
+
+    def __init__(self, engine: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine, self._clock = engine, clock
+        self._began: float | None = None
+        self._shown = False
+
+    def __enter__(self) -> Reading:
+        if draws():
+            with suppress(AttributeError):  # an engine of another package may take no attributes
+                self._engine.reading = self.show
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with suppress(AttributeError):
+            self._engine.reading = None
+        self._hide()
+
+    def show(self, cached: int, done: int, total: int) -> None:
+        """Draw that `done` tokens of `total` are read, of which `cached` cost nothing."""
+        now = self._clock()
+        self._began = now if self._began is None or done <= cached else self._began
+        spent, computed = now - self._began, done - cached
+        if done >= total:
+            self._hide()
+        elif spent >= _MOMENT and computed > 0:
+            left = spent * (total - done) / computed
+            self._shown = True
+            sys.stderr.write(
+                f"\r\x1b[K\x1b[2mread {done:,} of {total:,} tokens, {_in_words(left)} left\x1b[0m"
+            )
+            sys.stderr.flush()
+
+    def _hide(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        self._shown, self._began = False, None
+
+
+def _in_words(seconds: float) -> str:
+    """Return a duration as a person says it: "40 s", "3 min", "1 h 20 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Bar:

@@ -58,6 +58,16 @@ def chat(
             "(repeatable; - reads standard input).",
         ),
     ] = None,
+    cache_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache-file",
+            metavar="PATH",
+            help="File that keeps what the model has computed for this question's files (its KV cache): "
+            "another question about them begins at once. More than 4,096 tokens are kept without it too.",
+            rich_help_panel=SESSIONS,
+        ),
+    ] = None,
     system: Annotated[
         str | None,
         typer.Option(
@@ -219,6 +229,8 @@ def chat(
         schema = told.template.schema if schema is None else schema
         think = told.template.think if think is None else think
         stop = stop or list(told.template.stop)
+    if cache_file is not None:
+        _check_cache_file(cache_file, asks=question is not None)
     if question is None and as_json:
         raise UsageError("--json needs a question", 'run `qwen chat --json "…"`')
     wanted = options.schema(schema, "--schema") if schema is not None else None
@@ -275,7 +287,17 @@ def chat(
                 raw=raw,
                 no_log=no_log,
                 save_plots=save_plots,
+                cache_file=cache_file,
             )
+
+
+def _check_cache_file(file: Path, *, asks: bool) -> None:
+    """Raise `UsageError` for a file that is something else, or where nothing is asked."""
+    from qwen_cli.tasks.chat import file_states
+
+    if not asks:
+        raise UsageError("--cache-file needs a question", "write one, or use --session in a conversation")
+    file_states.check(file)
 
 
 def _set_effort(conversation: Conversation, effort: str) -> None:

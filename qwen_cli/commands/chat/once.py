@@ -14,10 +14,12 @@ from qwen_cli.commands.shared import logged
 from qwen_cli.commands.shared.logged import Recorder
 from qwen_cli.commands.shared.output import relay
 from qwen_cli.errors import SessionError
-from qwen_cli.tasks.chat import sessions, unfinished
+from qwen_cli.tasks.chat import file_states, sessions, unfinished
 from qwen_cli.tasks.chat.conversation import Conversation, Events
+from qwen_cli.tasks.chat.file_states import Place
 from qwen_cli.tasks.chat.messages import text_of
 from qwen_cli.tasks.chat.sessions import Session
+from qwen_cli.ui.progress import Reading
 
 
 def ask(
@@ -30,15 +32,20 @@ def ask(
     raw: bool,
     no_log: bool,
     save_plots: Path | None = None,
+    cache_file: Path | None = None,
 ) -> None:
     """Answer `question`, or without one go on with the last answer. With a session both are kept, in the log
-    too, also when the answer is cut short."""
+    too, also when the answer is cut short. The KV state of long files is kept in `cache_file`, or by what
+    they say."""
+    place = _state_place(conversation, question, cache_file, no_log=no_log)
     if question.asks:
         events = conversation.send(question.content(conversation.engine))
     else:
         events = conversation.go_on()
     session = resumed.session if resumed else None
     with (
+        _state(conversation, place),
+        Reading(conversation.engine),
         _kept(conversation, session, events) if session else nullcontext(events) as followed,
         _logged(conversation, question, resumed, settings, no_log=no_log) as recorder,
         # A signal may come while a piece is written: the answer ends before what there is of it is kept.
@@ -48,6 +55,31 @@ def ask(
             output.as_json(conversation, followed, save_plots=save_plots)
         else:
             output.streamed(followed, raw=raw, save_plots=save_plots)
+
+
+def _state_place(
+    conversation: Conversation, question: Question, cache_file: Path | None, *, no_log: bool
+) -> Place | None:
+    """Return where the KV state of this question is kept, `None` where nowhere: short files, an answer in a
+    conversation that has a state of its own, one that is to leave nothing behind."""
+    from qwen_cli.commands.chat.state import kept_bytes
+
+    if cache_file is not None:
+        return Place(cache_file, asked=True)
+    if no_log or conversation.messages:
+        return None
+    return file_states.place(conversation, question.found.texts, kept_bytes())
+
+
+@contextmanager
+def _state(conversation: Conversation, place: Place | None) -> Iterator[None]:
+    told: list[str] = []
+    try:
+        with file_states.kept(conversation, place, told):
+            yield
+    finally:
+        for remark in told:
+            relay(remark)
 
 
 @contextmanager

@@ -462,6 +462,9 @@ class EngineBase:
     plain_defaults = Sampling()
     cached_tokens = 0
     chat_template = ""
+    reading: Callable[[int, int, int], None] | None = None
+    """Told of a prompt while it is read: tokens that were cached, that are done with those, and all. Engines
+    that do not know leave it alone."""
 
     def infill(self, prefix: str, suffix: str, *, sampling: Sampling = Sampling()) -> Stream:
         raise EngineError("this engine has no layout of its own to fill in with", "use complete")

@@ -24,6 +24,7 @@ from qwen_cli.errors import EngineError
 _MAGIC = b"qwenkv02"
 _TAIL = 4 + len(_MAGIC)  # the note's length and the mark, behind the note
 _LONGEST_NOTE = 1 << 16
+_LONGEST_HEADER = 1 << 24  # bytes of what stands before the tensors in a safetensors file
 _BLOCK = 1 << 20
 
 # Weights are told apart by so many blocks of so many bytes, spread evenly over each file: every large matrix
@@ -135,6 +136,22 @@ def sealed(target: Path, owned: str) -> bool:
             if note["owner"] != owned or note["bytes"] != whole:
                 return False
             return _sum(file, whole) == (whole, note["crc32"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def is_one(file: Path) -> bool:
+    """Return whether `file` is a saved cache, of either engine, of whatever model."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(8)
+            size = int.from_bytes(head, "little")
+            note = opened.read(size) if len(head) == 8 and size <= _LONGEST_HEADER else b""
+            opened.seek(max(0, opened.seek(0, os.SEEK_END) - len(_MAGIC)))
+            if opened.read() == _MAGIC:
+                return True
+        saved = json.loads(note)["__metadata__"]
+        return {"owner", "sealed", "crc32"} <= set(saved)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 

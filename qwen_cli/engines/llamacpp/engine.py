@@ -599,7 +599,10 @@ class LlamaCpp(EngineBase):
                 with closing(self.slot.stream(asked.handler, request)) as chunks:
                     for moment, chunk in chunks:
                         if "prompt_progress" in chunk and before is None:
-                            self.cached_tokens = chunk["prompt_progress"]["cache"]
+                            progress = chunk["prompt_progress"]
+                            self.cached_tokens = progress["cache"]
+                            if self.reading:
+                                self.reading(progress["cache"], progress["processed"], progress["total"])
                             if asked.reports:
                                 yield Piece(progress=requests.progress(chunk["prompt_progress"]))
                         if "prompt_progress" in chunk or not chunk["choices"]:

@@ -209,6 +209,7 @@ class Transformers(Prompted):
         grammar = self._loaded.grammar(schema, sampling)
         choice = Sampler(sampling, _ids_of(prompt, multimodal), device=self.device, grammar=grammar)
         room = min(sampling.max_tokens or self._context, self._context - len(prompt))
+        self.prefix_cache.reading = self.reading
         steps = Steps(self.prefix_cache, self._drafter(multimodal), len(prompt) + room, self._vocabulary_size)
         try:
             yield from decode.one(self.prefix_cache, steps, prompt, multimodal, answer, choice, started)

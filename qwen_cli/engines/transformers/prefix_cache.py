@@ -62,6 +62,7 @@ class PrefixCache:
         self.croppable = all(self._goes_back(layer) for layer in self._cache.layers)
         self._checkpoints = None if self.croppable else Checkpoints()
         # Whether the cache can be written to a file: sliding windows cannot.
+        self.reading: Callable[[int, int, int], None] | None = None  # as `EngineBase.reading`
         self.saves = all(self._goes_back(layer) or is_linear(layer) for layer in self._cache.layers)
 
     def prefill(
@@ -77,11 +78,15 @@ class PrefixCache:
         cached = len(self.ids)
         self._delta = multimodal.delta if multimodal else 0
         self._experts(decoding=False)
+        if self.reading:
+            self.reading(cached, cached, len(prompt))
         points = [*self._parting_points(prompt, cached, common), len(prompt)]
         for start, stop in pairwise([cached, *points]):
             self._checkpoint()
             for at in range(start, stop, self._chunk):
                 logits = self.step(prompt[at : min(at + self._chunk, stop)], multimodal)
+                if self.reading:
+                    self.reading(cached, len(self.ids), len(prompt))
         self._experts(decoding=True)
         return logits, cached
 

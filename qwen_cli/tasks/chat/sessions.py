@@ -137,7 +137,7 @@ def keep_state(engine: Engine, name: str, most: float = STATE_BYTES) -> str | No
         engine.save_state(kv_path(name))
     except (QwenError, OSError) as fault:
         return f"the model's state was not kept: {fault}"
-    _trim_states(most)
+    trim_states(most)
     return None
 
 
@@ -146,26 +146,38 @@ def _words(content: Any) -> str:
     return " ".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
 
 
-def _trim_states(most: float) -> None:
+def files_folder() -> Path:
+    """Return where the KV states of long files are kept, by what they say (`file_states`)."""
+    return folder() / "files"
+
+
+def trim_states(most: float) -> None:
+    """Remove the KV states of sessions and files that were used longest ago, where all take more than `most`
+    bytes."""
     total = 0
-    for name in sorted(names(), key=_state_used, reverse=True):
+    states = [*(kv_path(name) for name in names()), *files_folder().glob("*.kv")]
+    for state in sorted(states, key=_state_used, reverse=True):
         with suppress(OSError):
-            total += kv_path(name).stat().st_size
+            total += state.stat().st_size
             if total > most:
-                forget_state(name)
+                _forget(state)
 
 
-def _state_used(name: str) -> int:
+def _state_used(state: Path) -> int:
     try:
-        return kv_path(name).stat().st_mtime_ns
+        return state.stat().st_mtime_ns
     except OSError:
         return 0
 
 
+def _forget(state: Path) -> None:
+    for file in (state, *kv_file.leftovers(state)):
+        file.unlink(missing_ok=True)
+
+
 def forget_state(name: str) -> None:
     """Remove the KV state of a session; it is computed again when it is gone on with."""
-    for file in (kv_path(name), *kv_file.leftovers(kv_path(name))):
-        file.unlink(missing_ok=True)
+    _forget(kv_path(name))
 
 
 def is_answering(name: str) -> bool:

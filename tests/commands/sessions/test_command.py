@@ -104,9 +104,9 @@ def test_it_must_be_said_what_is_to_go(kept: Path, given: dict[str, int]) -> Non
 
 
 def test_the_states_of_those_left_longest_ago_make_room(kept: Path) -> None:
-    sessions._trim_states(2_500)
+    sessions.trim_states(2_500)
     assert states() == {"new", "picture"}
-    sessions._trim_states(0)
+    sessions.trim_states(0)
     assert states() == set()
     assert len(names()) == 3
 

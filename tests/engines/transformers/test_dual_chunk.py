@@ -203,6 +203,15 @@ class TestCaches:
         close(cache.prefill(TEXT[:171])[0], case.right[170:171])
         same_layers(cache, whole)
 
+    def test_reading_is_told(self, case: Case) -> None:
+        cache = PrefixCache(case.model)
+        cache.prefill(TEXT[:20])
+        cache._chunk = 40
+        told: list[tuple[int, int, int]] = []
+        cache.reading = lambda *progress: told.append(progress)
+        cache.prefill(TEXT[:100])
+        assert told == [(20, done, 100) for done in (20, 60, 100)]
+
     def test_saved_and_resumed(self, case: Case, whole: PrefixCache, tmp_path: Path) -> None:
         assert whole.save(tmp_path / "text.kv", "me")
         cache = PrefixCache(case.model)
