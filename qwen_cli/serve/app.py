@@ -61,6 +61,8 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/v1/chat/completions/input_tokens", native.count),
     ("GET", "/props", native.props),
     ("GET", "/slots", native.slots),
+    ("POST", "/slots/{id}", native.act),
+    ("GET", "/lora-adapters", native.adapters),
     ("GET", "/v1/health", models.health),
     ("GET", "/v1/models", models.models),
     ("GET", "/v1/models/{name:path}", models.model),

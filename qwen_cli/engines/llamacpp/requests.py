@@ -40,7 +40,7 @@ EXTRAS = (
     *("typical_p", "top_n_sigma", "dynatemp_range", "dynatemp_exponent", "adaptive_target", "adaptive_decay"),
     *("mirostat", "mirostat_tau", "mirostat_eta", "xtc_probability", "xtc_threshold", "t_max_predict_ms"),
     *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers"),
-    *("repeat_last_n", "post_sampling_probs", "return_progress", "timings_per_token"),
+    *("repeat_last_n", "post_sampling_probs", "return_progress", "timings_per_token", "cache_prompt"),
 )
 
 # Of those, what is told in pieces and asked of llama.cpp by the engine itself.

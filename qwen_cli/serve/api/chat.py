@@ -13,6 +13,7 @@ from qwen_cli.engines.core.template import given
 from qwen_cli.serve.api import body as api_body
 from qwen_cli.serve.api import native_form, sse, turn
 from qwen_cli.serve.api.chat_response import Answering
+from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.turn import Turn
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.service import Service
@@ -23,6 +24,8 @@ async def complete(request: Request, service: Service) -> Response:
     sent = await api_body.read(request, service.max_body)
     asked = await turn.read(request, service, sent)
     chat = asked.chat
+    if chat.goes_on and [message["role"] for message in chat.messages[-2:]] == ["assistant"] * 2:
+        raise Refused(400, "the last two messages are both the assistant's: join them", param="messages")
     plain = (
         not (chat.stream or chat.tools or chat.reads)
         and chat.schema is None

@@ -13,6 +13,7 @@ from openai.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming,
     CompletionCreateParamsStreaming,
 )
+from typing_extensions import TypedDict
 
 from qwen_cli.engines.core.base import Capabilities, Engine, Sampling, ToolCall, call_id
 from qwen_cli.engines.core.content import parts_of
@@ -33,6 +34,10 @@ _LIMITS = ("max_completion_tokens", "max_tokens", "n_predict")
 _WEB = ("http://", "https://", "data:")
 _MOST_PIXELS = 1 << 28  # of a request's pictures: twenty from a telephone; 0.8 GB as RGB
 _DECODING = threading.BoundedSemaphore(2)  # requests whose pictures are decoded at the same time
+
+
+class _Likely(TypedDict, total=False):
+    n_probs: int
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,7 @@ def read(sent: Mapping[str, Any]) -> ChatRequest:
         raise Refused(400, "these models give no audio", param="modalities")
     if not messages:
         raise Refused(400, "there is no message to answer", param="messages")
-    tells = sent.get("logprobs")
-    if sent.get("top_logprobs") and not tells:
-        raise Refused(400, "top_logprobs needs logprobs", param="top_logprobs")
+    likely = _likely(sent)
     tools, schema, form = _tools(sent), _schema(sent), forms.read(sent)
     if form.field and schema is not None:
         raise Refused(400, f"{form.field} and response_format exclude each other", param=form.field)
@@ -91,7 +94,7 @@ def read(sent: Mapping[str, Any]) -> ChatRequest:
         sampling=params.sampling(
             sent,
             limit=1 if limit == 0 else limit,
-            logprobs=(sent.get("top_logprobs") or 0) if tells else None,
+            logprobs=likely,
         ),
         thinking=None,
         template_kwargs={},
@@ -103,6 +106,17 @@ def read(sent: Mapping[str, Any]) -> ChatRequest:
         goes_on=_goes_on(sent, messages),
         reads=limit == 0,
     )
+
+
+def _likely(sent: Mapping[str, Any]) -> int | None:
+    """Return how many likely tokens are told of beside each, `None` where nothing is: OpenAI's two fields, or
+    llama.cpp's one."""
+    if sent.get("logprobs"):
+        return sent.get("top_logprobs") or 0
+    if sent.get("top_logprobs"):
+        raise Refused(400, "top_logprobs needs logprobs", param="top_logprobs")
+    wanted: int = checked(_Likely, sent).get("n_probs", 0)
+    return wanted or None
 
 
 def _with_named_schema(sent: dict[str, Any]) -> dict[str, Any]:

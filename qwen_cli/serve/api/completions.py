@@ -19,8 +19,18 @@ from openai.types.completion_create_params import (
 )
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from qwen_cli.engines.core.base import Completion, Engine, Piece, Sampling, Stream, TokenLogprob, Usage
+from qwen_cli.engines.core.base import (
+    Completion,
+    Engine,
+    Piece,
+    Sampling,
+    Stream,
+    TokenLogprob,
+    Usage,
+    effective,
+)
 from qwen_cli.engines.core.prompt import Tokens
 from qwen_cli.serve.api import (
     body,
@@ -42,6 +52,10 @@ from qwen_cli.serve.scheduling.threads import Running, Streamed
 
 _LIMITS = ("max_tokens", "n_predict")  # null is no limit, as at vLLM
 _SHORT = 16  # tokens, where a request names no limit: OpenAI's own default
+
+
+class _Likely(TypedDict, total=False):
+    n_probs: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,8 @@ async def complete(request: Request, service: Service) -> Response:
     sent = await body.read(request, service.max_body, null=_LIMITS)
     engine = await service.engine(request, sent)
     wanted = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
-    answering = _Answering(wanted, engine.model)
+    told = effective(wanted.sampling, engine.defaults) if sent.get("verbose") else None
+    answering = _Answering(wanted, engine.model, told)
     if wanted.best_of > 1 and wanted.sampling.logprobs is None and not (wanted.stream or wanted.reads):
         answer = await threads.one(request, lambda: _sampled(wanted, engine, answering), engine.interrupt)
     else:
@@ -95,6 +110,8 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _CompletionRequest:
     given = prompts.read(sent.get("prompt"), engine)
     limit = params.limit(sent, *_LIMITS) if set(_LIMITS) & set(sent) else _SHORT
     most = params.alternatives(fields.get("logprobs"), engine.capabilities, "logprobs")
+    if most is None and sent.get("n_probs"):  # llama.cpp's name
+        most = params.alternatives(body.checked(_Likely, sent)["n_probs"], engine.capabilities, "n_probs")
     sampling = replace(
         params.sampling(sent, limit=1 if limit == 0 else limit, logprobs=most),
         extras=extras.read(sent, engine.capabilities, forms.read(sent)),
@@ -176,10 +193,12 @@ def _sampled(wanted: _CompletionRequest, engine: QueuedEngine, answering: _Answe
 
 
 class _Answering:
-    """Puts the answers together in OpenAI's own types."""
+    """Puts the answers together in OpenAI's own types. `told` is what they are generated with, where that is
+    wanted too (`verbose`)."""
 
-    def __init__(self, wanted: _CompletionRequest, model: str) -> None:
+    def __init__(self, wanted: _CompletionRequest, model: str, told: Sampling | None = None) -> None:
         self._request = wanted
+        self._told = told
         self._fields: dict[str, Any] = {
             "id": f"cmpl-{uuid4().hex}",
             "object": "text_completion",
@@ -204,6 +223,7 @@ class _Answering:
             self.usages.append(piece.usage)
             finish = _finish(piece.usage)
             more["timings"] = native_form.timings([piece.usage])
+            more |= self._verbose(index, "", piece.usage)
         if piece.progress:
             more |= native_form.told(piece.progress, self._request.sampling.extras or {})
         if text and not more and self._request.sampling.logprobs is None:
@@ -231,7 +251,17 @@ class _Answering:
             for index, (text, usage, known) in enumerate(said)
         ]
         more = {"usage": self._usage(), "timings": native_form.timings(self.usages)}
+        more |= self._verbose(0, *said[0][:2])
         return CompletionObject.model_construct(choices=made, **self._fields, **more)
+
+    def _verbose(self, index: int, text: str, spent: Usage) -> dict[str, Any]:
+        """Return the answer in llama.cpp's own form, where that is wanted."""
+        if self._told is None:
+            return {}
+        prompt, model = self._request.text(index), str(self._fields["model"])
+        sampling = self._told.nth(index % self._request.n)
+        whole = native_form.whole(text, spent, prompt=prompt, sampling=sampling, model=model, index=index)
+        return {"__verbose": whole}
 
     def _text(self, index: int, text: str) -> str:
         """Return a chunk of an answer's text, which is what most chunks are."""

@@ -43,6 +43,7 @@ class _Extras(TypedDict, total=False):
     return_progress: bool
     timings_per_token: bool
     post_sampling_probs: bool
+    cache_prompt: bool
 
 
 # Values that change nothing: clients send all of their settings to every model.
@@ -62,10 +63,13 @@ _IDLE: Mapping[str, Any] = {
     "return_progress": False,
     "timings_per_token": False,
     "post_sampling_probs": False,
+    "cache_prompt": True,
 }
 # What only tells more of an answer as it comes: engines that know of nothing to tell leave it out, and so
 # does an answer that comes at once.
 _REPORTS = ("return_progress", "timings_per_token")
+# What changes how long an answer takes and not what it says: passed over where an engine has no such choice.
+_HINTS = ("cache_prompt", *_REPORTS)
 # What matters only beside one of those.
 _FINER = {
     "dynatemp_exponent": "dynatemp_range",
@@ -104,8 +108,8 @@ def read(sent: Mapping[str, Any], can: Capabilities, form: Form = AS_IT_COMES) -
     given = checked(_Extras, {name: value for name, value in sent.items() if value is not None})
     given = {name: value for name, value in given.items() if value != _IDLE.get(name)}
     given = {name: value for name, value in given.items() if name not in _FINER or _FINER[name] in given}
-    for name in _REPORTS:
-        if not sent.get("stream") or name not in can.extras:
+    for name in _HINTS:
+        if name not in can.extras or (name in _REPORTS and not sent.get("stream")):
             given.pop(name, None)
     if given.get("t_max_predict_ms", 0) < 0:
         given.pop("t_max_predict_ms")
@@ -124,7 +128,7 @@ def read(sent: Mapping[str, Any], can: Capabilities, form: Form = AS_IT_COMES) -
 
 def settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return llama.cpp's settings with what is `given`, the others as they change nothing."""
-    hidden = ("return_tokens", "return_progress", "json_schema")
+    hidden = ("return_tokens", "return_progress", "json_schema", "cache_prompt")
     idle = {name: value for name, value in _IDLE.items() if name not in hidden}
     finer = {"adaptive_decay": 0.9, "dynatemp_exponent": 1.0, "mirostat_tau": 5.0, "mirostat_eta": 0.1}
     own = {name: value for name, value in given.items() if name not in hidden}
@@ -139,7 +143,7 @@ def _bias(given: Any) -> list[list[Any]]:
     try:
         for token, value in pairs:
             number = int(token) if not isinstance(token, str) or token.strip("-").isdecimal() else token
-            if isinstance(token, bool) or (value is not False and not isinstance(value, (int, float))):
+            if isinstance(token, bool) or value is True or not isinstance(value, (int, float)):
                 raise TypeError
             made.append([number, value if value is False else min(100.0, max(-100.0, float(value)))])
     except (TypeError, ValueError):

@@ -26,11 +26,15 @@ BUILD = f"qwen-{__version__}"
 """What stands where llama.cpp's server tells its build."""
 
 
+_MOST_LIKELY = 1_000  # tokens told of beside each: a hundred kilobytes of JSON
+
+
 class _Fields(TypedDict, total=False):
     """Of a request to `/completion`, what is not said in OpenAI's way."""
 
     n_predict: int
     n_probs: int
+    logprobs: int
     n_cmpl: int
     stream: bool
     temperature: float
@@ -90,7 +94,8 @@ async def tokenize(request: Request, service: Service) -> Response:
     content = sent.get("content", "")
     special = sent.get("parse_special", True) is not False
     parts = content if isinstance(content, list) else [content]
-    if not all(isinstance(part, (str, int)) and not isinstance(part, bool) for part in parts):
+    numbers = int if isinstance(content, list) else ()
+    if not all(isinstance(part, (str, numbers)) and not isinstance(part, bool) for part in parts):
         raise Refused(400, "content must be a text, or a list of texts and tokens", param="content")
 
     def work() -> list[tuple[int, bytes]]:
@@ -150,6 +155,18 @@ async def _chat(request: Request, service: Service) -> tuple[chat_request.ChatRe
         raise Refused(400, "this route takes no pictures", param="messages")
     engine = await service.engine(request, sent)
     return chat_request.for_model(chat, sent, engine.capabilities), engine
+
+
+async def act(request: Request, service: Service) -> Response:
+    """Refuse to save, restore or erase a slot. Raises `Refused`."""
+    why = "each request goes where its beginning is cached"
+    raise Refused(501, f"slots are not saved, restored or erased by hand: {why}")
+
+
+async def adapters(request: Request, service: Service) -> Response:
+    """List the adapters that the model was loaded with: their part in it is settled."""
+    loaded = service.pool.named(request.query_params.get("model")).options.adapters
+    return JSONResponse([{"id": at, "path": str(path), "scale": 1.0} for at, path in enumerate(loaded)])
 
 
 async def props(request: Request, service: Service) -> Response:
@@ -226,8 +243,9 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _CompletionRequest:
     texts = prompts.read(sent.get("prompt"), engine)
     if "" in texts:
         raise Refused(400, "the prompt is empty", param="prompt")
-    limit = params.limit(sent, "n_predict", "max_tokens")
-    likely = params.alternatives(fields.get("n_probs") or None, engine.capabilities, "n_probs")
+    limit = params.limit(sent, "n_predict", "max_completion_tokens", "max_tokens")
+    name = "logprobs" if "logprobs" in fields and "n_probs" not in fields else "n_probs"  # OpenAI's
+    likely = params.alternatives(fields.get(name) or None, engine.capabilities, name, _MOST_LIKELY)
     sampling = params.sampling({**sent, **fields}, limit=1 if limit == 0 else limit, logprobs=likely)
     stream = fields.get("stream", False)
     tells_tokens = stream or fields.get("return_tokens", False)

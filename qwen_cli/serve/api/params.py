@@ -18,6 +18,7 @@ from qwen_cli.serve.api.errors import Refused
 MOST_CHOICES = 128
 """Of one request: OpenAI's own limit."""
 
+_MOST_LIKELY = 20  # tokens told of beside each: OpenAI's own limit
 
 # Limits that no server takes 0 for; by the older names it asks for the prompt to be read and nothing else
 # (vLLM, llama.cpp).
@@ -92,15 +93,15 @@ def choices(sent: Mapping[str, Any], name: str = "n") -> int:
     return int(n)
 
 
-def alternatives(most: int | None, can: Capabilities, name: str) -> int | None:
-    """Return how many likely tokens are reported beside each. Raises `Refused` where the engine knows
-    none."""
+def alternatives(most: int | None, can: Capabilities, name: str, limit: int = _MOST_LIKELY) -> int | None:
+    """Return how many likely tokens are reported beside each. Raises `Refused` for more than `limit`, and
+    where the engine knows none."""
     if most is None:
         return None
     if not can.logprobs:
         raise Refused(400, "this model's engine reports no log probabilities", param=name)
-    if not 0 <= most <= 20:
-        raise Refused(400, f"{name} must be from 0 to 20, got {most}", param=name)
+    if not 0 <= most <= limit:
+        raise Refused(400, f"{name} must be from 0 to {limit:,}, got {most}", param=name)
     return most
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 
 from qwen_cli.engines.core.base import Piece, Sampling, Token, TokenLogprob, Usage
 from qwen_cli.errors import ContextFull
-from tests.serve.played import Asked, Here, Played, end, serving
+from tests.serve.played import EXTRAS, Asked, Here, Played, end, serving
 
 ONE = TokenLogprob("y", (121,), -0.25, (TokenLogprob("y", (121,), -0.25, id=121),), 121)
 HELLO = [{"role": "user", "content": "hello"}]
@@ -169,11 +170,95 @@ def test_the_prompt_may_be_read_alone(here: Here) -> None:
     assert (answer["content"], answer["tokens_predicted"], answer["stop_type"]) == ("", 0, "limit")
 
 
+@pytest.mark.parametrize(
+    ("asked", "likely"),
+    [({"n_probs": 3}, 3), ({"logprobs": 3}, 3), ({"n_probs": 100}, 100), ({"n_probs": 0}, None)],
+    ids=str,
+)
+def test_how_many_likely_tokens(here: Here, model: Played, asked: dict[str, int], likely: int | None) -> None:
+    here.post("/completion", {"prompt": "a", **asked})
+
+    assert model.seen[0].sampling.logprobs == likely
+
+
+@pytest.mark.parametrize(
+    ("asked", "likely"),
+    [
+        ({"n_probs": 3}, 3),
+        ({"n_probs": 0}, None),
+        ({"n_probs": None}, None),
+        ({"n_probs": 3, "logprobs": False}, 3),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_its_name_for_them_on_the_other_routes(
+    here: Here, model: Played, path: str, asked: dict[str, Any], likely: int | None
+) -> None:
+    wanted = {name: value for name, value in asked.items() if name == "n_probs" or "chat" in path}
+    answer = here.post(path, {"prompt": "a", "messages": HELLO, **wanted})
+
+    assert answer.status_code == 200
+    assert model.seen[0].sampling.logprobs == likely
+
+
+@pytest.mark.parametrize("wrong", [-1, "many", 1.5, [3]], ids=str)
+@pytest.mark.parametrize("path", ["/completion", "/v1/chat/completions", "/v1/completions"])
+def test_what_is_no_number_of_likely_tokens(here: Here, path: str, wrong: Any) -> None:
+    assert here.post(path, {"prompt": "a", "messages": HELLO, "n_probs": wrong}).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/completion", "/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize(
+    ("asked", "extras"),
+    [(False, {"cache_prompt": False}), (True, None), (None, None)],
+    ids=str,
+)
+def test_the_cache_may_be_left_alone(
+    here: Here, model: Played, path: str, asked: bool | None, extras: Any
+) -> None:
+    model.capabilities = replace(model.capabilities, extras=(*EXTRAS, "cache_prompt"))
+    here.post(path, {"prompt": "a", "messages": HELLO, "cache_prompt": asked})
+
+    assert model.seen[0].sampling.extras == extras
+
+
+def test_an_engine_without_such_a_cache_answers_all_the_same(here: Here, model: Played) -> None:
+    assert here.post("/completion", {"prompt": "a", "cache_prompt": False}).status_code == 200
+    assert model.seen[0].sampling.extras is None
+
+
+@pytest.mark.parametrize(
+    "bias", [{"15": True}, [[15, True]], [[True, 1]], [15], "x", [[1, "x"]], [[1, 2, 3]]], ids=str
+)
+def test_what_is_no_bias(here: Here, bias: Any) -> None:
+    assert here.post("/completion", {"prompt": "a", "logit_bias": bias}).status_code == 400
+
+
+@pytest.mark.parametrize("name", ["n_predict", "max_tokens", "max_completion_tokens"])
+def test_the_names_of_the_limit(here: Here, model: Played, name: str) -> None:
+    here.post("/completion", {"prompt": "a", name: 7})
+
+    assert model.seen[0].sampling.max_tokens == 7
+
+
+def test_two_answers_at_the_end_are_one_too_many(here: Here) -> None:
+    turns = [*HELLO, {"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]
+    answer = here.post("/v1/chat/completions", {"messages": turns})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages")
+    assert here.post("/v1/chat/completions", {"messages": turns[:-1]}).status_code == 200
+
+
 class TestTokens:
     def test_of_a_text(self, here: Here) -> None:
         assert here.post("/tokenize", {"content": "ab"}).json() == {"tokens": [97, 98]}
         assert here.post("/tokenize", {"content": ["a", 98]}).json() == {"tokens": [97, 98]}
         assert here.post("/tokenize", {"content": ""}).json() == {"tokens": []}
+
+    @pytest.mark.parametrize("content", [5, True, 1.5, {}, ["a", ["b"]], ["a", None]], ids=str)
+    def test_what_is_no_text(self, here: Here, content: Any) -> None:
+        assert here.post("/tokenize", {"content": content}).status_code == 400
 
     def test_with_their_pieces(self, here: Here) -> None:
         answer = here.post("/tokenize", {"content": "a", "with_pieces": True}).json()
@@ -228,6 +313,16 @@ class TestOfTheServer:
     def test_paths_with_and_without_v1(self, here: Here, path: str) -> None:
         assert httpx.get(f"{here.url}{path}").status_code == 200
 
+    @pytest.mark.parametrize("action", ["save", "restore", "erase"])
+    def test_slots_are_looked_after_by_the_server(self, here: Here, action: str) -> None:
+        answer = here.post(f"/slots/0?action={action}", {"filename": "a.bin"})
+
+        assert (answer.status_code, answer.json()["error"]["type"]) == (501, "not_supported_error")
+        assert "by hand" in answer.json()["error"]["message"]
+
+    def test_adapters_are_listed(self, here: Here) -> None:
+        assert httpx.get(f"{here.url}/lora-adapters").json() == []
+
     def test_conversations_without_v1(self, here: Here) -> None:
         assert here.post("/chat/completions", {"messages": HELLO}).json()["object"] == "chat.completion"
         for path in ("/chat/completions/input_tokens", "/v1/chat/completions/input_tokens"):
@@ -263,6 +358,15 @@ class TestVerbose:
 
         assert len(answer["choices"]) == 2
         assert answer["__verbose"]["content"] == "yes"
+
+    def test_of_what_follows_a_raw_prompt(self, here: Here) -> None:
+        asked = {"prompt": ["a", "b"], "verbose": True, "max_tokens": 9}
+        told = here.post("/v1/completions", asked).json()["__verbose"]
+        *others, last = events(here.post("/v1/completions", {**asked, "prompt": "a", "stream": True}).text)
+
+        assert (told["prompt"], told["content"], told["generation_settings"]["n_predict"]) == ("a", "yes", 9)
+        assert (last["__verbose"]["prompt"], last["__verbose"]["tokens_predicted"]) == ("a", 3)
+        assert not [one for one in others if "__verbose" in one]
 
     @pytest.mark.parametrize("no", [None, False])
     def test_not_unasked(self, here: Here, no: bool | None) -> None:
