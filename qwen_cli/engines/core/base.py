@@ -429,6 +429,11 @@ class Engine(Protocol):
         """
         ...
 
+    def counters(self) -> Mapping[str, float]:
+        """Return what the engine itself has counted since it was loaded, under llama.cpp's names. From any
+        thread; it may wait for a running step."""
+        ...
+
     def serving_lanes(self, n: int) -> ServingLanes:
         """Return at most `n` views of this model for a server, which owns the engine from now on."""
         ...
@@ -494,6 +499,9 @@ class EngineBase:
 
     def lanes(self: EngineT, n: int, *, warm: bool = False) -> list[Engine]:
         return [self]
+
+    def counters(self) -> Mapping[str, float]:
+        return {}
 
     def serving_lanes(self: EngineT, n: int) -> ServingLanes:
         lanes = self.lanes(n)

@@ -303,6 +303,9 @@ class LlamaCpp(EngineBase):
                 self.slot.copy_to(view.slot for view in views if view.slot.number != self.slot.number)
         return list(views)
 
+    def counters(self) -> Mapping[str, float]:
+        return self.slot.counters()
+
     def serving_lanes(self, n: int) -> ServingLanes:
         views = self.lanes(n)
 

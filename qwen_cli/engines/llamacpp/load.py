@@ -157,6 +157,7 @@ def parameters(
     params.use_jinja = True
     params.ui = False
     params.endpoint_slots = False
+    params.endpoint_metrics = True  # `handle_metrics` says nothing without
     params.api_keys = [key]
     params.n_threads_http = 2
     params.slot_save_path = f"{slots}{os.sep}"

@@ -25,6 +25,9 @@ _CANCEL_SECONDS = 0.5
 _RENDERED = ("messages", "tools", "chat_template_kwargs", "continue_final_message", "add_generation_prompt")
 
 
+_PREFIX = "llamacpp:"  # of its counters
+
+
 def _is_last(chunk: Mapping[str, Any]) -> bool:
     return not chunk["choices"] or bool(chunk["choices"][0]["finish_reason"])
 
@@ -222,6 +225,15 @@ class Slot:
             return len(request["prompt"])
         body = {"content": request["prompt"], "add_special": True, "parse_special": True}
         return len(self.http("POST", "/tokenize", body)["tokens"])
+
+    def counters(self) -> dict[str, float]:
+        """Return what llama.cpp has counted, under its names without their prefix."""
+        if (server := self.server) is None:
+            return {}
+        told = server.handle_metrics()
+        lines = (told.decode() if isinstance(told, bytes) else str(told)).splitlines()
+        values = [line.removeprefix(_PREFIX).split(" ") for line in lines if line.startswith(_PREFIX)]
+        return {name: float(value) for name, value in values if "{" not in name}
 
     def _act(self, action: str, path: Path) -> dict[str, Any]:
         """Save or restore (the `action`) the KV cache of this slot, in `path`: the server takes only names of

@@ -18,7 +18,7 @@ from qwen_cli.serve.api import errors, page
 
 _OPEN = ("/health", "/v1/health")  # a monitor has no key; it learns only that the server is up
 _KNOWN = "qwen.key"  # of a scope: whether its key is one of the server's
-_METHODS = "GET, HEAD, POST, DELETE, OPTIONS"
+_METHODS = "GET, POST, DELETE, OPTIONS"  # HEAD needs no permission
 _HEADERS = "Authorization, Content-Type"
 
 
@@ -102,13 +102,15 @@ class Guard:
         }
         if "access-control-request-private-network" in headers:
             allowed["Access-Control-Allow-Private-Network"] = "true"
-        return Response(status_code=204, headers=allowed)
+        return Response(status_code=200, headers=allowed)
 
     def _sharing(self, origin: str, send: Send) -> Send:
         async def shared(message: Message) -> None:
             if message["type"] == "http.response.start":
                 more = [(b"access-control-allow-origin", origin.encode()), (b"vary", b"Origin")]
                 more.append((b"access-control-expose-headers", b"Retry-After"))
+                # Some pages send them to all servers; here only a key in a header lets anybody in.
+                more.append((b"access-control-allow-credentials", b"true"))
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 

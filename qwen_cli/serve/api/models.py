@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from openai.types import Model
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -41,7 +41,8 @@ async def health(request: Request, service: Service) -> Response:
 async def metrics(request: Request, service: Service) -> Response:
     """Answer with the counters, as Prometheus reads them."""
     since = {"Process-Start-Time-Unix": str(int(service.since or 0))}  # llama.cpp's
-    return Response(generate_latest(service.metrics.registry), 200, since, CONTENT_TYPE_LATEST)
+    text = await threads.one(request, service.metrics.text, lambda: None)
+    return Response(text, 200, since, CONTENT_TYPE_LATEST)
 
 
 def resident(one: Resident) -> dict[str, Any]:

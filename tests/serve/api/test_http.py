@@ -115,7 +115,7 @@ class TestOrigins:
         wanted = "authorization,x-stainless-os,anthropic-version"
         answer = self.preflight(self.RULES, Access_Control_Request_Headers=wanted)
 
-        assert answer.status_code == 204
+        assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == self.PAGE
         assert answer.headers["access-control-allow-headers"] == wanted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -303,6 +304,39 @@ class TestOfTheServer:
         assert "llamacpp:requests_processing 0.0" in lines
         assert "llamacpp:prompt_tokens_cached_total 0.0" in lines
         assert "# TYPE llamacpp:spec_decode_num_accepted_tokens_total counter" in lines
+
+    def test_steps_are_told_where_the_engine_counts_them(self) -> None:
+        class Counting(Played):
+            def counters(self) -> dict[str, float]:
+                counted = {"n_decode_total": 8.0, "n_busy_slots_per_decode": 1.5}
+                return {**counted, "spec_decode_num_drafts_total": 2.0}
+
+        with serving(Counting()) as here:
+            here.post("/completion", {"prompt": "a"})
+            lines = httpx.get(f"{here.url}/metrics").text.splitlines()
+
+        assert "# TYPE llamacpp:n_tokens_max counter" in lines
+        for line in (
+            *("n_decode_total 8.0", "n_busy_slots_per_decode 1.5", "spec_decode_num_drafts_total 2.0"),
+            *("n_tokens_max 13.0", "requests_deferred 0.0"),
+        ):
+            assert f"llamacpp:{line}" in lines
+
+    def test_a_busy_engine_does_not_hold_the_counters_up(self) -> None:
+        free = threading.Event()
+
+        class Busy(Played):
+            def counters(self) -> dict[str, float]:
+                free.wait(60)
+                return {"n_decode_total": 8.0}
+
+        with serving(Busy()) as here:
+            first = httpx.get(f"{here.url}/metrics", timeout=30).text
+            free.set()
+            second = httpx.get(f"{here.url}/metrics", timeout=30).text
+
+        assert "llamacpp:n_decode_total 0.0" in first.splitlines()
+        assert "llamacpp:n_decode_total 8.0" in second.splitlines()
 
     def test_the_counters_say_since_when(self, here: Here) -> None:
         answer = httpx.get(f"{here.url}/metrics")
