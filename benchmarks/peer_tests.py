@@ -41,12 +41,12 @@ _ELSEWHERE = frozenset({
 _ON_PURPOSE: dict[str, str] = {
     "test_logprobs_stream": 'the first delta has `content: ""`, as OpenAI\'s, where theirs has null',
     "test_chat_completion_with_timings_per_token": 'the first delta has `content: ""`, as OpenAI\'s',
-    "test_anthropic_vision_format_accepted": "a picture for a model that sees none is 400: the request is wrong",
+    "test_anthropic_vision_format": "a picture for a model that sees none is 400: the request is at fault",
     "test_anthropic_tool_result_with_image": "a picture for a model that sees none is 400, as above",
     "test_anthropic_empty_messages": "no message at all is 400, as at Anthropic",
     "test_access_static_assets": "the page is one file: it has no service worker and no manifest",
-    "Access-Control-Allow-Headers": "the headers asked for are named: browsers do not take a key for part of `*`",
-    "test_stream_resume": "an answer ends when its client leaves; `/v1/responses` keeps those that came whole",
+    "Access-Control-Allow-Headers": "the headers asked for are named: `*` is not the key's to browsers",
+    "test_stream_resume": "an answer ends when its client leaves; `/v1/responses` keeps whole ones",
 }
 _PEER = """
 import json, sys, xllamacpp
