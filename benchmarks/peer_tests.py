@@ -21,6 +21,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import types
@@ -48,6 +49,7 @@ _ON_PURPOSE: dict[str, str] = {
     "Access-Control-Allow-Headers": "the headers asked for are named: `*` is not the key's to browsers",
     "test_stream_resume": "an answer ends when its client leaves; `/v1/responses` keeps whole ones",
 }
+_LEAST_CONTEXT = 256  # of a model here, in tokens
 _PEER = """
 import json, sys, xllamacpp
 params = xllamacpp.CommonParams()
@@ -90,10 +92,17 @@ class Servers:
         if self._peer:
             return self._started_peer(wanted, slots)
         keyed = ["--api-key", wanted.api_key] if wanted.api_key else ["--no-key"]
-        flags = ["--port", "0", "--context", str(max(64, context)), "--parallel", str(slots), *keyed]
+        flags = [
+            "--port",
+            "0",
+            "--context",
+            str(max(_LEAST_CONTEXT, context)),
+            "--parallel",
+            str(slots),
+            *keyed,
+        ]
         flags += ["--cors", "*"]  # what theirs does unasked
-        runtime = f"/tmp/peer-{os.getpid()}-{len(self._running)}"
-        Path(runtime).mkdir(mode=0o700)
+        runtime = tempfile.mkdtemp(prefix="peer-")
         process = subprocess.Popen(
             [sys.executable, "-m", "qwen_cli", "serve", str(self._model or "starter"), *flags],
             stderr=subprocess.PIPE,
@@ -101,11 +110,12 @@ class Servers:
             env={**os.environ, "XDG_RUNTIME_DIR": runtime},
         )
         assert process.stderr
+        line = ""
         for line in process.stderr:
             if line.startswith("serving at "):
                 threading.Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would stop it
                 return process, line.split()[2].removesuffix("/v1").rstrip(",")
-        raise RuntimeError("the server did not start")
+        raise RuntimeError(f"the server did not start: {line.strip()}")
 
     def _started_peer(self, wanted: Any, slots: int) -> tuple[subprocess.Popen[str], str]:
         from qwen_cli.models.hub import starter
