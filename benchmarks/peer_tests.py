@@ -88,7 +88,7 @@ class Servers:
     def _started(self, wanted: Any) -> tuple[subprocess.Popen[str], str]:
         slots = wanted.n_slots or 4
         # Their slots divide the context, ours share it.
-        context = (wanted.n_ctx or 4096) // (1 if wanted.kv_unified else slots)
+        context = max(_LEAST_CONTEXT, (wanted.n_ctx or 4096) // (1 if wanted.kv_unified else slots))
         if self._peer:
             return self._started_peer(wanted, slots)
         keyed = ["--api-key", wanted.api_key] if wanted.api_key else ["--no-key"]
@@ -96,7 +96,7 @@ class Servers:
             "--port",
             "0",
             "--context",
-            str(max(_LEAST_CONTEXT, context)),
+            str(context),
             "--parallel",
             str(slots),
             *keyed,
