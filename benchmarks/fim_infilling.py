@@ -22,6 +22,7 @@ from typing import Any
 
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.models.hub import resolve
+from qwen_cli.tasks.common import statistics
 from qwen_cli.tasks.fim import complete, evaluate
 
 BARE_TOKENS = 128
@@ -63,7 +64,7 @@ def main() -> None:
     kind = "spans within lines" if asked.span else f"holes of {asked.lines} line(s)"
     print(f"model {weights.path.name}, {len(tasks)} {kind}")
     for name, count in passed.items():
-        low, high = evaluate.interval(count, len(tasks))
+        low, high = statistics.interval(count, len(tasks))
         print(
             f"{name}: pass@1 {count / len(tasks):.1%} ({count}, 95 % interval {low:.1%} to {high:.1%}), "
             f"{seconds[name] / len(tasks):.2f} s a hole"

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.models.hub import resolve
-from qwen_cli.tasks.fim import complete, evaluate
+from qwen_cli.tasks.common import statistics
+from qwen_cli.tasks.fim import complete
 
 SEED = 3
 
@@ -35,7 +36,7 @@ def main() -> None:
                 engine.capabilities = replace(engine.capabilities, start=heal)
                 right[heal] += complete.complete(engine, hole, mode="line").text.strip() == rest.strip()
     for heal, count in right.items():
-        low, high = evaluate.interval(count, len(holes))
+        low, high = statistics.interval(count, len(holes))
         how = "written again" if heal else "left as it is"
         print(f"word {how}: {count / len(holes):.1%} of {len(holes)} ({low:.1%} to {high:.1%})")
 

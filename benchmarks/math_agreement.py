@@ -20,8 +20,7 @@ from typing import Any
 
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.models.hub import resolve
-from qwen_cli.tasks.common import jsonl
-from qwen_cli.tasks.fim import evaluate
+from qwen_cli.tasks.common import jsonl, statistics
 from qwen_cli.tasks.math import batch, solve
 
 
@@ -72,7 +71,7 @@ def tell(rows: Sequence[dict[str, Any]]) -> None:
         checks[check].append(bool(row["correct"]))
         checks["all"].append(bool(row["correct"]))
     for check, right in checks.items():
-        low, high = evaluate.interval(sum(right), len(right))
+        low, high = statistics.interval(sum(right), len(right))
         share = sum(right) / len(right)
         print(f"{check:<14} {sum(right)} of {len(right)}, {share:.1%} ({low:.1%} to {high:.1%})")
 

@@ -97,9 +97,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif hub.busy:
             hub.busy -= 1
             self._json(429, {"error": "slow down"}, **{"Retry-After": hub.retry_after})
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/main", url.path):
-            self._hub_listing(match[1])
-        elif match := re.fullmatch(rf"/([^/]+/[^/]+)/resolve/{COMMIT}/(.+)", url.path):
+        elif match := re.fullmatch(
+            rf"/api/(models|datasets)/([^/]+/[^/]+)/revision/(main|{COMMIT})", url.path
+        ):
+            self._hub_listing(match[2])
+        elif match := re.fullmatch(rf"/(?:datasets/)?([^/]+/[^/]+)/resolve/{COMMIT}/(.+)", url.path):
             self._file(hub.root / match[1] / unquote(match[2]))
         elif match := re.fullmatch(r"/api/v1/models/([^/]+/[^/]+)/repo/files", url.path):
             self._modelscope_listing(match[1])

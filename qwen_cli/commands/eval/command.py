@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from qwen_cli import settings as user_settings
+from qwen_cli.commands.eval import bench, several
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import changing, choose_model, open_engine
 from qwen_cli.commands.shared.help import App
@@ -19,7 +20,9 @@ app = App(
     """Measure a model on tasks with known answers.
 
     Examples:
-      qwen eval fim HumanEval-Infilling.jsonl --limit 100
+      qwen eval list
+      qwen eval mmlu -m qwen3:8b --limit 300
+      qwen eval suite quick -m qwen3:4b
     """
 )
 
@@ -68,6 +71,7 @@ def fim(
     Examples:
       qwen eval fim HumanEval-Infilling.jsonl -m qwen2.5-coder:7b --limit 100
     """
+    from qwen_cli.tasks.common import statistics
     from qwen_cli.tasks.fim import evaluate
     from qwen_cli.ui.progress import Bar
 
@@ -109,7 +113,7 @@ def fim(
             f" {unanswered[0].error}",
             f"run it again, the others are kept in {journal.path}",
         )
-    low, high = evaluate.interval(passed, len(tasks))
+    low, high = statistics.interval(passed, len(tasks))
     if as_json:
         figures = {
             "model": loaded.model,
@@ -132,3 +136,7 @@ def _place(file: Path, model: str, mode: str) -> Path:
 
     name = re.sub(r"[^\w.-]+", "_", f"{file.stem}-{model}-{mode}")
     return paths.data_folder() / "evaluations" / f"{name}.jsonl"
+
+
+bench.add(app)
+several.add(app)

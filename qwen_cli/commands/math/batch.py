@@ -13,8 +13,7 @@ import typer
 
 from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import UsageError
-from qwen_cli.tasks.common import jsonl
-from qwen_cli.tasks.fim import evaluate
+from qwen_cli.tasks.common import jsonl, statistics
 from qwen_cli.tasks.math import batch as math_batch
 from qwen_cli.ui.progress import Bar
 
@@ -141,7 +140,7 @@ def _share(rows: list[dict[str, Any]]) -> str:
     marked = [row["correct"] for row in rows if row.get("correct") is not None and "error" not in row]
     if not marked:
         return "–"
-    low, high = evaluate.interval(sum(marked), len(marked))
+    low, high = statistics.interval(sum(marked), len(marked))
     return f"{sum(marked) / len(marked):.1%} ({sum(marked)} of {len(marked)}, 95 % {low:.1%} to {high:.1%})"
 
 

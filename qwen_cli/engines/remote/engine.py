@@ -19,6 +19,7 @@ from qwen_cli.engines.core.base import (
     Reuse,
     Sampling,
     Stream,
+    TokenLogprob,
     effective,
     is_off,
     usual,
@@ -34,7 +35,7 @@ from qwen_cli.engines.remote import requests
 from qwen_cli.engines.remote.errors import NoRoute, faults, message
 from qwen_cli.engines.remote.probe import catalogued, chosen, listed, probe
 from qwen_cli.engines.remote.reader import Reader
-from qwen_cli.engines.remote.responses import delta, infilled, samples
+from qwen_cli.engines.remote.responses import delta, infilled, rated, samples
 from qwen_cli.engines.remote.responses import usage as read_usage
 from qwen_cli.engines.remote.retries import PATIENT, Retries
 from qwen_cli.engines.remote.servers import KINDS, OTHER
@@ -192,6 +193,19 @@ class Remote(EngineBase):
             seed = {"seed": sampling.seed + index} if sampling.seed is not None else {}
             done += asked({**request, **seed, "n": 1})
         return done
+
+    def score(self, prompt: str, *, likely: int = 0, begin: int = 1) -> list[TokenLogprob]:
+        sampling = Sampling(temperature=0.0, max_tokens=1)
+        request = {**self._completion_request(prompt, sampling), "echo": True, "logprobs": max(1, likely)}
+        with faults(self.endpoint):
+            answer = self._create(self._client.completions, request)
+        known = rated(answer, prompt)
+        if not known:
+            raise EngineError(
+                f"{self.endpoint} does not tell how likely a prompt is: no `echo` with `logprobs`",
+                "ask it in chat",
+            )
+        return known[begin - 1 :]
 
     def count_tokens(
         self,

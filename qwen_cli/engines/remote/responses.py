@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from qwen_cli.engines.core.base import Completion, Piece, StopReason, Stream, Usage
+from qwen_cli.engines.core.base import Completion, Piece, StopReason, Stream, TokenLogprob, Usage
 from qwen_cli.engines.remote.reader import whole
 
 
@@ -29,6 +29,21 @@ def logprobs(choice: Any) -> list[float]:
     if content:
         return [t["logprob"] if isinstance(t, dict) else t.logprob for t in content]
     return [value for value in getattr(reported, "token_logprobs", None) or () if value is not None]
+
+
+def rated(answer: Any, prompt: str) -> list[TokenLogprob]:
+    """Return how likely each token of an echoed `prompt` was, from the second on; empty where the server told
+    nothing of it (OpenAI's older completions: `echo` with `logprobs`)."""
+    told = answer.choices[0].logprobs if answer.choices else None
+    tokens, values = getattr(told, "tokens", None), getattr(told, "token_logprobs", None)
+    starts = getattr(told, "text_offset", None)
+    if not tokens or not values or not starts or starts[0] != 0:
+        return []
+    return [
+        TokenLogprob(token, tuple(token.encode()), value)
+        for token, value, start in zip(tokens, values, starts, strict=False)
+        if value is not None and start < len(prompt)
+    ]
 
 
 def samples(

@@ -40,24 +40,27 @@ def pull(
     source: sources.Source | None = None,
     label: str | None = None,
     progress: progress.Progress | None = None,
+    kind: sources.Kind = "models",
+    revision: str = "main",
 ) -> Path:
     """Return the snapshot folder of `repo` with the files that `choose` picks from its listing.
 
     `source` None asks the hub, and ModelScope where the hub cannot be reached. Raises `DownloadError`.
     """
     # A quick question first: a hub that hangs would otherwise be waited for.
-    listing = sources.listing(repo, source or sources.reachable() or "hub")
+    listing = sources.listing(repo, source or sources.reachable() or "hub", kind=kind, revision=revision)
     files = _measured(listing, choose(listing))
     files.sort(key=lambda file: file.size or 0)  # the small ones say what the large ones are
-    folder = store.repo_folder(repo)
+    folder = store.repo_folder(repo, kind)
     report = _Report(label or repo, sum(file.size or 0 for file in files), progress)
     try:
         _check_space(folder, files)
         for file in files:
             _place(listing, file, folder, report)
-        ref = folder / "refs" / "main"
-        ref.parent.mkdir(parents=True, exist_ok=True)
-        ref.write_text(listing.commit, "utf-8")
+        if revision == "main":
+            ref = folder / "refs" / "main"
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            ref.write_text(listing.commit, "utf-8")
     except OSError as error:
         raise DownloadError(
             f"cannot write {folder}: {error.strerror or error}", "make room there, or set HF_HOME; it resumes"

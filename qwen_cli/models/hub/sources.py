@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import httpx
 
 Source: TypeAlias = Literal["hub", "modelscope"]
+Kind: TypeAlias = Literal["models", "datasets"]
 NAMES: dict[Source, str] = {"hub": "the model hub", "modelscope": "ModelScope"}
 _TIMEOUT = 20.0  # seconds for a listing
 _LONGEST_LISTING = 64 << 20  # bytes: a repository of a hundred thousand files
@@ -124,11 +125,12 @@ def headers(source: Source) -> dict[str, str]:
     return sent
 
 
-def listing(repo: str, source: Source) -> Listing:
-    """Return the files of `repo`. Raises `DownloadError`: unknown, gated, unreachable."""
+def listing(repo: str, source: Source, *, kind: Kind = "models", revision: str = "main") -> Listing:
+    """Return the files of `repo` at a `revision`. ModelScope has models alone, at their newest. Raises
+    `DownloadError`: unknown, gated, unreachable."""
     base = endpoint(source)
     if source == "hub":
-        url = f"{base}/api/models/{repo}/revision/main?blobs=true"
+        url = f"{base}/api/{kind}/{repo}/revision/{quote(revision, safe='')}?blobs=true"
     else:
         url = f"{base}/api/v1/models/{repo}/repo/files?Revision=master&Recursive=true"
     if store.offline():
@@ -139,7 +141,7 @@ def listing(repo: str, source: Source) -> Listing:
             if code != 200:
                 raise refusal(repo, source, code, sent)
             answer = json.loads(told)
-            return _hub(repo, answer) if source == "hub" else _modelscope(repo, answer)
+            return _hub(repo, answer, kind) if source == "hub" else _modelscope(repo, answer)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DownloadError(
                 f"{NAMES[source]} at {base} answered for {repo} with something else than a file list",
@@ -232,8 +234,9 @@ def body(response: httpx.Response, most: int) -> bytes:
     return bytes(whole)
 
 
-def _hub(repo: str, answer: dict[str, Any]) -> Listing:
+def _hub(repo: str, answer: dict[str, Any], kind: Kind) -> Listing:
     base, commit = endpoint("hub"), _name(answer["sha"])
+    place = f"{base}/{repo}" if kind == "models" else f"{base}/{kind}/{repo}"
     files = []
     for entry in answer["siblings"]:
         path, lfs = entry["rfilename"], entry.get("lfs") or {}
@@ -241,7 +244,7 @@ def _hub(repo: str, answer: dict[str, Any]) -> Listing:
             RemoteFile(
                 path=str(path),
                 size=_size(lfs.get("size", entry.get("size"))),
-                url=f"{base}/{repo}/resolve/{commit}/{quote(path)}",
+                url=f"{place}/resolve/{commit}/{quote(path)}",
                 sha256=_digest(lfs.get("sha256"), 64),
                 git_sha1=None if lfs else _digest(entry.get("blobId"), 40),
             )

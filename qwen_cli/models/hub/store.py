@@ -42,14 +42,14 @@ def offline() -> bool:
     return any(os.environ.get(n, "").upper() in _TRUE for n in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
-def repo_folder(repo: str) -> Path:
-    """Return where the cache keeps `repo` ("Qwen/Qwen3-8B"), present or not."""
-    return cache_folder() / (_PREFIX + repo.replace("/", "--"))
+def repo_folder(repo: str, kind: str = "models") -> Path:
+    """Return where the cache keeps `repo` ("Qwen/Qwen3-8B"; "datasets": "cais/mmlu"), present or not."""
+    return cache_folder() / (f"{kind}--" + repo.replace("/", "--"))
 
 
-def snapshot(repo: str) -> Path | None:
+def snapshot(repo: str, kind: str = "models") -> Path | None:
     """Return the files of `repo` as last fetched, or None. Some of them may be missing."""
-    folder = repo_folder(repo)
+    folder = repo_folder(repo, kind)
     try:
         commit = (folder / "refs" / "main").read_text("utf-8").strip()
     except OSError:

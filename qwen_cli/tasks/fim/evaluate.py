@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.errors import EngineError, UsageError
-from qwen_cli.tasks.common import jsonl, parallel
+from qwen_cli.tasks.common import jsonl, parallel, tested
 from qwen_cli.tasks.fim import complete
 
 _BY, _OPTION = "qwen eval fim", "results"
@@ -110,29 +108,8 @@ def evaluate(
 
 
 def failure(task: Task, middle: str) -> str | None:
-    """Return why the program with `middle` in it fails its tests, `None` where it passes. Runs in the
-    sandbox."""
-    from qwen_cli.sandbox import Limits, Sandbox
-
-    # Its last expression is a word the program cannot know: one that leaves early has not passed.
-    word = secrets.token_hex(8)
-    with Sandbox(Limits(wall_seconds=_WALL_SECONDS)) as sandbox:
-        outcome = sandbox.run(f"{task.program(middle)}\n{word!r}\n")
-    if outcome.status == "ok" and outcome.value == repr(word):
-        return None
-    return outcome.error or ("it left before its tests" if outcome.status == "ok" else outcome.status)
-
-
-def interval(passed: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson, 1927)."""
-    if not total:
-        return 0.0, 1.0
-    z = 1.959964  # 97.5 % of the normal distribution
-    share = passed / total
-    centre = share + z * z / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    """Return why the program with `middle` in it fails its tests, `None` where it passes."""
+    return tested.failure(task.program(middle), _WALL_SECONDS)
 
 
 def check(path: Path) -> None:

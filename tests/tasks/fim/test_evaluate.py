@@ -93,10 +93,3 @@ def test_a_file_of_something_else_is_left_as_it_is(tasks: Path, tmp_path: Path) 
         with pytest.raises(UsageError, match="give another `results`".capitalize()):
             evaluate.check(path)
         assert path.read_text() == text
-
-
-def test_the_interval_is_wilsons() -> None:
-    # Newcombe (1998), Statistics in Medicine 17: 81 of 263 and 15 of 148, method 3.
-    assert evaluate.interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-4)
-    assert evaluate.interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-4)
-    assert evaluate.interval(0, 20)[0] == 0
