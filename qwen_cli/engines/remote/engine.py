@@ -202,7 +202,7 @@ class Remote(EngineBase):
         known = rated(answer, prompt)
         if not known:
             raise EngineError(
-                f"{self.endpoint} does not tell how likely a prompt is: no `echo` with `logprobs`",
+                f"{self.endpoint} does not tell how likely a prompt is: it echoes no prompt",
                 "ask it in chat",
             )
         return known[begin - 1 :]

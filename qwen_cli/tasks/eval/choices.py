@@ -149,7 +149,7 @@ def rated(engine: Engine, prompt: str, continuations: Sequence[str]) -> dict[str
             scores = engine.score(whole, begin=begin)
             if not scores:
                 raise EngineError(
-                    f"{engine.model} does not tell how likely a text is", "give `--protocol chat`"
+                    f"{engine.model} does not tell how likely a text is", "give `protocol=chat`"
                 )
             found[text] = scores[-1].logprob
     return {text: found[text] for text in continuations}

@@ -105,9 +105,9 @@ def _by_kind(engine: Engine) -> Form:
 def _known(engine: Engine, wanted: str) -> Form:
     form = next((form for form in FORMS if form == wanted), None)
     if form is None:
-        raise UsageError(f"--protocol must be auto, {', '.join(FORMS)}, got {wanted!r}")
+        raise UsageError(f"`protocol` must be auto, {', '.join(FORMS)}, got {wanted!r}")
     if form == "thinking" and not engine.capabilities.may_think:
-        raise UsageError(f"{engine.model} does not think", "leave --protocol out")
+        raise UsageError(f"{engine.model} does not think", "leave `protocol` out")
     if form == "chat" and engine.capabilities.thinking == "always":
-        raise UsageError(f"{engine.model} always thinks", "give --protocol thinking")
+        raise UsageError(f"{engine.model} always thinks", "give `protocol=thinking`")
     return form

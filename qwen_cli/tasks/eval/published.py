@@ -28,7 +28,7 @@ FIGURES: dict[tuple[str, str], tuple[Published, ...]] = {
     ("Qwen/Qwen2.5-Coder-1.5B-Instruct", "humaneval"): (Published(70.7, _CHAT, _CODER),),
     ("Qwen/Qwen2.5-Coder-7B-Instruct", "humaneval"): (Published(88.4, _CHAT, _CODER),),
     ("Qwen/Qwen2.5-Math-7B-Instruct", "math"): (
-        Published(85.3, "0-shot, programs (`--mode tir`), greedy, all 5,000 problems", _MATH),
+        Published(85.3, "0-shot, with programs, greedy, all 5,000 problems", _MATH),
     ),
 }
 
