@@ -104,3 +104,26 @@ def test_every_command_tells_it_alike(told: Any, flag: str, value: str, code: in
     assert len({line.partition(". See `")[0].replace(" / '-t'", "") for _, line in found.values()}) == 1, (
         found
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("chat", "hi", "--cache-file", "t.jsonl"), "t.jsonl is there and is not a saved KV cache"),
+        (("chat", "hi", "--cache-file", "no/book.kv"), "there is no folder no"),
+        (("chat", "hi", "--rope-scaling", "dca", "--engine", "llamacpp"), "Use --rope-scaling yarn"),
+        (
+            ("chat", "hi", "--rope-scaling", "dca", "--quant", "q4_k_m"),
+            "llama.cpp has no dual chunk attention",
+        ),
+        (("chat", "hi", "--rope-scaling", "dca", "--kv", "q8_0"), "llama.cpp has no dual chunk attention"),
+        (("chat", "hi", "-m", "qwen3:8b:q4_k_m", "--rope-scaling", "dca"), "has no dual chunk attention"),
+        (("chat", "hi", "-m", "x.gguf", "--rope-scaling", "dca"), "has no dual chunk attention"),
+        (("chat", "hi", "--rope-scaling", "dca", "--endpoint", "http://x:1"), "needs a local engine"),
+    ],
+)
+def test_long_texts(told: Any, arguments: tuple[str, ...], says: str) -> None:
+    code, line = told(*arguments)
+    assert (code, line.count("\n")) == (2, 1), line
+    assert says in line
+    assert Path("t.jsonl").stat().st_size > 10

@@ -8,12 +8,27 @@ from qwen_cli.engines.core import backend
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.engines.core.options import TRANSFORMERS_ONLY, Hooks, LoadOptions
 from qwen_cli.errors import EngineError, QwenError, UsageError
-from qwen_cli.models.catalog import answers
-from qwen_cli.models.formats import kv_types
+from qwen_cli.models.catalog import answers, published
+from qwen_cli.models.formats import dual_chunk, kv_types
 
 if TYPE_CHECKING:
     from qwen_cli.engines.llamacpp.engine import LlamaCpp
     from qwen_cli.models.hub.resolve import Format, Weights
+
+
+def unchunked(weights: Weights, context: int | None) -> str | None:
+    """Return what to know of a model that reads longer texts by dual chunk attention where it is published,
+    which its GGUF says nothing of; `None` for others, and for a `context` that does not need it."""
+    model = weights.model
+    if model is None or context is None or not published.has_shape(model):
+        return None
+    chunks = dual_chunk.read(published.config(model))
+    if chunks is None or context <= chunks.size:
+        return None
+    return (
+        f"llama.cpp has no dual chunk attention: beyond {chunks.size:,} tokens {weights.label} gets worse; "
+        "use `engine=transformers`"
+    )
 
 
 class LlamaCppBackEnd:
@@ -34,6 +49,8 @@ class LlamaCppBackEnd:
         assert weights is not None
         self.accepts(options)
         backend.tell_of_scaling(weights, options, hooks)
+        if remark := unchunked(weights, options.context):
+            hooks.notice(remark)
         draft = backend.drafter(weights, options, hooks)
         if weights.format != "gguf":
             raise EngineError(

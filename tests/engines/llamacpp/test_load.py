@@ -13,10 +13,11 @@ import pytest
 from qwen_cli.engines.core import rope
 from qwen_cli.engines.core.base import Capabilities
 from qwen_cli.engines.core.options import Hooks, LoadOptions
-from qwen_cli.engines.llamacpp import load
+from qwen_cli.engines.llamacpp import backend, load
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.load import open_engine
 from qwen_cli.errors import UsageError
+from qwen_cli.models.catalog import lookup
 from qwen_cli.models.formats import architecture
 from qwen_cli.models.hub.resolve import Weights
 
@@ -243,3 +244,12 @@ def test_the_programs_own_ctrl_c_only_ends_it() -> None:
     from qwen_cli.commands import main
 
     assert main._interrupt.ends_program  # type: ignore[attr-defined]
+
+
+def test_a_model_of_a_million_tokens_is_told_to_get_worse_beyond_its_chunks(tmp_path: Path) -> None:
+    million = Weights("million", tmp_path / "x.gguf", "gguf", lookup.find("qwen2.5-1m:7b"))
+    assert "beyond 262,144 tokens million gets worse" in (backend.unchunked(million, 262_145) or "")
+    assert backend.unchunked(million, 262_144) is None
+    assert backend.unchunked(million, None) is None
+    other = Weights("other", tmp_path / "x.gguf", "gguf", lookup.find("qwen3:8b"))
+    assert backend.unchunked(other, 999_999) is None
