@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,12 @@ def ask(
         events = conversation.go_on()
     session = resumed.session if resumed else None
     with (
-        _state(conversation, place),
+        _state(conversation, place) as watched,
         Reading(conversation.engine),
         _kept(conversation, session, events) if session else nullcontext(events) as followed,
         _logged(conversation, question, resumed, settings, no_log=no_log) as recorder,
         # A signal may come while a piece is written: the answer ends before what there is of it is kept.
-        closing(recorder.follow(followed)) as followed,
+        closing(recorder.follow(watched(followed))) as followed,
     ):
         if as_json:
             output.as_json(conversation, followed, save_plots=save_plots)
@@ -72,11 +72,11 @@ def _state_place(
 
 
 @contextmanager
-def _state(conversation: Conversation, place: Place | None) -> Iterator[None]:
+def _state(conversation: Conversation, place: Place | None) -> Iterator[Callable[[Events], Events]]:
     told: list[str] = []
     try:
-        with file_states.kept(conversation, place, told):
-            yield
+        with file_states.kept(conversation, place, told) as watched:
+            yield watched
     finally:
         for remark in told:
             relay(remark)

@@ -6,16 +6,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from qwen_cli.engines.core import kv_file
-from qwen_cli.engines.core.base import Usage
+from qwen_cli.engines.core.base import Piece, Usage
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.tasks.chat import sessions
-from qwen_cli.tasks.chat.conversation import Conversation
+from qwen_cli.tasks.chat.conversation import Conversation, Events
 
 LONG = 4_096
 """Tokens that must have been computed for a state to be kept without anybody asking for it."""
@@ -52,29 +52,44 @@ def place(conversation: Conversation, texts: Sequence[tuple[str, str]], most: fl
 
 
 @contextmanager
-def kept(conversation: Conversation, where: Place | None, told: list[str]) -> Iterator[None]:
-    """Begin with the state that is at `where`, and keep there what the body has computed, if that was much.
-    Remarks on what went wrong are added to `told`."""
+def kept(
+    conversation: Conversation, where: Place | None, told: list[str]
+) -> Iterator[Callable[[Events], Events]]:
+    """Begin with the state that is at `where`, and keep there what was computed by the events that are passed
+    through what this yields, if that was much; also where they are broken off. Remarks on what went wrong are
+    added to `told`."""
     if where is None:
-        yield
+        yield lambda events: events
         return
     taken = False
     with suppress(QwenError, OSError):
         taken = where.file.is_file() and conversation.engine.load_state(where.file)
     if where.asked and where.file.is_file() and not taken:
         told.append(f"{where.file} is of another model or way to load it: the text is computed again")
-    before = conversation.usage
+    pieces: list[Piece] = []
+
+    def follow(events: Events) -> Events:
+        with closing(events):
+            for event in events:
+                if isinstance(event, Piece):
+                    pieces.append(event)
+                yield event
+
     try:
-        yield
+        yield follow
     finally:
-        usage = conversation.usage
-        if usage is not None and usage is not before:
-            _keep(conversation, where, usage, told, taken=taken)
+        if pieces:
+            _keep(conversation, where, [piece.usage for piece in pieces if piece.usage], told, taken=taken)
 
 
-def _keep(conversation: Conversation, where: Place, usage: Usage, told: list[str], *, taken: bool) -> None:
-    computed = usage.prompt_tokens - usage.cached_tokens
-    if (taken and computed <= usage.cached_tokens) or computed < (1 if where.asked else LONG):
+def _keep(
+    conversation: Conversation, where: Place, usages: Sequence[Usage], told: list[str], *, taken: bool
+) -> None:
+    computed = sum(usage.prompt_tokens - usage.cached_tokens for usage in usages)
+    if not usages and not taken:  # broken off while it was written
+        with suppress(QwenError):
+            computed = conversation.tokens()[0]
+    if computed < (1 if where.asked and not taken else LONG):
         with suppress(OSError):
             os.utime(where.file)  # used last, goes last
         return

@@ -11,8 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from qwen_cli.commands.models import output
 from qwen_cli.errors import ModelError
 from qwen_cli.models.formats import architecture
+from qwen_cli.models.formats.dual_chunk import Chunks
+from qwen_cli.models.hub.resolve import Weights
 
 CONFIG: dict[str, Any] = {
     "model_type": "qwen3",
@@ -187,6 +190,25 @@ def test_experts_under_the_published_name_and_that_of_transformers(tmp_path: Pat
     mixture = {"model_type": "qwen3_moe", name: 128, "num_experts_per_tok": 8}
     shape = architecture.read(folder(tmp_path / "m", mixture))
     assert (shape.experts, shape.active_experts) == (128, 8)
+
+
+def test_how_long_texts_are_cut(tmp_path: Path) -> None:
+    """As Qwen2.5-7B-Instruct-1M's config.json says it, and Qwen3-2507's config_1m.json."""
+    said = {"chunk_size": 262_144, "local_size": 8_192, "original_max_position_embeddings": 262_144}
+    million = {"dual_chunk_attention_config": said, "max_position_embeddings": 1_010_000}
+    own = architecture.read(folder(tmp_path / "own", million))
+    assert own.dual_chunk == Chunks(262_144, 8_192, 262_144, 1_010_000)
+    assert own.context == 1_010_000
+    offered = architecture.read(
+        folder(tmp_path / "offered", {"sparse_attention_config": {}}, config_1m=million)
+    )
+    assert offered.dual_chunk == own.dual_chunk
+    assert offered.context == 40_960
+    assert architecture.read(folder(tmp_path / "plain")).dual_chunk is None
+    weights = Weights("own", tmp_path / "own", "safetensors", None)
+    assert output.facts(None, weights, own)["dual_chunk_attention"] == {
+        "size": 262_144, "local": 8_192, "original": 262_144, "reach": 1_010_000,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("fields", [{"rope_scaling": "yarn"}, {"num_experts": "many"}])

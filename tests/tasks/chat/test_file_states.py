@@ -30,8 +30,10 @@ NOTE = ("note.txt", "Buy milk.")
 class Keeping(Scripted):
     """An engine whose state is the path that it was saved to; `takes` says whether it loads one."""
 
-    def __init__(self, usage: Usage, *, takes: bool | BaseException = True, name: str = "qwen") -> None:
-        super().__init__([Piece("A storm."), Piece(usage=usage)])
+    def __init__(
+        self, *pieces: Piece | BaseException, takes: bool | BaseException = True, name: str = "qwen"
+    ) -> None:
+        super().__init__([Piece("A storm."), *pieces])
         self.capabilities = replace(self.capabilities, state=True)
         self.model, self.takes = name, takes
         self.saved: list[Path] = []
@@ -60,7 +62,12 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Keepin
     monkeypatch.setenv("QWEN_HOME", str(tmp_path))
 
     def run(usage: Usage, *files: tuple[str, str], **given: Any) -> Keeping:
-        engine = Keeping(usage, takes=given.pop("takes", True), name=given.pop("name", "qwen"))
+        engine = Keeping(
+            *given.pop("before", []),
+            Piece(usage=usage),
+            takes=given.pop("takes", True),
+            name=given.pop("name", "qwen"),
+        )
         talk = Conversation(engine, system=given.pop("system", None), messages=given.pop("said", []))
         question = Question("What was the night like?", Gathered(files))
         once.ask(talk, question, None, {}, as_json=False, raw=True, **{"no_log": False, **given})
@@ -107,6 +114,24 @@ class TestByContent:
         ask(COMPUTED, BOOK)
         assert len(ask(COMPUTED, BOOK, takes=False).saved) == 1
         assert len(ask(COMPUTED, BOOK, takes=EngineError("damaged")).saved) == 1
+
+    def test_an_answer_that_is_broken_off_loses_nothing(
+        self, ask: Callable[..., Keeping], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Keeping, "count_tokens", lambda *given, **more: 9_000)
+        with pytest.raises(KeyboardInterrupt):
+            ask(COMPUTED, BOOK, before=[KeyboardInterrupt()])
+        assert len(states()) == 1
+
+    def test_nothing_is_kept_where_nothing_came(self, ask: Callable[..., Keeping]) -> None:
+        engine = Keeping()
+        engine.answers = [[EngineError("out of memory")]]
+        talk = Conversation(engine)
+        with pytest.raises(EngineError):
+            once.ask(
+                talk, Question("Why?", Gathered((BOOK,))), None, {}, as_json=False, raw=True, no_log=False
+            )
+        assert engine.saved == []
 
     def test_sessions_and_files_share_the_room(
         self, ask: Callable[..., Keeping], monkeypatch: pytest.MonkeyPatch
