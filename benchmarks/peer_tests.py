@@ -5,12 +5,14 @@
     python benchmarks/peer_tests.py FOLDER test_completion -k slots
 
 FOLDER is `tools/server/tests` of llama.cpp's sources (the sdist of `xllamacpp` or `llama_cpp_python` has them
-under vendor or thirdparty). Nothing of the tests is changed but how a server is started and which model is
-asked for: the starter stands for each of theirs, so that what is said of the words or tokens of a model of
-theirs fails with any server. `--peer` asks llama.cpp's own server, in the wheel that is installed, for
-comparison, `--model` a GGUF in the starter's place. Servers with the same settings are started once.
-`--results` keeps what came of each test as it comes: those that the file has already are not played again, so
-that a run may be interrupted. `--against` prints both.
+under vendor or thirdparty). Nothing of the tests is changed but how a server is started, which model is asked
+for, and that the names of headers are compared in any case, as HTTP has it. The starter stands for each of
+their models, so that what is said of the words or tokens of one of theirs fails with any server.
+
+`--peer` asks llama.cpp's own server, in the wheel that is installed, for comparison, `--model` a GGUF in the
+starter's place. Servers with the same settings are started once. `--results` keeps what came of each test as
+it comes: those that the file has already are not played again, so that a run may be interrupted. `--against`
+prints both.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ _ON_PURPOSE: dict[str, str] = {
     "test_anthropic_vision_format": "a picture for a model that sees none is 400: the request is at fault",
     "test_anthropic_tool_result_with_image": "a picture for a model that sees none is 400, as above",
     "test_anthropic_empty_messages": "no message at all is 400, as at Anthropic",
+    "test_responses_stream_with_llama_telemetry": "an answer that was cut ends incomplete, as at OpenAI",
     "test_access_static_assets": "the page is one file: it has no service worker and no manifest",
     "Access-Control-Allow-Headers": "the headers asked for are named: `*` is not the key's to browsers",
     "test_stream_resume": "an answer ends when its client leaves; `/v1/responses` keeps whole ones",
@@ -173,6 +176,7 @@ class Mapped:
 
     def pytest_sessionstart(self) -> None:
         import utils  # theirs
+        from requests.structures import CaseInsensitiveDict
 
         servers = self._servers
 
@@ -183,6 +187,14 @@ class Mapped:
             process.ready = True
             self.wanted = process
 
+        ask = utils.ServerProcess.make_request
+
+        def asked(process: Any, *what: Any, **more: Any) -> Any:
+            answer = ask(process, *what, **more)
+            answer.headers = CaseInsensitiveDict(answer.headers)
+            return answer
+
+        utils.ServerProcess.make_request = asked
         utils.ServerProcess.start = start
         utils.ServerProcess.stop = lambda process: None
         utils.ServerPreset.load_all = staticmethod(lambda: None)
