@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -314,3 +315,54 @@ def test_an_engine_that_was_never_asked_closes(starter_gguf: Path) -> None:
         "for _ in range(4):\n    LlamaCpp(reference.resolve(sys.argv[1]), context=512).close()\n"
     )
     subprocess.run([sys.executable, "-c", program, str(starter_gguf)], timeout=120, check=True)
+
+
+class TestWhatIsToldOnTheWay:
+    """`return_progress`, `timings_per_token`, `post_sampling_probs`, `cache_prompt`: llama.cpp's own."""
+
+    def test_a_prompt_is_followed_and_its_answer_timed(self, quick_llamacpp: LlamaCpp) -> None:
+        told = {"return_progress": True, "timings_per_token": True, "cache_prompt": False}
+        prompt = "one two three four"
+        pieces = list(quick_llamacpp.complete(prompt, sampling=Sampling(max_tokens=3, extras=told)))
+
+        read = [piece.progress for piece in pieces if piece.progress and not piece.text]
+        tokens = quick_llamacpp.count_tokens(prompt)
+        assert [(one.read_tokens, one.prompt_tokens) for one in read] == [(0, tokens), (tokens, tokens)]
+        answered = [piece.progress.generated_tokens for piece in pieces if piece.progress and piece.text]
+        assert answered == sorted(answered)
+        assert answered[-1] <= 3
+
+    def test_nothing_is_told_unasked(self, quick_llamacpp: LlamaCpp) -> None:
+        pieces = quick_llamacpp.complete("one two", sampling=Sampling(max_tokens=3))
+
+        assert not [piece for piece in pieces if piece.progress]
+
+    def test_the_cache_may_be_left_alone(self, quick_llamacpp: LlamaCpp) -> None:
+        def cached(**extras: bool) -> int:
+            asked = Sampling(max_tokens=1, extras=extras or None)
+            *_, last = quick_llamacpp.complete("five six seven eight", sampling=asked)
+            assert last.usage
+            return last.usage.cached_tokens
+
+        cached()
+        assert cached() > 0
+        assert cached(cache_prompt=False) == 0
+
+    def test_likelihoods_after_the_sampling_are_of_what_could_be_drawn(
+        self, quick_llamacpp: LlamaCpp
+    ) -> None:
+        asked = Sampling(
+            max_tokens=1, temperature=1.0, top_k=2, logprobs=5, extras={"post_sampling_probs": True}
+        )
+        (first, *_) = [
+            one for piece in quick_llamacpp.complete("one two", sampling=asked) for one in piece.logprobs
+        ]
+
+        assert len(first.others) == 2
+        assert sum(math.exp(one.logprob) for one in first.others) == pytest.approx(1.0, abs=1e-3)
+
+    def test_its_own_counters(self, quick_llamacpp: LlamaCpp) -> None:
+        before = quick_llamacpp.counters()["n_decode_total"]
+        list(quick_llamacpp.complete("one two", sampling=Sampling(max_tokens=3)))
+
+        assert quick_llamacpp.counters()["n_decode_total"] >= before + 3
