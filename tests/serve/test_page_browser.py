@@ -316,6 +316,9 @@ class TestHostileText:
         "&lt;script&gt;pwned=1&lt;/script&gt; &#x3c;img src=x onerror=pwned=1&#x3e;",
         '<p id="text" class="formula" name="send">clobber</p>',
     )  # fmt: skip
+    FORBIDDEN = frozenset({
+        "script", "img", "iframe", "style", "link", "form", "base", "meta", "object", "input", "video",
+    })  # fmt: skip
     ALIVE = """() => ({
       tags: [...new Set([...document.querySelectorAll(".parts *")].map((one) => one.localName))],
       handlers: [...document.querySelectorAll("*")].flatMap((one) => one.getAttributeNames())
@@ -333,28 +336,17 @@ class TestHostileText:
         ask(page, text)
         done(page)
         page.click("details.thinking summary")
-        seen = page.evaluate(self.ALIVE)
+        self.check(page.evaluate(self.ALIVE))
 
-        forbidden = {
-            "script",
-            "img",
-            "iframe",
-            "style",
-            "link",
-            "form",
-            "button",
-            "base",
-            "meta",
-            "object",
-            "input",
-        }
-        assert not set(seen["tags"]) & (forbidden - {"button"})
+    def check(self, seen: dict[str, Any]) -> None:
+        """Nothing of what is shown can do anything."""
+        assert not set(seen["tags"]) & self.FORBIDDEN
         assert seen["handlers"] == []
         assert seen["ids"] == 0
         assert seen["pwned"] == "undefined"
         for address, rel, target in seen["links"]:
             if address is not None:
-                assert address.startswith(("http://", "https://"))
+                assert address.startswith(("http://", "https://", "mailto:"))
                 assert (rel, target) == ("noopener noreferrer", "_blank")
 
     def test_of_a_program_and_a_model_neither(self, page: Page, model: Played) -> None:
@@ -365,6 +357,26 @@ class TestHostileText:
         done(page)
         playwright.expect(page.locator("figure.run pre")).to_have_text(hostile)
         assert page.evaluate(self.ALIVE)["pwned"] == "undefined"
+
+    def test_is_cleaned_even_if_it_were_html(self, page: Page, wrong: list[str]) -> None:
+        """The parser takes none for HTML; what is behind it must not rely on that."""
+        script = """async (texts) => {
+          const { elements } = await import("/page/markdown.js");
+          const parts = document.createElement("div");
+          parts.className = "parts";
+          for (const text of texts) parts.append(elements(text));
+          document.body.append(parts);
+        }"""
+        more = (
+            "<a href='javascript:pwned=1' style='position:fixed'>x</a>",
+            "<video src=http://evil.example/v>",
+        )
+        page.evaluate(script, [*self.TEXTS, *more])
+        self.check(page.evaluate(self.ALIVE))
+        styled = """() => [...document.querySelectorAll(".parts [src], .parts [style]")]
+          .filter((one) => !one.closest(".katex")).length"""
+        assert page.evaluate(styled) == 0
+        wrong[:] = [one for one in wrong if "has been blocked" not in one]  # styles, before they are out
 
     def test_would_be_stopped_by_the_browser_too(self, browser: Any, here: Here) -> None:
         """If something got through: no script, no request, no HTML of a text."""
