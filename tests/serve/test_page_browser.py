@@ -70,6 +70,7 @@ def context(browser: Any, here: Here, wrong: list[str]) -> Iterator[Any]:
     made.grant_permissions(["clipboard-read", "clipboard-write"], origin=here.url)
     own = (f"{here.url}/", "data:", "blob:")
     made.on("request", lambda request: request.url.startswith(own) or wrong.append(request.url))
+    made.on("response", lambda answer: wrong.append(answer.url) if answer.status == 404 else None)
     yield made
     made.close()
 
@@ -230,6 +231,14 @@ class TestAnswers:
         page.click("figure.code button")
         playwright.expect(page.locator("figure.code button")).to_have_text("Copied")
         assert page.evaluate("navigator.clipboard.readText()") == "echo '<b>' && ls\n"
+
+    def test_an_answer_is_copied_as_it_was_written(self, page: Page, model: Played) -> None:
+        model.answer = pieces("It is **$x^2$**.", thought="Hm.")
+        ask(page, "hi")
+        done(page)
+        page.click(".turn.assistant footer >> text=Copy")
+        playwright.expect(page.locator(".turn.assistant footer")).to_contain_text("Copied")
+        assert page.evaluate("navigator.clipboard.readText()") == "It is **$x^2$**."
 
     def test_columns_keep_their_side(self, page: Page, model: Played) -> None:
         model.answer = pieces("| a | b |\n|--:|:-:|\n| 1 | 2 |\n")
@@ -606,6 +615,13 @@ class TestForm:
         asked = model.seen[0]
         assert asked.messages[0] == {"role": "system", "content": "Be short."}
         assert (asked.sampling.temperature, asked.sampling.max_tokens, asked.thinking) == (0.5, 7, False)
+
+    def test_panels_close(self, page: Page) -> None:
+        for close in (lambda: page.keyboard.press("Escape"), lambda: page.click("#turns", force=True)):
+            page.click("#settings summary")
+            assert page.locator("#system").is_visible()
+            close()
+            assert not page.locator("#system").is_visible()
 
     def test_nothing_is_where_nothing_is_set(self, page: Page, model: Played) -> None:
         ask(page, "hi")

@@ -25,6 +25,21 @@ export function drawn(tag, attributes = {}, ...children) {
 export const button = (label, act, set = {}) =>
   make("button", { type: "button", onclick: act, ...set }, label);
 
+/** Return a button that copies `text()`; where the browser does not allow that, `element` is selected instead. */
+export function copyButton(element, text) {
+  const copy = button("Copy", async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+    } catch {
+      getSelection().selectAllChildren(element); // ready for Ctrl-C
+      return;
+    }
+    copy.textContent = "Copied";
+    setTimeout(() => (copy.textContent = "Copy"), 1500);
+  });
+  return copy;
+}
+
 /** Give `element` the room of a picture before that is there, at most `high` (a length) high. */
 export function reserve(element, { width, height }, high) {
   element.style.aspectRatio = `${width} / ${height}`;

@@ -215,8 +215,17 @@ byId("text").addEventListener("keydown", (event) => {
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || event.isComposing) return;
   if (running) stop();
-  else if (editing) cancelEdit();
+  else if (!closePanels(null) && editing) cancelEdit();
 });
+addEventListener("pointerdown", (event) => closePanels(event.target));
+
+/** Close the panels that `target` is outside of. Returns whether one was open. */
+function closePanels(target) {
+  const open = [byId("running"), byId("settings")].filter((panel) => panel.open && !panel.contains(target));
+  for (const panel of open) panel.open = false;
+  return open.length > 0;
+}
+
 byId("stop").addEventListener("click", stop);
 byId("new").addEventListener("click", newChat);
 byId("unedit").addEventListener("click", cancelEdit);
@@ -237,7 +246,9 @@ byId("key").addEventListener("keydown", (event) => {
 });
 
 const filesOf = (transfer) => [...(transfer?.files ?? [])];
+const bringsFiles = (event) => event.dataTransfer?.types.includes("Files"); // and no words for the message
 addEventListener("dragover", (event) => {
+  if (!bringsFiles(event)) return;
   event.preventDefault();
   document.body.classList.add("dropping");
 });
@@ -245,6 +256,7 @@ addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) document.body.classList.remove("dropping");
 });
 addEventListener("drop", (event) => {
+  if (!bringsFiles(event)) return;
   event.preventDefault();
   document.body.classList.remove("dropping");
   attach(filesOf(event.dataTransfer));

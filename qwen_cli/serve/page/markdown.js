@@ -1,7 +1,7 @@
 // Markdown of a model as elements that can do nothing: no HTML of its own, no pictures from anywhere, and what is
 // left goes through DOMPurify. While it is written only the blocks that changed are made anew.
 
-import { button, make } from "./dom.js";
+import { copyButton, make } from "./dom.js";
 import { formulas, typeset } from "./formulas.js";
 
 const ALLOWED = {
@@ -56,16 +56,7 @@ export function elements(html) {
 
 function withCopy(code) {
   const language = /language-([\w+#.-]+)/.exec(code.className)?.[1] ?? "";
-  const copy = button("Copy", async () => {
-    try {
-      await navigator.clipboard.writeText(code.textContent);
-    } catch {
-      getSelection().selectAllChildren(code); // the browser does not allow it: ready for Ctrl-C
-      return;
-    }
-    copy.textContent = "Copied";
-    setTimeout(() => (copy.textContent = "Copy"), 1500);
-  });
+  const copy = copyButton(code, () => code.textContent);
   const pre = code.parentElement;
   const figure = make("figure", { className: "code" });
   pre.replaceWith(figure);

@@ -1,7 +1,8 @@
 // A turn of the conversation as elements: made once, filled as it grows.
 
 import { figure } from "./boxes.js";
-import { button, make, reserve } from "./dom.js";
+import { said } from "./conversation.js";
+import { button, copyButton, make, reserve } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { urlOf } from "./pictures.js";
 
@@ -83,8 +84,11 @@ export class AnswerView {
     if (boxes) shown.push((this.figure ??= figure(boxes)));
     if (boxFault) shown.push(make("p", { className: "fault" }, boxFault));
     if (fault) shown.push(make("p", { className: "fault", role: "alert" }, fault));
-    const again = state === "running" ? null : button("Retry", this.retry);
-    this.foot.replaceChildren(...shown, make("span", { className: "stats" }, stats(this.turn)), again ?? "");
+    shown.push(make("span", { className: "stats" }, stats(this.turn)));
+    if (state !== "running") {
+      shown.push(copyButton(this.body, () => said(this.turn)), button("Retry", this.retry, { className: "retry" }));
+    }
+    this.foot.replaceChildren(...shown);
   }
 }
 
