@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qwen_cli import paths
+from qwen_cli import paths, reading
 from qwen_cli.errors import QwenError, UsageError
 
 FILE, TEMPLATES = ".qwen.toml", ".qwen/templates"
@@ -131,13 +130,9 @@ def remember(project: Project, trusted: bool | None) -> None:
 
 def parsed(content: bytes, where: Path | str) -> dict[str, Any]:
     """Return a TOML file. Raises `UsageError` naming `where` it is."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        return tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
+        return reading.parsed_toml(content.decode("utf-8"))
+    except ValueError as fault:
         raise UsageError(f"{where} is not valid TOML: {fault}", "fix it or remove it") from None
 
 
@@ -175,7 +170,7 @@ def _store() -> Path:
 
 def _answers() -> dict[str, Any]:
     try:
-        answers = json.loads(_store().read_text("utf-8"))
+        answers = reading.parsed_json(reading.read(_store()))
     except (OSError, ValueError):
         return {}
     whole = isinstance(answers, dict) and all(isinstance(one, dict) for one in answers.values())

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 
 # Controls (escape sequences begin with one) and characters that reverse or hide text.
-_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_UNSHOWABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+# Nobody sees them: a zero-width space, joiners of words, a byte order mark, tags. Those that join letters of
+# some scripts and parts of emoji are not among them.
+_HIDDEN = re.compile(r"[\u200b\u2060-\u2064\ufeff\U000e0000-\U000e007f]")
 
 
 def clean_name(name: str) -> str:
@@ -14,8 +19,14 @@ def clean_name(name: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` on one line, without control sequences and control characters."""
-    return " ".join(strip_escapes(text).split())
+    """Return `text` on one line, without control sequences, control characters and what nobody sees."""
+    return " ".join(remark(text).split())
+
+
+def remark(text: str) -> str:
+    """Return what the program says about something from outside, as it may be shown: as `strip_escapes`
+    does, and without characters that nobody sees."""
+    return _HIDDEN.sub("", strip_escapes(text))
 
 
 def error_line(error: BaseException) -> str:

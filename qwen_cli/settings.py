@@ -6,13 +6,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qwen_cli import paths, project
+from qwen_cli import paths, project, reading
 from qwen_cli.errors import QwenError, UsageError
 
 
@@ -200,7 +199,7 @@ def change(edit: Callable[[Any], None]) -> Path:
     file = paths.config_file()
     read()  # refuse to touch a file that does not parse
     try:
-        document = tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()
+        document = tomlkit.parse(reading.read(file).decode()) if file.exists() else tomlkit.document()
         edit(document)
         written = tomlkit.dumps(document)
     except OSError as fault:
@@ -226,15 +225,11 @@ def replace_file(file: Path, text: str) -> None:
 def read() -> dict[str, Any]:
     """Return the file as it stands; nothing where it is not there. Raises `UsageError`, `QwenError`."""
     file = paths.config_file()
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return reading.parsed_toml(reading.read(file).decode())
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+    except ValueError as fault:
         raise UsageError(f"{file} is not valid TOML: {fault}", "fix it or remove it") from None
     except OSError as fault:
         raise QwenError(f"cannot read {file}: {fault.strerror}", "check its permissions") from None

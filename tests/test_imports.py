@@ -26,7 +26,7 @@ ROWS = (
     ("install_hint",),
     ("settings",),
     ("project",),
-    ("sanitize", "paths", "errors", "latex_tree", "_version"),
+    ("sanitize", "paths", "reading", "errors", "latex_tree", "_version"),
 )
 # Files of the lowest row may use one another: they hold no state and are a few lines each.
 FREE = {"sanitize", "paths", "errors", "_version"}

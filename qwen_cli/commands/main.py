@@ -225,9 +225,9 @@ def _unforeseen(fault: Exception) -> str:
 
 def _complain(line: str) -> None:
     # File names and server replies reach this line: they must not steer the terminal.
-    from qwen_cli.sanitize import strip_escapes
+    from qwen_cli.sanitize import one_line
 
-    line = "qwen: " + " ".join(strip_escapes(line).split())
+    line = f"qwen: {one_line(line)}"
     if sys.stderr.isatty():
         from qwen_cli.commands.shared.output import wrapped
 

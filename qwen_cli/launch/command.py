@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qwen_cli import reading
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.launch.parallelism import Split
 from qwen_cli.launch.target import NAMES, EngineName, Target
@@ -113,7 +113,7 @@ def method(quant: str | None, engine: EngineName) -> tuple[str | None, str | Non
 def rank(adapter: Path) -> int:
     """Return the rank of a LoRA adapter. Raises `UsageError` where the folder has none."""
     try:
-        return int(json.loads((adapter / "adapter_config.json").read_text("utf-8"))["r"])
+        return int(reading.parsed_json(reading.read(adapter / "adapter_config.json"))["r"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(
             f"{adapter} holds no LoRA adapter", "give a folder with adapter_config.json"

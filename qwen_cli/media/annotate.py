@@ -128,6 +128,8 @@ def save(image: Image, target: Path) -> None:
 def _is_ours(path: Path) -> bool:
     from PIL import Image as images
 
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with images.open(path, formats=tuple(dict.fromkeys(FORMATS.values()))) as image:
             return image.getexif().get(_SOFTWARE) == _OURS

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from qwen_cli import reading
 from qwen_cli.errors import UsageError
+from qwen_cli.media import file_types
 from qwen_cli.sanitize import clean_name
 
 LARGEST = 600 << 20
 """Bytes of a picture or document that is read whole: an uncompressed picture of the largest size, RGB."""
+
+_UNKNOWN = 32 << 20  # bytes of what does not begin as any known format does: it is to be refused
 
 STDIN = "standard input"
 
@@ -28,14 +33,15 @@ def faults(label: str) -> Iterator[None]:
         raise UsageError(f"{label!r} is a folder", "name the files in it") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"{label!r} cannot be read: {reason}", "check its permissions") from error
+        hint = reading.advice(error) if isinstance(error, OSError) else "give another file"
+        raise UsageError(f"{label!r} cannot be read: {reason}", hint) from error
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a file to read from. Raises `UsageError` where it is missing, a folder, unreadable, or fails
     later."""
-    with faults(clean_name(str(path))), path.open("rb") as file:
+    with faults(clean_name(str(path))), reading.opened(path, LARGEST) as file:
         yield file
 
 
@@ -58,10 +64,26 @@ def read(path: Path) -> bytes:
 
 def rest(source: BinaryIO, name: str, head: bytes = b"") -> bytes:
     """Return `head` and what is left of `source`. Raises `UsageError` above 600 MB, so that an endless pipe
-    ends."""
-    data = head + source.read(LARGEST + 1 - len(head))
-    if len(data) > LARGEST:
+    ends; much sooner for what begins as nothing known does."""
+    head = head or source.read(file_types.HEAD)
+    known = file_types.kind_of(head) is not None
+    most = LARGEST if known else _UNKNOWN
+    data = head if _size(source) > most else head + source.read(most + 1 - len(head))
+    if max(len(data), _size(source)) <= most:
+        return data
+    if known:
         raise UsageError(
             f"{clean_name(name)} is larger than {LARGEST >> 20} MB", "make it smaller; a video goes as a file"
         )
-    return data
+    raise UsageError(
+        f"{clean_name(name)} is no picture or document of a known format (it begins with {head[:8]!r})",
+        "give a PNG, JPEG, WebP, GIF, TIFF, AVIF or PDF",
+    )
+
+
+def _size(source: BinaryIO) -> int:
+    """Return how many bytes a file has, 0 for what is none."""
+    try:
+        return os.fstat(source.fileno()).st_size
+    except OSError:  # in memory
+        return 0

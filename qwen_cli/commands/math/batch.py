@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from qwen_cli import reading
 from qwen_cli.commands.shared.output import relay, say
 from qwen_cli.errors import UsageError
 from qwen_cli.tasks.common import jsonl, statistics
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
     from qwen_cli.tasks.math.solve import SolveOptions
 
+_LARGEST = 2 << 30  # bytes of chats to train on
 BY = "qwen math"
 
 
@@ -124,8 +126,8 @@ def _replaceable(export: Path, book: jsonl.Journal, others: Sequence[Path]) -> N
         raise UsageError(f"--export {export} is no regular file", "give another --export")
     again = {json.dumps(chat, sort_keys=True) for chat in math_batch.training(book.rows)}
     try:
-        lines = export.read_text(encoding="utf-8").split("\n") if export.stat().st_size else []
-        lines_there = {json.dumps(json.loads(line), sort_keys=True) for line in lines if line}
+        lines = reading.read(export, _LARGEST).decode().split("\n") if export.stat().st_size else []
+        lines_there = {json.dumps(reading.parsed_json(line), sort_keys=True) for line in lines if line}
     except (OSError, ValueError, RecursionError):
         lines_there = {""}
     if not lines_there <= again:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qwen_cli import reading
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.help import App
 from qwen_cli.commands.shared.output import print_json
@@ -117,7 +118,7 @@ def run(
 
 def _read(file: Path) -> str:
     try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        return sys.stdin.read() if str(file) == "-" else reading.read(file).decode()
     except (OSError, UnicodeDecodeError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
         raise UsageError(f"cannot read {file}: {reason}", "name a Python program") from fault

@@ -14,7 +14,7 @@ import typer
 
 from qwen_cli.commands.shared.flags import spelled
 from qwen_cli.engines.core.base import Usage
-from qwen_cli.sanitize import EscapeFilter, one_line, strip_escapes
+from qwen_cli.sanitize import EscapeFilter, one_line, remark
 from qwen_cli.tasks.chat.conversation import Event, Notice
 from qwen_cli.tasks.tools.base import ToolResult
 
@@ -32,7 +32,7 @@ def say(text: str, *, indent: int = 0) -> None:
     being written: that goes on below."""
     if _showing is not None:
         _showing.make_way()
-    shown = strip_escapes(text)
+    shown = remark(text)
     if sys.stderr.isatty() and "\n" not in shown:
         shown = wrapped(shown, shutil.get_terminal_size().columns, indent)
     typer.secho(shown, err=True, dim=True)

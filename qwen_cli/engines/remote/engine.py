@@ -32,7 +32,7 @@ from qwen_cli.engines.parsing.openai import ToolCalls
 from qwen_cli.engines.parsing.think_tags import CLOSE, is_left_out
 from qwen_cli.engines.parsing.turns import goes_on, repaired
 from qwen_cli.engines.remote import requests
-from qwen_cli.engines.remote.errors import NoRoute, faults, message
+from qwen_cli.engines.remote.errors import NoRoute, faults, message, misread
 from qwen_cli.engines.remote.probe import catalogued, chosen, listed, probe
 from qwen_cli.engines.remote.reader import Reader
 from qwen_cli.engines.remote.responses import delta, infilled, rated, samples
@@ -89,11 +89,12 @@ class Remote(EngineBase):
         self._notice, self._retries = notice, retries
         self._refused: list[str] = []  # fields that this server does not take
         cards = listed(lambda: self._again(self._client.models.list, reached=False), model, self.endpoint)
-        self.served = [str(card["id"]) for card in cards]
-        card = chosen(cards, model, self.endpoint)
-        self.model = str(card["id"])
-        self._kind = KINDS.get(str(card.get("owned_by")), OTHER)
-        self.capabilities = probe(self._kind, card, self.model, self._native, vision)
+        with misread(self.endpoint):
+            self.served = [str(card["id"]) for card in cards]
+            card = chosen(cards, model, self.endpoint)
+            self.model = str(card["id"])
+            self._kind = KINDS.get(str(card.get("owned_by")), OTHER)
+            self.capabilities = probe(self._kind, card, self.model, self._native, vision)
         self.defaults, self.plain_defaults = requests.defaults(self.model, self._kind)
         known = catalogued(self.model, str(card.get("root") or ""))
         self._never_thinks = known is not None and known.thinking is None
@@ -142,7 +143,11 @@ class Remote(EngineBase):
             return self._stream(self._client.completions, {"prompt": prefix, "suffix": suffix, **settings})
         extra = settings.pop("extra_body")
         body = {"input_prefix": prefix, "input_suffix": suffix, "n_predict": sampling.max_tokens or -1}
-        return infilled(lambda: self._native("POST", "/infill", {**settings, **extra, **body}))
+        return self._infilled({**settings, **extra, **body})
+
+    def _infilled(self, body: Mapping[str, Any]) -> Stream:
+        with misread(self.endpoint):
+            yield from infilled(lambda: self._native("POST", "/infill", body))
 
     def render(
         self,
@@ -160,7 +165,8 @@ class Remote(EngineBase):
         body: dict[str, Any] = {"messages": turns, **({"tools": list(tools)} if tools else {})}
         if given := requests.template_kwargs(thinking, template_kwargs, self.capabilities):
             body["chat_template_kwargs"] = given
-        text = str(self._native("POST", "/apply-template", body)["prompt"])
+        with misread(self.endpoint):
+            text = str(self._native("POST", "/apply-template", body)["prompt"])
         return guarded.prompt(text) if guarded else Prompt(text)
 
     def sample(
@@ -230,10 +236,12 @@ class Remote(EngineBase):
             body |= {"tools": list(tools)} if tools else {}
             body |= {"chat_template_kwargs": dict(template_kwargs)} if template_kwargs else {}
         answer = self._native("POST", route, body)
-        for name in ("count", "input_tokens"):
-            if name in answer:
-                return int(answer[name])
-        return len(answer["tokens"])
+        with misread(self.endpoint):
+            for name in ("count", "input_tokens"):
+                if name in answer:
+                    return int(answer[name])
+            return len(answer["tokens"])
+        raise AssertionError("unreachable")
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         return [self] * n  # a request holds no state here, and the client is made for several threads
@@ -308,6 +316,10 @@ class Remote(EngineBase):
     ) -> Stream:
         """Yield the pieces of one answer. Closing it closes the connection, which is how a server learns to
         stop."""
+        with misread(self.endpoint):
+            yield from self._pieces(route, request, opened=opened, stop=stop)
+
+    def _pieces(self, route: Any, request: dict[str, Any], *, opened: bool, stop: Sequence[str]) -> Stream:
         started = time.perf_counter()
         first: float | None = None
         finish: str | None = None
@@ -380,7 +392,8 @@ class Remote(EngineBase):
         started = time.perf_counter()
         with faults(self.endpoint):
             answer = self._create(route, request)
-        return samples(answer, request, time.perf_counter() - started, opened=opened, stop=stop)
+        with misread(self.endpoint):
+            return samples(answer, request, time.perf_counter() - started, opened=opened, stop=stop)
 
     def _native(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Request a route of the server's own, beside `/v1`."""

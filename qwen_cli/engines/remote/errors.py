@@ -63,6 +63,20 @@ def faults(endpoint: str) -> Iterator[None]:
         raise EndpointError(f"{endpoint} does not answer in JSON", "check `endpoint`") from error
 
 
+@contextmanager
+def misread(endpoint: str) -> Iterator[None]:
+    """Raise `EndpointError` where an answer is JSON, but not of the form that the protocol gives it: the
+    client takes whatever a server sends."""
+    try:
+        yield
+    except (AttributeError, TypeError, LookupError, ValueError, ArithmeticError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise EndpointError(
+            f"{endpoint} answers in another form than OpenAI's ({what})",
+            "check `endpoint`",
+        ) from error
+
+
 def message(error: Any) -> str:
     """Return the server's own words, on one line."""
     body = error.body

@@ -12,12 +12,19 @@ from qwen_cli.engines.remote.reader import whole
 def delta(choice: Any) -> tuple[str | None, str | None, list[dict[str, Any]]]:
     """Return (thinking, text, tool call fragments) of one streamed choice."""
     if not hasattr(choice, "delta"):
-        return None, choice.text, []
+        return None, _text(choice.text), []
     part = choice.delta
     extra = part.model_extra or {}
     # vLLM calls it `reasoning` since 2026; SGLang, llama.cpp and TensorRT-LLM `reasoning_content`.
     thought = extra.get("reasoning") or extra.get("reasoning_content")
-    return thought, part.content, [call.model_dump() for call in part.tool_calls or ()]
+    return _text(thought), _text(part.content), [call.model_dump() for call in part.tool_calls or ()]
+
+
+def _text(value: Any) -> str | None:
+    """Return a text of an answer. Raises `TypeError` for what is none."""
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError(f"a text is {type(value).__name__}")
 
 
 def logprobs(choice: Any) -> list[float]:
@@ -61,10 +68,10 @@ def samples(
         if hasattr(choice, "message"):
             extra = choice.message.model_extra or {}
             thought = extra.get("reasoning") or extra.get("reasoning_content") or ""
-            text = choice.message.content or ""
+            text, thought = _text(choice.message.content) or "", _text(thought) or ""
             text, thought = whole(text, thought, choice.finish_reason, opened=opened, stop=stop)
         else:
-            thought, text = "", choice.text
+            thought, text = "", _text(choice.text) or ""
         generated = len(values) or (answer.usage.completion_tokens if len(answer.choices) == 1 else 0)
         spent = usage(answer.usage, generated, choice.finish_reason, request, 0.0, seconds, own=True)
         done.append(Completion(text, thought, spent, sum(values) / len(values) if values else None))
@@ -75,8 +82,8 @@ def infilled(ask: Callable[[], Mapping[str, Any]]) -> Stream:
     """Stream the one answer of llama.cpp's `/infill`."""
     answer = ask()
     timings = answer.get("timings") or {}
-    if answer["content"]:
-        yield Piece(answer["content"])
+    if text := _text(answer["content"]):
+        yield Piece(text)
     yield Piece(
         usage=Usage(
             prompt_tokens=timings.get("cache_n", 0) + timings.get("prompt_n", 0),

@@ -5,7 +5,6 @@ Read from options before anything is fetched or imported; checked against the ma
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -14,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
-from qwen_cli import paths
+from qwen_cli import paths, reading
 from qwen_cli.errors import UsageError
 
 Device: TypeAlias = "int | str"
@@ -169,7 +168,7 @@ def _map(text: str) -> str | dict[str, Device]:
 def _read(file: Path) -> dict[str, Device]:
     """Read a map that somebody wrote: JSON, module → device."""
     try:
-        parsed = json.loads(file.read_text(encoding="utf-8"))
+        parsed = reading.parsed_json(reading.read(file))
     except OSError as fault:
         raise UsageError(f"cannot read `device_map={file}`: {fault.strerror}", "check the path") from None
     except ValueError as fault:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from qwen_cli import reading
 
 
 def required_code(folder: Path) -> list[str]:
@@ -39,7 +40,7 @@ def _classes(named: Any) -> Iterator[str]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        parsed = json.loads(path.read_text(encoding="utf-8"))
+        parsed = reading.parsed_json(reading.read(path))
     except (OSError, ValueError):
         return {}
     return parsed if isinstance(parsed, dict) else {}

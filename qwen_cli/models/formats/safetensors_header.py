@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qwen_cli import reading
 from qwen_cli.errors import ModelError
 
 _LONGEST = 100_000_000  # bytes of JSON: the format's own limit (safetensors: MAX_HEADER_SIZE)
@@ -38,9 +39,9 @@ class Entry:
 def read(file: Path) -> list[Entry]:
     """Return the tensors of `file` in their order. Raises `ModelError` for a file that is no safetensors, or
     shorter or longer than its header says."""
-    size = file.stat().st_size
     try:
-        with file.open("rb") as handle:
+        with reading.opened(file) as handle:
+            size = file.stat().st_size
             (length,) = struct.unpack("<Q", handle.read(8))
             tensors = json.loads(handle.read(min(length, _LONGEST)))
         entries = [

@@ -17,10 +17,8 @@ Of this machine it is asked, of another it is read from a file:
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from qwen_cli import reading
 from qwen_cli.errors import UsageError
 from qwen_cli.models.formats.weight_formats import Engine
 from qwen_cli.models.planning import gpus
@@ -194,7 +193,7 @@ def read(path: Path) -> Machine:
     """Return the machine that a .toml or .json file describes. Raises `UsageError` naming the file and the
     field."""
     try:
-        text = path.read_text("utf-8")
+        text = reading.read(path).decode()
     except (OSError, UnicodeDecodeError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else "it is not text"
         raise UsageError(f"cannot read the machine file {path}: {reason}", "check the path") from None
@@ -202,13 +201,9 @@ def read(path: Path) -> Machine:
 
 
 def _parsed(path: Path, text: str) -> Mapping[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        fields = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-    except (ValueError, RecursionError) as fault:
+        fields = (reading.parsed_json if path.suffix.lower() == ".json" else reading.parsed_toml)(text)
+    except ValueError as fault:
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
         raise UsageError(f"{path} is not valid {kind}: {fault}", "fix the file") from None
     if not isinstance(fields, dict):

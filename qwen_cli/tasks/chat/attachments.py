@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
+from qwen_cli import reading
 from qwen_cli.errors import UsageError
 from qwen_cli.media import io as media_io
 from qwen_cli.sanitize import clean_name
@@ -68,9 +70,7 @@ def read_text(path: Path | str) -> str:
     label = "standard input" if str(path) == "-" else clean_name(str(path))
     data = _bytes(path, label)
     if len(data) > LARGEST:
-        raise UsageError(
-            f"{label} is larger than {LARGEST >> 20} MB, more than any context holds", "send a part of it"
-        )
+        raise _too_large(label)
     mark, encoding = next((known for known in _MARKS if data.startswith(known[0])), (b"", "utf-8"))
     try:
         text = data[len(mark) :].decode(encoding)
@@ -124,8 +124,18 @@ def _bytes(path: Path | str, label: str) -> bytes:
             if source is None:
                 raise UsageError("standard input is closed", "give a file name")
             return source.read(LARGEST + 1)
-        with Path(path).open("rb") as file:
-            return file.read(LARGEST + 1)
+        try:
+            return reading.read(path, LARGEST)
+        except OSError as fault:
+            if fault.errno == errno.EFBIG:
+                raise _too_large(label) from None
+            raise
+
+
+def _too_large(label: str) -> UsageError:
+    return UsageError(
+        f"{label} is larger than {LARGEST >> 20} MB, more than any context holds", "send a part of it"
+    )
 
 
 def _binary(label: str) -> UsageError:

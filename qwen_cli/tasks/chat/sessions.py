@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from qwen_cli import paths
+from qwen_cli import paths, reading
 from qwen_cli.engines.core import kv_file
 from qwen_cli.engines.core.base import Engine, Sampling
 from qwen_cli.errors import QwenError, SessionError, UsageError
@@ -26,6 +26,7 @@ VERSION = 1
 STATE_BYTES = 10e9  # of all KV states together, where nobody says more
 # What a session keeps of how its conversation is held, beside the sampling.
 _KEPT = ("thinking", "effort", "preserve_thinking", "schema", "overflow", "max_tool_rounds")
+_LARGEST = 2 << 30  # bytes: pictures are kept in the session
 _Stamp = tuple[int, int, int]
 _DEEPEST = 200  # objects and lists inside of each other; Python's writer ends at 300
 _TOO_DEEP = "it is nested too deeply"
@@ -306,7 +307,7 @@ def _read(name: str) -> Session:
     file = path(name)
     try:
         stamp = _stamp(file)
-        content = json.loads(file.read_bytes())
+        content = json.loads(reading.read(file, _LARGEST))
     except FileNotFoundError:
         raise SessionError(
             f"no session {name!r}", "list them with /sessions or `qwen sessions list`"

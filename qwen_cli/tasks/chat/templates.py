@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qwen_cli import paths, project, settings
+from qwen_cli import paths, project, reading, settings
 from qwen_cli.errors import QwenError, UsageError
 
 INPUT = "input"
@@ -114,7 +114,7 @@ def load(name: str) -> Template:
     if path is None:
         raise _unknown(name)
     try:
-        content = path.read_bytes()
+        content = reading.read(path)
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}", "give the name of a template, or its file") from None
     except OSError as fault:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from qwen_cli import reading
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.tasks.common import jsonl, parallel, tested
 from qwen_cli.tasks.fim import complete
 
 _BY, _OPTION = "qwen eval fim", "results"
+_LARGEST = 512 << 20  # bytes of a file of tasks: the usual ones have ten million
 # OpenAI's human-eval-infilling gives each program three seconds.
 _WALL_SECONDS = 3.0
 
@@ -51,15 +52,16 @@ class Result:
 def load(path: Path) -> list[Task]:
     """Return the tasks of a JSONL file. Raises `UsageError` naming the line that is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = reading.read(path, _LARGEST).decode().splitlines()
     except (OSError, UnicodeDecodeError) as fault:
-        raise UsageError(f"cannot read {path}: {fault}") from None
+        reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read {path}: {reason}", "name a file of tasks (JSONL)") from None
     tasks = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = reading.parsed_json(line)
             hole = complete.Hole(row["prompt"], row["suffix"], "solution.py")
             tasks.append(Task(str(row["task_id"]), hole, row["test"], row["entry_point"]))
         except (ValueError, KeyError, TypeError) as fault:
@@ -130,7 +132,7 @@ class Journal:
         self.path = path
         self._rows = jsonl.Journal(path, _BY, option=_OPTION)
         try:
-            digest = hashlib.sha256(tasks.read_bytes()).hexdigest()
+            digest = hashlib.sha256(reading.read(tasks, _LARGEST)).hexdigest()
             self._rows.begin(
                 {"model": model, "mode": mode, "tasks": tasks.name, "sha256": digest, **(settings or {})}
             )

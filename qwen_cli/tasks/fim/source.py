@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qwen_cli import reading
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.tasks.fim.prompt import Hole
 
@@ -75,13 +76,13 @@ class Source:
 def read(path: Path) -> Source:
     """Return the text of a file. Raises `UsageError` for what is no readable text."""
     try:
-        data = path.read_bytes()
+        data = reading.read(path)
     except IsADirectoryError:
         raise UsageError(f"{path} is a folder", "give a file") from None
     except FileNotFoundError:
         raise UsageError(f"no file at {path}", "check the name") from None
     except OSError as fault:
-        raise UsageError(f"cannot read {path}: {fault.strerror}", "check its permissions") from None
+        raise UsageError(f"cannot read {path}: {fault.strerror}", reading.advice(fault)) from None
     return replace(decoded(data, str(path)), path=path)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from qwen_cli import reading
 from qwen_cli.errors import ToolError, UsageError
 
 Transport: TypeAlias = Literal["stdio", "http", "sse"]
@@ -40,13 +41,13 @@ def read(path: Path) -> list[McpServer]:
     """Return the servers of the file at `path`, without those marked `"disabled": true`. Raises
     `ToolError`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = reading.parsed_json(reading.read(path).decode("utf-8-sig"))
     except FileNotFoundError:
         missing = ToolError(f"no MCP servers file {str(path)!r}", "give the path of a JSON file")
         missing.exit_code = UsageError.exit_code  # as for any other file that is not there
         raise missing from None
     except OSError as error:
-        raise ToolError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
+        raise ToolError(f"{path} cannot be read: {error.strerror}", reading.advice(error)) from error
     except ValueError as error:
         raise ToolError(f"{path} is not JSON: {error}", "fix the file") from error
     servers = content.get("mcpServers") if isinstance(content, dict) else None

@@ -83,9 +83,8 @@ def _run(path: Path) -> ModuleType:
         with _off_stdout():
             spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise ToolError(
-            f"{error.filename or path}, line {error.lineno}: {error.msg}", "fix the file"
-        ) from error
+        line = "" if error.lineno is None else f", line {error.lineno}"
+        raise ToolError(f"{error.filename or path}{line}: {error.msg}", "fix the file") from error
     except (Exception, SystemExit) as error:
         raise ToolError(f"{path}{_line(error, path)}: {_named(error)}", "fix the file") from error
     return module
