@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 import sys
 import time
@@ -20,6 +21,7 @@ LARGEST = 64 << 20
 _PATIENCE = 5.0  # seconds in which somebody is to open a named pipe for writing
 _LOOK = 0.02  # seconds between two looks whether somebody has
 _PIECE = 1 << 20
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of those that JSON writes in two parts
 _TOO_DEEP = "it is nested too deeply"
 
 
@@ -54,11 +56,18 @@ def opened(path: Path | str, most: int = LARGEST) -> Iterator[BinaryIO]:
 
 
 def parsed_json(text: str | bytes) -> Any:
-    """Return what JSON says. Raises `ValueError`, also for what is nested too deeply."""
+    """Return what JSON says. Raises `ValueError`, also for what is nested too deeply, and for halves of
+    characters: neither can be shown, sent or saved."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        halves = _HALF.search(text) if isinstance(text, str) else _HALF.search(text.decode("latin-1"))
+        if halves:
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+    except UnicodeEncodeError:
+        raise ValueError("it has half a character (a lone surrogate)") from None
 
 
 def parsed_toml(text: str) -> dict[str, Any]:
@@ -95,6 +104,8 @@ def _wait_again(fd: int) -> None:
 
 def _whole(fd: int, path: Path | str, most: int, mode: int) -> bytes:
     data = bytearray()
+    if stat.S_ISCHR(mode) and not os.isatty(fd):
+        most = min(most, _PIECE)  # /dev/null has nothing, others have no end
     pipe = stat.S_ISFIFO(mode)
     # A pipe without a name (`<(…)` of a shell) had its writers before it was opened here.
     begun = not (pipe and os.path.lexists(os.path.realpath(path)))

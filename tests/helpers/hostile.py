@@ -1,4 +1,4 @@
-"""What somebody hostile may hand to the program as a file, and the program run on it: forked, timed, weighed."""
+"""What somebody hostile may hand to the program as a file, and the program run on it, timed and weighed."""
 
 from __future__ import annotations
 
@@ -92,11 +92,9 @@ def _named(name: bytes | str) -> Maker:
     """A file whose name is hostile and whose content is damaged for all readers."""
 
     def make(path: Path) -> Path:
-        folder = os.fsencode(path.parent)
-        whole = os.path.join(folder, os.fsencode(name) + os.fsencode(path.suffix))
-        with open(whole, "wb") as file:
-            file.write(b"\xff\xfe\x00 no format at all \x1b[31m")
-        return Path(os.fsdecode(whole))
+        named = path.with_name(os.fsdecode(name) + path.suffix)
+        named.write_bytes(b"\xff\xfe\x00 no format at all \x1b[31m")
+        return named
 
     return make
 
@@ -152,8 +150,7 @@ KINDS: dict[str, Maker] = {
 class Programs:
     """Runs the program, forked from a process that has imported the libraries it stands on. Close it."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from qwen_cli import reading
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.shared import complete
 from qwen_cli.engines.core.base import Sampling
@@ -416,7 +416,7 @@ def schema(given: str, flag: str) -> dict[str, Any]:
     text = given if inline and not Path(given).is_file() else attachments.read_text(Path(given))
     where = flag if text is given else given
     try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError) as fault:
+        parsed = reading.parsed_json(text)
+    except ValueError as fault:
         raise UsageError(f"{where} is not JSON: {fault}", "give a JSON schema") from None
     return json_schema.checked(parsed, where)

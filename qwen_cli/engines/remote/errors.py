@@ -69,6 +69,8 @@ def misread(endpoint: str) -> Iterator[None]:
     client takes whatever a server sends."""
     try:
         yield
+    except UnicodeEncodeError:  # of what was to be sent
+        raise
     except (AttributeError, TypeError, LookupError, ValueError, ArithmeticError, RecursionError) as error:
         what = f"{type(error).__name__}: {error}"
         raise EndpointError(

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from qwen_cli.engines.core.base import Engine, Message, Sampling, Usage
 from qwen_cli.errors import UsageError
 from qwen_cli.models.catalog import lookup
+from qwen_cli.sanitize import clean_name
 from qwen_cli.tasks.edit import answer
 from qwen_cli.tasks.edit.apply import Edit, bare, edited, edits, lines_of
 from qwen_cli.tasks.fim.complete import counter
@@ -114,7 +115,7 @@ def messages(
         if text.strip():
             parts.append(f"For reference, the code {what} it:\n{fence}{language}\n{_closed(text)}{fence}")
     parts.append(
-        f"The code to edit{f', of {name}' if name else ''}:\n{fence}{language}\n{_closed(code)}{fence}"
+        f"The code to edit{f', of {clean_name(name)}' if name else ''}:\n{fence}{language}\n{_closed(code)}{fence}"
     )
     parts.append(f"Instruction: {instruction}")
     parts.append(_ASK_SEARCH if form_of(source, form) == "search" else _ASK_WHOLE.format(fence=fence))

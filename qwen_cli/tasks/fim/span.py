@@ -218,9 +218,12 @@ class Span:
 
     def _telling_lines(self) -> int:
         """Count the lines at the start of the text after the hole that stand nowhere else in the file."""
-        start = 0
-        for number, line in enumerate(re.finditer(r"\s*\S[^\n]*\n", self.hole.suffix), 1):
-            start = line.end()
+        start = number = 0
+        # The end of a line may be missed in vain but once: the last one can be a megabyte without it.
+        for line in re.finditer(r"[^\n]*\n?", self.hole.suffix):
+            if not line[0].strip() or not line[0].endswith("\n"):
+                continue
+            start, number = line.end(), number + 1
             if number % _ENOUGH_LINES == 0:
                 lines = self.hole.suffix[:start].lstrip("\n")
                 again = lines in self.hole.suffix[1:] or lines in self.prefix

@@ -181,5 +181,5 @@ def branching(text: str) -> list[str]:
 
 def code_lines(text: str) -> list[str]:
     """Return the lines of `text` that hold more than a comment, without the comment that may follow."""
-    lines = [re.sub(r"\s+#[^\"']*$", "", line).rstrip() for line in text.split("\n")]
+    lines = [re.sub(r"(?<!\s)\s+#[^\"']*$", "", line).rstrip() for line in text.split("\n")]
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]

@@ -52,7 +52,7 @@ def of(hole: Hole, span: Span, engine: Engine) -> Start:
     if (inner := span.indentation()) is not None:
         return indented(hole, inner)
     line = hole.prefix[hole.prefix.rfind("\n") + 1 :]
-    word = _WORD.search(line)
+    word = _WORD.search(line[-_LONGEST_WORD - 2 :])  # all of a long line would take long
     if word and len(word[0]) <= _LONGEST_WORD and engine.capabilities.start:
         return Start(hole.prefix.removesuffix(word[0]), expected=word[0], forced=word[0])
     space = line[len(line.rstrip(" \t")) :]

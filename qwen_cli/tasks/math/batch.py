@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from qwen_cli import reading
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.errors import ContextFull, EngineError, UsageError
 from qwen_cli.tasks.chat import attachments
@@ -40,11 +40,8 @@ def load(path: Path, complain: Callable[[str], None]) -> list[Problem]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = reading.parsed_json(line)
             parsed = problem(row, str(number))
-        except RecursionError:
-            complain(f"line {number:,} of {path} is left out: it is nested too deeply")
-            continue
         except (ValueError, TypeError) as fault:
             complain(f"line {number:,} of {path} is left out: {fault}")
             continue
