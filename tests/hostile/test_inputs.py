@@ -176,7 +176,8 @@ def faults(ended: hostile.Ended, most: float) -> list[str]:
     if re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202e\U000e0041]", ended.err):
         found.append("a character that steers the terminal, or is not seen")
     told = [line for line in ended.err.splitlines() if line.startswith("qwen: ")]
-    if ended.code in (1, 2) and not (len(told) == 1 and ended.err.endswith(f"{told[0]}\n")):
+    refused = ended.code in (1, 2) and not ended.out  # else it answered, and the answer is none
+    if refused and not (len(told) == 1 and ended.err.endswith(f"{told[0]}\n")):
         found.append(f"{len(told)} lines that say what is wrong")
     if ended.seconds > SOON:
         found.append(f"{ended.seconds:.0f} s")
@@ -185,11 +186,25 @@ def faults(ended: hostile.Ended, most: float) -> list[str]:
     return found
 
 
+# What once hung, grew, ended in an unforeseen fault or wrote another line.
+FOUND = (
+    ("code-fim --suffix", "nested lists"),
+    ("vision --draw", "fifo"),
+    ("chat --schema", "lone surrogate"),
+    ("chat --mcp", "nested lists"),
+    ("chat -f png", "sparse terabyte"),
+    ("code-edit", "name that is no utf-8"),
+    ("math -f jsonl", "name with a newline"),
+    ("eval fim", "/dev/zero"),
+)
+
+
 def cases() -> Iterator[tuple[str, str]]:
     kinds = list(hostile.KINDS)
     if ALL:
         yield from ((name, kind) for name in PLACES for kind in kinds)
         return
+    yield from FOUND
     names = list(PLACES)
     for number, kind in enumerate(kinds):
         yield names[number * 11 % len(names)], kind  # each kind once, at places far apart

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qwen_cli.sanitize import EscapeFilter, strip_escapes
+from qwen_cli.sanitize import EscapeFilter, clean_name, one_line, strip_escapes
 
 CASES = {
     "colour": ("a\x1b[1;31mred\x1b[0m b", "ared b"),
@@ -53,3 +53,13 @@ def test_a_string_that_never_ends_does_not_swallow_the_answer() -> None:
     stream = EscapeFilter()
     shown = stream.feed("\x1b]0;" + "x" * 100) + stream.feed("\nthe answer\n")
     assert shown == "\nthe answer\n"
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\u2060", "\ufeff", "\U000e0041", "\U000e007f", "\u202e"])
+def test_a_line_about_something_has_nothing_that_is_not_seen(hidden: str) -> None:
+    assert one_line(f"a{hidden}b\n c") == "ab c"
+    assert clean_name(f"a{hidden}b") == "a?b"
+
+
+def test_a_line_keeps_what_joins_letters_and_emoji() -> None:
+    assert one_line("क्‍ष 👩‍💻") == "क्‍ष 👩‍💻"

@@ -59,7 +59,7 @@ def wrapped(text: str, columns: int, indent: int = 0) -> str:
 
 def relay(message: str) -> None:
     """Say what comes from below `commands`, a notice or a fault, with the options that it names as flags."""
-    say(spelled(message))
+    say(one_line(spelled(message)))  # a name in it may have several
 
 
 def print_json(value: Any) -> None:

@@ -17,7 +17,11 @@ def delta(choice: Any) -> tuple[str | None, str | None, list[dict[str, Any]]]:
     extra = part.model_extra or {}
     # vLLM calls it `reasoning` since 2026; SGLang, llama.cpp and TensorRT-LLM `reasoning_content`.
     thought = extra.get("reasoning") or extra.get("reasoning_content")
-    return _text(thought), _text(part.content), [call.model_dump() for call in part.tool_calls or ()]
+    return (
+        _text(thought),
+        _text(part.content),
+        [call.model_dump(warnings=False) for call in part.tool_calls or ()],
+    )
 
 
 def _text(value: Any) -> str | None:

@@ -109,13 +109,14 @@ def messages(
     code = _plain(_code(source))
     around = _around(engine, source, code, instruction)
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", code)), default=0))
+    name = clean_name(name)
     language = PurePath(name).suffix.removeprefix(".")
     parts = []
     for what, text in (("before", around.prefix), ("after", around.suffix)):
         if text.strip():
             parts.append(f"For reference, the code {what} it:\n{fence}{language}\n{_closed(text)}{fence}")
     parts.append(
-        f"The code to edit{f', of {clean_name(name)}' if name else ''}:\n{fence}{language}\n{_closed(code)}{fence}"
+        f"The code to edit{f', of {name}' if name else ''}:\n{fence}{language}\n{_closed(code)}{fence}"
     )
     parts.append(f"Instruction: {instruction}")
     parts.append(_ASK_SEARCH if form_of(source, form) == "search" else _ASK_WHOLE.format(fence=fence))

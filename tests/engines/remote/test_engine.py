@@ -239,6 +239,37 @@ class TestRefusals:
             list(Remote(stub.url).chat(HELLO))
         assert len(stub.requests) == 1
 
+    @pytest.mark.parametrize(
+        "delta",
+        [
+            {"content": 5},
+            {"content": ["Hi"]},
+            {"reasoning_content": {"a": 1}},
+            {"tool_calls": [5]},
+            {"tool_calls": {"a": 1}},
+            {"tool_calls": [{"index": 0, "function": "f"}]},
+        ],
+        ids=str,
+    )
+    def test_an_answer_of_another_form_is_no_fault_of_ours(
+        self, stub: StubServer, delta: dict[str, Any]
+    ) -> None:
+        stub.serve("vllm")
+        stub.deltas = [delta]
+
+        with pytest.raises(EndpointError, match="answers in another form than OpenAI's"):
+            list(Remote(stub.url).chat(HELLO))
+
+    @pytest.mark.parametrize(
+        "card", [{"meta": "big"}, {"root": {"a": 1}}, {"max_model_len": "long"}], ids=str
+    )
+    def test_an_odd_entry_in_the_list_of_models(self, stub: StubServer, card: dict[str, Any]) -> None:
+        stub.serve("vllm", **card)
+        try:
+            assert Remote(stub.url).model
+        except EndpointError as fault:
+            assert "another form" in str(fault)
+
     def test_a_broken_off_answer_is_not_taken_for_whole(self, stub: StubServer) -> None:
         stub.serve("vllm")
         stub.finish = None  # type: ignore[assignment]
