@@ -95,7 +95,7 @@ def test_an_opened_file_can_be_moved_about_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "{", "", '"\\ud83d"', '{"\\udc00": 1}'])
 def test_json_that_is_none_is_refused_alike(text: str) -> None:
     for given in (text, text.encode()):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             reading.parsed_json(given)
 
 
@@ -104,5 +104,5 @@ def test_json_is_parsed_with_the_characters_that_it_writes_in_two_parts() -> Non
 
 
 def test_toml_that_is_nested_too_deeply_is_refused() -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         reading.parsed_toml("a = " + "[" * 100_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import typer
 
-from qwen_cli import install_hint
+from qwen_cli import install_hint, reading
 from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import UsageError
 from qwen_cli.sanitize import one_line, strip_escapes
@@ -180,7 +179,11 @@ def differences(found: Sequence[Difference]) -> Table:
 def other_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of results of another run, of `qwen eval` or `qwen math`. Raises `UsageError`."""
     try:
-        rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
+        rows = [
+            reading.parsed_json(line)
+            for line in reading.read(path, 512 << 20).decode().split("\n")
+            if line.strip()
+        ]
         made = {str(row["run"]["by"]) for row in rows}
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as fault:
         raise UsageError(f"{path} holds no results: {fault}", "give a file of --results") from None

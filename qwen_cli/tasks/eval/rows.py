@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qwen_cli import install_hint
+from qwen_cli import install_hint, reading
 from qwen_cli.errors import UsageError
 
 Row = dict[str, Any]
 Parsed = TypeVar("Parsed")
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
+_LARGEST = 512 << 20  # bytes: those of the largest bench are sixty million
 
 
 def read(path: Path) -> list[Row]:
@@ -50,14 +51,20 @@ def parsed(path: Path, rows: Sequence[Row], parse: Callable[[Row, int], Parsed],
     return made
 
 
+def _text(path: Path) -> str:
+    return reading.read(path, _LARGEST).decode("utf-8-sig")
+
+
 def _json_lines(path: Path) -> list[Row]:
     # Not `splitlines`: texts may hold other line separators, which JSON leaves as they are.
-    lines = path.read_text("utf-8-sig").split("\n")
-    return [_object(json.loads(line), number) for number, line in enumerate(lines, 1) if line.strip()]
+    lines = _text(path).split("\n")
+    return [
+        _object(reading.parsed_json(line), number) for number, line in enumerate(lines, 1) if line.strip()
+    ]
 
 
 def _json(path: Path) -> list[Row]:
-    whole = json.loads(path.read_text("utf-8-sig"))
+    whole = reading.parsed_json(_text(path))
     if isinstance(whole, dict):  # a split, as datasets' viewers save it
         whole = next((value for value in whole.values() if isinstance(value, list)), [])
     if not isinstance(whole, list):
@@ -66,8 +73,7 @@ def _json(path: Path) -> list[Row]:
 
 
 def _csv(path: Path) -> list[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = list(csv.reader(file))
+    lines = list(csv.reader(io.StringIO(_text(path), newline="")))
     if lines and len(lines[0]) == 6 and lines[0][5].strip() in tuple("ABCD"):  # MMLU's own: no head
         subject = path.stem.rsplit("_", 1)[0]
         names = ("question", "A", "B", "C", "D", "answer")
