@@ -50,7 +50,8 @@ class _Fields(TypedDict, total=False):
 @dataclass(frozen=True)
 class _CompletionRequest:
     """`texts` are the prompts, with `n` answers to each; `several`: they came as a list. `reads`: no token is
-    wanted. `forbidden` are the tokens that `ignore_eos` leaves out."""
+    wanted. `forbidden` are the tokens that `ignore_eos` leaves out. `follows`: how far the prompt is read is
+    told."""
 
     texts: list[str]
     several: bool
@@ -61,6 +62,7 @@ class _CompletionRequest:
     tells_tokens: bool
     fields: list[str]
     forbidden: list[dict[str, Any]]
+    follows: bool
 
     def text(self, index: int) -> str:
         return self.texts[index // self.n]
@@ -249,7 +251,11 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _CompletionRequest:
     sampling = params.sampling({**sent, **fields}, limit=1 if limit == 0 else limit, logprobs=likely)
     stream = fields.get("stream", False)
     tells_tokens = stream or fields.get("return_tokens", False)
-    asked = {**sent, "return_tokens": tells_tokens and "return_tokens" in engine.capabilities.extras}
+    # Which word has ended an answer llama.cpp tells along with the tokens.
+    asks_tokens = (tells_tokens or sampling.stop) and "return_tokens" in engine.capabilities.extras
+    # Each piece of a stream tells of the prompt, which is known from its progress.
+    follows = sent.get("return_progress", False)
+    asked = {"return_progress": stream, **sent, "return_tokens": bool(asks_tokens)}
     more = extras.read(asked, engine.capabilities, forms.read(sent))
     n = params.choices(fields, "n_cmpl" if "n_cmpl" in fields else "n")
     return _CompletionRequest(
@@ -262,6 +268,7 @@ def _read(sent: Mapping[str, Any], engine: Engine) -> _CompletionRequest:
         tells_tokens,
         fields.get("response_fields") or [],
         native_form.forbidden_ends(engine) if (more or {}).get("ignore_eos") else [],
+        bool(follows),
     )
 
 
@@ -290,15 +297,16 @@ class _Answer:
         self._text += piece.text
         self._tokens += piece.tokens
         self._known += piece.logprobs
+        if piece.progress:
+            self.usage = replace(self.usage, prompt_tokens=piece.progress.prompt_tokens)
         self.usage = piece.usage or self.usage
 
     def chunk(self, piece: Piece) -> dict[str, Any]:
         """Return what a client gets of a `piece`."""
         self.add(piece)
         known = self._probabilities(piece.logprobs)
-        told = native_form.told(piece.progress, self._wanted.sampling.extras or {}) if piece.progress else {}
-        if piece.progress:
-            self.usage = replace(self.usage, prompt_tokens=piece.progress.prompt_tokens)
+        asked = {**(self._wanted.sampling.extras or {}), "return_progress": self._wanted.follows}
+        told = native_form.told(piece.progress, asked) if piece.progress else {}
         return {
             "index": self._index,
             "content": piece.text,
@@ -354,8 +362,9 @@ async def _events(
                 yield sse.COMMENT
             for index, piece in came:
                 answer = answers.setdefault(index, _Answer(wanted, engine, index))
-                if piece.text or piece.tokens or piece.progress:
-                    yield event(json.dumps(answer.chunk(piece), ensure_ascii=False))
+                chunk = answer.chunk(piece)
+                if piece.text or piece.tokens or "prompt_progress" in chunk:
+                    yield event(json.dumps(chunk, ensure_ascii=False))
                 if piece.usage:
                     answer.usage = piece.usage
                     service.metrics.record_usage(engine.model, piece.usage)

@@ -175,9 +175,11 @@ async def written(
 
 
 def only_read(pieces: Stream) -> Stream:
-    """Yield the usage of `pieces` alone: the prompt is wanted in the KV cache, and nothing else. One token of
-    an answer is generated for that, and dropped."""
+    """Yield the usage of `pieces` and how far the prompt is read: it is wanted in the KV cache, and nothing
+    else. One token of an answer is generated for that, and dropped."""
     for piece in pieces:
+        if piece.progress and not piece.progress.generated_tokens:
+            yield Piece(progress=piece.progress)
         if piece.usage:
             yield Piece(usage=replace(piece.usage, generated_tokens=0, stop_reason="length"))
 

@@ -53,7 +53,8 @@ def test_a_completion_in_its_form(here: Here, model: Played, path: str) -> None:
     assert answer["generation_settings"]["seed"] == 7
     assert answer["prompt"] == "one,"
     assert "prompt_n" in answer["timings"]
-    assert model.seen[0].sampling == Sampling(max_tokens=4, seed=7, stop=("\n",))
+    asked = Sampling(max_tokens=4, seed=7, stop=("\n",), extras={"return_tokens": True})
+    assert model.seen[0].sampling == asked
 
 
 def test_without_a_limit_there_is_none(here: Here, model: Played) -> None:
@@ -69,6 +70,13 @@ def test_a_stream_brings_tokens_and_ends_with_the_rest(here: Here) -> None:
     assert (first["content"], first["tokens"], first["stop"]) == ("y", [121], False)
     assert second["content"] == "es"
     assert (last["content"], last["stop"], last["tokens_predicted"]) == ("", True, 3)
+
+
+def test_the_word_that_ends_it_is_asked_for_along_with_the_tokens(here: Here, model: Played) -> None:
+    answer = here.post("/completion", {"prompt": "a", "stop": ["\n"]}).json()
+
+    assert model.seen[0].sampling.extras == {"return_tokens": True}
+    assert (answer["stopping_word"], answer["tokens"]) == ("\n", [])
 
 
 def test_tokens_and_their_probabilities(here: Here) -> None:

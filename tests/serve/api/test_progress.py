@@ -76,6 +76,15 @@ class TestOnEachRoute:
 
         assert [(one["prompt_n"], one["predicted_n"]) for one in timings] == [(0, 0), (8, 0)]
 
+    def test_a_prompt_that_is_read_alone_is_followed_too(self, here: Here, path: str) -> None:
+        if path == "/v1/responses":
+            pytest.skip("OpenAI's newer route has no such request")
+        name = "max_tokens" if path.startswith("/v1") else "n_predict"
+        came = chunks(here, path, return_progress=True, **{name: 0})
+
+        assert [one["prompt_progress"] for one in came if "prompt_progress" in one] == FIELDS
+        assert "".join(map(text_of, came)) == ""
+
     @pytest.mark.parametrize("no", [{}, {"return_progress": False, "timings_per_token": False}], ids=str)
     def test_nothing_is_told_unasked(self, here: Here, path: str, no: dict[str, bool]) -> None:
         came = chunks(here, path, **no)
@@ -102,6 +111,13 @@ def test_an_engine_that_tells_nothing_answers_all_the_same(path: str) -> None:
 
     assert "".join(map(text_of, came)) == "yes"
     assert not [one for one in came if "prompt_progress" in one]
+
+
+def test_each_piece_in_its_own_form_tells_of_the_prompt(here: Here) -> None:
+    *pieces, last = chunks(here, "/completion")
+
+    assert [one["tokens_evaluated"] for one in [*pieces, last]] == [10, 10, 10]
+    assert not [one for one in pieces if "prompt_progress" in one or "timings" in one]
 
 
 def test_the_last_chunk_of_a_conversation_tells_usage_and_timings(here: Here) -> None:
