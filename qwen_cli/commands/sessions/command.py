@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -128,7 +129,8 @@ def prune(
     caches: Annotated[
         bool,
         typer.Option(
-            "--caches", help="Remove the models' states alone; they are computed again when needed."
+            "--caches",
+            help="Remove the models' states alone, of long files too; they are computed again when needed.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and stop.")] = False,
@@ -142,6 +144,7 @@ def prune(
     if caches == (older_than is not None or keep is not None):
         raise UsageError("nothing says what to remove", "give --older-than DAYS, --keep N or --caches, alone")
     chosen = sessions.names()
+    before: datetime | None = None
     if keep is not None:
         chosen = chosen[keep:]
     if older_than is not None:
@@ -151,7 +154,20 @@ def prune(
         chosen = [name for name in chosen if sessions.kv_path(name).exists()]
     remove = sessions.forget_state if caches else sessions.delete
     verb = f"{'would remove' if dry_run else 'removed'} {'the state of ' if caches else ''}"
-    _each(chosen, (lambda name: None) if dry_run else remove, verb)
+    files = sessions.file_states(before.timestamp() if before else None) if caches or before else []
+    try:
+        _each(chosen, (lambda name: None) if dry_run else remove, verb)
+    finally:
+        _forget_files(files, dry_run=dry_run)
+
+
+def _forget_files(states: Sequence[Path], *, dry_run: bool) -> None:
+    """Remove what models have computed for long files, and say of how many."""
+    for state in () if dry_run else states:
+        sessions.forget(state)
+    if states:
+        files = f"{len(states)} long file{'s' if len(states) > 1 else ''}"
+        say(f"{'would remove' if dry_run else 'removed'} what was read of {files}")
 
 
 def _each(names: Sequence[str], do: Callable[[str], None], done: str) -> None:

@@ -152,16 +152,22 @@ def files_folder() -> Path:
     return folder() / "files"
 
 
+def file_states(before: float | None = None) -> list[Path]:
+    """Return the KV states of long files, with `before` those not used since then (seconds since 1970)."""
+    states = sorted(files_folder().glob("*.kv"))
+    return [state for state in states if before is None or _state_used(state) < before * 1e9]
+
+
 def trim_states(most: float) -> None:
     """Remove the KV states of sessions and files that were used longest ago, where all take more than `most`
     bytes."""
     total = 0
-    states = [*(kv_path(name) for name in names()), *files_folder().glob("*.kv")]
+    states = [*(kv_path(name) for name in names()), *file_states()]
     for state in sorted(states, key=_state_used, reverse=True):
         with suppress(OSError):
             total += state.stat().st_size
             if total > most:
-                _forget(state)
+                forget(state)
 
 
 def _state_used(state: Path) -> int:
@@ -171,14 +177,15 @@ def _state_used(state: Path) -> int:
         return 0
 
 
-def _forget(state: Path) -> None:
+def forget(state: Path) -> None:
+    """Remove a KV state; it is computed again when it is needed."""
     for file in (state, *kv_file.leftovers(state)):
         file.unlink(missing_ok=True)
 
 
 def forget_state(name: str) -> None:
     """Remove the KV state of a session; it is computed again when it is gone on with."""
-    _forget(kv_path(name))
+    forget(kv_path(name))
 
 
 def is_answering(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,28 @@ def test_what_is_old_or_beyond_a_number_is_removed(kept: Path) -> None:
     command.rm(["new"])
     assert names() == []
     assert not list(sessions.folder().glob("*.kv"))
+
+
+def file_state(name: str, used: datetime) -> Path:
+    file = sessions.files_folder() / f"{name}.kv"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"state")
+    os.utime(file, (used.timestamp(), used.timestamp()))
+    return file
+
+
+def test_states_of_long_files_go_too(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    now = datetime.now()
+    old, new = file_state("a", now - timedelta(days=60)), file_state("b", now)
+    command.prune(caches=True, dry_run=True)
+    assert "would remove what was read of 2 long files\n" in capsys.readouterr().err
+    command.prune(keep=99)
+    assert old.exists() and new.exists()
+    command.prune(older_than=50)
+    assert not old.exists() and new.exists()
+    assert "removed what was read of 1 long file\n" in capsys.readouterr().err
+    command.prune(caches=True)
+    assert not new.exists()
 
 
 def test_states_alone_are_removed(kept: Path) -> None:
