@@ -1,10 +1,12 @@
 """What tries to stop `qwen serve`, among honest traffic: schemas, bodies, heads, pictures, choices, floods.
 
-    python benchmarks/serve_bombs.py [WORD…]     # the bombs whose names hold one of the words; else all
+    python benchmarks/serve_bombs.py [--rules] [WORD…]     # bombs whose names hold one of the words; else all
 
 The server has a small model of random weights that sees, and is asked by honest clients for the starter: a
 short chat twice a second, `/health` fifty times. A row tells of each bomb what became of it, how long that
 took, the honest requests beside it, `/health` in ms (median, p99, longest), and the memory of the server.
+
+`--rules`: an engine that answers by rules stands for both models, so that all but llama.cpp is tried.
 
 Must hold: every honest request is answered (one that is turned away for a full queue asks again, as clients
 do), p99 of `/health` below 250 ms, memory back to within 100 MB of what it was, no more than 1 MB of log.
@@ -600,28 +602,35 @@ class NeverComes:
 
 
 @contextmanager
-def attacked() -> Iterator[Target]:
+def attacked(*, rules: bool) -> Iterator[Target]:
     """A server with a small model that sees."""
-    sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "helpers")]
-    import seeing_gguf
-
+    sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "helpers"), str(Path(__file__).parents[1])]
     from qwen_cli import paths
 
     web = NeverComes()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
-        model, _ = seeing_gguf.make(Path(folder), paths.data_folder() / "models" / "starter-safetensors")
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        with ours("--allow-local-urls", "--threads", "1", model=str(model)) as server:
-            yield Target(server, model.stem, web.url)
+        if rules:
+            import rules_engine
+
+            os.environ |= rules_engine.install(Path(folder))
+            model, flags = "starter", ["--engine", rules_engine.NAME]
+        else:
+            import seeing_gguf
+
+            starter = paths.data_folder() / "models" / "starter-safetensors"
+            model, flags = str(seeing_gguf.make(Path(folder), starter)[0]), []
+        with ours("--allow-local-urls", *flags, model=model) as server:
+            yield Target(server, Path(model).stem, web.url)
     web.close()
 
 
 def main() -> None:
-    words = sys.argv[1:]
+    words = [word for word in sys.argv[1:] if word != "--rules"]
     chosen = {name: one for name, one in BOMBS.items() if not words or any(word in name for word in words)}
     failed: list[str] = []
     health: list[float] = []
-    with attacked() as target:
+    with attacked(rules="--rules" in sys.argv) as target:
         watch = Watch(target.server)
         watch.since(time.time())  # the starter is loaded
         for name, one in {"nothing": lambda t: "", **chosen}.items():

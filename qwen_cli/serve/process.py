@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from qwen_cli.serve.sparing import LoopLog, SparingFilter
 
 _TICK = 1.0  # seconds between two looks for idle models
 _BACKLOG = 128
+_SWITCH = 0.001  # seconds for a thread that computes in Python; after five, as usual, the loop comes late
 _KEEP_ALIVE = 75  # seconds of an idle connection: longer than the pools of clients keep theirs
 
 
@@ -67,6 +69,7 @@ def serve(plan: Plan, *, notice: Callable[[str], None], ready: Callable[[str], N
         )
         service = Service(pool, Metrics(pool), plan.max_body, plan.allow_local_urls, address=address)
         rules = Rules(keys, auth.hosts(plan.host), plan.origins)
+        sys.setswitchinterval(_SWITCH)
         try:
             pool.begin()
             asyncio.run(_run(service, rules, listener, lambda: ready(address)))

@@ -281,6 +281,21 @@ class TestChoices:
             assert here.post("/v1/chat/completions", {"messages": HELLO}).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/completion", "/api/chat"])
+def test_what_no_context_can_hold_is_not_counted(path: str) -> None:
+    """To tokenize tens of megabytes stops everybody for seconds."""
+    engine = Played()
+    with serving(engine) as here:
+        words = "word " * 300_000
+        body = {"messages": [{"role": "user", "content": words}], "prompt": words, "stream": False}
+        answer = here.post(path, body)
+
+        assert answer.status_code == 400
+        assert "4,096" in answer.text
+        assert not engine.seen
+        assert free(here)
+
+
 def test_everything_is_given_back(web: Pictures) -> None:
     """Errors, refusals and clients that leave: the places are free afterwards."""
     web.open.set()

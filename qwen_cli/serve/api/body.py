@@ -7,9 +7,10 @@ import functools
 import json
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from qwen_cli.serve.api.errors import Refused
 
 _Path: TypeAlias = "tuple[str | int, ...]"
+_T = TypeVar("_T")
 
 _DEEPEST = 64  # nested objects and lists: more than any schema needs, and far from Python's limit
 _OWN = frozenset({"parameters", "schema", "input_schema", "chat_template_kwargs", "metadata"})
@@ -25,6 +27,8 @@ _OWN_ON_TOP = frozenset({"json_schema", "guided_json", "structured_outputs", "fo
 _MOST_VALUES = 1 << 20  # of a body; a long conversation has thousands
 _CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # with the `wbits` that zlib knows them by
 _LONG = 1 << 16  # bytes that take so long to parse that others would notice
+# Of many that parse at the same time each would have its turn before the loop has one.
+_PARSERS = ThreadPoolExecutor(2, thread_name_prefix="parse")
 _READ_SECONDS = 60.0  # for a body, altogether
 
 
@@ -61,10 +65,15 @@ async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) 
     blocks.clear()
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
-        data = await asyncio.to_thread(_decoded, data, coding, most_bytes)
+        data = await _aside(lambda: _decoded(data, coding, most_bytes))
     if len(data) < _LONG:
         return parsed(data, own=own)
-    return await asyncio.to_thread(parsed, data, own=own)
+    return await _aside(lambda: parsed(data, own=own))
+
+
+async def _aside(work: Callable[[], _T]) -> _T:
+    """Return what `work` makes of a long body, beside the loop, a few at a time."""
+    return await asyncio.get_running_loop().run_in_executor(_PARSERS, work)
 
 
 def _decoded(data: bytes, coding: str, most_bytes: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ _IGNORED_NOT = {
 _LIMITS = ("max_completion_tokens", "max_tokens", "n_predict")
 _WEB = ("http://", "https://", "data:")
 _MOST_PIXELS = 1 << 28  # of a request's pictures: twenty from a telephone; 0.8 GB as RGB
+_CHECKING = threading.BoundedSemaphore(2)  # large schemas that are looked at at the same time
 _DECODING = threading.BoundedSemaphore(2)  # requests whose pictures are decoded at the same time
 
 
@@ -338,7 +340,8 @@ def _schema(sent: Mapping[str, Any]) -> dict[str, Any] | None:
 def _checked_schema(schema: Any, name: str, param: str) -> dict[str, Any]:
     """Return `schema` if answers can satisfy it. Raises `Refused`."""
     try:
-        return json_schema.checked(schema, name)
+        with _CHECKING if json_schema.is_large(schema) else nullcontext():
+            return json_schema.checked(schema, name)
     except UsageError as fault:
         raise Refused(400, str(fault), param=param) from None
 

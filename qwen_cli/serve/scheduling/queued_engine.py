@@ -21,6 +21,7 @@ from qwen_cli.engines.core.base import (
     TokenLogprob,
 )
 from qwen_cli.engines.core.template import given
+from qwen_cli.errors import ContextFull
 from qwen_cli.serve.scheduling import lanes as scheduling_lanes
 from qwen_cli.serve.scheduling.lanes import Gone, Lane, Ticket
 from qwen_cli.serve.scheduling.resident import Resident
@@ -206,7 +207,9 @@ class QueuedEngine(EngineBase):
     @contextmanager
     def _turn(self, said: str, sampling: Sampling) -> Iterator[Lane]:
         """Hold a lane for one request, given back at the latest here."""
-        resident = self._resident
+        resident, context = self._resident, self.capabilities.context
+        if context and len(said) > _LONGEST_TOKEN * context:
+            raise ContextFull(len(said) // _LONGEST_TOKEN, context)  # at least
         room = scheduling_lanes.tokens(said, sampling.max_tokens, self.capabilities.context)
         self._ticket = ticket = Ticket(self._client, said, self._session, room, admitted=self._admitted)
         if self._cancelled:
@@ -230,6 +233,9 @@ class QueuedEngine(EngineBase):
 
 
 _TURN = "\x1e"
+# Characters, twice as many as the longest of Qwen's tokens has (128 blanks): to count the tokens of tens of
+# megabytes takes seconds in which nobody else is served.
+_LONGEST_TOKEN = 256
 
 
 def said_in(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None) -> str:

@@ -6,11 +6,14 @@ second each.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import json
 import math
+import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from qwen_cli.engines.core import guidance
@@ -20,10 +23,21 @@ from qwen_cli.tasks.common import formats, patterns
 MOST_VALUES = 10_000
 """Values in a schema. OpenAI takes 5,000 properties and 1,000 choices ("Structured Outputs", limitations)."""
 
+MOST_CHARACTERS = 500_000
+"""Characters of all names and texts in a schema: beside long ones nothing else runs. OpenAI takes 120,000."""
+
 _LARGEST = 10**15 - 1  # exact as a double, which llguidance reckons with
+
+_LARGE = 500  # values of a schema that it takes a while to look at
 
 DEEPEST = 100
 """Objects and lists in each other in a schema. llguidance reads 128."""
+
+PATIENCE = 2.0
+"""Seconds in which a value has to be held against a schema: references to references can have it take for
+ever. Ordinary ones take microseconds."""
+
+_MOST_STEPS = 20_000  # of looking for what nothing satisfies
 
 _LONGEST = 200  # characters of what is told of a fault
 
@@ -89,10 +103,15 @@ def checked(schema: Any, name: str = "the schema") -> dict[str, Any]:
         raise UsageError(f"{name} is a JSON schema that nothing satisfies: false", _HOW)
     if not isinstance(schema, dict):
         raise UsageError(f"{name} is not a JSON schema object, got {_short(json.dumps(schema))}", _HOW)
-    size, depth = _extent(schema)
+    size, depth, characters = _extent(schema)
     if size > MOST_VALUES:
         raise UsageError(
             f"{name} is a JSON schema of more than {MOST_VALUES:,} values", "leave some of it out"
+        )
+    if characters > MOST_CHARACTERS:
+        raise UsageError(
+            f"{name} is a JSON schema of {characters:,} characters, more than {MOST_CHARACTERS:,}",
+            "leave some of it out",
         )
     if depth > DEEPEST:
         raise UsageError(
@@ -111,6 +130,11 @@ def checked(schema: Any, name: str = "the schema") -> dict[str, Any]:
     return schema
 
 
+def is_large(schema: Any) -> bool:
+    """Return whether it takes a second or so to look at `schema`."""
+    return _extent(schema)[0] > _LARGE
+
+
 _HOW = "correct it; json-schema.org tells how they are written"
 
 
@@ -127,10 +151,15 @@ def fault(answer: str, schema: Mapping[str, Any]) -> Fault | None:
     except (ValueError, RecursionError) as error:
         return Fault("JSON", "$", f"the answer is not whole JSON ({_short(str(error))})")
     try:
-        mismatch = best_match(_validator(schema).iter_errors(value))
+        with _limited():
+            mismatch = best_match(_validator(schema).iter_errors(value))
     except Unresolvable as error:
         raise SchemaUnmet(
             f"the JSON schema refers to {_short(str(error.ref))!r}, which is not in it"
+        ) from None
+    except _Endless as why:
+        raise SchemaUnmet(
+            f"the answer cannot be held against the JSON schema: {why}", "write a simpler schema"
         ) from None
     except TimeoutError:
         raise SchemaUnmet(
@@ -311,6 +340,34 @@ class _Impossible(Exception):
     """Nothing satisfies it."""
 
 
+class _Endless(TimeoutError):
+    """To hold a value against it takes too long."""
+
+    def __init__(self) -> None:
+        super().__init__(f"to follow its references takes longer than {PATIENCE:g} s")
+
+
+_until = contextvars.ContextVar("_until", default=math.inf)  # by the clock of `time.monotonic`
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Have what is held against schemas here raise `_Endless` after `PATIENCE`."""
+    token = _until.set(time.monotonic() + PATIENCE)
+    try:
+        yield
+    finally:
+        _until.reset(token)
+
+
+@dataclass
+class _Search:
+    """What was found so far: the schemas that something satisfies (by `id`), and the steps that are left."""
+
+    possible: set[int] = field(default_factory=set)
+    left: int = _MOST_STEPS
+
+
 _TOGETHER = ("patternProperties", "unevaluatedProperties")  # there patterns have no limit of time
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
@@ -324,7 +381,7 @@ def _judge(schema: dict[str, Any]) -> None:
         kind = validator_for(schema, default=Draft202012Validator)
         kind.check_schema(schema, format_checker=formats.checker(kind))
     except SchemaError as error:
-        what = f"{error.instance!r} is no pattern" if error.validator_value == "regex" else error.message
+        what = _no_pattern(error.instance) if error.validator_value == "regex" else error.message
         raise _NoSchema(f"{_short(what)} (at {error.json_path})") from None
     except (TypeError, AttributeError):
         raise _NoSchema("its $schema is no address") from None
@@ -339,15 +396,27 @@ def _judge(schema: dict[str, Any]) -> None:
     _follow(schema, kind)
     try:
         validator = _validator(schema)
-        if why := _impossible(schema, "#", validator):
-            raise _Impossible(why)
-        probes: tuple[Any, ...] = ({}, [], "", 0, None)
-        for probe in probes:
-            validator.is_valid(probe)
+        with _limited():
+            if why := _impossible(schema, "#", validator):
+                raise _Impossible(why)
+            probes: tuple[Any, ...] = ({}, [], "", 0, None)
+            for probe in probes:
+                validator.is_valid(probe)
+    except _Endless as endless:
+        raise _NoSchema(str(endless)) from None
     except TimeoutError:
         raise _NoSchema(f"a pattern takes longer than {patterns.PATIENCE:g} s") from None
     if why := _contradiction(schema):
         raise _Impossible(why)
+
+
+def _no_pattern(pattern: str) -> str:
+    """Return that `pattern` is none, and why."""
+    try:
+        patterns.compiled(pattern)
+    except ValueError as error:
+        return f"{_short(pattern)!r} is no pattern: {error}"
+    return f"{_short(pattern)!r} is no pattern"
 
 
 def _follow(schema: dict[str, Any], kind: Any) -> None:
@@ -381,9 +450,24 @@ def _contradiction(schema: dict[str, Any]) -> str | None:
     return _short(why) if found else None
 
 
-def _impossible(schema: Any, path: str, validator: Any, above: tuple[Any, ...] = ()) -> str | None:
-    """Return why nothing satisfies `schema`, as far as that can be seen from outside. `above` are those that
-    it must stand in."""
+def _impossible(
+    schema: Any, path: str, validator: Any, above: tuple[Any, ...] = (), search: _Search | None = None
+) -> str | None:
+    """Return why nothing satisfies `schema`, as far as that can be seen from outside and within
+    `_MOST_STEPS`. `above` are those that it must stand in."""
+    search = search or _Search()
+    search.left -= 1
+    if search.left < 0 or id(schema) in search.possible:
+        return None
+    why = _why_impossible(schema, path, validator, above, search)
+    if why is None and isinstance(schema, Mapping):
+        search.possible.add(id(schema))
+    return why
+
+
+def _why_impossible(
+    schema: Any, path: str, validator: Any, above: tuple[Any, ...], search: _Search
+) -> str | None:
     if any(schema is one for one in above if isinstance(one, Mapping)):
         return f"it refers to itself without end (at {path})"
     above = (*above, schema)
@@ -406,7 +490,7 @@ def _impossible(schema: Any, path: str, validator: Any, above: tuple[Any, ...] =
                 return f"no {keyword} is one that the rest allows (at {path})"
     for keyword in ("anyOf", "oneOf"):
         parts = schema.get(keyword)
-        whys = [_impossible(one, f"{path}/{keyword}", validator, above) for one in parts or ()]
+        whys = [_impossible(one, f"{path}/{keyword}", validator, above, search) for one in parts or ()]
         if parts and all(whys):
             return whys[0]
     inner = [(one, f"{path}/allOf") for one in schema.get("allOf", ())]
@@ -422,7 +506,7 @@ def _impossible(schema: Any, path: str, validator: Any, above: tuple[Any, ...] =
     reference = schema.get("$ref", "")
     if reference.startswith("#"):
         inner.append((_found(validator, reference), path))
-    return next((why for one, at in inner if (why := _impossible(one, at, validator, above))), None)
+    return next((why for one, at in inner if (why := _impossible(one, at, validator, above, search))), None)
 
 
 def _found(validator: Any, reference: str) -> Any:
@@ -482,15 +566,19 @@ def _objects(schema: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     return ((path, one) for path, one in _parts(schema) if isinstance(one, Mapping))
 
 
-def _extent(value: Any) -> tuple[int, int]:
-    """Return how many values are in `value`, itself among them, and how deep they are nested."""
-    count, deepest, left = 0, 0, [(value, 1)]
+def _extent(value: Any) -> tuple[int, int, int]:
+    """Return how many values are in `value`, itself among them, how deep they are nested, and the characters
+    of its names and texts."""
+    count, deepest, characters, left = 0, 0, 0, [(value, 1)]
     while left:
         one, depth = left.pop()
         count, deepest = count + 1, max(deepest, depth)
+        characters += len(one) if isinstance(one, str) else 0
+        if isinstance(one, Mapping):
+            characters += sum(map(len, one))
         inner = one.values() if isinstance(one, Mapping) else one if isinstance(one, list) else ()
         left += [(each, depth + 1) for each in inner]
-    return count, deepest
+    return count, deepest, characters
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
@@ -531,7 +619,16 @@ def _patient(kind: Any) -> Any:
         elif extras:
             yield ValidationError(f"{', '.join(map(repr, extras))} is not allowed")
 
+    def within(follow: Any) -> Any:
+        def followed(validator: Any, reference: Any, instance: Any, schema: Any) -> Iterator[Any]:
+            if time.monotonic() > _until.get():
+                raise _Endless
+            yield from follow(validator, reference, instance, schema) or ()
+
+        return followed
+
     mine = {"pattern": pattern, "patternProperties": by_pattern, "additionalProperties": additional}
+    mine |= {name: within(kind.VALIDATORS[name]) for name in _REFERENCES if name in kind.VALIDATORS}
     return validators.extend(kind, {name: one for name, one in mine.items() if name in kind.VALIDATORS})
 
 

@@ -13,6 +13,13 @@ from typing import Any
 PATIENCE = 1.0
 """Seconds for a search: ordinary ones take microseconds."""
 
+MOST_STATES = 100_000
+"""Characters that a pattern is about when its repetitions are written out: `(a{1000}){1000}` is about a
+million. While one is made of it nothing else runs; a million take a second."""
+
+# An escape, a class in brackets, how often what stands before it is repeated, any other character.
+_ATOM = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{(\d+)(?:,(\d*))?\}|.", re.DOTALL)
+
 # An escape (with what belongs to it), what opens a class in brackets, any other character.
 _PIECE = re.compile(
     r"\\(?:u\{([0-9A-Fa-f]+)\}|c([A-Za-z])|k<(\w+)>|([pP]\{[^}]*\}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|.))|(.)",
@@ -33,10 +40,30 @@ def compiled(pattern: str) -> Any:
     """Return `pattern` as an expression of `regex`, with ECMA's meaning. Raises `ValueError`."""
     import regex
 
+    if _states(pattern) > MOST_STATES:
+        raise ValueError(f"it repeats more than {MOST_STATES:,} times")
     try:
         return regex.compile(_translated(pattern, end=r"\Z"))
     except (regex.error, OverflowError, RecursionError) as error:
         raise ValueError(str(error)) from None
+
+
+def _states(pattern: str) -> int:
+    """Return the characters that `pattern` is about, its repetitions written out. Raises `ValueError` for a
+    number that is none."""
+    groups: list[list[int]] = [[]]
+    for atom in _ATOM.finditer(pattern):
+        least, most = atom[1], atom[2]
+        if atom[0] == "(":
+            groups.append([])
+        elif atom[0] == ")" and len(groups) > 1:
+            size = sum(groups.pop())
+            groups[-1].append(size + 1)
+        elif least and groups[-1]:
+            groups[-1][-1] *= max(1, int(least), int(most or 0))
+        else:
+            groups[-1].append(1)
+    return sum(map(sum, groups))
 
 
 def for_grammar(pattern: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -162,6 +163,13 @@ def test_what_is_no_json_satisfies_nothing(answer: str) -> None:
         ({"$ref": "#"}, "refers to itself without end"),
         ({"allOf": [{"$ref": "#"}]}, "refers to itself without end"),
         ({"enum": list(range(10_001))}, "more than 10,000 values"),
+        ({"enum": ["a" * 60_000] * 9}, "540,004 characters, more than 500,000"),
+        ({"properties": {"a" * 600_000: {}}}, "600,01. characters, more than 500,000"),
+        (thing(pattern="^(a{1000}){1000}$"), "no pattern: it repeats more than 100,000 times"),
+        (thing(pattern=r"^[a-z\]{}]{1000000}$"), "no pattern: it repeats more than 100,000 times"),
+        (thing(pattern="((a{99}b?){99}|(c)){0,99}"), "no pattern: it repeats more than 100,000 times"),
+        ({"patternProperties": {"a{9,100001}": {}}}, "no pattern: it repeats more than 100,000 times"),
+        ({"pattern": "a" * 600_000}, "600,00. characters, more than 500,000"),
         (nested(101), "nested more than 100 deep"),
         (nested(400), "nested more than 100 deep"),
         ({"enum": []}, "no enum is one"),
@@ -453,3 +461,33 @@ class TestWhole:
         assert is_held(thing(type="integer", minimum=2), whole=True)
         assert not is_held(thing(type="integer", minimum=2))
         assert not is_held(thing(type="array", uniqueItems=True), whole=True)
+
+
+def doubling(depth: int, last: Any, keyword: str = "anyOf") -> dict[str, Any]:
+    """A schema of 2^depth ways to `last`."""
+    parts = {f"a{n}": {keyword: [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(depth)}
+    return {"$ref": "#/$defs/a0", "$defs": {**parts, f"a{depth}": last}}
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf", "allOf"])
+@pytest.mark.parametrize("last", [{"type": "string"}, {"enum": ["a"], "type": "integer"}])
+def test_ways_without_number_have_an_end(keyword: str, last: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2^60 ways nothing is told within a life; the schema is refused, or what it holds is not known."""
+    monkeypatch.setattr(json_schema, "PATIENCE", 0.2)
+    schema = doubling(60, last, keyword)
+    with contextlib.suppress(UsageError):
+        checked(schema)
+    with contextlib.suppress(SchemaUnmet):
+        assert fault("7", schema) is not None
+
+
+def test_some_ways_are_followed() -> None:
+    assert fault("7", checked(doubling(5, {"type": "string"}))) is not None
+    assert fault('"a"', checked(doubling(5, {"type": "string"}))) is None
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^.{1,65535}$", "a{1000}b{1000}c{1000}", r"\{99999999}[{9999999}]", "x{,5}"]
+)
+def test_patterns_that_repeat_within_reason(pattern: str) -> None:
+    checked({"type": "string", "pattern": pattern})
