@@ -19,7 +19,7 @@ import uvicorn
 from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.engines.daemon import paths
 from qwen_cli.errors import EngineError, UsageError
-from qwen_cli.serve import app
+from qwen_cli.serve import app, memory
 from qwen_cli.serve.api import auth
 from qwen_cli.serve.api.auth import Rules
 from qwen_cli.serve.connection import Limited
@@ -97,6 +97,7 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
         while not any(task.done() for task in tasks):
             await asyncio.wait(tasks, timeout=_TICK)
             await asyncio.to_thread(service.pool.drop_idle)
+            await asyncio.to_thread(memory.give_back)
         await asyncio.gather(*tasks)
     finally:
         if paths.HAS_SOCKETS:

@@ -287,8 +287,8 @@ def test_what_no_context_can_hold_is_not_counted(path: str) -> None:
     engine = Played()
     with serving(engine) as here:
         words = "word " * 300_000
-        body = {"messages": [{"role": "user", "content": words}], "prompt": words, "stream": False}
-        answer = here.post(path, body)
+        asked = {"messages": [{"role": "user", "content": words}], "prompt": words}
+        answer = here.post(path, {**asked, "stream": False, "model": "played"})
 
         assert answer.status_code == 400
         assert "4,096" in answer.text

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
+from qwen_cli.serve import memory
 from qwen_cli.serve.api.errors import Refused
 
 _Path: TypeAlias = "tuple[str | int, ...]"
@@ -63,6 +64,7 @@ async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) 
         raise Refused(400, "the connection closed before the body was complete") from None
     data = b"".join(blocks)
     blocks.clear()
+    memory.took(len(data))
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
         data = await _aside(lambda: _decoded(data, coding, most_bytes))

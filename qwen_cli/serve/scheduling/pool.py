@@ -6,7 +6,8 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.errors import EngineError, ModelError, UsageError
 from qwen_cli.models.catalog import answers
-from qwen_cli.serve.scheduling.lanes import Lanes
+from qwen_cli.serve.scheduling.lanes import Busy, Lanes
 from qwen_cli.serve.scheduling.resident import Resident, Wanted
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from qwen_cli.models.hub.resolve import Weights
 
 _CLOSE_SECONDS = 30.0
+_LOAD_SECONDS = 30  # after which to try again, for a model that is being loaded
 _SETTLED = 5.0  # idle seconds after which nobody is just about to ask
 _HEADROOM = 1.3  # of the weights: a KV cache and what is computed with comes to them
 
@@ -46,6 +48,7 @@ class ModelPool:
         self._known: dict[str, Wanted] = {}
         self._lock = threading.RLock()  # of the two above
         self._loading = threading.Lock()  # one model loads at a time: two might not fit
+        self._in_line_now = 0
         self._stopping = False
         self._listed: tuple[float, list[Weights]] = (float("-inf"), [])
         self.first = self.resolve(first)
@@ -125,7 +128,7 @@ class ModelPool:
             if resident := self._loaded.get(wanted.id):
                 resident.used = time.time()
                 return resident
-        with self._loading:
+        with self._in_line(), self._loading:
             with self._lock:
                 if resident := self._loaded.get(wanted.id):
                     resident.used = time.time()
@@ -150,7 +153,11 @@ class ModelPool:
         from qwen_cli.engines import load
         from qwen_cli.engines.llamacpp.embedding import Embedder
 
-        with self._loading:
+        with self._lock:
+            if loaded := self._embedders.get(wanted.id):
+                self._embedders[wanted.id] = loaded[0], time.time()
+                return loaded[0]
+        with self._in_line(), self._loading:
             embedder, _ = self._embedders.get(wanted.id, (None, 0.0))
             if embedder is None:
                 weights = load.find(wanted.options, Hooks(self._notice))[1]
@@ -198,6 +205,21 @@ class ModelPool:
         while self._embedders:
             self._embedders.popitem()[1][0].close()
 
+    @contextmanager
+    def _in_line(self) -> Iterator[None]:
+        """Wait for a model that loads, or that has to first, in a line that is no longer than the queue of
+        one: who waits has a thread, and those who ask for models that are loaded need some. Raises
+        `Busy`."""
+        with self._lock:
+            if self._in_line_now >= self._parallel + self._max_queue:
+                raise Busy(self._in_line_now, _LOAD_SECONDS)
+            self._in_line_now += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_line_now -= 1
+
     def _drop_after(self, resident: Resident, seconds: float) -> bool:
         """Drop a model that has been idle for so long. Who asks for it at this moment gets it: `get` says so
         under the same lock."""
@@ -233,10 +255,19 @@ class ModelPool:
 
     def _make_room(self, wanted: Wanted) -> None:
         """Drop idle models, the longest idle first, until the weights have room."""
-        import psutil
-
         for resident in sorted(self.all(), key=lambda one: one.used):
-            if psutil.virtual_memory().available > wanted.size * _HEADROOM:
+            if _free_bytes(dict(wanted.lasting).get("engine", "")) > wanted.size * _HEADROOM:
                 return
             if self._drop_after(resident, _SETTLED):
                 self._notice(f"dropped {resident.wanted.label} to make room for {wanted.label}")
+
+
+def _free_bytes(engine: str) -> int:
+    """Return the memory that is free where `engine` puts weights: that of the GPUs that it computes on. A
+    GPU that shares the machine's memory has none of its own."""
+    from qwen_cli.models.planning import gpus, hardware
+
+    found = hardware.found_gpus(hardware.memory())
+    if found.gpus and engine in found.engines and not gpus.is_apple():
+        return sum(gpu.free for gpu in found.gpus)
+    return hardware.free_memory()
