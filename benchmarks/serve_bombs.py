@@ -231,7 +231,7 @@ BOMBS |= {
         {"model": "starter", "messages": [{"role": "user", "content": "a"}] * 100_000, "max_tokens": 1},
     ),
     "body: 30 MB of FIM": lambda t: t.post(
-        "/infill", {"model": "starter", "input_prefix": "a = 1\n" * 5_000_000, "input_suffix": "\n"}
+        "/infill", {"model": "starter", "input_prefix": "a = 1\n" * 4_400_000, "input_suffix": "\n"}
     ),
     "body: gzip of a gigabyte": lambda t: t.post(
         CHAT, gzip.compress(bytes(1 << 28)) * 4, **{"Content-Encoding": "gzip"}

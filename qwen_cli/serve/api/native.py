@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +26,10 @@ from qwen_cli.serve.scheduling.threads import Running, Streamed, event
 
 BUILD = f"qwen-{__version__}"
 """What stands where llama.cpp's server tells its build."""
+
+_MOST_TOKENIZED = 4 << 20  # characters; Python takes 200 bytes for each of a million tokens
+_LONG = 1 << 16
+_TOKENIZING = threading.BoundedSemaphore(2)  # long texts that are tokenized at the same time
 
 
 _MOST_LIKELY = 1_000  # tokens told of beside each: a hundred kilobytes of JSON
@@ -100,19 +106,25 @@ async def tokenize(request: Request, service: Service) -> Response:
     if not all(isinstance(part, (str, numbers)) and not isinstance(part, bool) for part in parts):
         raise Refused(400, "content must be a text, or a list of texts and tokens", param="content")
 
-    def work() -> list[tuple[int, bytes]]:
-        known: list[tuple[int, bytes]] = []
-        for part in parts:
-            if isinstance(part, int):
-                known.append((part, engine.detokenize([part]).encode()))
-            elif part:
-                known += engine.tokenize(part, special=special)
-        return known
+    if (size := sum(len(part) if isinstance(part, str) else 1 for part in parts)) > _MOST_TOKENIZED:
+        message = f"content has {size:,} characters, more than {_MOST_TOKENIZED:,}: send it in parts"
+        raise Refused(400, message, param="content")
 
-    known = await threads.one(request, work, lambda: None)
-    if not sent.get("with_pieces"):
-        return JSONResponse({"tokens": [id for id, _ in known]})
-    return JSONResponse({"tokens": [{"id": id, "piece": _written(raw)} for id, raw in known]})
+    def work() -> Response:
+        known: list[tuple[int, bytes]] = []
+        with _TOKENIZING if size > _LONG else nullcontext():
+            for part in parts:
+                if engine.cancelled:
+                    raise Gone
+                if isinstance(part, int):
+                    known.append((part, engine.detokenize([part]).encode()))
+                elif part:
+                    known += engine.tokenize(part, special=special)
+            if not sent.get("with_pieces"):
+                return JSONResponse({"tokens": [id for id, _ in known]})
+            return JSONResponse({"tokens": [{"id": id, "piece": _written(raw)} for id, raw in known]})
+
+    return await threads.one(request, work, engine.interrupt)
 
 
 async def detokenize(request: Request, service: Service) -> Response:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from qwen_cli.engines.core.base import Piece, Sampling, Token, TokenLogprob, Usage
 from qwen_cli.errors import ContextFull
+from qwen_cli.serve.api import native
 from tests.serve.played import EXTRAS, Asked, Here, Played, end, serving
 
 ONE = TokenLogprob("y", (121,), -0.25, (TokenLogprob("y", (121,), -0.25, id=121),), 121)
@@ -459,3 +461,31 @@ def test_context_of_a_hole_is_text(here: Here, chunk: Any, field: str) -> None:
 
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == f"input_extra.0.{field}".rstrip(".")
+
+
+def test_what_is_too_long_is_not_tokenized(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight times 31 MB took fourteen gigabytes."""
+    monkeypatch.setattr(native, "_MOST_TOKENIZED", 1_000)
+    for content in ("a" * 1_001, ["a" * 600, 98, "a" * 400]):
+        answer = here.post("/tokenize", {"content": content})
+        assert answer.status_code == 400
+        assert "1,001 characters, more than 1,000" in answer.json()["error"]["message"]
+    assert here.post("/tokenize", {"content": "a" * 1_000}).status_code == 200
+
+
+def test_a_client_that_leaves_ends_it() -> None:
+    counted: list[int] = []
+
+    class Slow(Played):
+        def detokenize(self, ids: Sequence[int]) -> str:
+            counted.append(1)
+            time.sleep(0.05)
+            return "a"
+
+    with serving(Slow()) as here:
+        with pytest.raises(httpx.ReadTimeout):
+            here.post("/tokenize", {"content": [98] * 10_000}, timeout=0.5)
+        time.sleep(0.3)
+        before = len(counted)
+        time.sleep(0.3)
+        assert len(counted) == before
