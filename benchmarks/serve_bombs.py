@@ -21,6 +21,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import statistics
 import sys
@@ -514,7 +515,8 @@ def honest(url: str, key: str, kind: str, every: float, told: Any) -> None:
     host, port = url.removeprefix("http://").split(":")
     headers = {"Authorization": f"Bearer {key}", "User-Agent": "honest"}
     body = json.dumps({"model": "starter", "messages": HELLO, "max_tokens": 2, "temperature": 0})
-    while True:
+    parent = os.getppid()
+    while os.getppid() == parent:
         began, clock, fault = time.time(), time.monotonic(), "not answered"
         while time.monotonic() - clock < PATIENCE:
             connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
@@ -626,6 +628,7 @@ def attacked(*, rules: bool) -> Iterator[Target]:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server ends too
     words = [word for word in sys.argv[1:] if word != "--rules"]
     chosen = {name: one for name, one in BOMBS.items() if not words or any(word in name for word in words)}
     failed: list[str] = []
