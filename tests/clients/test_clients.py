@@ -1,0 +1,135 @@
+"""Each client asks twice: for the weather, which its tool tells where it has tools, and once more after its
+answer was sent back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from served import Server
+
+from tests.clients.conftest import Environment, run
+
+PROGRAMS = Path(__file__).parent / "programs"
+TOLD, SAID = "The tool says: sunny", "You said: Thanks."
+
+
+def variables(server: Server, home: Path) -> dict[str, str]:
+    return {"QWEN_URL": server.url, "QWEN_KEY": server.key, "HOME": str(home)}
+
+
+@pytest.mark.parametrize("program", sorted(PROGRAMS.glob("*.py")), ids=lambda path: path.stem)
+def test_packages_for_python(program: Path, server: Server, environment: Environment, tmp_path: Path) -> None:
+    python = environment("packages") / "python"
+    said = run([str(python), str(program)], **variables(server, tmp_path))
+
+    assert (TOLD in said and SAID in said) or program.stem == "openai_completions"
+
+
+@pytest.mark.parametrize("program", sorted(PROGRAMS.glob("*.mjs")), ids=lambda path: path.stem)
+def test_packages_for_node(program: Path, server: Server, environment: Environment, tmp_path: Path) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    here = environment("node") / program.name  # packages are looked for beside the program
+    shutil.copyfile(program, here)
+    said = run(["node", str(here)], **variables(server, tmp_path))
+
+    times = 2 if program.stem == "ai_package" else 1
+    assert (said.count(TOLD), said.count(SAID)) == (times, times)
+
+
+def test_llm(server: Server, environment: Environment, tmp_path: Path) -> None:
+    models = (
+        f"- model_id: mine\n  model_name: starter\n  api_base: {server.url}/v1\n"
+        "  api_key_name: mine\n  supports_tools: true\n"
+    )
+    (tmp_path / "extra-openai-models.yaml").write_text(models)
+    tool = 'def weather(city: str) -> str:\n    "Tell the weather."\n    return "sunny"\n'
+    llm = str(environment("packages") / "llm")
+    home = {"LLM_USER_PATH": str(tmp_path), "HOME": str(tmp_path)}
+    asked = ["-m", "mine", "--key", server.key]
+    first = run([llm, *asked, "--functions", tool, "What is the weather?"], **home)
+    second = run([llm, *asked, "-c", "Thanks."], **home)
+
+    assert TOLD in first
+    assert SAID in second
+
+
+def test_aider(server: Server, environment: Environment, tmp_path: Path) -> None:
+    command = [str(environment("aider") / "aider"), "--model", "openai/starter", "--yes-always", "--no-git"]
+    command += ["--no-show-model-warnings", "--no-check-update", "--no-analytics", "--map-tokens", "0"]
+    said = run(
+        [*command, "--openai-api-base", f"{server.url}/v1", "--message", "Thanks."],
+        cwd=tmp_path,
+        OPENAI_API_KEY=server.key,
+        HOME=str(tmp_path),
+    )
+
+    assert "You said:" in said
+
+
+QUESTIONS = [
+    {"question": f"{a} plus {b} is", "answer": f" {a + b}", "choices": [f" {a + b}", f" {a - b}"], "gold": 0}
+    for a, b in ((1, 1), (2, 3), (5, 1), (4, 4), (7, 2))
+]
+TASKS = {
+    "generate": """
+task: generate
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{until: ["\\n"], max_gen_toks: 16}}
+metric_list: [{{metric: exact_match}}]
+""",
+    "likely": """
+task: likely
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_target: gold
+doc_to_choice: choices
+metric_list: [{{metric: acc}}]
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "route", "task"),
+    [
+        ("local-chat-completions", "chat/completions", "generate"),
+        ("local-completions", "completions", "generate"),
+        ("local-completions", "completions", "likely"),
+    ],
+)
+def test_lm_eval(
+    kind: str,
+    route: str,
+    task: str,
+    server: Server,
+    environment: Environment,
+    starter_safetensors: Path,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in QUESTIONS))
+    (tmp_path / f"{task}.yaml").write_text(TASKS[task].format(file=file))
+    model = f"model=starter,base_url={server.url}/v1/{route},tokenizer={starter_safetensors}"
+    command = [str(environment("lm-eval") / "lm_eval"), "--model", kind, "--model_args", model]
+    command += ["--include_path", str(tmp_path), "--tasks", task, "--limit", "5"]
+    command += ["--apply_chat_template"] if "chat" in kind else []
+    said = run(
+        [*command, "--output_path", str(tmp_path / "out")],
+        cwd=tmp_path,
+        OPENAI_API_KEY=server.key,
+        HOME=str(tmp_path),
+        HF_HUB_OFFLINE="1",
+    )
+
+    assert ("exact_match" if task == "generate" else "acc") in said
