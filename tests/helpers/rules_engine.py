@@ -17,9 +17,11 @@ NAME = "rules"
 
 def answer(asked: Asked) -> str | list[Piece]:
     """Answer a turn: JSON where a schema asks for it; what a tool said; a call of the first tool where there
-    are tools, and the question wants one ("weather"); else what was asked."""
+    are tools, and the question wants one ("weather"); else what was asked. To a raw prompt: "yes"."""
     last = asked.messages[-1]
     words = _words(last)
+    if last["role"] == "prompt":
+        return "yes"
     if last["role"] == "tool":
         return f"The tool says: {words}"
     if asked.schema:
