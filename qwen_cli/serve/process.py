@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from qwen_cli.serve.sparing import LoopLog, SparingFilter
 
 _TICK = 1.0  # seconds between two looks for idle models
 _BACKLOG = 128
+_A_LOOK = 0.5  # seconds: `qwen ps` takes the lock for a moment to see whether somebody has it
 _SWITCH = 0.001  # seconds for a thread that computes in Python; after five, as usual, the loop comes late
 _KEEP_ALIVE = 75  # seconds of an idle connection: longer than the pools of clients keep theirs
 
@@ -87,8 +88,7 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
         sockets.append(_private_socket())
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(LoopLog())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(_end, service, servers))
+    _on_signals(loop, lambda: _end(service, servers))
     tasks = [asyncio.create_task(server.serve([sock])) for server, sock in zip(servers, sockets, strict=True)]
     while not all(server.started for server in servers):
         await asyncio.sleep(0.01)
@@ -104,12 +104,27 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
             paths.socket_path().unlink(missing_ok=True)
 
 
+def _on_signals(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+    """Have the first signal `end` the server; the second ends the process where it is, whatever its loop
+    does, and while the models are freed too."""
+    asked = False
+
+    def handle(*_: Any) -> None:
+        nonlocal asked
+        if asked:
+            for path in (paths.socket_path(), paths.key_path(), paths.link_path(), paths.pid_path()):
+                path.unlink(missing_ok=True)
+            os._exit(130)
+        asked = True
+        with suppress(RuntimeError):  # the loop has ended already
+            loop.call_soon_threadsafe(end)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+
+
 def _end(service: Service, servers: Sequence[uvicorn.Server]) -> None:
-    """Handle a signal: the second time, everything stops where it is."""
-    if servers[0].should_exit:
-        for path in (paths.socket_path(), paths.key_path(), paths.link_path()):
-            path.unlink(missing_ok=True)
-        os._exit(130)
+    """Take no more requests; what runs goes on."""
     service.pool.stop()
     for server in servers:
         server.should_exit = True
@@ -142,14 +157,16 @@ def _alone() -> Iterator[None]:
     paths.private_folder()
     lock = FileLock(paths.lock_path())
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_A_LOOK)
     except Timeout:
         raise EngineError(
             "a server of yours runs already", "`qwen ps` shows it, `qwen stop` ends it"
         ) from None
     try:
+        paths.pid_path().write_text(f"{os.getpid()}\n")
         yield
     finally:
+        paths.pid_path().unlink(missing_ok=True)
         lock.release()
 
 

@@ -18,6 +18,8 @@ from qwen_cli.commands.shared.output import print_json, say
 from qwen_cli.errors import EngineError, QwenError
 
 _POLL = 0.1  # seconds
+_ANSWER = 5.0
+"""Seconds in which a server says how it is: one that does not is starting, or stuck."""
 
 
 def begin(keys: Sequence[str] | None, *, opens: bool = False) -> None:
@@ -26,7 +28,7 @@ def begin(keys: Sequence[str] | None, *, opens: bool = False) -> None:
     `serve.process.Plan`."""
     from qwen_cli.engines.daemon import client, paths
 
-    if (running := client.request("/engine/status")) is not None:
+    if (running := client.request("/engine/status", seconds=_ANSWER)) is not None:
         raise EngineError(f"a server of yours runs already at {running['address']}", "`qwen stop` ends it")
     paths.private_folder()
     words = [word for word in sys.argv[1:] if word not in ("--daemon", "--open")]
@@ -63,7 +65,13 @@ def ps(as_json: options.Json = False) -> None:
     """
     from qwen_cli.engines.daemon import client
 
-    running = client.request("/engine/status")
+    running = client.request("/engine/status", seconds=_ANSWER)
+    if running is None and (pid := client.holder()) is not None:
+        if as_json:
+            print_json({"pid": pid, "address": None, "since": None, "models": []})
+        else:
+            say(f"process {pid} is your server: it is starting, or does not answer; `qwen stop` ends it")
+        return
     if running is None:
         if as_json:
             typer.echo("null")
@@ -138,12 +146,13 @@ def stop(
     """
     from qwen_cli.engines.daemon import client
 
-    running = client.request("/engine/status")
-    if running is None:
+    running = client.request("/engine/status", seconds=_ANSWER)
+    holder = client.holder() if running is None else int(running["pid"])
+    if holder is None:
         raise QwenError("no server is running")
-    pid = int(running["pid"])
+    pid = holder
     _send(pid)
-    busy = sum(model["running"] for model in running["models"])
+    busy = sum(model["running"] for model in running["models"]) if running else 0
     if busy and not now:
         say(f"waiting for {busy} answer{'s' if busy > 1 else ''} to end; `qwen stop --now` does not")
     began = asked_at = time.monotonic()

@@ -209,19 +209,42 @@ class DaemonEngine(EngineBase):
             yield {**given, "session": self._session, "prompt": wire.prompt_out(prompt, Path(scratch))}
 
 
-def request(path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """Return what the server of this user answers to one question; `None` where none runs."""
+def request(
+    path: str, body: Mapping[str, Any] | None = None, *, seconds: float | None = None
+) -> dict[str, Any] | None:
+    """Return what the server of this user answers to one question; `None` where none runs, or it does not
+    answer within so many seconds."""
     where = paths.socket_path()
     if not (paths.HAS_SOCKETS and where.exists() and paths.is_private(where.parent)):
         return None
     try:
-        return next(_lines(where, path, body or {}), None)
+        return next(_lines(where, path, body or {}, seconds), None)
     except (OSError, http.client.HTTPException, ValueError):
         return None
 
 
-def _lines(path: Path, route: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    connection = _Connection(path)
+def holder() -> int | None:
+    """Return the number of the process that is the server of this user, also while it loads its first model,
+    and where it no longer answers; `None` where there is none."""
+    from filelock import FileLock, Timeout
+
+    if not (paths.is_private(paths.folder()) and paths.lock_path().exists()):
+        return None
+    try:
+        with FileLock(paths.lock_path(), timeout=0):
+            return None
+    except (Timeout, OSError):
+        pass
+    try:
+        return int(paths.pid_path().read_text())
+    except (OSError, ValueError):  # it has the lock, and has not said so yet
+        return None
+
+
+def _lines(
+    path: Path, route: str, body: Mapping[str, Any], seconds: float | None = None
+) -> Iterator[dict[str, Any]]:
+    connection = _Connection(path, seconds)
     try:
         yield from connection.lines(route, body)
     finally:
@@ -231,13 +254,14 @@ def _lines(path: Path, route: str, body: Mapping[str, Any]) -> Iterator[dict[str
 class _Connection(http.client.HTTPConnection):
     """One request over the socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
+    def __init__(self, path: Path, seconds: float | None = None) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._socket_path = path
         self.aborted = False
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._socket_path))
         if not _is_mine(self.sock):
             raise OSError("the socket is another user's")

@@ -53,6 +53,11 @@ def lock_path() -> Path:
     return folder() / "serve.lock"
 
 
+def pid_path() -> Path:
+    """Return where the process that holds the lock says its number."""
+    return folder() / "serve.pid"
+
+
 def is_private(path: Path) -> bool:
     """Return whether `path` is a folder that only this user enters: in a shared one anybody could have made
     it."""
