@@ -578,6 +578,18 @@ class TestReload:
         assert [one["role"] for one in asked] == ["system", "user", "assistant", "user"]
         assert [part["type"] for part in asked[1]["content"]] == ["image", "text"]
 
+    def test_what_is_being_written_returns(self, page: Page, model: Played) -> None:
+        drop(page, scene())
+        page.type("#text", "Where are")
+        page.reload()
+        assert page.input_value("#text") == "Where are"
+        playwright.expect(page.locator("#attached img")).to_have_js_property("naturalWidth", 800)
+        page.press("#text", "Enter")
+        done(page)
+        page.reload()
+        assert page.input_value("#text") == ""
+        assert page.locator("#attached img").count() == 0
+
     def test_in_the_middle_of_an_answer(self, page: Page, model: Played, here: Here) -> None:
         model.answer = endless
         ask(page, "hi")
@@ -701,6 +713,11 @@ class TestForm:
         ask(page, "hi" * 100)
         done(page)
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
+        for panel in ("#running", "#settings"):
+            page.click(f"{panel} summary")
+            box = page.locator(f"{panel} .panel").bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 360
+            assert box["y"] >= 0 and box["y"] + box["height"] <= 640
 
     def test_as_dark_as_the_system(self, page: Page) -> None:
         light = page.evaluate("getComputedStyle(document.body).backgroundColor")

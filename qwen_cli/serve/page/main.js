@@ -8,7 +8,7 @@ import { Conversation, said } from "./conversation.js";
 import { button, byId, make } from "./dom.js";
 import { offerModels, watchModels } from "./models.js";
 import * as pictures from "./pictures.js";
-import { keepSettings, settings } from "./settings.js";
+import { draft, keepDraft, keepSettings, settings } from "./settings.js";
 import { AnswerView, userView } from "./view.js";
 
 const conversation = new Conversation();
@@ -126,7 +126,7 @@ function cancelEdit() {
 
 async function newChat() {
   await stop();
-  const gone = conversation.turns.flatMap((turn) => turn.pictures ?? []);
+  const gone = [...attached, ...conversation.turns.flatMap((turn) => turn.pictures ?? [])];
   conversation.clear();
   views.clear();
   cancelEdit();
@@ -165,6 +165,7 @@ function showAttached() {
     return make("span", { className: "picture" }, image, drop);
   });
   byId("attached").replaceChildren(...shown);
+  keepDraft(attached);
 }
 
 // What is said beside the conversation
@@ -207,6 +208,7 @@ byId("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   send();
 });
+byId("text").addEventListener("input", () => keepDraft(attached));
 byId("text").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
@@ -271,6 +273,9 @@ addEventListener("hashchange", () => takeKey() && connect());
 
 takeKey();
 keepSettings();
+attached = draft().pictures;
+byId("text").value = draft().text;
+showAttached();
 watchModels((wrong) => fault(wrong.message));
 show();
 scrollTo(0, document.body.scrollHeight);

@@ -1,8 +1,9 @@
-// What is set in the form: kept in this tab, given to each request.
+// What stands in the form: kept in this tab, and the settings given to each request.
 
 import { byId } from "./dom.js";
 
 const PLACE = "qwen.settings";
+const DRAFT = "qwen.draft";
 const FIELDS = ["model", "thinking", "system", "temperature", "max_tokens", "samples"];
 
 const number = (id) => {
@@ -41,4 +42,11 @@ export const chosenModel = () => JSON.parse(sessionStorage.getItem(PLACE) ?? "{}
 function keep() {
   const fields = Object.fromEntries(FIELDS.map((id) => [id, byId(id).value]));
   sessionStorage.setItem(PLACE, JSON.stringify({ ...fields, solve: settings().solve }));
+}
+
+/** Return the message that is being written, as it was kept: {text, pictures}. */
+export const draft = () => JSON.parse(sessionStorage.getItem(DRAFT) ?? '{"text": "", "pictures": []}');
+
+export function keepDraft(pictures) {
+  sessionStorage.setItem(DRAFT, JSON.stringify({ text: byId("text").value, pictures }));
 }
