@@ -46,6 +46,12 @@ class Waiting:
         self._write(text)
         self._show()
 
+    def now(self, text: str) -> None:
+        """Show another text in the line."""
+        self._hide()
+        self._text = text
+        self._show()
+
     def confirm(self, question: str) -> bool:
         """Return a yes from the person at the terminal."""
         import typer

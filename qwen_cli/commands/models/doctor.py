@@ -54,7 +54,8 @@ def doctor(
         bool,
         typer.Option(
             "--bench/--no-bench",
-            help="Measure how fast this machine is anew, and import every engine (some 10 s), or not.",
+            help="Measure this machine anew, import every engine and measure a model (up to a minute; "
+            "`qwen bench` measures others), or not.",
         ),
     ] = False,
     as_json: options.Json = False,
@@ -74,6 +75,8 @@ def doctor(
     if attacks:
         with Waiting("attacking the sandbox, about 20 s …", relay):
             findings = [*findings, *check_attacks()]
+    if bench:
+        findings = [*findings, check_speed()]
     if as_json:
         print_json([asdict(f) for f in findings])
     else:
@@ -370,6 +373,30 @@ def check_best(*, anew: bool = False) -> list[Finding]:
 
 def _cores(count: int) -> str:
     return "one core" if count == 1 else f"{count} cores"
+
+
+_BENCH_LENGTHS, _BENCH_SECONDS = [128, 1_024], 30.0
+
+
+def check_speed() -> Finding:
+    """Return how fast the usual model is, from a short bench, which the plan uses from then on."""
+    from qwen_cli.commands.bench import command
+    from qwen_cli.errors import QwenError
+
+    try:
+        result = command.measure_all([], ["auto"], _BENCH_LENGTHS, seconds=_BENCH_SECONDS)[-1]
+    except QwenError as fault:
+        return Finding("speed", "note", fault.message, fault.hint or "")
+    rows = [row for row in result.rows if not row.skipped]
+    if not rows:
+        why = result.fault or "nothing could be measured in time"
+        return Finding("speed", "note", f"{result.model}: {why}", f"run `qwen bench {result.model}`")
+    return Finding(
+        "speed",
+        "ok",
+        f"{result.model} on {result.engine}: loads in {result.load:.1f} s, "
+        f"reads {rows[-1].prefill:.0f} and writes {rows[-1].decode:.0f} tokens/s",
+    )
 
 
 def check_sandbox() -> list[Finding]:

@@ -78,6 +78,7 @@ def form_facts(plan: Plan) -> dict[str, Any]:
         "tokens_per_second_full_context": round(plan.full_speed, 2) if plan.full_speed else None,
         "prompt_tokens_per_second": round(plan.prompt_speed, 2) if plan.prompt_speed else None,
         "speed_is_a_bound": plan.at_most,
+        "speed_was_measured": plan.benched,
     }
 
 
@@ -279,6 +280,8 @@ def _visual_tokens(described: Described) -> int | None:
 def _speed(plan: Plan) -> str:
     if plan.speed is None:
         return "not told: the disk limits it" if "disk" in plan.on else "not told: the GPU's is not known"
+    if plan.benched:
+        return f"{_number(plan.speed)} tokens/s, as measured"
     return f"{'at most' if plan.at_most else 'about'} {_number(plan.speed)} tokens/s"
 
 

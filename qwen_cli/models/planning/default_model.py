@@ -147,7 +147,7 @@ def default_model(
     be reached, the starter model is used. Raises `DownloadError`.
     """
     formats: Sequence[Format] = (prefer,) if prefer else FORMATS
-    if here := _best_local(formats):
+    if here := best_local(formats):
         return here
     # Half a second for the memory's speed is nothing beside fetching gigabytes of what does not suit it.
     there = machine()
@@ -180,7 +180,7 @@ def machine() -> Machine:
     return hardware.this_machine()
 
 
-def _best_local(formats: Sequence[Format]) -> Weights | None:
+def best_local(formats: Sequence[Format]) -> Weights | None:
     """Return the best suited chat model that is here in one of `formats`, of any generation and from anybody;
     else the starter."""
     here = []

@@ -8,7 +8,7 @@ a load (`models.fitting`) all ask it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from typing import Literal, TypeAlias
@@ -18,7 +18,7 @@ from qwen_cli.models.catalog import lookup
 from qwen_cli.models.formats import config_fields, kv_types, weight_formats
 from qwen_cli.models.formats.weight_formats import Engine
 from qwen_cli.models.hub.resolve import FORMATS, Format
-from qwen_cli.models.planning import speed
+from qwen_cli.models.planning import benched, speed
 from qwen_cli.models.planning.describe import Described
 from qwen_cli.models.planning.hardware import Machine
 
@@ -65,7 +65,8 @@ class Plan:
     of it is never read, a token table but for a few rows. `on` tells how many bytes go where: "cuda:0",
     "cpu", "disk". `kv` is what llama.cpp keeps keys and values as, `n_cpu_moe` the layers whose experts stay
     in main memory while all else is on GPUs. `speed` is that of a conversation of `TYPICAL` tokens,
-    `full_speed` that with the whole context in the cache, `prompt_speed` that of reading a prompt.
+    `full_speed` that with the whole context in the cache, `prompt_speed` that of reading a prompt;
+    they are what `qwen bench` measured here where `benched`.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Plan:
     n_cpu_moe: int = 0
     full_speed: float | None = None
     prompt_speed: float | None = None
+    benched: bool = False
 
     @property
     def memory(self) -> int:
@@ -135,7 +137,7 @@ def make(
     made = partial(
         _make, described, machine, form, context=context, rest=rest, offload=offload, n_cpu_moe=n_cpu_moe
     )
-    plan = made(kv=kv or kv_types.USUAL)
+    plan = _as_benched(made(kv=kv or kv_types.USUAL), machine)
     if kv is not None or plan.engine != "llamacpp":
         return plan
     for smaller in kv_types.quantized(described.counted.cache.head_dim):
@@ -145,6 +147,27 @@ def make(
             if whole or (plan.fit == "no" and other.fit != "no"):
                 return other
     return plan
+
+
+def _as_benched(plan: Plan, machine: Machine) -> Plan:
+    """Return `plan` with the speeds that were measured on this machine, where they were."""
+    if not machine.here or plan.fit == "no":
+        return plan
+    names = ("llamacpp", "llama-server") if plan.engine == "llamacpp" else (plan.engine,)
+    found = [rates for name in names if (rates := benched.rates(plan.name, plan.form, name))]
+    usual = [one for rates in found if (one := benched.near(rates, min(plan.context, TYPICAL)))]
+    if not usual:
+        return plan
+    best = max(usual, key=lambda one: one.decode)
+    full = [one.decode for rates in found if (one := benched.near(rates, plan.context))]
+    return replace(
+        plan,
+        speed=best.decode,
+        prompt_speed=best.prefill,
+        full_speed=max(full) if full else None,
+        at_most=False,
+        benched=True,
+    )
 
 
 def _check_llamacpps(described: Described, form: str, kv: str | None, n_cpu_moe: int | None) -> None:
