@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, ClassVar
@@ -99,7 +100,7 @@ def rows(console: Console, block: Block, width: int) -> list[Row]:
         token = block.tokens[0]
         return code_rows(token.content, token.info, token.markup)
     tokens = [_with_plain_inlines(token) for token in block.tokens]
-    rendered_rows = rendered(console, _Blocks(tokens), width)
+    rendered_rows = rendered(console, _Blocks.of(tokens), width)
     # an entity such as &#x202E; has become a character only now
     return [tuple((strip_escapes(text), style) for text, style in line) for line in rendered_rows]
 
@@ -327,6 +328,14 @@ class _Blocks(markdown.Markdown):
         "code_block": _CodeBlock,
     }
 
-    def __init__(self, tokens: list[Token]) -> None:
-        super().__init__("", hyperlinks=False)
-        self.parsed = tokens
+    @classmethod
+    def of(cls, tokens: list[Token]) -> _Blocks:
+        """Return these tokens; rich builds a parser for each text, which here is one for each drawing."""
+        made = copy(_no_blocks())
+        made.parsed = tokens
+        return made
+
+
+@cache
+def _no_blocks() -> _Blocks:
+    return _Blocks("", hyperlinks=False)
