@@ -31,6 +31,9 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 # Several processes must find the same tests in the same order, also those made from a set of texts.
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
+# Hundreds of tests start the program: it is compiled once, also where containers ask for no compiled files.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # What tests ask is in nobody's log; a `home` of its own has one.
 os.environ["QWEN_LOG"] = "off"
 os.environ["QWEN_LLAMA_SERVER"] = "off"  # one on the PATH would be taken by itself

@@ -123,11 +123,12 @@ class TestAnotherBase:
             Transformers(weights, context=256, adapters=[tmp_path])
 
 
-class TestLlamaCpp:
-    @pytest.fixture(scope="class")
-    def gguf(self, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return gguf_export.to_gguf(base, tmp_path_factory.mktemp("gguf") / "base.gguf", quant="f32")
+@pytest.fixture(scope="module")
+def gguf(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return gguf_export.to_gguf(base, tmp_path_factory.mktemp("gguf") / "base.gguf", quant="f32")
 
+
+class TestLlamaCpp:
     def test_adapters_in_gguf_say_what_peft_says(
         self, base: Path, gguf: Path, lora: tuple[Path, Path], tmp_path: Path
     ) -> None:

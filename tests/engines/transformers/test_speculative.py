@@ -125,12 +125,13 @@ def test_a_model_drafts_for_itself(plain: tuple[type, Weights, str, Usage]) -> N
     assert guessed.accepted_tokens > guessed.drafted_tokens * 0.8
 
 
-class TestTransformers:
-    @pytest.fixture(scope="class")
-    def small(self, starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory) -> Weights:
-        folder = small_models.make("Qwen3", tmp_path_factory.mktemp("qwen3"), starter_safetensors)
-        return Weights("small", folder, "safetensors", None)
+@pytest.fixture(scope="module")
+def small(starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    folder = small_models.make("Qwen3", tmp_path_factory.mktemp("qwen3"), starter_safetensors)
+    return Weights("small", folder, "safetensors", None)
 
+
+class TestTransformers:
     def test_drawn_tokens_are_the_same_too(self, small: Weights) -> None:
         """The choices are made as without guesses, with the same random numbers."""
         drawn = Sampling(temperature=0.3, seed=4, max_tokens=48)

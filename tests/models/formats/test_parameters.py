@@ -263,7 +263,7 @@ def _cached(config: Any, tokens: int) -> int:
     with torch.no_grad():
         for start in range(0, tokens, 16):
             ids = torch.arange(start, min(start + 16, tokens))[None] % config.vocab_size
-            model(ids, past_key_values=cache, use_cache=True)
+            model(ids, cache=cache, use_cache=True)
     total = 0
     for layer in cache.layers:
         held = [getattr(layer, "keys", None), getattr(layer, "values", None)]
