@@ -183,7 +183,7 @@ def test_the_shell_completes(typed: str, offered: list[str]) -> None:
 
 def test_what_goes_to_a_file_is_utf_8_whatever_the_locale_says(qwen) -> None:
     for encoding in ("cp1252", "ascii"):
-        done = qwen("doctor", PYTHONIOENCODING=encoding)
+        done = qwen("sandbox", "check", "--no-attacks", PYTHONIOENCODING=encoding)
         assert done.returncode == 0, done.stderr
         assert "✓" in done.stdout
 

@@ -10,21 +10,27 @@ from types import SimpleNamespace
 
 import pytest
 
+from qwen_cli.commands import main
 from qwen_cli.commands.models import doctor
 from qwen_cli.sandbox import attack_suite, probe
 
 
-def test_the_report_covers_what_a_person_needs(qwen) -> None:
-    done = qwen("doctor", "--attacks", "--json")
-    assert done.returncode == 0
-    assert done.stderr == ""
-    found = {finding["name"]: finding for finding in json.loads(done.stdout)}
+def test_the_report_covers_what_a_person_needs(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three = ["network", "read_secrets", "write_outside"]  # all of them run in tests/sandbox
+    monkeypatch.setattr(attack_suite, "names", lambda: three)
+    monkeypatch.setattr("sys.argv", ["qwen", "doctor", "--attacks", "--json"])
+    with pytest.raises(SystemExit) as left:
+        main.main()
+    told = capsys.readouterr()
+    assert (left.value.code or 0, told.err) == (0, "")
+    found = {finding["name"]: finding for finding in json.loads(told.out)}
     assert {"qwen", "processor", "gpu", "memory", "disk", "model hub", "models", "sandbox"} <= set(found)
     for engine in ("llamacpp", "transformers", "remote"):
         assert found[f"engine {engine}"]["state"] == "ok"
     assert "starter (gguf)" in found["models"]["detail"]
-    attacks = len(attack_suite.names())
-    assert found["attacks"]["detail"] == f"{attacks} of {attacks} blocked"
+    assert found["attacks"]["detail"] == "3 of 3 blocked"
     assert [found[f"  {layer.name}"]["state"] == "ok" for layer in probe.check()] == [
         layer.active for layer in probe.check()
     ]
