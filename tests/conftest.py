@@ -55,6 +55,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if named or os.cpu_count() == 1 else 2
 
 
+# Without weights, and minutes long all the same.
+LONG = ("sandbox/test_attacks.py", "tasks/math/test_answer.py", "media/test_video_backends.py")
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the starter's weights `model`. Several processes begin with the files that take long:
@@ -64,6 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("model")
     if workers:
         long = {item.path for item in items if item.get_closest_marker("model")}
+        long |= {item.path for item in items if item.path.as_posix().endswith(LONG)}
         items.sort(key=lambda item: item.path not in long)
 
 
