@@ -137,13 +137,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-_interrupt.ends_program = True  # type: ignore[attr-defined]  # also where Python cannot run it: while llama.cpp loads
-
-
 def _leave(number: int, frame: FrameType | None) -> None:
     # What was said and answered so far is kept, as on Ctrl-C; a second signal ends it at once.
     signal.signal(number, signal.SIG_DFL)
     raise SystemExit(128 + number)
+
+
+for _handler in (_interrupt, _leave):  # also where Python cannot run them: while llama.cpp loads
+    _handler.ends_program = True  # type: ignore[attr-defined]
 
 
 def _run(argv: list[str], debug: bool) -> int:

@@ -207,16 +207,20 @@ def start(params: Any, weights: Weights) -> Any:
     """
     import xllamacpp
 
-    with _interrupts_held() as interrupted:
+    with _signals_held() as noted:
         try:
             server = xllamacpp.Server(params)
         except (RuntimeError, ValueError, MemoryError) as error:
             adapters = [Path(one.path) for one in params.lora_adapters]
             reason = _reason(weights.path, params, adapters) or str(error)
             raise EngineError(f"llama.cpp cannot load {weights.label}: {reason}", _hint(reason)) from error
-    if interrupted:
+    try:
+        for number in noted:
+            if callable(handler := signal.getsignal(number)):
+                handler(number, None)
+    except BaseException:
         abandon(server)
-        raise KeyboardInterrupt
+        raise
     return server
 
 
@@ -272,6 +276,10 @@ def key_settings(params: Any, engine: str | None = None) -> dict[str, Any]:
     }
 
 
+# What ends programs; Windows has no SIGHUP.
+_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 def abandon(server: Any) -> None:
     """Keep the destructor of `server` from ever running: it waits for ever for a thread that has not begun
     its loop (the server has just been made), or that waits for the interpreter's lock, which the destructor
@@ -282,21 +290,25 @@ def abandon(server: Any) -> None:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[list[int]]:
-    """Hold Ctrl-C back until the load is done: raised right after the load it would destroy a server that is
-    still starting. One that only ends the program (its handler says so: `ends_program`) ends it at once:
-    llama.cpp keeps the interpreter's lock, and no handler would run before the load is done."""
+def _signals_held() -> Iterator[list[int]]:
+    """Hold Ctrl-C and what ends a program back until the load is done: raised right after the load it would
+    destroy a server that is still starting. One that only ends the program (its handler says so:
+    `ends_program`) ends it at once: llama.cpp keeps the interpreter's lock, and no handler would run before
+    the load is done."""
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted
         return
-    before = signal.getsignal(signal.SIGINT)
-    ends = getattr(before, "ends_program", False)
-    signal.signal(signal.SIGINT, signal.SIG_DFL if ends else lambda number, frame: noted.append(number))
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    handlers = {number: handler for number, handler in before.items() if callable(handler)}
+    for number, handler in handlers.items():
+        ends = getattr(handler, "ends_program", False)
+        signal.signal(number, signal.SIG_DFL if ends else lambda number, frame: noted.append(number))
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _usual_draft(weights: Weights) -> Draft:

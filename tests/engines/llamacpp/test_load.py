@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from qwen_cli.engines.core.base import Capabilities
 from qwen_cli.engines.core.options import Hooks, LoadOptions
 from qwen_cli.engines.llamacpp import backend, load
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
+from qwen_cli.engines.llamacpp.load import start
 from qwen_cli.engines.load import open_engine
 from qwen_cli.errors import UsageError
 from qwen_cli.models.catalog import lookup
@@ -220,30 +224,77 @@ class TestExperts:
             LlamaCpp(Weights("model", dense, "gguf", None), n_cpu_moe=2)
 
 
+ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@contextmanager
+def handled(number: int, handler: Any) -> Iterator[None]:
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("ends", [True, False])
-def test_ctrl_c_while_a_model_loads_ends_a_program_at_once_and_waits_in_any_other(ends: bool) -> None:
+def test_a_signal_while_a_model_loads_ends_a_program_at_once_and_waits_in_any_other(
+    ends: bool, number: int
+) -> None:
     """llama.cpp holds the interpreter's lock: a handler of Python's would run after the load."""
 
     def handler(number: int, frame: Any) -> None: ...
 
     handler.ends_program = ends  # type: ignore[attr-defined]
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        with load._interrupts_held() as noted:
-            while_loading = signal.getsignal(signal.SIGINT)
+    with handled(number, handler):
+        with load._signals_held() as noted:
+            while_loading = signal.getsignal(number)
             if not ends:
-                signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+                signal.raise_signal(number)
+        assert signal.getsignal(number) is handler
     assert (while_loading is signal.SIG_DFL) is ends
-    assert noted == ([] if ends else [signal.SIGINT])
+    assert noted == ([] if ends else [number])
 
 
-def test_the_programs_own_ctrl_c_only_ends_it() -> None:
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_that_waited_is_handled_and_the_server_that_starts_is_not_torn_down(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    class Server:
+        def __init__(self, params: Any) -> None:
+            signal.raise_signal(number)
+
+        def __del__(self) -> None:
+            ended.append("torn down")
+
+    def stop(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    monkeypatch.setattr("xllamacpp.Server", Server)
+    with handled(number, stop), pytest.raises(SystemExit, match=str(128 + number)):
+        start(None, Weights("model", Path("x"), "gguf", None))
+    gc.collect()
+    assert ended == []
+
+
+def test_a_signal_that_nobody_minds_ends_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell's background jobs ignore Ctrl-C."""
+    monkeypatch.setattr("xllamacpp.Server", lambda params: signal.raise_signal(signal.SIGINT) or "server")
+    with handled(signal.SIGINT, signal.SIG_IGN):
+        assert start(None, Weights("model", Path("x"), "gguf", None)) == "server"
+    heard: list[int] = []
+    with handled(signal.SIGINT, lambda number, frame: heard.append(number)):
+        assert start(None, Weights("model", Path("x"), "gguf", None)) == "server"
+    assert heard == [signal.SIGINT]
+
+
+def test_the_programs_own_signals_only_end_it() -> None:
     from qwen_cli.commands import main
 
     assert main._interrupt.ends_program  # type: ignore[attr-defined]
+    assert main._leave.ends_program  # type: ignore[attr-defined]
 
 
 def test_a_model_of_a_million_tokens_is_told_to_get_worse_beyond_its_chunks(tmp_path: Path) -> None:
