@@ -13,12 +13,13 @@ import pexpect
 import pytest
 import small_models
 from PIL import Image
+from served import Server
 
 STARTER = ("--model", "starter", "--context", "2048")
 
 
-def test_a_problem_is_solved_with_a_program(qwen) -> None:
-    done = qwen("math", "What is 123 times 456?", "--mode", "tir", "--json", *STARTER)
+def test_a_problem_is_solved_with_a_program(warm) -> None:
+    done = warm("math", "What is 123 times 456?", "--mode", "tir", "--json", *STARTER)
     trace = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     assert trace["runs"][0]["status"] == "ok"
@@ -30,9 +31,9 @@ def test_quiet_prints_the_answer_alone(qwen) -> None:
     assert (done.returncode, done.stdout) == (0, "5\n")
 
 
-def test_samples_vote(qwen) -> None:
+def test_samples_vote(warm) -> None:
     asked = ("What is 2 + 3?", "--mode", "cot", "--samples", "3", "--seed", "1", "--json", *STARTER)
-    trace = json.loads(qwen("math", *asked).stdout)
+    trace = json.loads(warm("math", *asked).stdout)
     assert trace["check"] == "vote"
     assert 2 <= trace["votes"] <= trace["samples"] <= 3
 
@@ -86,10 +87,10 @@ def test_a_problem_may_be_a_picture(qwen, tmp_path: Path, starter_safetensors: P
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
-def test_without_the_sandbox_it_asks_first(answer: str, code: int, home: Path, tmp_path: Path) -> None:
-    asked = ["What is 123 times 456?", "--mode", "tir", "--sandbox", "off", *STARTER]
+def test_without_the_sandbox_it_asks_first(answer: str, code: int, home: Path, loaded: Server) -> None:
+    asked = ["math", "What is 123 times 456?", "--mode", "tir", "--sandbox", "off", *STARTER]
     terminal = pexpect.spawn(
-        sys.executable, ["-m", "qwen_cli", "math", *asked], env=os.environ, encoding="utf-8", timeout=120
+        sys.executable, ["-m", "qwen_cli", *asked], env=loaded.environ, encoding="utf-8", timeout=120
     )
     terminal.expect("Run them all the same")
     assert "can read, change and delete your files" in " ".join(terminal.before.split())
@@ -100,7 +101,7 @@ def test_without_the_sandbox_it_asks_first(answer: str, code: int, home: Path, t
     assert terminal.exitstatus == code
 
 
-def test_a_reward_model_chooses(qwen, tmp_path: Path, starter_safetensors: Path) -> None:
+def test_a_reward_model_chooses(qwen, warm, tmp_path: Path, starter_safetensors: Path) -> None:
     reward = small_models.make_reward(tmp_path / "prm", starter_safetensors)
     asked = (
         "What is 2 + 3?",
@@ -114,7 +115,7 @@ def test_a_reward_model_chooses(qwen, tmp_path: Path, starter_safetensors: Path)
         "1",
         "--json",
     )
-    done = qwen("math", *asked, *STARTER)
+    done = warm("math", *asked, *STARTER)
     trace = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     assert (trace["check"], trace["samples"]) == ("reward", 3)
@@ -124,8 +125,8 @@ def test_a_reward_model_chooses(qwen, tmp_path: Path, starter_safetensors: Path)
     assert "is no reward model" in refused.stderr
 
 
-def test_a_model_that_never_boxes_leaves_with_1(qwen) -> None:
-    done = qwen("math", "What is 2 + 3?", "--mode", "cot", "--max-tokens", "2", *STARTER)
+def test_a_model_that_never_boxes_leaves_with_1(warm) -> None:
+    done = warm("math", "What is 2 + 3?", "--mode", "cot", "--max-tokens", "2", *STARTER)
     assert done.returncode == 1
     assert "no answer: it was cut at --max-tokens" in done.stderr
 
