@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import tiny_world as world
 from PIL import Image
+from served import Server, serving
 
 TINY = Path(__file__).parents[2] / "assets" / "tiny-qwen2.5-vl"
 MODEL = ("--model", str(TINY), "--engine", "transformers", "--temperature", "0")
@@ -23,6 +25,13 @@ BUDGET = ("--max-pixels", str(world.SIDE**2), "--min-pixels", str(world.SIDE**2)
 FRAME = ("--max-pixels", str(world.FRAME_SIDE**2), "--min-pixels", str(world.FRAME_SIDE**2))
 COUNT = 40
 SURE = 0.95
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Server]:
+    """The model in a server of the same user, loaded once for many films."""
+    with serving("--engine", "transformers", model=str(TINY)) as running:
+        yield running
 
 
 def one_of(number: int) -> random.Random:
@@ -81,15 +90,15 @@ def test_boxes_are_in_pixels_of_the_file(qwen, tmp_path: Path) -> None:
     assert found >= SURE * COUNT
 
 
-@pytest.mark.slow
-def test_events_have_the_times_of_the_video(qwen, tmp_path: Path) -> None:
+def test_events_have_the_times_of_the_video(qwen, served: Server, tmp_path: Path) -> None:
     right, films = 0, 8
     for number in range(films):
         chance = one_of(number)
         one, start = world.thing(chance), chance.randrange(0, 7)
         end = chance.randrange(start + 1, 9)
         path = film_file(tmp_path / f"{number}.mp4", world.film(one, start, end), world.FPS)
-        done = qwen("vision", str(path), "--events", "--json", *FRAME, *MODEL)
+        asked = ("vision", str(path), "--events", "--json", *FRAME, *MODEL)
+        done = qwen(*asked, XDG_RUNTIME_DIR=str(served.runtime))
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)["answer"]
         right += told == [{"start": float(start), "end": float(end), "what": f"A {one.name}"}]
