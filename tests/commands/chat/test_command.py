@@ -48,29 +48,29 @@ def test_json_is_one_object_with_usage_and_timings(qwen) -> None:
     assert answer["timings"]["prefill_seconds"] > 0
 
 
-def test_a_cut_answer_says_so(qwen) -> None:
-    done = qwen("chat", "Count from one to fifty.", *GREEDY, "--max-tokens", "5")
+def test_a_cut_answer_says_so(warm) -> None:
+    done = warm("chat", "Count from one to fifty.", *GREEDY, "--max-tokens", "5")
     assert done.returncode == 0
     assert "cut" in done.stderr
     assert "5" in done.stderr
 
 
-def test_piped_text_and_a_question(qwen) -> None:
-    done = qwen(
+def test_piped_text_and_a_question(warm) -> None:
+    done = warm(
         "chat", "What is the secret word in this text?", *GREEDY, stdin="The secret word is: mango.\n"
     )
     assert "mango" in done.stdout.lower()
 
 
-def test_piped_text_alone_is_the_question(qwen) -> None:
-    assert "Paris" in qwen("chat", *GREEDY, stdin="What is the capital of France?").stdout
+def test_piped_text_alone_is_the_question(warm) -> None:
+    assert "Paris" in warm("chat", *GREEDY, stdin="What is the capital of France?").stdout
 
 
-def test_files_go_with_their_names(qwen, tmp_path: Path) -> None:
+def test_files_go_with_their_names(warm, tmp_path: Path) -> None:
     (tmp_path / "alpha.txt").write_text("The colour is green.\n")
     (tmp_path / "beta.txt").write_text("The animal is a heron.\n")
     files = ("-f", str(tmp_path / "alpha.txt"), "-f", str(tmp_path / "beta.txt"))
-    answer = qwen("chat", *files, "Which animal is in beta.txt? Answer in one word.", *GREEDY).stdout
+    answer = warm("chat", *files, "Which animal is in beta.txt? Answer in one word.", *GREEDY).stdout
     assert "heron" in answer.lower()
 
 
@@ -83,19 +83,19 @@ def test_a_binary_file_is_refused(qwen, tmp_path: Path, content: bytes) -> None:
         assert done.stderr.count("\n") == 1
 
 
-def test_the_same_seed_gives_the_same_answer(qwen) -> None:
+def test_the_same_seed_gives_the_same_answer(warm) -> None:
     ask = ("chat", "Invent a name for a boat.", "-m", "starter", "-t", "1", "--max-tokens", "12", "--seed")
-    assert qwen(*ask, "7").stdout == qwen(*ask, "7").stdout
+    assert warm(*ask, "7").stdout == warm(*ask, "7").stdout
 
 
-def test_a_stop_string_ends_the_answer_and_is_not_in_it(qwen) -> None:
-    done = qwen("chat", "Count from 1 to 20, separated by commas.", *GREEDY, "--stop", "5")
+def test_a_stop_string_ends_the_answer_and_is_not_in_it(warm) -> None:
+    done = warm("chat", "Count from 1 to 20, separated by commas.", *GREEDY, "--stop", "5")
     assert "4" in done.stdout
     assert "5" not in done.stdout
 
 
-def test_the_system_prompt_is_obeyed(qwen) -> None:
-    done = qwen("chat", "Who are you?", "-s", "You are a lighthouse keeper called Bartholomew.", *GREEDY)
+def test_the_system_prompt_is_obeyed(warm) -> None:
+    done = warm("chat", "Who are you?", "-s", "You are a lighthouse keeper called Bartholomew.", *GREEDY)
     assert "Bartholomew" in done.stdout
 
 
@@ -130,9 +130,9 @@ HARD: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("schema", HARD, ids=lambda schema: json.dumps(schema)[17:60])
-def test_an_answer_satisfies_its_schema_or_is_an_error(qwen, schema: dict[str, Any]) -> None:
+def test_an_answer_satisfies_its_schema_or_is_an_error(warm, schema: dict[str, Any]) -> None:
     asked = f"An example, as short as can be, of: {json.dumps(schema)}"
-    done = qwen("chat", asked, "--schema", json.dumps(schema), "--max-tokens", "24", *GREEDY)
+    done = warm("chat", asked, "--schema", json.dumps(schema), "--max-tokens", "24", *GREEDY)
 
     if done.returncode == 0:
         jsonschema.validate(
@@ -147,16 +147,16 @@ def test_an_answer_satisfies_its_schema_or_is_an_error(qwen, schema: dict[str, A
     assert "Traceback" not in done.stderr
 
 
-def test_any_json_is_asked_for_by_an_empty_schema(qwen) -> None:
-    done = qwen("chat", 'Answer with {"a": 1} and nothing else.', "--schema", "{}", *GREEDY)
+def test_any_json_is_asked_for_by_an_empty_schema(warm) -> None:
+    done = warm("chat", 'Answer with {"a": 1} and nothing else.', "--schema", "{}", *GREEDY)
 
     assert done.returncode == 0, done.stderr
     json.loads(done.stdout)
 
 
-def test_an_answer_that_was_cut_satisfies_nothing(qwen) -> None:
+def test_an_answer_that_was_cut_satisfies_nothing(warm) -> None:
     schema = json.dumps({"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]})
-    done = qwen("chat", "Tell me all about Paris.", "--schema", schema, "--max-tokens", "5", *GREEDY)
+    done = warm("chat", "Tell me all about Paris.", "--schema", schema, "--max-tokens", "5", *GREEDY)
 
     assert done.returncode == 1
     assert "the answer was cut before its JSON was whole: it reached max_tokens, 5" in done.stderr

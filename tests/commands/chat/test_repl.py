@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 import small_models
 from PIL import Image
+from served import Server
 from terminal import ALT_ENTER, CTRL_C, CTRL_D, CTRL_R, ENTER, UP, Terminal
 
 from qwen_cli.commands.chat import slash_settings
@@ -214,8 +215,8 @@ def test_an_image_is_looked_at_once_also_when_the_session_goes_on(
     assert again.wait_for_end() == 0
 
 
-def test_nothing_that_is_typed_gets_lost(chat: Callable[..., Terminal], home: Path) -> None:
-    it = chat()
+def test_nothing_that_is_typed_gets_lost(chat: Callable[..., Terminal], home: Path, loaded: Server) -> None:
+    it = chat(XDG_RUNTIME_DIR=str(loaded.runtime))
     it.type("\x1b[200~pasted line one\npasted line two\x1b[201~")
     it.wait("pasted line two")
     it.type(ALT_ENTER, "third")
@@ -249,9 +250,11 @@ def test_nothing_that_is_typed_gets_lost(chat: Callable[..., Terminal], home: Pa
     assert "+typed while it was answering\n" in history.read_text()
 
 
-def test_slash_commands_files_and_models_are_completed(chat: Callable[..., Terminal], tmp_path: Path) -> None:
+def test_slash_commands_files_and_models_are_completed(
+    chat: Callable[..., Terminal], tmp_path: Path, loaded: Server
+) -> None:
     (tmp_path / "quarterly report.txt").write_text("x")
-    it = chat()
+    it = chat(XDG_RUNTIME_DIR=str(loaded.runtime))
     it.type("/")
     it.wait("Answer the last message again")
     it.type("im\t")
@@ -281,8 +284,10 @@ def test_a_message_that_does_not_fit_is_one_line_and_the_talk_goes_on(chat: Call
     it.wait("(?is)Say just: fine.*fine.*^>$")
 
 
-def test_stdout_in_a_file_holds_the_answers_alone(chat: Callable[..., Terminal], tmp_path: Path) -> None:
-    it = chat(shell=" > answers.txt")
+def test_stdout_in_a_file_holds_the_answers_alone(
+    chat: Callable[..., Terminal], tmp_path: Path, loaded: Server
+) -> None:
+    it = chat(shell=" > answers.txt", XDG_RUNTIME_DIR=str(loaded.runtime))
     it.say("Reply with the word yes.")
     it.wait(lambda: (tmp_path / "answers.txt").read_text().endswith("\n") or not it.read())
     it.type(CTRL_D)

@@ -29,42 +29,42 @@ def test_the_middle_alone_is_on_stdout(qwen, fib: Path) -> None:
     assert fib.read_bytes() == FIB
 
 
-def test_a_marker_on_stdin(qwen) -> None:
-    done = qwen(*FIM, "--name", "add.c", "--full", stdin="int add(int a, int b) {\n    <|fim|>\n}\n")
+def test_a_marker_on_stdin(warm) -> None:
+    done = warm(*FIM, "--name", "add.c", "--full", stdin="int add(int a, int b) {\n    <|fim|>\n}\n")
     assert done.stdout == "int add(int a, int b) {\n    return a + b;\n}\n"
 
 
-def test_another_marker(qwen) -> None:
-    done = qwen(
+def test_another_marker(warm) -> None:
+    done = warm(
         *FIM, "--name", "a.js", "--marker", "@@", "--mode", "line", stdin="const add = (a, b) => @@;\n"
     )
     assert done.stdout == "a + b"
 
 
-def test_two_files(qwen, tmp_path: Path) -> None:
+def test_two_files(warm, tmp_path: Path) -> None:
     (tmp_path / "before.go").write_text("func add(a int, b int) int {\n\t")
     (tmp_path / "after.go").write_text("\n}\n")
-    done = qwen(*FIM, "--prefix", str(tmp_path / "before.go"), "--suffix", str(tmp_path / "after.go"))
+    done = warm(*FIM, "--prefix", str(tmp_path / "before.go"), "--suffix", str(tmp_path / "after.go"))
     assert done.stdout == "return a + b"
 
 
-def test_a_diff_that_patch_takes(qwen, fib: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diff_that_patch_takes(warm, fib: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(fib.parent)
-    done = qwen(*FIM, "fib.py", "--at", "4", "--diff")
+    done = warm(*FIM, "fib.py", "--at", "4", "--diff")
     subprocess.run(["git", "apply"], input=done.stdout.encode(), check=True)
     assert fib.read_bytes() == FIB.replace(b"return \n", f"return {REST}\n".encode())
 
 
-def test_write_keeps_newlines_and_byte_order_mark(qwen, fib: Path) -> None:
+def test_write_keeps_newlines_and_byte_order_mark(warm, fib: Path) -> None:
     before = b"\xef\xbb\xbf" + FIB.replace(b"\n", b"\r\n")
     fib.write_bytes(before)
-    done = qwen(*FIM, str(fib), "--at", "4", "--write")
+    done = warm(*FIM, str(fib), "--at", "4", "--write")
     assert done.stdout == ""
     assert fib.read_bytes() == before.replace(b"return \r\n", f"return {REST}\r\n".encode())
 
 
-def test_json_tells_what_it_cost(qwen, fib: Path) -> None:
-    answer = json.loads(qwen(*FIM, str(fib), "--at", "4", "--json", "--mode", "line").stdout)
+def test_json_tells_what_it_cost(warm, fib: Path) -> None:
+    answer = json.loads(warm(*FIM, str(fib), "--at", "4", "--json", "--mode", "line").stdout)
     assert answer["middle"] == REST
     assert answer["stop_reason"] in ("line", "model")
     assert answer["candidates"][0]["middle"] == REST
@@ -73,11 +73,11 @@ def test_json_tells_what_it_cost(qwen, fib: Path) -> None:
     assert answer["timings"]["decode_seconds"] > 0
 
 
-def test_several_candidates_are_ranked(qwen, tmp_path: Path) -> None:
+def test_several_candidates_are_ranked(warm, tmp_path: Path) -> None:
     path = tmp_path / "greet.py"
     path.write_text("def greet(name):\n\n\nprint(greet('Ada'))\n")
     drawn = ("--mode", "line", "-n", "4", "--temperature", "1", "--seed", "5")
-    done = qwen(*FIM, str(path), "--at", "2", *drawn, "--json")
+    done = warm(*FIM, str(path), "--at", "2", *drawn, "--json")
     candidates = json.loads(done.stdout)["candidates"]
     assert len(candidates) > 1
     likelihoods = [candidate["mean_logprob"] for candidate in candidates]
