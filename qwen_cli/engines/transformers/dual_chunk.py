@@ -89,6 +89,8 @@ def attention(
     turns = _Turns(_chunks(config), float(config.rope_parameters["rope_theta"]), query.device)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rows, heads, places, _ = query.shape
+    if attention_mask is not None and attention_mask.ndim != 1:
+        raise ValueError("dual chunk attention takes a mask of rows × tokens")
     before = [0] * rows if attention_mask is None else attention_mask.tolist()
     if len(set(before)) == 1:
         attended = _attend(query, key, value, before[0], turns, scale)

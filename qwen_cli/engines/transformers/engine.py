@@ -76,7 +76,7 @@ class Transformers(Prompted):
         dca_chunk: int | None = None,
     ) -> None:
         shape = rope.extended(weights.architecture, rope_scaling, context, weights.label, dca_chunk)
-        if rope_scaling == "dca" and shape.dual_chunk:
+        if shape.dual_chunk and (rope_scaling == "dca" or (context or 0) > shape.dual_chunk.size):
             _check_chunked(shape, weights.label, attention, compiled=compiled)
         catalogued = weights.model
         defaults = recommended(catalogued.sampling if catalogued else None, shape.sampling, _UNKNOWN)

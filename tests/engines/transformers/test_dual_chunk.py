@@ -251,9 +251,12 @@ class TestCaches:
             close(out.logits[row, span], case.right[: lengths[row]])
 
 
-def test_padding_within_a_text_is_refused(case: Case) -> None:
+def test_masks_of_another_kind_are_refused(case: Case) -> None:
+    ids = torch.tensor([[1, 2, 3]])
     with pytest.raises(ValueError, match="not within"):
-        case.model(input_ids=torch.tensor([[1, 2, 3]]), attention_mask=torch.tensor([[1, 0, 1]]))
+        case.model(input_ids=ids, attention_mask=torch.tensor([[1, 0, 1]]))
+    with pytest.raises(ValueError, match="rows × tokens"):
+        case.model(input_ids=ids, attention_mask=torch.zeros(1, 1, 3, 3))
 
 
 class TestKernels:
