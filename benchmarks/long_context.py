@@ -157,7 +157,7 @@ def opened(cell: Cell, folder: Path) -> Transformers:
         Weights("starter", folder, "safetensors", lookup.find("starter")),
         context=window,
         rope_scaling="yarn" if cell.method == "yarn" else None,
-        draft="off",
+        draft=None,
     )
 
 
