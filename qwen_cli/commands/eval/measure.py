@@ -86,6 +86,7 @@ def measure(
     return output.Report(
         bench.name,
         engine.model,
+        engine.name,
         how.words(_is_rated(bench, how)),
         summary.summarise(rows),
         rows,

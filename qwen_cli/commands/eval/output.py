@@ -25,6 +25,7 @@ class Report:
 
     bench: str
     model: str
+    engine: str
     protocol: str
     figures: Summary
     rows: Sequence[dict[str, Any]]
@@ -75,7 +76,7 @@ def headline(report: Report) -> str:
     )
     data = f" · data {report.commit[:12]}" if report.commit else ""
     return one_line(
-        f"{report.bench} · {report.protocol} · {report.model}{data}: {_per_cent(whole.share)} ({counted},"
+        f"{report.bench} · {report.protocol} · {report.model} on {report.engine}{data}: {_per_cent(whole.share)} ({counted},"
         f" 95 % interval {_per_cent(whole.low)} to {_per_cent(whole.high)})"
     )
 
@@ -96,6 +97,7 @@ def as_dict(
     whole = {
         "bench": report.bench,
         "model": report.model,
+        "engine": report.engine,
         "protocol": report.protocol,
         "data": report.commit,
         **score(figures.whole),
@@ -116,7 +118,7 @@ def as_dict(
 
 def main_table(reports: Sequence[Report]) -> Table:
     """Return a row for each report."""
-    rows: Table = [("bench", "protocol", "model", "share", "95 % interval", "items", "cut")]
+    rows: Table = [("bench", "protocol", "model", "engine", "share", "95 % interval", "items", "cut")]
     for one in reports:
         whole = one.figures.whole
         rows.append(
@@ -124,6 +126,7 @@ def main_table(reports: Sequence[Report]) -> Table:
                 one.bench,
                 one.protocol,
                 one.model,
+                one.engine,
                 _per_cent(whole.share),
                 f"{_per_cent(whole.low)} to {_per_cent(whole.high)}",
                 f"{whole.items:,}",
