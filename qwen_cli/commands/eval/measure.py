@@ -84,14 +84,14 @@ def measure(
     if remark:
         relay(remark)
     return output.Report(
-        bench.name,
-        engine.model,
-        engine.name,
-        how.words(_is_rated(bench, how)),
-        summary.summarise(rows),
-        rows,
-        str(place),
-        source.commit,
+        bench=bench.name,
+        model=engine.model,
+        engine=engine.name,
+        protocol=how.words(_is_rated(bench, how)),
+        figures=summary.summarise(rows),
+        rows=rows,
+        results=str(place),
+        commit=source.commit,
     )
 
 
