@@ -76,8 +76,8 @@ def headline(report: Report) -> str:
     )
     data = f" · data {report.commit[:12]}" if report.commit else ""
     return one_line(
-        f"{report.bench} · {report.protocol} · {report.model} on {report.engine}{data}: {_per_cent(whole.share)} ({counted},"
-        f" 95 % interval {_per_cent(whole.low)} to {_per_cent(whole.high)})"
+        f"{report.bench} · {report.protocol} · {report.model} on {report.engine}{data}:"
+        f" {_per_cent(whole.share)} ({counted}, 95 % interval {_per_cent(whole.low)} to {_per_cent(whole.high)})"
     )
 
 

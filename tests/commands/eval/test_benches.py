@@ -63,8 +63,8 @@ def test_the_commands_are_the_benches() -> None:
 def test_a_figure_is_told_with_its_protocol_model_and_interval(engine: Examined, mmlu: Path) -> None:
     out = said("mmlu", mmlu, "--protocol", "lm-eval", "--shots", 2)
     assert out.splitlines()[0] == (
-        "mmlu · 2-shot · completion as lm-eval · log-probability · qwen2.5:7b on examined: 50.0 % (4 of 8, 95 % interval"
-        " 21.5 % to 78.5 %)"
+        "mmlu · 2-shot · completion as lm-eval · log-probability · qwen2.5:7b on examined:"
+        " 50.0 % (4 of 8, 95 % interval 21.5 % to 78.5 %)"
     )
     assert "law" in out and "mean of the subjects" in out
 
