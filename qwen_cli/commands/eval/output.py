@@ -75,10 +75,9 @@ def headline(report: Report) -> str:
         f"{right:.0f} of {whole.items:,}" if abs(right - round(right)) < 1e-9 else f"{whole.items:,} items"
     )
     data = f" · data {report.commit[:12]}" if report.commit else ""
-    return one_line(
-        f"{report.bench} · {report.protocol} · {report.model} on {report.engine}{data}:"
-        f" {_per_cent(whole.share)} ({counted}, 95 % interval {_per_cent(whole.low)} to {_per_cent(whole.high)})"
-    )
+    asked = f"{report.bench} · {report.protocol} · {report.model} on {report.engine}{data}"
+    known = f"95 % interval {_per_cent(whole.low)} to {_per_cent(whole.high)}"
+    return one_line(f"{asked}: {_per_cent(whole.share)} ({counted}, {known})")
 
 
 def as_dict(
