@@ -495,6 +495,30 @@ class TestPictures:
         assert float(rect.get_attribute("width")) == pytest.approx(400, abs=3)  # seen as 812 x 588
         assert float(rect.get_attribute("height")) == pytest.approx(307, abs=3)
 
+    def test_what_looks_like_places(self, page: Page) -> None:
+        """Only such answers are read by the server: most name none."""
+        script = """async (texts) => {
+          const { namesPlaces } = await import("/page/boxes.js");
+          return texts.filter(namesPlaces);
+        }"""
+        places = [
+            '{"bbox_2d": [1, 2, 3, 4]}',
+            '{"point_2d": [1, 2]}',
+            '{"bbox": [1, 2, 3, 4]}',
+            '<points x1="1" y1="2" alt="a">a</points>',
+            "<|box_start|>(1,2),(3,4)<|box_end|>",
+            "cup(1,2),(3,4)",
+            "Here:\n1, 2, 3, 4 cup",
+        ]
+        others = [
+            "Two cups.",
+            "It costs 1,200 and 3,400 dollars.",
+            "f(1, 2) = 3",
+            "1, 2, 3, 4",
+            "a box of points",
+        ]
+        assert page.evaluate(script, [*places, *others]) == places
+
     def test_a_large_one_is_made_smaller(self, page: Page, model: Played) -> None:
         written = io.BytesIO()
         Image.new("RGB", (4096, 1024), "navy").save(written, "JPEG")

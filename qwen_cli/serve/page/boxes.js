@@ -5,15 +5,27 @@ import { ask } from "./api.js";
 import { drawn, make, reserve } from "./dom.js";
 import { urlOf } from "./pictures.js";
 
-// What answers look like that name places: JSON with boxes or points, tags, pairs of corners.
-const PLACES = /(?:bbox|box)_?2d|point_2d|"(?:bbox|box|points?)"|<points?\b|<\|box_start\|>|\(\d+, ?\d+\),? ?\(\d+, ?\d+\)/;
+// What answers look like that name places: JSON with boxes or points, tags, pairs of corners, lines of four numbers
+// before a name.
+const PLACES = new RegExp(
+  [
+    "(?:bbox|box)_?2d|point_2d",
+    '"(?:bbox|box|points?)"',
+    "<points?\\b|<\\|box_start\\|>",
+    "\\(\\d+, ?\\d+\\),? ?\\(\\d+, ?\\d+\\)",
+    "^ *\\d+(?:, ?\\d+){3} +\\p{L}",
+  ].join("|"),
+  "mu",
+);
+
+export const namesPlaces = (answer) => PLACES.test(answer);
 
 /**
  * Return {picture, found: [{label, box | point}]} for an `answer` to `turns`, in pixels of the picture; null where
  * it names no places, or several pictures were sent with the question: it does not say which it means.
  */
 export async function find(answer, turns, model) {
-  if (!PLACES.test(answer)) return null;
+  if (!namesPlaces(answer)) return null;
   const shown = turns.filter((turn) => turn.role === "user" && turn.pictures.length).at(-1);
   if (shown?.pictures.length !== 1) return null;
   const pictures = turns.flatMap((turn) => turn.pictures ?? []);

@@ -68,7 +68,7 @@ async function run() {
 /** Draw what the answer says it found. */
 async function place(turn, turns, view) {
   try {
-    turn.boxes = await boxes.find(said(turn), turns, settings().model);
+    turn.boxes = await boxes.find(said(turn), turns, turn.model);
   } catch (fault) {
     turn.boxFault = `no boxes are drawn: ${fault.message}`;
   }
