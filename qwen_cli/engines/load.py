@@ -23,7 +23,9 @@ from qwen_cli.models.catalog import answers, lookup
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from pathlib import Path
 
+    from qwen_cli.engines.core.embedder import Embedder
     from qwen_cli.models.hub.resolve import Format, Weights
     from qwen_cli.models.progress import Progress
 
@@ -65,7 +67,7 @@ def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) ->
 def _opened(options: LoadOptions, hooks: Hooks) -> Engine:
     here = options.engine in (_AUTO, *_BUILT_IN) and options.engine != _REMOTE.name and not options.endpoint
     if options.model and here:
-        answers.check(options.model)
+        answers.check(options.model, hears=True)
     back_end, weights = find(options, hooks)
     if weights is not None:
         options.refuse(("vision",), "is for a server", "leave it out: the weights say whether they see")
@@ -89,7 +91,7 @@ def look(options: LoadOptions) -> Engine:
     from qwen_cli.models.planning import default_model
 
     assert options.model, "which model is chosen by who asks"
-    answers.check(options.model)
+    answers.check(options.model, hears=True)
     chosen = _chosen(options, Hooks())
     form = chosen.format if chosen else _form(options)
     try:
@@ -111,7 +113,14 @@ def look(options: LoadOptions) -> Engine:
         return Unloaded(
             chosen.name if chosen else _AUTO,
             known.name,
-            Capabilities(context=context, vision=known.vision, video=form == "safetensors", seeing=sees),
+            Capabilities(
+                context=context,
+                vision=known.vision,
+                video=form == "safetensors",
+                seeing=sees,
+                audio=bool({"audio", "transcription"} & set(known.tasks)) and form != "gguf",
+                transcribes="transcription" in known.tasks and form != "gguf",
+            ),
         )
     return Unloaded(
         (_LLAMACPP if weights.format == "gguf" else _TRANSFORMERS).name,
@@ -136,7 +145,12 @@ def _capabilities(weights: Weights, options: LoadOptions) -> Capabilities:
 
     sees = shape.vision and has_processor(weights.path)
     return Capabilities(
-        context=options.context or shape.context, vision=sees, video=sees, seeing=seeing(shape.model_type)
+        context=options.context or shape.context,
+        vision=sees,
+        video=sees,
+        seeing=seeing(shape.model_type),
+        audio=shape.audio,
+        transcribes=shape.model_type == "qwen3_asr",
     )
 
 
@@ -177,6 +191,37 @@ def _for_gguf() -> BackEnd:
     from qwen_cli.models.planning import back_ends
 
     return _LLAMA_SERVER if back_ends.outside() else _LLAMACPP
+
+
+def gives_vectors(path: Path) -> bool:
+    """Return whether the weights at `path` (a GGUF file or a folder) were made to give vectors, or scores by
+    a head of their own."""
+    if path.suffix == ".gguf":
+        from qwen_cli.engines.llamacpp import embedding as gguf
+
+        return gguf.is_for(path)
+    from qwen_cli.engines.transformers import embedding
+
+    return embedding.is_for(path)
+
+
+def ranks(path: Path) -> bool:
+    """Return whether the weights at `path` score documents by a head of their own."""
+    from qwen_cli.engines.llamacpp import embedding
+
+    return embedding.ranks(path)
+
+
+def embedder(weights: Weights) -> Embedder:
+    """Load an embedding model. Raises `UsageError` for one that was trained to write, `ModelError`,
+    `EngineError`."""
+    if weights.format == "gguf":
+        from qwen_cli.engines.llamacpp.embedding import Embedder as Gguf
+
+        return Gguf(weights)
+    from qwen_cli.engines.transformers.embedding import Embedder as Folder
+
+    return Folder(weights)
 
 
 def unused_gpu(engine: str) -> str | None:
@@ -339,7 +384,7 @@ def _form(options: LoadOptions) -> Format | None:
         return "gguf"
     if options.bits not in (None, "none"):
         return "safetensors"
-    if options.model and (lookup.spelled(options.model)[1] or answers.gives_vectors(options.model)):
+    if options.model and (lookup.spelled(options.model)[1] or answers.has_vectors_as_gguf(options.model)):
         return "gguf"
     if options.rope_scaling == "dca" or options.dca_chunk:
         return "gguf" if (options.model or "").lower().endswith(".gguf") else "safetensors"

@@ -29,6 +29,7 @@ from qwen_cli.serve.api import (
     page,
     rerank,
     responses,
+    transcriptions,
 )
 from qwen_cli.serve.api.auth import Guard, Rules
 from qwen_cli.serve.scheduling.service import Service
@@ -45,6 +46,7 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/v1/messages", messages.create),
     ("POST", "/v1/messages/count_tokens", messages.count),
     ("POST", "/v1/completions", completions.complete),
+    ("POST", "/v1/audio/transcriptions", transcriptions.create),
     ("POST", "/v1/embeddings", embeddings.embed),
     ("POST", "/embedding", embeddings.embed_natively),
     ("POST", "/embeddings", embeddings.embed_natively),

@@ -47,9 +47,12 @@ def open_reward(model: str | None) -> Iterator[Reward | None]:
 def open_engine(
     settings: dict[str, Any],
     loading: Loading | None = None,
+    *,
+    hears: bool = False,
 ) -> Engine:
     """Return the engine that `settings` (flags that are settings already merged in) and `loading` describe:
-    on the server of this user, where one runs and has the model or can load it, else in this process."""
+    on the server of this user, where one runs and has the model or can load it, else in this process. With
+    `hears` it may be a speech recogniser."""
     from qwen_cli.ui.progress import Waiting
 
     wanted = load_options(settings, loading)
@@ -58,7 +61,7 @@ def open_engine(
         doing = f"asking {wanted.endpoint} …"
         wanted = _elsewhere(wanted, loading)
     elif wanted.model and wanted.engine != "remote":
-        answers.check(wanted.model)  # a server of this user is not asked for one, either
+        answers.check(wanted.model, hears=hears)  # a server of this user is not asked for one, either
     from qwen_cli.models.hub import resolve
 
     if wanted.model and not wanted.endpoint and (remark := resolve.means_a_folder(wanted.model)):

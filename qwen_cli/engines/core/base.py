@@ -14,6 +14,7 @@ from qwen_cli.errors import EngineError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from qwen_cli.media.audio import Samples
     from qwen_cli.models.catalog.families import Model
 
 Message: TypeAlias = Mapping[str, Any]
@@ -237,7 +238,9 @@ class Capabilities:
     are the words that its template takes as `reasoning_effort`, the default first; `preserve_thinking` is
     whether that keeps the thinking of past turns when nothing is said (`None`: it has no such variable).
     `vision` and `video` are what it can be shown, `seeing` says how; with `video_files` it
-    takes a whole video as a file, and chosen frames as pictures with their times. `constrained` says
+    takes a whole video as a file, and chosen frames as pictures with their times. With `audio` it hears
+    sounds, each of `audio_seconds` at most (`None`: as long as the context has room), and with `transcribes`
+    it writes down what is said in one (`Engine.transcribe`). `constrained` says
     that a JSON schema is kept to while tokens are chosen, as far as grammars go; a server may not. With
     `whole_schemas` that takes schemas as they are, and passes over what it cannot hold of them.
     """
@@ -256,6 +259,9 @@ class Capabilities:
     video: bool = False
     video_files: bool = False
     pictures: Sequence[str] = ()
+    audio: bool = False
+    audio_seconds: float | None = None
+    transcribes: bool = False
     seeing: Seeing = Seeing()
     start: bool = False  # `Sampling.start` is heeded
     render: bool = False  # `Engine.render` tells what `chat` would send
@@ -353,6 +359,20 @@ class Engine(Protocol):
     def infill(self, prefix: str, suffix: str, *, sampling: Sampling = Sampling()) -> Stream:
         """Return what belongs between two texts, in a layout that only a server knows. Raises `EngineError`
         where there is none (`capabilities.infill`)."""
+        ...
+
+    def transcribe(
+        self,
+        samples: Samples,
+        *,
+        language: str | None = None,
+        context: str = "",
+        sampling: Sampling = Sampling(),
+    ) -> Stream:
+        """Stream what is said in a sound as a speech recogniser writes it (`parsing.transcript`), greedily
+        unless `sampling` says otherwise. `language` is its name in English ("German"), `None` has the model
+        find out; `context` are names and words that may occur. Raises `EngineError` where the model is none
+        (`capabilities.transcribes`), `ContextFull`."""
         ...
 
     def prepare(self, messages: Sequence[Message]) -> None:
@@ -483,6 +503,16 @@ class EngineBase:
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
         raise EngineError("this engine does not tell its prompts", "use chat")
+
+    def transcribe(
+        self,
+        samples: Samples,
+        *,
+        language: str | None = None,
+        context: str = "",
+        sampling: Sampling = Sampling(),
+    ) -> Stream:
+        raise EngineError("this model is no speech recogniser", "use Qwen3-ASR")
 
     def tokenize(self, text: str, *, special: bool = True) -> list[Token]:
         raise _no_vocabulary()

@@ -1,11 +1,11 @@
-"""Content parts of a message: text, pictures, videos, as the engines take them.
+"""Content parts of a message: text, pictures, videos, sounds, as the engines take them.
 
 OpenAI's own are `{"type": "text", "text": …}` and `{"type": "image_url", "image_url": {"url": "data:…"}}`.
 Beside them stand two that hold what is loaded already: `{"type": "image", "image": <PIL image>}` (with
 `min_pixels` and `max_pixels` where they are not the model's own; for a server `encoded`, the picture's file
 as a `data:` address, or `lossy` for one that was a JPEG) and `{"type": "video", "video": <Clip>}`, with
 `file` (a path, or an address on the web) where the clip is all of it, and `pixels`, those of each frame as it
-is to be seen.
+is to be seen. A sound is `{"type": "audio", "audio": <samples of media.audio>}`.
 """
 
 from __future__ import annotations
@@ -72,6 +72,11 @@ def wire(part: Part, *, files: bool = False) -> list[dict[str, Any]]:
         if "encoded" in part:
             return [{"type": "image_url", "image_url": {"url": part["encoded"]}}]
         return [_address(part["image"], lossy=part.get("lossy", False))]
+    if part["type"] == "audio":
+        from qwen_cli.media import audio
+
+        data = base64.b64encode(audio.as_wav(part["audio"])).decode()
+        return [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}]
     if part["type"] != "video":
         return [dict(part)]
     if files and is_sent_as_file(part):
@@ -107,7 +112,7 @@ def _address(image: Image, *, lossy: bool = False) -> dict[str, Any]:
 
 
 def visual_parts(messages: Sequence[Mapping[str, Any]]) -> list[Part]:
-    """Return the pictures and videos of all messages, in their order."""
+    """Return the pictures, videos and sounds of all messages, in their order."""
     return [part for message in messages for part in parts_of(message) if part.get("type") != "text"]
 
 

@@ -59,7 +59,7 @@ class LlamaCppBackEnd:
         from qwen_cli.engines.llamacpp import embedding
 
         if embedding.is_for(weights.path):
-            raise answers.silent(weights.label, "embedding")
+            raise answers.silent(weights.label, embedding.task(weights.path))
         why = f"needs transformers, {weights.label} runs with llama.cpp"
         options.refuse(TRANSFORMERS_ONLY, why, "add `engine=transformers`")
         if options.merge is not None:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen_cli.engines.core.embedder import Input
 from qwen_cli.engines.llamacpp import load
+from qwen_cli.engines.llamacpp.slot import ask
 from qwen_cli.errors import ContextFull, EngineError, RequestRefused, UsageError
 from qwen_cli.models.formats import gguf_header
 
@@ -27,6 +29,11 @@ def ranks(path: Path) -> bool:
     return path.suffix == ".gguf" and gguf_header.read(path).get("pooling_type") == _RANK
 
 
+def task(path: Path) -> str:
+    """Return what the GGUF at `path`, which writes nothing, is for, as the catalog calls it."""
+    return "reranking" if ranks(path) else "embedding"
+
+
 def is_for(path: Path) -> bool:
     """Return whether the GGUF at `path` was made to give vectors: it says which of its states they are
     (pooling)."""
@@ -34,8 +41,8 @@ def is_for(path: Path) -> bool:
 
 
 class Embedder:
-    """An embedding model, loaded. Several threads may use it. Raises `UsageError` for one that was trained
-    to write, `EngineError`."""
+    """See `core.embedder.Embedder`. Raises `UsageError` for a model that was trained to write,
+    `EngineError`."""
 
     def __init__(self, weights: Weights) -> None:
         if not is_for(weights.path):
@@ -53,26 +60,41 @@ class Embedder:
         params.n_batch = params.n_ubatch = self.context
         params.n_parallel = _TOGETHER
         params.fit_params = params.warmup = params.ui = params.endpoint_slots = False
-        params.api_keys = [load.new_key()]
+        self._key = load.new_key()
+        params.api_keys = [self._key]
         try:
             self._server: Any = xllamacpp.Server(params)
         except (RuntimeError, ValueError, MemoryError) as error:
             raise EngineError(f"llama.cpp cannot load {weights.label}: {error}") from error
         self._running = threading.Semaphore(_TOGETHER)
+        self._tail = self._tokens("")  # what is put behind every text: of Qwen3-Embedding, <|endoftext|>
 
-    def embed(self, texts: Sequence[str | Sequence[int]]) -> tuple[list[list[float]], int]:
-        """Return a vector of length 1 for each of `texts`, which may be tokens, and their tokens. Raises
-        `UsageError`, `ContextFull`."""
+    def embed(self, texts: Sequence[Input], *, cut: bool = False) -> tuple[list[list[float]], int]:
         if not texts or not all(texts):
             raise UsageError("a text to embed is empty", "leave it out")
+        texts = [self._whole(text, cut=cut) for text in texts]
         with self._running:
             answer = self._server.handle_embeddings({"input": list(texts)})
         _check(answer)
         rows = sorted(answer["data"], key=lambda one: one["index"])
         return [one["embedding"] for one in rows], int(answer["usage"]["prompt_tokens"])
 
+    def _whole(self, text: Input, *, cut: bool) -> Input:
+        """Return `text` as llama.cpp takes it, which puts nothing behind tokens; with `cut` no more of it
+        than there is room for."""
+        if isinstance(text, str) and (not cut or len(text.encode()) < self.context):
+            return text  # a token is a byte at least
+        ids = self._tokens(text) if isinstance(text, str) else list(text)
+        end = len(ids) - len(self._tail)
+        if self._tail and ids[end:] == self._tail:
+            ids = ids[:end]
+        return [*(ids[: self.context - len(self._tail)] if cut else ids), *self._tail]
+
+    def _tokens(self, text: str) -> list[int]:
+        body = {"content": text, "add_special": True, "parse_special": True}
+        return list(ask(self._server, self._key, "POST", "/tokenize", body)["tokens"])
+
     def rerank(self, query: str, documents: Sequence[str]) -> tuple[list[float], int]:
-        """Return a score for each of `documents`, and the tokens of all. Raises `ContextFull`."""
         with self._running:
             answer = self._server.handle_rerank({"query": query, "documents": list(documents)})
         _check(answer)
@@ -80,7 +102,6 @@ class Embedder:
         return [float(one["relevance_score"]) for one in rows], int(answer["usage"]["prompt_tokens"])
 
     def close(self) -> None:
-        """Free the weights."""
         if self._server is not None:
             self.embed(["."])  # the destructor waits for ever for a loop that has not begun
             self._server = None

@@ -10,6 +10,7 @@ from qwen_cli.engines.core.options import LLAMACPP_ONLY, Hooks, LoadOptions, tor
 from qwen_cli.engines.transformers import remote_code
 from qwen_cli.engines.transformers.device_map import Places, places
 from qwen_cli.errors import EngineError
+from qwen_cli.models.catalog import answers
 
 if TYPE_CHECKING:
     from qwen_cli.models.hub.resolve import Format, Weights
@@ -34,6 +35,10 @@ class TransformersBackEnd:
                 f"the transformers engine needs safetensors, {weights.label} is GGUF",
                 f"run `qwen models convert {weights.label}` once",
             )
+        from qwen_cli.engines.transformers import embedding
+
+        if embedding.is_for(weights.path):
+            raise answers.silent(weights.label, "embedding")
         why = f"is for llama.cpp, {weights.label} runs with transformers"
         options.refuse(LLAMACPP_ONLY, why, "leave it out, or add `engine=llamacpp`")
         trusted = options.trust_remote_code or _agreed(weights, hooks)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import torch
 
     from qwen_cli.engines.transformers.answer import Answer
-    from qwen_cli.engines.transformers.vision import VisualInput
+    from qwen_cli.engines.transformers.prompted import Shown
 
 # Tokens of one page of the KV cache. Equal beginnings are shared by whole pages; the library's 256 would
 # share no system prompt.
@@ -51,12 +51,12 @@ _LAYERS = {"full_attention", "sliding_attention"}  # what has pages
 
 def batch(loaded: Loaded, parallel: int) -> Batch | None:
     """Return `engine`, for up to `parallel` requests at once; `None` where its architecture can be computed
-    for one at a time only (pictures with positions of their own, states that are no pages, weights spread
-    out)."""
+    for one at a time only (pictures with positions of their own, sounds, states that are no pages, weights
+    spread out)."""
     model = loaded.model
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ("full_attention",))
     spread = len({parameter.device for parameter in model.parameters()}) > 1
-    if loaded.capabilities.vision or spread or not kinds <= _LAYERS:
+    if loaded.capabilities.vision or loaded.capabilities.audio or spread or not kinds <= _LAYERS:
         return None
     if model.config._attn_implementation not in _ATTENTION:
         return None
@@ -246,7 +246,7 @@ class _Lane(Prompted):
         text: str,
         given: Sampling,
         *,
-        visuals: Sequence[VisualInput] = (),
+        visuals: Sequence[Shown] = (),
         tools: Any = None,
         schema: Any = None,
         thinks: bool = False,
@@ -276,7 +276,7 @@ class _Lane(Prompted):
     def _together(
         self,
         text: str,
-        visuals: Sequence[VisualInput],
+        visuals: Sequence[Shown],
         n: int,
         sampling: Sampling,
         thinks: bool,

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
     from qwen_cli.engines.transformers.answer import Answer
     from qwen_cli.engines.transformers.prefix_cache import PrefixCache
+    from qwen_cli.engines.transformers.prompted import ShownPrompt
     from qwen_cli.engines.transformers.sampler import Sampler
     from qwen_cli.engines.transformers.speculative import Steps
-    from qwen_cli.engines.transformers.vision import MultimodalPrompt
 
 
 def one(
     cache: PrefixCache,
     steps: Steps,
     prompt: Sequence[int],
-    multimodal: MultimodalPrompt | None,
+    multimodal: ShownPrompt | None,
     answer: Answer,
     choice: Sampler,
     started: float,
@@ -76,7 +76,7 @@ def one(
 def together(
     cache: PrefixCache,
     prompt: Sequence[int],
-    multimodal: MultimodalPrompt | None,
+    multimodal: ShownPrompt | None,
     answers: Sequence[Answer],
     choice: Sampler,
     started: float,

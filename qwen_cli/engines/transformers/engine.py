@@ -23,7 +23,7 @@ from qwen_cli.engines.core.base import (
 from qwen_cli.engines.parsing.chat_template import thinking_capabilities, thinking_of
 from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.transformers import adapters as lora_adapters
-from qwen_cli.engines.transformers import decode, device_map, load, speculative, vision
+from qwen_cli.engines.transformers import audio, decode, device_map, load, speculative, vision
 from qwen_cli.engines.transformers import device as transformers_device
 from qwen_cli.engines.transformers.answer import end_tokens
 from qwen_cli.engines.transformers.detokenizer import TokenTable
@@ -36,7 +36,7 @@ from qwen_cli.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
-    from qwen_cli.engines.transformers.vision import MultimodalPrompt, VisualInput
+    from qwen_cli.engines.transformers.prompted import Shown, ShownPrompt
     from qwen_cli.models.formats.architecture import Architecture
     from qwen_cli.models.hub.resolve import Weights
 
@@ -83,7 +83,6 @@ class Transformers(Prompted):
         tokenizer = load.tokenizer(weights.path, trust_remote_code=trust_remote_code)
         if chat_template:
             tokenizer.chat_template = chat_template
-        template = str(tokenizer.chat_template or "")
         self._offload = device_map.offload_folder(places)
         # Looked at before they are loaded: what is put in their place meanwhile is taken for something else.
         self._files = kv_file.stamps(_files(weights.path, adapters, code=trust_remote_code))
@@ -113,6 +112,10 @@ class Transformers(Prompted):
         vision_encoder: vision.VisionEncoder | None = None
         if shape.vision and vision.has_processor(weights.path):  # without one it is a model for text
             vision_encoder = vision.VisionEncoder(weights.path, model, trust_remote_code=trust_remote_code)
+        audio_encoder = audio.AudioEncoder(weights.path, model) if shape.audio else None
+        if audio_encoder and not chat_template:  # the tokenizer's own may know of text alone
+            tokenizer.chat_template = audio_encoder.chat_template or tokenizer.chat_template
+        template = str(tokenizer.chat_template or "")
         added = tokenizer.get_added_vocab()
         self.prefix_cache = PrefixCache(
             model,
@@ -132,6 +135,9 @@ class Transformers(Prompted):
             vision=vision_encoder is not None,
             video=vision_encoder is not None,
             seeing=seeing(shape.model_type),
+            audio=audio_encoder is not None,
+            audio_seconds=audio_encoder.most_seconds if audio_encoder else None,
+            transcribes=shape.model_type == "qwen3_asr",
             render=bool(template),
             state=self.prefix_cache.saves,
             logprobs=True,
@@ -150,6 +156,7 @@ class Transformers(Prompted):
                 end_tokens(model.generation_config.eos_token_id, tokenizer),
                 device,
                 vision_encoder,
+                audio_encoder,
                 capabilities,
                 defaults,
                 without_thinking(catalogued, defaults),
@@ -183,7 +190,7 @@ class Transformers(Prompted):
         if self.network is None:
             return
         device = self.device.type
-        self._loaded = self.network = self.prefix_cache = self.vision_encoder = None  # type: ignore[assignment]
+        self._loaded = self.network = self.prefix_cache = self.vision_encoder = self.audio_encoder = None  # type: ignore[assignment]
         if device == "cuda":
             import torch
 
@@ -196,7 +203,7 @@ class Transformers(Prompted):
         text: str,
         given: Sampling,
         *,
-        visuals: Sequence[VisualInput] = (),
+        visuals: Sequence[Shown] = (),
         tools: Sequence[Mapping[str, Any]] | None = None,
         schema: Mapping[str, Any] | None = None,
         thinks: bool = False,
@@ -222,7 +229,7 @@ class Transformers(Prompted):
     def _together(
         self,
         text: str,
-        visuals: Sequence[VisualInput],
+        visuals: Sequence[Shown],
         n: int,
         sampling: Sampling,
         thinks: bool,
@@ -237,7 +244,7 @@ class Transformers(Prompted):
         except (RuntimeError, MemoryError) as error:
             raise self._fault(error, len(prompt)) from error
 
-    def _drafter(self, multimodal: MultimodalPrompt | None) -> Drafter | None:
+    def _drafter(self, multimodal: ShownPrompt | None) -> Drafter | None:
         """Return what drafts in one answer. A smaller model is not shown pictures."""
         if self._draft == "ngram":
             return Lookup(CPU_COST if self.device.type == "cpu" else GPU_COST)
@@ -249,8 +256,9 @@ class Transformers(Prompted):
     def _fault(self, error: RuntimeError | MemoryError, prompt: int) -> EngineError:
         if load.out_of_memory(error):
             self.prefix_cache.clear()
-            if self.vision_encoder:
-                self.vision_encoder.forget()
+            for encoder in (self.vision_encoder, self.audio_encoder):
+                if encoder:
+                    encoder.forget()
             if self.device.type == "cuda":
                 import torch
 
@@ -259,7 +267,7 @@ class Transformers(Prompted):
         return EngineError(f"the model failed: {sanitize.error_line(error)}")
 
 
-def _ids_of(prompt: Sequence[int], multimodal: MultimodalPrompt | None) -> Sequence[int]:
+def _ids_of(prompt: Sequence[int], multimodal: ShownPrompt | None) -> Sequence[int]:
     """Return the tokens of a prompt as the model knows them, which penalties count."""
     return multimodal.ids if multimodal else prompt
 

@@ -208,6 +208,10 @@ def _auto_class(config: Any) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+    if hasattr(config, "audio_config"):
+        from transformers import AutoModelForMultimodalLM
+
+        return AutoModelForMultimodalLM
     if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and hasattr(config, "vision_config"):
         return AutoModelForImageTextToText
     return AutoModelForCausalLM

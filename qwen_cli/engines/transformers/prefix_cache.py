@@ -17,7 +17,7 @@ from qwen_cli.engines.transformers.device_map import main_device
 if TYPE_CHECKING:
     import torch
 
-    from qwen_cli.engines.transformers.vision import MultimodalPrompt
+    from qwen_cli.engines.transformers.prompted import ShownPrompt
 
 # Prompt tokens computed at once. Ctrl-C waits for one of these; larger ones are no quicker on a CPU.
 CHUNK_CPU, CHUNK_GPU = 512, 2048
@@ -66,7 +66,7 @@ class PrefixCache:
         self.saves = all(self._goes_back(layer) or is_linear(layer) for layer in self._cache.layers)
 
     def prefill(
-        self, prompt: Sequence[int], multimodal: MultimodalPrompt | None = None
+        self, prompt: Sequence[int], multimodal: ShownPrompt | None = None
     ) -> tuple[torch.Tensor, int]:
         """Compute `prompt`: its last logits (1 × vocabulary), and how many tokens were there already.
 
@@ -105,7 +105,7 @@ class PrefixCache:
             self._checkpoints.take(len(self.ids), self._cache.layers)
 
     def step(
-        self, tokens: Sequence[int], multimodal: MultimodalPrompt | None = None, *, rows: int = 1
+        self, tokens: Sequence[int], multimodal: ShownPrompt | None = None, *, rows: int = 1
     ) -> torch.Tensor:
         """Compute `tokens`, which follow what is cached: the logits of the last `rows` of them
         (rows × vocabulary, float32)."""

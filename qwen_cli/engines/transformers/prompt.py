@@ -18,7 +18,7 @@ from qwen_cli.sanitize import error_line
 
 def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return `messages` as templates want them: text as one string, arguments of tool calls as objects,
-    places of pictures and videos between the text."""
+    places of pictures, videos and sounds between the text."""
     turns = [dict(message) for message in messages]
     for turn in turns:
         content = joined_text(turn.get("content"))
@@ -87,4 +87,4 @@ def _place(part: Part) -> dict[str, Any]:
     """Return what the template needs of a part: which kind stands here."""
     if part["type"] == "text":
         return {"type": "text", "text": part["text"]}
-    return {"type": "video" if part["type"] == "video" else "image"}
+    return {"type": part["type"] if part["type"] in ("video", "audio") else "image"}

@@ -7,7 +7,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from qwen_cli.engines.core.base import (
     Capabilities,
@@ -35,8 +35,13 @@ if TYPE_CHECKING:
     import torch
 
     from qwen_cli.engines.parsing.marks import Marks
+    from qwen_cli.engines.transformers.audio import AudioEncoder, AudioPrompt, HeardInput
     from qwen_cli.engines.transformers.detokenizer import TokenTable
     from qwen_cli.engines.transformers.vision import MultimodalPrompt, VisionEncoder, VisualInput
+    from qwen_cli.media.audio import Samples
+
+Shown: TypeAlias = "VisualInput | HeardInput"
+ShownPrompt: TypeAlias = "MultimodalPrompt | AudioPrompt"
 
 _TOGETHER = 16  # samples decoded at once; each needs a copy of the prompt's KV cache
 
@@ -44,8 +49,8 @@ _TOGETHER = 16  # samples decoded at once; each needs a copy of the prompt's KV 
 @dataclass
 class Loaded:
     """A model in memory with its tokenizer, which all views of it share. `vision_encoder` is how it sees,
-    `ends` the tokens that end an answer. `tokenizing` is held while the tokenizer works: those of the Rust
-    library are for one thread at a time."""
+    `audio_encoder` how it hears, `ends` the tokens that end an answer. `tokenizing` is held while the
+    tokenizer works: those of the Rust library are for one thread at a time."""
 
     label: str
     model: Any
@@ -55,6 +60,7 @@ class Loaded:
     ends: frozenset[int]
     device: torch.device
     vision_encoder: VisionEncoder | None
+    audio_encoder: AudioEncoder | None
     capabilities: Capabilities
     defaults: Sampling
     plain_defaults: Sampling
@@ -86,6 +92,7 @@ class Prompted(EngineBase):
         self.tokenizer = loaded.tokenizer
         self._marks = loaded.marks
         self.vision_encoder = loaded.vision_encoder
+        self.audio_encoder = loaded.audio_encoder
         self.device = loaded.device
         self._context = loaded.capabilities.context or 0
         self.model = loaded.label
@@ -105,6 +112,8 @@ class Prompted(EngineBase):
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> Stream:
         visuals = self.visuals(messages)
+        if self.capabilities.transcribes and not visuals:  # its template leaves the text of a question out
+            raise UsageError(f"{self.model} writes down what it hears, and answers nothing", "send a sound")
         text = self._rendered(messages, tools, thinking, template_kwargs)
         thinks = self.capabilities.thinking is not None and not is_left_out(text)
         if schema is not None and thinks and not prompts.opened(text):
@@ -137,6 +146,24 @@ class Prompted(EngineBase):
     def prepare(self, messages: Sequence[Message]) -> None:
         if self.vision_encoder:
             self.vision_encoder.prepare(self.render(messages), visual_parts(messages))
+
+    def transcribe(
+        self,
+        samples: Samples,
+        *,
+        language: str | None = None,
+        context: str = "",
+        sampling: Sampling = Sampling(),
+    ) -> Stream:
+        if not self.capabilities.transcribes:
+            raise UsageError(f"{self.model} is no speech recogniser", "Choose qwen3-asr")
+        turns: list[Message] = [{"role": "system", "content": context}] if context else []
+        turns.append({"role": "user", "content": [{"type": "audio", "audio": samples}]})
+        heard = self.visuals(turns)
+        text = self._rendered(turns, None, None, None)
+        if language:  # so that only the text is left to be written (the model's own processor)
+            text += f"language {language}<asr_text>"
+        return self._stream(text, sampling.over(Sampling(temperature=0.0)), visuals=heard)
 
     def sample(
         self,
@@ -197,7 +224,7 @@ class Prompted(EngineBase):
         text: str,
         given: Sampling,
         *,
-        visuals: Sequence[VisualInput] = (),
+        visuals: Sequence[Shown] = (),
         tools: Sequence[Mapping[str, Any]] | None = None,
         schema: Mapping[str, Any] | None = None,
         thinks: bool = False,
@@ -209,7 +236,7 @@ class Prompted(EngineBase):
     def _together(
         self,
         text: str,
-        visuals: Sequence[VisualInput],
+        visuals: Sequence[Shown],
         n: int,
         sampling: Sampling,
         thinks: bool,
@@ -230,18 +257,28 @@ class Prompted(EngineBase):
             self.tokenizer, messages, tools, marks=self._marks, label=self.model, variables=given
         )
 
-    def visuals(self, messages: Sequence[Message]) -> list[VisualInput]:
-        """Return the pictures and videos of `messages`, in their order."""
+    def visuals(self, messages: Sequence[Message]) -> list[Shown]:
+        """Return the pictures, videos and sounds of `messages`, in their order."""
         parts = visual_parts(messages)
+        if self.audio_encoder:
+            return list(self.audio_encoder.heard_inputs(parts))
+        if any(part["type"] == "audio" for part in parts):
+            raise UsageError(f"{self.model} hears no sound", "Choose a model that does (qwen2-audio:7b)")
         if parts and self.vision_encoder is None:
             raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen3.5:4b)")
-        return self.vision_encoder.visual_inputs(parts) if self.vision_encoder else []
+        return list(self.vision_encoder.visual_inputs(parts)) if self.vision_encoder else []
 
-    def _prompt(self, text: str, visuals: Sequence[VisualInput]) -> tuple[list[int], MultimodalPrompt | None]:
+    def _prompt(self, text: str, shown: Sequence[Shown]) -> tuple[list[int], ShownPrompt | None]:
         """Return a rendered prompt as the KV cache knows its tokens, and what it shows."""
-        if not visuals or not self.vision_encoder:
+        if not shown:
             return self._ids(text), None
-        multimodal = self.vision_encoder.multimodal_prompt(text, visuals)
+        multimodal: ShownPrompt
+        if self.audio_encoder:
+            with self._loaded.tokenizing:
+                multimodal = self.audio_encoder.prompt(text, cast("Sequence[HeardInput]", shown))
+        else:
+            assert self.vision_encoder
+            multimodal = self.vision_encoder.multimodal_prompt(text, cast("Sequence[VisualInput]", shown))
         return multimodal.keys, multimodal
 
     def _sampling(self, text: str, given: Sampling) -> Sampling:

@@ -451,10 +451,10 @@ _OTHERS = [
     ),
     *_family(
         "qwen3-asr", "3", "0.6B 0.9 apache - - -\n1.7B 2.3 apache - - -", tasks="transcription",
-        context=64 * K, repo="Qwen/Qwen3-ASR-{S}", sampling={},
+        context=64 * K, repo="Qwen/Qwen3-ASR-{S}-hf", sampling=_GREEDY,  # in the layout of transformers
     ),
     *_family(
-        "qwen2-audio", "2", "7B 8.4 apache - - -", tasks="audio", context=8 * K,
+        "qwen2-audio", "2", "7B 8.4 apache - - -", tasks="chat audio", context=8 * K,
         repo="Qwen/Qwen2-Audio-{S}-Instruct", sampling={},
     ),
     # Its thinker alone, which reads texts and pictures; nothing here hears, or runs its speech.

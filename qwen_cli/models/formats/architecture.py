@@ -29,10 +29,11 @@ class Architecture:
     that keep a KV cache (fewer than `layers` in hybrids: Qwen3-Next and Qwen3.5), `running_state` the bytes
     that the others of a GGUF keep of a whole text in llama.cpp. `layers` leaves out `draft_layers`, which
     only draft (multi-token prediction). `vision` says that it sees: with a vision tower
-    in its folder, and as GGUF if its projector is there too. `experts` and `active_experts` are 0 for dense
-    models. `dual_chunk` is how config.json, or the config_1m.json beside it, cuts texts that are longer than
-    the model was trained for. `quantization` is a GGUF file type ("Q4_K_M"), a method ("awq", "gptq", "fp8")
-    or a dtype. `sampling` has the names of `engines.protocol.Sampling`, from the GGUF's own metadata or
+    in its folder, and as GGUF if its projector is there too; `audio` that it hears, with an encoder in its
+    folder. `experts` and `active_experts` are 0 for dense models. `dual_chunk` is how config.json, or the
+    config_1m.json beside it, cuts texts that are longer than the model was trained for. `quantization` is a
+    GGUF file type ("Q4_K_M"), a method ("awq", "gptq", "fp8") or a dtype.
+    `sampling` has the names of `engines.protocol.Sampling`, from the GGUF's own metadata or
     generation_config.json. `size` is the bytes of the weights.
     """
 
@@ -61,6 +62,7 @@ class Architecture:
     sampling: dict[str, Any] = field(default_factory=dict)
     fim: bool = False
     vision: bool = False
+    audio: bool = False
 
     def kv_bytes_per_token(self, value_bytes: float = 2, *, drafting: bool = False) -> int:
         """Return the bytes that one token takes in the KV cache; `value_bytes` is 2 for f16 and bf16. With
@@ -82,12 +84,18 @@ def read(path: Path) -> Architecture:
     return _from_folder(path) if path.is_dir() else _from_gguf(gguf_header.read(path))
 
 
+HEARING = ("qwen2_audio", "qwen3_asr")
+"""Model types of transformers that hear and write text."""
+
+
 def check_supported(model_type: str, where: Path) -> None:
-    """Raise `ModelError` unless `model_type` is a Qwen text or vision model.
+    """Raise `ModelError` unless `model_type` is a Qwen text or vision model, or one that hears and writes.
 
     Any `qwen…` type passes, so that generations newer than this program run where the engine knows them;
-    their audio, speech and omni relatives have no text interface here.
+    their other audio, speech and omni relatives have no text interface here.
     """
+    if model_type in HEARING:
+        return
     if model_type == "clip":
         raise ModelError(f"{where} is a vision projector, not a model", "give the model's own .gguf file")
     other = ("audio", "omni", "asr", "tts", "talker", "qwen2a", "qwen3a")
@@ -178,6 +186,11 @@ def _from_folder(folder: Path) -> Architecture:
     config = _json(folder / "config.json", required=True)
     model_type = config.get("model_type", "")
     check_supported(model_type, folder)
+    if model_type in HEARING and "thinker_config" in config:  # Qwen's own package has one more level
+        raise ModelError(
+            f"{folder} has {model_type} in the layout of Qwen's own package",
+            f"fetch the one for transformers: Qwen/{folder.name.removesuffix('-hf')}-hf",
+        )
     text = config_fields.text(config)
     try:
         heads, hidden, layers = (
@@ -218,6 +231,7 @@ def _from_folder(folder: Path) -> Architecture:
             sampling=sampling_fields.of_generation(_json(folder / "generation_config.json")),
             fim="fim_prefix" in json.dumps(tokens.get("added_tokens_decoder", {})) or _mentions_fim(folder),
             vision=config.get("vision_config") is not None,
+            audio=config.get("audio_config") is not None,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(

@@ -179,11 +179,14 @@ async def embed(request: Request, service: Service) -> Response:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise Refused(400, "input must be a text or a list of texts", param="input")
+    cut = sent.get("truncate", True)  # the default of its API
+    if not isinstance(cut, bool):
+        raise Refused(400, f"truncate must be true or false, got {cut!r}", param="truncate")
     _options(sent)
 
     def work() -> tuple[list[list[float]], int]:
         embedder = service.pool.embedder(service.pool.named(_name(sent.get("model"), service)))
-        return embedder.embed(texts) if texts else ([], 0)
+        return embedder.embed(texts, cut=cut) if texts else ([], 0)
 
     vectors, tokens = await threads.one(request, work, lambda: None)
     vectors = embeddings.shortened(vectors, sent.get("dimensions"))
@@ -519,10 +522,10 @@ def _details(weights: Weights) -> dict[str, Any]:
 
 
 def _capabilities(weights: Weights, template: str) -> list[str]:
-    from qwen_cli.engines.llamacpp import embedding
+    from qwen_cli.engines import load
     from qwen_cli.engines.parsing.chat_template import thinking_of
 
-    if embedding.is_for(weights.path):
+    if load.gives_vectors(weights.path):
         return ["embedding"]
     shape, model = weights.architecture, weights.model
     thinks = thinking_of(template, model.thinking if model else None) is not None

@@ -19,7 +19,7 @@ from qwen_cli.serve.scheduling.lanes import Busy, Lanes
 from qwen_cli.serve.scheduling.resident import Resident, Wanted
 
 if TYPE_CHECKING:
-    from qwen_cli.engines.llamacpp.embedding import Embedder
+    from qwen_cli.engines.core.embedder import Embedder
     from qwen_cli.models.hub.resolve import Weights
 
 _CLOSE_SECONDS = 30.0
@@ -58,7 +58,7 @@ class ModelPool:
         from qwen_cli.engines import load
 
         if options.model:
-            answers.check(options.model, vectors=True)
+            answers.check(options.model, vectors=True, hears=True)
         back_end, weights = load.find(options, Hooks(notice or self._notice))
         if weights is None:
             raise UsageError(f"`engine={back_end.name}` keeps its models elsewhere", "choose another engine")
@@ -151,7 +151,6 @@ class ModelPool:
         """Return the embedding model, loaded if it is not. Raises `UsageError` for one that was trained to
         write."""
         from qwen_cli.engines import load
-        from qwen_cli.engines.llamacpp.embedding import Embedder
 
         with self._lock:
             if loaded := self._embedders.get(wanted.id):
@@ -164,16 +163,16 @@ class ModelPool:
                 assert weights is not None  # `wanted` has seen them
                 if self._embeds(wanted):
                     self._make_room(wanted)
-                embedder = Embedder(weights)
+                embedder = load.embedder(weights)
             self._embedders[wanted.id] = embedder, time.time()
             return embedder
 
     def ranks(self, name: str | None) -> Embedder | None:
         """Return the model called `name` if it is a reranker with a head of its own, loaded."""
-        from qwen_cli.engines.llamacpp import embedding
+        from qwen_cli.engines import load
 
         wanted = self.named(name)
-        return self.embedder(wanted) if embedding.ranks(Path(dict(wanted.lasting)["path"])) else None
+        return self.embedder(wanted) if load.ranks(_path(wanted)) else None
 
     def all(self) -> list[Resident]:
         with self._lock:
@@ -240,7 +239,9 @@ class ModelPool:
         from qwen_cli.engines.load import open_engine
 
         if self._embeds(wanted):
-            raise answers.silent(wanted.label, "embedding")
+            from qwen_cli.engines import load
+
+            raise answers.silent(wanted.label, "reranking" if load.ranks(_path(wanted)) else "embedding")
         self._make_room(wanted)
         options = replace(wanted.options, parallel=self._parallel)
         engine = open_engine(options, Hooks(notice))
@@ -249,9 +250,9 @@ class ModelPool:
         return Resident(wanted, serving.engine, lanes, serving.close)
 
     def _embeds(self, wanted: Wanted) -> bool:
-        from qwen_cli.engines.llamacpp import embedding
+        from qwen_cli.engines import load
 
-        return embedding.is_for(Path(dict(wanted.lasting)["path"]))
+        return load.gives_vectors(_path(wanted))
 
     def _make_room(self, wanted: Wanted) -> None:
         """Drop idle models, the longest idle first, until the weights have room."""
@@ -271,3 +272,7 @@ def _free_bytes(engine: str) -> int:
     if found.gpus and engine in found.engines and not gpus.is_apple():
         return sum(gpu.free for gpu in found.gpus)
     return hardware.free_memory()
+
+
+def _path(wanted: Wanted) -> Path:
+    return Path(dict(wanted.lasting)["path"])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qwen_cli.engines.core.base import (
     Completion,
@@ -25,6 +25,9 @@ from qwen_cli.errors import ContextFull
 from qwen_cli.serve.scheduling import lanes as scheduling_lanes
 from qwen_cli.serve.scheduling.lanes import Gone, Lane, Ticket
 from qwen_cli.serve.scheduling.resident import Resident
+
+if TYPE_CHECKING:
+    from qwen_cli.media.audio import Samples
 
 
 class QueuedEngine(EngineBase):
@@ -77,6 +80,20 @@ class QueuedEngine(EngineBase):
     def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         return self._stream(
             prompt, sampling, lambda engine: engine.complete(prompt, sampling=sampling, reuse=reuse)
+        )
+
+    def transcribe(
+        self,
+        samples: Samples,
+        *,
+        language: str | None = None,
+        context: str = "",
+        sampling: Sampling = Sampling(),
+    ) -> Stream:
+        return self._stream(
+            context,
+            sampling,
+            lambda engine: engine.transcribe(samples, language=language, context=context, sampling=sampling),
         )
 
     def render(
