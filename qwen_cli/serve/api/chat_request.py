@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from qwen_cli.engines.core.base import Capabilities, Engine, Sampling, ToolCall, call_id
 from qwen_cli.engines.core.content import parts_of
 from qwen_cli.errors import UsageError
-from qwen_cli.serve.api import extras, forms, params
+from qwen_cli.serve.api import extras, forms, params, sounds
 from qwen_cli.serve.api.body import checked
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.tasks.common import json_schema
@@ -133,6 +133,7 @@ def for_model(request: ChatRequest, sent: Mapping[str, Any], can: Capabilities) 
     """Fit `request` to a model with the capabilities `can`. Raises `Refused`, and `UsageError` for what it
     cannot see."""
     _can_show(request.messages, can)
+    sounds.check(request.messages, can)
     params.alternatives(request.sampling.logprobs, can, "logprobs")
     thinking = params.thinking(sent, can)
     form = forms.read(sent)
@@ -248,12 +249,13 @@ def _goes_on(sent: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> 
 
 
 def _messages(sent: Mapping[str, Any], kind: Any) -> list[dict[str, Any]]:
-    """Return the messages, checked with the rest of the request. Videos are no part of OpenAI's types: while
-    those are checked a text stands for each, and its address is checked here."""
+    """Return the messages, checked with the rest of the request. Videos and sounds of most formats are no
+    part of OpenAI's types: while those are checked a text stands for each, and its address is checked
+    here."""
     given = sent.get("messages")
     if not isinstance(given, list) or not all(isinstance(message, dict) for message in given):
         raise Refused(400, "messages must be a list of objects", param="messages")
-    plain = [_with_calls(_without_videos(message)) for message in given]
+    plain = [_with_calls(_without_media(message)) for message in given]
     validated: list[dict[str, Any]] = checked(kind, {**sent, "messages": plain})["messages"]
     for message, original in zip(validated, given, strict=True):
         if isinstance(message.get("content"), list):
@@ -278,7 +280,7 @@ def _thought(message: Mapping[str, Any]) -> str | None:
     return thought
 
 
-def _without_videos(message: Mapping[str, Any]) -> dict[str, Any]:
+def _without_media(message: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(message.get("content"), list):
         return dict(message)
     content = []
@@ -287,6 +289,9 @@ def _without_videos(message: Mapping[str, Any]) -> dict[str, Any]:
             url = part.get("video_url")
             if not isinstance(url, dict) or not isinstance(url.get("url"), str):
                 raise Refused(400, "video_url must be an object with a url", param="messages")
+            part = {"type": "text", "text": ""}
+        if sounds.is_one(part):
+            sounds.checked(part)
             part = {"type": "text", "text": ""}
         content.append(part)
     return {**message, "content": content}
@@ -312,6 +317,8 @@ def _with_calls(message: dict[str, Any]) -> dict[str, Any]:
 def _part(part: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:
     if original.get("type") == "video_url":
         return original
+    if sounds.is_one(original):
+        return sounds.checked(original)
     if part["type"] not in ("text", "image_url"):
         raise Refused(400, f"parts of type {part['type']!r} are not supported", param="messages")
     return part

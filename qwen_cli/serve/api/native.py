@@ -16,7 +16,18 @@ from typing_extensions import TypedDict
 
 from qwen_cli._version import __version__
 from qwen_cli.engines.core.base import Engine, Piece, Sampling, Stream, TokenLogprob, Usage, effective
-from qwen_cli.serve.api import body, chat_request, errors, extras, forms, native_form, params, prompts, sse
+from qwen_cli.serve.api import (
+    body,
+    chat_request,
+    errors,
+    extras,
+    forms,
+    native_form,
+    params,
+    prompts,
+    sounds,
+    sse,
+)
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.lanes import Gone
@@ -162,11 +173,14 @@ async def count(request: Request, service: Service) -> Response:
 
 
 async def _chat(request: Request, service: Service) -> tuple[chat_request.ChatRequest, QueuedEngine]:
-    """Return the conversation of a request that asks for no answer. Raises `Refused` for pictures."""
+    """Return the conversation of a request that asks for no answer. Raises `Refused` for pictures and
+    sounds."""
     sent = await body.read(request, service.max_body)
     chat = await threads.one(request, lambda: chat_request.read(sent), lambda: None)
     if chat_request.shows(chat.messages):
         raise Refused(400, "this route takes no pictures", param="messages")
+    if sounds.are_in(chat.messages):
+        raise Refused(400, "this route takes no sounds", param="messages")
     engine = await service.engine(request, sent)
     return chat_request.for_model(chat, sent, engine.capabilities), engine
 
@@ -197,7 +211,7 @@ async def props(request: Request, service: Service) -> Response:
             "total_slots": engine.width,
             "model_alias": engine.model,
             "model_path": dict(wanted.lasting).get("path", ""),
-            "modalities": {"vision": engine.capabilities.vision, "audio": False},
+            "modalities": {"vision": engine.capabilities.vision, "audio": engine.capabilities.audio},
             "chat_template": engine.chat_template,
             "build_info": BUILD,
             "is_sleeping": False,

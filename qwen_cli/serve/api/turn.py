@@ -17,7 +17,7 @@ from starlette.responses import Response
 from qwen_cli.engines.core.base import Engine, Piece, Stream, Usage
 from qwen_cli.engines.core.template import given
 from qwen_cli.errors import QwenError, RequestRefused, SchemaUnmet, UsageError
-from qwen_cli.serve.api import chat_request, errors, sse
+from qwen_cli.serve.api import chat_request, errors, sounds, sse
 from qwen_cli.serve.api.chat_request import ChatRequest
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.scheduling import threads
@@ -92,14 +92,22 @@ class Turn:
 
     @contextmanager
     def messages(self) -> Iterator[list[dict[str, Any]]]:
-        """Yield the messages with their pictures and videos; files that this takes are gone afterwards."""
+        """Yield the messages with their pictures, videos and sounds; files that this takes are gone
+        afterwards."""
         engine = self.load()
-        if not chat_request.shows(self.chat.messages):
-            yield self.chat.messages
+        messages = self.chat.messages
+        if sounds.are_in(messages):
+            messages = sounds.decoded(
+                messages,
+                allow_local_urls=self._service.allow_local_urls,
+                stopped=lambda: engine.cancelled,
+            )
+        if not chat_request.shows(messages):
+            yield messages
             return
         with tempfile.TemporaryDirectory(prefix="qwen-serve-") as scratch:
             yield chat_request.with_visual_parts(
-                self.chat.messages,
+                messages,
                 engine,
                 allow_local_urls=self._service.allow_local_urls,
                 scratch=Path(scratch),
