@@ -1,4 +1,5 @@
-"""Small random models that hear, from the library's config classes: Qwen3-ASR and Qwen2-Audio."""
+"""Small random models that hear, from the library's config classes: Qwen3-ASR, Qwen2-Audio, Qwen-Omni's
+thinkers."""
 
 from __future__ import annotations
 
@@ -86,7 +87,73 @@ def listener(folder: Path) -> Path:
     return folder
 
 
-def _write(model: Any, folder: Path, marks: tuple[str, str, str], template: str) -> None:
+# After the chat template of Qwen/Qwen2.5-Omni-7B, which Qwen3-Omni's writes with other marks.
+_OMNI = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}"
+    "{% else %}{% for c in m.content %}{% if c.type == 'audio' or 'audio' in c %}BEGINPADEND"
+    "{% elif 'text' in c %}{{ c.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def omni(folder: Path, generation: str, *, published: bool = False) -> Path:
+    """Write the small thinker of a Qwen-Omni of `generation` ("2_5", "3") into `folder` and return it. As
+    `published` its tensors and its config have the names that they have in a whole Omni."""
+    import transformers
+
+    third = generation == "3"
+    marks = ("<|audio_pad|>", "<|audio_start|>", "<|audio_end|>") if third else (
+        "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"
+    )  # fmt: skip
+    ears = {
+        "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 48, "d_model": 32,
+        "output_dim": 64, "num_mel_bins": 128,
+    }  # fmt: skip
+    eyes = {"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 64}
+    rope = {"rope_type": "default", "rope_theta": 1_000_000, "mrope_section": [4, 2, 2]}
+    text = {**_TEXT, **_ENDS, "rope_parameters": rope}
+    if third:
+        ears |= {"downsample_hidden_size": 8}
+        eyes |= {"deepstack_visual_indexes": [0]}
+        text |= {"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
+    kind = "Qwen3OmniMoeThinker" if third else "Qwen2_5OmniThinker"
+    config = getattr(transformers.models, "qwen3_omni_moe" if third else "qwen2_5_omni")
+    config = getattr(config, f"{kind}Config")(
+        audio_config=ears, vision_config=eyes, text_config=text, tie_word_embeddings=False,
+        audio_token_id=IDS[marks[0]], image_token_id=IDS["<|image_pad|>"], video_token_id=IDS["<|video_pad|>"],
+        vision_start_token_id=IDS["<|vision_start|>"], audio_start_token_id=IDS[marks[1]],
+        audio_end_token_id=IDS[marks[2]],
+    )  # fmt: skip
+    template = _OMNI.replace("BEGIN", marks[1]).replace("PAD", marks[0]).replace("END", marks[2])
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+    _write(model, folder, marks, template, sees=True)
+    own = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "patch_size": 16 if third else 14}
+    processor = getattr(transformers, "Qwen3OmniMoeProcessor" if third else "Qwen2_5OmniProcessor")(
+        image_processor=transformers.Qwen2VLImageProcessor(**own),
+        video_processor=transformers.Qwen2VLVideoProcessor(**own),
+        feature_extractor=transformers.WhisperFeatureExtractor(feature_size=128, chunk_length=300),
+        tokenizer=transformers.AutoTokenizer.from_pretrained(folder),
+        chat_template=template,
+    )
+    processor.save_pretrained(folder)
+    if published:
+        _as_published(folder, "qwen3_omni_moe" if third else "qwen2_5_omni")
+    return folder
+
+
+def _as_published(folder: Path, model_type: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    save_file({f"thinker.{n}": t for n, t in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+    thinker = json.loads((folder / "config.json").read_text())
+    whole = {"model_type": model_type, "architectures": ["X"], "thinker_config": thinker}
+    (folder / "config.json").write_text(json.dumps(whole))
+
+
+def _write(
+    model: Any, folder: Path, marks: tuple[str, str, str], template: str, *, sees: bool = False
+) -> None:
     import torch
     from tokenizers import AddedToken, Tokenizer
 
@@ -107,7 +174,10 @@ def _write(model: Any, folder: Path, marks: tuple[str, str, str], template: str)
     tokenizer.add_tokens([AddedToken(token, special="<|" in token, normalized=False) for token in _MORE])
     tokenizer.save(str(file))
     settings = json.loads((folder / "tokenizer_config.json").read_text())
-    for name in ("image_token", "video_token", "vision_start_token", "vision_end_token"):
-        del settings[name]
+    if sees:
+        settings |= {"vision_bos_token": "<|vision_start|>", "vision_eos_token": "<|vision_end|>"}
+    else:
+        for name in ("image_token", "video_token", "vision_start_token", "vision_end_token"):
+            del settings[name]
     settings |= dict(zip(("audio_token", "audio_bos_token", "audio_eos_token"), marks, strict=True))
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))

@@ -42,11 +42,11 @@ class TranscriptParser:
             before, mark, after = self._head.partition(_MARK)
             if mark and before.strip().lower().startswith(_BEGINS.strip()) and len(before) <= _HEAD:
                 self.language = _named(before)
-                self._head, text = None, after
+                text, self._head = after, None
             elif not mark and self._may_come(self._head):
                 return ""
             else:  # nothing was named
-                self._head, text = None, self._head
+                text, self._head = self._head, None
         return self._shown(text)
 
     def finish(self) -> str:

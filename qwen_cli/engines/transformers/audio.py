@@ -1,4 +1,4 @@
-"""What a model hears (Qwen3-ASR, Qwen2-Audio): sounds become features and tokens of a prompt.
+"""What a model hears (Qwen3-ASR, Qwen2-Audio, Qwen-Omni): sounds become features and tokens of a prompt.
 
 The library's own processor says how many tokens a sound is, and its own model encodes it. Ours is when: only
 what the KV cache does not hold is encoded.
@@ -71,7 +71,7 @@ class AudioEncoder:
             if part["type"] == "audio":
                 heard.append(self._heard(part["audio"]))
             elif part["type"] != "text":
-                raise UsageError("this model sees no pictures", "give sounds and text")
+                raise UsageError("this model hears, and is shown nothing here", "give sounds and text")
         return heard
 
     def prompt(self, text: str, heard: Sequence[HeardInput]) -> AudioPrompt:
@@ -160,8 +160,11 @@ def _encoded(model: Any, features: torch.Tensor, mask: torch.Tensor) -> torch.Te
     """Return what the encoder and its projector make of a sound (tokens × width, the last may be padding)."""
     inner = model.model
     if hasattr(inner, "get_audio_features"):
-        states: torch.Tensor = inner.get_audio_features(features, mask, return_dict=True).pooler_output
-        return states
+        made = inner.get_audio_features(features, mask, return_dict=True)
+        projected: torch.Tensor | None = getattr(
+            made, "pooler_output", None
+        )  # Omni's encoder projects itself
+        return made.last_hidden_state if projected is None else projected
     return _encoded_by_whisper(inner, features, mask)
 
 

@@ -77,6 +77,9 @@ def model(
         config = AutoConfig.from_pretrained(
             weights.path, local_files_only=True, trust_remote_code=trust_remote_code
         )
+        config = getattr(
+            config, "thinker_config", config
+        )  # of Qwen-Omni what hears and writes, not its speech
         if rope:
             core_rope.scale(config, rope)
         auto = (kind or _auto_class)(config)
@@ -208,7 +211,7 @@ def _auto_class(config: Any) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-    if hasattr(config, "audio_config"):
+    if hasattr(config, "audio_config") and not hasattr(config, "vision_config"):
         from transformers import AutoModelForMultimodalLM
 
         return AutoModelForMultimodalLM

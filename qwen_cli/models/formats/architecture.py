@@ -84,8 +84,11 @@ def read(path: Path) -> Architecture:
     return _from_folder(path) if path.is_dir() else _from_gguf(gguf_header.read(path))
 
 
-HEARING = ("qwen2_audio", "qwen3_asr")
-"""Model types of transformers that hear and write text."""
+HEARING = (
+    "qwen2_audio", "qwen3_asr",
+    "qwen2_5_omni", "qwen2_5_omni_thinker", "qwen3_omni_moe", "qwen3_omni_moe_thinker",
+)  # fmt: skip
+"""Model types of transformers that hear and write text; of Omni its thinker does."""
 
 
 def check_supported(model_type: str, where: Path) -> None:
@@ -186,11 +189,12 @@ def _from_folder(folder: Path) -> Architecture:
     config = _json(folder / "config.json", required=True)
     model_type = config.get("model_type", "")
     check_supported(model_type, folder)
-    if model_type in HEARING and "thinker_config" in config:  # Qwen's own package has one more level
+    if model_type == "qwen3_asr" and "thinker_config" in config:  # Qwen's own package has one more level
         raise ModelError(
             f"{folder} has {model_type} in the layout of Qwen's own package",
             f"fetch the one for transformers: Qwen/{folder.name.removesuffix('-hf')}-hf",
         )
+    config = config.get("thinker_config") or config
     text = config_fields.text(config)
     try:
         heads, hidden, layers = (
@@ -230,7 +234,8 @@ def _from_folder(folder: Path) -> Architecture:
             dual_chunk=dual_chunk.read(text) or dual_chunk.read(_json(folder / "config_1m.json")),
             sampling=sampling_fields.of_generation(_json(folder / "generation_config.json")),
             fim="fim_prefix" in json.dumps(tokens.get("added_tokens_decoder", {})) or _mentions_fim(folder),
-            vision=config.get("vision_config") is not None,
+            # Omni's thinker sees too, but its pictures and sounds have positions together.
+            vision=config.get("vision_config") is not None and config.get("audio_config") is None,
             audio=config.get("audio_config") is not None,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

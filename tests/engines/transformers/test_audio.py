@@ -155,7 +155,7 @@ def test_what_they_cannot_do(asr: Engine, chatty: Engine) -> None:
     with pytest.raises(UsageError, match="no speech recogniser"):
         said(chatty.transcribe(sounds.noise(1.0)))
     picture = [{"role": "user", "content": [{"type": "image", "image": None}]}]
-    with pytest.raises(UsageError, match="sees no pictures"):
+    with pytest.raises(UsageError, match="is shown nothing here"):
         said(chatty.chat(picture, sampling=GREEDY))
 
 
@@ -167,3 +167,39 @@ def test_several_requests_wait_for_each_other(asr: Engine) -> None:
 
     assert len(serving.lanes) == 1
     assert said(serving.lanes[0].transcribe(samples, sampling=GREEDY)) == expected
+
+
+@pytest.mark.parametrize("generation", ["2_5", "3"])
+def test_the_thinker_of_omni_answers_what_the_card_answers(tmp_path: Path, generation: str) -> None:
+    import torch
+    import transformers
+    from transformers import AutoProcessor
+
+    folder = hearing.omni(tmp_path / "omni", generation)
+    samples = [sounds.noise(2.0), sounds.noise(3.3, 4)]
+    processor = AutoProcessor.from_pretrained(folder)
+    parts = [{"type": "audio", "audio": "x"} for _ in samples]
+    turns = [{"role": "user", "content": [*parts, {"type": "text", "text": "what is it?"}]}]
+    text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    inputs = processor(text=text, audio=samples, sampling_rate=16_000, return_tensors="pt", padding=True)
+    kind = "Qwen2_5OmniThinker" if generation == "2_5" else "Qwen3OmniMoeThinker"
+    thinker = getattr(transformers, f"{kind}ForConditionalGeneration")
+    model = thinker.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        ids = model.generate(**inputs, do_sample=False, max_new_tokens=12)
+    expected = processor.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :])
+
+    with load(str(folder), engine="transformers", dtype="fp32", context=1024) as engine:
+        assert engine.capabilities.audio and not engine.capabilities.vision
+        assert said(engine.chat(heard(*samples), sampling=GREEDY)) == expected
+
+
+def test_the_thinker_is_found_in_a_whole_omni(tmp_path: Path) -> None:
+    alone = hearing.omni(tmp_path / "alone", "2_5")
+    whole = hearing.omni(tmp_path / "whole", "2_5", published=True)
+    answers = []
+    for folder in (alone, whole):
+        with load(str(folder), engine="transformers", dtype="fp32", context=1024) as engine:
+            answers.append(said(engine.chat(heard(sounds.noise(2.0)), sampling=GREEDY)))
+
+    assert answers[0] == answers[1]
