@@ -120,8 +120,9 @@ def omni(folder: Path, generation: str, *, published: bool = False) -> Path:
     config = getattr(transformers.models, "qwen3_omni_moe" if third else "qwen2_5_omni")
     config = getattr(config, f"{kind}Config")(
         audio_config=ears, vision_config=eyes, text_config=text, tie_word_embeddings=False,
-        audio_token_id=IDS[marks[0]], image_token_id=IDS["<|image_pad|>"], video_token_id=IDS["<|video_pad|>"],
-        vision_start_token_id=IDS["<|vision_start|>"], audio_start_token_id=IDS[marks[1]],
+        audio_token_id=IDS[marks[0]], image_token_id=IDS["<|image_pad|>"],
+        video_token_id=IDS["<|video_pad|>"], vision_start_token_id=IDS["<|vision_start|>"],
+        audio_start_token_id=IDS[marks[1]],
         audio_end_token_id=IDS[marks[2]],
     )  # fmt: skip
     template = _OMNI.replace("BEGIN", marks[1]).replace("PAD", marks[0]).replace("END", marks[2])
