@@ -55,19 +55,21 @@ def load(
     return open_engine(_options(model, options), Hooks(notice, progress, agree))
 
 
-def open_engine(options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks()) -> Engine:
-    """Load what `options` ask for. Raises as `load` does, before anything is fetched for a model that answers
-    nobody."""
+def open_engine(
+    options: LoadOptions = LoadOptions(), hooks: Hooks = Hooks(), *, scores: bool = False
+) -> Engine:
+    """Load what `options` ask for; with `scores` it may be a model that does nothing else. Raises as `load`
+    does, before anything is fetched for a model that answers nobody."""
     from qwen_cli.models.planning import hardware
 
     with hardware.one_look():
-        return _opened(options, hooks)
+        return _opened(options, hooks, scores=scores)
 
 
-def _opened(options: LoadOptions, hooks: Hooks) -> Engine:
+def _opened(options: LoadOptions, hooks: Hooks, *, scores: bool) -> Engine:
     here = options.engine in (_AUTO, *_BUILT_IN) and options.engine != _REMOTE.name and not options.endpoint
     if options.model and here:
-        answers.check(options.model, hears=True)
+        answers.check(options.model, hears=True, vectors=scores)
     back_end, weights = find(options, hooks)
     if weights is not None:
         options.refuse(("vision",), "is for a server", "leave it out: the weights say whether they see")

@@ -159,12 +159,15 @@ def _row(name: str, model: Model | None, present: list[Weights]) -> dict[str, An
 
 
 def _engines(model: Model | None, forms: set[str]) -> list[str]:
-    """Return the engines here that run `forms`: none for scores and speech, vectors come of GGUF."""
+    """Return the engines here that run `forms`: none for what speaks, and for vectors and scores of pictures;
+    who listens and who rewards is no GGUF."""
     from qwen_cli.models.catalog import answers
 
     task = answers.silent_task(model) if model else None
-    llamacpp = "gguf" in forms and task in (None, "embedding")
-    transformers = "safetensors" in forms and task in (None, "reward")
+    if model and model.vision and task in ("embedding", "reranking"):
+        return []
+    llamacpp = "gguf" in forms and task in (None, "embedding", "reranking")
+    transformers = "safetensors" in forms and task != "audio"
     return (["llamacpp"] if llamacpp else []) + (["transformers"] if transformers else [])
 
 

@@ -73,7 +73,7 @@ async def rerank(request: Request, service: Service) -> Response:
             request, lambda: ranked.rerank(wanted.query, wanted.documents), lambda: None
         )
         return _answer(wanted, scores, tokens, ranked.model)
-    engine = await service.engine(request, named(sent))
+    engine = await service.engine(request, named(sent), scores=True)
     if not engine.capabilities.tokens:
         raise Refused(400, "this model's engine does not rate texts", param="model")
     scores, tokens = await threads.one(request, lambda: _scored(wanted, engine), engine.interrupt)

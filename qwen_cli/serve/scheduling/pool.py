@@ -244,7 +244,7 @@ class ModelPool:
             raise answers.silent(wanted.label, "reranking" if load.ranks(_path(wanted)) else "embedding")
         self._make_room(wanted)
         options = replace(wanted.options, parallel=self._parallel)
-        engine = open_engine(options, Hooks(notice))
+        engine = open_engine(options, Hooks(notice), scores=True)
         serving = engine.serving_lanes(self._parallel)
         lanes = Lanes(serving.lanes, max_queue=self._max_queue, room=serving.room, copy=serving.copy)
         return Resident(wanted, serving.engine, lanes, serving.close)

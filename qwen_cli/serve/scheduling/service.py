@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from qwen_cli.models.catalog import answers
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.metrics import Metrics
 from qwen_cli.serve.scheduling.pool import ModelPool
@@ -33,14 +34,19 @@ class Service:
     since: float = field(default_factory=time.time)
     responses: ResponseStore = field(default_factory=ResponseStore)
 
-    async def engine(self, request: Request, sent: Mapping[str, Any]) -> QueuedEngine:
-        """Return the model that a request names, loaded. Raises what loading raises."""
-        return await threads.one(request, lambda: self.load(request, sent), lambda: None)
+    async def engine(
+        self, request: Request, sent: Mapping[str, Any], *, scores: bool = False
+    ) -> QueuedEngine:
+        """Return the model that a request names, loaded; with `scores` it may be one that does nothing else.
+        Raises what loading raises, `UsageError` for a model that answers nobody."""
+        return await threads.one(request, lambda: self.load(request, sent, scores=scores), lambda: None)
 
-    def load(self, request: Request, sent: Mapping[str, Any]) -> QueuedEngine:
+    def load(self, request: Request, sent: Mapping[str, Any], *, scores: bool = False) -> QueuedEngine:
         """Return what `engine` does. Blocks while it loads."""
         model = sent.get("model")
         wanted = self.pool.named(str(model) if model else None)
+        if wanted.options.model:
+            answers.check(wanted.options.model, vectors=scores, hears=True)
         return self.queued_engine(wanted, client=client(request, sent))
 
     def queued_engine(self, wanted: Wanted, *, client: str, session: str = "") -> QueuedEngine:

@@ -122,9 +122,9 @@ def test_list_filters(fresh: Path) -> None:
         "qwen3.8-flash-next",
     }  # fmt: skip
     assert {(row["family"], *row["engines"]) for row in data("list", "--task", "embedding")} == {
-        ("qwen3-embedding", "llamacpp"), ("qwen3-vl-embedding",),
+        ("qwen3-embedding", "llamacpp", "transformers"), ("qwen3-vl-embedding",),
     }  # fmt: skip
-    assert [row["engines"] for row in data("list", "--task", "transcription")] == [[], []]
+    assert [row["engines"] for row in data("list", "--task", "transcription")] == [["transformers"]] * 2
     assert all(row["name"].endswith("-base") for row in data("list", "--task", "base"))
     assert len(data("list", "--all")) > len(data("list")) > 50
     error = fault("list", "--task", "cooking")

@@ -27,12 +27,19 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_warm", looked)
 
 
-@pytest.mark.parametrize("name", ["qwen3-embedding:0.6b", "Qwen/Qwen3-ASR-1.7B", "qwen3-reranker:8b"])
+@pytest.mark.parametrize("name", ["qwen3-embedding:0.6b", "qwen3-omni:30b-a3b-thinking", "qwen3-reranker:8b"])
 def test_a_model_that_answers_nobody_is_refused_first(nobody: None, name: str) -> None:
     with pytest.raises(UsageError, match="for answers name another"):
         engine.open_engine({"model": name}, Loading())
     with pytest.raises(UsageError, match="for answers name another"):
         load.load(name)
+
+
+def test_a_speech_recogniser_is_for_who_listens(nobody: None) -> None:
+    with pytest.raises(UsageError, match="`qwen listen FILE` uses it"):
+        engine.open_engine({"model": "qwen3-asr:0.6b"}, Loading())
+    with pytest.raises(AssertionError, match="nothing was to be looked for"):
+        engine.open_engine({"model": "qwen3-asr:0.6b"}, Loading(no_server=True), hears=True)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from qwen_cli.serve.api import rerank
 TEXT = "one, two, three, four, five"
 
 
-@pytest.fixture(scope="module", params=["Qwen3", "Qwen3Next", "Qwen3VL"])
+@pytest.fixture(scope="module", params=["Qwen3", "Qwen3Next"])
 def engine(
     request: pytest.FixtureRequest, starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
