@@ -59,8 +59,8 @@ class AudioEncoder:
         self._marks = Marks(self._processor.tokenizer.get_added_vocab())
         self._kept: OrderedDict[int, torch.Tensor] = OrderedDict()
         self.chat_template: str | None = self._processor.chat_template
-        # Whisper's extractor reads so much and no more; Qwen3-ASR's own reads all.
-        reads_all = "Whisper" not in type(extractor).__name__
+        # Of Qwen2-Audio and Qwen2.5-Omni the extractor reads so much and no more.
+        reads_all = type(self._processor).audio_kwargs.get("truncation") is False
         self.most_seconds: float | None = None if reads_all else float(extractor.chunk_length)
 
     def heard_inputs(self, parts: Sequence[Part]) -> list[HeardInput]:
@@ -114,7 +114,7 @@ class AudioEncoder:
             )
         if len(samples) < _AT_LEAST:
             samples = np.pad(samples, (0, _AT_LEAST - len(samples)))
-        ways = {**type(self._processor).audio_kwargs, "return_tensors": "pt"}
+        ways = {"sampling_rate": RATE, **type(self._processor).audio_kwargs, "return_tensors": "pt"}
         made, (text,) = self._processor._process_audio([samples], **ways)
         mask = made["input_features_mask" if "input_features_mask" in made else "feature_attention_mask"]
         digest = hashlib.sha1(samples.tobytes(), usedforsecurity=False).digest()
