@@ -214,16 +214,16 @@ def ranks(path: Path) -> bool:
     return embedding.ranks(path)
 
 
-def embedder(weights: Weights) -> Embedder:
-    """Load an embedding model. Raises `UsageError` for one that was trained to write, `ModelError`,
-    `EngineError`."""
+def embedder(weights: Weights, *, dtype: str = "auto") -> Embedder:
+    """Load an embedding model; `dtype` is for one in safetensors. Raises `UsageError` for a model that was
+    trained to write, `ModelError`, `EngineError`."""
     if weights.format == "gguf":
         from qwen_cli.engines.llamacpp.embedding import Embedder as Gguf
 
         return Gguf(weights)
     from qwen_cli.engines.transformers.embedding import Embedder as Folder
 
-    return Folder(weights)
+    return Folder(weights, dtype=dtype)
 
 
 def unused_gpu(engine: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_cli import sanitize
 from qwen_cli.engines.core.embedder import Input
-from qwen_cli.engines.transformers import load
+from qwen_cli.engines.transformers import device, load
 from qwen_cli.engines.transformers.device_map import main_device
 from qwen_cli.errors import ContextFull, EngineError, ModelError, UsageError
 
@@ -28,10 +28,10 @@ def is_for(folder: Path) -> bool:
 
 
 class Embedder:
-    """See `core.embedder.Embedder`. Raises `UsageError` for weights that were trained to write, `ModelError`
-    for a vector that is not the last token's, `EngineError`."""
+    """See `core.embedder.Embedder`; `dtype` is one of `options.DTYPES`. Raises `UsageError` for weights that
+    were trained to write, `ModelError` for a vector that is not the last token's, `EngineError`."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, *, dtype: str = "auto") -> None:
         if not is_for(weights.path):
             raise UsageError(f"{weights.label} gives no embeddings", "choose an embedding model")
         _check_pooling(weights)
@@ -41,7 +41,7 @@ class Embedder:
         if end is None:
             raise ModelError(f"the tokenizer of {self.model} has no {_END}", "fetch the model again")
         self._end: int = end
-        self._network: Any = load.model(weights, kind=_kind)
+        self._network: Any = load.model(weights, dtype=_usual(dtype), kind=_kind)
         self.context: int = self._network.config.max_position_embeddings
         self._alone = threading.Lock()
 
@@ -130,6 +130,14 @@ def _check_pooling(weights: Weights) -> None:
         raise ModelError(
             f"{weights.label} does not take its vectors from the last token", "choose Qwen3-Embedding"
         )
+
+
+def _usual(dtype: str) -> str:
+    """Return `dtype`, where it is "auto" what is right for texts that are read and not written: on a CPU they
+    wait for the arithmetic, which few have in 16 bits."""
+    import torch
+
+    return "fp32" if dtype == "auto" and device.best_device(torch) == "cpu" else dtype
 
 
 def _kind(config: Any) -> Any:

@@ -163,7 +163,7 @@ class ModelPool:
                 assert weights is not None  # `wanted` has seen them
                 if self._embeds(wanted):
                     self._make_room(wanted)
-                embedder = load.embedder(weights)
+                embedder = load.embedder(weights, dtype=wanted.options.dtype)
             self._embedders[wanted.id] = embedder, time.time()
             return embedder
 
