@@ -51,13 +51,16 @@ class Embedder:
 
         header = gguf_header.read(weights.path)
         self.model = weights.label
-        self.context = min(int(header.get("context_length", _CONTEXT)), _CONTEXT)
+        room = min(int(header.get("context_length", _CONTEXT)), _CONTEXT)
+        self.context = room - 1  # llama.cpp refuses a text that fills it
         params = xllamacpp.CommonParams()
         params.model.path = str(weights.path)
         params.verbosity = -1
         params.embedding = True
-        params.n_ctx = self.context * _TOGETHER
-        params.n_batch = params.n_ubatch = self.context
+        if ranks(weights.path):  # what its `--reranking` does
+            params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
+        params.n_ctx = room * _TOGETHER
+        params.n_batch = params.n_ubatch = room
         params.n_parallel = _TOGETHER
         params.fit_params = params.warmup = params.ui = params.endpoint_slots = False
         self._key = load.new_key()
