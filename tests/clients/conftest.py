@@ -21,13 +21,14 @@ PYTHON = {
         "langchain-openai",
         "llama-index-llms-openai-like",
         "instructor",
-        "pydantic-ai-slim[openai]",
-        "openai-agents",
         "anthropic",
         "ollama",
         "llm",
     ),
-    "aider": ("aider-chat",),  # it wants versions of its own
+    # These want versions of their own.
+    "pydantic-ai": ("pydantic-ai-slim[openai]",),
+    "openai-agents": ("openai-agents",),
+    "aider": ("aider-chat",),
     "lm-eval": ("lm-eval[api]", "transformers"),
 }
 NODE = ("openai", "ai", "@ai-sdk/openai", "@ai-sdk/openai-compatible", "zod")

@@ -14,6 +14,7 @@ from served import Server
 from tests.clients.conftest import Environment, run
 
 PROGRAMS = Path(__file__).parent / "programs"
+OWN = {"pydantic_ai_chat": "pydantic-ai", "agents_chat": "openai-agents"}
 TOLD, SAID = "The tool says: sunny", "You said: Thanks."
 
 
@@ -23,7 +24,7 @@ def variables(server: Server, home: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("program", sorted(PROGRAMS.glob("*.py")), ids=lambda path: path.stem)
 def test_packages_for_python(program: Path, server: Server, environment: Environment, tmp_path: Path) -> None:
-    python = environment("packages") / "python"
+    python = environment(OWN.get(program.stem, "packages")) / "python"
     said = run([str(python), str(program)], **variables(server, tmp_path))
 
     if program.stem == "openai_completions":
