@@ -621,9 +621,9 @@ def attacked(*, rules: bool) -> Iterator[Target]:
             import seeing_gguf
 
             starter = paths.data_folder() / "models" / "starter-safetensors"
-            model, flags = str(seeing_gguf.make(Path(folder), starter)[0]), []
+            model, flags = str(seeing_gguf.make(Path(folder), starter)[0]), ["--context", "4096"]
         with ours("--allow-local-urls", *flags, model=model) as server:
-            yield Target(server, Path(model).stem, web.url)
+            yield Target(server, model, web.url)
     web.close()
 
 
