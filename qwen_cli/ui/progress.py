@@ -109,15 +109,21 @@ def _bars() -> Progress:
 
 class Reading:
     """A line that tells how much of a long prompt an engine has read, and what time is left; nothing of it
-    stays. It is drawn where stderr is a terminal, for prompts that take longer than a moment."""
+    stays. It is drawn where stderr is a terminal, or by `draw`, for prompts that take longer than a
+    moment."""
 
-    def __init__(self, engine: Any, clock: Callable[[], float] = time.monotonic) -> None:
-        self._engine, self._clock = engine, clock
+    def __init__(
+        self,
+        engine: Any,
+        draw: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine, self._draw, self._clock = engine, draw, clock
         self._began: float | None = None
         self._shown = False
 
     def __enter__(self) -> Reading:
-        if draws():
+        if self._draw or draws():
             with suppress(AttributeError):  # an engine of another package may take no attributes
                 self._engine.reading = self.show
         return self
@@ -133,17 +139,23 @@ class Reading:
         self._began = now if self._began is None or done <= cached else self._began
         spent, computed = now - self._began, done - cached
         if done >= total:
+            if self._draw and self._shown:
+                self._draw("…")
             self._hide()
         elif spent >= _MOMENT and computed > 0:
-            left = spent * (total - done) / computed
-            self._shown = True
-            sys.stderr.write(
-                f"\r\x1b[K\x1b[2mread {done:,} of {total:,} tokens, {_in_words(left)} left\x1b[0m"
-            )
-            sys.stderr.flush()
+            left = _in_words(spent * (total - done) / computed)
+            self._tell(f"read {done:,} of {total:,} tokens, {left} left")
+
+    def _tell(self, words: str) -> None:
+        self._shown = True
+        if self._draw:
+            self._draw(words)
+            return
+        sys.stderr.write(f"\r\x1b[K\x1b[2m{words}\x1b[0m")
+        sys.stderr.flush()
 
     def _hide(self) -> None:
-        if self._shown:
+        if self._shown and not self._draw:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
         self._shown, self._began = False, None

@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_what_is_read_and_the_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     engine = SimpleNamespace(reading=None)
-    with Reading(engine, clock):
+    with Reading(engine, clock=clock):
         engine.reading(1_000, 1_000, 17_000)
         clock.now += 40
         engine.reading(1_000, 5_000, 17_000)  # a hundred a second
@@ -39,9 +39,21 @@ def test_what_is_read_and_the_time_left(clock: Clock, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == ""
 
 
+def test_it_can_be_drawn_by_another(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn: list[str] = []
+    engine = SimpleNamespace(reading=None)
+    with Reading(engine, drawn.append, clock):
+        engine.reading(0, 0, 9_000)
+        clock.now += 4
+        engine.reading(0, 3_000, 9_000)
+        engine.reading(0, 9_000, 9_000)
+    assert drawn == ["read 3,000 of 9,000 tokens, 8 s left", "…"]
+    assert capsys.readouterr().err == ""
+
+
 def test_nothing_stays_of_what_was_broken_off(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     engine = SimpleNamespace(reading=None)
-    with pytest.raises(KeyboardInterrupt), Reading(engine, clock):
+    with pytest.raises(KeyboardInterrupt), Reading(engine, clock=clock):
         engine.reading(0, 0, 9_000)
         clock.now += 5
         engine.reading(0, 512, 9_000)
@@ -51,7 +63,7 @@ def test_nothing_stays_of_what_was_broken_off(clock: Clock, capsys: pytest.Captu
 
 def test_a_short_prompt_tells_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     engine = SimpleNamespace(reading=None)
-    with Reading(engine, clock):
+    with Reading(engine, clock=clock):
         engine.reading(0, 0, 300)
         clock.now += 0.5
         engine.reading(0, 200, 300)

@@ -25,6 +25,7 @@ from qwen_cli.tasks.chat.messages import Content, text_of
 from qwen_cli.tasks.chat.sessions import Session
 from qwen_cli.tasks.common.stream_journal import StreamJournal
 from qwen_cli.ui.line_editor import LineEditor
+from qwen_cli.ui.progress import Reading
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.base import Engine
@@ -122,7 +123,8 @@ class ReplState:
         if journal is not None:
             events = unfinished.followed(events, self.conversation, journal)
         try:
-            run_turn(events, view, self.interrupts, line_of=self._line_of)
+            with Reading(self.conversation.engine, view.wait):
+                run_turn(events, view, self.interrupts, line_of=self._line_of)
         finally:  # also where the terminal is closed, or the program told to end
             self.save()
             if journal is not None:
