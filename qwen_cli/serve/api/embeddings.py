@@ -79,7 +79,7 @@ def _read(sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     """Return the fields of a request, and its texts. Raises `Refused`."""
     fields = body.checked(EmbeddingCreateParams, {"model": "", **sent, "input": ""})
     given = sent.get("input", sent.get("content"))
-    texts = given if prompts.are_several(given) else [given]
+    texts = [_plain(one) for one in (given if prompts.are_several(given) else [given])]
     if not texts or not all(_is_input(text) for text in texts):
         raise Refused(400, "input must be a text, tokens, or a list of those", param="input")
     task = _task(sent)
@@ -88,9 +88,26 @@ def _read(sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     return fields, [f"Instruct: {task}\nQuery:{text}" for text in texts] if task else texts
 
 
+def _plain(one: Any) -> Any:
+    """Return one input without the objects that llama.cpp's server takes a text in: `prompt_string`, or the
+    parts of a message. Raises `Refused` for what is no text."""
+    if not isinstance(one, Mapping):
+        return one
+    if "content" not in one:
+        if one.get("multimodal_data"):
+            raise Refused(400, "input takes no pictures", param="input")
+        return one.get("prompt_string")
+    parts = one["content"] if isinstance(one["content"], list) else [one["content"]]
+    texts: list[Any] = [part.get("text") if isinstance(part, Mapping) else None for part in parts]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise Refused(400, "the content of an input must be parts of text", param="input")
+    return "".join(texts)
+
+
 def _is_input(one: Any) -> bool:
+    """Return whether `one` is a text, or tokens, with texts between them or without."""
     return isinstance(one, str) or (
-        isinstance(one, list) and bool(one) and all(type(id) is int for id in one)
+        isinstance(one, list) and bool(one) and all(type(part) in (int, str) for part in one)
     )
 
 

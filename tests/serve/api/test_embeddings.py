@@ -6,11 +6,15 @@ import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from gguf import GGUFReader
 from served import Server, serving
+
+from qwen_cli.serve.api import embeddings
+from qwen_cli.serve.api.errors import Refused
 
 TEXTS = ["A cat sits on the mat.", "A kitten lies on the rug.", "The stock market fell."]
 _LAST = 3  # llama.cpp's LLAMA_POOLING_TYPE_LAST, which Qwen3-Embedding has
@@ -73,3 +77,39 @@ def test_what_it_cannot_do_is_refused(embedding: Server) -> None:
         embedding.client.embeddings.create(model="", input="x", dimensions=5000)
     with pytest.raises(openai.BadRequestError, match="empty"):
         embedding.client.embeddings.create(model="", input=["x", ""])
+
+
+class TestWhatIsEmbedded:
+    """llama.cpp's forms of a text beside OpenAI's."""
+
+    @pytest.mark.parametrize(
+        ("given", "texts"),
+        [
+            ("a", ["a"]),
+            ([1, 2], [[1, 2]]),
+            ([1, "a", 2], [[1, "a", 2]]),
+            (["a", [1, "b"]], ["a", [1, "b"]]),
+            ({"prompt_string": "a"}, ["a"]),
+            ({"content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]}, ["a b"]),
+            (["a", {"prompt_string": "b"}, {"content": [{"type": "text", "text": "c"}]}], ["a", "b", "c"]),
+        ],
+        ids=str,
+    )
+    def test_forms(self, given: Any, texts: list[Any]) -> None:
+        assert embeddings._read({"input": given})[1] == texts
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            *([], True, None, 1.5, {}, [True], [[1, None]], [None]),
+            *({"content": "a"}, {"content": []}, {"content": [{"type": "unknown"}]}, {"prompt_string": 5}),
+            {"content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]},
+            {"prompt_string": "a", "multimodal_data": ["AAAA"]},
+        ],
+        ids=str,
+    )
+    def test_what_is_none(self, given: Any) -> None:
+        with pytest.raises(Refused) as refused:
+            embeddings._read({"input": given})
+
+        assert (refused.value.status, refused.value.param) == (400, "input")
