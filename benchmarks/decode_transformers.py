@@ -1,11 +1,12 @@
 """Decode speed of the transformers engine against a model card's script: plain `model.generate`.
 
-    python benchmarks/decode_transformers.py
+    python benchmarks/decode_transformers.py [--device cuda]
 
 The starter's weights as safetensors, greedy, the same prompt, runs taken in turn in one process, medians.
 The texts must be equal.
 """
 
+import sys
 import time
 
 import torch
@@ -30,7 +31,8 @@ def main() -> None:
         gguf_import.to_safetensors(starter.fetch(), folder)
     engine = Transformers(Weights("starter", folder, "safetensors", lookup.find("starter")))
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    device = sys.argv[2] if sys.argv[1:2] == ["--device"] else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval().to(device)
     ours: list[float] = []
     peer: list[float] = []
     for round_ in range(ROUNDS + 1):
@@ -64,7 +66,7 @@ def run_generate(model: AutoModelForCausalLM, tokenizer: AutoTokenizer) -> tuple
         add_generation_prompt=True,
         return_tensors="pt",
         return_dict=True,
-    )
+    ).to(model.device)
     moments: list[float] = []
 
     class Clock(TextIteratorStreamer):

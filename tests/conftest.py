@@ -36,7 +36,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # What tests ask is in nobody's log; a `home` of its own has one.
 os.environ["QWEN_LOG"] = "off"
-os.environ["QWEN_LLAMA_SERVER"] = "off"  # one on the PATH would be taken by itself
+# A llama-server on the PATH would be taken by itself; tests of it take the one that is named here.
+os.environ.setdefault("LLAMA_SERVER_OF_TESTS", os.environ.get("QWEN_LLAMA_SERVER", ""))
+os.environ["QWEN_LLAMA_SERVER"] = "off"
 
 # Speed is asserted nowhere, and a machine with two test processes may be slow. The same examples are tried
 # each time: what a change broke is told from what a new example found.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,6 +78,20 @@ def llamacpp(starter_gguf: Path) -> Iterator[LlamaCpp]:
 
 
 @pytest.fixture(scope="session")
+def outside(starter_gguf: Path) -> Iterator[LlamaCpp]:
+    """The person's own llama-server, where `QWEN_LLAMA_SERVER` named one when the tests were started."""
+    from qwen_cli.engines.llamacpp.outside import OutsideLlamaCpp
+    from qwen_cli.models.planning import llama_server
+
+    named = os.environ["LLAMA_SERVER_OF_TESTS"]
+    if not Path(named).is_file():
+        pytest.skip("QWEN_LLAMA_SERVER names no llama-server")
+    program = llama_server.probe(Path(named))
+    with OutsideLlamaCpp(weights(starter_gguf), program=program, context=CONTEXT) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
 def remote(served: Served) -> Iterator[Remote]:
     with Remote(served.url, api_key=served.key) as engine:
         yield engine
@@ -84,7 +99,8 @@ def remote(served: Served) -> Iterator[Remote]:
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=pytest.mark.model) for name in ("llamacpp", "remote", "transformers", "warm")
+        pytest.param(name, marks=pytest.mark.model)
+        for name in ("llamacpp", "outside", "remote", "transformers", "warm")
     ]
 )
 def engine(request: pytest.FixtureRequest) -> Engine:
