@@ -1,8 +1,9 @@
-"""The peer: what a person writes with xllamacpp after reading its README, with its defaults.
+"""The peer: what a person writes with xllamacpp after reading its README.
 
-    python benchmarks/bare_xllamacpp.py MODEL.gguf PROMPT MAX_TOKENS
+    python benchmarks/bare_xllamacpp.py MODEL.gguf PROMPT MAX_TOKENS [CONTEXT]
 
-Streams the answer to standard output.
+Streams the answer to standard output. With a CONTEXT it has as many tokens of it as `qwen` has, and like it
+does not fit itself to a GPU that is not there; else all is as the library has it by default.
 """
 
 import sys
@@ -11,10 +12,13 @@ import xllamacpp
 
 
 def main() -> None:
-    path, prompt, max_tokens = sys.argv[1:]
+    path, prompt, max_tokens, *context = sys.argv[1:]
     params = xllamacpp.CommonParams()
     params.model.path = path
     params.verbosity = -1
+    if context:
+        params.n_ctx = int(context[0])
+        params.fit_params = False
     server = xllamacpp.Server(params)
 
     def show(chunk: dict) -> None:

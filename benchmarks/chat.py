@@ -1,9 +1,16 @@
-"""`qwen chat` against a bare xllamacpp script: first token of a cold process, decode speed, memory.
+"""`qwen chat` against bare scripts: first token of a cold process, decode speed, memory.
 
-    python benchmarks/chat.py
+    python benchmarks/chat.py [--rounds N]
 
-Starter model, greedy, the same prompt, runs taken in turn, medians.
+Starter model, greedy, the same prompt, context and threads, no drafts on either side, each run a process of
+its own, runs taken in turn, medians. The peers: a script over xllamacpp, the same library; the llama-server
+that QWEN_LLAMA_SERVER names; node-llama-cpp where NODE_LLAMA_CPP names the folder it was installed in.
 """
+
+import os
+import shutil
+import sys
+from pathlib import Path
 
 from processes import BARE, QWEN, Run, alternate, median, report
 
@@ -11,26 +18,45 @@ from qwen_cli.models.hub import starter
 
 PROMPT = "Explain in detail how a hash table works."
 TOKENS = 128
+CONTEXT = 16_384
 ROUNDS = 7
+HERE = Path(__file__).parent
 
 
 def main() -> None:
+    rounds = int(sys.argv[2]) if sys.argv[1:2] == ["--rounds"] else ROUNDS
     path = str(starter.fetch())
-    ours, peer = alternate(
-        [*QWEN, "chat", PROMPT, "--model", "starter", "--temperature", "0", "--max-tokens", str(TOKENS)],
-        [*BARE, path, PROMPT, str(TOKENS)],
-        ROUNDS,
-    )
-    report(
-        "first token, cold process",
-        median([r.first for r in ours]),
-        median([r.first for r in peer]),
-        "s",
-        "≤ 0.70",
-    )
-    report("decode", median([_speed(r) for r in ours]), median([_speed(r) for r in peer]), "tok/s", "≥ 0.97")
-    more = median([r.peak_bytes for r in ours]) - median([r.peak_bytes for r in peer])
-    print(f"peak memory over the bare script: {more / 1e6:+.0f} MB (bar ≤ 80 MB)")
+    for name, engine, peer in peers(path):
+        ours, theirs = alternate(ask(engine), peer, rounds)
+        table(name, ours, theirs)
+
+
+def ask(engine: str) -> list[str]:
+    """Our side of it."""
+    flags = {"--model": "starter", "--engine": engine, "--temperature": "0", "--max-tokens": str(TOKENS),
+             "--context": str(CONTEXT), "--draft": "off"}  # fmt: skip
+    return [*QWEN, "chat", PROMPT, *(word for pair in flags.items() for word in pair)]
+
+
+def peers(path: str) -> list[tuple[str, str, list[str]]]:
+    """Name of each peer that is here, the engine that runs the same library, and its command."""
+    last = [path, PROMPT, str(TOKENS), str(CONTEXT)]
+    found = [("a bare xllamacpp script", "llamacpp", [*BARE, *last])]
+    if program := shutil.which(os.environ.get("QWEN_LLAMA_SERVER", "")):
+        script = str(HERE / "bare_llama_server.py")
+        found.append(("a bare llama-server", "llama-server", [sys.executable, script, program, *last]))
+    if os.environ.get("NODE_LLAMA_CPP") and (node := shutil.which("node")):
+        found.append(("node-llama-cpp", "auto", [node, str(HERE / "bare_node.mjs"), *last]))
+    return found
+
+
+def table(name: str, ours: list[Run], theirs: list[Run]) -> None:
+    first = [median([run.first for run in side]) for side in (ours, theirs)]
+    speed = [median([_speed(run) for run in side]) for side in (ours, theirs)]
+    memory = [median([run.peak_bytes for run in side]) / 1e6 for side in (ours, theirs)]
+    report(f"first token, cold process, against {name}", *first, "s", "≤ 0.90")
+    report(f"decode, against {name}", *speed, "tok/s", "≥ 1.0")
+    print(f"peak memory, against {name}: {memory[0] - memory[1]:+.0f} MB (bar ≤ +60 MB)")
 
 
 def _speed(run: Run) -> float:
