@@ -29,6 +29,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from qwen_cli.errors import UsageError
@@ -40,7 +41,7 @@ _FIELD = "dual_chunk_attention_config"
 # Scores that are held at once where torch has no fused attention (float32): 256 MB.
 _SCORES = 1 << 26
 
-Part = tuple[torch.Tensor, torch.Tensor]
+Part = tuple[Tensor, Tensor]
 """What was attended (rows × KV heads × queries × size) and the logarithm of the sum of its softmax
 (rows × KV heads × queries, float32)."""
 
@@ -73,21 +74,14 @@ def attach(model: Any, chunks: Chunks) -> None:
 
 
 def attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    scaling: float | None = None,
-    **given: Any,
-) -> tuple[torch.Tensor, None]:
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **given: Any
+) -> tuple[Tensor, None]:
     """Attend from the last tokens of a text (rows × heads × queries × size) to all of it
     (rows × KV heads × tokens × size): rows × queries × heads × size. `attention_mask` is what `_padding`
     gives."""
-    config: Any = module.config
+    config = module.config
     turns = _Turns(_chunks(config), float(config.rope_parameters["rope_theta"]), query.device)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scale = given.get("scaling") or query.shape[-1] ** -0.5
     rows, heads, places, _ = query.shape
     if attention_mask is not None and attention_mask.ndim != 1:
         raise ValueError("dual chunk attention takes a mask of rows × tokens")
@@ -129,16 +123,16 @@ class _Turns(NamedTuple):
     theta: float
     device: torch.device
 
-    def inside(self, query: torch.Tensor, at: Segment) -> torch.Tensor:
+    def inside(self, query: Tensor, at: Segment) -> Tensor:
         return self._turned(query, at, "inside")
 
-    def previous(self, query: torch.Tensor, at: Segment) -> torch.Tensor:
+    def previous(self, query: Tensor, at: Segment) -> Tensor:
         return self._turned(query, at, "previous")
 
-    def older(self, query: torch.Tensor, at: Segment) -> torch.Tensor:
+    def older(self, query: Tensor, at: Segment) -> Tensor:
         return self._turned(query, at, "older")
 
-    def _turned(self, query: torch.Tensor, at: Segment, kind: str) -> torch.Tensor:
+    def _turned(self, query: Tensor, at: Segment, kind: str) -> Tensor:
         """Turn `query` (… × tokens × size), sharpened."""
         turn = _angles(self.chunks, self.theta, self.device, at, kind, query.shape[-1], query.dtype)
         if turn is None:
@@ -170,9 +164,7 @@ def _angles(
     return angles.cos() * factor, angles.sin() * factor
 
 
-def _attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, skipped: int, turns: _Turns, scale: float
-) -> torch.Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, skipped: int, turns: _Turns, scale: float) -> Tensor:
     """Attend in rows of which the first `skipped` tokens are padding: rows × heads × queries × size."""
     rows, heads, places, _ = query.shape
     key, value = key[:, :, skipped:], value[:, :, skipped:]
@@ -186,15 +178,13 @@ def _attend(
     return attended
 
 
-def _segment(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, at: Segment, turns: _Turns, scale: float
-) -> torch.Tensor:
+def _segment(query: Tensor, key: Tensor, value: Tensor, at: Segment, turns: _Turns, scale: float) -> Tensor:
     """Attend from the tokens `at` to all before them: rows × heads × tokens × size."""
     rows, heads, places, size = query.shape
     groups = heads // key.shape[1]
     stride, local = turns.chunks.stride, turns.chunks.local
 
-    def full(turned: torch.Tensor, first: int, stop: int) -> Part:
+    def full(turned: Tensor, first: int, stop: int) -> Part:
         """Attend to all keys from `first` up to `stop`: heads that share them stand as further places."""
         together = turned.reshape(rows, heads // groups, groups * places, size)
         found, sums = fused(together, key[:, :, first:stop], value[:, :, first:stop], scale)
@@ -218,7 +208,7 @@ def _segment(
     return _joined(parts)
 
 
-def _joined(parts: list[Part]) -> torch.Tensor:
+def _joined(parts: list[Part]) -> Tensor:
     """Return what one softmax over all parts gives."""
     if len(parts) == 1:
         return parts[0][0]
@@ -226,9 +216,7 @@ def _joined(parts: list[Part]) -> torch.Tensor:
     return torch.stack([found for found, _ in parts]).mul(shares).sum(0)
 
 
-def fused(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool = False
-) -> Part:
+def fused(query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False) -> Part:
     """Attend to `key`, with as many heads as `query`; with `causal` both are the same tokens."""
     kind = kernel(query, key, value, causal=causal)
     operators = torch.ops.aten
@@ -249,7 +237,7 @@ def fused(
     return found, sums[..., : query.shape[2]]  # the efficient one rounds up to 32 places
 
 
-def kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, causal: bool) -> str:
+def kernel(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> str:
     """Return which of torch's fused attentions takes these: "cpu", "flash", "efficient" or "plain"."""
     if query.device.type == "cpu":
         return "cpu"
@@ -262,9 +250,7 @@ def kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, causa
     return "efficient" if cuda.can_use_efficient_attention(given) else "plain"
 
 
-def plain(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool = False
-) -> Part:
+def plain(query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False) -> Part:
     """Attend as `fused` does, by products of matrices, for so many queries at once that their scores take
     little memory."""
     rows, heads, places, _ = query.shape
@@ -287,7 +273,7 @@ def _chunks(config: Any) -> Chunks:
     return found
 
 
-def _padding(*args: Any, attention_mask: torch.Tensor | None = None, **given: Any) -> torch.Tensor | None:
+def _padding(*args: Any, attention_mask: Tensor | None = None, **given: Any) -> Tensor | None:
     """Return how many tokens of padding each row begins with (on the CPU), from the library's mask
     (rows × tokens, true for text); `None` for none. Raises `ValueError` for padding between tokens."""
     if attention_mask is None:
