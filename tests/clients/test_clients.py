@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
 import pytest
-from served import Server
+from served import Server, serving
 
 from tests.clients.conftest import Environment, run
 
@@ -137,6 +138,12 @@ metric_list: [{{metric: acc}}]
 }
 
 
+@pytest.fixture(scope="module")
+def starter(starter_gguf: Path) -> Iterator[Server]:
+    with serving("--context", "4096") as running:
+        yield running
+
+
 @pytest.mark.parametrize(
     ("kind", "route", "task"),
     [
@@ -149,11 +156,13 @@ def test_lm_eval(
     kind: str,
     route: str,
     task: str,
-    server: Server,
+    starter: Server,
     environment: Environment,
     starter_safetensors: Path,
     tmp_path: Path,
 ) -> None:
+    """With the model's own tokens, on the model."""
+    server = starter
     file = tmp_path / "questions.jsonl"
     file.write_text("".join(json.dumps(one) + "\n" for one in QUESTIONS))
     (tmp_path / f"{task}.yaml").write_text(TASKS[task].format(file=file))
