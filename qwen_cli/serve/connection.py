@@ -22,6 +22,10 @@ to the end of a body that was answered before it was there."""
 MOST_REST = 64 << 20
 """Bytes of such a body: two of the largest requests, so that who is told that his is too large reads that."""
 
+GRACE = 1.0
+"""Seconds that a connection has for its request before it may have to make room: in a flood the head of an
+honest one comes after others have connected."""
+
 MOST_PIPELINED = 64
 """Requests that were sent before the answer to an earlier one. No client in use sends any."""
 
@@ -45,7 +49,9 @@ class Limited(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait_for_head()
-        self._close_longest()
+        if len(self.connections) > _most_connections():
+            self._make_room()
+            self.loop.call_later(GRACE, self._make_room)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
@@ -118,17 +124,17 @@ class Limited(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _close_longest(self) -> None:
-        """Close the one that has waited longest where there are too many."""
-        most = _most_connections()
-        if len(self.connections) <= most:
-            return
+    def _make_room(self) -> None:
+        """Close those that have waited longest, and for `GRACE`, while there are too many."""
         there = [
             one for one in self.connections if isinstance(one, Limited) and not one.transport.is_closing()
         ]
-        waiting = (one for one in there if one.waits and one is not self)
-        if len(there) > most and (longest := min(waiting, key=lambda one: one._since, default=None)):
-            longest.transport.abort()
+        late = self.loop.time() - GRACE
+        waiting = sorted(
+            (one for one in there if one.waits and one._since <= late), key=lambda one: one._since
+        )
+        for one in waiting[: max(0, len(there) - _most_connections())]:
+            one.transport.abort()
 
 
 def _most_connections() -> int:

@@ -6,16 +6,18 @@ import ctypes
 import sys
 import time
 
-_LARGE = 1 << 20  # bytes of a body
+LARGE = 1 << 20
+"""Bytes of a body that are worth giving back; pictures take many times theirs."""
+
 _SETTLED = 3.0  # seconds after the last one until it has been answered, in most cases
 
 _last: float | None = None  # when a large body came, until the memory was given back
 
 
 def took(size: int) -> None:
-    """Record that a body of so many bytes was read."""
+    """Record that a request took so many bytes."""
     global _last
-    if size >= _LARGE:
+    if size >= LARGE:
         _last = time.monotonic()
 
 

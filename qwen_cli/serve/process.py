@@ -30,7 +30,8 @@ from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.sparing import LoopLog, SparingFilter
 
 _TICK = 1.0  # seconds between two looks for idle models
-_BACKLOG = 128
+_BACKLOG = 1_024  # connections that wait to be taken: who finds no place asks again after a second
+_AT_ONCE = 32  # of them that are taken before others have their turn
 _A_LOOK = 0.5  # seconds: `qwen ps` takes the lock for a moment to see whether somebody has it
 _SWITCH = 0.001  # seconds for a thread that computes in Python; after five, as usual, the loop comes late
 _KEEP_ALIVE = 75  # seconds of an idle connection: longer than the pools of clients keep theirs
@@ -92,6 +93,8 @@ async def _run(service: Service, rules: Rules, listener: socket.socket, ready: C
     tasks = [asyncio.create_task(server.serve([sock])) for server, sock in zip(servers, sockets, strict=True)]
     while not all(server.started for server in servers):
         await asyncio.sleep(0.01)
+    for sock in sockets:  # for which asyncio has set `_AT_ONCE`
+        sock.listen(_BACKLOG)
     ready()
     try:
         while not any(task.done() for task in tasks):
@@ -140,6 +143,7 @@ def _server(application: Any) -> uvicorn.Server:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE,
         ws="none",
+        backlog=_AT_ONCE,
     )
     logger = logging.getLogger("uvicorn.error")
     if not any(isinstance(one, SparingFilter) for one in logger.filters):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.engines.core.base import Capabilities, Engine, Piece, ServingLanes, ToolCall, call_id
+from qwen_cli.engines.core.base import Capabilities, Engine, Piece, ServingLanes, Stream, ToolCall, call_id
 from tests.serve.played import EXTRAS, Asked, Played, end
 
 NAME = "rules"
@@ -65,7 +65,11 @@ def _words(message: Mapping[str, Any]) -> str:
 
 
 class Rules(Played):
-    """Plays `answer`, several turns at a time."""
+    """Plays `answer`, several turns at a time, and remembers none."""
+
+    def _say(self, asked: Asked) -> Stream:
+        yield from super()._say(asked)
+        self.seen.clear()
 
     def serving_lanes(self, n: int) -> ServingLanes:
         lanes: list[Engine] = [self] * n  # type: ignore[list-item]  # it has all that is asked of it

@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 from qwen_cli.engines.core.base import Capabilities, Engine, Sampling, ToolCall, call_id
 from qwen_cli.engines.core.content import parts_of
 from qwen_cli.errors import UsageError
+from qwen_cli.serve import memory
 from qwen_cli.serve.api import extras, forms, params, sounds
 from qwen_cli.serve.api.body import checked
 from qwen_cli.serve.api.errors import Refused
@@ -185,6 +186,7 @@ def with_visual_parts(
             places += [at] * len(item)
         looks = prepare.prepare_all(items, engine, question=words)
         items.clear()
+    memory.took(memory.LARGE)
     return [
         {**message, "content": _replaced(message, turn, list(zip(places, looks, strict=True)))}
         for turn, message in enumerate(messages)
