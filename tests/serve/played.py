@@ -157,7 +157,13 @@ class Here:
 
 @contextmanager
 def serving(
-    engine: Played, *, parallel: int = 2, max_queue: int = 4, rules: Rules = OPEN, **settings: Any
+    engine: Played,
+    *,
+    parallel: int = 2,
+    max_queue: int = 4,
+    rules: Rules = OPEN,
+    embedder: Any = None,
+    **settings: Any,
 ) -> Iterator[Here]:
     """A server of `engine`, ready; `settings` are those of `Service`."""
     lanes = Lanes([cast("Any", engine)] * parallel, max_queue=max_queue)
@@ -182,6 +188,9 @@ def serving(
 
         def ranks(self, name: str | None) -> None:
             return None
+
+        def embedder(self, wanted: Wanted) -> Any:
+            return embedder
 
         def listed(self) -> list[Any]:
             return []
