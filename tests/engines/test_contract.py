@@ -94,7 +94,10 @@ class TestStopping:
 
         assert text(engine.complete(COUNTING, sampling=sampling)).startswith(" five, six, seven")
 
-    def test_a_full_context_is_named(self, engine: Engine) -> None:
+    @pytest.mark.model
+    @pytest.mark.parametrize("name", ["quick_llamacpp", "remote", "quick_transformers", "quick_warm"])
+    def test_a_full_context_is_named(self, request: pytest.FixtureRequest, name: str) -> None:
+        engine: Engine = request.getfixturevalue(name)
         assert engine.capabilities.context
         line = "one, two, three, four, five, six, seven, eight, nine, ten, "
         per_line = engine.count_tokens(line * 2) - engine.count_tokens(line)
