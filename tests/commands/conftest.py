@@ -20,6 +20,6 @@ def loaded(starter_gguf: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def warm(loaded: Server, qwen: Qwen) -> Qwen:
+def warm(loaded: Server, home: Path, qwen: Qwen) -> Qwen:
     """Run the program as `qwen` does, with the starter loaded in the server, as `qwen serve` has it."""
-    return functools.partial(qwen, XDG_RUNTIME_DIR=str(loaded.runtime))
+    return functools.partial(qwen, XDG_RUNTIME_DIR=loaded.for_this_home())

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import openai
+import pytest
+
+from qwen_cli.engines.daemon import paths
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,17 @@ class Server:
     @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}
+
+    def for_this_home(self) -> str:
+        """Let commands of the test's own `QWEN_HOME` use it, and return their `XDG_RUNTIME_DIR`: by itself a
+        server is for one home."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", str(self.runtime))
+            here = paths.socket_path()
+        if not here.exists():
+            here.parent.mkdir(mode=0o700, exist_ok=True)
+            here.symlink_to(self.runtime / "qwen" / here.name)
+        return str(self.runtime)
 
     @property
     def environ(self) -> dict[str, str]:

@@ -83,9 +83,9 @@ def test_a_binary_file_is_refused(qwen, tmp_path: Path, content: bytes) -> None:
         assert done.stderr.count("\n") == 1
 
 
-def test_the_same_seed_gives_the_same_answer(warm) -> None:
+def test_the_same_seed_gives_the_same_answer(qwen) -> None:
     ask = ("chat", "Invent a name for a boat.", "-m", "starter", "-t", "1", "--max-tokens", "12", "--seed")
-    assert warm(*ask, "7").stdout == warm(*ask, "7").stdout
+    assert qwen(*ask, "7").stdout == qwen(*ask, "7").stdout
 
 
 def test_a_stop_string_ends_the_answer_and_is_not_in_it(warm) -> None:

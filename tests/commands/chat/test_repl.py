@@ -216,7 +216,7 @@ def test_an_image_is_looked_at_once_also_when_the_session_goes_on(
 
 
 def test_nothing_that_is_typed_gets_lost(chat: Callable[..., Terminal], home: Path, loaded: Server) -> None:
-    it = chat(XDG_RUNTIME_DIR=str(loaded.runtime))
+    it = chat(XDG_RUNTIME_DIR=loaded.for_this_home())
     it.type("\x1b[200~pasted line one\npasted line two\x1b[201~")
     it.wait("pasted line two")
     it.type(ALT_ENTER, "third")
@@ -254,7 +254,7 @@ def test_slash_commands_files_and_models_are_completed(
     chat: Callable[..., Terminal], tmp_path: Path, loaded: Server
 ) -> None:
     (tmp_path / "quarterly report.txt").write_text("x")
-    it = chat(XDG_RUNTIME_DIR=str(loaded.runtime))
+    it = chat(XDG_RUNTIME_DIR=loaded.for_this_home())
     it.type("/")
     it.wait("Answer the last message again")
     it.type("im\t")
@@ -287,7 +287,7 @@ def test_a_message_that_does_not_fit_is_one_line_and_the_talk_goes_on(chat: Call
 def test_stdout_in_a_file_holds_the_answers_alone(
     chat: Callable[..., Terminal], tmp_path: Path, loaded: Server
 ) -> None:
-    it = chat(shell=" > answers.txt", XDG_RUNTIME_DIR=str(loaded.runtime))
+    it = chat(shell=" > answers.txt", XDG_RUNTIME_DIR=loaded.for_this_home())
     it.say("Reply with the word yes.")
     it.wait(lambda: (tmp_path / "answers.txt").read_text().endswith("\n") or not it.read())
     it.type(CTRL_D)
