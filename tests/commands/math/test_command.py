@@ -89,8 +89,9 @@ def test_a_problem_may_be_a_picture(qwen, tmp_path: Path, starter_safetensors: P
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
 def test_without_the_sandbox_it_asks_first(answer: str, code: int, home: Path, loaded: Server) -> None:
     asked = ["math", "What is 123 times 456?", "--mode", "tir", "--sandbox", "off", *STARTER]
+    environ = {**os.environ, "XDG_RUNTIME_DIR": loaded.for_this_home()}
     terminal = pexpect.spawn(
-        sys.executable, ["-m", "qwen_cli", *asked], env=loaded.environ, encoding="utf-8", timeout=120
+        sys.executable, ["-m", "qwen_cli", *asked], env=environ, encoding="utf-8", timeout=120
     )
     terminal.expect("Run them all the same")
     assert "can read, change and delete your files" in " ".join(terminal.before.split())

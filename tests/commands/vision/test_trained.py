@@ -98,7 +98,7 @@ def test_events_have_the_times_of_the_video(qwen, served: Server, tmp_path: Path
         end = chance.randrange(start + 1, 9)
         path = film_file(tmp_path / f"{number}.mp4", world.film(one, start, end), world.FPS)
         asked = ("vision", str(path), "--events", "--json", *FRAME, *MODEL)
-        done = qwen(*asked, XDG_RUNTIME_DIR=str(served.runtime))
+        done = qwen(*asked, XDG_RUNTIME_DIR=served.for_this_home())
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)["answer"]
         right += told == [{"start": float(start), "end": float(end), "what": f"A {one.name}"}]
