@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qwen_cli.engines.core.base import Engine
+from qwen_cli.engines.core.base import Engine, Message
+from qwen_cli.errors import UsageError
+from qwen_cli.tasks.chat import prefill
 from qwen_cli.tasks.common import tested
 from qwen_cli.tasks.common.parallel import Stopped
 from qwen_cli.tasks.eval.item import Attempt, Written, written
@@ -29,7 +31,8 @@ _MBPP = (
     "You are an expert Python programmer, and here is your task: {text}"
     " Your code should pass these tests:\n\n{tests}"
 )
-_BEGIN = "```python\n"
+# The answer begins with a fence, so that it is code and ends where the fence does.
+_BEGUN = {"content": "```python\n"}
 # A right program on a slow machine is right: OpenAI's three seconds are for one that is free.
 _SECONDS = 15.0
 
@@ -96,14 +99,12 @@ class Program:
         words = _FUNCTION.format(prompt=self.asked.strip()) if self.is_function else self._task()
         messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": words}]
         sampling = protocol.limited(_CHAT_TOKENS).nth(number)
-        if engine.capabilities.prefill and not protocol.thinking:
-            messages.append({"role": "assistant", "content": _BEGIN})
-            sampling = replace(sampling, stop=("\n```\n", "\n```"))
-        stream = engine.chat(messages, sampling=sampling, thinking=protocol.thinking)
+        if protocol.thinking or not _goes_on(engine, messages):
+            return written(engine.chat(messages, sampling=sampling, thinking=protocol.thinking), stopped)
+        begun = replace(sampling, stop=("\n```",))
+        stream = prefill.stream(engine, messages, _BEGUN, sampling=begun, thinking=protocol.thinking)
         answer = written(stream, stopped)
-        if answer is None or len(messages) == 2:
-            return answer
-        return Written(_BEGIN + answer.text.removeprefix(_BEGIN) + "\n```", answer.usage)
+        return answer and Written(f"{_BEGUN['content']}{answer.text}\n```", answer.usage)
 
     def completed(self, text: str) -> str:
         """Return the program that a raw continuation makes."""
@@ -121,6 +122,15 @@ class Program:
         if self.entry and not having and not _stands_alone(code):
             return f"{self.asked.rstrip()}\n{code}"
         return f"{_imports(self.asked)}\n{code}"
+
+
+def _goes_on(engine: Engine, messages: Sequence[Message]) -> bool:
+    """Return whether an answer can be begun for the model."""
+    try:
+        prefill.check(engine, messages, _BEGUN, None)
+    except UsageError:
+        return False
+    return True
 
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.M | re.S)

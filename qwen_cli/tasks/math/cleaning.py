@@ -22,6 +22,7 @@ LEAD = re.compile(
     r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:final\s+)?ans(?:wer)?\s*(?:is|:)\s*:?\s*"
     r"|(?:so\s+|thus\s+)?(?:the\s+)?(?:only\s+)?(?:solutions?|roots?|zeros|(?:eigen)?values?|results?|answers?)(?:\s+set)?"
     r"(?:\s+(?:of|for)\s+[a-z])?\s*(?:is|are|:)\s*:?\s+|[A-Z]\s*\\sim\s*(?=[A-Z])"
+    r"|(?:either|both|only|just|exactly|precisely)\s+(?=[-0-9\\$(A-Za-z])"
     r"|(?:故|因此|所以)?[答选]案?\s*[是为：:]\s*[:：]?\s*|#+\s+"
     r"|(?:=|\\approx|≈)\s*|(?:approximately|approx\.?|about|around|roughly|大?约"
     r"|(?:一共|总共|共|还剩|剩下?|还|需|要|有|打)+)\s*(?=[-0-9\\$零一二三四五六七八九十百])",
@@ -62,6 +63,7 @@ _REASON = re.compile(
     r"|\s*(?:\\text\s*\{)?\s*\((?:because|since|by|as|using|from|i\.e\.|e\.g\.|that is|due to|via)\b"
     r"[^(){}]*(?:\([^(){}]*\)[^(){}]*)*\)\s*\}?$"
 )
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 
 
@@ -84,7 +86,9 @@ def cleaned(text: str) -> str:
         text = (
             text if (reason := _REASON.search(text)) is None or not reason.start() else text[: reason.start()]
         )
-        text = re.sub(r"(?<!\.)[.。]$|\\[.。]$|[,，]$", "", text.strip()).strip().removesuffix("\\").strip()
+        text = (
+            re.sub(r"(?<!\.)[.。]$|\\[.。]$|[,，;；]$", "", text.strip()).strip().removesuffix("\\").strip()
+        )
         if text == before:
             break
     if text.startswith("\\$") and text.endswith("\\$") and len(text) > 4:
@@ -124,12 +128,17 @@ def cleaned(text: str) -> str:
     text = re.sub(r"((?:[0-9]\u0305)+)", lambda m: rf"\overline{{{m[0].replace(chr(0x305), '')}}}", text)
     text = re.sub(r"(?<=[0-9])\s*(?:,|\{\s*,\s*\})(?:\s*\\!\s*|(?<=\})\s*)(?=[0-9]{3})", ",", text)
     text = re.sub(r"\s*\\q?quad\s*(,|and|or|\\text\{\s*(?:and|or)\s*\})?\s*(?:\\q?quad\s*)?", _between, text)
+    text = re.sub(r"^([A-Za-z])\s+in\s+(?=\\?[\[({]|\\mathbb)", r"\1 \\in ", text)
+    text = re.sub(r"(?<![\\A-Za-z])(max|min|gcd|lcm)\s*(?=\()", r"\\operatorname{\1}", text)
+    text = re.sub(r"(?<![\\A-Za-z])log([0-9]{1,2})\s*(?=\()", r"\\log_{\1}", text)
+    text = re.sub(r"(?<=[\w%])\s+per\s+(?!cent)(?=[a-z])", "/", text)
     text = re.sub(r"\+\s*/\s*-|(?<![A-Za-z])plus or minus", r"\\pm ", text)
     text = re.sub(r"^\\mp(?![A-Za-z])", r"\\pm", text)
     text = re.sub(r"([0-9]?)\s*([¼-¾⅐-⅞])", _vulgar, text)
     for sign, index in (("∛", 3), ("³√", 3), ("∜", 4), ("⁴√", 4)):
         text = re.sub(rf"{sign}\s*(?:\(([^()]*)\)|([0-9]+|[A-Za-z]))", rf"\\sqrt[{index}]{{\1\2}}", text)
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
+    text = re.sub(r"[₀-₉]+", lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}", text)
     text = re.sub(r"√\s*\(", r"\\sqrt(", text)
     text = re.sub(r"√\s*([0-9]+|[A-Za-z])", r"\\sqrt{\1}", text)
     text = re.sub(r"\\(?:mathbf|Bbb|bf)\s*\{?([RZNQ])\}?(?=$|[_^*+ ]|\\setminus)", r"\\mathbb{\1}", text)

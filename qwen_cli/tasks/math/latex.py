@@ -129,10 +129,15 @@ _SCALES = "|".join(sorted(NUMBERS, key=len, reverse=True))
 _SCALED = re.compile(rf"(?P<number>.*[0-9)\}}])\s*(?P<scale>(?:{_SCALES})+)(?P<rest>.*)", re.DOTALL)
 _CURRENCY = re.compile(
     r"\s*(?P<sign>[-+]?)\s*\\?(?P<unit>(?:US|HK|NT|[RACS])\$|[$€£¥₹]|USD|EUR|GBP|CNY|RMB|JPY|Rs\.?)\s*"
-    r"(?P<value>[-+]?\s*[0-9.\\].*?)(?P<label>\s+[a-z][a-z ]*)?",
+    r"(?P<value>[-+]?\s*[0-9.\\].*?)(?P<label>\s+[a-z][a-z ]*|/[a-z]+)?",
     re.DOTALL,
 )
 _COMPOUND = re.compile(r"\s*(?:and|,)?\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+|[\u4e00-\u9fff]+?(?=[0-9]|$))\.?")
+_CHANGE = re.compile(
+    r"(?:an? )?(?P<share>[^ ].*(?:%| percent))"
+    r" (?P<what>increase|decrease|discount|off|profit|loss|more|less|faster|slower|chance)"
+    r"|(?:an? )?(?P<whose>increase|decrease|discount|profit|loss) (?:of|by) (?P<of>.*(?:%| percent))"
+)
 _BASED = re.compile(r"\(?([0-9A-Za-z]+)\)?_\{?\s*([0-9]{1,2})\s*\}?")
 _PREFIXED = re.compile(r"0(?:x[0-9A-Fa-f]{1,50}|b[01]{1,200}|o[0-7]{1,60})")
 _CLOCKED = re.compile(r"(?:([0-9]+)\s*h)?\s*(?:([0-9]+)\s*m)?\s*(?:([0-9]+)\s*s)?")
@@ -721,13 +726,16 @@ def _measured(source: str, depth: int) -> Readings:
         amount = re.sub(r"(?<=[0-9])\s*(?:M|m|mn)$", " million", amount)
         amount = re.sub(r"(?<=[0-9])\s*(?:B|bn)$", " billion", amount)
         if match["label"]:
-            amount += match["label"] if match["label"].split()[0] in NUMBERS else ""
+            amount += match["label"] if match["label"].strip(" /").split()[0] in NUMBERS else ""
         amounts = [r for r in read(amount, depth + 1) if isinstance(r, Quantity)]
         money = units.units(match["unit"])
+        each = match["label"] if (match["label"] or "").startswith("/") else ""
+        money = [replace(unit, name=each) for unit in money]
         return tuple(Quantity(r.value, unit) for r in amounts for unit in money if r.unit is None)
-    bare = re.sub(
-        r"(?<=%) (?:increase|decrease|discount|off|profit|loss|more|less|faster|slower|chance)$", "", bare
-    )
+    if change := _CHANGE.fullmatch(bare):
+        changed = [r for r in read(change["share"] or change["of"], depth + 1) if isinstance(r, Quantity)]
+        name = change["what"] or change["whose"]
+        return tuple(Quantity(r.value, replace(r.unit, name=name)) for r in changed if r.unit)
     if percent := re.fullmatch(r"百分之(.+)", bare):
         known = [r for r in read(percent[1], depth + 1) if isinstance(r, Quantity)]
         return tuple(Quantity(r.value, units.units("%")[0]) for r in known)

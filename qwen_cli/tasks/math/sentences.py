@@ -57,6 +57,12 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 
+_BOUND_BEHIND = re.compile(
+    r"(?P<value>-?[0-9$\\].*?)\s+(?:or|and)\s+"
+    r"(?:(?P<less>less|fewer|lower|below|under|smaller)|more|greater|higher|above|over|larger)",
+    re.IGNORECASE,
+)
+
 
 def named(source: str, bare: str) -> tuple[str, list[str]]:
     """Return what a value is said to be of, and what the value can be: `Bob: 5`, `She has 12 apples`, 鸡15只;
@@ -83,7 +89,9 @@ def names_its_value(part: str) -> bool:
 
 def bound(bare: str) -> tuple[str, str, str] | None:
     """Return the variable (or none), the sign and the end of an inequality in words: `at least 5`,
-    `x is less than 3`, 大于5."""
+    `x is less than 3`, 大于5, `5 or more`."""
+    if behind := _BOUND_BEHIND.fullmatch(bare):
+        return "", "<=" if behind["less"] else ">=", behind["value"]
     match = _BOUND.fullmatch(bare)
     if match is None:
         return None

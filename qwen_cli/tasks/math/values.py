@@ -324,14 +324,14 @@ def _clocks(a: Clock, b: Clock) -> bool:
 
 def _quantities(a: Quantity, b: Quantity) -> bool:
     one, other = a.unit, b.unit
+    if one is not None and other is not None and _opposed(one.name, other.name):
+        return False  # 5 km north, 5 km south; a rise of 5 %, a fall of 5 %
     if one is not None and other is not None and not (one.label and other.label):
         if one.label or other.label or one.measures != other.measures:
             return False
         return equal(a.value * one.factor + one.offset, b.value * other.factor + other.offset)
     if any(unit is not None and unit.glued for unit in (one, other)) and None in (one, other):
         return False
-    if one is not None and other is not None and _opposed(one.name, other.name):
-        return False  # 5 km north, 5 km south
     if equal(a.value, b.value):
         return True
     free = next((q for q in (a, b) if q.unit is not None and q.unit.free), None)
@@ -341,7 +341,9 @@ def _quantities(a: Quantity, b: Quantity) -> bool:
 
 
 def _opposed(one: str, other: str) -> bool:
-    """Return whether what is said behind two numbers is the opposite."""
+    """Return whether what is said behind two numbers is the opposite, or of another measure (/hour, /day)."""
+    if one[:1] == other[:1] == "/" and one != other:
+        return True
     words = [set(re.findall(r"\w+", name.lower())) for name in (one, other)]
     return any(a in words[n] and b in words[1 - n] for a, b in _OPPOSITES for n in (0, 1))
 

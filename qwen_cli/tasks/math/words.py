@@ -69,6 +69,7 @@ _LEFT_OVER = re.compile(
     r"([0-9]+)\s*(?:,?\s*(?:with )?(?:an? )?(?:r|remainder)(?: of)?|余|…+|\.{3,6})\s*([0-9]+)"
 )
 _DOZENS = re.compile(r"(?:(?P<half>half)(?: a)? dozens?|(?:(?P<count>.+?) )?dozens?)(?P<more> and a half)?")
+_OVER_NOTHING = re.compile(r"-?[0-9]+\s*/\s*0|-?\\[dt]?frac\s*(?:\{-?[0-9]+\}\s*\{0\}|[0-9]\s*0)")
 _ROMAN = re.compile("(?=[IVX]{2})X{0,3}(?:IX|IV|V?I{0,3})")
 _SECOND = Unit((("time", 1),))
 _SYNONYMS = {
@@ -151,6 +152,10 @@ def read(bare: str) -> Readings:
         return (Words(f"quadrant {1 + next(n for n, names in enumerate(_QUADRANTS) if which in names)}"),)
     if tested := _TESTED.fullmatch(plain):
         return (Words("not rejected" if tested["not"] or tested["fail"] else "rejected"),)
+    if _OVER_NOTHING.fullmatch(bare):
+        return (Words("undefined"),)
+    if (again := re.fullmatch(r"([a-z -]+) \(([0-9]{1,9})\)", plain)) and english(again[1]) == int(again[2]):
+        return (Quantity(sympy.Integer(again[2])),)
     if (named := _named(plain)) or (named := _SYNONYMS.get(plain, "")):
         return (Words(named),)
     if endless := re.fullmatch(r"(?:(positive|plus) |(negative|minus) )?infinity", plain):

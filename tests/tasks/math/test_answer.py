@@ -225,3 +225,9 @@ def test_equal_answers_are_one_group_the_largest_first(judge: Judge) -> None:
     assert judge.groups(["3", r"\frac{1}{2}", "0.5", "3.0", "1/2"]) == [[1, 2, 4], [0, 3]]
     assert judge.groups(["7", "8"]) == [[0], [1]]
     assert judge.groups([]) == []
+
+
+@pytest.mark.parametrize("quotient", ["1/0", r"\frac{1}{0}", r"-\frac50", "7 / 0"])
+def test_what_is_divided_by_nothing_is_undefined(judge: Judge, quotient: str) -> None:
+    assert judge.same(quotient, "undefined")
+    assert not judge.same(quotient, "0")
