@@ -32,7 +32,7 @@ from qwen_cli.engines.parsing.openai import ToolCalls
 from qwen_cli.engines.parsing.think_tags import CLOSE, is_left_out
 from qwen_cli.engines.parsing.turns import goes_on, repaired
 from qwen_cli.engines.remote import requests
-from qwen_cli.engines.remote.errors import NoRoute, faults, message, misread
+from qwen_cli.engines.remote.errors import NoRoute, faults, message, misread, unencoded
 from qwen_cli.engines.remote.probe import catalogued, chosen, listed, probe
 from qwen_cli.engines.remote.reader import Reader
 from qwen_cli.engines.remote.responses import delta, infilled, rated, samples
@@ -81,7 +81,9 @@ class Remote(EngineBase):
         self._client = openai.OpenAI(
             base_url=self.endpoint,
             api_key=api_key or "none",
-            default_headers=dict(headers or {}),
+            # An encoded answer can grow to a million times its size, and nobody asks for one.
+            default_headers={"Accept-Encoding": "identity", **(headers or {})},
+            http_client=openai.DefaultHttpxClient(event_hooks={"response": [unencoded(self.endpoint)]}),
             # The client's own repeat what failed in the middle of computing, and say nothing.
             max_retries=0,
             timeout=openai.Timeout(patience, connect=min(patience, _CONNECT_SECONDS)),

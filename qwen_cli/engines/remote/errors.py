@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -42,6 +42,8 @@ def faults(endpoint: str) -> Iterator[None]:
         yield
     except unreached as error:
         cause = error.__cause__ or error
+        if isinstance(cause, EndpointError):
+            raise cause from None
         raise EndpointError(
             f"cannot reach {endpoint}: {cause}", "check that the server runs, and `endpoint`"
         ) from error
@@ -61,6 +63,17 @@ def faults(endpoint: str) -> Iterator[None]:
         raise EndpointError(f"{endpoint} answers: {error.message}") from error
     except json.JSONDecodeError as error:
         raise EndpointError(f"{endpoint} does not answer in JSON", "check `endpoint`") from error
+
+
+def unencoded(endpoint: str) -> Callable[[Any], None]:
+    """Return what raises `EndpointError` for the head of an answer that comes encoded."""
+
+    def check(answer: Any) -> None:
+        encoding = answer.headers.get("content-encoding", "").strip()
+        if encoding.lower() not in ("", "identity"):
+            raise EndpointError(f"{endpoint} answers encoded ({encoding[:40]}), unasked", "check `endpoint`")
+
+    return check
 
 
 @contextmanager

@@ -7,6 +7,7 @@ byte order mark or last line.
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import re
 import stat
@@ -187,7 +188,9 @@ def replace_text(source: Source, text: str) -> None:
         Path(draft).replace(path)
         draft = None
     except OSError as fault:
-        raise QwenError(f"cannot write {source.path}: {fault.strerror}", "check its permissions") from None
+        full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some space; it is as it was" if full else "check its permissions"
+        raise QwenError(f"cannot write {source.path}: {fault.strerror}", hint) from None
     finally:
         if draft:
             Path(draft).unlink(missing_ok=True)

@@ -270,6 +270,19 @@ class TestRefusals:
         except EndpointError as fault:
             assert "another form" in str(fault)
 
+    @pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate", "br"])
+    def test_an_encoded_answer_is_refused_unread(
+        self, stub: StubServer, monkeypatch: pytest.MonkeyPatch, encoding: str
+    ) -> None:
+        stub.serve("vllm")
+        engine = Remote(stub.url)
+        stub.first = [(200, {}, {"Content-Encoding": encoding})] * 2
+
+        with pytest.raises(EndpointError, match="answers encoded .*, unasked"):
+            list(engine.chat(HELLO))
+        assert stub.headers[-1]["Accept-Encoding"] == "identity"
+        assert len(stub.requests) == 1
+
     def test_a_broken_off_answer_is_not_taken_for_whole(self, stub: StubServer) -> None:
         stub.serve("vllm")
         stub.finish = None  # type: ignore[assignment]
