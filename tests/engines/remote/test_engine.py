@@ -278,7 +278,7 @@ class TestRefusals:
         engine = Remote(stub.url)
         stub.first = [(200, {}, {"Content-Encoding": encoding})] * 2
 
-        with pytest.raises(EndpointError, match="answers encoded .*, unasked"):
+        with pytest.raises(EndpointError, match=r"answers encoded .*, unasked"):
             list(engine.chat(HELLO))
         assert stub.headers[-1]["Accept-Encoding"] == "identity"
         assert len(stub.requests) == 1
