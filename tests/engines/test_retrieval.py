@@ -173,3 +173,18 @@ def test_relevance_is_that_of_the_card(rankers: Any, scores: Any, which: int) ->
 
     assert near(found, scores["words"])
     assert len({round(score, 4) for score in found}) == len(DOCUMENTS)
+
+
+def test_a_file_with_a_head_ranks_by_it(rankers: Any, scores: Any) -> None:
+    assert load.ranks(rankers[2]) and not load.ranks(rankers[1]) and not load.ranks(rankers[0])
+    ranker = load.embedder(weights(rankers[2]))
+    try:
+        found, tokens = ranker.rerank("cats", DOCUMENTS)
+        assert near(found, scores["head"])
+        assert tokens > 3 * 50
+        with pytest.raises(ContextFull):
+            ranker.rerank("cats", ["long " * ranker.context])
+    finally:
+        ranker.close()
+    with pytest.raises(UsageError, match="/v1/rerank"):
+        load.load(str(rankers[2]))
