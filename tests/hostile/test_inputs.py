@@ -210,7 +210,7 @@ def cases() -> Iterator[tuple[str, str]]:
         yield names[number * 11 % len(names)], kind  # each kind once, at places far apart
 
 
-@pytest.mark.parametrize(("name", "kind"), cases())
+@pytest.mark.parametrize(("name", "kind"), list(cases()))
 def test_a_hostile_file_is_refused_in_one_line_or_taken(name: str, kind: str, ground: Ground) -> None:
     place = PLACES[name]
     usual = ground.run(name, place, honest).memory if ALL else place.usual
