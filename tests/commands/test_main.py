@@ -160,7 +160,7 @@ def test_closed_input_and_errors_are_not_taken_for_files(home) -> None:
     ("typed", "offered"),
     [
         ("qwen ch", ["chat"]),
-        ("qwen chat --engine l", ["llamacpp"]),
+        ("qwen chat --engine l", ["llamacpp", "llama-server"]),
         ("qwen chat --overflow s", ["slide", "summarise", "stop"]),
         ("qwen code-fim --dtype fp", ["fp16", "fp32"]),
         ("qwen vision --device-map b", ["balanced", "balanced_low_0"]),

@@ -139,7 +139,7 @@ class TestChoice:
     )
     def test_what_a_server_would_ignore_is_refused(self, name: str) -> None:
         value = {"adapters": [Path("a")], "draft": "ngram", "quant": "4bit", "dtype": "bf16", "merge": True,
-                 "kv": "q8_0", "n_cpu_moe": 4}  # fmt: skip
+                 "kv": "q8_0", "n_cpu_moe": 4, "dca_chunk": 4096}  # fmt: skip
         given = {name: value.get(name, "yarn")}
         with pytest.raises(UsageError, match=f"`{name}` needs a local engine"):
             load.load("m", endpoint="http://127.0.0.1:9", **given)

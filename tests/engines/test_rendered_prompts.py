@@ -130,7 +130,9 @@ def of_transformers(template: str) -> Rendering:
     none: Any = None
     marks = Marks(FAMILY)
     return Rendering(
-        Loaded("tiny", none, tokenizer, marks, none, frozenset(), none, none, can, Sampling(), Sampling())
+        Loaded(
+            "tiny", none, tokenizer, marks, none, frozenset(), none, none, none, can, Sampling(), Sampling()
+        )
     )
 
 

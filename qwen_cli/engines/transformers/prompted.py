@@ -257,7 +257,7 @@ class Prompted(EngineBase):
             self.tokenizer, messages, tools, marks=self._marks, label=self.model, variables=given
         )
 
-    def visuals(self, messages: Sequence[Message]) -> list[Shown]:
+    def visuals(self, messages: Sequence[Message]) -> Sequence[Shown]:
         """Return the pictures, videos and sounds of `messages`, in their order."""
         parts = visual_parts(messages)
         if self.audio_encoder:
@@ -266,7 +266,8 @@ class Prompted(EngineBase):
             raise UsageError(f"{self.model} hears no sound", "Choose a model that does (qwen2-audio:7b)")
         if parts and self.vision_encoder is None:
             raise UsageError(f"{self.model} sees no pictures", "Choose a vision model (qwen3.5:4b)")
-        return list(self.vision_encoder.visual_inputs(parts)) if self.vision_encoder else []
+        # As it is: the encoder knows by it what was prepared ahead.
+        return self.vision_encoder.visual_inputs(parts) if self.vision_encoder else []
 
     def _prompt(self, text: str, shown: Sequence[Shown]) -> tuple[list[int], ShownPrompt | None]:
         """Return a rendered prompt as the KV cache knows its tokens, and what it shows."""
