@@ -55,6 +55,13 @@ PARTS = [
         5,
         ("scaling", "softcap"),
     ),
+    # Attention by parts, with what tells how to join them.
+    Part("torch:ops.aten._scaled_dot_product_flash_attention_for_cpu", "dual_chunk"),
+    Part("torch:ops.aten._scaled_dot_product_flash_attention", "dual_chunk"),
+    Part("torch:ops.aten._scaled_dot_product_efficient_attention", "dual_chunk"),
+    # How a sound becomes what a model hears.
+    Part("transformers:Qwen2AudioEncoder._get_feat_extract_output_lengths", "audio", 2),
+    Part("transformers:ProcessorMixin._process_audio", "audio", 2),
     Part("transformers:PretrainedConfig._attn_implementation", "compiled, transformers_batching"),
     Part(
         "transformers.utils.import_utils:is_flash_attn_2_available", "computing", 0, ("kernels_fallback_ok",)

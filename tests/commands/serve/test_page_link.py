@@ -87,7 +87,7 @@ def test_in_the_background_it_is_the_command_that_opens(
         return SimpleNamespace(pid=7, poll=lambda: None)
 
     monkeypatch.setattr(subprocess, "Popen", begin)
-    monkeypatch.setattr(client, "request", lambda path: next(answers))
+    monkeypatch.setattr(client, "request", lambda path, **_: next(answers))
     monkeypatch.setattr(sys, "argv", ["qwen", "serve", "starter", "--open", "--daemon", "--api-key", "abc"])
     daemon.begin(["abc"], opens=True)
 

@@ -42,7 +42,7 @@ def test_one_that_does_not_end_is_killed(
 ) -> None:
     """Answers that run are waited for, unless `--now` says not to."""
     status = {"pid": deaf.pid, "models": [{"running": running}]}
-    monkeypatch.setattr(client, "request", lambda path: status)
+    monkeypatch.setattr(client, "request", lambda path, **_: status)
     monkeypatch.setattr(daemon, "_STOP", 0.3)
     monkeypatch.setattr(daemon, "_STOP_NOW", 0.3)
     if not killed:
