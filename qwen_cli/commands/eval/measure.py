@@ -73,7 +73,7 @@ def measure(
             shots=asked.shots,
             usual_shots=bench.usual_shots,
             samples=asked.samples,
-            sampling=_sampling(settings, drawing),
+            sampling=_sampling(drawing),
         )
         _check_protocol(bench, how)
         items, remark = _items(bench, source, asked, own, how, engine)
@@ -237,7 +237,7 @@ def _lengths(given: str | None) -> Sequence[int]:
     return lengths
 
 
-def _sampling(settings: dict[str, Any], drawing: Drawing) -> Sampling:
+def _sampling(drawing: Drawing) -> Sampling:
     """Return the flags' sampling. What is kept for talking is no part of a measurement."""
     return Sampling(
         temperature=drawing.temperature,

@@ -86,15 +86,7 @@ class Choice:
         if answer is None:
             return None
         letter = chosen(answer.text, self.letters, self.choices)
-        spent = answer.usage
-        return Attempt(
-            letter,
-            float(letter == self.expected),
-            answer.text,
-            answer.stop,
-            spent.generated_tokens,
-            spent.prompt_tokens,
-        )
+        return answer.attempt(letter, float(letter == self.expected))
 
     def prompt(self, style: Style, shots: int) -> str:
         """Return the raw text up to where the letter belongs."""

@@ -65,6 +65,13 @@ class Written:
     def stop(self) -> StopReason:
         return self.usage.stop_reason
 
+    def attempt(self, answer: str | None, correct: float, why: str | None = None) -> Attempt:
+        """Return it as an attempt that names `answer`."""
+        spent = self.usage
+        return Attempt(
+            answer, correct, self.text, self.stop, spent.generated_tokens, spent.prompt_tokens, why
+        )
+
 
 def written(stream: Stream, stopped: Stopped) -> Written | None:
     """Return the answer of a stream, without thinking; `None` once it was stopped. The stream is closed."""

@@ -63,15 +63,7 @@ class Hidden:
             return None
         found = re.search(r"\d{5}", answer.text)
         named = found[0] if found else None
-        spent = answer.usage
-        return Attempt(
-            named,
-            float(named == self.key),
-            answer.text,
-            answer.stop,
-            spent.generated_tokens,
-            spent.prompt_tokens,
-        )
+        return answer.attempt(named, float(named == self.key))
 
     def text(self, engine: Engine) -> str:
         """Return the text: as many sentences as the engine counts into `length`."""

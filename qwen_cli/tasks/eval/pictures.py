@@ -57,8 +57,7 @@ class Shown:
         if answer is None:
             return None
         said, points = self.marked(answer.text)
-        spent = answer.usage
-        return Attempt(said, points, answer.text, answer.stop, spent.generated_tokens, spent.prompt_tokens)
+        return answer.attempt(said, points)
 
     def marked(self, text: str) -> tuple[str | None, float]:
         """Return what an answer says, and its points from 0 to 1."""

@@ -56,12 +56,7 @@ class Problem:
         answer = written(engine.complete(self.prompt(protocol.shots), sampling=sampling), stopped)
         if answer is None:
             return None
-        found = concluded(answer.text)
-        spent = answer.usage
-        right = found is not None and judge.same(self.expected, found)
-        return Attempt(
-            found, float(right), answer.text, answer.stop, spent.generated_tokens, spent.prompt_tokens
-        )
+        return self._marked(answer.attempt(concluded(answer.text), 0.0), judge)
 
     def _solved(
         self, engine: Engine, protocol: Protocol, number: int, stopped: Stopped, judge: Judge
@@ -72,12 +67,16 @@ class Problem:
         checked = drain_until(solve.solve(engine, self.problem, judge, options), stopped)
         if checked is None:
             return None
-        solution, found = checked.solution, checked.answer
-        right = found is not None and judge.same(self.expected, found)
-        spent = solution.usage
-        return Attempt(
-            found, float(right), solution.text, solution.stop, spent.generated_tokens, spent.prompt_tokens
+        solution, spent = checked.solution, checked.solution.usage
+        found = Attempt(
+            checked.answer, 0.0, solution.text, solution.stop, spent.generated_tokens, spent.prompt_tokens
         )
+        return self._marked(found, judge)
+
+    def _marked(self, found: Attempt, judge: Judge) -> Attempt:
+        """Return `found` with its point, where its answer is the known one."""
+        right = found.answer is not None and judge.same(self.expected, found.answer)
+        return replace(found, correct=float(right))
 
 
 def concluded(text: str) -> str | None:

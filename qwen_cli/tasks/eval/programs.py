@@ -66,16 +66,7 @@ class Program:
             return None
         program = self.completed(answer.text) if protocol.raw else self.program(answer.text)
         why = tested.failure(f"{self.before}\n{program}\n{self.test}", _SECONDS)
-        spent = answer.usage
-        return Attempt(
-            None,
-            float(why is None),
-            answer.text,
-            answer.stop,
-            spent.generated_tokens,
-            spent.prompt_tokens,
-            why,
-        )
+        return answer.attempt(None, float(why is None), why)
 
     def _raw(self, engine: Engine, protocol: Protocol, number: int, stopped: Stopped) -> Written | None:
         sampling = protocol.limited(_RAW_TOKENS).nth(number)
