@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from qwen_cli import paths
 from qwen_cli import settings as user_settings
@@ -61,8 +61,9 @@ def measure(
     source = _source(bench, file, asked)
     if asked.results:
         jsonl.Journal(asked.results, by(bench), option=_OPTION).close()  # before a model loads
-    elif source.file:
-        _loaded(bench, source, asked, own, shots=0)  # what is wrong with it is known before, too
+    # What is wrong with the file is known before, too.
+    ways: dict[str, Any] = {"mode": own.mode, "score": own.score}
+    read = benches.read(bench, source.file, **ways) if source.file else None
     settings = options.merged(user_settings.load(), drawing, loading)
     if task := _TASKS.get(bench.kind):
         choose_model(settings, task)
@@ -76,7 +77,7 @@ def measure(
             sampling=_sampling(drawing),
         )
         _check_protocol(bench, how)
-        items, remark = _items(bench, source, asked, own, how, engine)
+        items, remark = _items(read, source, asked, own, how, engine)
         place = asked.results or _place(bench, source, engine.model, how)
         with jsonl.Journal(place, by(bench), option=_OPTION) as book:
             book.begin(_settings(bench, source, own, how, engine, changing(settings, loading)))
@@ -131,9 +132,9 @@ def _share(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _items(
-    bench: Bench, source: Source, asked: Asked, own: Own, how: Protocol, engine: Engine
+    read: benches.File | None, source: Source, asked: Asked, own: Own, how: Protocol, engine: Engine
 ) -> tuple[list[Item], str | None]:
-    if bench.kind == "passkey":
+    if read is None:
         drawn = passkey.hidden(
             engine.capabilities.context, _lengths(own.lengths), own.depths, how.sampling.seed or 0
         )
@@ -144,23 +145,11 @@ def _items(
                 "give a larger `context`, or other --lengths",
             )
         return list(drawn), None
-    loaded = _loaded(bench, source, asked, own, shots=how.shots)
+    loaded = read.after(how.shots, source.shots)
     items = list(loaded.items)
     if asked.subjects:
         items = _of_subjects(items, asked.subjects)
     return benches.stratified(items, asked.limit, how.sampling.seed), loaded.remark
-
-
-def _loaded(bench: Bench, source: Source, asked: Asked, own: Own, *, shots: int) -> benches.Items:
-    assert source.file
-    return benches.load(
-        bench,
-        source.file,
-        shots_file=source.shots,
-        shots=shots,
-        mode=cast("Any", own.mode),
-        score=cast("Any", own.score),
-    )
 
 
 def _of_subjects(items: Sequence[Item], wanted: Sequence[str]) -> list[Item]:

@@ -150,7 +150,7 @@ BENCHES: tuple[Bench, ...] = (
         "Questions about your pictures",
         "picture",
         "image, question and answer (or answers, choices)",
-        lambda row, number: None,  # it needs the file's folder: see `load`
+        lambda row, number: None,  # it needs the file's folder: see `read`
     ),
 )
 NAMED = {bench.name: bench for bench in BENCHES}
@@ -164,35 +164,42 @@ class Items:
     remark: str | None = None
 
 
-def load(
-    bench: Bench,
-    file: Path,
-    *,
-    shots_file: Path | None = None,
-    shots: int = 0,
-    mode: Literal["cot", "tir"] = "cot",
-    score: pictures.Score = "exact",
-) -> Items:
-    """Return the items of a file, each with the `shots` that come before it: those of `shots_file`, else the
-    first of the file (of each subject), which are not asked then. Raises `UsageError`."""
+@dataclass(frozen=True)
+class File:
+    """A file of a bench, read. `parse` is how its rows were, and those of its shots will be."""
+
+    bench: Bench
+    path: Path
+    items: Sequence[Any]
+    parse: Callable[[dict[str, Any], int], Any]
+
+    def after(self, shots: int, shots_file: Path | None = None) -> Items:
+        """Return the items, each with the `shots` that come before it: those of `shots_file`, else the first
+        of the file (of each subject), which are not asked then. Raises `UsageError`."""
+        if not shots or self.bench.kind == "picture" or self.bench.name == "humaneval":
+            return Items(self.items)
+        if shots_file:
+            worked: list[Any] = rows.parsed(shots_file, rows.read(shots_file), self.parse, self.bench.fields)
+            return Items(_after(self.items, worked, shots))
+        worked, asked = [], []
+        for group in by_subject(self.items).values():
+            worked += group[:shots]
+            asked += group[shots:]
+        remark = f"the first {shots} of each subject in {self.path.name} are the shots, and are not counted"
+        return Items(_after(asked, worked, shots), remark)
+
+
+def read(
+    bench: Bench, file: Path, *, mode: Literal["cot", "tir"] = "cot", score: pictures.Score = "exact"
+) -> File:
+    """Return the items of a file. Raises `UsageError`."""
     parse = bench.parse
     if bench.kind == "problem":
         parse = partial(problems.parse, mode=mode)
     if bench.kind == "picture":
         parse = partial(pictures.parse, folder=file.parent, score=score)
     items: list[Any] = rows.parsed(file, rows.read(file), parse, bench.fields)
-    items = _named_once(items)
-    if not shots or bench.kind == "picture" or (bench.name == "humaneval"):
-        return Items(items)
-    if shots_file:
-        worked: list[Any] = rows.parsed(shots_file, rows.read(shots_file), parse, bench.fields)
-        return Items(_after(items, worked, shots))
-    worked, asked = [], []
-    for group in by_subject(items).values():
-        worked += group[:shots]
-        asked += group[shots:]
-    remark = f"the first {shots} of each subject in {file.name} are the shots, and are not counted"
-    return Items(_after(asked, worked, shots), remark)
+    return File(bench, file, _named_once(items), parse)
 
 
 def stratified(items: Sequence[Item], limit: int | None, seed: int | None) -> list[Item]:

@@ -70,11 +70,11 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, text: str, told
 def test_a_row_that_lacks_something_is_named_with_what_it_lacks(tmp_path: Path) -> None:
     file = written(tmp_path / "a.jsonl", [ROWS[0], {"question": "?", "choices": ["a"]}])
     with pytest.raises(UsageError, match=r"row 2 of .*: it has no 'answer'"):
-        benches.load(NAMED["mmlu"], file)
+        benches.read(NAMED["mmlu"], file)
 
 
 def test_without_a_file_of_shots_the_first_of_each_subject_are_them(tmp_path: Path) -> None:
-    loaded = benches.load(NAMED["mmlu"], written(tmp_path / "mmlu.jsonl"), shots=2)
+    loaded = benches.read(NAMED["mmlu"], written(tmp_path / "mmlu.jsonl")).after(2)
     assert len(loaded.items) == 6
     assert loaded.remark and "first 2 of each subject" in loaded.remark
     for item in loaded.items:
@@ -84,19 +84,19 @@ def test_without_a_file_of_shots_the_first_of_each_subject_are_them(tmp_path: Pa
 
 def test_shots_of_a_file_leave_all_questions(tmp_path: Path) -> None:
     shots = written(tmp_path / "dev.jsonl", ROWS[:2])
-    loaded = benches.load(NAMED["mmlu"], written(tmp_path / "mmlu.jsonl"), shots_file=shots, shots=5)
+    loaded = benches.read(NAMED["mmlu"], written(tmp_path / "mmlu.jsonl")).after(5, shots)
     assert len(loaded.items) == 12
     assert loaded.remark is None
     assert all(len(item.shots) == 2 for item in loaded.items)  # type: ignore[attr-defined]
 
 
 def test_ids_that_come_again_are_told_apart(tmp_path: Path) -> None:
-    loaded = benches.load(NAMED["mmlu"], written(tmp_path / "a.jsonl", [{**ROWS[0], "id": 1}] * 2))
+    loaded = benches.read(NAMED["mmlu"], written(tmp_path / "a.jsonl", [{**ROWS[0], "id": 1}] * 2))
     assert [item.id for item in loaded.items] == ["law/1", "law/1#2"]
 
 
 def test_a_limit_takes_as_many_of_each_subject_in_the_files_order(tmp_path: Path) -> None:
-    items = benches.load(NAMED["mmlu"], written(tmp_path / "a.jsonl")).items
+    items = benches.read(NAMED["mmlu"], written(tmp_path / "a.jsonl")).items
     taken = stratified(items, 7, None)
     assert [item.subject for item in taken] == ["law"] * 3 + ["art"] * 2 + ["sea"] * 2
     assert taken == stratified(items, 7, None)
