@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli import sanitize
 from qwen_cli.engines.core.content import Part
 from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.transformers import load
 from qwen_cli.engines.transformers.device_map import main_device
-from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.errors import UsageError
 from qwen_cli.media.audio import RATE, Samples
 
 if TYPE_CHECKING:
@@ -44,17 +43,8 @@ class AudioEncoder:
     """The ears of a loaded model. Raises `EngineError` where the folder has no processor."""
 
     def __init__(self, folder: Path, model: Any) -> None:
-        with load.quiet():
-            from transformers import AutoProcessor
-
-            try:
-                self._processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-                extractor = self._processor.feature_extractor
-            except Exception as error:  # the library raises all sorts
-                raise EngineError(
-                    f"the audio processor in {folder} cannot be loaded: {sanitize.error_line(error)}",
-                    "Fetch the model again",
-                ) from error
+        self._processor: Any = load.processor(folder, "audio")
+        extractor = self._processor.feature_extractor
         self._model = model
         self._marks = Marks(self._processor.tokenizer.get_added_vocab())
         self._kept: OrderedDict[int, torch.Tensor] = OrderedDict()

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from logging import ERROR, getLogger
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from qwen_cli.engines.core import rope as core_rope
 from qwen_cli.engines.core.options import check_attention, torch_dtype
@@ -38,6 +38,23 @@ def tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
             raise EngineError(
                 f"the tokenizer in {folder} cannot be loaded: {error_line(error)}", "Fetch the model again"
             ) from error
+
+
+def processor(folder: Path, sense: Literal["image", "audio"], **ways: Any) -> Any:
+    """Load what prepares pictures or sounds for the model in `folder`. Raises `EngineError`."""
+    part = {"image": "image_processor", "audio": "feature_extractor"}[sense]
+    with quiet():
+        from transformers import AutoProcessor
+
+        try:
+            loaded = AutoProcessor.from_pretrained(folder, local_files_only=True, **ways)
+            getattr(loaded, part)
+        except Exception as error:  # the library raises all sorts
+            raise EngineError(
+                f"the {sense} processor in {folder} cannot be loaded: {error_line(error)}",
+                "Fetch the model again",
+            ) from error
+    return loaded
 
 
 def model(

@@ -17,13 +17,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli import sanitize
 from qwen_cli.engines.core.content import Part, clip_of
 from qwen_cli.engines.parsing.marks import Marks
 from qwen_cli.engines.transformers import load, vision_inputs
 from qwen_cli.engines.transformers.device_map import main_device
 from qwen_cli.engines.transformers.vision_inputs import VisualInput
-from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -52,19 +51,8 @@ class VisionEncoder:
     """The eyes of a loaded model. Raises `EngineError` where the folder has no processor."""
 
     def __init__(self, folder: Path, model: Any, *, trust_remote_code: bool = False) -> None:
-        with load.quiet():
-            from transformers import AutoProcessor
-
-            try:
-                self._processor = AutoProcessor.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=trust_remote_code
-                )
-                images = self._processor.image_processor
-            except Exception as error:  # the library raises all sorts
-                raise EngineError(
-                    f"the image processor in {folder} cannot be loaded: {sanitize.error_line(error)}",
-                    "Fetch the model again",
-                ) from error
+        self._processor: Any = load.processor(folder, "image", trust_remote_code=trust_remote_code)
+        images = self._processor.image_processor
         self._model = model
         self._marks = Marks(self._processor.tokenizer.get_added_vocab())
         self._merge: int = images.merge_size
