@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from qwen_cli.tasks.math import fences
 
@@ -69,15 +70,23 @@ _ELSEWHERE = re.compile(
     r"(?:not|in|the|given|see|shown|above|below|as|clear|unclear|unknown|wrong|correct)\b", re.IGNORECASE
 )
 _LINES = 3  # at the end of a solution, in which its answer is said
+# A number by itself: no part of a term, a name, a date, a time or a fraction.
+_NUMBER = re.compile(
+    r"(?<![\w.,:/^*×·=+\\{(-])(?<![*/^×·+=-] )[-−]?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?"
+    r"(?![\w^/:{(\\]|[.,][0-9]| ?[*/^×·+=÷−-] ?[\w(\\]| ?\\)"
+)
+_BOLD = re.compile(r"(?<!\w)\*\*([^*\n]+)\*\*(?!\w)")
+_PRINTED = re.compile(r"(?:[^\W\d][^\d=:]*[:=]\s*)?[$€£¥]?(?P<value>-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?)")
 
 
-def final(solution: str) -> str | None:
+def final(solution: str, repeated: str | None = None) -> str | None:
     """Return the answer of a solution that ended: boxed, or else stated; after its thoughts, and not in a
-    program where it is said outside of one too."""
+    program where it is said outside of one too. What is `repeated` of an output goes before what a last line
+    without such words comes to."""
     said = solution.rpartition("</think>")[2]
     said = said if said.strip() else solution
     words = fences.prose(said)
-    return boxed(words) or stated(words) or boxed(said) or _meant(said)
+    return boxed(words) or stated(words, repeated) or boxed(said) or _meant(said)
 
 
 def _meant(text: str) -> str | None:
@@ -107,6 +116,20 @@ def boxed(text: str) -> str | None:
     return ", ".join(distinct) or None
 
 
+def restated(words: str, printed: str) -> str | None:
+    """Return the number that a program `printed` where the words after it end in it: `That is 12 times.`"""
+    told = _PRINTED.fullmatch(printed.strip())
+    numbers = list(_NUMBER.finditer(_BOLD.sub(r"\1", words)))
+    if told is None or not numbers:
+        return None
+    last = numbers[-1][0]
+    return last if _value(last) == _value(told["value"]) else None
+
+
+def _value(number: str) -> Decimal:
+    return Decimal(number.replace(",", "").replace("−", "-"))
+
+
 def _closes(text: str) -> dict[int, int]:
     """Return where each brace that is opened is closed."""
     closes: dict[int, int] = {}
@@ -133,15 +156,16 @@ def _content(text: str, start: int, closes: dict[int, int]) -> tuple[int, str]:
     return (start, "") if bare is None else (bare.end(), bare[0].rstrip(","))
 
 
-def stated(solution: str) -> str | None:
-    """Return what the last lines of a solution say that the answer is; `None` where they say nothing."""
+def stated(solution: str, repeated: str | None = None) -> str | None:
+    """Return what the last lines of a solution say that the answer is; `None` where they say nothing.
+    `repeated` is as in `final`."""
     if tagged := list(_TAGGED.finditer(solution)):
         return next(filter(None, tagged[-1].groups()), "").strip(' "') or None
     lines = [line for line in _joined(solution).splitlines() if line.strip()]
     for line in reversed(lines[-_LINES:]):
         if answer := _said(line):
             return answer
-    return _concluded(lines[-1], alone=len(lines) == 1) if lines else None
+    return repeated or (_concluded(lines[-1], alone=len(lines) == 1) if lines else None)
 
 
 def _joined(solution: str) -> str:

@@ -19,9 +19,9 @@ from qwen_cli.errors import ContextFull, EngineError
 from qwen_cli.sandbox import Limits, Sandbox
 from qwen_cli.sandbox.truncate import cut
 from qwen_cli.tasks.common.drain import drain_until
-from qwen_cli.tasks.math import prompts
+from qwen_cli.tasks.math import fences, prompts
 from qwen_cli.tasks.math.allowance import THOUGHT, WORDS, allowance, limited
-from qwen_cli.tasks.math.extraction import boxed, final
+from qwen_cli.tasks.math.extraction import boxed, final, restated
 from qwen_cli.tasks.math.transcript import Run, Turn, Written, readable_output
 
 # Limits of Qwen2.5-Math's evaluation code, but for the rounds: it allows 4.
@@ -49,7 +49,7 @@ Event: TypeAlias = "Piece | Run | Restart"
 @dataclass(frozen=True)
 class Solution:
     """A finished attempt. `text` holds everything, the outputs of runs too; `answer` is what it boxed last,
-    or else what its end says that the answer is.
+    or else what its end says that the answer is, or repeats of what the last program printed.
 
     `stop` says why it ends: "stop" (the model was done), "length", "context", "rounds" (all runs used and
     still no answer), "failing" (programs failed again and again), or "cancelled". `limit` is what the last
@@ -250,14 +250,16 @@ class _Loop:
     def solution(self) -> Solution:
         """Return what there is."""
         written = self._written
-        return Solution(
+        solution = Solution(
             written.text,
-            final(written.prose()),
+            None,
             tuple(written.runs),
             self._stop,
             self._usage,
             limit=self._step_sampling.max_tokens,
         )
+        repeated = restated(fences.prose(written.new), solution.printed or "")
+        return replace(solution, answer=final(written.prose(), repeated))
 
     def _answer(self) -> str | None:
         return boxed(self._written.prose())

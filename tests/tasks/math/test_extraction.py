@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_cli.tasks.math.extraction import boxed, final, stated
+from qwen_cli.tasks.math.extraction import boxed, final, restated, stated
 
 
 @pytest.mark.parametrize(
@@ -329,3 +329,46 @@ def test_what_is_said_again_and_again_takes_no_longer_than_its_length(text: str)
     started = time.process_time()
     final(text)
     assert time.process_time() - started < 5, "minutes where each is followed to the end"
+
+
+@pytest.mark.parametrize(
+    ("words", "printed", "answer"),
+    [
+        ("Peter can go to the movies 12 times in the week.", "12", "12"),
+        ("After 3 days the tank holds 12.", "12.0", "12"),
+        ("She earns $1,200.", "1200", "1,200"),
+        ("Josh makes $12.50!", "profit: 12.5", "12.50"),
+        ("The temperature falls to -3 degrees.", "-3", "-3"),
+        ("一共有 12 个苹果。", "12", "12"),
+        ("It takes **12** minutes.", "Total = 12", "12"),
+        # Another number, or more was made of it.
+        ("It takes about 8.57 years, so 9 years.", "8.571428571428571", None),
+        ("The total is 12, half of it is 6.", "12", None),
+        ("That is 12 (see step 2).", "12", None),
+        ("The slope is 3/12.", "12", None),
+        ("The area is 12\\pi.", "12", None),
+        ("The volume is 12 \\pi.", "12", None),
+        ("It is 12^2.", "12", None),
+        ("It is x_12.", "12", None),
+        ("It is 2**12.", "12", None),
+        ("It is 5 * 12.", "12", None),
+        ("It leaves at 10:12.", "12", None),
+        ("It is the 12th.", "12", None),
+        # What was printed is no number.
+        ("The length is sqrt(2).", "sqrt(2)", None),
+        ("There are 2.", "[1, 2]", None),
+        ("There are 12.", "", None),
+        ("I do not know.", "12", None),
+        ("", "12", None),
+    ],
+)
+def test_what_a_program_printed_is_the_answer_where_the_words_after_it_end_in_it(
+    words: str, printed: str, answer: str | None
+) -> None:
+    assert restated(words, printed) == answer
+
+
+@given(st.text("0123456789.,-−+=*/^ ()$x:\\{}\n", max_size=40), st.text("0123456789.,-$: x", max_size=12))
+def test_no_words_are_too_broken_to_restate(words: str, printed: str) -> None:
+    answer = restated(words, printed)
+    assert answer is None or answer in words

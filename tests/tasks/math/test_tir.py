@@ -469,6 +469,13 @@ class TestSolving:
             checked = tir.finished(solve.solve(Rendered(*says(CODE, BOXED)), "6 times 7?", judge))  # type: ignore[arg-type]
         assert (checked.answer, checked.words) == ("42", "code agrees")
 
+    def test_what_it_printed_and_the_words_repeat_is_the_answer(self) -> None:
+        """`auto` does not begin anew where a box is all that is missing."""
+        model = Rendered(*says(CODE, "So 6 boxes hold 42 apples."))
+        with Judge() as judge:
+            checked = tir.finished(solve.solve(model, "6 times 7?", judge))  # type: ignore[arg-type]
+        assert (checked.answer, checked.words) == ("42", "code agrees")
+
     def test_an_empty_problem_is_refused(self) -> None:
         with Judge() as judge, pytest.raises(UsageError, match="empty"):
             solve.solve(Rendered(), " \n", judge)
