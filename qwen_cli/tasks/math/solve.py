@@ -77,7 +77,9 @@ class Checked:
             return f"vote {self.votes} of {self.samples}{early}"
         if self.score is not None:
             return f"best of {self.samples} by reward {self.score:.3g}, {self.votes} agree"
-        return "code agrees" if self.how == "code" else "not verified"
+        if self.how == "code":
+            return "code agrees"
+        return "not verified, its outputs are made up" if self.solution.invents else "not verified"
 
 
 Solving: TypeAlias = "Generator[tir.Event | math_vote.Vote, None, Checked]"

@@ -65,6 +65,11 @@ class Solution:
     limit: int | None = None
 
     @property
+    def invents(self) -> bool:
+        """Return whether it shows outputs although nothing was run: the model wrote them."""
+        return not self.runs and _OUTPUT in self.text
+
+    @property
     def printed(self) -> str | None:
         """Return the last line of the last run that worked: what the code says the answer is."""
         for run in reversed(self.runs):

@@ -476,6 +476,13 @@ class TestSolving:
             checked = tir.finished(solve.solve(model, "6 times 7?", judge))  # type: ignore[arg-type]
         assert (checked.answer, checked.words) == ("42", "code agrees")
 
+    def test_outputs_that_the_model_made_up_are_told(self) -> None:
+        text = f"{CODE}\n```\n```output\n41\n```\nIt is \\boxed{{41}}."
+        with Judge() as judge:
+            options = solve.SolveOptions(mode="cot")
+            checked = tir.finished(solve.solve(Rendered(*says(text)), "6 times 7?", judge, options))  # type: ignore[arg-type]
+        assert (checked.answer, checked.words) == ("41", "not verified, its outputs are made up")
+
     def test_an_empty_problem_is_refused(self) -> None:
         with Judge() as judge, pytest.raises(UsageError, match="empty"):
             solve.solve(Rendered(), " \n", judge)
