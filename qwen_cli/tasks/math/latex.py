@@ -621,13 +621,23 @@ def _named(source: str, depth: int) -> Readings:
 
 
 def _bounded(source: str, depth: int) -> Readings:
-    """Read an inequality in words: `at least 5`."""
-    said = sentences.bound(unwrapped(source))
+    """Read an inequality in words, `at least 5`, or one that leaves its variable out, `≥ 5`."""
+    said = sentences.bound(unwrapped(source)) or _sign_alone(source)
     value = _value(said[2]) if said else None
     if said is None or value is None or value.free_symbols:
         return ()
     readings = inequality([sympy.Symbol("x"), value], [said[1]])
     return tuple(replace(r, name=said[0]) for r in readings if isinstance(r, Pieces))
+
+
+def _sign_alone(source: str) -> tuple[str, str, str] | None:
+    """Return what `sentences.bound` does of an inequality that begins with its sign."""
+    parts = [part.strip() for part in _split(source, _RELATIONS)]
+    if len(parts) != 2 or parts[0] or not parts[1]:
+        return None
+    sign = _signs(source)[0]
+    sign = _SIGNS.get(sign.lstrip("\\"), sign)
+    return ("", sign, parts[1]) if sign in ("<", "<=", ">", ">=", "!=") else None
 
 
 def _signs(source: str) -> list[str]:

@@ -37,6 +37,7 @@ from qwen_cli.tasks.math.values import (
 _LONGEST = 10_000  # characters of a line
 _MOST_LINES = 20  # that are one answer
 _LABEL = re.compile(r"[A-Za-z_][\w '()]*?\s*(?:[:=]|\bis)\s*(?P<value>[^=].*)", re.DOTALL)
+_MIDNIGHT = re.compile(r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]00:00(?::00)?)?")
 _FAULT = re.compile(r"Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception|Warning)\b")
 _NAMES: dict[str, Any] = {
     "pi": sympy.pi,
@@ -104,8 +105,10 @@ def read(text: str) -> Readings:
         return (Words(text),)
     if re.fullmatch(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?", text):
         return (Quantity(decimal(text.replace(",", ""))), *_python(source))
-    if words.clock(text) or re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+    if words.clock(text):
         return latex.read(text)
+    if day := _MIDNIGHT.fullmatch(text):
+        return latex.read(day["day"])
     if lines := _labelled(text):
         return (Many(tuple(lines), "bare"),)
     readings = _python(source)
@@ -242,6 +245,12 @@ def _called(node: ast.Call) -> Sequence[Value] | None:
     if name in ("date", "datetime", "time"):
         numbers = [_whole(arg) for arg in node.args]
         return _dated(name, [number for number in numbers if number is not None])
+    if name == "timedelta":
+        return latex.read(f"{_seconds(node)} s")
+    if name == "ImageSet" and node.args and isinstance(node.args[0], ast.Call):
+        return _values(node.args[0].args[-1])  # ImageSet(Lambda(n, n*pi), Integers)
+    if name == "Union" and all(isinstance(arg, ast.Call) and _callee(arg) == "ImageSet" for arg in node.args):
+        return (Many(tuple(tuple(_values(arg)) for arg in node.args), "set"),)
     if name == "FiniteSet":
         return (Many(tuple(tuple(_values(arg)) for arg in node.args), "set"),)
     if name.startswith("Interval"):
@@ -296,6 +305,16 @@ def _dated(name: str, numbers: Sequence[int]) -> Sequence[Value]:
     if name != "time" and len(numbers) >= 3:
         return (Day(numbers[0], numbers[1], numbers[2]),)
     raise _Foreign
+
+
+def _seconds(node: ast.Call) -> Any:
+    """Return the seconds of a `timedelta`, whose arguments come in the order of `lengths`."""
+    lengths = {"days": 86_400, "seconds": 1, "microseconds": sympy.Rational(1, 10**6)}
+    lengths |= {"milliseconds": sympy.Rational(1, 1000), "minutes": 60, "hours": 3_600, "weeks": 604_800}
+    given = [*zip(lengths, node.args, strict=False), *((one.arg, one.value) for one in node.keywords)]
+    if not all(name in lengths for name, _ in given):
+        raise _Foreign
+    return sum(lengths[name] * _expression(value) for name, value in given if name)
 
 
 def _grid(rows: Many) -> Sequence[Value]:
