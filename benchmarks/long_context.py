@@ -2,12 +2,13 @@
 
     python benchmarks/long_context.py --list    every cell, and which are done
     python benchmarks/long_context.py --run [--set near]    those that the journal lacks, in turn
-    python benchmarks/long_context.py --cell dca passkey 16384 4096 512 3
+    python benchmarks/long_context.py --cell dca passkey 16384 4096 512 3 4    two depths
     python benchmarks/long_context.py --table   what the journal has
 
 A cell is a method, a measure, a length, a chunk with what chunks share (both 0 where there are none), and a
-depth for a pass key. Each runs in a process of its own and becomes a line of the journal
-(`long_context.jsonl`, `--journal`) when it is done, so a run that was stopped goes on where it was.
+depth for a pass key. Each becomes a line of the journal (`long_context.jsonl`, `--journal`) when it is done,
+so a run that was stopped goes on where it was. Each runs in a process of its own, but for the depths of one
+text: they share what stands before the key.
 
 - `perplexity`: of the last quarter of so many tokens of Python's reference (`pydoc_data.topics`), and of all.
 - `passkey`: whether a number hidden in filler at one of ten depths is found; the text has the real length.
@@ -25,7 +26,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
+from itertools import groupby
 from pathlib import Path
 from pydoc_data import topics
 from statistics import median
@@ -80,26 +83,32 @@ def main() -> None:
     flags.add_argument("--set", choices=["small", "near", "far"], default="near")
     flags.add_argument("--measure", choices=["perplexity", "passkey", "speed"])
     flags.add_argument("--threads", type=int, default=0)
-    flags.add_argument("--cell", nargs="+", metavar="METHOD MEASURE LENGTH [CHUNK LOCAL [DEPTH]]")
+    flags.add_argument("--cell", nargs="+", metavar="METHOD MEASURE LENGTH [CHUNK LOCAL [DEPTH …]]")
     flags.add_argument("--list", action="store_true")
     flags.add_argument("--run", action="store_true")
     flags.add_argument("--table", action="store_true")
     given = flags.parse_args()
     done = read(given.journal)
     if given.cell:
-        method, measure, *numbers = given.cell
-        run(Cell(method, measure, *(int(number) for number in numbers)), given.journal, given.threads)
+        method, measure, *words = given.cell
+        length, chunk, local, *depths = [*map(int, words), 0, 0][: max(3, len(words))]
+        run(
+            [Cell(method, measure, length, chunk, local, d) for d in depths or [0]],
+            given.journal,
+            given.threads,
+        )
         return
     wanted = [cell for cell in cells(given.set) if given.measure in (None, cell.measure)]
     if given.list:
         for cell in wanted:
             print("done" if cell in done else "    ", *astuple(cell))
     if given.run:
-        for cell in wanted:
-            if cell not in done:
-                print(*astuple(cell), flush=True)
-                words = ["--journal", str(given.journal), "--threads", str(given.threads), "--cell"]
-                subprocess.run([sys.executable, __file__, *words, *map(str, astuple(cell))], check=True)
+        missing = [cell for cell in wanted if cell not in done]
+        for shape, some in groupby(missing, lambda cell: astuple(cell)[:-1]):
+            named = [*shape, *(cell.depth for cell in some)]
+            print(*named, flush=True)
+            words = ["--journal", str(given.journal), "--threads", str(given.threads), "--cell"]
+            subprocess.run([sys.executable, __file__, *words, *map(str, named)], check=True)
         done = read(given.journal)
     if given.table or given.run:
         table(done)
@@ -117,21 +126,24 @@ def read(journal: Path) -> dict[Cell, dict[str, Any]]:
     return done
 
 
-def run(cell: Cell, journal: Path, threads: int) -> None:
-    """Measure one cell and write its line."""
+def run(some: Sequence[Cell], journal: Path, threads: int) -> None:
+    """Measure cells of one shape, and write a line when each is done."""
     if threads:
         torch.set_num_threads(threads)
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, opened(cell, Path(folder)) as engine:
-        measured = {"perplexity": perplexity, "passkey": passkey, "speed": speed}[cell.measure](engine, cell)
-    found = {
-        **measured,
-        "seconds": round(time.perf_counter() - started, 1),
-        "threads": torch.get_num_threads(),
-    }
-    with journal.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"cell": asdict(cell), "found": found}) + "\n")
-    print(json.dumps(found), flush=True)
+    with tempfile.TemporaryDirectory() as folder, opened(some[0], Path(folder)) as engine:
+        for cell in some:
+            started = time.perf_counter()
+            measured = {"perplexity": perplexity, "passkey": passkey, "speed": speed}[cell.measure](
+                engine, cell
+            )
+            found = {
+                **measured,
+                "seconds": round(time.perf_counter() - started, 1),
+                "threads": torch.get_num_threads(),
+            }
+            with journal.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"cell": asdict(cell), "found": found}) + "\n")
+            print(json.dumps(found), flush=True)
 
 
 def opened(cell: Cell, folder: Path) -> Transformers:
