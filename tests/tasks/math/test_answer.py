@@ -65,17 +65,21 @@ def test_other_mathematics_is_not(judge: Judge, one: str, other: str) -> None:
     assert not judge.same(one, other)
 
 
-@pytest.mark.parametrize("row", PAIRS, ids=lambda row: f"{row['one']} ~ {row['other']}")
-def test_a_table_of_pairs(judge: Judge, row: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", sorted({row["kind"] for row in PAIRS}))
+def test_a_table_of_pairs(judge: Judge, kind: str) -> None:
     """Half of the first 592 pairs were written before the code and not looked at while it was (`held_out`).
     The rest were written after it, in rounds: of 503 (`round` 2) 77 % were right at first, of 338 more (3)
     96 %, of 277 more (4) 92 %, of 882 more (5), which reach further, 86 %, of 713 more (6, 7) 94 %, of 135
     near misses (8) 87 %."""
-    wanted = row["same"] != ((row["one"], row["other"]) in WRONG)
-    printed = row.get("printed", False)
-    assert judge.same(row["one"], row["other"], printed=printed) == wanted
-    if not printed:
-        assert judge.same(row["other"], row["one"]) == wanted
+    wrong = []
+    for row in (row for row in PAIRS if row["kind"] == kind):
+        wanted = row["same"] != ((row["one"], row["other"]) in WRONG)
+        printed = row.get("printed", False)
+        told = [judge.same(row["one"], row["other"], printed=printed)]
+        told += [] if printed else [judge.same(row["other"], row["one"])]
+        if set(told) != {wanted}:
+            wrong.append((row["one"], row["other"], told))
+    assert not wrong
 
 
 # Where another digit may be the same answer: rounded or approximate values, what is not the answer itself.
@@ -89,9 +93,10 @@ INDIFFERENT = re.compile(
 def test_an_answer_with_another_digit_is_another_answer(kind: str) -> None:
     answers = {row[side] for row in PAIRS if row["kind"] == kind for side in ("one", "other")}
     for answer in sorted(a for a in answers if re.search("[0-9]", a) and not INDIFFERENT.search(a)):
-        for at in [found.start() for found in re.finditer("[0-9]", answer)][:2]:
-            other = f"{answer[:at]}{(int(answer[at]) + 1) % 10}{answer[at + 1 :]}"
-            assert not equality.same(answer, other, False), (answer, other)
+        digits = [found.start() for found in re.finditer("[0-9]", answer)][:2]
+        at = digits[len(answer) % len(digits)]
+        other = f"{answer[:at]}{(int(answer[at]) + 1) % 10}{answer[at + 1 :]}"
+        assert not equality.same(answer, other, False), (answer, other)
 
 
 def test_the_table_is_large_and_nearly_all_of_it_is_right() -> None:
