@@ -157,14 +157,17 @@ def make_wordy(architecture: str, folder: Path, starter: Path, **fields: Any) ->
     return folder
 
 
-def make_endless(folder: Path, starter: Path) -> Path:
-    """A GGUF in `folder` that is quick, and never done: no mark that ends an answer is ever the likeliest."""
+def make_endless(folder: Path, starter: Path, *, light: bool = False) -> Path:
+    """A GGUF in `folder` that is quick, and never done: no mark that ends an answer is ever the likeliest.
+    Long answers cost attention, of which a `light` one has a sixth."""
     from safetensors.torch import load_file, save_file
 
     from qwen_cli.models.formats import gguf_export
 
     # Weights that never make two tokens as likely as each other, so that engines agree.
     more = {"max_position_embeddings": 8_192, "intermediate_size": 108}
+    if light:
+        more |= {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
     file = make("Qwen2", folder / "model", starter, **more) / "model.safetensors"
     tensors = load_file(file)
     tensors["lm_head.weight"][small_vocabulary.WORDS :] = 0

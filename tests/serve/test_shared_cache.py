@@ -15,7 +15,7 @@ CONTEXT = 2_048
 
 @pytest.fixture(scope="module")
 def server(starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    file = small_models.make_endless(tmp_path_factory.mktemp("endless"), starter_safetensors)
+    file = small_models.make_endless(tmp_path_factory.mktemp("endless"), starter_safetensors, light=True)
     with serving("--context", str(CONTEXT), model=str(file)) as running:
         yield running
 

@@ -276,7 +276,7 @@ def test_a_stream_that_cannot_begin_gives_its_room_back(
 @pytest.fixture(scope="module")
 def gguf(starter_safetensors: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that is quick, and never done."""
-    return small_models.make_endless(tmp_path_factory.mktemp("endless"), starter_safetensors)
+    return small_models.make_endless(tmp_path_factory.mktemp("endless"), starter_safetensors, light=True)
 
 
 @pytest.fixture
