@@ -163,9 +163,14 @@ def stated(solution: str, repeated: str | None = None) -> str | None:
         return next(filter(None, tagged[-1].groups()), "").strip(' "') or None
     lines = [line for line in _joined(solution).splitlines() if line.strip()]
     for line in reversed(lines[-_LINES:]):
-        if answer := _said(line):
+        if (answer := _said(line)) and not _only_dots(answer):
             return answer
     return repeated or (_concluded(lines[-1], alone=len(lines) == 1) if lines else None)
+
+
+def _only_dots(answer: str) -> bool:
+    r"""Return whether an answer is the place of one: `\(…\)`, where it was begun and a program came first."""
+    return _PLACEHOLDER.fullmatch(re.sub(r"\\[()\[\]]|\$", "", answer).strip()) is not None
 
 
 def _joined(solution: str) -> str:

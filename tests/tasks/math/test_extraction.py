@@ -372,3 +372,10 @@ def test_what_a_program_printed_is_the_answer_where_the_words_after_it_end_in_it
 def test_no_words_are_too_broken_to_restate(words: str, printed: str) -> None:
     answer = restated(words, printed)
     assert answer is None or answer in words
+
+
+@pytest.mark.parametrize("place", [r"\(…\)", "$…$", "...", r"\[…\]", "____", r"\(\ldots\)"])
+def test_the_place_of_an_answer_is_none(place: str) -> None:
+    """A formula that was to be boxed is closed so where a program is to come first."""
+    text = f"So it is 84.\n\nThe final answer is {place}\n\nLet me compute this with a program."
+    assert final(text) is None
