@@ -387,15 +387,30 @@ def convert(
             autocompletion=complete.among(*complete.FILE_TYPES),
         ),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            help="Model that a LoRA adapter is for; the one that it names if not given.",
+            autocompletion=complete.local_models,
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Convert a model between GGUF (llama.cpp) and safetensors (transformers), and print the new path.
+    """Convert a model between GGUF (llama.cpp) and safetensors (transformers), or a LoRA adapter to GGUF, and
+    print the new path.
 
     Examples:
       qwen models convert qwen3:8b --to gguf --quant q4_k_m
+      qwen models convert my-adapter --to gguf --base starter
     """
     if to not in ("safetensors", "gguf"):
         raise UsageError(f"cannot convert to {to!r}", "use --to safetensors or --to gguf")
+    if (Path(model).expanduser() / "adapter_config.json").is_file():
+        _convert_adapter(Path(model).expanduser(), to, base, out, quant, as_json)
+        return
+    if base is not None:
+        raise UsageError(f"--base is for LoRA adapters, and {model} is none", "leave it out")
     from qwen_cli import paths
     from qwen_cli.commands.shared.output import relay, say
     from qwen_cli.models.formats import gguf_export, gguf_import
@@ -431,6 +446,35 @@ def convert(
         output.write(str(written))
         if seeing:
             say(f"its vision projector is {eyes}, which goes where the model goes")
+
+
+def _convert_adapter(
+    folder: Path, to: str, base: str | None, out: Path | None, quant: str | None, as_json: bool
+) -> None:
+    """Write the GGUF file of the adapter that peft saved in `folder`, and print its path."""
+    from qwen_cli import paths
+    from qwen_cli.models.formats import gguf_vocabulary, lora
+    from qwen_cli.models.hub import resolve
+
+    if to != "gguf":
+        raise UsageError(f"{folder} is a LoRA adapter in safetensors already", "use --to gguf")
+    if quant is not None:
+        raise UsageError(f"--quant {quant} is for models: adapters stay in 32 bits", "leave it out")
+    named = base or str(gguf_vocabulary.json_of(folder / lora.CONFIG).get("base_model_name_or_path") or "")
+    if not named:
+        raise UsageError(f"{folder} does not say what model it is for", "add --base MODEL")
+    try:
+        model = resolve.resolve(named, download=False)
+    except ModelError as fault:
+        raise ModelError(
+            f"the adapter's base: {fault.message}", "add --base with a model that is here"
+        ) from None
+    place = out or paths.data_folder() / "adapters" / f"{folder.resolve().name}.gguf"
+    written = lora.to_gguf(folder, lora.base_of(model.path), place)
+    if as_json:
+        output.write_json({"path": str(written), "mmproj": None, "from": str(folder)})
+    else:
+        output.write(str(written))
 
 
 def _base(weights: Weights) -> str:

@@ -53,7 +53,7 @@ from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out
 from qwen_cli.engines.parsing.think_tags import closing as closing_of
 from qwen_cli.engines.parsing.turns import is_unusual, labelled, repaired
 from qwen_cli.errors import ContextFull, EngineError, UsageError
-from qwen_cli.models.formats import architecture, gguf_header
+from qwen_cli.models.formats import architecture, gguf_header, lora
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
@@ -76,9 +76,9 @@ class LlamaCpp(EngineBase):
     """A GGUF model, loaded. See `protocol.Engine` for what each method promises.
 
     `context` is in tokens (`None`: `llamacpp_load.default_context`), `parallel` is how many samples are
-    decoded together, `chat_template` replaces the model's own. `draft` is what drafts tokens ahead,
-    `rope_scaling` as in `rope.extended`, `kv` and `n_cpu_moe` as in `LoadOptions`. Raises `EngineError`,
-    `UsageError`.
+    decoded together, `chat_template` replaces the model's own. `adapters` are GGUF files, or folders of peft.
+    `draft` is what drafts tokens ahead, `rope_scaling` as in `rope.extended`, `kv` and `n_cpu_moe` as in
+    `LoadOptions`. Raises `EngineError`, `ModelError`, `UsageError`.
     """
 
     name = "llamacpp"
@@ -101,6 +101,7 @@ class LlamaCpp(EngineBase):
         trained = weights.architecture
         shape = rope.extended(trained, rope_scaling, context, weights.label)
         drafting = draft in ("auto", "mtp")
+        adapters = tuple(lora.as_gguf(adapter, weights.path) for adapter in adapters)
         self.kv = kv = load.kv_type(weights, shape, context, kv, drafting=drafting)
         catalogued = weights.model
         self.model = weights.label

@@ -406,12 +406,12 @@ def _allowed_cores() -> int | None:
 
 def _adapter(xllamacpp: Any, path: Path) -> Any:
     if not path.is_file():
-        raise UsageError(f"no adapter at {path}", "give the path of a GGUF LoRA file")
+        raise UsageError(f"no adapter at {path}", "give a GGUF LoRA file, or the folder that peft wrote")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise UsageError(
                 f"{path} is not a GGUF adapter",
-                "convert it with llama.cpp's convert_lora_to_gguf.py, or use `engine=transformers`",
+                "give a GGUF LoRA file, or the folder that peft's save_pretrained wrote",
             )
     return xllamacpp.CommonAdapterLoraInfo(path=str(path), scale=1.0)
 

@@ -7,19 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.errors import EngineError, UsageError
-
-
-def check(folder: Path) -> None:
-    """Raise `UsageError` where `folder` is no adapter."""
-    if not (folder / "adapter_config.json").is_file():
-        raise UsageError(
-            f"{folder} is not a LoRA adapter: it has no adapter_config.json",
-            "Give the folder that peft's save_pretrained wrote",
-        )
-    if not (folder / "adapter_model.safetensors").is_file():
-        # A .bin adapter is a pickle, which can run code when it is loaded.
-        raise UsageError(f"{folder} has no adapter_model.safetensors", "Save the adapter as safetensors")
+from qwen_cli.errors import EngineError
+from qwen_cli.models.formats import lora
 
 
 def attach(loaded: Any, folders: Sequence[Path], *, merge: bool | None = None) -> Any:
@@ -61,7 +50,7 @@ def _check_places(loaded: Any, folder: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        with safe_open(folder / lora.WEIGHTS, "pt") as file:
             keys = list(file.keys())
     except (SafetensorError, OSError) as error:
         raise EngineError(f"the adapter {folder} cannot be read: {error}", "Fetch it again") from error

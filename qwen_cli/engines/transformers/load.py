@@ -16,6 +16,7 @@ from qwen_cli.engines.transformers import device as transformers_device
 from qwen_cli.engines.transformers import device_map, quantization
 from qwen_cli.engines.transformers.device_map import Places
 from qwen_cli.errors import EngineError, UsageError
+from qwen_cli.models.formats import lora
 from qwen_cli.sanitize import error_line
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def model(
     name = torch_dtype(dtype)
     check_attention(attention)
     for adapter in adapters:
-        lora_adapters.check(adapter)
+        lora.check(adapter)
     with quiet(), _one_line_faults(weights.label):
         import torch
         from transformers import AutoConfig

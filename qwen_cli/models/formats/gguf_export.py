@@ -54,7 +54,7 @@ Describe: TypeAlias = "Callable[[Any], None]"
 
 
 @dataclass(frozen=True)
-class _Tensor:
+class Tensor:
     """A tensor of the GGUF file as it is written: `kind` is how it is packed, the rest as in `Named`."""
 
     name: str
@@ -78,7 +78,7 @@ def to_gguf(folder: Path, out: Path, *, quant: str = "bf16", progress: Progress 
     for file in (out, projector_path(out, quant))[: 1 + sees]:
         if file.exists():
             raise UsageError(f"{file} exists already", "remove it or name another file with `out`")
-    architecture = _architecture(folder, config)
+    architecture = architecture_of(folder, config)
     text = config_fields.text(config)
     tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings")))
     stored = safetensors_reader.tensors(folder)
@@ -87,14 +87,14 @@ def to_gguf(folder: Path, out: Path, *, quant: str = "bf16", progress: Progress 
         tensors = list(_packed(architecture, text, stored, recipe, tied=tied))
         if place:
             eyes = _projector(config, stored, recipe)
-            _write(place, "clip", eyes, lambda w: _describe_eyes(w, config, folder, recipe), folder, progress)
+            write(place, "clip", eyes, lambda w: _describe_eyes(w, config, folder, recipe), folder, progress)
         drafts = gguf_tensors.draft_layers(stored)
 
         def describe(writer: Any) -> None:
             gguf_vocabulary.write(writer, folder, text["vocab_size"])
             _describe(writer, architecture, text, folder, recipe, drafts)
 
-        _write(out, architecture, tensors, describe, folder, progress)
+        write(out, architecture, tensors, describe, folder, progress)
     except BaseException as error:
         if place:  # eyes without a model would be taken for another's
             place.unlink(missing_ok=True)
@@ -115,7 +115,7 @@ def _eyes(recipe: Recipe) -> str:
     return recipe.plain if recipe.plain in ("F32", "F16", "BF16") else "F16"
 
 
-def _architecture(folder: Path, config: dict[str, Any]) -> str:
+def architecture_of(folder: Path, config: dict[str, Any]) -> str:
     """Return the GGUF architecture of `config`. Raises `ModelError` for one that llama.cpp runs otherwise or
     not at all."""
     known = ARCHITECTURES.get(str(config.get("model_type")))
@@ -138,25 +138,25 @@ def _architecture(folder: Path, config: dict[str, Any]) -> str:
 
 def _packed(
     architecture: str, text: dict[str, Any], stored: dict[str, Stored], recipe: Recipe, *, tied: bool
-) -> Iterator[_Tensor]:
+) -> Iterator[Tensor]:
     layers = text["num_hidden_layers"]
     for one in gguf_tensors.of_text(architecture, text, stored, tied=tied):
         kind = gguf_quants.kind(recipe, one.name, one.shape, layers, tied=tied)
-        yield _Tensor(one.name, one.shape, kind, one.parts, one.change)
+        yield Tensor(one.name, one.shape, kind, one.parts, one.change)
 
 
-def _projector(config: dict[str, Any], stored: dict[str, Stored], recipe: Recipe) -> list[_Tensor]:
+def _projector(config: dict[str, Any], stored: dict[str, Stored], recipe: Recipe) -> list[Tensor]:
     chosen = _eyes(recipe)
     return [
-        _Tensor(t.name, t.shape, gguf_projector.kind(t.name, t.shape, chosen), t.parts, t.change)
+        Tensor(t.name, t.shape, gguf_projector.kind(t.name, t.shape, chosen), t.parts, t.change)
         for t in gguf_projector.tensors(config, stored)
     ]
 
 
-def _write(
+def write(
     out: Path,
     architecture: str,
-    tensors: list[_Tensor],
+    tensors: list[Tensor],
     describe: Describe,
     folder: Path,
     progress: Progress | None,
@@ -179,7 +179,7 @@ def _write(
 def _fill(
     path: Path,
     architecture: str,
-    tensors: list[_Tensor],
+    tensors: list[Tensor],
     describe: Describe,
     folder: Path,
     progress: Progress | None,
@@ -214,7 +214,7 @@ def _fill(
         writer.close()
 
 
-def _pieces(tensor: _Tensor) -> Iterator[bytes]:
+def _pieces(tensor: Tensor) -> Iterator[bytes]:
     """Yield the packed bytes of a tensor: some rows at a time, or a matrix where it is rearranged."""
     import numpy as np
 

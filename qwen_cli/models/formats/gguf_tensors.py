@@ -94,11 +94,8 @@ def of_text(
     Raises `ModelError` for a tensor that GGUF has no name for, `KeyError` where `config` lacks a field or an
     expert is missing.
     """
-    from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, get_tensor_name_map
-
     layers = config["num_hidden_layers"]
-    number = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == architecture)
-    names = get_tensor_name_map(MODEL_ARCH(number), layers + draft_layers(stored))
+    named = namer(architecture, layers + draft_layers(stored))
     heads = _heads(architecture, config) if architecture in HYBRID else None
     # Qwen3-VL's published mixtures have the matrices of their experts the other way round.
     turned = architecture == "qwen3vlmoe" and any(
@@ -127,10 +124,10 @@ def of_text(
         else:
             placed = iter([Named(name, tensor.shape, (tensor,))])
         for one in placed:
-            yield replace(one, name=_gguf_name(names, one.name))
+            yield replace(one, name=named(one.name))
     for name, parts in experts.items():
         every = tuple(parts[i] for i in range(config_fields.experts(config)))
-        yield Named(_gguf_name(names, name), (len(every), *every[0].shape), every)
+        yield Named(named(name), (len(every), *every[0].shape), every)
 
 
 def _heads(architecture: str, config: Mapping[str, Any]) -> _Heads:
@@ -230,6 +227,16 @@ def _transposed(matrix: np.ndarray) -> np.ndarray:
 
 def _half_transposed(half: int, width: int) -> Change:
     return lambda matrix: matrix[:, half * width : (half + 1) * width].T
+
+
+def namer(architecture: str, layers: int) -> Callable[[str], str]:
+    """Return what gives tensors of a checkpoint their names in GGUF. Raises `ModelError` for one that has
+    none."""
+    from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, get_tensor_name_map
+
+    number = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == architecture)
+    names = get_tensor_name_map(MODEL_ARCH(number), layers)
+    return lambda name: _gguf_name(names, name)
 
 
 def _gguf_name(names: Any, name: str) -> str:

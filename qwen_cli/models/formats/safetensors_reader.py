@@ -18,7 +18,7 @@ from qwen_cli.models.formats import architecture, safetensors_header
 if TYPE_CHECKING:
     import numpy as np
 
-_TYPES = {"BF16": "<u2", "F16": "<f2", "F32": "<f4"}
+TYPES = {"BF16": "<u2", "F16": "<f2", "F32": "<f4"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Stored:
         matrices = math.prod(self.shape[:-2])
         mapped: np.ndarray = np.memmap(
             self.path,
-            _TYPES[self.dtype],
+            TYPES[self.dtype],
             "r",
             self.offset,
             (matrices, self.of, many, width),
@@ -70,7 +70,7 @@ def tensors(folder: Path) -> dict[str, Stored]:
     stored: dict[str, Stored] = {}
     for path in sorted(folder.glob("*.safetensors")):
         for entry in safetensors_header.read(path):
-            if entry.dtype not in _TYPES:
+            if entry.dtype not in TYPES:
                 raise ModelError(
                     f"{path} holds {entry.name} as {entry.dtype}",
                     "convert the bfloat16 or float16 checkpoint",

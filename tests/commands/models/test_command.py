@@ -244,6 +244,49 @@ def test_convert_knows_one_form(fresh: Path) -> None:
     assert "is not published as GGUF" in str(fault("convert", "qwen3:8b-base"))
 
 
+class TestConvertAnAdapter:
+    """`test_lora.py` has what is written."""
+
+    @pytest.fixture
+    def adapter(self, fresh: Path, starter_safetensors: Path) -> Path:
+        import torch
+        from safetensors.torch import save_file
+
+        small_models.make("Qwen2", fresh / "base", starter_safetensors)
+        folder = fresh / "adapter"
+        folder.mkdir()
+        about = {"peft_type": "LORA", "lora_alpha": 8, "r": 4, "base_model_name_or_path": str(fresh / "base")}
+        (folder / "adapter_config.json").write_text(json.dumps(about))
+        place = "base_model.model.model.layers.0.self_attn.q_proj"
+        pair = {f"{place}.lora_A.weight": torch.ones(4, 64), f"{place}.lora_B.weight": torch.ones(64, 4)}
+        save_file(pair, folder / "adapter_model.safetensors")
+        return folder
+
+    def test_its_base_is_the_one_that_it_names(self, adapter: Path, fresh: Path) -> None:
+        result = run("convert", str(adapter), "--to", "gguf", "--out", str(fresh / "a.gguf"))
+        assert result.stdout == f"{fresh / 'a.gguf'}\n"
+        found = data("convert", str(adapter), "--to", "gguf", "--out", str(fresh / "b.gguf"))
+        assert found == {"path": str(fresh / "b.gguf"), "mmproj": None, "from": str(adapter)}
+        assert (fresh / "a.gguf").read_bytes() == (fresh / "b.gguf").read_bytes()
+
+    def test_what_would_do_nothing_is_refused(self, adapter: Path, fresh: Path) -> None:
+        assert "in safetensors already" in str(fault("convert", str(adapter)))
+        assert "adapters stay in 32 bits" in str(
+            fault("convert", str(adapter), "--to", "gguf", "--quant", "q8_0")
+        )
+        assert "--base is for LoRA adapters" in str(fault("convert", "starter", "--base", "starter"))
+
+    def test_a_base_that_is_not_here_is_asked_for(self, adapter: Path) -> None:
+        file = adapter / "adapter_config.json"
+        about = json.loads(file.read_text())
+        file.write_text(json.dumps(about | {"base_model_name_or_path": "Qwen/Qwen3-8B"}))
+        told = fault("convert", str(adapter), "--to", "gguf")
+        assert "Qwen/Qwen3-8B" in str(told)
+        assert "--base" in str(told)
+        file.write_text(json.dumps(about | {"base_model_name_or_path": None}))
+        assert "does not say what model it is for" in str(fault("convert", str(adapter), "--to", "gguf"))
+
+
 def test_convert_tells_where_the_eyes_are(fresh: Path) -> None:
     folder = small_gguf.make_folder("Qwen3VL", fresh / "own")
     out = fresh / "out" / "own-q8_0.gguf"
