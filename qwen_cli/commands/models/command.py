@@ -448,6 +448,37 @@ def convert(
             say(f"its vision projector is {eyes}, which goes where the model goes")
 
 
+@app.command()
+def merge(
+    model: Reference,
+    adapters: Annotated[list[Path], typer.Argument(metavar="<adapter>…", help="Folders that peft wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the model to.")],
+    as_json: options.Json = False,
+) -> None:
+    """Add LoRA adapters to the weights of their model (safetensors), and print the new folder.
+
+    Examples:
+      qwen models merge starter my-adapter --out my-model
+    """
+    from qwen_cli.commands.shared.output import relay
+    from qwen_cli.models.formats import lora, lora_merge
+    from qwen_cli.models.hub import resolve
+    from qwen_cli.ui.progress import Waiting
+
+    folders = [folder.expanduser() for folder in adapters]
+    for folder in folders:
+        lora.check(folder)
+    with Waiting(f"merging into {model} …", relay) as waiting:
+        weights = resolve.resolve(model, prefer="safetensors", strict=True, progress=waiting.progress)
+        written = lora_merge.merged(weights.path, folders, out.expanduser(), waiting.progress)
+    if as_json:
+        output.write_json(
+            {"path": str(written), "from": str(weights.path), "adapters": list(map(str, folders))}
+        )
+    else:
+        output.write(str(written))
+
+
 def _convert_adapter(
     folder: Path, to: str, base: str | None, out: Path | None, quant: str | None, as_json: bool
 ) -> None:

@@ -31,7 +31,7 @@ from qwen_cli.models.formats.safetensors_reader import TYPES, Stored
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PAIR = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<part>[AB])\.weight")
-_ELSEWHERE = "run it with `engine=transformers`"
+ELSEWHERE = "run it with `engine=transformers`"
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ def to_gguf(folder: Path, base: Base, out: Path) -> Path:
     check(folder)
     if out.exists():
         raise UsageError(f"{out} exists already", "remove it or name another file with `out`")
-    config = gguf_vocabulary.json_of(folder / CONFIG)
-    _check_kind(folder, config)
+    config = config_of(folder)
     alpha = float(config["lora_alpha"])
     tensors = list(_tensors(folder, base, config, alpha))
 
@@ -106,63 +105,75 @@ def as_gguf(path: Path, model: Path) -> Path:
     return made if made.is_file() else to_gguf(path, base, made)
 
 
-def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise `ModelError` for an adapter that is more than pairs of matrices."""
+def config_of(folder: Path) -> dict[str, Any]:
+    """Return the settings of the adapter in `folder`. Raises `ModelError` for one that is more than pairs of
+    matrices."""
+    config = gguf_vocabulary.json_of(folder / CONFIG)
     kind = config.get("peft_type")
     if kind != "LORA":
-        raise ModelError(f"{folder} is an adapter of type {kind!r}, llama.cpp computes LoRA", _ELSEWHERE)
+        raise ModelError(f"{folder} is an adapter of type {kind!r}, not LoRA", ELSEWHERE)
     for name in ("use_dora", "modules_to_save", "fan_in_fan_out", "lora_bias", "trainable_token_indices"):
         if config.get(name):
-            raise ModelError(f"{folder} has {name} set, which llama.cpp cannot compute", _ELSEWHERE)
+            raise ModelError(f"{folder} has {name} set, which is more than pairs of matrices", ELSEWHERE)
     if config.get("bias", "none") != "none":
-        raise ModelError(f"{folder} has biases, which llama.cpp cannot compute", _ELSEWHERE)
+        raise ModelError(f"{folder} has biases, which are more than pairs of matrices", ELSEWHERE)
+    return config
 
 
-def _tensors(
-    folder: Path, base: Base, config: Mapping[str, Any], alpha: float
-) -> Iterator[gguf_export.Tensor]:
-    """Yield the matrices of an adapter under llama.cpp's names."""
+def pairs_of(folder: Path) -> dict[str, tuple[Stored, Stored]]:
+    """Return the two matrices of each layer that the adapter in `folder` changes: A (rank × inputs) and B
+    (outputs × rank). Raises `ModelError` for anything else in it."""
     path = folder / WEIGHTS
-    stored = {}
+    stored: dict[str, dict[str, Stored]] = {}
     for entry in safetensors_header.read(path):
         if entry.name.endswith(".base_layer.weight"):
             continue  # the base's own, which peft saves with adapters of an embedding
         pair = _PAIR.fullmatch(entry.name)
         if pair is None or entry.dtype not in TYPES or len(entry.shape) != 2:
             raise ModelError(
-                f"{path} holds {entry.name} ({entry.dtype}), which is no matrix of LoRA", _ELSEWHERE
+                f"{path} holds {entry.name} ({entry.dtype}), which is no matrix of LoRA", ELSEWHERE
             )
-        stored[pair["module"], pair["part"]] = Stored(path, entry.dtype, entry.shape, entry.begin)
-    named = gguf_tensors.namer(base.architecture, base.layers)
-    for (module, part), tensor in stored.items():
-        other = stored.get((module, "B" if part == "A" else "A"))
-        if other is None:
+        tensor = Stored(path, entry.dtype, entry.shape, entry.begin)
+        stored.setdefault(pair["module"], {})[pair["part"]] = tensor
+    for module, parts in stored.items():
+        if len(parts) < 2 or parts["A"].shape[0] != parts["B"].shape[1]:
             raise ModelError(f"{path} lacks a matrix of {module}", "fetch the adapter again")
+    return {module: (parts["A"], parts["B"]) for module, parts in stored.items()}
+
+
+def scale_of(config: Mapping[str, Any], module: str, rank: int) -> float:
+    """Return what the product of the matrices of a layer is multiplied by: alpha, that of the first of peft's
+    patterns that its name ends in, over the rank, or its root (https://arxiv.org/abs/2312.03732)."""
+    patterns = (config.get("alpha_pattern") or {}).items()
+    alphas = (alpha for pattern, alpha in patterns if re.match(rf"(.*\.)?({pattern})$", module))
+    alpha = float(next(alphas, config["lora_alpha"]))
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _tensors(
+    folder: Path, base: Base, config: Mapping[str, Any], alpha: float
+) -> Iterator[gguf_export.Tensor]:
+    """Yield the matrices of an adapter under llama.cpp's names."""
+    named = gguf_tensors.namer(base.architecture, base.layers)
+    for module, (first, second) in pairs_of(folder).items():
         _check_place(folder, base, module)
-        rank = tensor.shape[0] if part == "A" else tensor.shape[1]
-        scale = _alpha(config, module) / (math.sqrt(rank) if config.get("use_rslora") else rank)
-        change = _times(scale * rank / alpha) if part == "B" and scale * rank != alpha else None
-        name = f"{named(module.replace('language_model.', '') + '.weight')}.lora_{part.lower()}"
-        yield gguf_export.Tensor(name, tensor.shape, "F32", (tensor,), change)
+        rank = first.shape[0]
+        factor = scale_of(config, module, rank) * rank / alpha
+        name = named(module.replace("language_model.", "") + ".weight")
+        yield gguf_export.Tensor(f"{name}.lora_a", first.shape, "F32", (first,))
+        change = _times(factor) if factor != 1 else None
+        yield gguf_export.Tensor(f"{name}.lora_b", second.shape, "F32", (second,), change)
 
 
 def _check_place(folder: Path, base: Base, module: str) -> None:
     """Raise `ModelError` for a layer that llama.cpp has no place for an adapter at."""
     if any(part in module for part in ("visual.", ".linear_attn.", ".experts")):
-        raise ModelError(f"{folder} changes {module}, which llama.cpp cannot", _ELSEWHERE)
+        raise ModelError(f"{folder} changes {module}, which llama.cpp cannot", ELSEWHERE)
     if base.tied and module == "lm_head":
         raise ModelError(
             f"{folder} changes the output of a model whose output is its embedding, which llama.cpp cannot",
-            _ELSEWHERE,
+            ELSEWHERE,
         )
-
-
-def _alpha(config: Mapping[str, Any], module: str) -> float:
-    """Return the alpha of a layer: that of the first of peft's patterns that its name ends in."""
-    for pattern, alpha in (config.get("alpha_pattern") or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return float(alpha)
-    return float(config["lora_alpha"])
 
 
 def _times(factor: float) -> Change:

@@ -276,6 +276,15 @@ class TestConvertAnAdapter:
         )
         assert "--base is for LoRA adapters" in str(fault("convert", "starter", "--base", "starter"))
 
+    def test_it_is_added_to_its_base(self, adapter: Path, fresh: Path) -> None:
+        out = fresh / "merged"
+        assert run("merge", str(fresh / "base"), str(adapter), "--out", str(out)).stdout == f"{out}\n"
+        assert (out / "model.safetensors").read_bytes() != (fresh / "base" / "model.safetensors").read_bytes()
+        assert "exists already" in str(fault("merge", str(fresh / "base"), str(adapter), "--out", str(out)))
+        assert "not a LoRA adapter" in str(fault("merge", "starter", str(fresh), "--out", str(fresh / "x")))
+        more = data("merge", str(fresh / "base"), str(adapter), str(adapter), "--out", str(fresh / "twice"))
+        assert more["adapters"] == [str(adapter)] * 2
+
     def test_a_base_that_is_not_here_is_asked_for(self, adapter: Path) -> None:
         file = adapter / "adapter_config.json"
         about = json.loads(file.read_text())
