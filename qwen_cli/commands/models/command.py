@@ -451,7 +451,7 @@ def convert(
 @app.command()
 def merge(
     model: Reference,
-    adapters: Annotated[list[Path], typer.Argument(metavar="<adapter>…", help="Folders that peft wrote.")],
+    adapters: Annotated[list[Path], typer.Argument(help="LoRA adapters: folders that peft wrote.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write the model to.")],
     as_json: options.Json = False,
 ) -> None:

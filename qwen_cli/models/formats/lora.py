@@ -31,6 +31,12 @@ from qwen_cli.models.formats.safetensors_reader import TYPES, Stored
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PAIR = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<part>[AB])\.weight")
+# Settings of peft's LoraConfig with which a layer is more than W + scale · B A. So are all `use_…` but one.
+_MORE = (
+    *("modules_to_save", "fan_in_fan_out", "lora_bias", "trainable_token_indices", "layer_replication"),
+    *("alora_invocation_tokens", "arrow_config", "target_parameters", "kasa_config"),
+    *("monteclora_config", "velora_config"),
+)
 ELSEWHERE = "run it with `engine=transformers`"
 
 
@@ -112,8 +118,8 @@ def config_of(folder: Path) -> dict[str, Any]:
     kind = config.get("peft_type")
     if kind != "LORA":
         raise ModelError(f"{folder} is an adapter of type {kind!r}, not LoRA", ELSEWHERE)
-    for name in ("use_dora", "modules_to_save", "fan_in_fan_out", "lora_bias", "trainable_token_indices"):
-        if config.get(name):
+    for name in config:
+        if config[name] and (name in _MORE or (name.startswith("use_") and name != "use_rslora")):
             raise ModelError(f"{folder} has {name} set, which is more than pairs of matrices", ELSEWHERE)
     if config.get("bias", "none") != "none":
         raise ModelError(f"{folder} has biases, which are more than pairs of matrices", ELSEWHERE)

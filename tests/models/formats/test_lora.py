@@ -109,6 +109,9 @@ def test_the_base_is_told_by_either_form(base: Path) -> None:
         ({"bias": "lora_only"}, "biases"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out"),
         ({"trainable_token_indices": [1]}, "trainable_token_indices"),
+        ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens"),
+        ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication"),
+        ({"use_something_new": True}, "use_something_new"),
     ],
 )
 def test_what_is_more_than_pairs_of_matrices_is_refused(
