@@ -8,10 +8,12 @@ say is refused.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,9 +108,19 @@ def as_gguf(path: Path, model: Path) -> Path:
     check(path)
     base = base_of(model)
     stamps = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (path / CONFIG, path / WEIGHTS)]
-    key = hashlib.sha256(repr((str(path.resolve()), stamps, base)).encode()).hexdigest()[:16]
-    made = paths.cache_folder() / "adapters" / f"{path.name}-{key}.gguf"
-    return made if made.is_file() else to_gguf(path, base, made)
+    folder, begins = paths.cache_folder() / "adapters", f"{path.name}-{_digest(path.resolve(), base)}"
+    made = folder / f"{begins}-{_digest(stamps)}.gguf"
+    if not made.is_file():
+        to_gguf(path, base, made)
+        for older in folder.glob(f"{glob.escape(begins)}-*.gguf"):
+            if older != made:
+                with suppress(OSError):  # another program has it open
+                    older.unlink()
+    return made
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
 def config_of(folder: Path) -> dict[str, Any]:

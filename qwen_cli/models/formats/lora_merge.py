@@ -107,3 +107,4 @@ def _write(file: Path, added: Sequence[_Added], out: Path) -> None:
             more = [delta for one in added if (delta := one.to(name, tensor.shape)) is not None]
             tensors[name] = (tensor.float() + sum(more)).to(tensor.dtype) if more else tensor
     save_file(tensors, out, about or {"format": "pt"})
+    shutil.copymode(file, out)  # safetensors makes files that nobody else can read

@@ -67,8 +67,9 @@ def scores(engine: Engine) -> list[float]:
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_both_engines_say_the_same_with_the_folder_that_peft_wrote(
-    base: Path, settings: dict[str, Any], tmp_path: Path, home: Path
+    base: Path, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lora.paths, "cache_folder", lambda: tmp_path / "cache")
     folder = tuned(base / "model", tmp_path / "adapter", **settings)
     weights = Weights("small", base / "model", "safetensors", None)
     with Transformers(weights, dtype="fp32", context=256, adapters=[folder]) as engine:
@@ -91,9 +92,11 @@ def test_a_file_is_made_once_and_again_when_the_adapter_changes(
     made = first.stat().st_mtime_ns
     assert lora.as_gguf(folder, base / "model.gguf") == first
     assert first.stat().st_mtime_ns == made
-    tuned(base / "model", folder, target_modules=["v_proj"])
-    assert lora.as_gguf(folder, base / "model.gguf") != first
     assert lora.as_gguf(first, base / "model.gguf") == first, "a file is taken as it is"
+    tuned(base / "model", folder, target_modules=["v_proj"])
+    second = lora.as_gguf(folder, base / "model.gguf")
+    assert second != first
+    assert list(first.parent.iterdir()) == [second], "what nobody needs any more is gone"
 
 
 def test_the_base_is_told_by_either_form(base: Path) -> None:

@@ -56,6 +56,8 @@ def test_all_of_several_are_added_and_the_rest_of_the_model_comes_along(model: P
         torch.testing.assert_close(tensor.float(), expected[name], rtol=1e-2, atol=1e-3)
     kept = {file.name for file in model.iterdir()}
     assert {file.name for file in out.iterdir()} == kept
+    modes = [(folder / "model.safetensors").stat().st_mode for folder in (model, out)]
+    assert modes[0] == modes[1]
     assert (out / "config.json").read_bytes() == (model / "config.json").read_bytes()
 
 
