@@ -334,7 +334,9 @@ class TestLlamaCpp:
         assert [usage.stop_reason for usage in done] == ["context"] * 2
         assert min(usage.prompt_tokens for usage in done) > 10
         first, last = sorted(usage.prompt_tokens + usage.generated_tokens for usage in done)
-        assert first < 1_280 < 2_300 <= last
+        # Who is left has the room of the one that ended; they may end together.
+        assert first < 1_280
+        assert last >= 2_300 or first + last >= 2_100
 
     def test_old_conversations_in_the_slots_are_in_nobodys_way(self, engine: LlamaCpp) -> None:
         lanes = engine.lanes(4)
