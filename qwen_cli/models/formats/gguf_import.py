@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.errors import ModelError, UsageError
-from qwen_cli.models.formats import gguf_header, gguf_tokenizer, safetensors_writer, sampling_fields
+from qwen_cli.errors import ModelError
+from qwen_cli.models.formats import (
+    gguf_header,
+    gguf_tokenizer,
+    safetensors_writer,
+    sampling_fields,
+    whole_folder,
+)
 from qwen_cli.models.formats.safetensors_writer import Tensor
 
 if TYPE_CHECKING:
@@ -59,8 +64,7 @@ def to_safetensors(gguf: Path, out: Path, *, progress: Progress | None = None) -
     `gguf` is the first file of a split model. `out` appears only when it is complete. Raises `ModelError` for
     a file that is not whole or not one of `ARCHITECTURES`, `UsageError` where `out` holds something already.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists already", "remove it or name another folder with `out`")
+    whole_folder.check_free(out)
     header = gguf_header.read(gguf)  # quick, and says what is wrong with a truncated or foreign file
     if header.architecture not in ARCHITECTURES:
         raise ModelError(
@@ -69,15 +73,12 @@ def to_safetensors(gguf: Path, out: Path, *, progress: Progress | None = None) -
         )
     metadata, packed = _read(header.shards)
     tensors = [t for name, rows, kind in packed for t in _named(gguf, name, rows, kind)]
-    partial = _partial_folder(out, sum(t.nbytes for t in tensors))
     try:
-        _write_json(partial / "config.json", _config(metadata, tensors))
-        _write_json(partial / "generation_config.json", _generation_config(metadata, gguf))
-        gguf_tokenizer.write(metadata, partial)
-        safetensors_writer.write(tensors, partial, f"converting {gguf.name}", progress)
-        if out.is_dir():
-            out.rmdir()
-        partial.rename(out)
+        with whole_folder.written(out, sum(t.nbytes for t in tensors), "conversion") as partial:
+            _write_json(partial / "config.json", _config(metadata, tensors))
+            _write_json(partial / "generation_config.json", _generation_config(metadata, gguf))
+            gguf_tokenizer.write(metadata, partial)
+            safetensors_writer.write(tensors, partial, f"converting {gguf.name}", progress)
     except OSError as error:
         if (out / "config.json").is_file():  # another process was quicker
             return out
@@ -88,8 +89,6 @@ def to_safetensors(gguf: Path, out: Path, *, progress: Progress | None = None) -
         raise ModelError(
             f"{gguf.name} lacks the metadata {error.args[0]!r}", "fetch the file again"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return out
 
 
@@ -160,33 +159,6 @@ def _named(gguf: Path, name: str, rows: np.ndarray, kind: Any) -> Iterator[Tenso
         yield Tensor(f"model.layers.{layer[1]}.{IN_LAYER[layer[2]]}.{ending}", shape, rows, kind)
     else:
         raise ModelError(f"{gguf.name} has a tensor that Qwen models do not have: {name}")
-
-
-def _partial_folder(out: Path, weights_bytes: int) -> Path:
-    """Return a new folder beside `out` with room for the weights; what killed conversions left there is
-    removed."""
-    import os
-
-    import psutil
-
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for left in out.parent.glob(f".{out.name}.*.partial"):
-            owner = left.name.split(".")[-2]
-            if not (owner.isdigit() and psutil.pid_exists(int(owner))):
-                shutil.rmtree(left, ignore_errors=True)
-        free = shutil.disk_usage(out.parent).free
-        needed = weights_bytes + (64 << 20)  # the tokenizer's files are some 20 MB
-        if free < needed:
-            raise ModelError(
-                f"the conversion needs {needed / 1e9:.1f} GB in {out.parent}, {free / 1e9:.1f} GB are free",
-                "make room or choose another folder",
-            )
-        partial = out.parent / f".{out.name}.{os.getpid()}.partial"
-        partial.mkdir()
-    except OSError as error:
-        raise ModelError(f"cannot write in {out.parent}: {error.strerror or error}") from error
-    return partial
 
 
 def _config(metadata: Mapping[str, Any], tensors: list[Tensor]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qwen_cli.errors import ModelError, UsageError
-from qwen_cli.models.formats import gguf_vocabulary, lora, safetensors_header
+from qwen_cli.errors import ModelError
+from qwen_cli.models.formats import gguf_vocabulary, lora, safetensors_header, whole_folder
 
 if TYPE_CHECKING:
     from qwen_cli.models.progress import Progress
@@ -24,10 +24,9 @@ def merged(model: Path, adapters: Sequence[Path], out: Path, progress: Progress 
     when it is complete; return it.
 
     Raises `UsageError` for what is no adapter, and where `out` exists; `ModelError` for an adapter that is
-    more than pairs of matrices or of another model, and for quantized weights.
+    more than pairs of matrices or of another model, for quantized weights, and where there is no room.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists already", "remove it or name another folder with `out`")
+    whole_folder.check_free(out)
     if gguf_vocabulary.json_of(model / "config.json").get("quantization_config"):
         raise ModelError(
             f"{model} is quantized, adding to it would round it again", "merge into the original"
@@ -39,26 +38,19 @@ def merged(model: Path, adapters: Sequence[Path], out: Path, progress: Progress 
     names = {entry.name for file in files for entry in safetensors_header.read(file)}
     for one in added:
         one.check(names)
-    partial = out.with_name(f".{out.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for file in model.iterdir():
-            if file.is_file() and file.suffix not in _NOT_COPIED:
-                shutil.copyfile(file, partial / file.name)
-        for number, file in enumerate(files):
-            _write(file, added, partial / file.name)
-            if progress:
-                progress(f"merging into {model.name}", number + 1, len(files))
-        if out.is_dir():
-            out.rmdir()
-        partial.rename(out)
+        with whole_folder.written(out, sum(file.stat().st_size for file in files), "merge") as partial:
+            for file in model.iterdir():
+                if file.is_file() and file.suffix not in _NOT_COPIED:
+                    shutil.copyfile(file, partial / file.name)
+            for number, file in enumerate(files):
+                _write(file, added, partial / file.name)
+                if progress:
+                    progress(f"merging into {model.name}", number + 1, len(files))
     except OSError as error:
         raise ModelError(
             f"cannot write {out}: {error.strerror or error}", "check space and rights"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return out
 
 

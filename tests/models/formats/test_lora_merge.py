@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,23 @@ def test_a_folder_that_holds_something_stays_as_it_is(model: Path, tmp_path: Pat
     with pytest.raises(UsageError, match="exists already"):
         merged(model, [folder], out)
     assert [file.name for file in out.iterdir()] == ["notes.txt"]
+
+
+def test_a_full_disk_is_seen_before_and_what_was_killed_is_cleared(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tuned(model, tmp_path / "adapter", target_modules=["q_proj"])
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**10, 10**10, 10**6))
+        assert "the merge needs" in told(model, folder, out, ModelError)
+    killed = tmp_path / ".out.999999999.partial"
+    beside = tmp_path / f".out.{os.getppid()}.partial"  # another process that is writing
+    for left in (killed, beside):
+        left.mkdir()
+    merged(model, [folder], out)
+    assert beside.is_dir()
+    assert not killed.exists()
 
 
 def told(model: Path, folder: Path, out: Path, kind: type[QwenError]) -> str:
