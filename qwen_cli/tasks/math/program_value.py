@@ -249,9 +249,8 @@ def _called(node: ast.Call) -> Sequence[Value] | None:
         return latex.read(f"{_seconds(node)} s")
     if name == "ImageSet" and node.args and isinstance(node.args[0], ast.Call):
         return _values(node.args[0].args[-1])  # ImageSet(Lambda(n, n*pi), Integers)
-    if name == "Union" and all(isinstance(arg, ast.Call) and _callee(arg) == "ImageSet" for arg in node.args):
-        return (Many(tuple(tuple(_values(arg)) for arg in node.args), "set"),)
-    if name == "FiniteSet":
+    images = [isinstance(arg, ast.Call) and _callee(arg) == "ImageSet" for arg in node.args]
+    if name == "FiniteSet" or (name == "Union" and all(images)):
         return (Many(tuple(tuple(_values(arg)) for arg in node.args), "set"),)
     if name.startswith("Interval"):
         low, high = (_expression(arg) for arg in node.args[:2])
