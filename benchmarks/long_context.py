@@ -91,12 +91,10 @@ def main() -> None:
     done = read(given.journal)
     if given.cell:
         method, measure, *words = given.cell
-        length, chunk, local, *depths = [*map(int, words), 0, 0][: max(3, len(words))]
-        run(
-            [Cell(method, measure, length, chunk, local, d) for d in depths or [0]],
-            given.journal,
-            given.threads,
-        )
+        shape, depths = [int(word) for word in words[:3]], [int(word) for word in words[3:]]
+        shape += [0] * (3 - len(shape))
+        some = [Cell(method, measure, *shape, depth) for depth in depths or [0]]
+        run(some, given.journal, given.threads)
         return
     wanted = [cell for cell in cells(given.set) if given.measure in (None, cell.measure)]
     if given.list:
