@@ -240,6 +240,8 @@ def unused_gpu(engine: str) -> str | None:
         uses = bool(back_ends.installed().llamacpp)
     if not found.gpus or uses:
         return None
+    if engine == "transformers" and "llamacpp" in found.engines:
+        return f"{found.gpus[0].name} is not used by PyTorch as it is installed; llama.cpp runs a GGUF on it"
     return f"{found.gpus[0].name} is not used: {engine} is installed for the processor; see `qwen doctor`"
 
 

@@ -69,8 +69,11 @@ def preferred_format(name: str | None = None) -> Format:
 
 def quantization(weights: Weights, context: int | None = None) -> str | None:
     """Return "4bit" where weights as they were published, of a model of the catalog, are quantized as they
-    are loaded so that a GPU holds them; else `None`."""
+    are loaded so that a GPU on which transformers computes holds them; else `None`."""
     if not weights.model or weights.format != "safetensors" or not gpus.has_gpu():
+        return None
+    there = machine()
+    if not there.gpus or "transformers" not in there.gpu_engines:
         return None
     from qwen_cli.models.formats import weight_formats
     from qwen_cli.models.planning.describe import of_model
@@ -78,7 +81,7 @@ def quantization(weights: Weights, context: int | None = None) -> str | None:
 
     described = of_model(weights.model)
     only: tuple[Format, ...] = ("safetensors",)
-    form = usual_form(described, machine(), context=context, formats=only)
+    form = usual_form(described, there, context=context, formats=only)
     return form if form in weight_formats.BITSANDBYTES else None
 
 
@@ -115,12 +118,22 @@ def for_task(task: Task) -> str | None:
     return best.name if best else rule.fetched
 
 
+def _not_wasted(here: list[Weights], there: Machine) -> list[Weights]:
+    """Return those of `here` that leave no GPU unused which llama.cpp computes on; all where each does."""
+    return [
+        weights
+        for weights in here
+        if not there.wasted_by("llamacpp" if weights.format == "gguf" else "transformers")
+    ] or here
+
+
 def _best_of(here: list[Weights], task: str, there: Machine | None) -> Weights | None:
     """Return the best of `here`, which suit `task`: of those that run well on the machine `there`, as fast as
     one reads if any does, the first of the ranking; `None` where none runs. Of two as good, base models
     continue a text better. Without a machine all run well."""
     from qwen_cli.models.planning import ranking
 
+    here = _not_wasted(here, there) if there else here
     places = {model.name: place for place, model in enumerate(ranking.ordered(task))}
 
     def place(weights: Weights) -> tuple[int, int, int, bool]:
@@ -203,6 +216,7 @@ def _best_suited(here: list[Weights]) -> Weights | None:
     if not here:
         return None
     there = machine()
+    here = _not_wasted(here, there)
     for model in ranking.ordered("chat"):
         same = [weights for weights in here if weights.model == model]
         formats = {weights.format for weights in same}

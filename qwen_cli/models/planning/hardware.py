@@ -66,6 +66,12 @@ class Machine:
             return self
         return replace(self, gpus=(), unified=False)
 
+    def wasted_by(self, engine: Engine) -> bool:
+        """Return whether an engine computes on the processor where llama.cpp computes on a GPU: PyTorch that
+        is built for the processor, beside a card with a driver, on a Mac, or with Vulkan."""
+        able = self.gpu_engines if self.gpus else ()
+        return "llamacpp" in able and engine not in able
+
     @property
     def here(self) -> bool:
         return self.name == "this machine"

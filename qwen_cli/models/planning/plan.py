@@ -320,7 +320,8 @@ def usual_form(
     which the model is published, the one that runs best on this machine.
 
     A GGUF comes first, then the weights as published, then these in four bits where the GPUs do not hold
-    them otherwise; but none where another writes three times as fast. Without a GPU a GGUF is always faster.
+    them otherwise; but none where another writes three times as fast. Without a GPU a GGUF is always faster:
+    PyTorch on the processor is none where llama.cpp computes on a GPU.
     """
     if not described.model or not described.origin.startswith("the published"):
         return described.stored
@@ -331,6 +332,8 @@ def usual_form(
     if not machine.gpus:
         return forms[0]
     plans = [make(described, machine, form=form, context=context) for form in forms]
+    if any(plan.engine == "llamacpp" for plan in plans):
+        plans = [plan for plan in plans if not machine.wasted_by(plan.engine)]
     if any(plan.form == "bf16" and plan.fit == "well" for plan in plans):
         plans = [plan for plan in plans if plan.form != "4bit"]
     fastest = max(_rate(plan) for plan in plans)

@@ -137,6 +137,9 @@ class TestWhatIsTold:
         assert load.unused_gpu("remote") is None
         remark = load.unused_gpu("llamacpp")
         assert remark == "RTX 4090 is not used: llamacpp is installed for the processor; see `qwen doctor`"
+        self.found(monkeypatch, "llamacpp")
+        remark = load.unused_gpu("transformers")
+        assert remark == "RTX 4090 is not used by PyTorch as it is installed; llama.cpp runs a GGUF on it"
 
     def test_doctor_names_the_command_for_each_engine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(back_ends, "torch_build", lambda: "cuda 13.0")

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hub_server import Hub
 
 from qwen_cli.commands.shared import engine
 from qwen_cli.models.catalog import lookup
+from qwen_cli.models.formats.weight_formats import Engine
 from qwen_cli.models.hub import resolve, starter
 from qwen_cli.models.hub.resolve import Format, Weights
 from qwen_cli.models.planning import default_model, gpus, hardware
@@ -197,7 +199,13 @@ class TestATask:
     def here(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         """Say which models are here; one with a "+" has its projector, one with a "/" is safetensors."""
 
-        def put(*names: str, gpu: bool = False, memory: int = 24, cores: int = 2) -> None:
+        def put(
+            *names: str,
+            gpu: bool = False,
+            memory: int = 24,
+            cores: int = 2,
+            engines: tuple[Engine, ...] = hardware.ENGINES,
+        ) -> None:
             found = []
             for name in names:
                 bare = name.rstrip("+/")
@@ -207,6 +215,7 @@ class TestATask:
             monkeypatch.setattr(resolve, "local", lambda: found)
             monkeypatch.setattr(gpus, "has_gpu", lambda: gpu)
             machine = some_machine("gpu" if gpu else "cpu", memory, cores)
+            machine = replace(machine, gpu_engines=frozenset(engines))
             monkeypatch.setattr(default_model, "machine", lambda: machine)
 
         return put
@@ -249,6 +258,24 @@ class TestATask:
         assert default_model.for_task("code") == "qwen2.5-coder:32b"
         here("qwen2.5-coder:1.5b", "qwen2.5-coder:32b", gpu=True, memory=8)
         assert default_model.for_task("code") == "qwen2.5-coder:1.5b"
+
+    def test_pytorch_on_the_processor_leaves_no_gpu_unused(self, here: Callable[..., None]) -> None:
+        both = ("qwen2.5-coder:1.5b", "qwen2.5-coder:3b/", "qwen3:1.7b/", "qwen3:0.6b")
+        here(*both, gpu=True, memory=12, cores=16, engines=("llamacpp",))
+        assert default_model.for_task("code") == "qwen2.5-coder:1.5b"
+        assert getattr(default_model._best_suited(resolve.local()), "label", "") == "qwen3:0.6b"
+        here(*both, gpu=True, memory=12, cores=16)
+        assert default_model.for_task("code") == "qwen2.5-coder:3b"
+        assert getattr(default_model._best_suited(resolve.local()), "label", "") == "qwen3:1.7b"
+        # With nothing else here it answers, and nothing is fetched that nobody asked for.
+        here("qwen2.5-coder:3b/", gpu=True, memory=12, cores=16, engines=("llamacpp",))
+        assert default_model.for_task("code") == "qwen2.5-coder:3b"
+
+    def test_four_bits_are_for_a_gpu_that_transformers_computes_on(self, here: Callable[..., None]) -> None:
+        whole = Weights("qwen3:14b", Path("x"), "safetensors", lookup.find("qwen3:14b"))
+        for engines, quant in ((("transformers",), "4bit"), (("llamacpp",), None), ((), None)):
+            here(gpu=True, memory=24, cores=16, engines=engines)
+            assert default_model.quantization(whole) == quant
 
     @pytest.mark.parametrize(
         ("gpu", "memory", "cores", "chosen"),

@@ -25,10 +25,13 @@ def desktop(
     )
 
 
-def apple(memory: int, bandwidth: float) -> Machine:
+def apple(memory: int, bandwidth: float, engines: tuple[Engine, ...] = BOTH) -> Machine:
     gpu = Gpu("Apple GPU", memory * GB, memory * GB * 3 // 4)
     free = memory * GB * 9 // 10
-    return Machine("Mac", memory * GB, free, 8, bandwidth * GB, (gpu,), measured=True, unified=True)
+    return Machine(
+        "Mac", memory * GB, free, 8, bandwidth * GB, (gpu,),
+        measured=True, unified=True, gpu_engines=frozenset(engines),
+    )  # fmt: skip
 
 
 def laptop(memory: int, cores: int = 8, bandwidth: float = 48) -> Machine:
@@ -101,6 +104,28 @@ def test_a_named_model_comes_in_the_form_that_runs_best(
 ) -> None:
     made = plan.make(known(model), machine)
     assert (made.form, made.fit) == (form, fit)
+
+
+@pytest.mark.parametrize(
+    ("machine", "model"),
+    [
+        # How fast the GPU's memory is nobody knows (Vulkan), and the model is partly in main memory.
+        (desktop(8, 64, 0, engines=("llamacpp",)), "qwen3:14b"),
+        (desktop(12, 64, 0, engines=("llamacpp",)), "qwen3:32b"),
+        # It leaves little room on the GPU, while there is plenty for PyTorch in main memory.
+        (desktop(8, 256, 60, engines=("llamacpp",)), "qwen3:8b"),
+        (desktop(12, 256, 60, engines=("llamacpp",)), "qwen3:14b"),
+        (desktop(6, 256, 200, engines=("llamacpp",)), "qwen3:30b-a3b"),
+        (apple(8, 100, ("llamacpp",)), "qwen3:8b"),
+        (apple(16, 100, ("llamacpp",)), "qwen3:14b"),
+    ],
+)
+def test_pytorch_on_the_processor_is_none_where_llamacpp_computes_on_a_gpu(
+    machine: Machine, model: str
+) -> None:
+    made = plan.make(known(model), machine)
+    assert (made.engine, made.form) == ("llamacpp", "Q4_K_M")
+    assert made.on.keys() & {"cuda:0", "mps"}
 
 
 @pytest.mark.parametrize("machine", OWNED.values(), ids=OWNED)
