@@ -210,12 +210,13 @@ def _torch_advice(maker: str, driver: int | None = None) -> str:
 
 
 def check_memory() -> Finding:
-    """Return how much memory is free."""
-    import psutil
+    """Return how much memory is free, to this process and of what it may use."""
+    from qwen_cli.models.planning import hardware
 
-    memory = psutil.virtual_memory()
-    detail = f"{_size(memory.available)} free of {_size(memory.total)}"
-    if memory.available < 1 << 30:
+    total = hardware.memory()
+    free = min(total, hardware.free_memory())
+    detail = f"{_size(free)} free of {_size(total)}"
+    if free < 1 << 30:
         return Finding("memory", "bad", detail, "close programs: the smallest model needs 1 GB")
     return Finding("memory", "ok", detail)
 

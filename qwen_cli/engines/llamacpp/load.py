@@ -21,6 +21,7 @@ from qwen_cli.engines.core.draft import CONFIDENCE, MTP_TOKENS
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.models.formats import kv_types
 from qwen_cli.models.formats import parameters as formats_parameters
+from qwen_cli.models.planning import hardware
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_CONTEXT = 16_384
 _MIN_CONTEXT = 4_096
 _CONTEXT_STEP = 256  # llama.cpp rounds up to this (llama_context)
-# A KV cache below this is not worth asking the system how much memory is free (importing psutil: 15 ms).
+# A KV cache below this is not worth asking the system how much memory is free.
 _SMALL_CACHE = 512 * 2**20
 
 # Prompt tokens computed between two looks at the cancel flag. Prefill on a CPU is as fast in batches of 128
@@ -77,9 +78,7 @@ def _kept(shape: Architecture, kv: str, *, drafting: bool) -> int:
 
 def _free_beside(shape: Architecture) -> int:
     """Return the bytes of memory that are free when the weights are loaded."""
-    import psutil  # 15 ms, needed for large caches only
-
-    return int(psutil.virtual_memory().available) - (shape.size or 0)
+    return hardware.free_memory() - (shape.size or 0)
 
 
 def context_size(
@@ -396,11 +395,9 @@ def new_key() -> str:
 
 
 def _allowed_cores() -> int | None:
-    """Return the cores this process is pinned to, where that is fewer than there are: llama.cpp counts all of
+    """Return the cores this process may use, where that is fewer than there are: llama.cpp counts all of
     them."""
-    if not hasattr(os, "sched_getaffinity"):  # macOS, Windows
-        return None
-    allowed = len(os.sched_getaffinity(0))
+    allowed = hardware.usable_cores()
     return allowed if allowed < (os.cpu_count() or 1) else None
 
 

@@ -322,8 +322,9 @@ def _usage(row: _Row, prompt: int, started: float) -> Usage:
 def _room(loaded: Loaded, parallel: int) -> int:
     """Return the tokens for all requests together: what each may fill, within memory; at least one
     context."""
-    import psutil
     import torch
+
+    from qwen_cli.models.planning import hardware
 
     context = loaded.capabilities.context or 0
     text = loaded.model.config.get_text_config()
@@ -333,5 +334,5 @@ def _room(loaded: Loaded, parallel: int) -> int:
     if loaded.device.type == "cuda":
         free = torch.cuda.mem_get_info(loaded.device)[0]
     else:
-        free = psutil.virtual_memory().available
+        free = hardware.free_memory()
     return max(context, min(context * parallel, int(free * _SHARE) // per_token)) + _PAGE * parallel

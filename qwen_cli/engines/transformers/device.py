@@ -21,6 +21,14 @@ def best_device(torch: Any) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def hold_threads(torch: Any) -> None:
+    """Let torch compute with no more threads than a container leaves the time of: it counts processors."""
+    from qwen_cli.models.planning import hardware
+
+    if hardware.usable_cores() < torch.get_num_threads():
+        torch.set_num_threads(hardware.usable_cores())
+
+
 def kind_of_device(where: str | Mapping[str, Device], torch: Any) -> str:
     """Return the kind of device that computes: what is on the disk, or in memory beside a GPU, is moved to
     it."""

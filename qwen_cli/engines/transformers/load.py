@@ -17,6 +17,7 @@ from qwen_cli.engines.transformers import device_map, quantization
 from qwen_cli.engines.transformers.device_map import Places
 from qwen_cli.errors import EngineError, UsageError
 from qwen_cli.models.formats import lora
+from qwen_cli.models.planning import hardware
 from qwen_cli.sanitize import error_line
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def model(
         )
         if place == "cpu":
             cpu_decode.register()
+            transformers_device.hold_threads(torch)
         if quant != "none" and place == "cpu":
             notice(quantization.slow(quant, weights))
         loaded, report = auto.from_pretrained(
@@ -271,6 +273,4 @@ def _free_memory(device: Any) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return hardware.free_memory()

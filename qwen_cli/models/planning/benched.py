@@ -6,7 +6,6 @@ The file holds one entry for each model, form and engine, of the latest bench.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli import paths
+from qwen_cli.models.planning import hardware
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ def near(found: Sequence[Rates], tokens: int) -> Rates | None:
 
 def _key(name: str, form: str, engine: str) -> str:
     # More cores than were there then make another machine.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}|{form.lower()}|{engine}|{cores}"
+    return f"{name}|{form.lower()}|{engine}|{hardware.usable_cores()}"
 
 
 @lru_cache(4)

@@ -29,7 +29,7 @@ from typing import Any
 from qwen_cli import reading
 from qwen_cli.errors import UsageError
 from qwen_cli.models.formats.weight_formats import Engine
-from qwen_cli.models.planning import gpus
+from qwen_cli.models.planning import cgroups, gpus
 from qwen_cli.models.planning.gpus import Gpu
 
 # Bytes a second that one core reads, and how many cores it takes until memory itself is the limit, where
@@ -171,28 +171,11 @@ def assumed_bandwidth(cores: int) -> float:
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may run on, no more than its container is given the time of."""
+    """Return the cores that this process may run on, no more than the groups around it are given the time
+    of."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _container_cores() or cores)
-
-
-def _container_cores() -> int | None:
-    """Return how many cores' time this container may use (cgroup v2, then v1), at least one."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
-    except (OSError, ValueError):
-        folder = Path("/sys/fs/cgroup/cpu")
-        try:
-            quota, period = (
-                (folder / f"cpu.cfs_{name}_us").read_text("ascii") for name in ("quota", "period")
-            )
-        except (OSError, ValueError):
-            return None
-    try:
-        share = int(quota) / int(period)
-    except (ValueError, ZeroDivisionError):  # "max"
-        return None
-    return max(1, round(share)) if share > 0 else None
+    share = cgroups.cores()
+    return cores if share is None else min(cores, max(1, round(share)))
 
 
 def read(path: Path) -> Machine:
@@ -298,29 +281,26 @@ def limited(machine: Machine, most: Mapping[int | str, int]) -> Machine:
 
 
 def memory() -> int:
-    """Return the bytes of memory that this process may use: the machine's, or less where a container is
-    limited."""
+    """Return the bytes of memory that this process may use: the machine's, or less where a group around it
+    (a container, a service) is limited."""
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows
         import psutil
 
         return int(psutil.virtual_memory().total)
-    return min(total, _container() or total)
-
-
-def _container() -> int | None:
-    """Return the memory limit of this container (cgroup v2, then v1), in bytes."""
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            return int(Path(name).read_text("ascii"))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return None
+    return min(total, cgroups.memory() or total)
 
 
 def free_memory() -> int:
-    """Return the bytes that programs can have now without swapping."""
+    """Return the bytes that this process can have now without swapping, or hitting a limit."""
+    free = _available()
+    left = cgroups.free_memory()
+    return free if left is None else min(free, left)
+
+
+def _available() -> int:
+    """Return the bytes that all programs of this machine can have now."""
     try:
         for line in Path("/proc/meminfo").read_text("ascii").splitlines():
             if line.startswith("MemAvailable:"):
