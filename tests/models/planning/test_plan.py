@@ -422,7 +422,8 @@ def test_this_machine_is_measured_and_remembered(fresh: Path) -> None:
     assert 1e9 < found.multiplying < 1e12
     assert measured.remembered(cores) == measured.Measured(found.bandwidth, found.multiplying)
     assert measured.remembered(cores + 1) is None
-    assert hardware.this_machine() == replace(found, free=hardware.this_machine().free)
+    again = hardware.this_machine()
+    assert again == replace(found, free=again.free)
     kept = paths.data_folder() / "machine.json"
     for broken in ("{", "[]", '{"bandwidth": {"1": 2e10}}', f'{{"{cores}": [[0, 1]]}}', f'{{"{cores}": 3}}'):
         kept.write_text(broken)
