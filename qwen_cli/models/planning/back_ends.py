@@ -158,6 +158,13 @@ def gpus_of(devices: Sequence[Any]) -> tuple[Gpu, ...]:
     )
 
 
+# What leaves out GPUs for a library that is asked for them; one that is empty leaves none.
+_CHOSEN = (
+    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES", "ONEAPI_DEVICE_SELECTOR", "LLAMA_ARG_DEVICE",
+)  # fmt: skip
+
+
 def _mark() -> list[str]:
     """Return what tells one start of the machine, and one installation, from another."""
     boot = ""
@@ -170,8 +177,7 @@ def _mark() -> list[str]:
                 changed.append(f"{folder} {(folder / '__init__.py').stat().st_mtime_ns}")
     if program := llama_server.find():
         changed.append(f"{program} {llama_server.stamp(program)}")
-    chosen = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "LLAMA_ARG_DEVICE")
-    return [boot, *changed, *(os.environ.get(name, "") for name in chosen)]
+    return [boot, *changed, *(os.environ.get(name, "\0") for name in _CHOSEN)]
 
 
 def _folder(package: str) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,14 +83,16 @@ def nvidia() -> tuple[tuple[Gpu, ...], int | None]:
         nvml.nvmlShutdown()
     except (OSError, AttributeError):
         return (), None
-    return visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES")), version.value // 1000 or None
+    left = visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return tuple(left.values()), version.value // 1000 or None
 
 
-def visible(gpus: Mapping[str, Gpu], chosen: str | None) -> tuple[Gpu, ...]:
-    """Return those of `gpus` (by UUID) that `CUDA_VISIBLE_DEVICES` leaves: numbers or beginnings of UUIDs, up
-    to the first that names none (CUDA C++ Programming Guide, environment variables)."""
+def visible(gpus: Mapping[str, Gpu], chosen: str | None) -> dict[str, Gpu]:
+    """Return those of `gpus` (by UUID) that `CUDA_VISIBLE_DEVICES` leaves, in its order: numbers or
+    beginnings of UUIDs, up to the first that names none (CUDA C++ Programming Guide, environment
+    variables). AMD's variables are read alike."""
     if chosen is None:
-        return tuple(gpus.values())
+        return dict(gpus)
     left: dict[str, Gpu] = {}
     for name in chosen.split(","):
         number = int(name) if name.strip().isdecimal() else -1
@@ -99,24 +101,58 @@ def visible(gpus: Mapping[str, Gpu], chosen: str | None) -> tuple[Gpu, ...]:
         if not found:
             break
         left[found[0]] = gpus[found[0]]
-    return tuple(left.values())
+    return left
+
+
+_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
+_CARDS = Path("/sys/class/drm")
 
 
 def amd() -> tuple[Gpu, ...]:
-    """Return AMD's GPUs with memory of their own, from what the amdgpu driver tells
-    (https://docs.kernel.org/gpu/amdgpu/driver-misc.html). How fast it is it does not tell."""
-    gpus = []
-    for device in sorted(Path("/sys/class/drm").glob("card[0-9]/device")):
-        try:
-            total = int((device / "mem_info_vram_total").read_text("ascii"))
-            used = int((device / "mem_info_vram_used").read_text("ascii"))
-        except (OSError, ValueError):
-            continue
-        if total < _OWN_MEMORY:
-            continue
-        try:
-            name = (device / "product_name").read_text("utf-8", "replace").strip()
-        except OSError:
-            name = ""
-        gpus.append(Gpu(name or "AMD GPU", total, total - used))
-    return tuple(gpus)
+    """Return AMD's GPUs with memory of their own that this process may use, from what the amdgpu driver tells
+    (https://docs.kernel.org/gpu/amdgpu/driver-misc.html). How fast it is it does not tell.
+
+    `ROCR_VISIBLE_DEVICES` is obeyed first; of what it leaves HIP takes those of `HIP_VISIBLE_DEVICES`, else
+    of `CUDA_VISIBLE_DEVICES` (https://rocm.docs.amd.com/en/latest/conceptual/gpu-isolation.html). Small GPUs
+    in processors count among the numbers.
+    """
+    left = {uuid: gpu for uuid, device in _amd_devices() if (gpu := _amd_gpu(device))}
+    left = visible(left, os.environ.get("ROCR_VISIBLE_DEVICES"))
+    hip = os.environ.get("HIP_VISIBLE_DEVICES")
+    left = visible(left, os.environ.get("CUDA_VISIBLE_DEVICES") if hip is None else hip)
+    return tuple(gpu for gpu in left.values() if gpu.memory >= _OWN_MEMORY)
+
+
+def _amd_devices() -> Iterator[tuple[str, Path]]:
+    """Yield the UUID and the folder of each of AMD's GPUs in the order in which ROCm counts them: that of the
+    driver's nodes, among which processors are; without its compute driver that of the cards."""
+    nodes = sorted((int(node.name), node) for node in _NODES.glob("[0-9]*") if node.name.isdecimal())
+    minors = [_properties(node / "properties").get("drm_render_minor", 0) for _, node in nodes]
+    cards = sorted(
+        (int(card.name[4:]), card) for card in _CARDS.glob("card[0-9]*") if card.name[4:].isdecimal()
+    )
+    places = [_CARDS / f"renderD{minor}" for minor in minors if minor > 0] or [card for _, card in cards]
+    for place in places:
+        serial = _text(place / "device/unique_id")
+        yield f"GPU-{serial}" if serial else place.name, place / "device"
+
+
+def _amd_gpu(device: Path) -> Gpu | None:
+    try:
+        total = int((device / "mem_info_vram_total").read_text("ascii"))
+        used = int((device / "mem_info_vram_used").read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+    return Gpu(_text(device / "product_name") or "AMD GPU", total, total - used)
+
+
+def _properties(file: Path) -> dict[str, int]:
+    pairs = (line.split() for line in _text(file).splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""

@@ -90,7 +90,83 @@ def test_whether_torch_computes_on_a_gpu(
 )  # fmt: skip
 def test_cuda_visible_devices_is_obeyed(chosen: str | None, left: str) -> None:
     three = {f"GPU-{name}": Gpu(name, 1, 1) for name in "abc"}
-    assert "".join(gpu.name for gpu in gpus.visible(three, chosen)) == left
+    assert "".join(gpu.name for gpu in gpus.visible(three, chosen).values()) == left
+
+
+class TestAmd:
+    """Three GPUs and a processor, as the driver writes them; ROCm counts its nodes, not the cards."""
+
+    @pytest.fixture(autouse=True)
+    def driver(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(gpus, "_NODES", tmp_path / "nodes")
+        monkeypatch.setattr(gpus, "_CARDS", tmp_path / "drm")
+        for name in ("CUDA", "HIP", "ROCR"):
+            monkeypatch.delenv(f"{name}_VISIBLE_DEVICES", raising=False)
+        self.card(tmp_path, 130, "a", 16, "c0ffee")
+        self.card(tmp_path, 128, "small", 1, "")
+        self.card(tmp_path, 129, "b", 24, "beef")
+        for node, minor in enumerate((0, 130, 128, 129)):
+            folder = tmp_path / "nodes" / str(node)
+            folder.mkdir(parents=True)
+            (folder / "properties").write_text(f"simd_count 4\ndrm_render_minor {minor}\nname x y\n")
+
+    def card(self, root: Path, minor: int, name: str, memory: int, serial: str) -> None:
+        device = root / "drm" / f"renderD{minor}" / "device"
+        device.mkdir(parents=True)
+        (root / "drm" / f"card{minor - 128}").symlink_to(device.parent)
+        (device / "mem_info_vram_total").write_text(f"{memory << 30}\n")
+        (device / "mem_info_vram_used").write_text(f"{1 << 30}\n")
+        (device / "product_name").write_text(f"{name}\n")
+        if serial:
+            (device / "unique_id").write_text(f"{serial}\n")
+
+    @pytest.mark.parametrize(
+        ("chosen", "left"),
+        [
+            ({}, "ab"),
+            ({"HIP": ""}, ""),
+            ({"ROCR": ""}, ""),
+            ({"HIP": "2"}, "b"),
+            ({"HIP": "1"}, ""),  # the small one, which has no memory of its own
+            ({"HIP": "2,0"}, "ba"),
+            ({"ROCR": "2,0"}, "ba"),
+            ({"ROCR": "GPU-beef"}, "b"),
+            ({"HIP": "GPU-beef,GPU-c0ffee"}, "ba"),
+            ({"HIP": "0,7,2"}, "a"),  # up to the first that names none
+            ({"HIP": "-1"}, ""),
+            ({"ROCR": "2,0", "HIP": "1"}, "a"),  # HIP counts what ROCr leaves
+            ({"ROCR": "0", "HIP": "GPU-beef"}, ""),
+            ({"CUDA": "2"}, "b"),  # HIP reads it where it has none of its own
+            ({"CUDA": "2", "HIP": "0"}, "a"),
+            ({"CUDA": "", "HIP": "0"}, "a"),
+        ],
+    )
+    def test_visible_devices_are_obeyed(
+        self, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], left: str
+    ) -> None:
+        for name, value in chosen.items():
+            monkeypatch.setenv(f"{name}_VISIBLE_DEVICES", value)
+        assert "".join(gpu.name for gpu in gpus.amd()) == left
+
+    def test_without_its_compute_driver_cards_are_counted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(gpus, "_NODES", tmp_path / "none")
+        assert [(gpu.name, gpu.free >> 30) for gpu in gpus.amd()] == [("b", 23), ("a", 15)]
+        monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1")
+        assert [gpu.name for gpu in gpus.amd()] == ["b"]
+
+
+@pytest.mark.parametrize("name", ["CUDA", "HIP", "ROCR", "GGML_VK"])
+def test_libraries_are_asked_again_where_other_gpus_are_chosen(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv(f"{name}_VISIBLE_DEVICES", raising=False)
+    marks = [back_ends._mark()]
+    for value in ("", "0"):
+        monkeypatch.setenv(f"{name}_VISIBLE_DEVICES", value)
+        marks.append(back_ends._mark())
+    assert len({tuple(mark) for mark in marks}) == 3
 
 
 def test_the_driver_is_asked_once_in_a_load(monkeypatch: pytest.MonkeyPatch, fresh: Path) -> None:
