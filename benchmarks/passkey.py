@@ -26,6 +26,7 @@ from qwen_cli.models.hub import starter
 from qwen_cli.models.hub.resolve import Weights
 
 FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
+WINDOW = 32_768  # tokens that the starter was trained for
 QUESTION = "\nWhat is the pass key? The pass key is"
 
 
@@ -43,8 +44,10 @@ def main() -> None:
     print(f"found of {given.depths}, {given.tokens} tokens with positions over the whole length")
     print("| length | plain | YaRN |\n|---|---|---|")
     for length in lengths:
-        found = [stretched(length, given.tokens, given.depths, yarn=yarn) for yarn in (False, True)]
-        print(f"| {length:,} | {found[0]} | {found[1]} |", flush=True)
+        plain = stretched(length, given.tokens, given.depths, yarn=False)
+        # Within the window nothing is scaled: it would be the same again.
+        scaled = stretched(length, given.tokens, given.depths, yarn=True) if length > WINDOW else "–"
+        print(f"| {length:,} | {plain} | {scaled} |", flush=True)
 
 
 def stretched(length: int, tokens: int, depths: int, *, yarn: bool) -> int:
@@ -53,9 +56,8 @@ def stretched(length: int, tokens: int, depths: int, *, yarn: bool) -> int:
     if not (folder / "config.json").is_file():
         gguf_import.to_safetensors(starter.fetch(), folder)
     weights = Weights("starter", folder, "safetensors", lookup.find("starter"))
-    long = yarn and length > 32_768
     with Transformers(
-        weights, context=length if long else None, rope_scaling="yarn" if long else None
+        weights, context=length if yarn else None, rope_scaling="yarn" if yarn else None
     ) as engine:
         return sum(asked(engine, length, tokens, (i + 0.5) / depths) for i in range(depths))
 

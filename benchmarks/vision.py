@@ -1,8 +1,9 @@
-"""Second questions against first ones; preparing against the model card's script; many pictures at once.
+"""Preparing against the model card's script; second questions against first ones; many pictures at once.
 
     python benchmarks/vision.py [--model FOLDER] [--rounds N] [--seconds N] [--pictures N]
 
-The model is a small one (`vision_media`) unless a folder with a Qwen-VL model in safetensors is given.
+Without a folder with a Qwen-VL model in safetensors only preparing is measured, with the real settings of the
+processor: what caches and batches gain in a small random model (`vision_media`) is no measure of others.
 Preparing a picture, and `--seconds` of 720p video, is compared with the script of the model's card, each in a
 process of its own (`vision_prepare`); that script needs a reader for videos: `pip install decord`. Many
 pictures are asked about as by `qwen vision --out`, and one after another. In turn, medians.
@@ -47,9 +48,10 @@ def main() -> None:
     asked = parser.parse_args()
     folder = asked.model or vision_media.model()
     print(f"model {folder}")
-    with Transformers(resolve.resolve(str(folder)), context=2048) as engine:
-        again(engine, asked.rounds)
-        many(engine, asked.pictures, asked.rounds)
+    if asked.model:
+        with Transformers(resolve.resolve(str(folder)), context=2048) as engine:
+            again(engine, asked.rounds)
+            many(engine, asked.pictures, asked.rounds)
     film = vision_media.film(asked.seconds, (1280, 720), 25)
     preparing("picture", folder, vision_media.picture(), asked.rounds)
     preparing("video", folder, film, asked.rounds)
