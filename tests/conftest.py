@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -31,8 +32,13 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 # Several processes must find the same tests in the same order, also those made from a set of texts.
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
-# Hundreds of tests start the program: it is compiled once, also where containers ask for no compiled files.
+# Hundreds of tests start the program, and each process reads every test: both are compiled once, also where
+# containers ask for no compiled files.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# What twelve thousand tests and torch are made of stays: no collection looks through it.
+gc.disable()
 
 # What tests ask is in nobody's log; a `home` of its own has one.
 os.environ["QWEN_LOG"] = "off"
@@ -72,6 +78,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         long = {item.path for item in items if item.get_closest_marker("model")}
         long |= {item.path for item in items if item.path.as_posix().endswith(LONG)}
         items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage be collected again, of what tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

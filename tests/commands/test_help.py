@@ -24,23 +24,26 @@ TEXTS = Path(__file__).with_name("help")
 WIDTH = 80
 
 
-def commands() -> Iterator[tuple[str, ...]]:
-    """The path of every command and group below `qwen`."""
-    yield ()
+def commands() -> Iterator[tuple[tuple[str, ...], bool]]:
+    """The path of every command and group below `qwen`, and whether it is a group."""
+    yield (), True
     group: Any = typer.main.get_command(app)
     yield from _below(group, ())
 
 
-def _below(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _below(group: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], bool]]:
     context = group.context_class(group)
     for name in group.list_commands(context):
-        yield (*path, name)
         command = group.get_command(context, name)
-        if hasattr(command, "list_commands"):
+        holds = hasattr(command, "list_commands")
+        yield (*path, name), holds
+        if holds:
             yield from _below(command, (*path, name))
 
 
-COMMANDS = list(commands())
+_FOUND = list(commands())
+COMMANDS = [path for path, _ in _FOUND]
+LEAVES = [path for path, group in _FOUND if not group]
 
 
 def found(path: tuple[str, ...]) -> tuple[Any, Any]:
@@ -53,11 +56,6 @@ def found(path: tuple[str, ...]) -> tuple[Any, Any]:
     return command, context
 
 
-def is_group(path: tuple[str, ...]) -> bool:
-    return hasattr(found(path)[0], "list_commands")
-
-
-LEAVES = [path for path in COMMANDS if not is_group(path)]
 LOADING = {field.name for field in fields(options.Loading)}
 
 
