@@ -1,24 +1,28 @@
 """Completing code that repeats code nearby: drafts from the prompt's own n-grams against plain decoding.
 
-    python benchmarks/fim_draft.py [MODEL.gguf]
+    python benchmarks/fim_draft.py [MODEL.gguf] [--rounds N]
 
-Starter model unless another is named; greedy, one engine without drafts and one with those that are on by
-default, in turn; medians. It ends where the one without has drafted all the same.
+Starter model unless another is named; greedy, context 2,048, one slot, as many threads as cores. Without
+drafts and with those that are on by default, each in a process of its own, in turn; medians. It ends where
+the side without has drafted all the same.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 from pathlib import Path
+
+from run_all import machine
+from sides import beside, requests
 
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.models.hub import resolve
 from qwen_cli.tasks.fim import complete
 
-ROUNDS = 3
+ROUNDS = 5
 TOKENS = 96
 
 # Boilerplate as every code base has it: only names at its ends differ.
@@ -62,29 +66,42 @@ CASES = {
 
 
 def main() -> None:
-    path = sys.argv[1] if len(sys.argv) > 1 else "starter"
-    weights = resolve.resolve(path)
-    engines = {
-        "plain": LlamaCpp(weights, context=2048, parallel=1, draft=None),
-        "draft": LlamaCpp(weights, context=2048, parallel=1, draft="auto"),
-    }
-    print(f"model {Path(weights.path).name}, {TOKENS} tokens")
-    for case, hole in CASES.items():
-        speeds: dict[str, list[float]] = {}
-        texts = {}
-        drafted = {}
-        for _ in range(ROUNDS + 1):
-            for name, engine in engines.items():
-                texts[name], speed, drafted[name] = decode(engine, complete.prompt(hole))
-                speeds.setdefault(name, []).append(speed)
-        assert drafted["plain"] == 0, "the engine without drafts has drafted"
-        plain, draft = (statistics.median(speeds[name][1:]) for name in ("plain", "draft"))
-        print(
-            f"{case}: draft {draft:.1f} tok/s, plain {plain:.1f} tok/s, ratio {draft / plain:.2f}, "
-            f"{drafted['draft']} tokens drafted, same text: {texts['plain'] == texts['draft']}"
-        )
-    for engine in engines.values():
-        engine.close()
+    flags = argparse.ArgumentParser(description="Drafts from the prompt against plain decoding.")
+    flags.add_argument("model", nargs="?", default="starter")
+    flags.add_argument("--rounds", type=int, default=ROUNDS)
+    flags.add_argument("--side", choices=("plain", "draft"), help=argparse.SUPPRESS)
+    given = flags.parse_args()
+    if given.side:
+        answer(given.model, drafts=given.side == "draft")
+        return
+    name = Path(resolve.resolve(given.model).path).name
+    print(f"model {name}, {TOKENS} tokens, {given.rounds} rounds, {machine()}")
+    sides = {side: [given.model, "--side", side] for side in ("plain", "draft")}
+    with beside(__file__, sides) as started:
+        for case in CASES:
+            speeds: dict[str, list[float]] = {side: [] for side in sides}
+            said = {}
+            for number in range(given.rounds + 1):
+                for name, side in started.items():
+                    said[name] = side.ask(case)
+                    speeds[name] += [said[name]["speed"]] if number else []  # the first one warms up
+            plain, draft = (statistics.median(speeds[side]) for side in sides)
+            assert said["plain"]["drafted"] == 0, "the side without drafts has drafted"
+            print(
+                f"{case}: draft {draft:.1f} tok/s, plain {plain:.1f} tok/s, ratio {draft / plain:.2f}, "
+                f"{said['draft']['drafted']} tokens drafted, "
+                f"same text: {said['plain']['text'] == said['draft']['text']}",
+                flush=True,
+            )
+
+
+def answer(model: str, *, drafts: bool) -> None:
+    """Be one side: complete the case that is asked for."""
+    weights = resolve.resolve(model)
+    with LlamaCpp(weights, context=2048, parallel=1, draft="auto" if drafts else None) as engine:
+        for case, reply in requests():
+            text, speed, drafted = decode(engine, complete.prompt(CASES[case]))
+            reply({"text": text, "speed": speed, "drafted": drafted})
 
 
 def decode(engine: LlamaCpp, prompt: str) -> tuple[str, float, int]:

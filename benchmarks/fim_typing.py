@@ -3,24 +3,26 @@
     python benchmarks/fim_typing.py [MODEL.gguf]
 
 Starter model unless another is named. Both without drafts, then both with those from the text's own n-grams,
-which ours makes by default. A prefix of 1,500 tokens is in the cache of both; then characters are
-typed, and after each a completion of 8 tokens is made, greedy. Both run in turn; medians are compared, of
-the characters after which both wrote all 8 (a completion that ends sooner is sooner there).
-What the server knows of its own suggestions is forgotten before each character, or typing along one would
-cost nothing; that case has a line of its own.
+which ours makes by default; context 4,096, one slot, as many threads as cores, each side in its own process.
+A prefix of 1,500 tokens is in the cache of both; then characters are typed, and after each a completion of 8
+tokens is made, greedy. Both in turn; medians are compared, of the characters after which both wrote all 8 (a
+completion that ends sooner is sooner there). What the server knows of its own suggestions is forgotten before
+each character, or typing along one would cost nothing; that case has a line of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import http.client
 import json
 import statistics
-import sys
 import time
 from typing import Any
 
 from lsprotocol import types as lsp
+from run_all import machine
+from sides import Side, beside, requests
 
 from qwen_cli.engines.core.base import Reuse, Sampling, Stream
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
@@ -58,27 +60,42 @@ class Counting(LlamaCpp):
 
 
 def main() -> None:
-    weights = resolve.resolve(sys.argv[1] if len(sys.argv) > 1 else "starter")
-    print(f"model {weights.path.name}")
-    for drafts in (False, True):
-        compare(weights, drafts=drafts)
+    flags = argparse.ArgumentParser(description="One more character typed after a completion.")
+    flags.add_argument("model", nargs="?", default="starter")
+    flags.add_argument("--side", choices=("ours", "peer"), help=argparse.SUPPRESS)
+    flags.add_argument("--drafts", action="store_true", help=argparse.SUPPRESS)
+    given = flags.parse_args()
+    if given.side:
+        weights = resolve.resolve(given.model)
+        if given.side == "ours":
+            asyncio.run(answer(weights, drafts=given.drafts))
+        else:
+            answer_infill(weights, drafts=given.drafts)
+        return
+    print(f"model {resolve.resolve(given.model).path.name}, {machine()}")
+    for drafts in ([], ["--drafts"]):
+        sides = {side: [given.model, "--side", side, *drafts] for side in ("ours", "peer")}
+        with beside(__file__, sides) as started:
+            compare(started["ours"], started["peer"], drafts=bool(drafts))
 
 
-def compare(weights: Weights, *, drafts: bool) -> None:
+def compare(server: Side, infill: Side, *, drafts: bool) -> None:
     """Print what a character costs on both sides, with or without drafts."""
-    engine = Counting(weights, context=4096, parallel=1, draft="auto" if drafts else None)
-    prefix = prefix_of(1_500, engine)
-    peer = Infill(str(weights.path), drafts=drafts)
-    tokens = engine.count_tokens(prefix)
-    pairs, along = asyncio.run(typing(engine, peer, prefix))
-    peer.close()
-    engine.close()
+    start = server.ask({})
+    prefix, pairs = start["prefix"], []
+    infill.ask(prefix)
+    for count in range(1, len(TYPED) + 1):
+        ours = server.ask({"typed": count})
+        theirs = infill.ask(prefix + TYPED[:count])
+        if ours["tokens"] == theirs["tokens"] == TOKENS:
+            pairs.append((ours["seconds"], theirs["seconds"]))
+    along = server.ask({"along": True})["seconds"]
     ours, theirs = (statistics.median(seconds) * 1e3 for seconds in zip(*pairs, strict=True))
-    counted = f"prefix {tokens:,} tokens, {len(pairs)} of {len(TYPED)} characters"
+    counted = f"prefix {start['tokens']:,} tokens, {len(pairs)} of {len(TYPED)} characters"
     print(f"{'with' if drafts else 'without'} drafts: {counted}")
     print(f"  llama.cpp /infill   {theirs:7.0f} ms")
     print(f"  language server     {ours:7.0f} ms, ratio {ours / theirs:.2f} (bar ≤ 1.15)")
-    print(f"  typed along a shown suggestion {along * 1e3:.2f} ms")
+    print(f"  typed along a shown suggestion {along * 1e3:.2f} ms", flush=True)
 
 
 def prefix_of(tokens: int, engine: LlamaCpp) -> str:
@@ -90,33 +107,45 @@ def prefix_of(tokens: int, engine: LlamaCpp) -> str:
     return text + "def last():\n    return "
 
 
-async def typing(engine: Counting, peer: Infill, prefix: str) -> tuple[list[tuple[float, float]], float]:
-    """Seconds after each character with the server and with the peer, and for one that was suggested."""
+async def answer(weights: Weights, *, drafts: bool) -> None:
+    """Be the language server: type as many characters as is said, and tell what the last one took."""
+    engine = Counting(weights, context=4096, parallel=1, draft="auto" if drafts else None)
+    prefix = prefix_of(1_500, engine)
     settings = Settings(debounce_ms=0, hole_tokens=3_000, max_tokens=TOKENS, idle_ms=600_000, speculate=False)
     session = Session(engine, print, settings, engine.interrupt)
-    session.opened(URI, prefix + SUFFIX, 1)
-    await ask(session, prefix)
-    peer.ask(prefix)
-    pairs = []
-    for n in range(1, len(TYPED) + 1):
-        insert(session, prefix + TYPED[: n - 1], TYPED[n - 1], n + 1)
-        session.suggestions = Suggestions()
-        now = prefix + TYPED[:n]
+    now = suggested = ""
+    for request, reply in requests():
+        if not request:
+            now = prefix
+            session.opened(URI, prefix + SUFFIX, 1)
+            suggested = await ask(session, now)
+            reply({"prefix": prefix, "tokens": engine.count_tokens(prefix)})
+            continue
+        if "along" in request:
+            insert(session, now, suggested[0], len(TYPED) + 2)
+            now += suggested[0]
+        else:
+            insert(session, now, TYPED[request["typed"] - 1], request["typed"] + 1)
+            now = prefix + TYPED[: request["typed"]]
+            session.suggestions = Suggestions()
         started = time.perf_counter()
-        suggested = await ask(session, now)
-        ours = time.perf_counter() - started
-        started = time.perf_counter()
-        generated = peer.ask(now)
-        theirs = time.perf_counter() - started
-        if engine.tokens == generated == TOKENS:
-            pairs.append((ours, theirs))
-    insert(session, now, suggested[0], len(TYPED) + 2)
-    started = time.perf_counter()
-    rest = await ask(session, now + suggested[0])
-    along = time.perf_counter() - started
-    assert rest == suggested[1:], (rest, suggested)
+        told = await ask(session, now)
+        seconds = time.perf_counter() - started
+        assert "along" not in request or told == suggested[1:], (told, suggested)
+        suggested = told
+        reply({"seconds": seconds, "tokens": engine.tokens})
     session.close()
-    return pairs, along
+    engine.close()
+
+
+def answer_infill(weights: Weights, *, drafts: bool) -> None:
+    """Be llama.cpp's server: complete behind the text that is asked for."""
+    peer = Infill(str(weights.path), drafts=drafts)
+    for prefix, reply in requests():
+        started = time.perf_counter()
+        tokens = peer.ask(prefix)
+        reply({"seconds": time.perf_counter() - started, "tokens": tokens})
+    peer.close()
 
 
 def insert(session: Session, before: str, text: str, version: int) -> None:
