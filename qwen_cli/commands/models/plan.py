@@ -147,6 +147,7 @@ def _catalog(machine: Machine, context: int | None, as_json: bool) -> None:
             {
                 "machine": plan_output.machine_facts(machine),
                 "best": {task: plan.name for task, plan in best.items()},
+                "why": {task: plan.why for task, plan in best.items()},
                 "models": [plan_output.facts(plan) for plan in plans],
             }
         )

@@ -79,6 +79,7 @@ def form_facts(plan: Plan) -> dict[str, Any]:
         "prompt_tokens_per_second": round(plan.prompt_speed, 2) if plan.prompt_speed else None,
         "speed_is_a_bound": plan.at_most,
         "speed_was_measured": plan.benched,
+        "why": plan.why or None,
     }
 
 
@@ -138,6 +139,8 @@ def write_plan(
         *([("prompt", f"about {_number(plan.prompt_speed)} tokens/s are read")] if plan.prompt_speed else []),
         ("speed", _speed(plan) + _when_full(plan)),
     ]
+    if plan.why and plan.fit != "no":
+        rows.insert(5, ("why", plan.why))
     if (visual := _visual_tokens(described)) and counted.merged_patch:
         rows.insert(-2, ("a picture", f"{visual:,} tokens at {_PICTURE[0]} × {_PICTURE[1]}"))
     if instead:
@@ -177,18 +180,21 @@ def write_catalog(machine: Machine, plans: Sequence[Plan], best: Mapping[str, Pl
 
 
 def best_lines(best: Mapping[str, Plan]) -> list[tuple[str, str]]:
-    """Return a line for each task: "for chat" → "qwen3:4b as Q4_K_M, 2.5 GB, 7 tokens/s"."""
+    """Return a line for each task: "for chat" → "qwen3:4b as Q4_K_M, 2.5 GB, 7 tokens/s; qwen3:8b is better,
+    but writes 4.0 tokens/s"."""
     from qwen_cli.models.planning.ranking import RANKED
 
     return [
         (
             f"for {task}",
-            f"{best[task].name} as {best[task].form}, {gb(best[task].memory)}, {_speed(best[task])}"
-            if task in best
-            else "none fits well and is as fast as one reads",
+            _best_line(best[task]) if task in best else "none fits well and is as fast as one reads",
         )
         for task in RANKED
     ]
+
+
+def _best_line(plan: Plan) -> str:
+    return f"{plan.name} as {plan.form}, {gb(plan.memory)}, {_speed(plan)}; {plan.why}"
 
 
 def _size(plan: Plan) -> str:

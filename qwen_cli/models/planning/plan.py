@@ -7,7 +7,7 @@ a load (`models.fitting`) all ask it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
@@ -18,7 +18,7 @@ from qwen_cli.models.catalog import lookup
 from qwen_cli.models.formats import config_fields, kv_types, weight_formats
 from qwen_cli.models.formats.weight_formats import Engine
 from qwen_cli.models.hub.resolve import FORMATS, Format
-from qwen_cli.models.planning import benched, speed
+from qwen_cli.models.planning import benched, reasons, speed
 from qwen_cli.models.planning.describe import Described
 from qwen_cli.models.planning.hardware import Machine
 
@@ -66,7 +66,8 @@ class Plan:
     "cpu", "disk". `kv` is what llama.cpp keeps keys and values as, `n_cpu_moe` the layers whose experts stay
     in main memory while all else is on GPUs. `speed` is that of a conversation of `TYPICAL` tokens,
     `full_speed` that with the whole context in the cache, `prompt_speed` that of reading a prompt;
-    they are what `qwen bench` measured here where `benched`.
+    they are what `qwen bench` measured here where `benched`. `why` tells why this was chosen ("" where it was
+    not).
     """
 
     name: str
@@ -95,6 +96,7 @@ class Plan:
     full_speed: float | None = None
     prompt_speed: float | None = None
     benched: bool = False
+    why: str = ""
 
     @property
     def memory(self) -> int:
@@ -131,13 +133,23 @@ def make(
     themselves where the model fits for it, to q8_0 also where all of it is on GPUs then. Raises `UsageError`
     where the context is more than the model reads, and for what its engine or the model does not have.
     """
+    free = form is None
     if form is None:
         form = usual_form(described, machine, context=context)
     _check_llamacpps(described, form, kv, n_cpu_moe)
     made = partial(
         _make, described, machine, form, context=context, rest=rest, offload=offload, n_cpu_moe=n_cpu_moe
     )
-    plan = _as_benched(made(kv=kv or kv_types.USUAL), machine)
+    plan = _with_kv(_as_benched(made(kv=kv or kv_types.USUAL), machine), made, described, kv)
+    if free:
+        why = reasons.of_form(plan, machine, free=_is_published(described))
+        plan = replace(plan, why=why)
+    return plan
+
+
+def _with_kv(plan: Plan, made: Callable[..., Plan], described: Described, kv: str | None) -> Plan:
+    """Return `plan`, or that with keys and values quantized for which the model fits, where nobody said how
+    they are kept. `made` makes one for another `kv`."""
     if kv is not None or plan.engine != "llamacpp":
         return plan
     for smaller in kv_types.quantized(described.counted.cache.head_dim):
@@ -323,7 +335,7 @@ def usual_form(
     them otherwise; but none where another writes three times as fast. Without a GPU a GGUF is always faster:
     PyTorch on the processor is none where llama.cpp computes on a GPU.
     """
-    if not described.model or not described.origin.startswith("the published"):
+    if not described.model or not _is_published(described):
         return described.stored
     # Many models of experts have these in one tensor, which bitsandbytes leaves alone: the plan counts it.
     forms = ["bf16", "4bit"] if "safetensors" in formats or described.stored == "bf16" else []
@@ -340,6 +352,11 @@ def usual_form(
     able = [plan for plan in plans if plan.fit != "no" and _rate(plan) * _SLOWEST >= fastest]
     easily = [plan for plan in able if plan.fit == "well"]
     return (easily or able or plans)[0].form
+
+
+def _is_published(described: Described) -> bool:
+    """Return whether a model is described as it was published, not by files that are here."""
+    return described.model is not None and described.origin.startswith("the published")
 
 
 def _rate(plan: Plan) -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from qwen_cli.models.catalog import answers, lookup, published
 from qwen_cli.models.hub.resolve import FORMATS, Format
+from qwen_cli.models.planning import reasons
 from qwen_cli.models.planning.describe import of_model
 from qwen_cli.models.planning.hardware import Machine
 from qwen_cli.models.planning.plan import FITS, Plan, make, usual_form
@@ -84,14 +86,19 @@ def fits(model: lookup.Model, machine: Machine, formats: Collection[Format] = FO
 
 
 def best(machine: Machine) -> dict[str, Plan]:
-    """Return for each task the best model that fits well and writes as fast as one reads, with its plan."""
+    """Return for each task the best model that fits well and writes as fast as one reads, with its plan,
+    which tells why it is none that is better (`Plan.why`)."""
+    plans: dict[str, Plan] = {}
     best_plans: dict[str, Plan] = {}
     for task in RANKED:
+        better: list[Plan] = []
         for model in ranked(task):
-            plan = make(of_model(model), machine)
+            plan = plans.get(model.name) or make(of_model(model), machine)
+            plans[model.name] = plan
             if plan.fit == "well" and plan.bearable:
-                best_plans[task] = plan
+                best_plans[task] = replace(plan, why=reasons.of_model(better))
                 break
+            better.append(plan)
     return best_plans
 
 

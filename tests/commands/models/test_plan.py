@@ -57,6 +57,7 @@ def test_one_model(fresh: Path) -> None:
     assert lines["KV"] == "cache     201 MB at 16,384 tokens of context, 12,288 bytes a token"
     assert lines["speed"].startswith("about ")
     assert lines["licence"] == "Apache-2.0"
+    assert lines["why"] == "its files are in this form"
 
 
 def test_as_json(fresh: Path) -> None:

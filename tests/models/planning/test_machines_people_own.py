@@ -3,6 +3,8 @@ there, or better."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from machines import GB, known
 
@@ -54,28 +56,94 @@ OWNED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "chat", "code"),
-    [
-        ("8 GB NVIDIA", "qwen3.5:4b", "qwen2.5-coder:7b"),
-        ("12 GB NVIDIA", "qwen3.5:9b", "qwen2.5-coder:7b"),
-        ("16 GB NVIDIA", "qwen3.5:9b", "qwen2.5-coder:14b"),
-        ("24 GB NVIDIA", "qwen3.8:27b", "qwen3-coder:30b-a3b"),
-        ("48 GB NVIDIA", "qwen3.8:27b", "qwen3-coder:30b-a3b"),
-        ("2 × 24 GB NVIDIA", "qwen3.8:27b", "qwen3-coder:30b-a3b"),
-        ("16 GB Apple", "qwen3.5:9b", "qwen2.5-coder:7b"),
-        ("32 GB Apple", "qwen3.5:9b", "qwen3-coder:30b-a3b"),
-        ("64 GB Apple", "qwen3.8:27b", "qwen3-coder:30b-a3b"),
-        ("16 GB laptop", "qwen3.5:9b", "qwen2.5-coder:7b"),
-        ("32 GB laptop", "qwen3.5:9b", "qwen3-coder:30b-a3b"),
-        ("2-core server", "qwen3.5:4b", "qwen2.5-coder:7b"),
-    ],
-)
-def test_the_model_where_none_is_named_is_a_gguf_of_four_bits(name: str, chat: str, code: str) -> None:
+TOP = "the best that there is"
+ALL_OF_IT = "llama.cpp computes on GPU, which holds all of it"
+METAL, PROCESSOR = "llama.cpp computes on Apple GPU", "without a GPU llama.cpp is the fastest"
+
+# For each machine the model for chat, why no better one, the model for code, and why a 14B comes as it does.
+CHOICES = {
+    "8 GB NVIDIA": (
+        "qwen3.5:4b", "qwen3.5:9b is better, but fits in parts alone", "qwen2.5-coder:7b",
+        "llama.cpp computes on GPU, and on the processor what that does not hold",
+    ),
+    "12 GB NVIDIA": (
+        "qwen3.5:9b", "qwen3.8:27b is better, but fits in parts alone", "qwen2.5-coder:7b", ALL_OF_IT,
+    ),
+    "16 GB NVIDIA": (
+        "qwen3.5:9b", "qwen3.8:27b is better, but fits in parts alone", "qwen2.5-coder:14b", ALL_OF_IT,
+    ),
+    "24 GB NVIDIA": ("qwen3.8:27b", TOP, "qwen3-coder:30b-a3b", ALL_OF_IT),
+    "48 GB NVIDIA": ("qwen3.8:27b", TOP, "qwen3-coder:30b-a3b", ALL_OF_IT),
+    "2 × 24 GB NVIDIA": (
+        "qwen3.8:27b", TOP, "qwen3-coder:30b-a3b", "llama.cpp computes on 2 × GPU, which holds all of it",
+    ),
+    "16 GB Apple": ("qwen3.5:9b", "qwen3.8:27b is better, but does not fit", "qwen2.5-coder:7b", METAL),
+    "32 GB Apple": (
+        "qwen3.5:9b", "qwen3.8:27b is better, but leaves little memory", "qwen3-coder:30b-a3b", METAL,
+    ),
+    "64 GB Apple": ("qwen3.8:27b", TOP, "qwen3-coder:30b-a3b", METAL),
+    "16 GB laptop": ("qwen3.5:9b", "qwen3.8:27b is better, but does not fit", "qwen2.5-coder:7b", PROCESSOR),
+    "32 GB laptop": (
+        "qwen3.5:9b", "qwen3.8:27b is better, but writes 2.9 tokens/s", "qwen3-coder:30b-a3b", PROCESSOR,
+    ),
+    "2-core server": (
+        "qwen3.5:4b", "qwen3.5:9b is better, but writes 4.5 tokens/s", "qwen2.5-coder:7b", PROCESSOR,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWNED)
+def test_the_model_where_none_is_named_is_a_gguf_of_four_bits(name: str) -> None:
     best = ranking.best(OWNED[name])
-    assert (best["chat"].name, best["code"].name) == (chat, code)
+    chat, why, code, why_so = CHOICES[name]
+    assert (best["chat"].name, best["chat"].why, best["code"].name) == (chat, why, code)
+    assert plan.make(known("qwen3:14b"), OWNED[name]).why == why_so
     assert {one.engine for one in best.values()} == {"llamacpp"}
     assert all("Q4_K" in one.form for one in best.values())
+
+
+def test_the_page_tells_the_same_reasons() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text("utf-8")
+    rows = [
+        [cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in page.splitlines()
+    ]
+    told = {row[0]: row[1:] for row in rows if len(row) == 5}
+    names = {
+        "8 GB NVIDIA": "8 GB NVIDIA, 16 GB of memory",
+        "24 GB NVIDIA": "24 GB NVIDIA, two of them, or 48 GB",
+        "48 GB NVIDIA": "24 GB NVIDIA, two of them, or 48 GB",
+        "2 × 24 GB NVIDIA": "24 GB NVIDIA, two of them, or 48 GB",
+        "16 GB laptop": "16 GB laptop, 8 cores",
+        "32 GB laptop": "32 GB laptop, 8 cores",
+        "2-core server": "24 GB server, 2 cores",
+    }
+    for name, (chat, why, code, _) in CHOICES.items():
+        assert told[names.get(name, name)][:3] == [chat, why, code]
+
+
+@pytest.mark.parametrize(
+    ("machine", "model", "form", "why"),
+    [
+        (desktop(24, 64, 1008, engines=("transformers",)), "qwen3:8b", "bf16",
+         "PyTorch alone computes on GPU, which holds all of it"),
+        (desktop(24, 64, 1008, engines=("transformers",)), "qwen3:14b", "4bit",
+         "PyTorch alone computes on GPU, which holds it in four bits"),
+        (desktop(24, 64, 1008, engines=("transformers",)), "qwen3.6:35b-a3b", "UD-Q4_K_XL",
+         "PyTorch alone computes on GPU, where it would not fit or be slower"),
+        (desktop(24, 64, 1008, engines=()), "qwen3:14b", "Q4_K_M",
+         "nothing that is installed computes on GPU"),
+        (desktop(24, 64, 1008), "qwen3.6:35b-a3b", "UD-Q4_K_XL",
+         "llama.cpp computes on GPU, with experts of 3 layers in main memory"),
+        (desktop(24, 64, 1008, 2), "qwen3:14b", "Q4_K_M",
+         "llama.cpp computes on 2 × GPU, which holds all of it"),
+    ],
+)  # fmt: skip
+def test_the_form_has_a_reason_where_there_is_a_choice(
+    machine: Machine, model: str, form: str, why: str
+) -> None:
+    made = plan.make(known(model), machine)
+    assert (made.form, made.why) == (form, why)
+    assert plan.make(known(model), machine, form=made.form).why == ""  # it was asked for
 
 
 @pytest.mark.parametrize(
