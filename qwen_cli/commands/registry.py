@@ -16,6 +16,7 @@ VERBS = {
     "code-fim": ("fim.command", "code_fim", "Fill in code at a position in a file."),
     "code-edit": ("edit.command", "code_edit", "Edit code as an instruction says."),
     "math": ("math.command", "math", "Solve math problems with reasoning and sandboxed Python."),
+    "improve": ("improve.command", "app", "Make a model better at math on your machine."),
     "vision": ("vision.command", "vision", "Ask about images, documents and videos."),
     "listen": ("listen.command", "listen", "Write down what is said in a recording."),
     "serve": ("serve.command", "serve", "Serve models over HTTP (OpenAI API, /infill)."),
@@ -67,6 +68,8 @@ class Verbs(Group):
         word = args[0]
         if word not in VERBS and len(word.split()) > 1:
             return super().resolve_command(ctx, ["chat", *args])
+        if args[:2] == ["math", "improve"] and _is_improving(args[2:]):
+            return super().resolve_command(ctx, args[1:])
         if word in ELSEWHERE:
             raise UsageError(f"there is no command {word!r}", f"use `qwen {ELSEWHERE[word]}`")
         return super().resolve_command(ctx, args)
@@ -91,3 +94,10 @@ class Verbs(Group):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(verb, line) for verb, (_, _, line) in VERBS.items()])
+
+
+def _is_improving(args: list[str]) -> bool:
+    """Return whether what stands after `math improve` is for `improve`; else they are words of a problem."""
+    from qwen_cli.commands.improve.command import STAGES, begins_run
+
+    return not args or args[0] in (*STAGES, "--help", "-h") or begins_run(args)

@@ -135,7 +135,8 @@ class Solving:
         str,
         typer.Option(
             "--mode",
-            help="cot: reason in words; tir: write Python, which the sandbox runs. For chat.",
+            help="cot: reason in words; short: in a line or two; tir: write Python, which the sandbox runs. "
+            "For chat.",
             rich_help_panel=ASKING,
         ),
     ] = "cot"

@@ -188,8 +188,8 @@ def _source(bench: Bench, file: Path | None, asked: Asked) -> Source:
 
 
 def _check(bench: Bench, asked: Asked, own: Own) -> None:
-    if own.mode not in ("cot", "tir"):
-        raise UsageError(f"--mode must be cot or tir, got {own.mode!r}")
+    if own.mode not in ("cot", "short", "tir"):
+        raise UsageError(f"--mode must be cot, short or tir, got {own.mode!r}")
     if own.score not in pictures.SCORES:
         raise UsageError(f"--score must be {', '.join(pictures.SCORES)}, got {own.score!r}")
     if asked.protocol not in ("auto", *protocol.FORMS):

@@ -60,8 +60,8 @@ def math(
         str,
         typer.Option(
             "--mode",
-            help="tir: reason and run Python; cot: reason in words alone; auto: tir where it can run, else "
-            "cot.",
+            help="tir: reason and run Python; cot: reason in words alone; short: in a line or two; auto: tir "
+            "where it can run, else cot.",
             rich_help_panel=SOLVING,
         ),
     ] = "auto",
@@ -198,7 +198,7 @@ def math(
     from qwen_cli.tasks.math.solve import MODES, SolveOptions
 
     if mode not in MODES:
-        raise UsageError(f"--mode must be auto, tir or cot, got {mode!r}")
+        raise UsageError(f"--mode must be auto, tir, cot or short, got {mode!r}")
     if lang not in ("auto", "en", "zh"):
         raise UsageError(f"--lang must be auto, en or zh, got {lang!r}")
     if sandbox not in ("on", "off"):
@@ -225,7 +225,7 @@ def math(
     asked_sampling = options.exact_sampling(settings, sampling_options)
     if sandbox == "off":
         request.agree_to_no_sandbox()
-    elif mode != "cot":
+    elif mode in ("auto", "tir"):
         from qwen_cli.sandbox import warm
 
         warm()  # imports what programs need while the model loads

@@ -44,6 +44,12 @@ def fetch(repo: str, pattern: str, *, revision: str = "main", progress: Progress
     return Split(folder.name, _matching(folder, pattern))
 
 
+def present(repo: str, pattern: str) -> tuple[Path, ...]:
+    """Return the files of `repo` that match `pattern` as they were fetched last; none where none were."""
+    here = _here(repo, "main")
+    return _matching(here, pattern) if here else ()
+
+
 def _here(repo: str, revision: str) -> Path | None:
     if revision == "main":
         return store.snapshot(repo, "datasets")

@@ -33,7 +33,7 @@ class _Fields(TypedDict):
     """What is asked for. `timeout` is in seconds, for each program."""
 
     problem: str
-    mode: NotRequired[Literal["auto", "tir", "cot"]]
+    mode: NotRequired[Literal["auto", "tir", "cot", "short"]]
     language: NotRequired[Literal["auto", "en", "zh"]]
     samples: NotRequired[int]
     max_rounds: NotRequired[int]

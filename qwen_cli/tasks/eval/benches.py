@@ -190,7 +190,7 @@ class File:
 
 
 def read(
-    bench: Bench, file: Path, *, mode: Literal["cot", "tir"] = "cot", score: pictures.Score = "exact"
+    bench: Bench, file: Path, *, mode: Literal["cot", "short", "tir"] = "cot", score: pictures.Score = "exact"
 ) -> File:
     """Return the items of a file. Raises `UsageError`."""
     parse = bench.parse

@@ -2,7 +2,8 @@
 
 `COT` and `TIR` are those of Qwen2.5-Math's model cards (github.com/QwenLM/Qwen2.5-Math, README); the Chinese
 one is Qwen3's recommendation for mathematics (model card of Qwen3-235B-A22B-Instruct-2507). `GENERAL` is our
-own, for models that were not trained to call an interpreter in this way.
+own, for models that were not trained to call an interpreter in this way; `SHORT` is too, for problems that
+need a line or two.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-Mode: TypeAlias = Literal["tir", "cot"]
+Mode: TypeAlias = Literal["tir", "cot", "short"]
 Language: TypeAlias = Literal["en", "zh"]
 
 COT: dict[Language, str] = {
     "en": r"Please reason step by step, and put your final answer within \boxed{}.",
     "zh": r"请逐步推理，并将最终答案放在 \boxed{} 中。",
+}
+SHORT: dict[Language, str] = {
+    "en": "Solve the problem in one or two short lines of arithmetic, then put the final answer within"
+    r" \boxed{}.",
+    "zh": r"请用一两行简短的算式解题，然后将最终答案放在 \boxed{} 中。",
 }
 TIR: dict[Language, str] = {
     "en": "Please integrate natural language reasoning with programs to solve the problem above, and put your"
@@ -113,8 +119,8 @@ def messages(
     `pictures` are content parts that belong to the problem."""
     words: list[dict[str, Any]] = [{"type": "text", "text": problem or PICTURED[language]}]
     question = {"role": "user", "content": [*pictures, *words] if pictures else problem}
-    if mode == "cot":
-        return [{"role": "system", "content": COT[language]}, question]
+    if mode != "tir":
+        return [{"role": "system", "content": {"cot": COT, "short": SHORT}[mode][language]}, question]
     if specialist:
         return [{"role": "system", "content": TIR[language]}, question]
     example, solution = _EXAMPLE[language]

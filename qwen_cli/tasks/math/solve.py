@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = dict[str, Any]
 """A content part of OpenAI's chat format: `{"type": "image_url", "image_url": {"url": "data:…"}}`."""
-Mode: TypeAlias = Literal["auto", "tir", "cot"]
-MODES = ("auto", "tir", "cot")
+Mode: TypeAlias = Literal["auto", "tir", "cot", "short"]
+MODES = ("auto", "tir", "cot", "short")
+"""What a model does: reasons and runs Python ("tir"), reasons in words alone ("cot") or in a line or two
+("short"); with "auto" it falls back from the first to the second."""
 _PATIENCE = 2  # failed programs in a row after which `auto` goes on without
 
 
@@ -90,7 +92,7 @@ def prefill(engine: Engine, problem: str, options: SolveOptions = SolveOptions()
     prompt = _MathPrompt(
         problem, options.language or prompts.language(problem), (), specialist(engine), small(engine)
     )
-    messages = prompt.messages("cot" if options.mode == "cot" else "tir")
+    messages = prompt.messages(_first(options.mode))
     engine.sample(messages, 1, sampling=Sampling(max_tokens=1), thinking=options.thinking)
 
 
@@ -160,7 +162,8 @@ class _MathPrompt:
 
 def _single(engine: Engine, prompt: _MathPrompt, judge: Judge, options: SolveOptions) -> Solving:
     sampling = options.sampling.over(_greedy(engine, options))
-    if options.mode != "cot":
+    mode = _first(options.mode)
+    if mode == "tir":
         with Sandbox(options.limits, contained=options.contained) as sandbox:
             solution = yield from tir.solve(
                 engine,
@@ -176,14 +179,15 @@ def _single(engine: Engine, prompt: _MathPrompt, judge: Judge, options: SolveOpt
             return _checked(solution, judge)
         why = "its code kept failing" if solution.stop == "failing" else "it came to no answer with code"
         yield tir.Restart(why)
+    words: prompts.Mode = "short" if mode == "short" else "cot"
     reasoned = yield from tir.reason(
-        engine, prompt.messages("cot"), sampling=sampling, thinking=options.thinking
+        engine, prompt.messages(words), mode=words, sampling=sampling, thinking=options.thinking
     )
     return _checked(reasoned, judge)
 
 
 def _voted(engine: Engine, prompt: _MathPrompt, judge: Judge, options: SolveOptions) -> Solving:
-    mode: prompts.Mode = "cot" if options.mode == "cot" else "tir"
+    mode = _first(options.mode)
     reward = options.reward
 
     def score(solution: str) -> float:
@@ -233,6 +237,11 @@ def _verified(engine: Engine, prompt: _MathPrompt, solving: Solving, options: So
     except (ContextFull, EngineError, SandboxError) as fault:  # the answer is there, whatever becomes of this
         verification = Verification("open", str(fault))
     return replace(checked, verification=verification)
+
+
+def _first(mode: Mode) -> prompts.Mode:
+    """Return the mode that a problem is tried in first."""
+    return "tir" if mode == "auto" else mode
 
 
 def _checked(solution: tir.Solution, judge: Judge) -> Checked:

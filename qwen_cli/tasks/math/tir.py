@@ -90,10 +90,11 @@ def reason(
     engine: Engine,
     messages: Sequence[dict[str, Any]],
     *,
+    mode: prompts.Mode = "cot",
     sampling: Sampling = Sampling(),
     thinking: bool | int | None = None,
 ) -> Attempt:
-    """Yield a solution in words alone."""
+    """Yield a solution in words alone; `mode` is how it was asked for."""
     text, usage = "", Usage()
     bounded = limited(engine, sampling, thinking)
     pieces = engine.chat(messages, sampling=bounded, thinking=thinking)
@@ -105,7 +106,7 @@ def reason(
     finally:
         pieces.close()
     return Solution(
-        text, final(text), stop=usage.stop_reason, usage=usage, mode="cot", limit=bounded.max_tokens
+        text, final(text), stop=usage.stop_reason, usage=usage, mode=mode, limit=bounded.max_tokens
     )
 
 

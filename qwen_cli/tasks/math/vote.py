@@ -81,11 +81,12 @@ def vote(
 
     def solve(lane: Engine, number: int, begun: Completion | None, stopped: Stopped) -> tir.Solution:
         chances = spreading.nth(number)
-        if mode == "cot":
+        if mode != "tir":
             if begun:
                 text, usage = begun.text, begun.usage
-                return tir.Solution(text, final(text), stop=usage.stop_reason, usage=usage, mode="cot")
-            return tir.finished(tir.reason(lane, messages, sampling=chances, thinking=thinking), stopped)
+                return tir.Solution(text, final(text), stop=usage.stop_reason, usage=usage, mode=mode)
+            reasoning = tir.reason(lane, messages, mode=mode, sampling=chances, thinking=thinking)
+            return tir.finished(reasoning, stopped)
         with Sandbox(limits, contained=contained) as sandbox:
             attempt = tir.solve(
                 lane,

@@ -145,7 +145,7 @@ def test_questions_that_got_no_answer_are_a_failure_and_the_others_kept(
     [
         (("mmlu", "nowhere.jsonl"), "there is no file nowhere.jsonl"),
         (("aime",), "aime has no data set that is fetched by itself"),
-        (("gsm8k", "MMLU", "--mode", "auto"), "--mode must be cot or tir, got 'auto'"),
+        (("gsm8k", "MMLU", "--mode", "auto"), "--mode must be cot, short or tir, got 'auto'"),
         (("mmlu", "MMLU", "--protocol", "raw"), "--protocol must be auto, base, lm-eval, chat, thinking"),
         (("mmlu", "MMLU", "--json", "--markdown"), "two forms of one output"),
         (("mmlu", "MMLU", "--plot", "a.pdf"), "draws a .png file"),

@@ -1,0 +1,1 @@
+"""`qwen improve`: make a model better at mathematics on this machine."""

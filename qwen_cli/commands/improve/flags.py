@@ -1,0 +1,176 @@
+"""The flags that the stages of `qwen improve` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PROBLEMS, SOLVING, LEARNING, JUDGING = (
+    "Problems",
+    "How they are solved",
+    "What is learned",
+    "How it is judged",
+)
+
+
+@dataclass(frozen=True)
+class Making:
+    """Which problems are made."""
+
+    families: Annotated[
+        str | None,
+        typer.Option(
+            "--families",
+            help="Kinds of problems to make, with exact answers: linear, units, dates, percent, steps (with "
+            "commas between them), or all.",
+            rich_help_panel=PROBLEMS,
+        ),
+    ] = None
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count", min=1, help="Number of problems that the families make.", rich_help_panel=PROBLEMS
+        ),
+    ] = 120
+    variants: Annotated[
+        str | None,
+        typer.Option(
+            "--variants",
+            help="Ways in which the model changes the given problems: numbers, rephrase, condition, reverse "
+            "(with commas between them), or all.",
+            rich_help_panel=PROBLEMS,
+        ),
+    ] = None
+    votes: Annotated[
+        int,
+        typer.Option(
+            "--votes",
+            min=2,
+            max=64,
+            help="Number of solutions that are asked for the answer of a changed problem.",
+            rich_help_panel=PROBLEMS,
+        ),
+    ] = 8
+    agreement: Annotated[
+        float,
+        typer.Option(
+            "--agreement",
+            help="Share of the votes that must agree (above 0.5); others are dropped.",
+            rich_help_panel=PROBLEMS,
+        ),
+    ] = 0.75
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--against",
+            help="File of a benchmark that no problem may be like (repeatable); those that `qwen eval` has "
+            "fetched are always compared.",
+            rich_help_panel=PROBLEMS,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Solving:
+    """How solutions are asked for."""
+
+    mode: Annotated[
+        str,
+        typer.Option(
+            "--mode",
+            help="cot: reason in words; short: in a line or two; tir: write Python, which the sandbox runs.",
+            rich_help_panel=SOLVING,
+        ),
+    ] = "cot"
+    samples: Annotated[
+        int,
+        typer.Option(
+            "--samples",
+            min=1,
+            max=256,
+            help="Number of solutions drawn of each problem.",
+            rich_help_panel=SOLVING,
+        ),
+    ] = 8
+    temperature: Annotated[
+        float,
+        typer.Option(
+            "--temperature", min=0.0, help="Randomness of these solutions.", rich_help_panel=SOLVING
+        ),
+    ] = 0.8
+    top_p: Annotated[
+        float,
+        typer.Option(
+            "--top-p",
+            help="Sample among the likeliest tokens that together have this probability (0 to 1).",
+            rich_help_panel=SOLVING,
+        ),
+    ] = 0.95
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            "--max-tokens",
+            min=1,
+            help="Maximum length of a solution in tokens; one that is cut is not learned from.",
+            rich_help_panel=SOLVING,
+        ),
+    ] = 1024
+    seed: Annotated[
+        int,
+        typer.Option("--seed", help="Seed of the problems, samples and training.", rich_help_panel=SOLVING),
+    ] = 0
+    at_once: Annotated[
+        int,
+        typer.Option(
+            "--parallel",
+            min=1,
+            max=256,
+            help="Number of solutions computed at the same time.",
+            rich_help_panel=SOLVING,
+        ),
+    ] = 8
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Which solutions are learned from."""
+
+    per_problem: Annotated[
+        int,
+        typer.Option(
+            "--per-problem",
+            min=1,
+            help="Maximum number of solutions of one problem to learn from.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = 4
+    most: Annotated[
+        int | None,
+        typer.Option(
+            "--max-rows",
+            min=1,
+            help="Maximum number of solutions to learn from in all.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Learning(Choosing):
+    """How it is learned."""
+
+    epochs: Annotated[
+        int,
+        typer.Option("--epochs", min=1, help="How often each solution is read.", rich_help_panel=LEARNING),
+    ] = 2
+    rank: Annotated[
+        int,
+        typer.Option("--rank", min=1, help="Rank of the LoRA adapter.", rich_help_panel=LEARNING),
+    ] = 16
+    learning_rate: Annotated[
+        float,
+        typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=LEARNING),
+    ] = 2e-4

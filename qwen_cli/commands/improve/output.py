@@ -1,0 +1,206 @@
+"""What `qwen improve` prints: how far a stage is, the table of its rounds, how the adapter is used."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qwen_cli.commands.eval.output import printed
+from qwen_cli.commands.shared.output import say
+from qwen_cli.tasks.improve import judge
+from qwen_cli.tasks.improve.asking import Progress
+from qwen_cli.tasks.improve.judge import Judged
+from qwen_cli.tasks.improve.rounds import Outcome
+
+if TYPE_CHECKING:
+    from qwen_cli.tasks.train.settings import Event, Report
+
+Table = list[tuple[str, ...]]
+
+
+@contextmanager
+def watched(name: str) -> Iterator[Progress]:
+    """Say that a stage begins and show how far it is."""
+    from qwen_cli.ui.progress import Bar
+
+    say(f"{name} …")
+    bar: Bar | None = None
+
+    def show(done: int, total: int, words: str) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = Bar(total)
+            bar.__enter__()
+        bar.show(done, words)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.__exit__(None, None, None)
+
+
+def table(columns: Sequence[tuple[str, Judged]], kept: Sequence[str]) -> Table:
+    """Return the figures of each column; the first is what the others are compared with. `kept` says of each
+    whether it stays."""
+    first = columns[0][1]
+    rows: Table = [("", *(name for name, _ in columns))]
+    whole = [judged.greedy.whole for _, judged in columns]
+    rows.append(("likeliest answer right", *(_share(one.share) for one in whole)))
+    rows.append(("  95 % interval", *(f"{_share(one.low)} to {_share(one.high)}" for one in whole)))
+    rows.append(("  problems", *(f"{one.items:,}" for one in whole)))
+    differing = [judge.compare(first, judged) for _, judged in columns[1:]]
+    gains = [f"{100 * (one.second - one.first):+.1f} points" for one in differing]
+    rows.append(("  difference", "", *gains))
+    rows.append(("  by chance (McNemar)", "", *(f"{one.chance:.2g}" for one in differing)))
+    for k in sorted({1, len(first.sampled.at)} if first.sampled else ()):
+        shares = [_share(judged.sampled.at[k - 1]) if judged.sampled else "" for _, judged in columns]
+        rows.append((f"one of {k} samples right" if k > 1 else "a sample right", *shares))
+    rows.append(("in a box", *(_share(judged.formed) for _, judged in columns)))
+    rows.append(("cut at a limit", *(str(judged.greedy.cut) for _, judged in columns)))
+    rows.append(("tokens an answer", *(_mean_tokens(judged) for _, judged in columns)))
+    if any(kept):
+        rows.append(("kept", *kept))
+    return rows
+
+
+def columns(outcome: Outcome) -> tuple[list[tuple[str, Judged]], list[str]]:
+    """Return the models of a run by their names, and of each whether it is kept."""
+    named: list[tuple[str, Judged]] = [("before", outcome.before)]
+    kept = [""]
+    for one in outcome.rounds:
+        if one.judged:
+            named.append((f"round {one.number}", one.judged))
+            kept.append("yes" if one.kept else "no")
+    if outcome.control:
+        named.append(("control", outcome.control))
+        kept.append("")
+    return named, kept
+
+
+def families(before: Judged, after: Judged) -> Table:
+    """Return a row for each family of problems; only the head where there is one."""
+    rows: Table = [("family", "problems", "before", "after", "difference")]
+    for one in judge.by_family(before, after):
+        gain = f"{100 * (one.second - one.first):+.1f} points"
+        rows.append((one.name or "given", f"{one.items:,}", _share(one.first), _share(one.second), gain))
+    return rows
+
+
+def show(outcome: Outcome, model: str, mode: str) -> None:
+    """Print the table of a run and the commands that use its adapter."""
+    named, kept = columns(outcome)
+    typer.echo(printed(table(named, kept), markdown=False))
+    best = next((one.judged for one in reversed(outcome.rounds) if one.kept), None)
+    if best and len(rows := families(outcome.before, best)) > 1:
+        typer.echo("\n" + printed(rows, markdown=False))
+    for line in advice(outcome.adapter, model, mode):
+        typer.echo(line)
+
+
+def advice(adapter: Path | None, model: str, mode: str) -> list[str]:
+    """Return how the adapter is used, or that there is none to use."""
+    if adapter is None:
+        return ["\nNo adapter is better than the model alone: go on with the model as it is."]
+    words = f"-m {shlex.quote(model)} --adapter {shlex.quote(str(adapter))}"
+    return [
+        "\nUse the adapter:",
+        f'  qwen math {words} --mode {mode} "…"',
+        f"  qwen chat {words}",
+    ]
+
+
+def as_dict(outcome: Outcome, folder: Path) -> dict[str, Any]:
+    """Return a run for programs."""
+    best = [one for one in outcome.rounds if one.kept]
+    return {
+        "out": str(folder),
+        "adapter": str(outcome.adapter) if outcome.adapter else None,
+        "before": outcome.before.figures(),
+        "rounds": [
+            {
+                "round": one.number,
+                "learned from": one.gathered,
+                "adapter": str(one.adapter) if one.adapter else None,
+                "kept": one.kept,
+                **({"stopped": one.stopped} if one.stopped else {}),
+                **({"after": one.judged.figures()} if one.judged else {}),
+                **(_difference(outcome.before, one.judged) if one.judged else {}),
+            }
+            for one in outcome.rounds
+        ],
+        **(
+            {"control": {**outcome.control.figures(), **_difference(outcome.before, outcome.control)}}
+            if outcome.control
+            else {}
+        ),
+        "best round": best[-1].number if best else None,
+    }
+
+
+def _difference(before: Judged, after: Judged) -> dict[str, Any]:
+    one = judge.compare(before, after)
+    return {
+        "only before": one.only_first,
+        "only after": one.only_second,
+        "mcnemar": round(one.chance, 6),
+    }
+
+
+def _mean_tokens(judged: Judged) -> str:
+    figures = judged.greedy
+    return f"{figures.tokens / max(1, figures.answers):.0f}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def show_verdict(before: Judged, after: Judged) -> None:
+    """Print the table of two models."""
+    typer.echo(printed(table([("before", before), ("after", after)], []), markdown=False))
+    if len(rows := families(before, after)) > 1:
+        typer.echo("\n" + printed(rows, markdown=False))
+
+
+def verdict(before: Judged, after: Judged) -> dict[str, Any]:
+    """Return the same for programs."""
+    return {
+        "before": before.figures(),
+        "after": after.figures(),
+        **_difference(before, after),
+        "kept": judge.is_kept(before, after),
+    }
+
+
+def training(folder: Path) -> Report:
+    """Return who is told of a training: its plan and losses on stderr."""
+    from qwen_cli.tasks.train.settings import Evaluated, Planned, Resumed, Stepped
+
+    bar: list[Any] = []
+
+    def report(event: Event) -> None:
+        if isinstance(event, Planned):
+            say(
+                f"{event.sequences:,} solutions of {event.counted:,} tokens, {event.steps:,} steps; "
+                f"{event.memory / 1e9:.1f} GB"
+            )
+        elif isinstance(event, Resumed):
+            say(f"goes on after step {event.step:,} of {event.steps:,}")
+        elif isinstance(event, Evaluated):
+            say(f"step {event.step:,}: held-out loss {event.loss:.4f}{', the lowest' if event.best else ''}")
+        elif isinstance(event, Stepped):
+            if not bar:
+                from qwen_cli.ui.progress import Bar
+
+                bar.append(Bar(event.steps).__enter__())
+            bar[0].show(event.step, f"loss {event.loss:.4f}")
+            if event.step == event.steps:
+                bar[0].__exit__(None, None, None)
+
+    return report

@@ -1,0 +1,1 @@
+"""Self-improvement in mathematics: problems made, solved, judged, learned from, again."""

@@ -1,0 +1,122 @@
+"""Whether a model has become better: the same held-out problems before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from qwen_cli.engines.core.base import Engine
+from qwen_cli.tasks.common.jsonl import Journal
+from qwen_cli.tasks.eval import summary
+from qwen_cli.tasks.eval.summary import Difference, Summary
+from qwen_cli.tasks.improve import asking
+from qwen_cli.tasks.improve.asking import Asking, Progress
+from qwen_cli.tasks.improve.problem import Problem
+
+Row = dict[str, Any]
+BY = "qwen improve judge"
+GREEDY, SAMPLED = "greedy.jsonl", "sampled.jsonl"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model on the held-out problems: its likeliest answers, and samples where some were drawn."""
+
+    rows: Sequence[Row]
+    samples: Sequence[Row] = ()
+
+    @property
+    def greedy(self) -> Summary:
+        """Return the figures of the likeliest answers: `whole` is pass@1 with Wilson's interval."""
+        return summary.summarise(self.rows)
+
+    @property
+    def sampled(self) -> Summary | None:
+        """Return the figures of the samples: `at` is pass@k, unbiased."""
+        return summary.summarise(self.samples) if self.samples else None
+
+    @property
+    def formed(self) -> float:
+        """Return the share of the likeliest answers that are in a box."""
+        return fmean(asking.has_box(row) for row in self.rows)
+
+    @property
+    def right(self) -> int:
+        """Return how many of the likeliest answers are right."""
+        return sum(bool(row["correct"]) for row in self.rows)
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for programs."""
+        whole, drawn = self.greedy.whole, self.sampled
+        return {
+            "problems": whole.items,
+            "right": self.right,
+            "pass@1": round(whole.share, 4),
+            "interval": [round(whole.low, 4), round(whole.high, 4)],
+            "in a box": round(self.formed, 4),
+            "cut": self.greedy.cut,
+            "tokens": round(self.greedy.tokens / max(1, self.greedy.answers), 1),
+            **(
+                {f"sampled pass@{k}": round(drawn.at[k - 1], 4) for k in sorted({1, len(drawn.at)})}
+                if drawn
+                else {}
+            ),
+        }
+
+
+def judge(
+    engine: Engine,
+    problems: Sequence[Problem],
+    how: Asking,
+    folder: Path,
+    run: Mapping[str, Any],
+    progress: Progress = asking._silent,
+) -> Judged:
+    """Return how `engine` does on `problems`: its likeliest answers, and `how.samples` drawn of each where
+    that is not 0. Journals in `folder` have what was answered; `run` says of which model and settings."""
+    rows = _asked(engine, problems, how.greedy, folder / GREEDY, run, progress)
+    samples = _asked(engine, problems, how, folder / SAMPLED, run, progress) if how.samples else []
+    return Judged(rows, samples)
+
+
+def compare(before: Judged, after: Judged) -> Difference:
+    """Return the difference of two models on the same problems, with McNemar's exact test."""
+    return summary.compare(before.rows, after.rows)[0]
+
+
+def by_family(before: Judged, after: Judged) -> list[Difference]:
+    """Return the differences in each family of problems, where there are several."""
+    return summary.compare(before.rows, after.rows)[1:]
+
+
+def is_kept(before: Judged, after: Judged) -> bool:
+    """Return whether an adapter stays: it answers at least as many problems rightly as what was there."""
+    return after.right >= before.right
+
+
+def read(folder: Path) -> Judged:
+    """Return what the journals in `folder` tell."""
+    return Judged(*(_rows(folder / name) for name in (GREEDY, SAMPLED)))
+
+
+def _rows(path: Path) -> list[Row]:
+    if not path.is_file():
+        return []
+    with Journal(path, BY) as book:
+        return list(book.rows)
+
+
+def _asked(
+    engine: Engine,
+    problems: Sequence[Problem],
+    how: Asking,
+    path: Path,
+    run: Mapping[str, Any],
+    progress: Progress,
+) -> list[Row]:
+    with Journal(path, BY) as book:
+        book.begin({**run, **replace(how, at_once=1).settings()})
+        return asking.ask(engine, problems, how, book, progress)

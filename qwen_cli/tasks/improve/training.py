@@ -1,0 +1,63 @@
+"""Adapters of a run, trained by `tasks.train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from qwen_cli import paths
+from qwen_cli.errors import ModelError, UsageError
+from qwen_cli.models.formats import gguf_import
+from qwen_cli.models.hub import resolve, starter
+from qwen_cli.models.progress import Progress
+from qwen_cli.tasks.improve.rounds import Trainer, Training
+from qwen_cli.tasks.improve.stages import Say
+from qwen_cli.tasks.train import TrainSettings, train
+from qwen_cli.tasks.train.settings import Report
+
+
+def trainable(model: str, say: Say, progress: Progress | None = None) -> str:
+    """Return what of `model` can be trained: its safetensors, or where it has none those that its GGUF file
+    is converted to, once. Raises `ModelError` where there is neither."""
+    try:
+        found = resolve.resolve(model, prefer="safetensors", strict=True, progress=progress)
+        return str(found.path)
+    except (ModelError, UsageError) as fault:
+        try:
+            file = resolve.resolve(model, prefer="gguf", strict=True, progress=progress)
+        except (ModelError, UsageError):
+            raise fault from None
+    own = file.label == "starter"
+    folder = paths.data_folder() / "models" / f"{file.path.stem}-safetensors"
+    folder = starter.safetensors_path() if own else folder
+    if not (folder / "config.json").is_file():
+        say(f"{model} is a GGUF file, which is not trained: it is converted to {folder}")
+        gguf_import.to_safetensors(file.path, folder, progress=progress)
+    return str(folder)
+
+
+def trainer(model: str, report: Callable[[Path], Report]) -> Trainer:
+    """Return what trains adapters for the safetensors `model`. `report` is asked for each one, by its
+    folder, who is told how it goes."""
+
+    def run(training: Training) -> Mapping[str, Any]:
+        lessons = training.lessons
+        settings = TrainSettings(
+            model,
+            training.out,
+            rank=lessons.rank,
+            alpha=2.0 * lessons.rank,
+            start_from=training.start_from,
+            epochs=lessons.epochs,
+            learning_rate=lessons.learning_rate,
+            max_length=lessons.max_length,
+            turns="last",
+            heldout=0.0,
+            seed=training.seed,
+        )
+        held = list(training.held) or None
+        done = train(settings, list(training.rows), heldout=held, report=report(training.out))
+        return {"steps": done.steps, "loss": done.train_loss, "held-out loss": done.heldout_loss}
+
+    return run

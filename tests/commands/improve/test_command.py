@@ -1,0 +1,235 @@
+"""`qwen improve`: what is wrong is told before a model loads, a run ends with a table and what to do next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from practising import Practising, skill_of, sums, train
+from typer.testing import CliRunner, Result
+
+from qwen_cli.commands import registry
+from qwen_cli.commands.improve import command
+from qwen_cli.commands.main import app as main
+from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.tasks.improve import decontaminate, training
+
+FEW = ("--samples", 3, "--parallel", 1)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is kept for all commands, and no bench is on this machine."""
+    monkeypatch.setenv("QWEN_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setattr(decontaminate.datasets, "present", lambda repo, pattern: ())
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Practising]:
+    """The models that a command loads: each knows what its adapter has learned."""
+    engines: list[Practising] = []
+
+    def load(settings: Any, loading: Any) -> Practising:
+        adapters: Sequence[Path] = loading.adapters or []
+        engines.append(Practising(40 + sum(map(skill_of, adapters)), model="small"))
+        return engines[-1]
+
+    monkeypatch.setattr(command, "open_engine", load)
+    monkeypatch.setattr(training, "trainable", lambda model, say, progress: model)
+    monkeypatch.setattr(training, "trainer", lambda model, report: train)
+    return engines
+
+
+def improve(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["improve", *map(str, arguments)])
+
+
+def write(path: Path, problems: Sequence[Any]) -> Path:
+    path.write_text("".join(json.dumps(problem.row()) + "\n" for problem in problems))
+    return path
+
+
+def test_a_run_ends_with_its_table_and_the_commands(tmp_path: Path, loaded: list[Practising]) -> None:
+    given, held = write(tmp_path / "p.jsonl", sums(8)), write(tmp_path / "h.jsonl", sums(12, first=200))
+    words = (
+        given,
+        "--heldout",
+        held,
+        "--out",
+        tmp_path / "run",
+        "-m",
+        "small",
+        "--samples",
+        3,
+        "--parallel",
+        1,
+    )
+    done = improve(*words)
+    assert done.exit_code == 0, done.exception
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["before", "round", "1"]
+    assert any(line.startswith("by chance (McNemar)".rjust(21)) for line in lines)
+    adapter = tmp_path / "run" / "round-1" / "adapter"
+    assert f'  qwen math -m small --adapter {adapter} --mode cot "…"' in lines
+    assert f"  qwen chat -m small --adapter {adapter}" in lines
+    asked = sum(engine.asks for engine in loaded)
+    again = improve(*words, "--json")
+    assert sum(engine.asks for engine in loaded) == asked
+    figures = json.loads(again.stdout)
+    assert figures["adapter"] == str(adapter)
+    assert figures["rounds"][0]["after"]["right"] > figures["before"]["right"]
+
+
+def test_problems_are_made_without_a_model(tmp_path: Path) -> None:
+    out = tmp_path / "made.jsonl"
+    words = ("synthesize", "--families", "linear, percent", "--count", 6, "--out", out)
+    done = improve(*words)
+    assert done.exit_code == 0, done.exception
+    assert done.stdout == f"6 problems in {out}\n"
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["family"] for row in rows] == ["linear", "percent"] * 3
+    before = out.read_bytes()
+    assert improve(*words).exit_code == 0
+    assert out.read_bytes() == before
+    other = improve(*words, "--seed", 4)
+    assert isinstance(other.exception, UsageError)
+    assert "is there, and holds something else" in str(other.exception)
+    assert out.read_bytes() == before
+
+
+def test_samples_become_chats_and_pairs(tmp_path: Path, loaded: list[Practising]) -> None:
+    given = write(tmp_path / "p.jsonl", sums(8))
+    words = (
+        *("solve", given, "--out", tmp_path / "s.jsonl", "-m", "small", *FEW),
+        *("--export", tmp_path / "train.jsonl", "--pairs", tmp_path / "pairs.jsonl"),
+    )
+    done = improve(*words)
+    assert done.exit_code == 0, done.exception
+    chats = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert done.stdout.startswith(f"{len(chats)} right solutions of")
+    assert all(
+        [turn["role"] for turn in chat["messages"]] == ["system", "user", "assistant"] for chat in chats
+    )
+    pairs = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert all(set(pair) == {"prompt", "chosen", "rejected"} for pair in pairs)
+    asked = sum(engine.asks for engine in loaded)
+    assert improve(*words).exit_code == 0
+    assert sum(engine.asks for engine in loaded) == asked == 24
+
+
+@pytest.mark.parametrize(("gain", "code"), [(30, 0), (-30, 1)])
+def test_an_adapter_is_judged_against_the_model_alone(
+    tmp_path: Path, loaded: list[Practising], gain: int, code: int
+) -> None:
+    held = write(tmp_path / "h.jsonl", sums(20, first=200))
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "skill.json").write_text(str(gain))
+    words = (
+        "judge",
+        held,
+        "--adapter",
+        tmp_path / "adapter",
+        "--out",
+        tmp_path / "v",
+        "-m",
+        "small",
+        "--json",
+    )
+    done = improve(*words, "--parallel", 1)
+    assert done.exit_code == code, done.exception
+    figures = json.loads(done.stdout)
+    assert figures["kept"] is (code == 0)
+    assert (figures["after"]["right"] > figures["before"]["right"]) is (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["p.jsonl"], "a run needs a folder. Add --out FOLDER"),
+        (["p.jsonl", "--out", "r"], "there is no model to improve"),
+        (["--out", "r", "-m", "small"], "there is nothing to practise on"),
+        (["p.jsonl", "--out", "r", "-m", "small"], "there is nothing to judge by"),
+        (["none.jsonl", "--out", "r", "-m", "small"], "none.jsonl"),
+        (["--families", "algebra", "--out", "r", "-m", "small"], "there is no family of problems 'algebra'"),
+        (["p.jsonl", "--variants", "harder", "--out", "r", "-m", "small"], "there is no way 'harder'"),
+        (["p.jsonl", "--mode", "auto", "--out", "r", "-m", "small"], "must be short, cot, tir, got 'auto'"),
+        (["p.jsonl", "--samples", "1", "--out", "r", "-m", "small"], "must be 2 or more, got 1"),
+        (["p.jsonl", "--endpoint", "http://127.0.0.1:9", "--out", "r"], "a model on a server is not trained"),
+        (["p.jsonl", "--adapter", "a", "--out", "r", "-m", "small"], "a run makes its own adapter"),
+        (["bare.jsonl", "--out", "r", "-m", "small"], "no problem of bare.jsonl has an answer"),
+        (
+            ["p.jsonl", "--heldout", "p.jsonl", "--out", "r", "-m", "small"],
+            "no problem is left to practise on",
+        ),
+        (["p.jsonl", "--heldout", "p.jsonl", "--out", ".", "-m", "small"], "and no run of ours"),
+        (["synthesize", "--families", "all"], "the problems need a place"),
+        (["synthesize", "--out", "o.jsonl"], "there is nothing to make problems of"),
+        (["synthesize", "--families", "all", "--variants", "all", "--out", "o"], "--variants needs problems"),
+        (["synthesize", "p.jsonl", "--out", "p.jsonl"], "p.jsonl would be written over, and is needed"),
+        (["solve", "p.jsonl"], "the samples need a place"),
+        (["solve", "p.jsonl", "--out", "p.jsonl"], "p.jsonl cannot hold results"),
+        (
+            ["solve", "p.jsonl", "--out", "s.jsonl", "--export", "bare.jsonl"],
+            "bare.jsonl is there, and",
+        ),
+        (["judge", "p.jsonl", "--out", "v"], "there is no adapter to judge"),
+        (["judge", "p.jsonl", "--adapter", "a"], "the answers need a place"),
+        (["p.jsonl", "--temperature", "0", "--out", "r", "-m", "small"], "are all the same"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_asked(
+    tmp_path: Path, loaded: list[Practising], words: list[str], told: str
+) -> None:
+    write(tmp_path / "p.jsonl", sums(4))
+    (tmp_path / "bare.jsonl").write_text('{"problem": "What is 1 + 1?"}\n')
+    before = (tmp_path / "p.jsonl").read_bytes()
+    done = improve(*words)
+    assert isinstance(done.exception, QwenError)
+    assert told in str(done.exception)
+    assert not sum(engine.asks for engine in loaded)
+    assert (tmp_path / "p.jsonl").read_bytes() == before
+
+
+def test_problems_without_an_answer_are_named(
+    tmp_path: Path, loaded: list[Practising], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = write(tmp_path / "p.jsonl", sums(3))
+    with given.open("a") as file:
+        file.write('{"id": "open", "problem": "What is 1 + 1?"}\n')
+    done = improve("synthesize", given, "--out", tmp_path / "o.jsonl")
+    assert done.exit_code == 0, done.exception
+    assert "1 of 4 problems of" in done.stderr
+    assert "have no answer, left out: open" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "verb"),
+    [
+        (["improve", "p.jsonl"], "improve"),
+        (["improve"], "improve"),
+        (["improve", "--help"], "improve"),
+        (["improve", "judge"], "improve"),
+        (["improve", "--rounds", "2"], "improve"),
+        (["improve my estimate of pi"], "math"),
+        (["improve", "my", "estimate", "of", "pi"], "math"),
+        (["What is 2 + 2?"], "math"),
+    ],
+)
+def test_math_improve_is_improve_and_other_words_are_a_problem(words: list[str], verb: str) -> None:
+    group: Any = typer.main.get_command(main)
+    context = group.context_class(group, info_name="qwen")
+    name, _, rest = group.resolve_command(context, ["math", *words])
+    assert name == verb
+    assert rest == (words[1:] if verb == "improve" else words)
+    assert "improve" in registry.VERBS
+
+
+def test_a_misspelt_stage_is_told() -> None:
+    done = improve("jugde", "p.jsonl")
+    assert done.exit_code == 2
+    assert "jugde" in done.stderr
