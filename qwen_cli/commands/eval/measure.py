@@ -92,6 +92,7 @@ def measure(
         figures=summary.summarise(rows),
         rows=rows,
         results=str(place),
+        weights=engine.capabilities.weights,
         commit=source.commit,
     )
 

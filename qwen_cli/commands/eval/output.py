@@ -21,7 +21,7 @@ Table = list[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Report:
-    """A bench on a model. `commit` is that of the data set on the hub."""
+    """A bench on a model. `weights` are the numbers it is held in, `commit` that of the hub's data."""
 
     bench: str
     model: str
@@ -30,6 +30,7 @@ class Report:
     figures: Summary
     rows: Sequence[dict[str, Any]]
     results: str
+    weights: str | None = None
     commit: str | None = None
 
 
@@ -75,7 +76,8 @@ def headline(report: Report) -> str:
         f"{right:.0f} of {whole.items:,}" if abs(right - round(right)) < 1e-9 else f"{whole.items:,} items"
     )
     data = f" · data {report.commit[:12]}" if report.commit else ""
-    asked = f"{report.bench} · {report.protocol} · {report.model} on {report.engine}{data}"
+    held = f" ({report.weights})" if report.weights else ""
+    asked = f"{report.bench} · {report.protocol} · {report.model}{held} on {report.engine}{data}"
     known = f"95 % interval {_per_cent(whole.low)} to {_per_cent(whole.high)}"
     return one_line(f"{asked}: {_per_cent(whole.share)} ({counted}, {known})")
 
@@ -96,6 +98,7 @@ def as_dict(
     whole = {
         "bench": report.bench,
         "model": report.model,
+        "weights": report.weights,
         "engine": report.engine,
         "protocol": report.protocol,
         "data": report.commit,
@@ -117,7 +120,9 @@ def as_dict(
 
 def main_table(reports: Sequence[Report]) -> Table:
     """Return a row for each report."""
-    rows: Table = [("bench", "protocol", "model", "engine", "share", "95 % interval", "items", "cut")]
+    rows: Table = [
+        ("bench", "protocol", "model", "weights", "engine", "share", "95 % interval", "items", "cut")
+    ]
     for one in reports:
         whole = one.figures.whole
         rows.append(
@@ -125,6 +130,7 @@ def main_table(reports: Sequence[Report]) -> Table:
                 one.bench,
                 one.protocol,
                 one.model,
+                one.weights or "",
                 one.engine,
                 _per_cent(whole.share),
                 f"{_per_cent(whole.low)} to {_per_cent(whole.high)}",

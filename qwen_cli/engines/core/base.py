@@ -242,7 +242,8 @@ class Capabilities:
     sounds, each of `audio_seconds` at most (`None`: as long as the context has room), and with `transcribes`
     it writes down what is said in one (`Engine.transcribe`). `constrained` says
     that a JSON schema is kept to while tokens are chosen, as far as grammars go; a server may not. With
-    `whole_schemas` that takes schemas as they are, and passes over what it cannot hold of them.
+    `whole_schemas` that takes schemas as they are, and passes over what it cannot hold of them. `weights`
+    says which numbers the weights are held in ("Q4_K_M", "bfloat16", "4bit"; `None`: not known).
     """
 
     context: int | None
@@ -274,6 +275,7 @@ class Capabilities:
     interrupt: bool = False  # `Engine.interrupt` ends a stream that another thread waits in
     concurrent_requests: int = 1  # how many are worth sending at the same time
     stop_strings: int | None = None  # at most so many (`None`: any number)
+    weights: str | None = None
     unverified: bool = False  # a server tells little of its model: it may do what is not said here
 
     @property

@@ -125,6 +125,7 @@ class LlamaCpp(EngineBase):
             tokens=True,
             constrained=True,
             interrupt=True,
+            weights=trained.quantization,
         )
         self._parallel = parallel
         self._together = load.samples_together(trained.running_state, parallel)

@@ -145,6 +145,7 @@ class Transformers(Prompted):
             tokens=True,
             constrained=True,
             whole_schemas=guidance.is_here(),
+            weights=_numbers(model, quant),
         )
         super().__init__(
             Loaded(
@@ -282,6 +283,15 @@ def _files(folder: Path, adapters: Sequence[Path], *, code: bool) -> tuple[Path,
         path / name for path in adapters for name in ("adapter_config.json", "adapter_model.safetensors")
     )
     return folder / "config.json", *parts, *own, *added
+
+
+def _numbers(loaded: Any, quant: str) -> str:
+    """Return what the weights are held in: how they were quantized, else their type."""
+    own: Any = getattr(loaded.config, "quantization_config", None)
+    method = own.get("quant_method") if isinstance(own, dict) else getattr(own, "quant_method", None)
+    if quant != "none" or not method:
+        return quant if quant != "none" else str(loaded.dtype).removeprefix("torch.")
+    return str(getattr(method, "value", method))
 
 
 def _key_settings(loaded: Any, quant: str, adapters: Sequence[Path], merge: bool | None) -> dict[str, Any]:

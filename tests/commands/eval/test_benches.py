@@ -69,6 +69,16 @@ def test_a_figure_is_told_with_its_protocol_model_and_interval(engine: Examined,
     assert "law" in out and "mean of the subjects" in out
 
 
+def test_the_figure_says_what_the_weights_are_held_in(
+    monkeypatch: pytest.MonkeyPatch, home: Path, mmlu: Path
+) -> None:
+    held = Examined(likes=LIKES, model="qwen2.5:7b", weights="Q4_K_M")
+    monkeypatch.setattr("qwen_cli.commands.eval.measure.open_engine", lambda *given: held)
+    assert " · qwen2.5:7b (Q4_K_M) on examined: " in said("mmlu", mmlu, "--protocol", "lm-eval")
+    assert json.loads(said("mmlu", mmlu, "--protocol", "lm-eval", "--json"))["weights"] == "Q4_K_M"
+    assert "Q4_K_M" in said("mmlu", mmlu, "--protocol", "lm-eval", "--markdown")
+
+
 def test_json_has_every_figure(engine: Examined, mmlu: Path, tmp_path: Path) -> None:
     figures = json.loads(said("mmlu", mmlu, "--protocol", "base", "--shots", 0, "--json"))
     assert (figures["share"], figures["items"], figures["cut"]) == (0.6667, 12, 0)

@@ -96,6 +96,7 @@ def test_quantized_weights_keep_them_beside(base: Path, lora: tuple[Path, Path])
     with Transformers(weights, quant="8bit", context=256, adapters=lora) as engine:
         assert any("lora_A" in name for name, _ in engine.network.named_modules())
         assert said(engine)
+        assert engine.capabilities.weights == "8bit"
 
 
 class TestAnotherBase:
