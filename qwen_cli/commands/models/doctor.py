@@ -166,7 +166,10 @@ def check_gpus() -> list[Finding]:
     found = hardware.found_gpus(hardware.memory())
     if not found.gpus:
         return [Finding("gpu", "note", "none found", "models run on the processor through llama.cpp")]
-    named = "; ".join(f"{gpu.name}, {_size(gpu.memory)}" for gpu in found.gpus)
+    named = "; ".join(
+        f"{gpu.name}, {f'up to {_size(gpu.memory)} of the memory' if gpu.unified else _size(gpu.memory)}"
+        for gpu in found.gpus
+    )
     return [Finding("gpu", "ok", named), *(_on_gpu(engine, found) for engine in hardware.ENGINES)]
 
 

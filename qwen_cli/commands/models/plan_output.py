@@ -92,6 +92,7 @@ def machine_facts(machine: Machine) -> dict[str, Any]:
         "bandwidth": round(machine.bandwidth),
         "bandwidth_measured": machine.measured,
         "multiply_adds_per_core": round(machine.multiplying),
+        "unified_memory": machine.unified,
         "gpus": [
             {"name": g.name, "memory_bytes": g.memory, "free_bytes": g.free, "bandwidth": round(g.bandwidth)}
             for g in machine.gpus
@@ -242,7 +243,7 @@ def _machine(machine: Machine) -> str:
         f"{machine.cores} core{'s' if machine.cores != 1 else ''}",
         f"{machine.bandwidth / 1e9:.0f} GB/s {how}".strip(),
         *(
-            f"{gpu.name} with {gb(gpu.memory)}"
+            (f"{gpu.name} sharing it" if machine.unified else f"{gpu.name} with {gb(gpu.memory)}")
             + (f", {gpu.bandwidth / 1e9:.0f} GB/s" if gpu.bandwidth else "")
             for gpu in machine.gpus
         ),

@@ -119,7 +119,7 @@ def _worked_out(
     machine = hardware.read(where.machine) if where.machine else hardware.this_machine()
     parts = parallelism.work_out(
         target,
-        () if machine.unified else machine.gpus,
+        () if machine.apples else machine.gpus,
         count,
         form=form,
         context=loading.context,

@@ -22,7 +22,7 @@ from typing import Any
 
 from qwen_cli import paths
 from qwen_cli.models.planning import llama_server
-from qwen_cli.models.planning.gpus import Gpu
+from qwen_cli.models.planning.gpus import Gpu, alone
 from qwen_cli.models.planning.llama_server import LlamaServer
 
 
@@ -40,15 +40,24 @@ class BackEnds:
     @property
     def ggufs(self) -> tuple[Gpu, ...]:
         """Return the GPUs that GGUF files are computed on, in the process or by the user's llama-server."""
-        return self.llamacpp or (self.server.gpus if self.server else ())
+        return self.server.gpus if self.server and self._outdone() else self.llamacpp
+
+    def _outdone(self) -> bool:
+        """Return whether the user's llama-server computes on a GPU where the process does not, or on one with
+        memory of its own where the process has none."""
+        if self.server is None or self.server.fault or not self.server.gpus:
+            return False
+        return not self.llamacpp or (self.llamacpp[0].unified and not self.server.gpus[0].unified)
 
     def outside(self) -> str | None:
         """Return what the user's llama-server has that llama.cpp in the process lacks, which is why `auto`
         takes it: the name of a GPU, else of instructions of this processor; `None` where it has no more."""
-        if self.server is None or self.server.fault or self.llamacpp:
+        if self.server is None or self.server.fault:
             return None
-        if self.server.gpus:
+        if self._outdone():
             return self.server.gpus[0].name
+        if self.llamacpp:
+            return None
         lacks = sorted((self.server.kernels & llama_server.WIDE) - self.kernels)
         return lacks[0] if lacks and self.kernels else None
 
@@ -149,13 +158,35 @@ def _kernels() -> frozenset[str]:
 
 
 def gpus_of(devices: Sequence[Any]) -> tuple[Gpu, ...]:
-    """Return the GPUs among llama.cpp's devices: not the processor, what helps it (BLAS), or the small GPU
-    beside it, which is no faster than it."""
-    return tuple(
-        Gpu(str(one["description"]), int(one["memory_total"]), int(one["memory_free"]))
+    """Return the GPUs among llama.cpp's devices: not the processor, or what helps it (BLAS). The small GPU in
+    a processor, which shares its memory, counts where there is no other."""
+    return alone(
+        Gpu(
+            str(one["description"]),
+            int(one["memory_total"]),
+            int(one["memory_free"]),
+            unified=str(one["type"]).endswith("TYPE_IGPU"),
+        )
         for one in devices
-        if str(one["type"]).endswith("TYPE_GPU")
+        if str(one["type"]).endswith(("TYPE_GPU", "TYPE_IGPU"))
     )
+
+
+def ggufs_now() -> tuple[Gpu, ...]:
+    """Return the GPUs that GGUF files are computed on (`BackEnds.ggufs`) with the memory that is free now:
+    what else is known of them is kept, and that changes. Where they cannot be asked it is what was free
+    then."""
+    known = installed()
+    gpus = known.ggufs
+    if all(gpu.unified for gpu in gpus):  # the machine's
+        return gpus
+    if gpus is known.llamacpp:
+        anew = _llamacpp()[0]
+    else:
+        assert known.server
+        anew = llama_server.devices(known.server)
+    same = [gpu.name for gpu in anew] == [gpu.name for gpu in gpus]
+    return anew if same else gpus
 
 
 # What leaves out GPUs for a library that is asked for them; one that is empty leaves none.

@@ -76,14 +76,16 @@ def check(described: Described, machine: Machine, plan: Plan) -> str | None:
             f"{machine.name} has {_room(machine, plan)}",
             nearest(described, machine, plan),
         )
-    if plan.memory > machine.free and not machine.seen_by(plan.engine).gpus:
+    seen = machine.seen_by(plan.engine)
+    if plan.memory > machine.free and (seen.unified or not seen.gpus):
         return f"{plan.name} needs {gb(plan.memory)}, {gb(machine.free)} are free now: close other programs"
     return None
 
 
 def _room(machine: Machine, plan: Plan) -> str:
     machine = machine.seen_by(plan.engine)
-    gpus = f"{gb(sum(gpu.free for gpu in machine.gpus))} of GPU memory and " if machine.gpus else ""
+    own = () if machine.unified else machine.gpus
+    gpus = f"{gb(sum(gpu.free for gpu in own))} of GPU memory and " if own else ""
     if plan.engine == "llamacpp":
         return f"{gpus}{gb(machine.memory)}"
     return f"{gpus}{gb(machine.free)} free"

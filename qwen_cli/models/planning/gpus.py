@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # What the small GPU in a processor is given of the machine's memory is less.
@@ -14,12 +15,30 @@ _OWN_MEMORY = 3 << 30
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. `memory` and `free` are bytes, `bandwidth` bytes a second of its own memory (0: not known)."""
+    """One GPU. `memory` and `free` are bytes, `bandwidth` bytes a second of its own memory (0: not known).
+    `unified` says that its memory is the machine's: then they are the most of that which it is given (0: not
+    known)."""
 
     name: str
     memory: int
     free: int
     bandwidth: float = 0
+    unified: bool = False
+
+
+def alone(gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
+    """Return those with memory of their own, else those without: llama.cpp takes no small GPU beside a
+    large one."""
+    every = tuple(gpus)
+    return tuple(gpu for gpu in every if not gpu.unified) or every
+
+
+def within(gpu: Gpu, memory: int, free: int) -> Gpu:
+    """Return a GPU that has no more than the machine whose memory it shares."""
+    if not gpu.unified:
+        return gpu
+    most = min(gpu.memory or memory, memory)
+    return replace(gpu, memory=most, free=min(most, free))
 
 
 def has_gpu() -> bool:
@@ -28,6 +47,7 @@ def has_gpu() -> bool:
         Path(file).exists()
         for file in (
             "/proc/driver/nvidia/version",
+            "/dev/nvmap",  # of NVIDIA's Jetson
             "/dev/dxg",  # Windows' GPUs in WSL 2
             "/dev/kfd",  # AMD's
             "/dev/dri/renderD128",
@@ -43,27 +63,43 @@ def is_apple() -> bool:
 
 def apple(total: int) -> tuple[Gpu, ...]:
     # Metal lets a program have some three quarters of the shared memory (recommendedMaxWorkingSetSize).
-    return (Gpu("Apple GPU", total, total * 3 // 4),)
+    return (Gpu("Apple GPU", total, total * 3 // 4, unified=True),)
+
+
+_MODEL, _RELEASE = Path("/proc/device-tree/model"), Path("/etc/nv_tegra_release")
+# The newest CUDA that a release of Jetson Linux runs (its release notes).
+_TEGRA_CUDA = {35: 11, 36: 12, 38: 13}
+
+
+def jetson() -> tuple[tuple[Gpu, ...], int | None]:
+    """Return the GPU of NVIDIA's Jetson and the major version of CUDA that its system runs, where this is
+    one: its GPU shares the machine's memory, and not each release has the library that `nvidia` asks."""
+    name = _text(_MODEL).rstrip("\0")
+    if "Jetson" not in name or os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return (), None
+    release = re.search(r"\bR(\d+)\b", _text(_RELEASE))
+    return (Gpu(name, 0, 0, unified=True),), _TEGRA_CUDA.get(int(release[1])) if release else None
 
 
 def nvidia() -> tuple[tuple[Gpu, ...], int | None]:
     """Return NVIDIA's GPUs that this process may use, and the newest major version of CUDA that the driver
     runs, from its management library, because torch takes seconds to say the same.
 
-    https://docs.nvidia.com/deploy/nvml-api/: memory moves twice a clock over the whole width of its bus.
+    https://docs.nvidia.com/deploy/nvml-api/: memory moves twice a clock over the whole width of its bus. A
+    GPU that has no memory to tell of (GB10, Jetson) shares the machine's.
     """
     import ctypes
 
     class Memory(ctypes.Structure):
         _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
 
-    memory_clock = 2  # NVML_CLOCK_MEM
+    memory_clock, not_supported = 2, 3  # NVML_CLOCK_MEM, NVML_ERROR_NOT_SUPPORTED
     gpus: dict[str, Gpu] = {}
     version = ctypes.c_int()
     try:
         nvml = ctypes.CDLL("nvml.dll" if os.name == "nt" else "libnvidia-ml.so.1")
         if nvml.nvmlInit_v2():
-            return (), None
+            return jetson()
         nvml.nvmlSystemGetCudaDriverVersion_v2(ctypes.byref(version))
         count = ctypes.c_uint()
         nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
@@ -76,13 +112,16 @@ def nvidia() -> tuple[tuple[Gpu, ...], int | None]:
             nvml.nvmlDeviceGetUUID(device, uuid, 96)
             nvml.nvmlDeviceGetMaxClockInfo(device, memory_clock, ctypes.byref(clock))
             nvml.nvmlDeviceGetMemoryBusWidth(device, ctypes.byref(width))
-            if nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(room)) == 0:
+            told = nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(room))
+            if told in (0, not_supported):
                 speed = 2 * clock.value * 1e6 * width.value / 8
                 called = name.value.decode(errors="replace")
-                gpus[uuid.value.decode(errors="replace")] = Gpu(called, room.total, room.free, speed)
+                shared = told == not_supported
+                one = Gpu(called, room.total, room.free, speed, unified=shared)
+                gpus[uuid.value.decode(errors="replace")] = one
         nvml.nvmlShutdown()
     except (OSError, AttributeError):
-        return (), None
+        return jetson()
     left = visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     return tuple(left.values()), version.value // 1000 or None
 

@@ -73,6 +73,11 @@ class Machine:
         return "llamacpp" in able and engine not in able
 
     @property
+    def apples(self) -> bool:
+        """Return whether the memory is shared with a GPU of Apple's, not one that runs CUDA or Vulkan."""
+        return self.unified and any(gpu.name.startswith("Apple") for gpu in self.gpus)
+
+    @property
     def here(self) -> bool:
         return self.name == "this machine"
 
@@ -97,7 +102,7 @@ def this_machine(*, measure: bool = False) -> Machine:
         bandwidth=known.bandwidth if known else assumed_bandwidth(cores),
         gpus=found.gpus,
         measured=known is not None,
-        unified=found.maker == "apple",
+        unified=found.unified,
         multiplying=known.multiplying if known else _CORE_MULTIPLYING,
         gpu_engines=found.engines,
     )
@@ -112,6 +117,11 @@ class Found:
     maker: str | None = None
     driver: int | None = None
     engines: frozenset[Engine] = frozenset()
+
+    @property
+    def unified(self) -> bool:
+        """Return whether they have no memory but the machine's."""
+        return bool(self.gpus) and all(gpu.unified for gpu in self.gpus)
 
 
 _seen: ContextVar[dict[int, Found] | None] = ContextVar("seen", default=None)
@@ -154,9 +164,11 @@ def _asked_gpus(memory: int) -> Found:
         if not found:
             found, maker = gpus.amd(), "amd"
         if not found:
-            found, maker = installed.ggufs, "other"
+            found, maker = back_ends.ggufs_now(), "other"
     if not found:
         return Found()
+    if any(gpu.unified for gpu in found) and maker != "apple":
+        found = tuple(gpus.within(gpu, memory, free_memory()) for gpu in gpus.alone(found))
     computes = {
         "llamacpp": bool(installed.ggufs),
         "transformers": installed.torch_computes_on(maker, driver),
@@ -224,7 +236,7 @@ def _from(fields: Mapping[str, Any], path: Path) -> Machine:
         bandwidth=_field(fields, "bandwidth", path) if "bandwidth" in fields else assumed_bandwidth(cores),
         gpus=tuple(_gpu(gpu, path) for gpu in gpus),
         measured="bandwidth" in fields,
-        unified=fields.get("unified") is True,
+        unified=fields.get("unified") is True and bool(gpus),
         gpu_engines=frozenset(engines),
     )
 

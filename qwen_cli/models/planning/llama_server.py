@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from qwen_cli.models.planning.gpus import Gpu
+from qwen_cli.models.planning.gpus import Gpu, alone
 
 VARIABLE = "QWEN_LLAMA_SERVER"
 """Path of the program, where it is not found by itself; "off" looks for none."""
@@ -101,7 +101,7 @@ def probe(path: Path) -> LlamaServer:
         path,
         build=build[1].strip() if build else "",
         flags=frozenset(re.findall(r"(?<![\w-])--?[a-z][\w-]*", told[0])),
-        gpus=gpus_of(devices[0]),
+        gpus=gpus_of(devices[0], started[0]),
         kernels=kernels_of(started[0]),
         stamp=stamp(path),
     )
@@ -116,15 +116,33 @@ def stamp(path: Path) -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def gpus_of(said: str) -> tuple[Gpu, ...]:
-    """Return the devices that its list names: "  CUDA0: NVIDIA RTX 4090 (24217 MiB, 23000 MiB
-    free)". What helps the processor (BLAS) has no memory, and is none."""
+# NVIDIA's that have no memory of their own, of which CUDA says nothing here.
+_SHARING = re.compile(r"\b(?:Orin|Thor|Xavier|Tegra|Jetson|GB10)\b")
+
+
+def gpus_of(said: str, more: str = "") -> tuple[Gpu, ...]:
+    """Return the GPUs among the devices that a list names ("CUDA0: NVIDIA RTX 4090 (24217 MiB, 23000 MiB
+    free)"): those with memory. Those that share the machine's (Vulkan's "uma: 1", in `said` or `more`) count
+    where there are no others."""
     found = re.findall(r"^\s+(\w+): (.+) \((\d+) MiB, (\d+) MiB free\)\s*$", said, re.MULTILINE)
-    return tuple(
-        Gpu(name, int(total) << 20, int(free) << 20)
+    shared = {
+        f"Vulkan{index}" for index in re.findall(r"ggml_vulkan: (\d+) = .*\buma: 1\b", f"{said}\n{more}")
+    }
+    return alone(
+        Gpu(
+            name,
+            int(total) << 20,
+            int(free) << 20,
+            unified=device in shared or bool(device.startswith("CUDA") and _SHARING.search(name)),
+        )
         for device, name, total, free in found
         if int(total) and not device.startswith(("BLAS", "CPU", "RPC"))
     )
+
+
+def devices(server: LlamaServer) -> tuple[Gpu, ...]:
+    """Return the GPUs of a llama-server with the memory that is free now."""
+    return gpus_of(_said(server.path, ("--list-devices",))[0])
 
 
 def kernels_of(said: str) -> frozenset[str]:

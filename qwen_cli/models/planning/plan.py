@@ -431,11 +431,11 @@ def _place(
     most = min(most, machine.free) if offload else most
     # Limits that were given are for weights alone, as accelerate takes them.
     in_memory = min(left, most if offload else max(0, most - runtime))
-    on["mps" if machine.unified else "cpu"] = in_memory
+    on[("mps" if machine.apples else "gpu") if machine.unified else "cpu"] = in_memory
     if left > in_memory:
         on["disk"] = left - in_memory
         return on, "spills" if offload and engine == "transformers" else "no"
-    if on.keys() - {"cpu", "mps"}:
+    if on.keys() - {"cpu", "mps"} and not machine.unified:
         return on, "spills"
     return on, "well" if left + runtime <= _CPU_SHARE * machine.memory else "tight"
 
@@ -458,8 +458,8 @@ def _speed(
             return None
         on_gpus += (read + kept) * part / gpu.bandwidth if part else 0.0
     in_memory = shares.get("cpu", 0)
-    if machine.unified:
-        return 1 / ((read + kept) / machine.bandwidth)
+    if machine.unified:  # a processor need not have all that the memory gives
+        return max(machine.bandwidth, machine.gpus[0].bandwidth) / (read + kept)
     if not machine.gpus or (in_memory and described.engine_of(form) == "llamacpp"):
         alone = speed.on_processor(machine, described, form, read=read, kept=kept, rest=rest)
         return 1 / (on_gpus + in_memory / alone)

@@ -266,10 +266,10 @@ class ModelPool:
 def _free_bytes(engine: str) -> int:
     """Return the memory that is free where `engine` puts weights: that of the GPUs that it computes on. A
     GPU that shares the machine's memory has none of its own."""
-    from qwen_cli.models.planning import gpus, hardware
+    from qwen_cli.models.planning import hardware
 
     found = hardware.found_gpus(hardware.memory())
-    if found.gpus and engine in found.engines and not gpus.is_apple():
+    if found.gpus and engine in found.engines and not found.unified:
         return sum(gpu.free for gpu in found.gpus)
     return hardware.free_memory()
 

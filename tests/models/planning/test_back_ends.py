@@ -32,6 +32,8 @@ def device(kind: str) -> dict[str, Any]:
 def test_llamacpps_gpus_are_those_with_memory_of_their_own() -> None:
     devices = [device(kind) for kind in ("GPU", "IGPU", "ACCEL", "CPU")]
     assert back_ends.gpus_of(devices) == (Gpu("some GPU", 9, 5),)
+    assert back_ends.gpus_of(devices[1:]) == (Gpu("some IGPU", 9, 5, unified=True),)
+    assert back_ends.gpus_of(devices[2:]) == ()
 
 
 def test_this_llamacpp_and_this_torch_are_asked(fresh: Path) -> None:

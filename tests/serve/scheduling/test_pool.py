@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 
 from qwen_cli.engines.core.options import LoadOptions
-from qwen_cli.models.planning import gpus, hardware
+from qwen_cli.models.planning import hardware
 from qwen_cli.models.planning.gpus import Gpu
 from qwen_cli.models.planning.hardware import Found
+from qwen_cli.serve.scheduling import pool as scheduling_pool
 from qwen_cli.serve.scheduling.lanes import Busy, Lanes
 from qwen_cli.serve.scheduling.pool import ModelPool
 from qwen_cli.serve.scheduling.resident import Resident, Wanted
@@ -83,7 +84,6 @@ def test_idle_models_make_room_where_the_weights_go(
     found = Found(gpus=cards, engines=frozenset({"llamacpp"}) if cards else frozenset())
     monkeypatch.setattr(hardware, "free_memory", lambda: free)
     monkeypatch.setattr(hardware, "found_gpus", lambda memory: found)
-    monkeypatch.setattr(gpus, "is_apple", lambda: False)
     pool = Pool()
     pool.may_load.set()
     pool.get(pool.first).used -= 100
@@ -91,6 +91,13 @@ def test_idle_models_make_room_where_the_weights_go(
 
     assert pool.told == (["dropped first to make room for large"] if dropped else [])
     assert ("first" in pool._loaded) == (not dropped)
+
+
+def test_a_gpu_that_shares_the_machines_memory_has_none_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = (Gpu("Orin", 64 * GB, 60 * GB, unified=True),)
+    monkeypatch.setattr(hardware, "free_memory", lambda: 7 * GB)
+    monkeypatch.setattr(hardware, "found_gpus", lambda memory: Found(cards, engines=frozenset({"llamacpp"})))
+    assert scheduling_pool._free_bytes("llamacpp") == 7 * GB
 
 
 def test_who_was_asked_just_now_stays(monkeypatch: pytest.MonkeyPatch) -> None:
