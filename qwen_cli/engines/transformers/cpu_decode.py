@@ -9,6 +9,7 @@ Imports torch at the top as `growing_layer` does: only the transformers engine m
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -61,12 +62,34 @@ def products(model: Any, tokens: torch.Tensor) -> Iterator[None]:
     if not alone or not torch.backends.mkldnn.is_available() or _integers(model):
         yield
         return
-    onednn = torch.backends.mkldnn
-    before, onednn.enabled = onednn.enabled, False
+    _without_onednn.begin()
     try:
         yield
     finally:
-        onednn.enabled = before
+        _without_onednn.end()
+
+
+class _WithoutOnednn:
+    """Switches oneDNN off while any thread is within: the switch is one for the whole process, and a thread
+    that puts it back as it found it may have found it off."""
+
+    def __init__(self) -> None:
+        self._lock, self._within, self._before = threading.Lock(), 0, True
+
+    def begin(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._before, torch.backends.mkldnn.enabled = torch.backends.mkldnn.enabled, False
+            self._within += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                torch.backends.mkldnn.enabled = self._before
+
+
+_without_onednn = _WithoutOnednn()
 
 
 def _integers(model: Any) -> bool:

@@ -83,6 +83,8 @@ def together(
 ) -> list[Completion]:
     """Decode the `answers` to one prompt, a token of each at a time; those that have ended leave the
     batch."""
+    import torch  # 3 s: loaded with the model
+
     n = len(answers)
     pieces: list[list[Piece]] = [[] for _ in range(n)]
     sums, ended, active = [0.0] * n, [0.0] * n, list(range(n))
@@ -96,7 +98,13 @@ def together(
         for row, index in enumerate(active):
             answer = answers[index]
             tokens[row] = answer.forced.popleft() if answer.forced else answer.stands(tokens[row])
-            sums[index] += float(logprobs[row, tokens[row]])
+        # One copy from the device for all rows: each waits for it.
+        likely = (
+            logprobs.gather(1, logprobs.new_tensor(tokens, dtype=torch.long)[:, None]).squeeze(1).tolist()
+        )
+        for row, index in enumerate(active):
+            answer = answers[index]
+            sums[index] += likely[row]
             pieces[index] += answer.accept(tokens[row])
             ended[index] = time.perf_counter()
         choice.remember(tokens)

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 # For weights that recommend nothing and are in no catalog: Qwen2.5's (the model cards' most common values).
 _UNKNOWN = {"temperature": 0.7, "top_p": 0.8, "top_k": 20}
-_TOGETHER = 16  # samples decoded at once; each needs a copy of the prompt's KV cache
+# Tokens that a sample is thought to get where nothing says how many, to count how many fit at once.
+_ANSWER = 1_024
 
 
 class Transformers(Prompted):
@@ -106,6 +107,7 @@ class Transformers(Prompted):
             _check_chunked(shape, weights.label, attention, compiled=compiled)
             dual_chunk.attach(model, shape.dual_chunk)
         self._key_settings = _key_settings(model, quant, adapters, merge)
+        self._kv_bytes = weights.architecture.kv_bytes_per_token(model.dtype.itemsize)
         device = device_map.main_device(model)
         if compiled and device.type == "cpu":
             notice("`compiled` does not pay on a CPU: leave it out")
@@ -238,12 +240,29 @@ class Transformers(Prompted):
     ) -> list[Completion]:
         started = time.perf_counter()
         prompt, multimodal = self._prompt(text, visuals)
-        answers = [self._answer(text, prompt, sampling, thinks, budget) for _ in range(n)]
-        choice = Sampler(sampling, _ids_of(prompt, multimodal), device=self.device, rows=n)
-        try:
-            return decode.together(self.prefix_cache, prompt, multimodal, answers, choice, started)
-        except (RuntimeError, MemoryError) as error:
-            raise self._fault(error, len(prompt)) from error
+        rows = self._rows(n, len(prompt), sampling.max_tokens)
+        if rows == n:
+            answers = [self._answer(text, prompt, sampling, thinks, budget) for _ in range(n)]
+            choice = Sampler(sampling, _ids_of(prompt, multimodal), device=self.device, rows=n)
+            try:
+                return decode.together(self.prefix_cache, prompt, multimodal, answers, choice, started)
+            except (RuntimeError, MemoryError) as error:
+                fault = self._fault(error, len(prompt))
+                if n == 1 or not load.out_of_memory(error):
+                    raise fault from error
+            # Out here nothing holds any more what was computed: half as many at once.
+            rows = n // 2
+        first = self._together(text, visuals, rows, sampling, thinks, budget)
+        return [*first, *self._together(text, visuals, n - rows, sampling.nth(rows), thinks, budget)]
+
+    def _rows(self, n: int, prompt: int, answer: int | None) -> int:
+        """Return how many of `n` samples are decoded at once: each has a copy of the cache, and all may have
+        half of the memory that is free."""
+        from qwen_cli.engines.transformers.kv_layer import GROWTH  # torch is here with the model
+
+        tokens = min(self._context, prompt + (answer or _ANSWER))
+        free = load.free_memory(self.device) // 2
+        return max(1, min(n, free // max(1, int(tokens * self._kv_bytes * GROWTH))))
 
     def _drafter(self, multimodal: ShownPrompt | None) -> Drafter | None:
         """Return what drafts in one answer. A smaller model is not shown pictures."""

@@ -161,7 +161,7 @@ def context(weights: Weights, shape: Architecture, loaded: Any, wanted: int | No
             )
         return wanted
     window, per_token = trained, shape.kv_bytes_per_token(loaded.dtype.itemsize)
-    free = _free_memory(device_map.main_device(loaded))
+    free = free_memory(device_map.main_device(loaded))
     while window > MIN_CONTEXT and window * per_token > free // 2:
         window //= 2
     return window
@@ -268,7 +268,8 @@ def _published(config: Any, label: str, quant: str, place: str, torch: Any) -> b
     return True
 
 
-def _free_memory(device: Any) -> int:
+def free_memory(device: Any) -> int:
+    """Return the bytes that are free where `device` computes."""
     if device.type == "cuda":
         import torch
 

@@ -361,8 +361,7 @@ def _forward(
         tokens = tokens.to(main_device(model))
         with cpu_decode.products(model, tokens):
             output = (call or model)(input_ids=tokens, **given)
-        # A copy in float32, as `generate` makes one: the choice of the token may write into it.
-        return output.logits[:, -keep:].to(copy=True, dtype=torch.float32)
+        return _scores(model, output.logits[:, -keep:])
 
 
 def _see(model: Any, inputs: Mapping[str, Any], cache: Any) -> torch.Tensor:
@@ -372,7 +371,15 @@ def _see(model: Any, inputs: Mapping[str, Any], cache: Any) -> torch.Tensor:
     with torch.inference_mode():
         language = model.model.language_model
         states = language(**inputs, **{_cache_name(language): cache}, use_cache=True)[0]
-        return model.lm_head(states[:, -1]).to(copy=True, dtype=torch.float32)
+        return _scores(model, model.lm_head(states[:, -1]))
+
+
+def _scores(model: Any, logits: torch.Tensor) -> torch.Tensor:
+    """Return a copy in float32, as `generate` makes one: the choice of the token may write into it. It is
+    where tokens are chosen: of a model on two GPUs the output layer may be on the other."""
+    import torch
+
+    return logits.to(device=main_device(model), dtype=torch.float32, copy=True)
 
 
 def _cache_name(model: Any) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Features", "MultimodalPrompt", "VisionEncoder", "VisualInput", "has_processor"]
 
-_KEPT = 32  # encoded inputs that are kept for prompts which come back to them
+_KEPT = 1 << 30  # bytes of encoded inputs that are kept for prompts which come back to them
 _AHEAD = 65_536  # patches of one prompt that are made ahead: a picture of the largest size, 308 MB
 
 
@@ -39,6 +39,10 @@ class Features:
 
     embeds: torch.Tensor
     deep: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return sum(one.nbytes for one in (self.embeds, *self.deep))
 
 
 def has_processor(folder: Path) -> bool:
@@ -122,7 +126,7 @@ class VisionEncoder:
             deep = zip(*(part.deep for part in parts), strict=True)
             whole = Features(torch.cat([p.embeds for p in parts]), tuple(torch.cat(layer) for layer in deep))
         self._kept[visual.key] = whole
-        while len(self._kept) > _KEPT:
+        while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > _KEPT:
             self._kept.popitem(last=False)
         return whole
 

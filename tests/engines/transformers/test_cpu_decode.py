@@ -34,6 +34,19 @@ def test_attention_is_that_of_the_library(rows: int, places: int, masked: bool, 
     torch.testing.assert_close(found, known)
 
 
+def test_two_threads_leave_onednn_as_it_was() -> None:
+    """The switch is one for the process: whoever leaves last puts it back."""
+    model = SimpleNamespace(dtype=torch.bfloat16)
+    before = torch.backends.mkldnn.enabled
+    one, other = (cpu_decode.products(model, torch.tensor([[5]])) for _ in range(2))
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert not torch.backends.mkldnn.enabled
+    other.__exit__(None, None, None)
+    assert torch.backends.mkldnn.enabled is before
+
+
 @pytest.fixture(scope="module")
 def starter(starter_safetensors: Path) -> PrefixCache:
     return PrefixCache(model(Weights("starter", starter_safetensors, "safetensors", None)))
