@@ -321,6 +321,7 @@ def _reported(reply: _Reply) -> Outcome:
         output=reply.output.text(),
         value=_text(report.get("value")),
         error=_text(report.get("error")),
+        where=_text(report.get("where")),
         traceback=_text(report.get("traceback")),
         plots=tuple(reply.plots),
         exit_code=code & 0xFF if isinstance(code, int) else None,

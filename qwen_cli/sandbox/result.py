@@ -36,16 +36,18 @@ class Limits:
 class Outcome:
     """What one run did. All but `status`, `seconds` and `fresh` is the code's own word: untrusted text.
 
-    `error` is the last line of the traceback (or what ended the run), `traceback` all of it, `value` the
-    `repr` of a last bare expression that is not `None`, `plots` PNG pictures of the figures left open or
-    shown. `exit_code` is set where the program ended itself. `fresh` says that this run began with no state:
-    the first one, and the one after a run that was ended.
+    `error` is the last line of the traceback (or what ended the run), `where` the line of the program that it
+    arose in ("line 3: x = y"), `traceback` all of it, `value` the `repr` of a last bare expression that is
+    not `None`, `plots` PNG pictures of the figures left open or shown. `exit_code` is set where the program
+    ended itself. `fresh` says that this run began with no state: the first one, and the one after a run that
+    was ended.
     """
 
     status: Status
     output: str = ""
     value: str | None = None
     error: str | None = None
+    where: str | None = None
     traceback: str | None = None
     plots: tuple[bytes, ...] = ()
     exit_code: int | None = None

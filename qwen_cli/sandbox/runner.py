@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
+import difflib
 import fcntl
 import gc
 import io
@@ -31,6 +33,8 @@ from qwen_cli.sandbox import channel
 from qwen_cli.sandbox.truncate import cut
 
 _TEXT = 100_000  # characters of one value or traceback that leave the process
+_LINE = 200  # of the line of an error
+_NAMES = 750  # among which the one that was meant is looked for, as Python has it
 # A run's figures, the size of each and of all. What is more is left out here and not taken by the caller.
 PLOTS, PLOT_BYTES, PLOTS_BYTES = 16, 4 << 20, 32 << 20
 
@@ -100,9 +104,44 @@ def _failure(fault: BaseException, name: str) -> dict[str, Any]:
     last = list(formatted.format_exception_only())[-1].strip()
     return {
         "status": "error",
-        "error": cut(last, 2_000),
+        "error": cut(last, 2_000) + _meant(fault, last),
+        "where": _where(fault, formatted, name),
         "traceback": cut("".join(formatted.format()), _TEXT),
     }
+
+
+def _where(fault: BaseException, formatted: traceback.TracebackException, name: str) -> str | None:
+    """Return the line of the program that an error arose in, with its number."""
+    if isinstance(fault, SyntaxError) and fault.filename == name:
+        number, line = fault.lineno, fault.text
+    else:
+        within = [frame for frame in formatted.stack if frame.filename == name]
+        number, line = (within[-1].lineno, within[-1].line) if within else (None, None)
+    if not isinstance(number, int) or not isinstance(line, str) or not line.strip():
+        return None
+    return cut(f"line {number}: {line.strip()}", _LINE)
+
+
+def _meant(fault: BaseException, said: str) -> str:
+    """Return the name that was meant by one that is not there. Python says so itself from 3.12 on."""
+    wanted = getattr(fault, "name", None)
+    if type(wanted) is not str or "Did you mean" in said:
+        return ""
+    names = [name for name in _names(fault) if type(name) is str and len(name) < 100][:_NAMES]
+    same = [name for name in names if name.casefold() == wanted.casefold()]
+    near = same or difflib.get_close_matches(wanted[:100], names, n=1, cutoff=0.75)
+    return f". Did you mean: {near[0]!r}?" if near else ""
+
+
+def _names(fault: BaseException) -> list[Any]:
+    """Return the names that there are where one was not found."""
+    frames = [frame for frame, _ in traceback.walk_tb(fault.__traceback__)]
+    if isinstance(fault, NameError) and frames:
+        return [*frames[-1].f_locals, *frames[-1].f_globals, *vars(builtins)]
+    if isinstance(fault, AttributeError):
+        with contextlib.suppress(Exception):  # an object of the program's own may refuse
+            return dir(fault.obj)
+    return []
 
 
 def _with_spare_memory(fault: MemoryError, name: str) -> dict[str, Any]:

@@ -116,6 +116,39 @@ def test_too_much_memory_is_an_error_that_can_be_reported() -> None:
         assert sandbox.run("kept").value == "1"
 
 
+@pytest.mark.parametrize(
+    ("code", "error", "where"),
+    [
+        ("x = 1\nx / 0", "ZeroDivisionError: division by zero", "line 2: x / 0"),
+        ("def f():\n    return 1 / 0\n\nf()", "ZeroDivisionError: division by zero", "line 2: return 1 / 0"),
+        ("a = 1\nb c = 2", "SyntaxError: invalid syntax", "line 2: b c = 2"),
+        (
+            "sheep = 20\nprint(4 * Sheep)",
+            "NameError: name 'Sheep' is not defined. Did you mean: 'sheep'?",
+            "line 2: print(4 * Sheep)",
+        ),
+        (
+            "def f():\n    total = 3\n    return totl\nf()",
+            "NameError: name 'totl' is not defined. Did you mean: 'total'?",
+            "line 3: return totl",
+        ),
+        ("printt(3)", "NameError: name 'printt' is not defined. Did you mean: 'print'?", "line 1: printt(3)"),
+        (
+            "import math\nmath.sqr(2)",
+            "AttributeError: module 'math' has no attribute 'sqr'. Did you mean: 'sqrt'?",
+            "line 2: math.sqr(2)",
+        ),
+        ("nowhere_near", "NameError: name 'nowhere_near' is not defined", "line 1: nowhere_near"),
+        ("raise SyntaxError('no')", "SyntaxError: no", "line 1: raise SyntaxError('no')"),
+        ("class E(NameError):\n    name = 5\nraise E('x')", "E: x", "line 3: raise E('x')"),
+    ],
+)
+def test_an_error_tells_its_line_and_the_name_that_was_meant(code: str, error: str, where: str) -> None:
+    with Sandbox() as sandbox:
+        outcome = sandbox.run(code)
+    assert (outcome.error, outcome.where) == (error, where)
+
+
 def test_a_crash_names_its_signal() -> None:
     with Sandbox() as sandbox:
         outcome = sandbox.run("import ctypes; ctypes.string_at(0)")

@@ -174,6 +174,8 @@ def _single(engine: Engine, prompt: _MathPrompt, judge: Judge, options: SolveOpt
                 thinking=options.thinking,
                 patience=_PATIENCE if options.mode == "auto" else None,
                 nudge=prompt.nudge,
+                # `auto` begins anew in words instead.
+                last_words=prompts.NUDGE[prompt.language] if options.mode == "tir" else None,
             )
         if options.mode == "tir" or solution.answer is not None:
             return _checked(solution, judge)

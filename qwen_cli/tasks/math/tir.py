@@ -20,7 +20,7 @@ from qwen_cli.sandbox import Limits, Sandbox
 from qwen_cli.sandbox.truncate import cut
 from qwen_cli.tasks.common.drain import drain_until
 from qwen_cli.tasks.math import fences, prompts
-from qwen_cli.tasks.math.allowance import THOUGHT, WORDS, allowance, limited
+from qwen_cli.tasks.math.allowance import THOUGHT, WORDS, allowance, limited, specialist
 from qwen_cli.tasks.math.extraction import boxed, final, restated
 from qwen_cli.tasks.math.transcript import Run, Turn, Written, readable_output
 
@@ -121,14 +121,16 @@ def solve(
     thinking: bool | int | None = None,
     patience: int | None = None,
     nudge: prompts.Nudge | None = None,
+    last_words: prompts.Nudge | None = None,
 ) -> Attempt:
     """Yield a solution with programs. `begun` is a sample of its `opening`.
 
     At most `max_rounds` programs are run. With `patience`, as many failed runs in a row end the attempt
     (`stop` "failing"). With `nudge`, a model that comes to its answer without a program is made to write one
-    first. Raises `SandboxError` where code cannot be contained.
+    first. Without `patience`, one whose programs lead to no answer is brought to it with `last_words`. Raises
+    `SandboxError` where code cannot be contained.
     """
-    loop = _Loop(engine, messages, sampling, thinking, nudge)
+    loop = _Loop(engine, messages, sampling, thinking, nudge, last_words)
     yield from loop.take(begun) if begun else loop.generate()
     while True:
         yield from loop.proceed(sandbox, max_rounds, patience)
@@ -165,6 +167,7 @@ class _Loop:
         sampling: Sampling,
         thinking: bool | int | None,
         nudge: prompts.Nudge | None,
+        last_words: prompts.Nudge | None = None,
     ) -> None:
         self.turn = Turn(engine, list(messages), thinking)
         self.step: Step = "think" if self.turn.thinks else "write"
@@ -172,6 +175,9 @@ class _Loop:
         self._sampling = sampling
         self._allowed = allowance(engine, thinking)
         self._nudge = nudge
+        self._last_words = last_words
+        self._explains = not specialist(engine)  # Qwen2.5-Math was trained with the last line alone
+        self._gave_up: str | None = None
         self._nudged = False
         self._written = Written()
         self._thoughts = ThinkingText(opened=self.turn.opened)
@@ -265,7 +271,8 @@ class _Loop:
             limit=self._step_sampling.max_tokens,
         )
         repeated = restated(fences.prose(written.new), solution.printed or "")
-        return replace(solution, answer=final(written.prose(), repeated))
+        answer = final(written.prose(), repeated)
+        return replace(solution, answer=answer, stop=self._stop if answer else self._gave_up or self._stop)
 
     def _answer(self) -> str | None:
         return boxed(self._written.prose())
@@ -349,21 +356,33 @@ class _Loop:
         """Run a program and write its output under it."""
         runs = self._written.runs
         if len(runs) >= max_rounds:
-            self._stop, self.step = "rounds", "done"
+            yield from self._give_up("rounds", prompts.NO_MORE_RUNS.strip())
             return
-        if any(code == run.code and run.outcome.status != "ok" for run in runs):
+        if again := [run for run in runs if code == run.code and run.outcome.status != "ok"]:
             # It would fail again, and the model would write it again.
-            self._stop, self.step = "failing", "done"
+            yield from self._give_up("failing", again[-1].shown_to_model)
             return
         if fence := self._written.close():
             yield Piece(fence)
-        run = _run(sandbox, code, last=len(runs) + 1 == max_rounds)
+        run = _run(sandbox, code, last=len(runs) + 1 == max_rounds, where=self._explains)
         self._written.put(run)
         yield run
         self._failed = 0 if run.outcome.status == "ok" else self._failed + 1
         self.step = "write"
         if patience is not None and self._failed >= patience:
             self._stop, self.step = "failing", "done"
+
+    def _give_up(self, why: str, shown: str) -> Iterator[Event]:
+        """End programs, the last one with `shown` for its output: `why` is what the attempt ends with, unless
+        the model still answers."""
+        self._stop, self._gave_up, self.step = why, why, "done"
+        if self._last_words and self._answer() is None:
+            self.step = "conclude"
+            before = self._written.text.rstrip("\n")
+            self._written.close()
+            self._written.say_output(shown)
+            self.turn.say(self._written, self._last_words.conclude, self._last_words.ask_answer)
+            yield Piece(self._written.text.removeprefix(before))
 
     def _spent(self, usage: Usage) -> None:
         self._usage = _continued(self._usage, usage)
@@ -381,9 +400,9 @@ class _Loop:
         )
 
 
-def _run(sandbox: Sandbox, code: str, *, last: bool) -> Run:
+def _run(sandbox: Sandbox, code: str, *, last: bool, where: bool) -> Run:
     outcome = sandbox.run(code)
-    output = cut(readable_output(outcome), OUTPUT_CHARACTERS)
+    output = cut(readable_output(outcome, where=where), OUTPUT_CHARACTERS)
     return Run(code, outcome, output + (prompts.NO_MORE_RUNS if last else ""))
 
 

@@ -32,10 +32,11 @@ class Run:
         return readable_output(self.outcome)
 
 
-def readable_output(outcome: Outcome) -> str:
-    """Return output, value, and of an error the last line: Qwen2.5-Math's executor shows the model no
-    more."""
+def readable_output(outcome: Outcome, *, where: bool = False) -> str:
+    """Return output, value, and of an error the last line, with `where` also that of the program."""
     error = None if outcome.status == "ok" else outcome.error or outcome.status
+    if error and where and outcome.where:
+        error = f"{error}\n{outcome.where}"
     parts = (outcome.output.rstrip("\n") or None, outcome.value, error)
     return "\n".join(part for part in parts if part is not None) or NOTHING
 
@@ -100,9 +101,13 @@ class Written:
 
     def put(self, run: Run) -> None:
         """Write the output of a program under it."""
-        wrote, output = self.new.rstrip("\n"), f"\n```output\n{run.shown_to_model}\n```\n"
-        self.parts.append((wrote, output))
         self.runs.append(run)
+        self.say_output(run.shown_to_model)
+
+    def say_output(self, shown: str) -> None:
+        """Write `shown` under a program in place of an output."""
+        wrote, output = self.new.rstrip("\n"), f"\n```output\n{shown}\n```\n"
+        self.parts.append((wrote, output))
         self._past += wrote + output
         self._new = Follower()
 

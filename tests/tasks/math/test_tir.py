@@ -123,8 +123,15 @@ def test_names_stay_and_a_bare_value_is_shown(box: Sandbox) -> None:
     assert [run.shown_to_model for run in solution.runs] == ["(nothing was printed)", "42"]
 
 
-def test_an_error_is_told_by_its_last_line(box: Sandbox) -> None:
+def test_an_error_is_told_by_its_last_line_and_that_of_the_program(box: Sandbox) -> None:
     model = Rendered(*says("```python\nprint(1)\n1 / 0", BOXED))
+    solution = tir.finished(tir.solve(model, ASKED, box))
+    assert solution.runs[0].shown_to_model == "1\nZeroDivisionError: division by zero\nline 2: 1 / 0"
+
+
+def test_qwen_math_sees_of_an_error_what_it_was_trained_with(box: Sandbox) -> None:
+    model = Rendered(*says("```python\nprint(1)\n1 / 0", BOXED))
+    model.model = "qwen2.5-math:7b"
     solution = tir.finished(tir.solve(model, ASKED, box))
     assert solution.runs[0].shown_to_model == "1\nZeroDivisionError: division by zero"
 
@@ -367,6 +374,42 @@ def test_samples_of_a_model_that_thinks_go_on_from_their_thoughts() -> None:
         vote = _voted(model, 2, judge, mode="tir")
     assert {s.answer for s in vote.solutions} == {"42"}
     assert model.prompts[0] == "PROMPT:<think>\nIt is \\boxed{1}.\n</think>\n\n"
+
+
+class TestLastWords:
+    """Where programs lead to no answer, the model is brought to one: `tir` gives it, `auto` begins anew."""
+
+    def test_after_a_program_that_fails_as_before(self) -> None:
+        model = Rendered(*says("So.\n```python\n1 / 0", "```python\n1 / 0", "42}."))
+        with Judge() as judge:
+            checked = tir.finished(solve.solve(model, "6 times 7?", judge, solve.SolveOptions(mode="tir")))  # type: ignore[arg-type]
+        assert (checked.answer, checked.words, len(checked.solution.runs)) == ("42", "not verified", 1)
+        assert model.prompts[-1].endswith(
+            "division by zero\nline 1: 1 / 0\n```\n\n\nThe final answer is \\boxed{"
+        )
+
+    def test_after_the_last_round(self, box: Sandbox) -> None:
+        model = Rendered(*says(*(f"```python\nprint({n})" for n in range(3)), "1}"))
+        last = prompts.NUDGE["en"]
+        solution = tir.finished(tir.solve(model, ASKED, box, max_rounds=2, last_words=last))
+        assert (solution.answer, solution.stop, len(solution.runs)) == ("1", "stop", 2)
+
+    def test_where_answers_cannot_be_begun_it_is_asked(self, box: Sandbox) -> None:
+        model = Scripted(*says("```python\n1 / 0", "```python\n1 / 0", BOXED))
+        last = prompts.NUDGE["en"]
+        solution = tir.finished(tir.solve(model, ASKED, box, last_words=last))
+        assert solution.answer == "42"
+        assert model.seen[-1][0][-1] == {"role": "user", "content": last.ask_answer}
+
+    def test_without_an_answer_it_is_told_why_it_ended(self, box: Sandbox) -> None:
+        model = Rendered(*says("```python\n1 / 0", "```python\n1 / 0", ""))
+        solution = tir.finished(tir.solve(model, ASKED, box, last_words=prompts.NUDGE["en"]))
+        assert (solution.answer, solution.stop) == (None, "failing")
+
+    def test_a_box_that_is_there_stands(self, box: Sandbox) -> None:
+        model = Rendered(*says("It is \\boxed{42}.\n```python\n1 / 0", "```python\n1 / 0"))
+        solution = tir.finished(tir.solve(model, ASKED, box, last_words=prompts.NUDGE["en"]))
+        assert solution.answer == "42"
 
 
 def test_rounds_end_and_the_last_output_says_so(box: Sandbox) -> None:
