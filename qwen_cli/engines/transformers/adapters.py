@@ -40,6 +40,18 @@ def attach(loaded: Any, folders: Sequence[Path], *, merge: bool | None = None) -
     return adapted.get_base_model()  # its layers have been replaced; the wrapper only hides what it is
 
 
+def learning(loaded: Any, folder: Path) -> Any:
+    """Return `loaded` with the adapter in `folder`, to be trained on: peft's model. Raises `EngineError`
+    where it was made for another model."""
+    from peft import PeftModel
+
+    _check_places(loaded, folder)
+    try:
+        return PeftModel.from_pretrained(loaded, folder, is_trainable=True)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise _other_base(folder, next(iter(str(error).splitlines()), "")) from error
+
+
 def merges(loaded: Any, merge: bool | None) -> bool:
     """Return whether `attach` adds adapters to the weights of `loaded`, for this `merge`."""
     return getattr(loaded, "hf_quantizer", None) is None if merge is None else merge

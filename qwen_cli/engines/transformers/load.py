@@ -146,6 +146,17 @@ def model(
     return loaded
 
 
+def skeleton(weights: Weights) -> Any:
+    """Return the model of `weights` with all its layers and none of its numbers. Raises `EngineError`."""
+    with quiet(), _one_line_faults(weights.label):
+        import torch
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(weights.path, local_files_only=True)
+        with torch.device("meta"):
+            return _auto_class(config).from_config(config)
+
+
 def context(weights: Weights, shape: Architecture, loaded: Any, wanted: int | None) -> int:
     """Return the tokens of context: `wanted`, or the model's own window, halved until its KV cache takes at
     most half of the memory that is free now. The cache grows with use: a large window costs nothing at first.

@@ -36,9 +36,10 @@ def rendered(
     marks: Marks,
     label: str,
     variables: Mapping[str, Any],
+    answer: bool = True,
 ) -> str:
-    """Render `messages` by the tokenizer's template, up to where the answer begins. What somebody wrote is
-    plain in it where it spells one of the `marks`.
+    """Render `messages` by the tokenizer's template, up to where the `answer` begins if one is to. What
+    somebody wrote is plain in it where it spells one of the `marks`.
 
     Raises `UsageError` without a message, `EngineError` where `label` has no template or it refuses.
     """
@@ -55,7 +56,7 @@ def rendered(
                 tokenizer.apply_chat_template(
                     turns(given[0]),
                     tools=list(given[1]) if given[1] else None,
-                    add_generation_prompt=True,
+                    add_generation_prompt=answer,
                     tokenize=False,
                     **variables,
                 )
