@@ -18,7 +18,7 @@ from qwen_cli.engines.core.base import Message
 from qwen_cli.errors import UsageError
 from qwen_cli.sanitize import error_line
 
-FORMS = "`messages`, `prompt` and `completion`, `instruction` and `output`, or `conversations`"
+FORMS = "messages, prompt and completion, instruction and output, or conversations"
 _HINT = (
     'a row is {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}, or has'
     " prompt and completion, instruction and output, or conversations"
@@ -133,7 +133,7 @@ def _turns(row: Mapping[str, Any]) -> list[Any]:
             {"role": "assistant", "content": row["output"]},
         ]
     names = ", ".join(map(str, list(row)[:6])) or "nothing"
-    raise ValueError(f"it has {names}, and none of {FORMS.replace('`', '')}")
+    raise ValueError(f"it has {names}, and none of {FORMS}")
 
 
 def _listed(value: Any, name: str) -> list[Any]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # In reasoning with programs the model asks for a run with the opening fence, and what follows is printed
 # (https://github.com/QwenLM/Qwen2.5-Math, evaluation/math_eval.py: "```output" stops it).
-_OUTPUT = re.compile(r"(?<=```output)\n.*?(?:\n```(?:\n|\Z)|\Z)", re.DOTALL)
+_OUTPUT = re.compile(r"(?<=```output)\n.*?(?:\n```(?!\w)\n?|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)

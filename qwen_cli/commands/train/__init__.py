@@ -1,0 +1,1 @@
+"""`qwen train`: fine-tuning with LoRA."""
