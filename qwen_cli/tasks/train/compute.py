@@ -76,7 +76,9 @@ class Network:
         self._whole.config.use_cache = False
         self._at_once = at_once
         if recompute:
-            self._whole.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            self._whole.activation_checkpointing_enable(
+                activation_checkpointing_kwargs={"use_reentrant": False}
+            )
         self._head = self._whole.get_output_embeddings().weight
         self.device = self._whole.get_input_embeddings().weight.device
         self._rows = _logit_rows(len(self._head), self.device.type)
