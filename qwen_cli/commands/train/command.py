@@ -134,13 +134,13 @@ def train(
     ] = 60.0,
     as_json: options.Json = False,
 ) -> None:
-    """Fine-tune a model on chats with LoRA, and print the folder of the adapter.
+    """Train a model further on chats with LoRA, and print the folder of the adapter.
 
     The loss is that of the assistant's tokens. An interrupted training is resumed by the same command.
 
     Examples:
       qwen train chats.jsonl -m starter --out my-adapter
-      qwen train chats.jsonl -m qwen3:0.6b --heldout test.jsonl --epochs 3 --out my-adapter
+      qwen train chats.jsonl -m qwen3:0.6b --heldout test.jsonl --out my-adapter
     """
     from qwen_cli.commands.train import output
     from qwen_cli.tasks.train import TrainSettings, rows
