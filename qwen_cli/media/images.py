@@ -112,8 +112,10 @@ def stills(data: bytes, name: str) -> list[Still]:
         return [cut]
     if len(seen) > 1:
         return [Still(page) for page in seen]
+    remark = _endless(name) if _lacks_end(data) else None  # of some the decoder takes no notice
     with _opened(BytesIO(data), name) as image:
-        return [Still(seen[0], encoded=_encoded(image, data), lossy=_SENT.get(image.format or "") == "jpeg")]
+        lossy = _SENT.get(image.format or "") == "jpeg"
+        return [Still(seen[0], remark, encoded=_encoded(image, data), lossy=lossy)]
 
 
 def pages(data: bytes, name: str) -> list[Image]:
@@ -293,6 +295,15 @@ def _unfilled(data: bytes) -> bytes:
     return rest + b"\0" if rest.endswith(b"\xff") else rest
 
 
+def _lacks_end(data: bytes) -> bool:
+    """Return whether `data` is a JPEG without the mark of its end after what is drawn last."""
+    return data.startswith(_JPEG) and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+
+
+def _endless(name: str) -> str:
+    return f"{clean_name(name)} lacks its last bytes, the picture is whole"
+
+
 def _cut_jpeg(data: bytes, name: str) -> Still | None:
     """Return what is whole of a JPEG whose end is missing; None where that is not so, or too little.
 
@@ -316,7 +327,7 @@ def _cut_jpeg(data: bytes, name: str) -> Still | None:
     progressive = bool(one.info.get("progressive"))
     label, height = clean_name(name), one.height
     if changed is None:
-        return Still(_plain(one), f"{label} lacks its last bytes, the picture is whole", lossy=True)
+        return Still(_plain(one), _endless(name), lossy=True)
     if progressive and scans > 1:
         remark = f"{label} is cut off: it is read less sharp than it was"
         return Still(_plain(one), remark, whole=False, lossy=True)

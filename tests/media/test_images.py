@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from PIL import Image, ImageChops, features
 
@@ -32,8 +33,10 @@ def saved(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     return written.getvalue()
 
 
-def noise(width: int, height: int) -> Image.Image:
-    return Image.effect_noise((width, height), 90).convert("RGB")
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    """The same greys each time: what is cut off a JPEG depends on its last bits."""
+    values = numpy.random.default_rng(seed).normal(128, 90, (height, width)).clip(0, 255)
+    return Image.fromarray(values.astype(numpy.uint8)).convert("RGB")
 
 
 def held(way: int) -> Image.Exif:
@@ -227,10 +230,12 @@ def test_half_a_picture_is_refused(form: str, part: float) -> None:
 class TestCutJpegs:
     """A camera or a download that stopped early."""
 
+    # Of the second and third, which end 80 3f and 00 7f, the decoder does not say that nothing follows.
+    @pytest.mark.parametrize("seed", [0, 9, 20])
     @pytest.mark.parametrize("progressive", [False, True])
     @pytest.mark.parametrize("end", [b"", b"\xff", b"\0" * 64])
-    def test_without_its_end_it_is_whole(self, progressive: bool, end: bytes) -> None:
-        whole = saved(noise(120, 90), "JPEG", progressive=progressive)
+    def test_without_its_end_it_is_whole(self, progressive: bool, end: bytes, seed: int) -> None:
+        whole = saved(noise(120, 90, seed), "JPEG", progressive=progressive)
         (seen,) = stills(whole[:-2] + end, "photo.jpg")
         assert (seen.remark, seen.whole) == ("photo.jpg lacks its last bytes, the picture is whole", True)
         assert not ImageChops.difference(seen.image, decode(whole, "photo.jpg")).getbbox()
@@ -311,7 +316,7 @@ class TestAsTheyAre:
             pytest.param(saved(noise(64, 48).convert("CMYK"), "JPEG"), id="CMYK"),
             pytest.param(saved(_pixels("RGBA", (0, 0, 0, 128), (0, 0, 0, 0))), id="transparent"),
             pytest.param(
-                saved(noise(64, 48), "PNG", save_all=True, append_images=[noise(64, 48)]), id="moving"
+                saved(noise(64, 48), "PNG", save_all=True, append_images=[noise(64, 48, 1)]), id="moving"
             ),
             pytest.param(saved(noise(64, 48), "JPEG", exif=held(6)), id="sideways"),
         ],
@@ -425,7 +430,7 @@ def test_the_first_frame_is_the_picture_of_an_animation() -> None:
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
 def test_half_an_animation_is_refused(form: str) -> None:
-    moving = [noise(60, 60) for _ in range(3)]
+    moving = [noise(60, 60, seed) for seed in range(3)]
     whole = saved(moving[0], form, save_all=True, append_images=moving[1:], duration=100)
 
     with pytest.raises(UsageError, match=r"damaged or cut off|not a whole picture"):

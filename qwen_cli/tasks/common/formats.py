@@ -39,7 +39,9 @@ _WRITTEN = {
 @functools.cache
 def checker(kind: Any) -> Any:
     """Return the format checker of a validator class of jsonschema, with ours over its own."""
+    from fqdn import FQDN
     from jsonschema import FormatChecker
+    from rfc3986_validator import validate_rfc3986
 
     checks = FormatChecker(formats=())
     checks.checkers = dict(kind.FORMAT_CHECKER.checkers)
@@ -47,6 +49,14 @@ def checker(kind: Any) -> Any:
         checks.checks(name)(lambda value, pattern=pattern: _is(pattern, value))
     checks.checks("time")(lambda value: not isinstance(value, str) or _is_time(value))
     checks.checks("date-time")(lambda value: not isinstance(value, str) or _is_moment(value))
+    # jsonschema passes over formats whose packages it could not import when it was imported itself.
+    checks.checks("hostname", raises=ValueError)(
+        lambda value: not isinstance(value, str) or FQDN(value, min_labels=1).is_valid
+    )
+    for name, rule in (("uri", "URI"), ("uri-reference", "URI_reference")):
+        checks.checks(name, raises=ValueError)(
+            lambda value, rule=rule: not isinstance(value, str) or validate_rfc3986(value, rule=rule)
+        )
     for name, plain in (("iri", "uri"), ("iri-reference", "uri-reference")):
         checks.checks(name)(lambda value, plain=plain: _is_address(checks, plain, value))
     checks.checks("regex")(_is_pattern)
