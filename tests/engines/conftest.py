@@ -54,11 +54,12 @@ def weights(path: Path) -> Weights:
     )
 
 
-@pytest.fixture(scope="session")
-def served(starter_gguf: Path) -> Iterator[Served]:
-    key, model = "test-key", "starter-on-a-server"
+@contextmanager
+def serving_gguf(file: Path, context: int, model: str) -> Iterator[Served]:
+    """llama.cpp's server of `file`, which it names `model`."""
+    key = "test-key"
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVER, str(starter_gguf), str(CONTEXT), key, model],
+        [sys.executable, "-c", _SERVER, str(file), str(context), key, model],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -72,13 +73,19 @@ def served(starter_gguf: Path) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
+def served(starter_gguf: Path) -> Iterator[Served]:
+    with serving_gguf(starter_gguf, CONTEXT, "starter-on-a-server") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def llamacpp(starter_gguf: Path) -> Iterator[LlamaCpp]:
     with LlamaCpp(weights(starter_gguf), context=CONTEXT) as engine:
         yield engine
 
 
-@pytest.fixture(scope="session")
-def outside(starter_gguf: Path) -> Iterator[LlamaCpp]:
+@contextmanager
+def from_outside(model: Weights, context: int) -> Iterator[LlamaCpp]:
     """The person's own llama-server, where `QWEN_LLAMA_SERVER` named one when the tests were started."""
     from qwen_cli.engines.llamacpp.outside import OutsideLlamaCpp
     from qwen_cli.models.planning import llama_server
@@ -87,7 +94,13 @@ def outside(starter_gguf: Path) -> Iterator[LlamaCpp]:
     if not Path(named).is_file():
         pytest.skip("QWEN_LLAMA_SERVER names no llama-server")
     program = llama_server.probe(Path(named))
-    with OutsideLlamaCpp(weights(starter_gguf), program=program, context=CONTEXT) as engine:
+    with OutsideLlamaCpp(model, program=program, context=context) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def outside(starter_gguf: Path) -> Iterator[LlamaCpp]:
+    with from_outside(weights(starter_gguf), CONTEXT) as engine:
         yield engine
 
 
@@ -172,3 +185,29 @@ def quick_transformers(quick: Path) -> Iterator[Engine]:
 def quick_warm(quick: Path) -> Iterator[Engine]:
     with serving_warm(str(quick / "model.gguf"), 1024) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def quick_outside(quick: Path) -> Iterator[LlamaCpp]:
+    with from_outside(Weights("quick", quick / "model.gguf", "gguf", None), 1024) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def quick_remote(quick: Path) -> Iterator[Remote]:
+    with (
+        serving_gguf(quick / "model.gguf", 1024, "quick-on-a-server") as server,
+        Remote(server.url, api_key=server.key) as engine,
+    ):
+        yield engine
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.model)
+        for name in ("quick_llamacpp", "quick_outside", "quick_remote", "quick_transformers", "quick_warm")
+    ]
+)
+def quick_engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine in turn, on the small model."""
+    return request.getfixturevalue(request.param)
