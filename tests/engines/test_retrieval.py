@@ -13,7 +13,7 @@ import small_gguf
 
 from qwen_cli.engines import load
 from qwen_cli.engines.core.embedder import Embedder
-from qwen_cli.errors import ContextFull, ModelError, RequestRefused, UsageError
+from qwen_cli.errors import ContextFull, EngineError, ModelError, RequestRefused, UsageError
 from qwen_cli.models.hub.resolve import Weights
 from qwen_cli.serve.api import rerank
 
@@ -188,3 +188,28 @@ def test_a_file_with_a_head_ranks_by_it(rankers: Any, scores: Any) -> None:
         ranker.close()
     with pytest.raises(UsageError, match="/v1/rerank"):
         load.load(str(rankers[2]))
+
+
+def test_a_signal_waits_until_an_embedder_has_loaded(
+    vectors: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raised at once it would tear down a server that has just begun."""
+    import signal
+
+    from qwen_cli.engines.llamacpp.embedding import Embedder as InLlamaCpp
+
+    heard: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append("signal"))
+
+    def server(params: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        heard.append("loaded")
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("xllamacpp.Server", server)
+    try:
+        with pytest.raises(EngineError, match="cannot load"):
+            InLlamaCpp(weights(vectors[1]))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard[0] == "loaded"

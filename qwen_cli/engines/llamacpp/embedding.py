@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qwen_cli.engines.core.embedder import Input
 from qwen_cli.engines.llamacpp import load
 from qwen_cli.engines.llamacpp.slot import ask
-from qwen_cli.errors import ContextFull, EngineError, RequestRefused, UsageError
+from qwen_cli.errors import ContextFull, RequestRefused, UsageError
 from qwen_cli.models.formats import gguf_header
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ class Embedder:
         params.fit_params = params.warmup = params.ui = params.endpoint_slots = False
         self._key = load.new_key()
         params.api_keys = [self._key]
-        try:
-            self._server: Any = xllamacpp.Server(params)
-        except (RuntimeError, ValueError, MemoryError) as error:
-            raise EngineError(f"llama.cpp cannot load {weights.label}: {error}") from error
+        self._server: Any = load.start(params, weights)
         self._running = threading.Semaphore(_TOGETHER)
         self._tail = self._tokens("")  # what is put behind every text: of Qwen3-Embedding, <|endoftext|>
 
