@@ -178,6 +178,7 @@ def run(
         load,
         training.trainer(weights, output.training),
         improving.Hooks(relay, output.watched),
+        lambda: training.check(weights, asked.lessons),
     )
     if as_json:
         print_json(output.as_dict(outcome, out))

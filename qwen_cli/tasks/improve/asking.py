@@ -6,8 +6,10 @@ Rows are those of `tasks.eval.run`: problem, number of the sample, answer, wheth
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from qwen_cli.engines.core.base import Engine, Sampling
@@ -21,6 +23,7 @@ from qwen_cli.tasks.eval.protocol import Protocol
 from qwen_cli.tasks.improve.problem import Problem
 from qwen_cli.tasks.math import prompts
 from qwen_cli.tasks.math.allowance import specialist
+from qwen_cli.tasks.math.answer import Judge
 from qwen_cli.tasks.math.extraction import boxed
 
 Row = dict[str, Any]
@@ -78,14 +81,46 @@ class Asking:
         return Protocol("chat", 0, self.samples, sampling, self.thinking)
 
 
+class Judges:
+    """Judges that compare answers, one for each that is asked for at the same time: the sandbox in which what
+    is no plain number is compared takes a while to begin."""
+
+    def __init__(self) -> None:
+        self._free: SimpleQueue[Judge] = SimpleQueue()
+        self._all: list[Judge] = []
+
+    @contextmanager
+    def one(self) -> Iterator[Judge]:
+        """Yield a judge that nobody else has meanwhile."""
+        try:
+            judge = self._free.get_nowait()
+        except Empty:
+            judge = Judge()
+            self._all.append(judge)
+        try:
+            yield judge
+        finally:
+            self._free.put(judge)
+
+    def __enter__(self) -> Judges:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for judge in self._all:
+            judge.close()
+
+
 @dataclass(frozen=True)
 class Question(eval_problems.Problem):
-    """A problem, as the benches ask it."""
+    """A problem as the benches ask it, with a seed of its own for each sample."""
+
+    judges: Judges = field(default_factory=Judges, compare=False)
 
     def attempt(self, engine: Engine, protocol: Protocol, number: int, stopped: Stopped) -> Attempt | None:
         seed = seed_of(protocol.sampling.seed or 0, self.id, number)
         own = replace(protocol, sampling=replace(protocol.sampling, seed=seed))
-        return super().attempt(engine, own, 0, stopped)
+        with self.judges.one() as judge:
+            return self._solved(engine, own, 0, stopped, judge)
 
 
 def seed_of(seed: int, id: str, number: int) -> int:
@@ -103,19 +138,23 @@ def ask(
 ) -> list[Row]:
     """Return a row for every sample of every problem, in their order; those that `book` has are not asked
     for again. Raises `EngineError` where any got no answer: the others are kept."""
-    items = [Question(one.id, one.family, one.problem, one.answer, mode=asking.mode) for one in problems]
-    wanted = {(item.id, number) for item in items for number in range(asking.samples)}
+    wanted = {(one.id, number) for one in problems for number in range(asking.samples)}
     done = {key: row for key, row in eval_run.known(book.rows).items() if key in wanted}
     right = sum(float(row["correct"]) for row in done.values())
     progress(len(done), len(wanted), share(right, len(done)))
     failed: dict[str, str] = {}
-    for row in eval_run.run(engine, items, asking.protocol(), done, at_once=asking.at_once):
-        if "error" in row:
-            failed[row["id"]] = row["error"]
-            continue
-        done[row["id"], row["sample"]] = book.add(row)
-        right += float(row["correct"])
-        progress(len(done), len(wanted), share(right, len(done)))
+    with Judges() as judges:
+        items = [
+            Question(one.id, one.family, one.problem, one.answer, mode=asking.mode, judges=judges)
+            for one in problems
+        ]
+        for row in eval_run.run(engine, items, asking.protocol(), done, at_once=asking.at_once):
+            if "error" in row:
+                failed[row["id"]] = row["error"]
+                continue
+            done[row["id"], row["sample"]] = book.add(row)
+            right += float(row["correct"])
+            progress(len(done), len(wanted), share(right, len(done)))
     if failed:
         first = next(iter(failed))
         raise EngineError(
@@ -123,7 +162,7 @@ def ask(
             f"{failed[first]}",
             f"run it again, the others are kept in {book.path}",
         )
-    return [done[item.id, number] for item in items for number in range(asking.samples)]
+    return [done[one.id, number] for one in problems for number in range(asking.samples)]
 
 
 def share(right: float, total: int) -> str:

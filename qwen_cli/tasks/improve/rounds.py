@@ -16,6 +16,7 @@ from typing import Any
 from qwen_cli import reading
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.errors import UsageError
+from qwen_cli.models.formats import lora
 from qwen_cli.tasks.common import jsonl
 from qwen_cli.tasks.common.jsonl import Journal
 from qwen_cli.tasks.improve import asking, gather, generators, judge, stages, synthesize
@@ -137,9 +138,11 @@ def improve(
     load: Load,
     trainer: Trainer,
     hooks: Hooks = Hooks(),
+    check: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run `rounds` rounds in `folder`, those that it has not had yet. `given` problems and those of families
-    are practised on, `held_out` ones judged; problems too near to these or to `tests` are left out.
+    are practised on, `held_out` ones judged; problems too near to these or to `tests` are left out. `check`
+    is called before anything is asked, where an adapter is to be trained: it raises what would stop that.
 
     Raises `UsageError` for settings that make no sense and a folder that is another run's, `QwenError` for a
     model that answers nothing rightly, and what loading, asking and training raise.
@@ -150,6 +153,8 @@ def improve(
     with Manifest(folder) as manifest, _Model(load) as model:
         examined = list(held_out) or _made_held_out(settings, given)
         manifest.begin(settings.deciding(), {"problems": _digest_of(given), "heldout": _digest_of(held_out)})
+        if manifest.figures(f"round-{rounds}/train") is None:
+            check()
         run = _Run(settings, manifest, model, trainer, hooks, unique(examined), tests)
         return run.whole(rounds, given)
 
@@ -318,7 +323,7 @@ class _Run:
 
     def of(self, adapter: Path | None) -> dict[str, Any]:
         """Return which model answers, as a journal tells it."""
-        return {"model": self.settings.model, "adapter": digest(adapter) if adapter else None}
+        return {"model": self.settings.model, "adapter": mark(adapter) if adapter else None}
 
 
 class _Model:
@@ -359,6 +364,12 @@ def _made_held_out(settings: Settings, given: Sequence[Problem]) -> list[Problem
     return generators.generate(
         settings.wanted.families, settings.held_out, settings.seed + _HELD_OUT_SEED, avoid=avoid
     )
+
+
+def mark(adapter: Path) -> str:
+    """Return by what an adapter is known again: its weights."""
+    weights = adapter / lora.WEIGHTS
+    return digest(weights if weights.is_file() else adapter)
 
 
 def _digest_of(problems: Sequence[Problem]) -> str:

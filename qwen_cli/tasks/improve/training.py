@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
 
 from qwen_cli import paths
 from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models.formats import gguf_import
 from qwen_cli.models.hub import resolve, starter
 from qwen_cli.models.progress import Progress
-from qwen_cli.tasks.improve.rounds import Trainer, Training
+from qwen_cli.tasks.improve.rounds import Lessons, Trainer, Training
 from qwen_cli.tasks.improve.stages import Say
 from qwen_cli.tasks.train import TrainSettings, train
-from qwen_cli.tasks.train.settings import Report
+from qwen_cli.tasks.train.settings import Event, Report
+
+_SHORT = "What is 12 + 30? " * 16  # some 200 tokens with its answer
 
 
 def trainable(model: str, say: Say, progress: Progress | None = None) -> str:
@@ -37,24 +41,44 @@ def trainable(model: str, say: Say, progress: Progress | None = None) -> str:
     return str(folder)
 
 
+def check(model: str, lessons: Lessons) -> None:
+    """Raise `ModelError` where `model` cannot be trained on this machine: what it is, and whether even short
+    solutions fit into memory. Nothing is loaded."""
+
+    def stop(event: Event) -> NoReturn:
+        raise _Planned
+
+    chat = {"messages": [{"role": "user", "content": _SHORT}, {"role": "assistant", "content": _SHORT}]}
+    with TemporaryDirectory() as folder, suppress(_Planned):
+        train(_settings(model, Path(folder) / "adapter", lessons), [chat], report=stop)
+
+
+class _Planned(Exception):
+    """Ends a training whose plan is known."""
+
+
+def _settings(model: str, out: Path, lessons: Lessons, **more: Any) -> TrainSettings:
+    return TrainSettings(
+        model,
+        out,
+        rank=lessons.rank,
+        alpha=2.0 * lessons.rank,
+        epochs=lessons.epochs,
+        learning_rate=lessons.learning_rate,
+        max_length=lessons.max_length,
+        turns="last",
+        heldout=0.0,
+        **more,
+    )
+
+
 def trainer(model: str, report: Callable[[Path], Report]) -> Trainer:
     """Return what trains adapters for the safetensors `model`. `report` is asked for each one, by its
     folder, who is told how it goes."""
 
     def run(training: Training) -> Mapping[str, Any]:
-        lessons = training.lessons
-        settings = TrainSettings(
-            model,
-            training.out,
-            rank=lessons.rank,
-            alpha=2.0 * lessons.rank,
-            start_from=training.start_from,
-            epochs=lessons.epochs,
-            learning_rate=lessons.learning_rate,
-            max_length=lessons.max_length,
-            turns="last",
-            heldout=0.0,
-            seed=training.seed,
+        settings = _settings(
+            model, training.out, training.lessons, start_from=training.start_from, seed=training.seed
         )
         held = list(training.held) or None
         done = train(settings, list(training.rows), heldout=held, report=report(training.out))

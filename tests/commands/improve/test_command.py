@@ -41,6 +41,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Practising]:
 
     monkeypatch.setattr(command, "open_engine", load)
     monkeypatch.setattr(training, "trainable", lambda model, say, progress: model)
+    monkeypatch.setattr(training, "check", lambda model, lessons: None)
     monkeypatch.setattr(training, "trainer", lambda model, report: train)
     return engines
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from practising import Practising, skill_of, sums, train
 
-from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.errors import ModelError, QwenError, UsageError
 from qwen_cli.tasks.improve import rounds
 from qwen_cli.tasks.improve.asking import Asking
 from qwen_cli.tasks.improve.decontaminate import Protected
@@ -260,6 +260,22 @@ def test_what_makes_no_sense_is_told_before_a_model_loads(tmp_path: Path, change
     with pytest.raises(UsageError, match=told):
         run(tmp_path, before=lambda n: pytest.fail("it was asked"), **changes)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_stops_a_training_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    def check() -> None:
+        raise ModelError("training none needs 90 GB")
+
+    def whole(check: Callable[[], None]) -> Outcome:
+        load = lambda adapter: Practising(40 + skill_of(adapter), before=asked.append)  # noqa: E731
+        return rounds.improve(SETTINGS, 1, GIVEN, HELD, [], tmp_path, load, train, check=check)
+
+    asked: list[int] = []
+    with pytest.raises(ModelError, match="90 GB"):
+        whole(check)
+    assert not asked
+    whole(lambda: None)
+    whole(check)  # what is done is not stopped
 
 
 def test_other_tests_are_kept_away_from(tmp_path: Path) -> None:
