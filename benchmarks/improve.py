@@ -112,6 +112,7 @@ def improve(asked: argparse.Namespace, families: tuple[str, ...], how: Asking) -
     started = time.perf_counter()
     settings = rounds.Settings(
         asked.model,
+        {},
         Wanted(families, asked.count),
         how,
         most=asked.rows,

@@ -149,6 +149,7 @@ def run(
     wanted, asking = _wanted(making), _asking(solving)
     asked = improving.Settings(
         model,
+        {name: value for name, value in changing(settings, loading).items() if value is not None},
         wanted,
         asking,
         judge_samples,

@@ -47,7 +47,6 @@ class Asking:
     top_p: float | None = 0.95
     max_tokens: int = 1024
     seed: int = 0
-    thinking: bool | int | None = None
     at_once: int = field(default=8, compare=False)
 
     def check(self) -> None:
@@ -73,12 +72,12 @@ class Asking:
         """Return what answers depend on, as a journal tells it."""
         return {name: value for name, value in vars(self).items() if name != "at_once" and value is not None}
 
-    def protocol(self) -> Protocol:
-        """Return it as the benches have it."""
+    def protocol(self, engine: Engine) -> Protocol:
+        """Return it as the benches have it. Raises `UsageError` for an `engine` that always thinks."""
         sampling = Sampling(
             temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, seed=self.seed
         )
-        return Protocol("chat", 0, self.samples, sampling, self.thinking)
+        return Protocol("chat", 0, self.samples, sampling, thinking_of(engine))
 
 
 class Judges:
@@ -123,6 +122,16 @@ class Question(eval_problems.Problem):
             return self._solved(engine, own, 0, stopped, judge)
 
 
+def thinking_of(engine: Engine) -> bool | None:
+    """Return how a model is asked that can think: without, since thoughts are not learned. Raises
+    `UsageError` for one that always thinks."""
+    if engine.capabilities.thinking == "always":
+        raise UsageError(
+            f"{engine.model} always thinks, and its thoughts would not be learned", "choose an instruct model"
+        )
+    return False if engine.capabilities.thinking == "switch" else None
+
+
 def seed_of(seed: int, id: str, number: int) -> int:
     """Return the seed of one sample: the same whenever and in whatever order it is drawn."""
     digest = hashlib.sha256(f"{seed}:{id}:{number}".encode()).digest()
@@ -148,7 +157,7 @@ def ask(
             Question(one.id, one.family, one.problem, one.answer, mode=asking.mode, judges=judges)
             for one in problems
         ]
-        for row in eval_run.run(engine, items, asking.protocol(), done, at_once=asking.at_once):
+        for row in eval_run.run(engine, items, asking.protocol(engine), done, at_once=asking.at_once):
             if "error" in row:
                 failed[row["id"]] = row["error"]
                 continue

@@ -62,12 +62,14 @@ Load = Callable[["Path | None"], Engine]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is asked for. `solving` draws the samples that are learned from; `judged_samples` of each
-    held-out problem are drawn as well as its likeliest answer. At most `per_problem` solutions of a problem
-    are learned from, `most` in all. `held_out` problems are made where none are given. With `control` a
-    second adapter is trained on the first round's problems with the solutions of others."""
+    """What a run is asked for. `loaded` says how the model is loaded, as a journal tells it. `solving` draws
+    the samples that are learned from; `judged_samples` of each held-out problem are drawn as well as its
+    likeliest answer. At most `per_problem` solutions of a problem are learned from, `most` in all. `held_out`
+    problems are made where none are given. With `control` a second adapter is trained on the first round's
+    problems with the solutions of others."""
 
     model: str
+    loaded: Mapping[str, Any] = field(default_factory=dict)
     wanted: Wanted = field(default_factory=Wanted)
     solving: Asking = field(default_factory=Asking)
     judged_samples: int = 0

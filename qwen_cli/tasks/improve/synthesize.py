@@ -14,7 +14,7 @@ from qwen_cli.tasks.common import parallel
 from qwen_cli.tasks.common.drain import drain_until
 from qwen_cli.tasks.common.jsonl import Journal
 from qwen_cli.tasks.improve import asking
-from qwen_cli.tasks.improve.asking import Asking, Progress, seed_of
+from qwen_cli.tasks.improve.asking import Asking, Progress, seed_of, thinking_of
 from qwen_cli.tasks.improve.problem import Problem, normalised
 from qwen_cli.tasks.math import solve
 from qwen_cli.tasks.math.answer import Judge
@@ -158,7 +158,7 @@ def _written(engine: Engine, problem: Problem, kind: str, solving: Asking, stopp
         {"role": "user", "content": asked},
     ]
     parts: list[str] = []
-    pieces = engine.chat(turns, sampling=sampling, thinking=solving.thinking)
+    pieces = engine.chat(turns, sampling=sampling, thinking=thinking_of(engine))
     try:
         for piece in pieces:
             if stopped():
@@ -192,7 +192,7 @@ def _answers(
 ) -> list[str | None]:
     """Return the answers of several solutions; fewer once too few of them can agree."""
     answers: list[str | None] = []
-    options = solve.SolveOptions(mode=solving.mode, thinking=solving.thinking)
+    options = solve.SolveOptions(mode=solving.mode, thinking=thinking_of(engine))
     with Judge() as judge:
         for number in range(how.votes):
             sampling = Sampling(

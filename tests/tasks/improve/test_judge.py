@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,20 @@ def test_a_sample_has_a_seed_of_its_own_whatever_was_drawn_before() -> None:
     assert len(seeds) == 72
     assert all(0 <= seed < 2**31 for seed in seeds)
     assert seed_of(0, "sum-10", 3) == seed_of(0, "sum-10", 3)
+
+
+def test_a_model_that_can_think_is_asked_without_and_one_that_must_is_refused(tmp_path: Path) -> None:
+    asked = []
+
+    class Thinking(Practising):
+        def chat(self, messages: Any, **rest: Any) -> Any:
+            asked.append(rest["thinking"])
+            return super().chat(messages, **rest)
+
+    engine = Thinking(50)
+    engine.capabilities = replace(engine.capabilities, thinking="switch")
+    judge.judge(engine, sums(2), HOW, tmp_path, {})
+    assert set(asked) == {False}
+    engine.capabilities = replace(engine.capabilities, thinking="always")
+    with pytest.raises(UsageError, match="none always thinks, and its thoughts would not be learned"):
+        judge.judge(engine, sums(2), HOW, tmp_path / "other", {})
