@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -178,6 +179,7 @@ class _Loop:
         self._last_words = last_words
         self._explains = not specialist(engine)  # Qwen2.5-Math was trained with the last line alone
         self._gave_up: str | None = None
+        self._at_box: Written | None = None  # the words up to the answer that was to come before a program
         self._nudged = False
         self._written = Written()
         self._thoughts = ThinkingText(opened=self.turn.opened)
@@ -212,7 +214,8 @@ class _Loop:
         self._step_sampling = self.next_sampling()
         started = time.perf_counter()
         moments: list[float] = []
-        pieces = self.turn.ask(self._written, self._step_sampling)
+        own_answer = self._at_box if self.step == "conclude" and self._gave_up else None
+        pieces = self.turn.ask(own_answer or self._written, self._step_sampling)
         try:
             for piece in pieces:
                 moments.append(time.perf_counter() - started)
@@ -349,6 +352,9 @@ class _Loop:
     def _lead(self, nudge: prompts.Nudge) -> Iterator[Event]:
         """Begin a program for the model, or ask for one."""
         self._nudged = True
+        if self.turn.continues and self._usage.stop_string == _BOX:
+            self._at_box = deepcopy(self._written)
+            self._at_box.add(f"{_BOX}{{")
         self.step = "finish"
         yield Piece(self.turn.say(self._written, nudge.begin, nudge.ask))
 
@@ -374,7 +380,7 @@ class _Loop:
 
     def _give_up(self, why: str, shown: str) -> Iterator[Event]:
         """End programs, the last one with `shown` for its output: `why` is what the attempt ends with, unless
-        the model still answers."""
+        the model still answers: as it was about to before it was led to a program, else after all of it."""
         self._stop, self._gave_up, self.step = why, why, "done"
         if self._last_words and self._answer() is None:
             self.step = "conclude"
@@ -422,4 +428,5 @@ def _continued(total: Usage, more: Usage) -> Usage:
         total.prefill_seconds + more.prefill_seconds,
         total.decode_seconds + more.decode_seconds,
         more.stop_reason,
+        stop_string=more.stop_string,
     )

@@ -388,6 +388,15 @@ class TestLastWords:
             "division by zero\nline 1: 1 / 0\n```\n\n\nThe final answer is \\boxed{"
         )
 
+    def test_an_answer_that_it_was_about_to_give_is_given(self, box: Sandbox) -> None:
+        """It was led to a program in place of its box: it goes on there, not behind what failed."""
+        words = [Piece("Six sevens: \\("), Piece(usage=Usage(1, stop_string="\\boxed"))]
+        model = Rendered(words, *says("1 / 0", "```python\n1 / 0", "42}\\)."))
+        nudge = prompts.NUDGE["en"]
+        solution = tir.finished(tir.solve(model, ASKED, box, nudge=nudge, last_words=nudge))
+        assert (solution.answer, len(solution.runs)) == ("42", 1)
+        assert model.prompts[-1] == "PROMPT:Six sevens: \\(\\boxed{"
+
     def test_after_the_last_round(self, box: Sandbox) -> None:
         model = Rendered(*says(*(f"```python\nprint({n})" for n in range(3)), "1}"))
         last = prompts.NUDGE["en"]
