@@ -2,8 +2,8 @@
 
     QWEN_LLAMA_SERVER=PATH python benchmarks/prefill.py [--rounds N] [--tokens N] [--own-time]
 
-Starter model, context 4,096, no drafts, as many threads as cores, each side in a process of its own, in turn,
-medians; no prompt begins as another. `auto` takes a llama-server that has instructions of this processor which
+Starter model, context 4,096, no drafts, as many threads as cores, each side in its own process, in turn,
+medians; no prompt begins as another. `auto` takes a llama-server that has instructions of this processor that
 the wheel was not built for. `--own-time` counts the time of the processes and not the clock's, on one core
 (`taskset -c 0`) of a machine that does other work.
 """

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from qwen_cli.models.formats import weight_formats
 
 if TYPE_CHECKING:
+    from qwen_cli.models.formats.parameters import Counted
     from qwen_cli.models.planning.describe import Described
     from qwen_cli.models.planning.hardware import Machine
 
@@ -36,14 +37,13 @@ class Rate:
     prompt: float | None = None
 
 
-# Fitted to the starter model (494 million weights a token, 24 layers) with 16 to 4,000 tokens of cache on one
-# and on two Zen 4 cores (AVX-512, 46.5e9 multiply-adds a second each): xllamacpp 2026.10.11549; torch 2.14,
+# Of safetensors fitted to the starter model (494 million weights a token, 24 layers) with 16 to 4,000 tokens
+# of cache on one and on two Zen 4 cores (AVX-512, 46.5e9 multiply-adds a second each): torch 2.14,
 # transformers 5.24, bitsandbytes 0.50. fp16, and `weights` of 8bit and 4bit, are from single products in the
 # shapes of the starter and of 4096 × 4096 and 12288 × 4096: in the starter the latter hide behind what Python
 # does. torch's MKL multiplies a float32 matrix with a vector on one core, whatever their number.
 # `prompt`: 1,228 tokens of the starter at once, in the time of the processor on a machine that was busy.
 _RATES = {
-    "llamacpp": Rate(0.36, 0.10, token=11e-3, prompt=0.4),
     "bf16": Rate(0.435, 0.26, layer=0.6e-3, prompt=0.4),
     "fp16": Rate(0.43, 0.09, layer=0.6e-3),
     "fp32": Rate(0.325, 0.26, layer=0.6e-3, alone=True, prompt=0.6),
@@ -52,13 +52,34 @@ _RATES = {
 }
 # bfloat16 beside integers is multiplied by oneDNN (engines/one_token.py).
 _BF16_BESIDE_8BIT = Rate(0.20, 0.26)
+# Of llama.cpp (xllamacpp 2026.10.11549, made for AVX2), fitted to random weights in the shapes of a 0.5B and
+# a 1.5B as Q4_K_M, Q6_K and Q8_0 on one Zen 4 core (44e9 multiply-adds a second), in its time: prompts of 256
+# and 128 tokens and what follows (`benchmarks/plan.py` with a shape); `cache` is the starter's, with up to
+# 4,000 tokens. Blocks of 256 are repacked and multiplied as integers, which beats float32; those of 32 with
+# five bits are slowest.
+_OF_256, _OF_8_BITS, _OF_32 = (
+    Rate(0.46, 0.10, token=11e-3, prompt=1.1),
+    Rate(0.44, 0.10, token=11e-3, prompt=0.8),
+    Rate(0.36, 0.10, token=11e-3, prompt=0.67),
+)
+
+
+def _rate(form: str, counted: Counted) -> Rate:
+    """Return what the engine of a form does. K quantizations of rows that are no multiple of 256 are packed
+    in blocks of 32 (`gguf_quants`), those of six bits in eight."""
+    if form in weight_formats.FOR_TRANSFORMERS:
+        return _RATES[form]
+    name, whole = form.upper(), counted.hidden % 256 == 0
+    if "Q8_0" in name or ("Q6_K" in name and not whole):
+        return _OF_8_BITS
+    return _OF_256 if "_K" in name and whole else _OF_32
 
 
 def of_prompt(machine: Machine, described: Described, form: str, *, tokens: int) -> float | None:
     """Return the tokens a second at which a processor reads a prompt of so many; None where that is not
     known. Each token is multiplied with every weight that takes part in it, and with those before it."""
     counted = described.counted
-    rate = _RATES[form if form in weight_formats.FOR_TRANSFORMERS else "llamacpp"]
+    rate = _rate(form, counted)
     if rate.prompt is None:
         return None
     cache = counted.cache
@@ -73,7 +94,7 @@ def on_processor(
     """Return the tokens a second. `read` are the bytes of weights for a token, `kept` those of the cache;
     what bitsandbytes leaves alone is in `rest`."""
     counted, known = described.counted, form in weight_formats.FOR_TRANSFORMERS
-    rate = _RATES[form if known else "llamacpp"]
+    rate = _rate(form, counted)
     value = weight_formats.PLAIN.get(form, weight_formats.PLAIN[rest]) if known else 2
     parts = [(read, rate)]
     if form in weight_formats.BITSANDBYTES:

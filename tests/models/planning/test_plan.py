@@ -413,6 +413,29 @@ def test_a_machine_file_that_is_not_there() -> None:
         hardware.read(Path("nowhere.toml"))
 
 
+# Tokens a second on one Zen 4 core (benchmarks/plan.py with a shape): read, and written behind so many.
+MEASURED = [
+    ("qwen2.5-coder:0.5b", "Q4_K_M", 264, 82.9, 28.6),
+    ("qwen2.5-coder:0.5b", "Q6_K", 264, 103.1, 28.8),
+    ("qwen2.5-coder:0.5b", "Q8_0", 264, 96.6, 26.4),
+    ("qwen2.5-coder:0.5b", "Q8_0", 1032, 92.8, 22.5),  # this and the next were not fitted to
+    ("qwen2.5-coder:1.5b", "Q4_K_M", 518, 39.0, 15.9),
+    ("qwen2.5-coder:1.5b", "Q4_K_M", 132, 38.7, 18.4),
+    ("qwen2.5-coder:1.5b", "Q6_K", 132, 37.8, 13.4),
+    ("qwen2.5-coder:1.5b", "Q8_0", 132, 27.3, 10.3),
+]
+
+
+@pytest.mark.parametrize(("name", "form", "context", "read", "written"), MEASURED)
+def test_speed_on_a_processor_is_within_a_quarter_of_what_was_measured(
+    name: str, form: str, context: int, read: float, written: float
+) -> None:
+    core = Machine("core", 24 * GB, 20 * GB, 1, 23.5e9, measured=True, multiplying=44.1e9)
+    made = plan.make(known(name), core, form=form, context=context)
+    assert made.full_speed == pytest.approx(written, rel=0.25)
+    assert made.prompt_speed == pytest.approx(read, rel=0.25)
+
+
 def test_this_machine_is_measured_and_remembered(fresh: Path) -> None:
     cores = hardware.usable_cores()
     assert measured.remembered(cores) is None
