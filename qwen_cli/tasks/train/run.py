@@ -470,7 +470,7 @@ def _seed(seed: int, step: int) -> int:
 
 def _weights_digest(folder: Path) -> str:
     """Return what tells a model from another without reading all of it: its settings and its tokenizer, and
-    of each file of weights the size, the begin, and pieces here and there."""
+    of each file of weights the size, the begin, the end, and pieces between."""
     mark = hashlib.sha256()
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (folder / name).is_file():
@@ -480,7 +480,7 @@ def _weights_digest(folder: Path) -> str:
         mark.update(f"{file.name} {size}".encode())
         with file.open("rb") as stored:
             for piece in range(_SAMPLES):
-                stored.seek(size * piece // _SAMPLES)
+                stored.seek(max(0, size - _SAMPLE) * piece // (_SAMPLES - 1))
                 mark.update(stored.read(_SAMPLE))
     return mark.hexdigest()
 
