@@ -2,11 +2,12 @@
 
     python benchmarks/train.py [MODEL] [--steps 4] [--rounds 2] [--rows FILE.jsonl]
 
-Both train the same adapter on the same rows (word problems from a generator, some hundred tokens each) with the same
-masks and as many tokens a step, in processes of their own that take turns. The plain script is what the libraries'
-documentation shows: a model in bfloat16, batches padded to their longest row, labels of -100. The first step, in which
-libraries reserve memory, is not counted. Tokens are those of the rows, without padding; seconds are those of the
-processor, so that other programs on the machine weigh little. Some eight minutes with the starter on one core.
+Both train the same adapter on the same rows (word problems from a generator, some hundred tokens each) with
+the same masks and as many tokens a step, in processes of their own that take turns. The plain script is what
+the libraries' documentation shows: a model in bfloat16, batches padded to their longest row, labels of -100.
+The first step, in which libraries reserve memory, is not counted. Tokens are those of the rows, without
+padding; seconds are also those of the processor, so that other programs on the machine weigh little. Some
+eight minutes with the starter on one core.
 """
 
 from __future__ import annotations
@@ -32,17 +33,16 @@ def problems(count: int) -> list[dict[str, Any]]:
     chance = random.Random(0)
     rows = []
     for _ in range(count):
-        boxes, each, given, name = (
-            chance.randint(3, 20), chance.randint(3, 20), chance.randint(1, 9), chance.choice(["Ann", "Li", "Omar"])
-        )  # fmt: skip
+        boxes, each, given = (chance.randint(low, high) for low, high in ((3, 20), (3, 20), (1, 9)))
+        name = chance.choice(["Ann", "Li", "Omar"])
         total = boxes * each
         question = (
-            f"{name} has {boxes} boxes with {each} pencils in each of them, and gives {given} pencils to a friend. "
+            f"{name} has {boxes} boxes with {each} pencils in each of them, and gives {given} to a friend. "
             f"How many pencils does {name} have then? Give the number in \\boxed{{}}."
         )
         answer = (
-            f"In the boxes are {boxes} × {each} = {total} pencils. Without the {given} that {name} gives away "
-            f"there are {total} − {given} = {total - given}. The answer is \\boxed{{{total - given}}}."
+            f"In the boxes are {boxes} × {each} = {total} pencils. Without the {given} that {name} gives "
+            f"away there are {total} − {given} = {total - given}. The answer is \\boxed{{{total - given}}}."
         )
         rows.append(
             {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
@@ -62,8 +62,8 @@ def ours(model: str, rows: list[dict[str, Any]], steps: int) -> dict[str, float]
 
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainSettings(
-            model, Path(folder) / "out", epochs=9, steps=steps, tokens_per_step=TOKENS, heldout=0.0, dtype="bf16",
-            save_seconds=1e9,
+            model, Path(folder) / "out", epochs=9, steps=steps, tokens_per_step=TOKENS, heldout=0.0,
+            dtype="bf16", save_seconds=1e9,
         )  # fmt: skip
         train(settings, rows, report=tell)
     return figures(marks)

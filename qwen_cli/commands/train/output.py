@@ -178,7 +178,7 @@ def chart(losses: Sequence[tuple[int, float]], heldout: Sequence[tuple[int, floa
             grid[row][column] = mark
     labels = {0: f"{high:8.3f}", _HEIGHT - 1: f"{low:8.3f}"}
     rows = [f"{labels.get(at, ''):8} │{''.join(cells).rstrip()}" for at, cells in enumerate(grid)]
-    return [*rows, f"{'':8} └{'─' * _WIDTH}  · training  ● held out"]
+    return [*rows, f"{'':8} └{'─' * _WIDTH}", f"{'':10}· training  ● held out"]
 
 
 def draw(folder: Path) -> Path | None:
