@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qwen_cli import settings as user_settings
-from qwen_cli.commands.improve.flags import JUDGING, Choosing, Learning, Making, Solving
+from qwen_cli.commands.improve.flags import JUDGING, Choosing, Drawing, Learning, Making, Solving
 from qwen_cli.commands.shared import options
 from qwen_cli.commands.shared.engine import changing, choose_model, open_engine
 from qwen_cli.commands.shared.help import App, Group
@@ -95,14 +95,15 @@ def run(
     ] = 1,
     heldout: HeldOut = None,
     heldout_count: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--heldout-count",
             min=1,
             help="Number of held-out problems that the families make.",
+            show_default="200",
             rich_help_panel=JUDGING,
         ),
-    ] = 200,
+    ] = None,
     judge_samples: Annotated[
         int,
         typer.Option(
@@ -143,6 +144,8 @@ def run(
 
     if out is None:
         raise UsageError("a run needs a folder", "add --out FOLDER")
+    if heldout and heldout_count:
+        raise UsageError("--heldout and --heldout-count exclude each other", "choose one")
     settings = options.merged(user_settings.load(), loading)
     choose_model(settings, "math")
     model = _trained_model(settings, loading)
@@ -155,7 +158,7 @@ def run(
         judge_samples,
         learning.per_problem,
         learning.most,
-        heldout_count,
+        heldout_count or 200,
         improving.Lessons(learning.epochs, learning.rank, learning.learning_rate),
         solving.seed,
         control,
@@ -196,7 +199,7 @@ def synthesize(
     ] = None,
     heldout: HeldOut = None,
     making: Making = Making(),
-    solving: Solving = Solving(),
+    drawing: Drawing = Drawing(),
     loading: options.Loading = options.Loading(),
 ) -> None:
     """Make problems: of families, and with --variants by a model after given ones. What is too near to
@@ -212,7 +215,8 @@ def synthesize(
     from qwen_cli.tasks.improve import synthesize as making_new
     from qwen_cli.tasks.improve.decontaminate import ProtectedTexts, of_problems
 
-    wanted, asking = _wanted(making), _asking(solving)
+    wanted = _wanted(making)
+    asking = _asking(drawing, samples=wanted.variants.votes)
     if out is None:
         raise UsageError("the problems need a place", "add --out problems.jsonl")
     if problems is None and not wanted.families:
@@ -240,7 +244,7 @@ def synthesize(
             book.begin({"model": engine.model, **how, **changing(settings, loading)})
             return making_new.variants(engine, clean, wanted.variants, asking, book, progress)
 
-    made = stages.synthesized(given, wanted, tests, solving.seed, write)
+    made = stages.synthesized(given, wanted, tests, drawing.seed, write)
     stages.write_synthesized(made, out, dropped, files.put)
     stages.tell_dropped(made, dropped, relay)
     typer.echo(f"{len(made.problems):,} problems in {out}")
@@ -315,18 +319,18 @@ def judge(
         Path | None,
         typer.Option("--out", help="Folder for the answers; resumes an interrupted run."),
     ] = None,
-    judge_samples: Annotated[
+    samples: Annotated[
         int,
         typer.Option(
-            "--judge-samples",
+            "--samples",
             min=0,
             max=256,
-            help="Number of solutions drawn of each problem, for pass@k.",
+            help="Number of solutions drawn of each problem, for pass@k; the likeliest is always asked for.",
             rich_help_panel=JUDGING,
         ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
-    solving: Solving = Solving(),
+    drawing: Drawing = Drawing(),
     loading: options.Loading = options.Loading(),
 ) -> None:
     """Judge an adapter: the same problems without it and with it, the likeliest answer and samples.
@@ -342,9 +346,9 @@ def judge(
 
     if out is None:
         raise UsageError("the answers need a place", "add --out FOLDER")
+    how = _asking(drawing, samples=samples)
     if not loading.adapters:
         raise UsageError("there is no adapter to judge", "name it with --adapter FOLDER")
-    how = replace(_asking(solving), samples=judge_samples)
     given = _loaded(heldout)
     settings = options.merged(user_settings.load(), loading)
     choose_model(settings, "math")
@@ -380,9 +384,15 @@ def _wanted(making: Making) -> Wanted:
     from qwen_cli.tasks.improve.stages import Wanted
     from qwen_cli.tasks.improve.synthesize import KINDS, Variants
 
-    kinds = _names(making.variants)
-    variants = Variants(tuple(KINDS) if "all" in kinds else kinds, making.votes, making.agreement)
-    wanted = Wanted(_names(making.families), making.count, variants)
+    kinds, families = _names(making.variants), _names(making.families)
+    if making.count and not families:
+        raise UsageError("--count is for problems that families make", "add --families")
+    if (making.votes or making.agreement is not None) and not kinds:
+        raise UsageError("--votes and --agreement are for changed problems", "add --variants")
+    variants = Variants(
+        tuple(KINDS) if "all" in kinds else kinds, making.votes or 8, making.agreement or 0.75
+    )
+    wanted = Wanted(families, making.count or 120, variants)
     wanted.check()
     return wanted
 
@@ -391,11 +401,12 @@ def _names(given: str | None) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in (given or "").split(",") if name.strip())
 
 
-def _asking(solving: Solving) -> Asking:
+def _asking(drawing: Drawing, **more: Any) -> Asking:
+    """Return how solutions are asked for; `more` are fields that `drawing` has not. Raises `UsageError`."""
     from qwen_cli.tasks.improve.asking import Asking
 
-    asking = Asking(**{**vars(solving), "mode": solving.mode})
-    asking.check()
+    asking = Asking(**vars(drawing), **more)
+    (asking if asking.samples else asking.greedy).check()
     return asking
 
 

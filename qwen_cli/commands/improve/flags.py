@@ -30,11 +30,15 @@ class Making:
         ),
     ] = None
     count: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--count", min=1, help="Number of problems that the families make.", rich_help_panel=PROBLEMS
+            "--count",
+            min=1,
+            help="Number of problems that the families make.",
+            show_default="120",
+            rich_help_panel=PROBLEMS,
         ),
-    ] = 120
+    ] = None
     variants: Annotated[
         str | None,
         typer.Option(
@@ -45,23 +49,25 @@ class Making:
         ),
     ] = None
     votes: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--votes",
             min=2,
             max=64,
             help="Number of solutions that are asked for the answer of a changed problem.",
+            show_default="8",
             rich_help_panel=PROBLEMS,
         ),
-    ] = 8
+    ] = None
     agreement: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--agreement",
             help="Share of the votes that must agree (above 0.5); others are dropped.",
+            show_default="0.75",
             rich_help_panel=PROBLEMS,
         ),
-    ] = 0.75
+    ] = None
     against: Annotated[
         list[Path] | None,
         typer.Option(
@@ -74,7 +80,7 @@ class Making:
 
 
 @dataclass(frozen=True)
-class Solving:
+class Drawing:
     """How solutions are asked for."""
 
     mode: Annotated[
@@ -85,16 +91,6 @@ class Solving:
             rich_help_panel=SOLVING,
         ),
     ] = "cot"
-    samples: Annotated[
-        int,
-        typer.Option(
-            "--samples",
-            min=1,
-            max=256,
-            help="Number of solutions drawn of each problem.",
-            rich_help_panel=SOLVING,
-        ),
-    ] = 8
     temperature: Annotated[
         float,
         typer.Option(
@@ -129,6 +125,22 @@ class Solving:
             min=1,
             max=256,
             help="Number of solutions computed at the same time.",
+            rich_help_panel=SOLVING,
+        ),
+    ] = 8
+
+
+@dataclass(frozen=True)
+class Solving(Drawing):
+    """How many are drawn, too."""
+
+    samples: Annotated[
+        int,
+        typer.Option(
+            "--samples",
+            min=1,
+            max=256,
+            help="Number of solutions drawn of each problem.",
             rich_help_panel=SOLVING,
         ),
     ] = 8

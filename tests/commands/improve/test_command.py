@@ -130,18 +130,9 @@ def test_an_adapter_is_judged_against_the_model_alone(
     held = write(tmp_path / "h.jsonl", sums(20, first=200))
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "skill.json").write_text(str(gain))
-    words = (
-        "judge",
-        held,
-        "--adapter",
-        tmp_path / "adapter",
-        "--out",
-        tmp_path / "v",
-        "-m",
-        "small",
-        "--json",
-    )
-    done = improve(*words, "--parallel", 1)
+    adapter, out = tmp_path / "adapter", tmp_path / "v"
+    words = ("judge", held, "--adapter", adapter, "--out", out, "-m", "small", "--parallel", 1)
+    done = improve(*words, "--json")
     assert done.exit_code == code, done.exception
     figures = json.loads(done.stdout)
     assert figures["kept"] is (code == 0)
@@ -178,7 +169,21 @@ def test_an_adapter_is_judged_against_the_model_alone(
             ["solve", "p.jsonl", "--out", "s.jsonl", "--export", "bare.jsonl"],
             "bare.jsonl is there, and",
         ),
+        (
+            ["p.jsonl", "--count", "9", "--out", "r", "-m", "small"],
+            "--count is for problems that families make",
+        ),
+        (
+            ["p.jsonl", "--votes", "9", "--out", "r", "-m", "small"],
+            "for changed problems. Add --variants",
+        ),
+        (["p.jsonl", "--heldout", "p.jsonl", "--heldout-count", "9", "--out", "r"], "exclude each other"),
         (["judge", "p.jsonl", "--out", "v"], "there is no adapter to judge"),
+        (
+            ["judge", "p.jsonl", "--adapter", "a", "--out", "v", "--samples", "2", "--temperature", "0"],
+            "the same",
+        ),
+        (["synthesize", "p.jsonl", "--variants", "all", "--temperature", "0", "--out", "o"], "the same"),
         (["judge", "p.jsonl", "--adapter", "a"], "the answers need a place"),
         (["p.jsonl", "--temperature", "0", "--out", "r", "-m", "small"], "are all the same"),
     ],
