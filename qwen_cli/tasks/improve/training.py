@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -49,14 +48,9 @@ def check(model: str, lessons: Lessons) -> None:
     def stop(event: Event) -> NoReturn:
         raise _Planned
 
-    _no_noise()
     chat = {"messages": [{"role": "user", "content": _SHORT}, {"role": "assistant", "content": _SHORT}]}
     with TemporaryDirectory() as folder, suppress(_Planned):
         train(_settings(model, Path(folder) / "adapter", lessons), [chat], report=stop)
-
-
-def _no_noise() -> None:
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # kernels that it would rather have
 
 
 class _Planned(Exception):
@@ -83,7 +77,6 @@ def trainer(model: str, report: Callable[[Path], Report]) -> Trainer:
     folder, who is told how it goes."""
 
     def run(training: Training) -> Mapping[str, Any]:
-        _no_noise()
         settings = _settings(
             model, training.out, training.lessons, start_from=training.start_from, seed=training.seed
         )

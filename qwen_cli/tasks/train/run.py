@@ -387,12 +387,15 @@ class _Training:
         self._saved = time.monotonic()
 
     def _put_adapter(self) -> None:
+        from qwen_cli.engines.transformers import load
+
         label = self._prepared.weights.label
 
         def save(place: Path) -> None:
             adapted = self._network.adapted
             adapted.peft_config["default"].base_model_name_or_path = label
-            adapted.save_pretrained(place)
+            with load.quiet():  # the model's name is no folder to look for its vocabulary in
+                adapted.save_pretrained(place)
 
         self._folder.put_adapter(save)
 
