@@ -74,7 +74,10 @@ def train(
             return TrainResult(**found.result | {"out": folder.path})
         plan = memory.MemoryPlan(**found.plan) if found else prepared.plan
         report(prepared.event(plan))
-        return _Training(settings, prepared, plan, folder, report).run()
+        from qwen_cli.engines.transformers import load
+
+        with load.quiet():
+            return _Training(settings, prepared, plan, folder, report).run()
 
 
 def trainable(model: str, progress: OnProgress | None = None) -> Weights:
@@ -149,6 +152,8 @@ def _prepare(
         chats, held = sequences.parted(chats, settings.heldout, settings.seed)
     measured = template.prepare(held, settings.max_length)
     learned, repeated = sequences.without(template.prepare(chats, settings.max_length), measured)
+    if repeated and not learned.sequences:
+        raise UsageError("all rows are held out too", "give others with `heldout`, or rows that differ")
     if not learned.sequences:
         raise UsageError(
             f"none of {len(chats):,} rows has an answer within {settings.max_length:,} tokens",
@@ -428,25 +433,24 @@ def _network(settings: TrainSettings, prepared: _Prepared, plan: memory.MemoryPl
     from qwen_cli.engines.transformers import adapters, load
     from qwen_cli.tasks.train.compute import Network
 
-    with load.quiet():
-        model = load.model(prepared.weights, dtype=prepared.dtype)
-        model.requires_grad_(False)
-        torch.manual_seed(settings.seed)
-        if settings.start_from:
-            adapted = adapters.learning(model, settings.start_from.expanduser())
-        else:
-            from peft import LoraConfig, get_peft_model
+    model = load.model(prepared.weights, dtype=prepared.dtype)
+    model.requires_grad_(False)
+    torch.manual_seed(settings.seed)
+    if settings.start_from:
+        adapted = adapters.learning(model, settings.start_from.expanduser())
+    else:
+        from peft import LoraConfig, get_peft_model
 
-            names = [name for name, m in model.named_modules() if _is_target(name, m, settings.targets)]
-            config = LoraConfig(
-                r=settings.rank,
-                lora_alpha=settings.alpha,
-                lora_dropout=settings.dropout,
-                target_modules=_shortened(names, model, settings.targets),
-                task_type="CAUSAL_LM",
-            )
-            adapted = get_peft_model(model, config)
-        return Network(adapted, at_once=plan.at_once, recompute=plan.recompute)
+        names = [name for name, m in model.named_modules() if _is_target(name, m, settings.targets)]
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=_shortened(names, model, settings.targets),
+            task_type="CAUSAL_LM",
+        )
+        adapted = get_peft_model(model, config)
+    return Network(adapted, at_once=plan.at_once, recompute=plan.recompute)
 
 
 def _shortened(names: Sequence[str], model: Any, targets: Sequence[str]) -> list[str]:

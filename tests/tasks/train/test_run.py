@@ -316,6 +316,27 @@ def test_a_quantized_model_is_refused(settings: Any, model: Path, tmp_path: Path
         train(settings(model=str(folder)), ROWS)
 
 
+def test_rows_that_are_all_held_out_too_are_told(settings: Any) -> None:
+    with pytest.raises(UsageError, match="all rows are held out too"):
+        train(settings(), ROWS[:1] * 20)
+
+
+@pytest.mark.parametrize("architecture", ["Qwen3Moe", "Qwen2_5_VL", "Qwen3_5"])
+def test_other_architectures_learn_too_whatever_is_kept_in_memory(
+    architecture: str, settings: Any, starter_safetensors: Path, tmp_path: Path
+) -> None:
+    sees = architecture in small_models.VISUAL
+    make = small_models.make_seeing if sees else small_models.make
+    folder = make(architecture, tmp_path / "model", starter_safetensors)
+    given = {"model": str(folder), "steps": 2, "dtype": "bf16", "dropout": 0.0}
+    results = [train(settings(out=tmp_path / way, checkpointing=way, **given), ROWS) for way in ("off", "on")]
+    names = load_file(results[0].out / "adapter_model.safetensors")
+
+    assert results[0].heldout_loss < results[0].heldout_before
+    assert results[0].heldout_loss == results[1].heldout_loss
+    assert not [name for name in names if "visual" in name]
+
+
 def test_a_training_that_diverges_is_told(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
