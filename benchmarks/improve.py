@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -120,7 +120,7 @@ def improve(asked: argparse.Namespace, families: tuple[str, ...], how: Asking) -
         control=not asked.no_control,
     )
     weights = training.trainable(asked.model, print)
-    trainer = training.trainer(weights, lambda folder: lambda event: None)
+    trainer = training.trainer(weights, lambda folder: nullcontext(lambda event: None))
 
     def trained(one: rounds.Training) -> Any:
         with timed(f"train {one.out.parent.name}"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,20 +29,15 @@ def watched(name: str) -> Iterator[Progress]:
     from qwen_cli.ui.progress import Bar
 
     say(f"{name} …")
-    bar: Bar | None = None
+    with ExitStack() as shown:
+        bar: Bar | None = None
 
-    def show(done: int, total: int, words: str) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = Bar(total)
-            bar.__enter__()
-        bar.show(done, words)
+        def show(done: int, total: int, words: str) -> None:
+            nonlocal bar
+            bar = bar or shown.enter_context(Bar(total))
+            bar.show(done, words)
 
-    try:
         yield show
-    finally:
-        if bar is not None:
-            bar.__exit__(None, None, None)
 
 
 def table(columns: Sequence[tuple[str, Judged]], kept: Sequence[str]) -> Table:
@@ -178,29 +173,29 @@ def verdict(before: Judged, after: Judged) -> dict[str, Any]:
     }
 
 
-def training(folder: Path) -> Report:
-    """Return who is told of a training: its plan and losses on stderr."""
+@contextmanager
+def training(folder: Path) -> Iterator[Report]:
+    """Yield who is told of a training: its plan and losses on stderr, and a bar while it runs."""
     from qwen_cli.tasks.train.settings import Evaluated, Planned, Resumed, Stepped
+    from qwen_cli.ui.progress import Bar
 
-    bar: list[Any] = []
+    with ExitStack() as shown:
+        bar: Bar | None = None
 
-    def report(event: Event) -> None:
-        if isinstance(event, Planned):
-            say(
-                f"{event.sequences:,} solutions of {event.counted:,} tokens, {event.steps:,} steps; "
-                f"{event.memory / 1e9:.1f} GB"
-            )
-        elif isinstance(event, Resumed):
-            say(f"goes on after step {event.step:,} of {event.steps:,}")
-        elif isinstance(event, Evaluated):
-            say(f"step {event.step:,}: held-out loss {event.loss:.4f}{', the lowest' if event.best else ''}")
-        elif isinstance(event, Stepped):
-            if not bar:
-                from qwen_cli.ui.progress import Bar
+        def report(event: Event) -> None:
+            nonlocal bar
+            if isinstance(event, Planned):
+                say(
+                    f"{event.sequences:,} solutions of {event.counted:,} tokens, {event.steps:,} steps; "
+                    f"{event.memory / 1e9:.1f} GB"
+                )
+            elif isinstance(event, Resumed):
+                say(f"goes on after step {event.step:,} of {event.steps:,}")
+            elif isinstance(event, Evaluated):
+                best = ", the lowest" if event.best else ""
+                say(f"step {event.step:,}: held-out loss {event.loss:.4f}{best}")
+            elif isinstance(event, Stepped):
+                bar = bar or shown.enter_context(Bar(event.steps))
+                bar.show(event.step, f"loss {event.loss:.4f}")
 
-                bar.append(Bar(event.steps).__enter__())
-            bar[0].show(event.step, f"loss {event.loss:.4f}")
-            if event.step == event.steps:
-                bar[0].__exit__(None, None, None)
-
-    return report
+        yield report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -72,8 +72,8 @@ def _settings(model: str, out: Path, lessons: Lessons, **more: Any) -> TrainSett
     )
 
 
-def trainer(model: str, report: Callable[[Path], Report]) -> Trainer:
-    """Return what trains adapters for the safetensors `model`. `report` is asked for each one, by its
+def trainer(model: str, told: Callable[[Path], AbstractContextManager[Report]]) -> Trainer:
+    """Return what trains adapters for the safetensors `model`. `told` gives for each one, by its
     folder, who is told how it goes."""
 
     def run(training: Training) -> Mapping[str, Any]:
@@ -81,7 +81,8 @@ def trainer(model: str, report: Callable[[Path], Report]) -> Trainer:
             model, training.out, training.lessons, start_from=training.start_from, seed=training.seed
         )
         held = list(training.held) or None
-        done = train(settings, list(training.rows), heldout=held, report=report(training.out))
+        with told(training.out) as report:
+            done = train(settings, list(training.rows), heldout=held, report=report)
         return {"steps": done.steps, "loss": done.train_loss, "held-out loss": done.heldout_loss}
 
     return run
