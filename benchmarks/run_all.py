@@ -78,7 +78,8 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores, {platform.system()}, Python {platform.python_version()}"
+    count = "one core" if cores == 1 else f"{cores} cores"
+    return f"{name}, {count}, {platform.system()}, Python {platform.python_version()}"
 
 
 def made(figures: list[Figure], machine: str, day: datetime.date, busy: float) -> str:

@@ -14,7 +14,8 @@ def main() -> None:
     peer = [sys.executable, "-c", "import typer, rich; print(1)"]
     for flag in ("--help", "--version"):
         ours, theirs = alternate([*QWEN, flag], peer, ROUNDS)
-        report(f"qwen {flag}", median([r.last for r in ours]), median([r.last for r in theirs]), "s", "≤ 2.5")
+        what = f'`qwen {flag}` against `python -c "import typer, rich"`'
+        report(what, median([r.last for r in ours]), median([r.last for r in theirs]), "s", "≤ 2.5")
 
 
 if __name__ == "__main__":
