@@ -48,6 +48,8 @@ class View:
         self._wait_no_more()
         if self._live:
             self._live.stop()
+        if kind is None and not self._steps:
+            say("this training is complete already: nothing was computed")
         if kind is KeyboardInterrupt and self._last:
             say(f"interrupted after step {self._last.step:,}: the same command goes on from there")
 

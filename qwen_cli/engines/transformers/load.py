@@ -188,6 +188,7 @@ def quiet() -> Iterator[None]:
         level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()
         getLogger("accelerate").setLevel(ERROR)  # what was offloaded is said here
+        getLogger("bitsandbytes").setLevel(ERROR)  # peft imports it, and it tells what it has no kernel for
         getLogger("bitsandbytes").setLevel(ERROR)  # kernels that it would rather have
         logging.disable_progress_bar()
         try:

@@ -132,7 +132,7 @@ def _turns(row: Mapping[str, Any]) -> list[Any]:
             {"role": "user", "content": question},
             {"role": "assistant", "content": row["output"]},
         ]
-    names = ", ".join(map(str, list(row)[:6])) or "nothing"
+    names = ", ".join(str(name)[:40] for name in list(row)[:6]) or "nothing"
     raise ValueError(f"it has {names}, and none of {FORMS}")
 
 

@@ -168,7 +168,7 @@ def _prepare(
     dtype = _dtype(settings.dtype)
     plan, trained = _memory(settings, weights, dtype, max(learned.longest, measured.longest))
     identity = settings.deciding() | {
-        "model": weights.label,
+        "dtype": dtype,
         "weights": _weights_digest(weights.path),
         "data": mark,
         "start_from": _adapter_digest(settings.start_from) if settings.start_from else None,
@@ -208,7 +208,9 @@ def _memory(
     import torch
 
     from qwen_cli.engines.transformers import device, load
-    from qwen_cli.tasks.train.compute import logit_bytes
+
+    with load.quiet():
+        from qwen_cli.tasks.train.compute import logit_bytes  # and peft with it
 
     where = device.best_device(torch)
     free = int(torch.cuda.mem_get_info()[0]) if where == "cuda" else hardware.free_memory()
@@ -395,6 +397,8 @@ class _Training:
         from qwen_cli.engines.transformers import load
 
         label = self._prepared.weights.label
+        if place := resolve.as_path(label):
+            label = str(place.absolute())  # whoever reads it may be in another folder
 
         def save(place: Path) -> None:
             adapted = self._network.adapted

@@ -84,8 +84,8 @@ class TrainSettings:
             raise _unfit("targets", ",".join(self.targets), "ends of layers' names, such as q_proj,v_proj")
 
     def deciding(self) -> dict[str, Any]:
-        """Return what the result depends on, as JSON has it."""
-        apart = ("out", "save_seconds", "start_from")
+        """Return what the result depends on, as JSON has it, but for what files hold: model and adapter."""
+        apart = ("model", "out", "save_seconds", "start_from")
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in apart}
         return values | {"targets": list(self.targets)}
 

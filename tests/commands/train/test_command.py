@@ -68,6 +68,10 @@ def test_it_prints_the_folder_and_tells_the_rest(
     )
     assert (file.parent / "out" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
+    again = said(capsys, monkeypatch, *words(file, model))
+    assert again[:2] == (0, out)
+    assert again[2].startswith("this training is complete already: nothing was computed\n")
+
 
 def test_as_json_and_without_matplotlib(capsys: Any, monkeypatch: Any, file: Path, model: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *given: None)

@@ -244,6 +244,18 @@ def test_it_stops_where_the_held_out_loss_no_longer_falls_and_keeps_the_best(set
     assert sorted(measured).index(result.best_step) == len(measured) - 3
 
 
+def test_a_model_named_from_its_folder_is_found_from_others(
+    settings: Any, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    first = train(settings(model=f"./{model.name}", steps=1), ROWS)
+    config = json.loads((first.out / "adapter_config.json").read_text())
+
+    assert Path(config["base_model_name_or_path"]) == model
+    monkeypatch.chdir(model)
+    assert train(settings(model="../" + model.name, steps=1), ROWS) == first
+
+
 def test_it_goes_on_from_an_adapter(settings: Any, tmp_path: Path) -> None:
     first = train(settings(), ROWS)
     second = train(settings(out=tmp_path / "second", start_from=first.out, steps=1, rank=99), ROWS)
