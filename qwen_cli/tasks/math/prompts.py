@@ -24,6 +24,29 @@ SHORT: dict[Language, str] = {
     r" \boxed{}.",
     "zh": r"请用一两行简短的算式解题，然后将最终答案放在 \boxed{} 中。",
 }
+# What a line or two is, shown: without them the starter explains itself at length.
+_SHORT_EXAMPLES: dict[Language, tuple[tuple[str, str], ...]] = {
+    "en": (
+        ("What is x if 3(x + 2) = 27?", "3(x + 2) = 27, x + 2 = 9, x = 7\n\\boxed{7}"),
+        (
+            "A shop sells pens in boxes of 12 for $9. How many dollars do 5 boxes and 3 single pens at $1"
+            " cost?",
+            "5 * 9 = 45, 3 * 1 = 3, 45 + 3 = 48\n\\boxed{48}",
+        ),
+        (
+            "Today is Tuesday. What day of the week is it in 16 days?",
+            "16 = 2 * 7 + 2, Tuesday + 2 = Thursday\n\\boxed{Thursday}",
+        ),
+    ),
+    "zh": (
+        ("解方程 3(x + 2) = 27，x 是多少？", "3(x + 2) = 27，x + 2 = 9，x = 7\n\\boxed{7}"),
+        (
+            "一盒铅笔9元，一支钢笔11元。买5盒铅笔和3支钢笔一共多少元？",
+            "5 * 9 = 45，3 * 11 = 33，45 + 33 = 78\n\\boxed{78}",
+        ),
+        ("今天是星期二，16天后是星期几？", "16 = 2 * 7 + 2，星期二 + 2 = 星期四\n\\boxed{星期四}"),
+    ),
+}
 TIR: dict[Language, str] = {
     "en": "Please integrate natural language reasoning with programs to solve the problem above, and put your"
     r" final answer within \boxed{}.",
@@ -119,16 +142,22 @@ def messages(
     `pictures` are content parts that belong to the problem."""
     words: list[dict[str, Any]] = [{"type": "text", "text": problem or PICTURED[language]}]
     question = {"role": "user", "content": [*pictures, *words] if pictures else problem}
-    if mode != "tir":
-        return [{"role": "system", "content": {"cot": COT, "short": SHORT}[mode][language]}, question]
+    if mode == "cot":
+        return [{"role": "system", "content": COT[language]}, question]
+    if mode == "short":
+        shown = () if specialist else _SHORT_EXAMPLES[language]
+        return [{"role": "system", "content": SHORT[language]}, *_turns(shown), question]
     if specialist:
         return [{"role": "system", "content": TIR[language]}, question]
-    example, solution = _EXAMPLE[language]
+    return [{"role": "system", "content": GENERAL[language]}, *_turns([_EXAMPLE[language]]), question]
+
+
+def _turns(examples: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return examples as turns of a conversation."""
     return [
-        {"role": "system", "content": GENERAL[language]},
-        {"role": "user", "content": example},
-        {"role": "assistant", "content": solution},
-        question,
+        {"role": role, "content": text}
+        for example in examples
+        for role, text in zip(("user", "assistant"), example, strict=True)
     ]
 
 

@@ -28,11 +28,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_was_learned_is_computed_by_llama_cpp(small: Path, tmp_path: Path) -> None:
     problems = [Problem("a", "1+1?", "2"), Problem("b", "3+4?", "7")]
-    how = Asking("short", samples=0, temperature=0.0, max_tokens=10, at_once=1)
+    how = Asking("cot", samples=0, temperature=0.0, max_tokens=10, at_once=1)
     before, after = tmp_path / "before", tmp_path / "after"
     with open_engine(LoadOptions(model=str(small))) as engine:
         solutions = [gather.Solution(one, rf"\boxed{{{one.answer}}}") for one in problems]
-        chats = gather.chats(solutions, "short", engine)
+        chats = gather.chats(solutions, "cot", engine)
         assert judge.judge(engine, problems, how, before, {}).right == 0
     train = training.trainer(str(small.parent / "model"), lambda folder: nullcontext(lambda event: None))
     figures = train(Training(chats, [], tmp_path / "adapter", None, 0, LESSONS))

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examined import Examined
 from scripted import Scripted, end
 
 from qwen_cli.engines.core.base import Message, Piece, Sampling, Stream
 from qwen_cli.errors import EngineError, UsageError
-from qwen_cli.tasks.math import batch, solve
+from qwen_cli.tasks.math import batch, prompts, solve
 
 WAY = solve.SolveOptions(mode="cot")
 
@@ -162,3 +163,14 @@ def test_correct_solutions_become_chats() -> None:
     (chat,) = batch.training(rows)
     assert [m["role"] for m in chat["messages"]] == ["system", "user", "assistant"]
     assert chat["messages"][2]["content"] == "It is \\boxed{1}."
+
+
+def test_short_solutions_are_asked_for_with_examples_and_kept_as_such() -> None:
+    asked = prompts.messages("What is 1 + 1?", "short", "en", specialist=False)
+    assert [turn["role"] for turn in asked] == ["system", *["user", "assistant"] * 3, "user"]
+    assert all(len(turn["content"].splitlines()) <= 2 for turn in asked if turn["role"] == "assistant")
+    assert len(prompts.messages("What is 1 + 1?", "short", "en", specialist=True)) == 2
+    engine = Examined(lambda prompt: "1 + 1 = 2\n\\boxed{2}", model="qwen2.5:0.5b")
+    asked_of = [batch.Problem("a", "What is 1 + 1?", "2")]
+    (row,) = batch.solve_all(engine, asked_of, solve.SolveOptions("short"), at_once=1)
+    assert (row["mode"], row["correct"], len(engine.turns)) == ("short", True, 1)
