@@ -50,7 +50,9 @@ def infer(
         special = {name: plain for name, _ in model.named_parameters() if name not in linear}
     room: dict[int | str, int] = dict(most or {})
     if not most:
-        room = {index: gpu.free for index, gpu in enumerate(machine.gpus)} | {"cpu": machine.free}
+        room = {index: gpu.free for index, gpu in enumerate(machine.gpus)}
+        if not machine.unified:  # else that of the GPUs is the machine's
+            room["cpu"] = machine.free
     with _quiet():
         inferred = infer_auto_device_map(
             model,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from machines import GB, known
 
+from qwen_cli.commands.models import doctor, plan_output
 from qwen_cli.models.planning import back_ends, fit, gpus, hardware, llama_server, plan
 from qwen_cli.models.planning.back_ends import BackEnds
 from qwen_cli.models.planning.gpus import Gpu
@@ -164,6 +165,17 @@ class TestPlan:
         large = known("qwen3:235b-a22b")
         with pytest.raises(fit.ModelError, match=r"this machine has 32\.0 GB\."):
             fit.check(large, busy, plan.make(large, busy))
+
+
+def test_it_is_said_that_the_memory_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = hardware.Found((SMALL,), "other", None, frozenset({"llamacpp"}))
+    monkeypatch.setattr(hardware, "found_gpus", lambda memory: found)
+    assert doctor.check_gpus()[0].detail == "AMD Radeon 780M, up to 16.0 GB of the memory"
+    told = plan_output._machine(TestPlan.SHARING)
+    assert told == (
+        "small: 32.0 GB of memory (28.0 GB free), 20 cores, 100 GB/s, NVIDIA GB10 sharing it, 273 GB/s"
+    )
+    assert plan_output.machine_facts(TestPlan.SHARING)["unified_memory"] is True
 
 
 class TestFreeMemory:
