@@ -203,6 +203,7 @@ def draw(folder: Path) -> Path | None:
         points = [(row["step"], row[name]) for row in logged if name in row]
         if points:
             axis.plot(*zip(*points, strict=True), style, label=label, markersize=4)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("step")
     axis.set_ylabel("loss, nats a token")
     axis.grid(alpha=0.3)

@@ -164,6 +164,9 @@ class RunFolder:
             save(aside)
             config = json.loads((aside / lora.CONFIG).read_text("utf-8"))
             text = json.dumps(_ordered(config), indent=2) + "\n"
+            shutil.copymode(
+                aside / lora.CONFIG, aside / lora.WEIGHTS
+            )  # which safetensors makes for one person
             shutil.move(aside / lora.WEIGHTS, self.path / _partial(lora.WEIGHTS))
             self._put(lora.WEIGHTS, _sync)
             self._put(lora.CONFIG, lambda place: _write(place, text.encode()))

@@ -270,6 +270,10 @@ def test_the_adapter_is_what_the_engines_take(settings: Any, model: Path, tmp_pa
     from qwen_cli.models.hub import resolve
 
     out = train(settings(steps=2), ROWS).out
+    assert (
+        len({(out / name).stat().st_mode for name in ("adapter_config.json", "adapter_model.safetensors")})
+        == 1
+    )
     weights = resolve.resolve(str(model), prefer="safetensors")
 
     assert load.model(weights, adapters=[out], dtype="fp32") is not None
