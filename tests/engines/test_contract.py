@@ -219,13 +219,12 @@ class TestConversation:
 
         assert cached[0] < cached[1] < cached[2]
 
-    def test_a_schema_holds(self, quick_engine: Engine) -> None:
-        """Of a model that would write anything but JSON."""
+    def test_a_schema_holds(self, engine: Engine) -> None:
         schema = {
             "type": "object",
             "properties": {
                 "city": {"type": "string", "maxLength": 20},
-                "population": {"type": "integer", "minimum": 0, "maximum": 99_999},
+                "population": {"type": "integer"},
                 "capital": {"type": "boolean"},
             },
             "required": ["city", "population", "capital"],
@@ -233,8 +232,7 @@ class TestConversation:
         }
         asked = [{"role": "user", "content": "Say something about Paris."}]
 
-        sampling = Sampling(temperature=0, max_tokens=200)
-        pieces = list(quick_engine.chat(asked, schema=schema, sampling=sampling))
+        pieces = list(engine.chat(asked, schema=schema, sampling=Sampling(temperature=0, max_tokens=80)))
 
         jsonschema.validate(json.loads(text(pieces)), schema)
 

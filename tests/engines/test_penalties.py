@@ -114,7 +114,7 @@ def test_what_is_rewarded_shows(pair: tuple[Transformers, LlamaCpp]) -> None:
 def test_through_drafts_too(llamacpp: LlamaCpp, starter_gguf: Path) -> None:
     """What is copied from the prompt is guessed ahead, for which llama.cpp copies its samplers."""
     line = "The quick brown fox jumps over the lazy dog while the old grey cat sleeps near the warm fire.\n"
-    sampling = Sampling(temperature=0.0, presence_penalty=0.4, frequency_penalty=0.05, max_tokens=70)
+    sampling = Sampling(temperature=0.0, presence_penalty=0.4, frequency_penalty=0.05, max_tokens=36)
     pieces = list(llamacpp.complete(line * 4, sampling=sampling))
     with LlamaCpp(weights(starter_gguf), context=512, parallel=1, draft=None) as alone:
         expected = text(alone, line * 4, sampling)

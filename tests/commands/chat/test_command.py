@@ -185,7 +185,7 @@ def test_a_schema_that_cannot_be_used_is_told_before_a_model_loads(qwen, schema:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_schema_constrains_the_answer(qwen, tmp_path: Path) -> None:
+def test_a_schema_constrains_the_answer(warm, tmp_path: Path) -> None:
     schema = {
         "type": "object",
         "properties": {"city": {"type": "string"}, "population": {"type": "integer"}},
@@ -194,7 +194,7 @@ def test_a_schema_constrains_the_answer(qwen, tmp_path: Path) -> None:
     }
     path = tmp_path / "schema.json"
     path.write_text(json.dumps(schema))
-    answer = json.loads(qwen("chat", "Tell me about Paris.", "--schema", str(path), *GREEDY).stdout)
+    answer = json.loads(warm("chat", "Tell me about Paris.", "--schema", str(path), *GREEDY).stdout)
     assert set(answer) == {"city", "population"}
     assert isinstance(answer["population"], int)
 
