@@ -46,6 +46,8 @@ PARTS = [
     Part("typer._completion_classes:BashComplete", "shells"),
     # torch
     Part("torch.backends:mkldnn.enabled", "one_token"),
+    Part("torch.cpu:_is_avx512_bf16_supported", "run", 0),
+    Part("torch.cpu:_is_amx_tile_supported", "run", 0),
     Part("torch:_dynamo.mark_static_address", "compiled", 1),
     # What attention is computed with, and who computes it.
     Part("transformers:AttentionInterface.register", "one_token", 2),
