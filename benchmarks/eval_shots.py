@@ -30,8 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("--each", type=int, default=12, help="questions of each subject")
-    parser.add_argument("--subjects", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--subjects", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("-m", "--model", default="starter")
     asked = parser.parse_args()
     subjects = by_subject(asked.data)[: asked.subjects]
@@ -61,7 +61,7 @@ def main() -> None:
             ours.append(processes.run(command(kept)).last)
             peers.append(processes.run(command(anew)).last)
     questions = sum(len(rows) for _, _, rows in own)
-    print(f"{questions} questions of {len(subjects)} subjects, {SHOTS} shots, {asked.model}")
+    print(f"{questions} questions, subjects: {len(subjects)}, shots: {SHOTS}, {asked.model}")
     processes.report(
         "shots kept", processes.median(ours) / questions, processes.median(peers) / questions, "s", "≤ 0.35"
     )
