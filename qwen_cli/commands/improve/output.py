@@ -185,8 +185,9 @@ def training(folder: Path) -> Iterator[Report]:
         def report(event: Event) -> None:
             nonlocal bar
             if isinstance(event, Planned):
+                steps = "1 step" if event.steps == 1 else f"{event.steps:,} steps"
                 say(
-                    f"{event.sequences:,} solutions of {event.counted:,} tokens, {event.steps:,} steps; "
+                    f"{event.sequences:,} solutions of {event.counted:,} tokens, {steps}; "
                     f"{event.memory / 1e9:.1f} GB"
                 )
             elif isinstance(event, Resumed):
