@@ -84,8 +84,11 @@ def test_each_draws_with_rules_of_its_own(engine: Engine, lanes: list[Engine]) -
 
 
 @pytest.mark.model
-def test_words_and_a_schema_hold_while_others_are_free(transformers_engine: Engine) -> None:
-    serving = transformers_engine.serving_lanes(2)
+def test_words_and_a_schema_hold_while_others_are_free(starter_safetensors: Path) -> None:
+    from qwen_cli.engines.load import load
+
+    # Of its own: closing the lanes of a server closes their engine.
+    serving = load(str(starter_safetensors), engine="transformers", context=1024).serving_lanes(2)
     lanes = serving.lanes
     schema = {
         "type": "object",
