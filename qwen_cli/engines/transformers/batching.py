@@ -322,17 +322,12 @@ def _usage(row: _Row, prompt: int, started: float) -> Usage:
 def _room(loaded: Loaded, parallel: int) -> int:
     """Return the tokens for all requests together: what each may fill, within memory; at least one
     context."""
-    import torch
-
-    from qwen_cli.models.planning import hardware
+    from qwen_cli.engines.transformers import load
 
     context = loaded.capabilities.context or 0
     text = loaded.model.config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     per_token = 2 * text.num_hidden_layers * heads * size * loaded.model.dtype.itemsize
-    if loaded.device.type == "cuda":
-        free = torch.cuda.mem_get_info(loaded.device)[0]
-    else:
-        free = hardware.free_memory()
+    free = load.free_memory(loaded.device)
     return max(context, min(context * parallel, int(free * _SHARE) // per_token)) + _PAGE * parallel

@@ -6,13 +6,12 @@ which lines are added, is written under another name and renamed when it is whol
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +215,6 @@ class RunFolder:
             ) from fault
 
 
-def advanced(progress: Progress, **changes: Any) -> Progress:
-    """Return `progress` with what has changed."""
-    return replace(progress, **changes)
-
-
 def _last(row: Mapping[str, Any], progress: Progress) -> int:
     return progress.evaluated if "heldout_loss" in row else progress.step
 
@@ -242,7 +236,7 @@ def _write(place: Path, data: bytes) -> None:
 
 
 def _sync(place: Path) -> None:
-    with contextlib.closing(os.fdopen(os.open(place, os.O_RDWR), "rb+")) as file:
+    with place.open("rb+") as file:
         os.fsync(file.fileno())
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen_cli.errors import EngineError, ModelError, UsageError
 from qwen_cli.models.formats import gguf_vocabulary, lora, parameters, safetensors_header
 from qwen_cli.models.hub import resolve, starter
-from qwen_cli.models.planning import hardware
 from qwen_cli.tasks.train import batches, memory, sequences
 from qwen_cli.tasks.train import rows as forms
-from qwen_cli.tasks.train.folder import Progress, RunFolder, advanced
+from qwen_cli.tasks.train.folder import Progress, RunFolder
 from qwen_cli.tasks.train.rows import Chat
 from qwen_cli.tasks.train.schedule import learning_rate
 from qwen_cli.tasks.train.settings import (
@@ -213,12 +212,12 @@ def _memory(
         from qwen_cli.tasks.train.compute import logit_bytes  # and peft with it
 
     where = device.best_device(torch)
-    free = int(torch.cuda.mem_get_info()[0]) if where == "cuda" else hardware.free_memory()
+    free = load.free_memory(torch.device(where))
     config = gguf_vocabulary.json_of(weights.path / "config.json")
     counted = parameters.count(config, str(weights.path / "config.json"))
     if settings.start_from:
         stored = safetensors_header.read(settings.start_from.expanduser() / lora.WEIGHTS)
-        trained = sum(_size(entry.shape) for entry in stored)
+        trained = sum(entry.parameters for entry in stored)
     else:
         skeleton = load.skeleton(weights)
         trained = sum(
@@ -322,7 +321,7 @@ class _Training:
         tokens, counted = sum(map(len, learned)), sum(int(one.counts.sum()) for one in learned)
         seconds = time.monotonic() - began
         fresh = epoch != state.epoch
-        self._state = advanced(
+        self._state = replace(
             state,
             step=state.step + 1,
             epoch=epoch,
@@ -343,7 +342,7 @@ class _Training:
         loss = self._network.loss(self._prepared.held.sequences)
         best = state.best_loss is None or loss < state.best_loss
         seconds = time.monotonic() - began
-        self._state = advanced(
+        self._state = replace(
             state,
             evaluated=state.step,
             before=loss if state.before is None else state.before,
@@ -394,8 +393,6 @@ class _Training:
         self._saved = time.monotonic()
 
     def _put_adapter(self) -> None:
-        from qwen_cli.engines.transformers import load
-
         label = self._prepared.weights.label
         if place := resolve.as_path(label):
             label = str(place.absolute())  # whoever reads it may be in another folder
@@ -403,8 +400,7 @@ class _Training:
         def save(place: Path) -> None:
             adapted = self._network.adapted
             adapted.peft_config["default"].base_model_name_or_path = label
-            with load.quiet():  # the model's name is no folder to look for its vocabulary in
-                adapted.save_pretrained(place)
+            adapted.save_pretrained(place)
 
         self._folder.put_adapter(save)
 
@@ -501,10 +497,3 @@ def _adapter_digest(folder: Path) -> str:
     for name in (lora.CONFIG, lora.WEIGHTS):
         mark.update((folder.expanduser() / name).read_bytes())
     return mark.hexdigest()
-
-
-def _size(shape: Sequence[int]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
