@@ -198,12 +198,17 @@ class Journal:
 
 def replace(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Make `path` a file of `rows`, whole or not at all. Raises `QwenError`."""
+    write_whole(path, map(_line, rows), "make room, or check its permissions")
+
+
+def write_whole(path: Path, parts: Iterable[bytes], remedy: str) -> None:
+    """Make `path` a file of `parts`, whole or not at all. Raises `QwenError` with this `remedy`."""
     target = path.resolve()
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.writelines(_line(row) for row in rows)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():
@@ -212,9 +217,7 @@ def replace(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     except OSError as fault:
         with suppress(OSError):
             temporary.unlink()
-        raise QwenError(
-            f"{path} cannot be written: {fault.strerror}", "make room, or check its permissions"
-        ) from fault
+        raise QwenError(f"{path} cannot be written: {fault.strerror}", remedy) from fault
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

@@ -58,8 +58,11 @@ def run(
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file of items, by which results of another are told apart."""
+    whole = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+        while block := file.read(1 << 20):
+            whole.update(block)
+    return whole.hexdigest()
 
 
 def known(rows: Sequence[Row]) -> dict[tuple[str, int], Row]:

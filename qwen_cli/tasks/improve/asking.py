@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -172,6 +173,21 @@ def ask(
             f"run it again, the others are kept in {book.path}",
         )
     return [done[one.id, number] for one in problems for number in range(asking.samples)]
+
+
+def journaled(
+    engine: Engine,
+    problems: Sequence[Problem],
+    asking: Asking,
+    path: Path,
+    by: str,
+    run: Mapping[str, Any],
+    progress: Progress = _silent,
+) -> list[Row]:
+    """Return the rows of `ask` with the journal of the command `by` at `path`; `run` says of which model."""
+    with Journal(path, by) as book:
+        book.begin({**run, **asking.settings()})
+        return ask(engine, problems, asking, book, progress)
 
 
 def share(right: float, total: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -77,9 +77,11 @@ def judge(
 ) -> Judged:
     """Return how `engine` does on `problems`: its likeliest answers, and `how.samples` drawn of each where
     that is not 0. Journals in `folder` have what was answered; `run` says of which model and settings."""
-    rows = _asked(engine, problems, how.greedy, folder / GREEDY, run, progress)
-    samples = _asked(engine, problems, how, folder / SAMPLED, run, progress) if how.samples else []
-    return Judged(rows, samples)
+
+    def asked(how: Asking, name: str) -> list[Row]:
+        return asking.journaled(engine, problems, how, folder / name, BY, run, progress)
+
+    return Judged(asked(how.greedy, GREEDY), asked(how, SAMPLED) if how.samples else [])
 
 
 def compare(before: Judged, after: Judged) -> Difference:
@@ -107,16 +109,3 @@ def _rows(path: Path) -> list[Row]:
         return []
     with Journal(path, BY) as book:
         return list(book.rows)
-
-
-def _asked(
-    engine: Engine,
-    problems: Sequence[Problem],
-    how: Asking,
-    path: Path,
-    run: Mapping[str, Any],
-    progress: Progress,
-) -> list[Row]:
-    with Journal(path, BY) as book:
-        book.begin({**run, **replace(how, at_once=1).settings()})
-        return asking.ask(engine, problems, how, book, progress)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +16,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from qwen_cli import reading
-from qwen_cli.errors import QwenError, UsageError
+from qwen_cli.errors import UsageError
+from qwen_cli.tasks.common import jsonl
+from qwen_cli.tasks.eval import run
 
 NAME = "manifest.json"
 BY = "qwen improve"
@@ -124,37 +124,17 @@ class Manifest:
 
     def _write(self, held: dict[str, Any]) -> None:
         text = json.dumps(held, ensure_ascii=False, indent=1) + "\n"
-        write(self._path, text.encode())
+        jsonl.write_whole(self._path, [text.encode()], "make room, and run it again: it resumes")
         self._held = held
-
-
-def write(path: Path, content: bytes) -> None:
-    """Make `path` a file of `content`, whole or not at all. Raises `QwenError`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as fault:
-        with suppress(OSError):
-            temporary.unlink()
-        raise QwenError(
-            f"{path} cannot be written: {fault.strerror}", "make room, and run it again: it resumes"
-        ) from fault
 
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file, or of the names and digests of a folder's files."""
+    if not path.is_dir():
+        return run.digest(path)
     whole = hashlib.sha256()
-    if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
-            whole.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
-        return whole.hexdigest()
-    with path.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            whole.update(block)
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        whole.update(f"{file.relative_to(path).as_posix()}\0{run.digest(file)}\n".encode())
     return whole.hexdigest()
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from qwen_cli.engines.core.base import Engine
 from qwen_cli.errors import QwenError
 from qwen_cli.tasks.common import jsonl
-from qwen_cli.tasks.common.jsonl import Journal
 from qwen_cli.tasks.improve import asking, decontaminate, gather, generators, synthesize
 from qwen_cli.tasks.improve.asking import Asking, Progress
 from qwen_cli.tasks.improve.decontaminate import ProtectedTexts
@@ -118,12 +117,7 @@ def sampled(
 ) -> list[dict[str, Any]]:
     """Return a row for each of `how.samples` answers to each problem; those in the journal at `path` are not
     asked for again. `run` says of which model."""
-    with Journal(path, BY_SOLVE) as book:
-        book.begin({**run, **how.settings()})
-        rows = asking.ask(engine, problems, how, book, progress)
-        order = {one.id: number for number, one in enumerate(problems)}
-        rows.sort(key=lambda row: (order[row["id"]], row["sample"]))
-    return rows
+    return asking.journaled(engine, problems, how, path, BY_SOLVE, run, progress)
 
 
 def write_solutions(
