@@ -77,7 +77,7 @@ def plain(model: str, rows: list[dict[str, Any]], steps: int) -> dict[str, float
 
     from qwen_cli.tasks.train import TrainSettings, sequences
     from qwen_cli.tasks.train import rows as forms
-    from qwen_cli.tasks.train.run import trainable
+    from qwen_cli.tasks.train.base import trainable
 
     folder = trainable(model).path
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ _NOTHING = ".partial"  # ends the names of what is not whole yet
 class Progress:
     """How far a training is: `step`s done, the one after which the held-out rows were measured last
     (`evaluated`, -1 before the first), the best so far with its loss, evaluations `waited` since, the loss
-    before the first step (`before`), the summed loss and counted tokens of this epoch, and what it took."""
+    before the first step (`before`), the summed loss and counted tokens of this epoch, and what it took.
+    `figures` were measured with the best loss, `figures_before` with the first."""
 
     step: int = 0
     evaluated: int = -1
@@ -42,6 +43,8 @@ class Progress:
     loss_tokens: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
+    figures_before: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

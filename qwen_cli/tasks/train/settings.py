@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -146,12 +146,13 @@ class Stepped:
 @dataclass(frozen=True)
 class Evaluated:
     """The mean loss (nats a token) over the rows that are held out, after `step`; `best` says that it is the
-    lowest so far, which the adapter in the folder has."""
+    lowest so far, which the adapter in the folder has. `figures` are what else was measured, by name."""
 
     step: int
     loss: float
     best: bool
     seconds: float
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 Event: TypeAlias = "Planned | Resumed | Stepped | Evaluated"
