@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from qwen_cli.tasks.train.batches import rectangles
+from qwen_cli.tasks.train.batches import Layout, can_share, layouts
 from qwen_cli.tasks.train.sequences import Tokens
 
 # Bytes that the words' probabilities may take at once, in float32, and the least positions together: fewer
@@ -75,6 +75,8 @@ class Network:
         self._whole = adapted.get_base_model()
         self._whole.config.use_cache = False
         self._at_once = at_once
+        config = self._whole.config
+        self._share = can_share(config.to_dict()) and config._attn_implementation == "sdpa"  # takes any mask
         if recompute:
             self._whole.activation_checkpointing_enable(
                 activation_checkpointing_kwargs={"use_reentrant": False}
@@ -94,8 +96,8 @@ class Network:
         self.adapted.train()
         counted = _counted(sequences)
         total = 0.0
-        for group in rectangles(sequences, self._at_once):
-            loss = self._summed(group)
+        for layout in self._layouts(sequences):
+            loss = self._summed(layout)
             (loss / counted).backward()
             total += float(loss.detach())
         return total / counted
@@ -104,24 +106,23 @@ class Network:
         """Return the mean loss over the counted tokens of `sequences`, in nats."""
         self.adapted.eval()
         with torch.no_grad():
-            total = sum(float(self._summed(group)) for group in rectangles(sequences, self._at_once))
+            total = sum(float(self._summed(layout)) for layout in self._layouts(sequences))
         return total / _counted(sequences)
 
-    def _summed(self, group: Sequence[Tokens]) -> torch.Tensor:
-        """Return the loss of one rectangle, summed over its counted tokens.
+    def _layouts(self, sequences: Sequence[Tokens]) -> list[Layout]:
+        return layouts(sequences, self._at_once, share=self._share)
 
-        Padding stands behind the text, where no token of it looks: there is no mask."""
-        rows, width = len(group), len(group[0])
-        ids = torch.zeros((rows, width), dtype=torch.long)
-        counts = torch.zeros((rows, width), dtype=torch.bool)
-        for row, one in enumerate(group):
-            ids[row, : len(one)] = torch.from_numpy(one.ids)
-            counts[row, : len(one)] = torch.from_numpy(one.counts)
-        ids, counts = ids.to(self.device), counts.to(self.device)
+    def _summed(self, layout: Layout) -> torch.Tensor:
+        """Return the loss of one layout, summed over its counted tokens."""
+        placed: dict[str, torch.Tensor] = {}
+        if layout.positions is not None and layout.sees is not None:
+            placed["position_ids"] = torch.from_numpy(layout.positions)[None].to(self.device)
+            placed["attention_mask"] = torch.from_numpy(layout.sees)[None, None].to(self.device)
+        ids = torch.from_numpy(layout.ids).to(self.device)
         with self._numbers():
-            hidden = self._whole.model(input_ids=ids, use_cache=False).last_hidden_state
-            chosen = hidden[:, :-1][counts[:, 1:].to(hidden.device)]
-            targets = ids[:, 1:][counts[:, 1:]].to(hidden.device)
+            hidden = self._whole.model(input_ids=ids, use_cache=False, **placed).last_hidden_state
+            chosen = hidden.flatten(0, 1)[torch.from_numpy(layout.predictors).to(hidden.device)]
+            targets = torch.from_numpy(layout.targets).to(hidden.device)
             return _SummedLoss.apply(chosen.to(self._head.dtype), self._head, targets, self._rows)
 
     def _numbers(self) -> contextlib.AbstractContextManager[None]:

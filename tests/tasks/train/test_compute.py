@@ -46,6 +46,24 @@ def sequences() -> list[Tokens]:
     return made
 
 
+@pytest.fixture(scope="module")
+def alike() -> list[Tokens]:
+    """Two questions behind the same examples, three answers to each, and a sequence of its own."""
+    chance = np.random.default_rng(1)
+
+    def drawn(length: int) -> list[int]:
+        return [int(token) for token in chance.integers(0, 12_000, length)]
+
+    examples, made = drawn(20), []
+    for asked in ([*examples, *drawn(6)], [*examples, *drawn(9)], drawn(8)):
+        answers = [drawn(length) for length in (3, 7, 5)]
+        made += [
+            Tokens(np.array(asked + answer, np.int32), np.arange(len(asked + answer)) >= len(asked), 1)
+            for answer in answers
+        ]
+    return made[:7]
+
+
 def plain_loss(model: Any, sequences: list[Tokens]) -> Any:
     """What transformers computes of the same rows, padded, with a mask and with labels."""
     width = max(map(len, sequences))
@@ -59,11 +77,19 @@ def plain_loss(model: Any, sequences: list[Tokens]) -> Any:
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("at_once", [30, 1_000])
+@pytest.mark.parametrize(
+    ("rows", "at_once"), [("sequences", 30), ("sequences", 1_000), ("alike", 60), ("alike", 1_000)]
+)
 def test_loss_and_gradients_are_those_of_peft(
-    folder: Path, sequences: list[Tokens], at_once: int, recompute: bool, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    rows: str,
+    at_once: int,
+    recompute: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setattr(compute, "_logit_rows", lambda words, device: 7)
+    sequences: list[Tokens] = request.getfixturevalue(rows)
     theirs = adapted(folder)
     wanted = plain_loss(theirs, sequences)
     wanted.backward()

@@ -235,7 +235,7 @@ def test_without_held_out_rows_the_last_step_is_kept(settings: Any) -> None:
 
 def test_it_stops_where_the_held_out_loss_no_longer_falls_and_keeps_the_best(settings: Any) -> None:
     wrong = [{**row, "completion": "Perhaps."} for row in ROWS[:2]]
-    result = train(settings(epochs=9, patience=2, evaluations=4), ROWS, heldout=wrong)
+    result = train(settings(epochs=9, patience=2, evaluations=4, learning_rate=2e-2), ROWS, heldout=wrong)
     log = kept(settings().out)[2]
     measured = {row["step"]: row["heldout_loss"] for row in log if "heldout_loss" in row}
 
