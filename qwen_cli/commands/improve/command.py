@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qwen_cli import aliases
 from qwen_cli import settings as user_settings
-from qwen_cli.commands.improve.flags import JUDGING, Choosing, Drawing, Learning, Making, Solving
-from qwen_cli.commands.shared import options
+from qwen_cli.commands.improve.flags import (
+    JUDGING,
+    Choosing,
+    Drawing,
+    Learning,
+    Making,
+    Rewarding,
+    Solving,
+)
+from qwen_cli.commands.shared import complete, options
 from qwen_cli.commands.shared.engine import changing, choose_model, open_engine
 from qwen_cli.commands.shared.help import App, Group
 from qwen_cli.commands.shared.output import print_json, relay, say
@@ -26,7 +35,7 @@ if TYPE_CHECKING:
     from qwen_cli.tasks.improve.problem import Problem
     from qwen_cli.tasks.improve.stages import Wanted
 
-STAGES = ("run", "synthesize", "solve", "judge")
+STAGES = ("run", "synthesize", "solve", "reward", "judge")
 Problems = Annotated[
     Path | None,
     typer.Argument(
@@ -307,6 +316,71 @@ def solve(
             files.put(pairs, gather.preferences(gathered.pairs, asking.mode, engine))
             say(f"{len(gathered.pairs):,} pairs in {pairs}")
     typer.echo(gathered.words)
+
+
+@app.command("reward")
+@options.grouped
+def reward(
+    problems: Annotated[
+        Path, typer.Argument(help="Problems with their answers (JSONL), as `solve` had them.")
+    ],
+    samples: Annotated[
+        Path,
+        typer.Argument(help="Samples of these problems (JSONL), which `qwen improve solve` has written."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the reward model; the same command resumes a training in it."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model to train it on: alias (qwen3:0.6b), hub id or folder; without, that of the samples.",
+            autocompletion=complete.models,
+            callback=aliases.meant_if_given,
+            show_default=False,
+        ),
+    ] = None,
+    rewarding: Rewarding = Rewarding(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
+) -> None:
+    """Train a reward model on right and wrong solutions of the same problems: an adapter of the model with a
+    small head, which says of two solutions which one is more likely right.
+
+    Held-out problems tell how many pairs it orders rightly, and when to stop.
+
+    Examples:
+      qwen improve reward p.jsonl s.jsonl --out my-reward -m starter
+    """
+    from qwen_cli.commands.improve import output
+    from qwen_cli.tasks.improve import reward as rewards
+    from qwen_cli.tasks.improve import stages, training
+    from qwen_cli.tasks.improve.comparisons import comparisons
+    from qwen_cli.tasks.improve.manifest import digest
+
+    if out is None:
+        raise UsageError("a reward model needs a place", "add --out FOLDER")
+    given = _loaded(problems)
+    about, rows = stages.samples(samples)
+    if about.get("sha256", digest(problems)) != digest(problems):
+        raise UsageError(
+            f"{samples} has solutions of other problems than {problems}", "name the file that was solved"
+        )
+    name = model or str(about["model"])
+    settings = rewards.RewardSettings(name, out, name, about["mode"], **vars(rewarding))
+    settings.training()
+    compared = comparisons(given, rows)
+    say(compared.words)
+    with _waiting(f"looking for the weights of {name} …") as waiting:
+        weights = training.trainable(name, waiting.say, waiting.progress)
+    with output.rewarding(out) as report:
+        result = rewards.train(replace(settings, model=weights), compared.problems, report)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        typer.echo(result.words)
 
 
 @app.command("judge")

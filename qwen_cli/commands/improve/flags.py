@@ -8,11 +8,14 @@ from typing import Annotated
 
 import typer
 
-PROBLEMS, SOLVING, LEARNING, JUDGING = (
+from qwen_cli.commands.shared import complete
+
+PROBLEMS, SOLVING, LEARNING, JUDGING, COMPUTING = (
     "Problems",
     "How they are solved",
     "What is learned",
     "How it is judged",
+    "Computing",
 )
 
 
@@ -186,3 +189,96 @@ class Learning(Choosing):
         float,
         typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=LEARNING),
     ] = 2e-4
+
+
+@dataclass(frozen=True)
+class Rewarding:
+    """How a reward model is trained."""
+
+    epochs: Annotated[
+        int,
+        typer.Option("--epochs", min=1, help="How often each problem is read.", rich_help_panel=LEARNING),
+    ] = 3
+    rank: Annotated[
+        int,
+        typer.Option("--rank", min=1, help="Rank of the LoRA adapter.", rich_help_panel=LEARNING),
+    ] = 16
+    learning_rate: Annotated[
+        float,
+        typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=LEARNING),
+    ] = 1e-4
+    problems_per_step: Annotated[
+        int,
+        typer.Option(
+            "--problems-per-step",
+            min=1,
+            help="Number of problems that a step learns from together.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = 4
+    max_length: Annotated[
+        int,
+        typer.Option(
+            "--max-length",
+            help="Maximum length of a problem with its solution in tokens; longer ones are left out.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = 2_048
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            help="Seed of the randomness: the same seed gives the same model.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = 0
+    heldout: Annotated[
+        float,
+        typer.Option(
+            "--heldout",
+            help="Share of the problems to measure and not to train on; one at least.",
+            rich_help_panel=JUDGING,
+        ),
+    ] = 0.2
+    evaluations: Annotated[
+        int,
+        typer.Option(
+            "--evaluations", min=1, help="How often they are measured in an epoch.", rich_help_panel=JUDGING
+        ),
+    ] = 2
+    patience: Annotated[
+        int,
+        typer.Option(
+            "--patience",
+            min=0,
+            help="Stop after so many measurements without a lower loss; 0: go on to the end.",
+            rich_help_panel=JUDGING,
+        ),
+    ] = 4
+    dtype: Annotated[
+        str,
+        typer.Option(
+            "--dtype",
+            help="Number format of the model: auto, bf16 or fp32; adapter and head are fp32.",
+            autocompletion=complete.among("auto", "bf16", "fp32"),
+            rich_help_panel=COMPUTING,
+        ),
+    ] = "auto"
+    checkpointing: Annotated[
+        str,
+        typer.Option(
+            "--checkpointing",
+            help="Compute activations twice to save memory: auto (where it is short), on or off.",
+            autocompletion=complete.among("auto", "on", "off"),
+            rich_help_panel=COMPUTING,
+        ),
+    ] = "auto"
+    save_seconds: Annotated[
+        float,
+        typer.Option(
+            "--save-seconds",
+            min=0,
+            help="Longest time between two states on the disk.",
+            rich_help_panel=COMPUTING,
+        ),
+    ] = 60.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from qwen_cli.tasks.improve.judge import Judged
 from qwen_cli.tasks.improve.rounds import Outcome
 
 if TYPE_CHECKING:
-    from qwen_cli.tasks.train.settings import Event, Report
+    from qwen_cli.tasks.improve import reward
+    from qwen_cli.tasks.train.settings import Evaluated, Event, Report, Resumed, Stepped
 
 Table = list[tuple[str, ...]]
 
@@ -176,27 +177,75 @@ def verdict(before: Judged, after: Judged) -> dict[str, Any]:
 @contextmanager
 def training(folder: Path) -> Iterator[Report]:
     """Yield who is told of a training: its plan and losses on stderr, and a bar while it runs."""
-    from qwen_cli.tasks.train.settings import Evaluated, Planned, Resumed, Stepped
+    from qwen_cli.tasks.train.settings import Planned
+
+    with _steps() as show:
+
+        def report(event: Event) -> None:
+            if isinstance(event, Planned):
+                say(
+                    f"{event.sequences:,} solutions of {event.counted:,} tokens, {_many_steps(event.steps)}; "
+                    f"{event.memory / 1e9:.1f} GB"
+                )
+            else:
+                show(event)
+
+        yield report
+
+
+@contextmanager
+def rewarding(folder: Path) -> Iterator[reward.Report]:
+    """Yield who is told of a reward model's training, in the same way."""
+    from qwen_cli.tasks.improve.reward import RewardPlanned
+
+    with _steps() as show:
+
+        def report(event: reward.Event) -> None:
+            if isinstance(event, RewardPlanned):
+                for line in reward_plan(event):
+                    say(line)
+            else:
+                show(event)
+
+        yield report
+
+
+def reward_plan(event: reward.RewardPlanned) -> list[str]:
+    """Return what is about to be trained."""
+    lines = [
+        f"{event.pairs:,} pairs of {event.problems:,} problems to learn from, {event.heldout_pairs:,} of "
+        f"{event.heldout:,} held out; {_many_steps(event.steps)}",
+        f"{event.parameters:,} parameters learn, {event.memory / 1e9:.1f} GB of memory by estimate"
+        + (", activations computed twice to save it" if event.checkpointing else ""),
+    ]
+    if event.long:
+        lines.append(f"{event.long:,} solutions longer than --max-length are left out")
+    return lines
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[Resumed | Stepped | Evaluated], None]]:
+    """Yield who is told of the steps of a training."""
+    from qwen_cli.tasks.train.settings import Evaluated, Stepped
     from qwen_cli.ui.progress import Bar
 
     with ExitStack() as shown:
         bar: Bar | None = None
 
-        def report(event: Event) -> None:
+        def show(event: Resumed | Stepped | Evaluated) -> None:
             nonlocal bar
-            if isinstance(event, Planned):
-                steps = "1 step" if event.steps == 1 else f"{event.steps:,} steps"
-                say(
-                    f"{event.sequences:,} solutions of {event.counted:,} tokens, {steps}; "
-                    f"{event.memory / 1e9:.1f} GB"
-                )
-            elif isinstance(event, Resumed):
-                say(f"goes on after step {event.step:,} of {event.steps:,}")
-            elif isinstance(event, Evaluated):
+            if isinstance(event, Evaluated):
                 best = ", the lowest" if event.best else ""
-                say(f"step {event.step:,}: held-out loss {event.loss:.4f}{best}")
+                figures = "".join(f", {name} {value:.1%}" for name, value in event.figures.items())
+                say(f"step {event.step:,}: held-out loss {event.loss:.4f}{figures}{best}")
             elif isinstance(event, Stepped):
                 bar = bar or shown.enter_context(Bar(event.steps))
                 bar.show(event.step, f"loss {event.loss:.4f}")
+            else:
+                say(f"goes on after step {event.step:,} of {event.steps:,}")
 
-        yield report
+        yield show
+
+
+def _many_steps(steps: int) -> str:
+    return "1 step" if steps == 1 else f"{steps:,} steps"

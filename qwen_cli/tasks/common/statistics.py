@@ -9,8 +9,8 @@ from statistics import fmean, variance
 _Z = 1.959964  # 97.5 % of the normal distribution
 
 
-def interval(passed: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson, 1927)."""
+def interval(passed: float, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson, 1927). Parts of a point make it wider than it need be."""
     if not total:
         return 0.0, 1.0
     share = passed / total

@@ -23,7 +23,7 @@ from qwen_cli.tasks.eval.item import Attempt
 from qwen_cli.tasks.eval.protocol import Protocol
 from qwen_cli.tasks.improve.problem import Problem
 from qwen_cli.tasks.math import prompts
-from qwen_cli.tasks.math.allowance import specialist
+from qwen_cli.tasks.math.allowance import is_specialist
 from qwen_cli.tasks.math.answer import Judge
 from qwen_cli.tasks.math.extraction import boxed
 
@@ -202,5 +202,9 @@ def has_box(row: Mapping[str, Any]) -> bool:
 
 def chat(problem: Problem, mode: prompts.Mode, engine: Engine) -> list[dict[str, Any]]:
     """Return the messages that ask `engine` for a solution: what it is trained to answer, too."""
-    language = prompts.language(problem.problem)
-    return prompts.messages(problem.problem, mode, language, specialist=specialist(engine))
+    return asked(problem.problem, mode, engine.model)
+
+
+def asked(problem: str, mode: prompts.Mode, model: str) -> list[dict[str, Any]]:
+    """Return the messages that ask the model of this name for a solution of a problem."""
+    return prompts.messages(problem, mode, prompts.language(problem), specialist=is_specialist(model))

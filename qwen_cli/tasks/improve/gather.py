@@ -92,14 +92,14 @@ def gather(
             continue
         samples = by_problem[one.problem.id]
         right = [str(row["text"]) for row in samples if row["correct"]]
-        formed = [str(row["text"]) for row in samples if row["correct"] and _is_formed(row)]
-        single = _no_two_alike(formed)
+        formed = [str(row["text"]) for row in samples if row["correct"] and is_formed(row)]
+        single = no_two_alike(formed)
         unboxed += len(right) - len(formed)
         repeated += len(formed) - len(single)
         more += max(0, len(single) - per_problem)
         solutions = [Solution(one.problem, text.strip()) for text in single[:per_problem]]
         taken.append(solutions)
-        wrong = _no_two_alike([str(r["text"]) for r in samples if not r["correct"] and r.get("text")])
+        wrong = no_two_alike([str(r["text"]) for r in samples if not r["correct"] and r.get("text")])
         pairs += [
             (good, Solution(one.problem, bad.strip())) for good, bad in zip(solutions, wrong, strict=False)
         ]
@@ -162,11 +162,12 @@ def _difficulty(problem: Problem, rows: Sequence[Mapping[str, Any]]) -> Difficul
     return Difficulty(problem, sum(bool(row["correct"]) for row in rows), len(rows))
 
 
-def _is_formed(row: Mapping[str, Any]) -> bool:
+def is_formed(row: Mapping[str, Any]) -> bool:
+    """Return whether an answer is in a box and came to its end."""
     return asking.has_box(row) and row.get("stop") not in CUT
 
 
-def _no_two_alike(texts: Sequence[str]) -> list[str]:
+def no_two_alike(texts: Sequence[str]) -> list[str]:
     """Return the first of `texts` that differ in more than spaces."""
     return list({" ".join(text.split()): text for text in reversed(texts)}.values())[::-1]
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli.engines.core.base import Engine
-from qwen_cli.errors import QwenError
+from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.tasks.common import jsonl
+from qwen_cli.tasks.common.jsonl import Journal
+from qwen_cli.tasks.eval import run as eval_run
 from qwen_cli.tasks.improve import asking, decontaminate, gather, generators, synthesize
 from qwen_cli.tasks.improve.asking import Asking, Progress
 from qwen_cli.tasks.improve.decontaminate import ProtectedTexts
@@ -118,6 +120,18 @@ def sampled(
     """Return a row for each of `how.samples` answers to each problem; those in the journal at `path` are not
     asked for again. `run` says of which model."""
     return asking.journaled(engine, problems, how, path, BY_SOLVE, run, progress)
+
+
+def samples(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the rows of a journal of samples, and what it says of the run that they are of. Raises
+    `UsageError` where `path` is none."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", f"name one that `{BY_SOLVE}` has written")
+    with Journal(path, BY_SOLVE, option="samples") as book:
+        rows = list(eval_run.known(book.rows).values())
+    if not rows or not {"model", "mode"} <= rows[0]["run"].keys():
+        raise UsageError(f"{path} has no samples", f"name a file that `{BY_SOLVE}` has written")
+    return rows[0]["run"], rows
 
 
 def write_solutions(

@@ -52,8 +52,13 @@ def limited(engine: Engine, sampling: Sampling, thinking: bool | int | None) -> 
 def specialist(engine: Engine) -> bool:
     """Return whether the model was trained to write programs between its sentences: Qwen's mathematics
     family."""
-    known = _known(engine)
-    return "math" in (known.family if known else engine.model.lower())
+    return is_specialist(engine.model)
+
+
+def is_specialist(model: str) -> bool:
+    """Return whether the model of this name is of Qwen's mathematics family."""
+    known = lookup.known(model)
+    return "math" in (known.family if known else model.lower())
 
 
 def small(engine: Engine) -> bool:

@@ -96,7 +96,7 @@ class Network:
         self.adapted.train()
         counted = _counted(sequences)
         total = 0.0
-        for layout in self._layouts(sequences):
+        for layout in self.layouts(sequences):
             loss = self._summed(layout)
             (loss / counted).backward()
             total += float(loss.detach())
@@ -106,14 +106,15 @@ class Network:
         """Return the mean loss over the counted tokens of `sequences`, in nats."""
         self.adapted.eval()
         with torch.no_grad():
-            total = sum(float(self._summed(layout)) for layout in self._layouts(sequences))
+            total = sum(float(self._summed(layout)) for layout in self.layouts(sequences))
         return total / _counted(sequences)
 
-    def _layouts(self, sequences: Sequence[Tokens]) -> list[Layout]:
+    def layouts(self, sequences: Sequence[Tokens]) -> list[Layout]:
+        """Return in which passes `sequences` are computed."""
         return layouts(sequences, self._at_once, share=self._share)
 
-    def _summed(self, layout: Layout) -> torch.Tensor:
-        """Return the loss of one layout, summed over its counted tokens."""
+    def hidden(self, layout: Layout) -> torch.Tensor:
+        """Return the last hidden states (n, hidden size) of the predictors of a layout."""
         placed: dict[str, torch.Tensor] = {}
         if layout.positions is not None and layout.sees is not None:
             placed["position_ids"] = torch.from_numpy(layout.positions)[None].to(self.device)
@@ -121,8 +122,13 @@ class Network:
         ids = torch.from_numpy(layout.ids).to(self.device)
         with self._numbers():
             hidden = self._whole.model(input_ids=ids, use_cache=False, **placed).last_hidden_state
-            chosen = hidden.flatten(0, 1)[torch.from_numpy(layout.predictors).to(hidden.device)]
-            targets = torch.from_numpy(layout.targets).to(hidden.device)
+        return hidden.flatten(0, 1)[torch.from_numpy(layout.predictors).to(hidden.device)]
+
+    def _summed(self, layout: Layout) -> torch.Tensor:
+        """Return the loss of one layout, summed over its counted tokens."""
+        chosen = self.hidden(layout)
+        targets = torch.from_numpy(layout.targets).to(chosen.device)
+        with self._numbers():
             return _SummedLoss.apply(chosen.to(self._head.dtype), self._head, targets, self._rows)
 
     def _numbers(self) -> contextlib.AbstractContextManager[None]:

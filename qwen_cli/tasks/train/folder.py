@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -56,10 +56,12 @@ class Found:
 
 
 class RunFolder:
-    """The folder `path`. Raises `UsageError` where it holds anything but a training of this program."""
+    """The folder `path` for a training of the command `by`, which writes the files `names`. Raises
+    `UsageError` where it holds anything else."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, by: str = BY, names: Sequence[str] = OURS) -> None:
         self.path = path.expanduser()
+        self._by, self._names = by, names
         self._run: dict[str, Any] | None = None
         self._check()
 
@@ -71,7 +73,7 @@ class RunFolder:
             return
         try:
             self._run = reading.parsed_json(reading.read(self.path / RUN))
-            ours = isinstance(self._run, dict) and self._run.get("by") == BY
+            ours = isinstance(self._run, dict) and self._run.get("by") == self._by
         except (OSError, ValueError):
             ours = False
         if not ours:
@@ -114,11 +116,11 @@ class RunFolder:
                         f" {_shown(seen.get(name))}, here it is {_shown(wanted.get(name))}",
                         "give another `out`",
                     )
-            for name in OURS:
+            for name in self._names:
                 with suppress(OSError):
                     (self.path / _partial(name)).unlink()
             return Found(self._run["plan"], self._run.get("result"))
-        self._run = {"by": BY, "identity": wanted, "plan": dict(plan)}
+        self._run = {"by": self._by, "identity": wanted, "plan": dict(plan)}
         self._write_run()
         return None
 
@@ -131,8 +133,7 @@ class RunFolder:
             (self.path / STATE).unlink()
 
     def _write_run(self) -> None:
-        text = json.dumps(self._run, ensure_ascii=True, indent=2) + "\n"
-        self._put(RUN, lambda place: _write(place, text.encode()))
+        self.write(RUN, self._run or {})
 
     def save(self, progress: Progress, tensors: Mapping[str, Any]) -> None:
         """Write the state: `progress`, and torch `tensors` by name."""
@@ -157,8 +158,9 @@ class RunFolder:
                 f"{self.path / STATE} is no whole state of a training", "remove the folder to begin again"
             ) from None
 
-    def put_adapter(self, save: Callable[[Path], None]) -> None:
-        """Write the adapter that `save` (peft's `save_pretrained`) puts into a folder."""
+    def put_adapter(self, save: Callable[[Path], None], more: Sequence[str] = ()) -> None:
+        """Write the adapter that `save` (peft's `save_pretrained`) puts into a folder, and `more` files that
+        it puts there too."""
         aside = self.path / f".adapter{_NOTHING}"
         with self.writing():
             shutil.rmtree(aside, ignore_errors=True)
@@ -166,13 +168,17 @@ class RunFolder:
             save(aside)
             config = json.loads((aside / lora.CONFIG).read_text("utf-8"))
             text = json.dumps(_ordered(config), indent=2) + "\n"
-            shutil.copymode(
-                aside / lora.CONFIG, aside / lora.WEIGHTS
-            )  # which safetensors makes for one person
-            shutil.move(aside / lora.WEIGHTS, self.path / _partial(lora.WEIGHTS))
-            self._put(lora.WEIGHTS, _sync)
+            for name in (*more, lora.WEIGHTS):
+                shutil.copymode(aside / lora.CONFIG, aside / name)  # which safetensors makes for one person
+                shutil.move(aside / name, self.path / _partial(name))
+                self._put(name, _sync)
             self._put(lora.CONFIG, lambda place: _write(place, text.encode()))
             shutil.rmtree(aside, ignore_errors=True)
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write the JSON file `name`."""
+        text = json.dumps(content, ensure_ascii=True, indent=2) + "\n"
+        self._put(name, lambda place: _write(place, text.encode()))
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Add a line to the log."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from qwen_cli.errors import EngineError
 from qwen_cli.tasks.train.folder import Progress, RunFolder
 from qwen_cli.tasks.train.schedule import learning_rate
-from qwen_cli.tasks.train.settings import Evaluated, Report, Resumed, Stepped, TrainSettings
+from qwen_cli.tasks.train.settings import Evaluated, Resumed, Stepped, TrainSettings
 
 # AdamW's own of torch, and what LoRA is trained with nearly everywhere (https://arxiv.org/abs/2106.09685).
 _BETAS = (0.9, 0.999)
@@ -69,7 +69,7 @@ class Loop:
         learner: Learner,
         steps: Steps,
         folder: RunFolder,
-        report: Report,
+        report: Callable[[Resumed | Stepped | Evaluated], None],
     ) -> None:
         import torch
 

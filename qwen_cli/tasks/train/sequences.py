@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qwen_cli.engines.core.base import Message
 from qwen_cli.engines.core.prompt import Prompt, Span
@@ -26,6 +26,7 @@ from qwen_cli.tasks.train.rows import Chat, taught
 if TYPE_CHECKING:
     import numpy as np
 
+Row = TypeVar("Row")
 # In reasoning with programs the model asks for a run with the opening fence, and what follows is printed
 # (https://github.com/QwenLM/Qwen2.5-Math, evaluation/math_eval.py: "```output" stops it).
 _OUTPUT = re.compile(r"(?<=```output)\n.*?(?:\n```(?!\w)\n?|\Z)", re.DOTALL)
@@ -198,13 +199,13 @@ def _learned(text: str, spans: Sequence[Span]) -> bytearray:
     return learned
 
 
-def parted(chats: Sequence[Chat], share: float, seed: int) -> tuple[list[Chat], list[Chat]]:
+def parted(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
     """Return what is trained on and what is held out: a `share` of the rows, at least one of ten or more,
     chosen by `seed`."""
-    count = round(share * len(chats)) or (1 if share and len(chats) >= 10 else 0)
-    chosen = set(random.Random(f"held out {seed}").sample(range(len(chats)), count))  # noqa: S311
-    kept = [chat for at, chat in enumerate(chats) if at not in chosen]
-    return kept, [chats[at] for at in sorted(chosen)]
+    count = round(share * len(rows)) or (1 if share and len(rows) >= 10 else 0)
+    chosen = set(random.Random(f"held out {seed}").sample(range(len(rows)), count))  # noqa: S311
+    kept = [row for at, row in enumerate(rows) if at not in chosen]
+    return kept, [rows[at] for at in sorted(chosen)]
 
 
 def without(prepared: Prepared, others: Prepared) -> tuple[Prepared, int]:

@@ -16,7 +16,9 @@ from qwen_cli.commands import registry
 from qwen_cli.commands.improve import command
 from qwen_cli.commands.main import app as main
 from qwen_cli.errors import QwenError, UsageError
-from qwen_cli.tasks.improve import decontaminate, training
+from qwen_cli.tasks.improve import decontaminate, reward, training
+from qwen_cli.tasks.improve.reward import RewardPlanned, RewardResult
+from qwen_cli.tasks.train import Evaluated
 
 FEW = ("--samples", 3, "--parallel", 1)
 
@@ -121,6 +123,73 @@ def test_samples_become_chats_and_pairs(tmp_path: Path, loaded: list[Practising]
     asked = sum(engine.asks for engine in loaded)
     assert improve(*words).exit_code == 0
     assert sum(engine.asks for engine in loaded) == asked == 24
+
+
+def solved(tmp_path: Path, count: int = 8) -> tuple[Path, Path]:
+    """A file of problems and one of their samples."""
+    given, samples = write(tmp_path / "p.jsonl", sums(count)), tmp_path / "s.jsonl"
+    done = improve("solve", given, "--out", samples, "-m", "small", *FEW)
+    assert done.exit_code == 0, done.exception
+    return given, samples
+
+
+RESULT = RewardResult(
+    Path("r"), "small", "cot", 6, 2, 9, 0.5, 0.75, (0.2, 0.97), 0.693, 0.5, 9, 6, "end", 99, 1.0
+)
+
+
+def test_a_reward_model_is_trained_on_the_samples(
+    tmp_path: Path, loaded: list[Practising], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, samples = solved(tmp_path)
+    asked: list[Any] = []
+
+    def train(settings: Any, compared: Any, report: Any) -> RewardResult:
+        asked.extend([settings, compared])
+        report(RewardPlanned(6, 18, 12, 2, 4, 1, 9, 1_000_000_000, 800, False))
+        report(Evaluated(0, 0.693, True, 0.1, {"accuracy": 0.5}))
+        return RESULT
+
+    monkeypatch.setattr(reward, "train", train)
+    words = ("reward", given, samples, "--out", tmp_path / "r", "--epochs", 5)
+    done = improve(*words)
+    assert done.exit_code == 0, done.exception
+    assert done.stdout == (
+        "9 pairs of 2 held-out problems: 50.0% ordered rightly before (all scores equal: 50 % by chance), "
+        "75.0% after (95 % interval 20.0% to 97.0%)\n"
+    )
+    assert "12 pairs of 6 problems to learn from, 4 of 2 held out; 9 steps" in done.stderr
+    assert "1 solutions longer than --max-length are left out" in done.stderr
+    assert "step 0: held-out loss 0.6930, accuracy 50.0%, the lowest" in done.stderr
+    settings, compared = asked
+    assert (settings.model, settings.name, settings.mode, settings.epochs) == ("small", "small", "cot", 5)
+    assert all(one.right and one.wrong for one in compared)
+    assert json.loads(improve(*words, "--json").stdout)["accuracy"] == 0.75
+
+
+def test_what_a_reward_model_cannot_learn_from_is_told_before_a_model_loads(
+    tmp_path: Path, loaded: list[Practising], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, samples = solved(tmp_path)
+    other = write(tmp_path / "other.jsonl", sums(3))
+    monkeypatch.setattr(reward, "train", lambda *given: pytest.fail("it is trained"))
+    monkeypatch.setattr(training, "trainable", lambda *given: pytest.fail("weights are looked for"))
+    right = tmp_path / "right.jsonl"
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    right.write_text("".join(json.dumps(row) + "\n" for row in rows if row["correct"]))
+    out = ("--out", tmp_path / "r")
+    for words, told in (
+        ((given, samples), "a reward model needs a place"),
+        ((other, samples, *out), "has solutions of other problems than"),
+        ((given, given, *out), "p.jsonl cannot hold results"),
+        ((given, tmp_path / "none.jsonl", *out), "there is no file"),
+        ((given, right, *out), "no problem has a right and a wrong solution: "),
+        ((given, samples, *out, "--heldout", 0), "`heldout=0.0` makes no sense"),
+    ):
+        done = improve("reward", *words)
+        assert isinstance(done.exception, QwenError), words
+        assert told in str(done.exception)
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(("gain", "code"), [(30, 0), (-30, 1)])
