@@ -65,7 +65,7 @@ SETTINGS: dict[str, Setting] = {
         # llama.cpp's seeds have 32 bits, and it takes the last of them for "any" (LLAMA_DEFAULT_SEED).
         Setting("seed", int, "same seed, same answer", low=0, high=2**32 - 2),
         Setting("max_tokens", int, "longest answer in tokens", low=1),
-        Setting("kv_cache_max", float, "most GB of models' states of sessions and long files", low=0),
+        Setting("kv_cache_max", float, "most GB of models' states of sessions, files, system prompts", low=0),
         Setting("log", str, "whether questions are kept for qwen log", choices=("on", "off")),
         Setting("log_max", float, "most GB of the log of questions", low=0),
         Setting("thinking_budget", int, "thinking tokens before the answer is forced", low=1),

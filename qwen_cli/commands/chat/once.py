@@ -14,7 +14,7 @@ from qwen_cli.commands.shared import logged
 from qwen_cli.commands.shared.logged import Recorder
 from qwen_cli.commands.shared.output import relay
 from qwen_cli.errors import SessionError
-from qwen_cli.tasks.chat import file_states, sessions, unfinished
+from qwen_cli.tasks.chat import file_states, opening, sessions, unfinished
 from qwen_cli.tasks.chat.conversation import Conversation, Events
 from qwen_cli.tasks.chat.file_states import Place
 from qwen_cli.tasks.chat.messages import text_of
@@ -40,6 +40,8 @@ def ask(
     place = _state_place(conversation, question, cache_file, no_log=no_log)
     if question.asks:
         events = conversation.send(question.content(conversation.engine))
+        if place is None:
+            events = opening.begun(conversation, events, 0 if no_log else sessions.kept_bytes())
     else:
         events = conversation.go_on()
     session = resumed.session if resumed else None
@@ -62,13 +64,11 @@ def _state_place(
 ) -> Place | None:
     """Return where the KV state of this question is kept, `None` where nowhere: short files, an answer in a
     conversation that has a state of its own, one that is to leave nothing behind."""
-    from qwen_cli.commands.chat.state import kept_bytes
-
     if cache_file is not None:
         return Place(cache_file, asked=True)
     if no_log or conversation.messages:
         return None
-    return file_states.place(conversation, question.found.texts, kept_bytes())
+    return file_states.place(conversation, question.found.texts, sessions.kept_bytes())
 
 
 @contextmanager
@@ -85,7 +85,6 @@ def _state(conversation: Conversation, place: Place | None) -> Iterator[Callable
 @contextmanager
 def _kept(conversation: Conversation, session: Session, events: Events) -> Iterator[Events]:
     """Keep what is said in `session`: the question at once, and what comes of it however it ends."""
-    from qwen_cli.commands.chat.state import kept_bytes
 
     def save() -> None:
         session.record(conversation)
@@ -100,7 +99,7 @@ def _kept(conversation: Conversation, session: Session, events: Events) -> Itera
     finally:
         save()
         journal.close()
-        if remark := sessions.keep_state(conversation.engine, session.name, kept_bytes()):
+        if remark := sessions.keep_state(conversation.engine, session.name, sessions.kept_bytes()):
             relay(remark)
 
 

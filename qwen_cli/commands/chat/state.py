@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qwen_cli import settings
 from qwen_cli.commands.chat import attaching
 from qwen_cli.commands.shared import plots
 from qwen_cli.commands.shared.approval import Approval
@@ -19,7 +18,7 @@ from qwen_cli.commands.shared.output import StreamView, relay, say
 from qwen_cli.commands.shared.slash import Commands, Events
 from qwen_cli.engines.core.base import Sampling, usual
 from qwen_cli.errors import ContextFull, QwenError, UsageError
-from qwen_cli.tasks.chat import attachments, sessions, unfinished
+from qwen_cli.tasks.chat import attachments, opening, sessions, unfinished
 from qwen_cli.tasks.chat.conversation import Conversation
 from qwen_cli.tasks.chat.messages import Content, text_of
 from qwen_cli.tasks.chat.sessions import Session
@@ -105,7 +104,9 @@ class ReplState:
         text = taken
         if not text.strip() and not self.attached and not self.images:
             raise UsageError("the message is empty", "say something")
-        return self.conversation.send(self.compose(text))
+        return opening.begun(
+            self.conversation, self.conversation.send(self.compose(text)), sessions.kept_bytes()
+        )
 
     def again(self) -> Events:
         """Ask the last message once more. Raises `UsageError` where there is none."""
@@ -179,7 +180,7 @@ class ReplState:
         self.save()
         if self.session is None:
             return
-        if remark := sessions.keep_state(self.conversation.engine, self.session.name, kept_bytes()):
+        if remark := sessions.keep_state(self.conversation.engine, self.session.name, sessions.kept_bytes()):
             relay(remark)
         say(f"saved as {self.session.name}; resume with `qwen chat --continue`")
 
@@ -197,12 +198,6 @@ class ReplState:
             used, total = self.conversation.tokens()
             return [f"{used:,}/{total:,} tokens" if total else f"{used:,} tokens"]
         return []
-
-
-def kept_bytes() -> float:
-    """Return how many bytes of models' states may be kept with sessions."""
-    most = settings.load().get("kv_cache_max")
-    return sessions.STATE_BYTES if most is None else most * 1e9
 
 
 def effort_costs(conversation: Conversation, effort: str | None) -> str | None:

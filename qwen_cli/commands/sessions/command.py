@@ -130,7 +130,7 @@ def prune(
         bool,
         typer.Option(
             "--caches",
-            help="Remove the models' states alone, of long files too; they are computed again when needed.",
+            help="Remove the models' states alone, also of files and system prompts; they are computed anew.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and stop.")] = False,
@@ -162,12 +162,12 @@ def prune(
 
 
 def _forget_files(states: Sequence[Path], *, dry_run: bool) -> None:
-    """Remove what models have computed for long files, and say of how many."""
+    """Remove what models have computed for long files and openings, and say of how many."""
     for state in () if dry_run else states:
         sessions.forget(state)
     if states:
-        files = f"{len(states)} long file{'s' if len(states) > 1 else ''}"
-        say(f"{'would remove' if dry_run else 'removed'} what was read of {files}")
+        texts = f"{len(states)} files and system prompts" if len(states) > 1 else "a file or system prompt"
+        say(f"{'would remove' if dry_run else 'removed'} what was read of {texts}")
 
 
 def _each(names: Sequence[str], do: Callable[[str], None], done: str) -> None:

@@ -268,6 +268,7 @@ class Capabilities:
     render: bool = False  # `Engine.render` tells what `chat` would send
     prefill: bool = False  # `Engine.chat` goes on with a last turn that is the assistant's
     state: bool = False  # the KV cache can be saved to and restored from a file
+    openings: bool = False  # that of a system prompt is worth it: it is read slowly and restored at once
     logprobs: bool = False  # `Sampling.logprobs` is heeded
     extras: tuple[str, ...] = ()  # those of `Sampling.extras` that are heeded
     tokens: bool = False  # `Engine.tokenize` and `detokenize` know the vocabulary; `score` rates a prompt

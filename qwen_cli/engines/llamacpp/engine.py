@@ -120,6 +120,7 @@ class LlamaCpp(EngineBase):
             start=True,
             render=True,
             state=True,
+            openings=weights.mmproj is None,  # with a projector llama.cpp saves nothing
             logprobs=True,
             extras=requests.EXTRAS,
             tokens=True,

@@ -153,6 +153,23 @@ class Conversation:
         return opening + messages.clean(self.messages[first:end], keep_thinking=self.keeps_thinking)
 
     @property
+    def opening(self) -> dict[str, Any]:
+        """Return what the prompt says before the first question."""
+        thinking, variables = self._ways()
+        return {"system": self.system, "tools": self._tools(), "thinking": thinking, "variables": variables}
+
+    def first_prompt(self, question: str) -> str:
+        """Return the prompt that asks `question` first. Raises `EngineError`."""
+        said = self.opening
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return self.engine.render(
+            [*system, {"role": "user", "content": question}],
+            tools=said["tools"],
+            thinking=said["thinking"],
+            **given(said["variables"]),
+        )
+
+    @property
     def keeps_thinking(self) -> bool:
         """Return whether thoughts of past turns stay in the context."""
         return self.engine.capabilities.preserve_thinking is not None and self.preserve_thinking is not False

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen_cli import paths, reading
+from qwen_cli import settings as user_settings
 from qwen_cli.engines.core import kv_file
 from qwen_cli.engines.core.base import Engine, Sampling
 from qwen_cli.errors import QwenError, SessionError, UsageError
@@ -124,6 +125,12 @@ def path(name: str) -> Path:
 def kv_path(name: str) -> Path:
     """Return where the engine's KV state of this session goes (`Engine.save_state`)."""
     return folder() / f"{checked(name)}.kv"
+
+
+def kept_bytes() -> float:
+    """Return how many bytes of models' states may be kept with sessions."""
+    most = user_settings.load().get("kv_cache_max")
+    return STATE_BYTES if most is None else most * 1e9
 
 
 def keep_state(engine: Engine, name: str, most: float = STATE_BYTES) -> str | None:

@@ -100,16 +100,16 @@ def file_state(name: str, used: datetime) -> Path:
     return file
 
 
-def test_states_of_long_files_go_too(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_states_of_files_and_system_prompts_go_too(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     now = datetime.now()
     old, new = file_state("a", now - timedelta(days=60)), file_state("b", now)
     command.prune(caches=True, dry_run=True)
-    assert "would remove what was read of 2 long files\n" in capsys.readouterr().err
+    assert "would remove what was read of 2 files and system prompts\n" in capsys.readouterr().err
     command.prune(keep=99)
     assert old.exists() and new.exists()
     command.prune(older_than=50)
     assert not old.exists() and new.exists()
-    assert "removed what was read of 1 long file\n" in capsys.readouterr().err
+    assert "removed what was read of a file or system prompt\n" in capsys.readouterr().err
     command.prune(caches=True)
     assert not new.exists()
 

@@ -142,11 +142,11 @@ class TestByContent:
         sessions.folder().joinpath("talk.json").write_text("{}")
         sessions.kv_path("talk").write_bytes(b"x" * size)
         os.utime(sessions.kv_path("talk"), (9, 9))
-        monkeypatch.setattr("qwen_cli.commands.chat.state.kept_bytes", lambda: 2.5 * size)
+        monkeypatch.setattr("qwen_cli.tasks.chat.sessions.kept_bytes", lambda: 2.5 * size)
         ask(COMPUTED, ("other.txt", "Another book. " * 400))
         assert len(states()) == 1, "the one that was used longest ago went"
         assert sessions.kv_path("talk").exists()
-        monkeypatch.setattr("qwen_cli.commands.chat.state.kept_bytes", lambda: 0.0)
+        monkeypatch.setattr("qwen_cli.tasks.chat.sessions.kept_bytes", lambda: 0.0)
         assert ask(COMPUTED, BOOK).saved == []
 
     def test_an_answer_goes_before_a_state_that_cannot_be_written(
