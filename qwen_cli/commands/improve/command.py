@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from qwen_cli import aliases
 from qwen_cli import settings as user_settings
 from qwen_cli.commands.improve.flags import (
     JUDGING,
+    LEARNING,
     Choosing,
     Drawing,
     Learning,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from qwen_cli.tasks.improve.asking import Asking
     from qwen_cli.tasks.improve.decontaminate import Protected
     from qwen_cli.tasks.improve.problem import Problem
+    from qwen_cli.tasks.improve.ranking import Scorer
     from qwen_cli.tasks.improve.stages import Wanted
 
 STAGES = ("run", "synthesize", "solve", "reward", "judge")
@@ -41,6 +44,13 @@ Problems = Annotated[
     typer.Argument(
         help='Problems with their answers (JSONL: "problem" and "answer", or the fields of GSM8K, MATH and '
         "others)."
+    ),
+]
+Reward = Annotated[
+    Path | None,
+    typer.Option(
+        "--reward",
+        help="Folder of a reward model that `qwen improve reward` has trained on this model and mode.",
     ),
 ]
 HeldOut = Annotated[
@@ -133,6 +143,15 @@ def run(
             rich_help_panel=JUDGING,
         ),
     ] = False,
+    reward: Annotated[
+        bool,
+        typer.Option(
+            "--reward",
+            help="Train a reward model in each round, on its right and wrong solutions: it chooses among the "
+            "right ones, and weights the votes of the next round.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
     making: Making = Making(),
     solving: Solving = Solving(),
@@ -171,6 +190,7 @@ def run(
         improving.Lessons(learning.epochs, learning.rank, learning.learning_rate),
         solving.seed,
         control,
+        reward,
     )
     asked.check()
     given, held = _loaded(problems), _loaded(heldout)
@@ -192,6 +212,7 @@ def run(
         training.trainer(weights, output.training),
         improving.Hooks(relay, output.watched),
         lambda: training.check(weights, asked.lessons),
+        training.rewarding(weights, model, output.rewarding) if reward else None,
     )
     if as_json:
         print_json(output.as_dict(outcome, out))
@@ -207,6 +228,7 @@ def synthesize(
         Path | None, typer.Option("--out", help="File for the problems (JSONL): new, or made by this.")
     ] = None,
     heldout: HeldOut = None,
+    reward: Reward = None,
     making: Making = Making(),
     drawing: Drawing = Drawing(),
     loading: options.Loading = options.Loading(),
@@ -232,6 +254,8 @@ def synthesize(
         raise UsageError("there is nothing to make problems of", "name a file of problems, or --families")
     if wanted.variants.kinds and problems is None:
         raise UsageError("--variants needs problems to change", "name a file of problems")
+    if reward and not wanted.variants.kinds:
+        raise UsageError("--reward weights the votes on changed problems", "add --variants")
     given, held = _loaded(problems), _loaded(heldout)
     dropped = files.beside(out, "dropped")
     resumes = files.beside(out, "variants").exists() or not wanted.variants.kinds
@@ -242,16 +266,18 @@ def synthesize(
     def write(clean: Sequence[Problem]) -> list[dict[str, Any]]:
         settings = options.merged(user_settings.load(), loading)
         choose_model(settings, "math")
+        scorer = _scorer(reward, settings, asking.mode)
         with (
             Journal(files.beside(out, "variants"), making_new.BY) as book,
             open_engine(settings, loading) as engine,
+            scorer() as score,
             output.watched("synthesize") as progress,
         ):
             from dataclasses import asdict
 
-            how = {**asking.settings(), **asdict(wanted.variants)}
+            how = {**asking.settings(), **asdict(wanted.variants), "reward": _mark(reward)}
             book.begin({"model": engine.model, **how, **changing(settings, loading)})
-            return making_new.variants(engine, clean, wanted.variants, asking, book, progress)
+            return making_new.variants(engine, clean, wanted.variants, asking, book, progress, score)
 
     made = stages.synthesized(given, wanted, tests, drawing.seed, write)
     stages.write_synthesized(made, out, dropped, files.put)
@@ -279,19 +305,20 @@ def solve(
             "--pairs", help="File for pairs of a right and a wrong solution, to train with DPO (JSONL)."
         ),
     ] = None,
+    reward: Reward = None,
     solving: Solving = Solving(),
     choosing: Choosing = Choosing(),
     loading: options.Loading = options.Loading(),
 ) -> None:
     """Draw several solutions of each problem and keep the right ones, each once. Problems that are always or
-    never solved are set aside: they teach nothing.
+    never solved are set aside: they teach nothing. With --reward the best of the right ones come first.
 
     Examples:
       qwen improve solve p.jsonl --out s.jsonl --export train.jsonl -m starter
     """
     from qwen_cli.commands.improve import files, output
     from qwen_cli.tasks.common import jsonl
-    from qwen_cli.tasks.improve import gather, stages
+    from qwen_cli.tasks.improve import gather, ranking, stages
     from qwen_cli.tasks.improve.manifest import digest
 
     asking = _asking(solving)
@@ -305,16 +332,23 @@ def solve(
             files.check(path, (problems, out), resumes=resumes)
     settings = options.merged(user_settings.load(), loading)
     choose_model(settings, "math")
+    scorer = _scorer(reward, settings, asking.mode)
     with open_engine(settings, loading) as engine, output.watched("solve") as progress:
-        about = {"model": engine.model, "sha256": digest(problems), **changing(settings, loading)}
+        model = engine.model
+        about = {"model": model, "sha256": digest(problems), **changing(settings, loading)}
         rows = stages.sampled(engine, given, asking, out, about, progress)
-        gathered = gather.gather(given, rows, per_problem=choosing.per_problem, most=choosing.most)
-        if export:
-            files.put(export, gather.chats(gathered.solutions, asking.mode, engine))
-            say(f"{len(gathered.solutions):,} solutions in {export}")
-        if pairs:
-            files.put(pairs, gather.preferences(gathered.pairs, asking.mode, engine))
-            say(f"{len(gathered.pairs):,} pairs in {pairs}")
+    scores = None
+    if reward:
+        with scorer() as score, output.watched("rank") as progress:
+            assert score
+            scores = ranking.of_right(given, rows, score, progress)
+    gathered = gather.gather(given, rows, per_problem=choosing.per_problem, most=choosing.most, scores=scores)
+    if export:
+        files.put(export, gather.chats(gathered.solutions, asking.mode, model))
+        say(f"{len(gathered.solutions):,} solutions in {export}")
+    if pairs:
+        files.put(pairs, gather.preferences(gathered.pairs, asking.mode, model))
+        say(f"{len(gathered.pairs):,} pairs in {pairs}")
     typer.echo(gathered.words)
 
 
@@ -403,6 +437,7 @@ def judge(
             rich_help_panel=JUDGING,
         ),
     ] = 0,
+    reward: Reward = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
     drawing: Drawing = Drawing(),
     loading: options.Loading = options.Loading(),
@@ -423,9 +458,12 @@ def judge(
     how = _asking(drawing, samples=samples)
     if not loading.adapters:
         raise UsageError("there is no adapter to judge", "name it with --adapter FOLDER")
+    if reward and samples < 2:
+        raise UsageError(f"--reward chooses among samples, {samples} are drawn", "add --samples 8")
     given = _loaded(heldout)
     settings = options.merged(user_settings.load(), loading)
     choose_model(settings, "math")
+    scorer = _scorer(reward, settings, how.mode)
     judged = []
     for name, adapters in (("before", None), ("after", loading.adapters)):
         own = replace(loading, adapters=adapters)
@@ -437,6 +475,13 @@ def judge(
                 "adapters": [digest(path) for path in adapters or ()] or None,
             }
             judged.append(judging.judge(engine, given, how, out / name, about, progress))
+    if reward:
+        with scorer() as score:
+            assert score
+            for at, name in enumerate(("before", "after")):
+                with output.watched(f"score {name}") as progress:
+                    about = {"reward": _mark(reward), "sha256": digest(out / name / judging.SAMPLED)}
+                    judged[at] = judging.scored(judged[at], given, score, out / name, about, progress)
     before, after = judged
     kept = judging.is_kept(before, after)
     if as_json:
@@ -446,6 +491,41 @@ def judge(
     if not kept:
         say(f"with the adapter {after.right} of {len(after.rows)} are right, {before.right} without it")
         raise typer.Exit(1)
+
+
+def _scorer(
+    folder: Path | None, settings: dict[str, Any], mode: str
+) -> Callable[[], AbstractContextManager[Scorer | None]]:
+    """Return what loads the reward model in `folder` on the weights of the model that is asked, and nothing
+    where there is none. Raises `UsageError` where it is for another model or mode: nothing is loaded yet."""
+    if folder is None:
+        return nullcontext
+    from qwen_cli.tasks.improve import reward, training
+
+    if settings.get("endpoint") or settings.get("engine") == "remote":
+        raise UsageError(
+            "a reward model computes with the weights of the model, and those of a server are not here",
+            "name a model of this machine with -m, or leave --reward out",
+        )
+    reward.about(folder)
+    model = str(settings["model"])
+    with _waiting(f"looking for the weights of {model} …") as waiting:
+        weights = training.trainable(model, waiting.say, waiting.progress)
+    reward.check(folder, weights, mode)
+
+    @contextmanager
+    def load() -> Iterator[Scorer]:
+        with reward.RewardModel(folder, weights) as loaded:
+            yield loaded.scores
+
+    return load
+
+
+def _mark(reward: Path | None) -> str | None:
+    """Return by what a reward model is known again, as a journal tells it."""
+    from qwen_cli.tasks.improve import rounds
+
+    return rounds.mark(reward.expanduser()) if reward else None
 
 
 def _loaded(path: Path | None) -> list[Problem]:

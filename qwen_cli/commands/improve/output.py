@@ -57,12 +57,22 @@ def table(columns: Sequence[tuple[str, Judged]], kept: Sequence[str]) -> Table:
     for k in sorted({1, len(first.sampled.at)} if first.sampled else ()):
         shares = [_share(judged.sampled.at[k - 1]) if judged.sampled else "" for _, judged in columns]
         rows.append((f"one of {k} samples right" if k > 1 else "a sample right", *shares))
+    for name, chosen in (
+        (f"most of {_samples(first)} samples agree", [judged.agreed for _, judged in columns]),
+        (f"best of {_samples(first)} by reward", [judged.best_of for _, judged in columns]),
+    ):
+        if any(share is not None for share in chosen):
+            rows.append((name, *("" if share is None else _share(share) for share in chosen)))
     rows.append(("in a box", *(_share(judged.formed) for _, judged in columns)))
     rows.append(("cut at a limit", *(str(judged.greedy.cut) for _, judged in columns)))
     rows.append(("tokens an answer", *(_mean_tokens(judged) for _, judged in columns)))
     if any(kept):
         rows.append(("kept", *kept))
     return rows
+
+
+def _samples(judged: Judged) -> int:
+    return len(judged.sampled.at) if judged.sampled else 0
 
 
 def columns(outcome: Outcome) -> tuple[list[tuple[str, Judged]], list[str]]:
@@ -125,6 +135,7 @@ def as_dict(outcome: Outcome, folder: Path) -> dict[str, Any]:
                 "adapter": str(one.adapter) if one.adapter else None,
                 "kept": one.kept,
                 **({"stopped": one.stopped} if one.stopped else {}),
+                **({"reward": dict(one.reward)} if one.reward else {}),
                 **({"after": one.judged.figures()} if one.judged else {}),
                 **(_difference(outcome.before, one.judged) if one.judged else {}),
             }

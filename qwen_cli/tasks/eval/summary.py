@@ -57,7 +57,7 @@ def summarise(rows: Iterable[Row]) -> Summary:
         groups.setdefault(str(samples[0].get("subject", "")), []).append(samples)
     subjects = [_score(name, groups[name]) for name in sorted(groups)] if len(groups) > 1 else []
     most = min((len(samples) for samples in by_item.values()), default=0)
-    voted = [vote for samples in by_item.values() if (vote := _vote(samples)) is not None]
+    voted = [vote for samples in by_item.values() if (vote := vote_of(samples)) is not None]
     return Summary(
         _score("", list(by_item.values())),
         subjects,
@@ -84,7 +84,7 @@ def _pass_at(k: int, items: Sequence[Sequence[Row]]) -> float:
     return fmean(statistics.pass_at(k, len(s), sum(float(row["correct"]) == 1.0 for row in s)) for s in items)
 
 
-def _vote(samples: Sequence[Row]) -> float | None:
+def vote_of(samples: Sequence[Row]) -> float | None:
     """Return the points of the answer that most samples of an item have, the first of those that tie."""
     answers = [str(row["answer"]) for row in samples if row.get("answer") is not None]
     if not answers:

@@ -200,11 +200,7 @@ def has_box(row: Mapping[str, Any]) -> bool:
     return boxed(str(row.get("text", ""))) is not None
 
 
-def chat(problem: Problem, mode: prompts.Mode, engine: Engine) -> list[dict[str, Any]]:
-    """Return the messages that ask `engine` for a solution: what it is trained to answer, too."""
-    return asked(problem.problem, mode, engine.model)
-
-
 def asked(problem: str, mode: prompts.Mode, model: str) -> list[dict[str, Any]]:
-    """Return the messages that ask the model of this name for a solution of a problem."""
+    """Return the messages that ask the model of this name for a solution: what it is trained to answer,
+    too."""
     return prompts.messages(problem, mode, prompts.language(problem), specialist=is_specialist(model))

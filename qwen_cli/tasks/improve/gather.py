@@ -8,15 +8,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeAlias
 
-from qwen_cli.engines.core.base import CUT, Engine
+from qwen_cli.engines.core.base import CUT
 from qwen_cli.errors import QwenError
 from qwen_cli.tasks.improve import asking
 from qwen_cli.tasks.improve.problem import Problem
 from qwen_cli.tasks.math import prompts
 
 Row = dict[str, Any]
+Scores: TypeAlias = "dict[tuple[str, str], float]"
+"""How good solutions are, by a problem's id and the text: more is better."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Gathered:
     """What came of the samples. `solutions` are to be learned from; `pairs` are right and wrong solutions of
     one problem. `always` and `never` problems were answered rightly each time and not once, and are set
     aside; so many right solutions were the same as another (`repeated`), in no box (`unboxed`), or more than
-    are taken of a problem or in all (`more`)."""
+    are taken of a problem or in all (`more`). `ranked` says that a reward model chose among them."""
 
     difficulty: Sequence[Difficulty]
     solutions: Sequence[Solution]
@@ -51,6 +53,7 @@ class Gathered:
     repeated: int
     unboxed: int
     more: int
+    ranked: bool = False
 
     @property
     def words(self) -> str:
@@ -67,16 +70,23 @@ class Gathered:
         problems = len({one.problem.id for one in self.solutions})
         return (
             f"{len(self.solutions):,} right solutions of {problems:,} problems to learn from"
+            f"{', the best by reward' if self.ranked else ''}"
             f"{' (left out: ' + ', '.join(left) + ')' if left else ''}; set aside: "
             f"{self.always:,} problems always right, {self.never:,} never"
         )
 
 
 def gather(
-    problems: Sequence[Problem], rows: Sequence[Mapping[str, Any]], *, per_problem: int, most: int | None
+    problems: Sequence[Problem],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    per_problem: int,
+    most: int | None,
+    scores: Scores | None = None,
 ) -> Gathered:
     """Return what is worth learning from `rows`: at most `per_problem` solutions of a problem, `most` in all,
-    so that each problem has its first before any has its second. Problems that were always or never answered
+    so that each problem has its first before any has its second. The first are those that were drawn first,
+    or with `scores` the best of them. Problems that were always or never answered
     rightly teach nothing. Raises `QwenError` where no row is right: with what was seen."""
     by_problem: dict[str, list[Mapping[str, Any]]] = {problem.id: [] for problem in problems}
     for row in rows:
@@ -94,6 +104,8 @@ def gather(
         right = [str(row["text"]) for row in samples if row["correct"]]
         formed = [str(row["text"]) for row in samples if row["correct"] and is_formed(row)]
         single = no_two_alike(formed)
+        if scores is not None:
+            single.sort(key=lambda text: -scores.get((one.problem.id, text), 0.0))
         unboxed += len(right) - len(formed)
         repeated += len(formed) - len(single)
         more += max(0, len(single) - per_problem)
@@ -114,19 +126,20 @@ def gather(
         repeated=repeated,
         unboxed=unboxed,
         more=more + len(firsts) - len(kept),
+        ranked=scores is not None,
     )
 
 
-def chats(solutions: Sequence[Solution], mode: prompts.Mode, engine: Engine) -> list[Row]:
-    """Return solutions as chats to train on."""
-    return [{"messages": [*asking.chat(one.problem, mode, engine), _said(one)]} for one in solutions]
+def chats(solutions: Sequence[Solution], mode: prompts.Mode, model: str) -> list[Row]:
+    """Return solutions as chats to train the model of this name on."""
+    return [{"messages": [*asking.asked(one.problem.problem, mode, model), _said(one)]} for one in solutions]
 
 
-def preferences(pairs: Sequence[tuple[Solution, Solution]], mode: prompts.Mode, engine: Engine) -> list[Row]:
+def preferences(pairs: Sequence[tuple[Solution, Solution]], mode: prompts.Mode, model: str) -> list[Row]:
     """Return pairs as trainers for DPO read them (TRL's conversational preference format)."""
     return [
         {
-            "prompt": asking.chat(good.problem, mode, engine),
+            "prompt": asking.asked(good.problem.problem, mode, model),
             "chosen": [_said(good)],
             "rejected": [_said(bad)],
         }

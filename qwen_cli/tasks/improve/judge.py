@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,18 +12,20 @@ from qwen_cli.engines.core.base import Engine
 from qwen_cli.tasks.common.jsonl import Journal
 from qwen_cli.tasks.eval import summary
 from qwen_cli.tasks.eval.summary import Difference, Summary
-from qwen_cli.tasks.improve import asking
+from qwen_cli.tasks.improve import asking, ranking
 from qwen_cli.tasks.improve.asking import Asking, Progress
 from qwen_cli.tasks.improve.problem import Problem
+from qwen_cli.tasks.improve.ranking import Scorer
 
 Row = dict[str, Any]
 BY = "qwen improve judge"
-GREEDY, SAMPLED = "greedy.jsonl", "sampled.jsonl"
+GREEDY, SAMPLED, SCORES = "greedy.jsonl", "sampled.jsonl", "scores.jsonl"
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A model on the held-out problems: its likeliest answers, and samples where some were drawn."""
+    """A model on the held-out problems: its likeliest answers, and samples where some were drawn, with the
+    score of a reward model where there is one."""
 
     rows: Sequence[Row]
     samples: Sequence[Row] = ()
@@ -39,6 +41,30 @@ class Judged:
         return summary.summarise(self.samples) if self.samples else None
 
     @property
+    def agreed(self) -> float | None:
+        """Return the share of problems of which the answer that most samples have is right (maj@k); `None`
+        without several samples. A problem of which no sample has an answer is not solved."""
+        problems = self._by_problem()
+        if max(map(len, problems), default=0) < 2:
+            return None
+        return fmean(summary.vote_of(samples) or 0.0 for samples in problems)
+
+    @property
+    def best_of(self) -> float | None:
+        """Return the share of problems of which the sample with the highest score is right (Qwen2.5-Math's
+        rm@k); `None` without scores."""
+        if not any("score" in row for row in self.samples):
+            return None
+        chosen = [ranking.best(samples) for samples in self._by_problem()]
+        return fmean(float(row["correct"]) if row else 0.0 for row in chosen)
+
+    def _by_problem(self) -> list[list[Row]]:
+        problems: dict[str, list[Row]] = {}
+        for row in self.samples:
+            problems.setdefault(str(row["id"]), []).append(row)
+        return list(problems.values())
+
+    @property
     def formed(self) -> float:
         """Return the share of the likeliest answers that are in a box."""
         return fmean(asking.has_box(row) for row in self.rows)
@@ -51,6 +77,7 @@ class Judged:
     def figures(self) -> dict[str, Any]:
         """Return the figures for programs."""
         whole, drawn = self.greedy.whole, self.sampled
+        chosen = (("maj", self.agreed), ("rm", self.best_of))
         return {
             "problems": whole.items,
             "right": self.right,
@@ -64,6 +91,11 @@ class Judged:
                 if drawn
                 else {}
             ),
+            **{
+                f"{name}@{len(drawn.at)}": round(share, 4)
+                for name, share in chosen
+                if drawn and share is not None
+            },
         }
 
 
@@ -84,6 +116,20 @@ def judge(
     return Judged(asked(how.greedy, GREEDY), asked(how, SAMPLED) if how.samples else [])
 
 
+def scored(
+    judged: Judged,
+    problems: Sequence[Problem],
+    score: Scorer,
+    folder: Path,
+    run: Mapping[str, Any],
+    progress: Progress = asking._silent,
+) -> Judged:
+    """Return what `judge` returned for `problems` with the scores of a reward model, which a journal in
+    `folder` keeps; `run` says of which."""
+    rows = ranking.journaled(problems, list(judged.samples), score, folder / SCORES, BY, run, progress)
+    return replace(judged, samples=rows)
+
+
 def compare(before: Judged, after: Judged) -> Difference:
     """Return the difference of two models on the same problems, with McNemar's exact test."""
     return summary.compare(before.rows, after.rows)[0]
@@ -101,7 +147,8 @@ def is_kept(before: Judged, after: Judged) -> bool:
 
 def read(folder: Path) -> Judged:
     """Return what the journals in `folder` tell."""
-    return Judged(*(_rows(folder / name) for name in (GREEDY, SAMPLED)))
+    rows, samples, scores = (_rows(folder / name) for name in (GREEDY, SAMPLED, SCORES))
+    return Judged(rows, ranking.scored(samples, {row["id"]: row["scores"] for row in scores}))
 
 
 def _rows(path: Path) -> list[Row]:

@@ -15,17 +15,20 @@ from typing import Any
 
 from qwen_cli import reading
 from qwen_cli.engines.core.base import Engine
-from qwen_cli.errors import UsageError
+from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.models.formats import lora
 from qwen_cli.tasks.common import jsonl
 from qwen_cli.tasks.common.jsonl import Journal
-from qwen_cli.tasks.improve import asking, gather, generators, judge, stages, synthesize
+from qwen_cli.tasks.improve import asking, gather, generators, judge, ranking, stages, synthesize
 from qwen_cli.tasks.improve.asking import Asking, Progress
+from qwen_cli.tasks.improve.comparisons import Compared, comparisons
 from qwen_cli.tasks.improve.decontaminate import Protected, ProtectedTexts, of_problems
 from qwen_cli.tasks.improve.judge import Judged
 from qwen_cli.tasks.improve.manifest import Manifest, digest
 from qwen_cli.tasks.improve.problem import Problem, normalised, unique
+from qwen_cli.tasks.improve.ranking import Scorer
 from qwen_cli.tasks.improve.stages import Outputs, Say, Wanted
+from qwen_cli.tasks.math import prompts
 
 _LARGEST = 2 << 30  # bytes of a file of a run
 _HELD_OUT_SEED = 1_000_003  # apart from those of rounds
@@ -54,6 +57,25 @@ class Training:
     lessons: Lessons
 
 
+@dataclass(frozen=True)
+class RewardTraining:
+    """One reward model to be trained: on `compared` solutions of this `mode`, into `out`."""
+
+    compared: Sequence[Compared]
+    out: Path
+    mode: prompts.Mode
+    seed: int
+
+
+@dataclass(frozen=True)
+class Rewarding:
+    """How reward models come about: `train` makes one and returns its figures, and goes on with what a killed
+    training left in the folder; `load` has the one in a folder ready while its context lasts."""
+
+    train: Callable[[RewardTraining], Mapping[str, Any]]
+    load: Callable[[Path], AbstractContextManager[Scorer]]
+
+
 Trainer = Callable[[Training], Mapping[str, Any]]
 """Trains an adapter and returns its figures; goes on with what a killed one left in `out`."""
 Load = Callable[["Path | None"], Engine]
@@ -66,7 +88,8 @@ class Settings:
     the samples that are learned from; `judged_samples` of each held-out problem are drawn as well as its
     likeliest answer. At most `per_problem` solutions of a problem are learned from, `most` in all. `held_out`
     problems are made where none are given. With `control` a second adapter is trained on the first round's
-    problems with the solutions of others."""
+    problems with the solutions of others. With `reward` each round trains a reward model on its samples: it
+    chooses among the right ones, weights the votes of the next round and says which judged sample is best."""
 
     model: str
     loaded: Mapping[str, Any] = field(default_factory=dict)
@@ -79,6 +102,7 @@ class Settings:
     lessons: Lessons = Lessons()
     seed: int = 0
     control: bool = field(default=False, compare=False)
+    reward: bool = False
 
     def check(self) -> None:
         """Raise `UsageError` for a value that makes no sense."""
@@ -95,6 +119,8 @@ class Settings:
         added."""
         whole = asdict(self)
         del whole["control"]
+        if not self.reward:  # a run of before there was one is the same
+            del whole["reward"]
         return {**whole, "solving": self.solving.settings()}
 
 
@@ -109,7 +135,7 @@ class Hooks:
 @dataclass(frozen=True)
 class Round:
     """A round that is done. `adapter` is what was trained, `kept` says whether the model goes on with it;
-    `stopped` why there was nothing to train on."""
+    `stopped` why there was nothing to train on; `reward` what the reward model came to."""
 
     number: int
     gathered: str
@@ -117,6 +143,7 @@ class Round:
     judged: Judged | None
     kept: bool
     stopped: str | None = None
+    reward: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,10 +168,12 @@ def improve(
     trainer: Trainer,
     hooks: Hooks = Hooks(),
     check: Callable[[], None] = lambda: None,
+    rewarding: Rewarding | None = None,
 ) -> Outcome:
     """Run `rounds` rounds in `folder`, those that it has not had yet. `given` problems and those of families
     are practised on, `held_out` ones judged; problems too near to these or to `tests` are left out. `check`
     is called before anything is asked, where an adapter is to be trained: it raises what would stop that.
+    `rewarding` is needed where the settings have `reward`.
 
     Raises `UsageError` for settings that make no sense and a folder that is another run's, `QwenError` for a
     model that answers nothing rightly, and what loading, asking and training raise.
@@ -157,7 +186,7 @@ def improve(
         manifest.begin(settings.deciding(), {"problems": _digest_of(given), "heldout": _digest_of(held_out)})
         if manifest.figures(f"round-{rounds}/train") is None:
             check()
-        run = _Run(settings, manifest, model, trainer, hooks, unique(examined), tests)
+        run = _Run(settings, manifest, model, trainer, hooks, unique(examined), tests, rewarding)
         return run.whole(rounds, given)
 
 
@@ -172,6 +201,7 @@ class _Run:
     hooks: Hooks
     examined: Sequence[Problem]
     tests: Sequence[Protected]
+    rewarding: Rewarding | None
 
     def whole(self, rounds: int, given: Sequence[Problem]) -> Outcome:
         """Run what is left of all rounds."""
@@ -196,17 +226,19 @@ class _Run:
         problems = self.problems(name, number, given, adapter)
         words = self.solutions(name, number, problems, adapter)
         chats = _read(self.place(name) / "train.jsonl")
+        reward = self.manifest.figures(f"{name}/reward")
         if not chats:
-            return Round(number, words, None, None, kept=False, stopped="there is nothing left to learn from")
+            why = "there is nothing left to learn from"
+            return Round(number, words, None, None, kept=False, stopped=why, reward=reward)
         trained = self.trained(name, adapter, number)
-        judged = self.judged(name, trained)
+        judged = self.judged(name, trained, self.reward_of(name))
         kept = judge.is_kept(best, judged)
         if not kept:
             self.hooks.say(
                 f"round {number}: {judged.right} of {len(judged.rows)} right, {best.right} before: "
                 "its adapter is not kept"
             )
-        return Round(number, words, trained, judged, kept)
+        return Round(number, words, trained, judged, kept, reward=reward)
 
     def problems(
         self, name: str, number: int, given: Sequence[Problem], adapter: Path | None
@@ -223,13 +255,25 @@ class _Run:
                     self.hooks.stage(stage) as progress,
                     Journal(place / "variants.jsonl", synthesize.BY) as book,
                 ):
+                    reward = self.reward_of(f"round-{number - 1}")
                     book.begin(
-                        {**self.of(adapter), **how.settings(), **asdict(self.settings.wanted.variants)}
+                        {
+                            **self.of(adapter),
+                            **how.settings(),
+                            **asdict(self.settings.wanted.variants),
+                            "reward": mark(reward) if reward else None,
+                        }
                     )
-                    engine = self.model.engine(adapter)
-                    return synthesize.variants(
-                        engine, clean, self.settings.wanted.variants, how, book, progress
-                    )
+                    with self.scorer(reward) as score:
+                        return synthesize.variants(
+                            self.model.engine(adapter),
+                            clean,
+                            self.settings.wanted.variants,
+                            how,
+                            book,
+                            progress,
+                            score,
+                        )
 
             made = stages.synthesized(given, self.settings.wanted, tests, self.seed(number), write)
             stages.write_synthesized(made, files[0], files[1])
@@ -247,13 +291,18 @@ class _Run:
         with self.hooks.stage(stage) as progress:
             engine = self.model.engine(adapter)
             rows = stages.sampled(engine, problems, how, samples, self.of(adapter), progress)
+        model = engine.model
         gathered = gather.gather(
-            problems, rows, per_problem=self.settings.per_problem, most=self.settings.most
+            problems,
+            rows,
+            per_problem=self.settings.per_problem,
+            most=self.settings.most,
+            scores=self.scores(name, number, problems, rows),
         )
         outputs = Outputs(
             place / "difficulty.jsonl", place / "train.jsonl", place / "held.jsonl", place / "pairs.jsonl"
         )
-        stages.write_solutions(gathered, how.mode, engine, outputs)
+        stages.write_solutions(gathered, how.mode, model, outputs)
         self.hooks.say(f"round {number}: {gathered.words}")
         files = [samples, outputs.difficulty, outputs.train, outputs.held, outputs.pairs]
         self.manifest.record(
@@ -268,6 +317,57 @@ class _Run:
             },
         )
         return gathered.words
+
+    def scores(
+        self, name: str, number: int, problems: Sequence[Problem], rows: Sequence[Mapping[str, Any]]
+    ) -> gather.Scores | None:
+        """Return what a reward model that is trained on samples says of the right ones; `None` where there is
+        to be none."""
+        if not self.settings.reward or not any(row["correct"] for row in rows):
+            return None
+        self.rewarded(name, number, problems, rows)
+        reward = self.reward_of(name)
+        if reward is None:
+            return None
+        self.model.close()
+        with self.scorer(reward) as score, self.hooks.stage(f"{name}/rank") as progress:
+            assert score
+            return ranking.of_right(problems, rows, score, progress)
+
+    def rewarded(
+        self, name: str, number: int, problems: Sequence[Problem], rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Train the reward model of a round, where its samples are enough for one."""
+        assert self.rewarding, "the settings have `reward`"
+        stage, out = f"{name}/reward", self.place(name) / "reward"
+        if self.manifest.figures(stage) is not None:
+            return
+        self.model.close()  # training needs the memory
+        self.hooks.say(f"{stage} …")
+        try:
+            compared = comparisons(problems, rows)
+            if len(compared.problems) < 2:
+                raise QwenError("1 problem has right and wrong solutions, two are needed")
+        except QwenError as fault:
+            self.hooks.say(f"round {number}: there is no reward model: {fault.message}")
+            self.manifest.record(stage, [], {"none": fault.message})
+            return
+        training = RewardTraining(compared.problems, out, self.settings.solving.mode, self.seed(number))
+        figures = self.rewarding.train(training)
+        self.hooks.say(f"round {number}: {figures['words']}")
+        self.manifest.record(stage, [out], figures)
+
+    def reward_of(self, name: str) -> Path | None:
+        """Return the reward model of a round; `None` where there is none."""
+        figures = self.manifest.figures(f"{name}/reward")
+        return self.place(name) / "reward" if figures and "none" not in figures else None
+
+    def scorer(self, reward: Path | None) -> AbstractContextManager[Scorer | None]:
+        """Return the reward model in a folder, to be loaded; nothing where there is none."""
+        if reward is None:
+            return nullcontext(None)
+        assert self.rewarding, "the settings have `reward`"
+        return self.rewarding.load(reward)
 
     def trained(
         self,
@@ -289,8 +389,9 @@ class _Run:
             self.manifest.record(stage, [out], {**figures, "rows": len(chats)})
         return out
 
-    def judged(self, name: str, adapter: Path | None) -> Judged:
-        """Return how the model with `adapter` does on the held-out problems."""
+    def judged(self, name: str, adapter: Path | None, reward: Path | None = None) -> Judged:
+        """Return how the model with `adapter` does on the held-out problems, the samples with the scores of
+        `reward` where there is one."""
         place, stage = self.place(name), f"{name}/judge"
         if self.manifest.figures(stage) is None:
             how = replace(self.settings.solving, samples=self.settings.judged_samples)
@@ -298,6 +399,13 @@ class _Run:
                 engine = self.model.engine(adapter)
                 judged = judge.judge(engine, self.examined, how, place, self.of(adapter), progress)
             files = [place / judge.GREEDY, *([place / judge.SAMPLED] if judged.samples else [])]
+            if reward and how.samples > 1:
+                self.model.close()
+                about = {**self.of(adapter), "reward": mark(reward)}
+                with self.scorer(reward) as score, self.hooks.stage(f"{name}/score") as progress:
+                    assert score
+                    judged = judge.scored(judged, self.examined, score, place, about, progress)
+                files.append(place / judge.SCORES)
             self.manifest.record(stage, files, judged.figures())
         return judge.read(place)
 

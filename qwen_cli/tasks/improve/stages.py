@@ -135,19 +135,20 @@ def samples(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def write_solutions(
-    gathered: Gathered, mode: prompts.Mode, engine: Engine, outputs: Outputs
+    gathered: Gathered, mode: prompts.Mode, model: str, outputs: Outputs
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Write what is to be learned from, whole or not at all; return the chats to train on and those that are
-    kept from it. One problem in ten, with all of its solutions, is kept, where there are so many."""
+    kept from it, as the model of this name is asked. One problem in ten, with all of its solutions, is kept,
+    where there are so many."""
     ids = list(dict.fromkeys(one.problem.id for one in gathered.solutions))
     held = set(ids[_HELD - 1 :: _HELD])
-    chats = gather.chats([s for s in gathered.solutions if s.problem.id not in held], mode, engine)
-    kept = gather.chats([s for s in gathered.solutions if s.problem.id in held], mode, engine)
+    chats = gather.chats([s for s in gathered.solutions if s.problem.id not in held], mode, model)
+    kept = gather.chats([s for s in gathered.solutions if s.problem.id in held], mode, model)
     jsonl.replace(
         outputs.difficulty,
         [{**one.problem.row(), "right": one.right, "samples": one.samples} for one in gathered.difficulty],
     )
-    jsonl.replace(outputs.pairs, gather.preferences(gathered.pairs, mode, engine))
+    jsonl.replace(outputs.pairs, gather.preferences(gathered.pairs, mode, model))
     jsonl.replace(outputs.held, kept)
     jsonl.replace(outputs.train, chats)
     return chats, kept

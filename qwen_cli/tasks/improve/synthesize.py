@@ -16,7 +16,8 @@ from qwen_cli.tasks.common.jsonl import Journal
 from qwen_cli.tasks.improve import asking
 from qwen_cli.tasks.improve.asking import Asking, Progress, seed_of, thinking_of
 from qwen_cli.tasks.improve.problem import Problem, normalised
-from qwen_cli.tasks.math import solve
+from qwen_cli.tasks.improve.ranking import Scorer, weight
+from qwen_cli.tasks.math import solve, tir
 from qwen_cli.tasks.math.answer import Judge
 
 Row = dict[str, Any]
@@ -62,9 +63,11 @@ def variants(
     solving: Asking,
     book: Journal,
     progress: Progress = asking._silent,
+    score: Scorer | None = None,
 ) -> list[Row]:
     """Return a row for each problem and kind, those that `book` has not made now: the problem that the model
-    wrote and the answer its solutions agree on, or why it was dropped. Raises `EngineError` where any got no
+    wrote and the answer its solutions agree on, or why it was dropped. With a `score` each solution has as
+    much to say as a reward model thinks of it. Raises `EngineError` where any got no
     answer: the others are kept."""
     wanted = [(problem, kind) for problem in problems for kind in how.kinds]
     ids = {_id(problem, kind) for problem, kind in wanted}
@@ -73,7 +76,7 @@ def variants(
 
     def one(lane: Engine, item: tuple[Problem, str], stopped: parallel.Stopped) -> Row:
         try:
-            return _variant(lane, *item, how, solving, stopped)
+            return _variant(lane, *item, how, solving, stopped, score)
         except (ContextFull, EngineError) as fault:
             return {"id": _id(*item), "error": str(fault)}
 
@@ -119,6 +122,7 @@ def _variant(
     how: Variants,
     solving: Asking,
     stopped: parallel.Stopped,
+    score: Scorer | None,
 ) -> Row:
     row: Row = {"id": _id(problem, kind), "source": problem.id, "kind": kind}
     text = _written(engine, problem, kind, solving, stopped)
@@ -126,17 +130,23 @@ def _variant(
         return {**row, "error": "stopped"}
     if why := _unfit(text, problem):
         return {**row, "problem": text[:_LONGEST], "dropped": why}
-    answers = _answers(engine, row["id"], text, how, solving, stopped)
+    solutions = _solutions(engine, row["id"], text, how, solving, stopped, early=score is None)
     if stopped():
         return {**row, "error": "stopped"}
+    weights = [1.0] * len(solutions)
+    if score:
+        weights = [weight(value) for value in score(text, [one.text for one in solutions])]
     with Judge() as judge:
-        said = [answer for answer in answers if answer is not None]
-        groups = judge.groups(said)
-        best = groups[0] if groups else []
-        row = {**row, "problem": text, "votes": len(best), "of": len(answers)}
-        if len(best) < how.agreement * how.votes:
-            return {**row, "dropped": f"only {len(best)} of {len(answers)} solutions agree"}
-        answer = said[best[0]]
+        said = [number for number, one in enumerate(solutions) if one.answer is not None]
+        groups = [[said[at] for at in group] for group in judge.groups(_known(solutions))]
+        best = max(groups, key=lambda group: sum(weights[at] for at in group), default=[])
+        share = sum(weights[at] for at in best) / (sum(weights) + how.votes - len(solutions))
+        row = {**row, "problem": text, "votes": len(best), "of": len(solutions)}
+        row |= {"share": round(share, 4)} if score else {}
+        if share < how.agreement:
+            by_reward = f", which have {share:.0%} of the reward" if score else ""
+            return {**row, "dropped": f"only {len(best)} of {len(solutions)} solutions agree{by_reward}"}
+        answer = str(solutions[best[0]].answer)
         if kind == "rephrase" and not judge.same(problem.answer, answer):
             return {**row, "dropped": f"its answer became {answer}, not {problem.answer}"}
     return {**row, "answer": answer}
@@ -182,16 +192,18 @@ def _unfit(text: str, problem: Problem) -> str | None:
     return None
 
 
-def _answers(
+def _solutions(
     engine: Engine,
     id: str,
     text: str,
     how: Variants,
     solving: Asking,
     stopped: parallel.Stopped,
-) -> list[str | None]:
-    """Return the answers of several solutions; fewer once too few of them can agree."""
-    answers: list[str | None] = []
+    *,
+    early: bool,
+) -> list[tir.Solution]:
+    """Return several solutions; fewer, where it may end `early`, once too few of them can agree."""
+    solutions: list[tir.Solution] = []
     options = solve.SolveOptions(mode=solving.mode, thinking=thinking_of(engine))
     with Judge() as judge:
         for number in range(how.votes):
@@ -205,9 +217,14 @@ def _answers(
             checked = drain_until(solution, stopped)
             if checked is None:
                 break
-            answers.append(checked.answer)
-            groups = judge.groups([answer for answer in answers if answer is not None])
+            solutions.append(checked.solution)
+            groups = judge.groups(_known(solutions))
             most = len(groups[0]) if groups else 0
-            if most + how.votes - len(answers) < how.agreement * how.votes:
+            if early and most + how.votes - len(solutions) < how.agreement * how.votes:
                 break
-    return answers
+    return solutions
+
+
+def _known(solutions: Sequence[tir.Solution]) -> list[str]:
+    """Return the answers of those that have one."""
+    return [str(one.answer) for one in solutions if one.answer is not None]

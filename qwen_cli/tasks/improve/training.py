@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -13,11 +13,13 @@ from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models.formats import gguf_import
 from qwen_cli.models.hub import resolve, starter
 from qwen_cli.models.progress import Progress
-from qwen_cli.tasks.improve.rounds import Lessons, Trainer, Training
+from qwen_cli.tasks.improve import ranking, reward
+from qwen_cli.tasks.improve.rounds import Lessons, Rewarding, RewardTraining, Trainer, Training
 from qwen_cli.tasks.improve.stages import Say
 from qwen_cli.tasks.train import TrainSettings, train
 from qwen_cli.tasks.train.settings import Event, Report
 
+_FIGURES = ("problems", "heldout", "pairs", "accuracy_before", "accuracy", "interval", "loss_before", "loss")
 _SHORT = "What is 12 + 30? " * 16  # some 200 tokens with its answer
 
 
@@ -70,6 +72,27 @@ def _settings(model: str, out: Path, lessons: Lessons, **more: Any) -> TrainSett
         heldout=0.0,
         **more,
     )
+
+
+def rewarding(
+    model: str, name: str, told: Callable[[Path], AbstractContextManager[reward.Report]]
+) -> Rewarding:
+    """Return what trains reward models for the safetensors `model`, which is called `name`, and loads them.
+    `told` is as in `trainer`."""
+
+    def run(training: RewardTraining) -> Mapping[str, Any]:
+        settings = reward.RewardSettings(model, training.out, name, training.mode, seed=training.seed)
+        with told(training.out) as report:
+            done = reward.train(settings, training.compared, report)
+        figures = {name: value for name, value in done.to_json().items() if name in _FIGURES}
+        return {"words": done.words, **figures}
+
+    @contextmanager
+    def load(folder: Path) -> Iterator[ranking.Scorer]:
+        with reward.RewardModel(folder, model) as loaded:
+            yield loaded.scores
+
+    return Rewarding(run, load)
 
 
 def trainer(model: str, told: Callable[[Path], AbstractContextManager[Report]]) -> Trainer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -190,6 +191,115 @@ def test_what_a_reward_model_cannot_learn_from_is_told_before_a_model_loads(
         assert isinstance(done.exception, QwenError), words
         assert told in str(done.exception)
     assert not (tmp_path / "r").exists()
+
+
+class Liking:
+    """A reward model that likes one way to a solution. What it is loaded on is checked elsewhere."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.way = (folder / "adapter_model.safetensors").read_text()
+
+    def scores(self, problem: str, solutions: Sequence[str]) -> list[float]:
+        return [float(text.startswith(self.way)) for text in solutions]
+
+    def __enter__(self) -> Liking:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@pytest.fixture
+def liking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a reward model."""
+    folder = tmp_path / "reward"
+    folder.mkdir()
+    about = {"by": reward.BY, "model": "small", "mode": "cot", "weights": "w"}
+    (folder / "reward.json").write_text(json.dumps(about))
+    (folder / "adapter_model.safetensors").write_text("Way 4")
+    for name in ("adapter_config.json", "reward_head.safetensors"):
+        (folder / name).write_text("{}")
+    monkeypatch.setattr(reward, "RewardModel", Liking)
+    monkeypatch.setattr(reward.base, "trainable", lambda model: SimpleNamespace(path=Path(model)))
+    monkeypatch.setattr(reward.base, "weights_digest", lambda path: {"small": "w"}.get(path.name, "other"))
+    return folder
+
+
+def test_the_best_solutions_by_reward_are_exported(
+    tmp_path: Path, loaded: list[Practising], liking: Path
+) -> None:
+    given, chats = write(tmp_path / "p.jsonl", sums(8)), tmp_path / "train.jsonl"
+    words = ("solve", given, "--out", tmp_path / "s.jsonl", "-m", "small", "--samples", 9, "--parallel", 1)
+    done = improve(*words, "--per-problem", 1, "--export", chats, "--reward", liking)
+    assert done.exit_code == 0, done.exception
+    assert "to learn from, the best by reward" in done.stdout
+    samples = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    liked = {row["id"] for row in samples if row["correct"] and row["text"].startswith("Way 4")}
+    learned = [json.loads(line)["messages"][-1]["content"] for line in chats.read_text().splitlines()]
+    assert sum(text.startswith("Way 4") for text in learned) == len(liked) > 2
+
+
+def test_the_best_of_samples_is_judged_beside_the_vote(
+    tmp_path: Path, loaded: list[Practising], liking: Path
+) -> None:
+    held = write(tmp_path / "h.jsonl", sums(10, first=200))
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "skill.json").write_text("30")
+    words = ("judge", held, "--adapter", tmp_path / "adapter", "--out", tmp_path / "v", "-m", "small")
+    more = ("--samples", 4, "--parallel", 1, "--reward", liking)
+    done = improve(*words, *more)
+    assert done.exit_code == 0, done.exception
+    named = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    assert {"most of 4 samples agree", "best of 4 by reward"} <= set(named)
+    figures = json.loads(improve(*words, *more, "--json").stdout)
+    assert {"maj@4", "rm@4", "sampled pass@4"} <= set(figures["before"])
+    assert figures["after"]["rm@4"] <= figures["after"]["sampled pass@4"]
+    without = json.loads(improve(*words, *more[:4], "--json").stdout)
+    assert "rm@4" not in without["after"]
+
+
+def test_a_run_with_a_reward_model_tells_of_it(
+    tmp_path: Path, loaded: list[Practising], liking: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(settings: Any, compared: Any, report: Any) -> RewardResult:
+        settings.out.mkdir()
+        (settings.out / "adapter_model.safetensors").write_text("Way 2")
+        return RESULT
+
+    monkeypatch.setattr(reward, "train", train)
+    given, held = write(tmp_path / "p.jsonl", sums(8)), write(tmp_path / "h.jsonl", sums(12, first=200))
+    words = (given, "--heldout", held, "--out", tmp_path / "run", "-m", "small", *FEW, "--reward", "--json")
+    done = improve(*words, "--judge-samples", 3)
+    assert done.exit_code == 0, done.exception
+    (one,) = json.loads(done.stdout)["rounds"]
+    assert one["reward"]["accuracy"] == 0.75
+    assert "rm@3" in one["after"]
+    assert f"round 1: {RESULT.words}" in done.stderr
+
+
+def test_a_reward_model_that_is_none_of_this_model_is_refused_before_anything_is_asked(
+    tmp_path: Path, loaded: list[Practising], liking: Path
+) -> None:
+    given = write(tmp_path / "p.jsonl", sums(4))
+    solve = ("solve", given, "--out", tmp_path / "s.jsonl")
+    adapted = ("judge", given, "--adapter", "a", "--out", tmp_path / "v", "-m", "small")
+    for words, told in (
+        ((*solve, "-m", "other", "--reward", liking), "was trained on other weights than other: on small"),
+        ((*solve, "-m", "small", "--mode", "short", "--reward", liking), "of the mode cot, here it is short"),
+        ((*solve, "-m", "small", "--reward", tmp_path), "is no reward model: it has no reward.json"),
+        ((*solve, "--endpoint", "http://127.0.0.1:9", "--reward", liking), "those of a server are not here"),
+        ((*adapted, "--reward", liking), "--reward chooses among samples, 0 are drawn"),
+        (
+            ("synthesize", "--families", "all", "--out", tmp_path / "o.jsonl", "--reward", liking),
+            "--reward weights the votes on changed problems",
+        ),
+    ):
+        done = improve(*words)
+        assert isinstance(done.exception, QwenError), words
+        assert told in str(done.exception)
+    (liking / "reward_head.safetensors").unlink()
+    done = improve(*solve, "-m", "small", "--reward", liking)
+    assert "has no reward_head.safetensors" in str(done.exception)
+    assert not loaded
 
 
 @pytest.mark.parametrize(("gain", "code"), [(30, 0), (-30, 1)])

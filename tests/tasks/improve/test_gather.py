@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from practising import Practising
 
 from qwen_cli.errors import QwenError
 from qwen_cli.tasks.improve import gather
@@ -92,17 +91,17 @@ def test_pairs_are_of_one_problem_and_each_wrong_solution_serves_once() -> None:
 
 def test_chats_are_those_that_math_exports() -> None:
     solution = gather.Solution(A, box("so"))
-    (chat,) = gather.chats([solution], "cot", Practising(0))
+    (chat,) = gather.chats([solution], "cot", "none")
     exported = {"problem": A.problem, "correct": True, "mode": "cot", "solution": box("so")}
     assert [chat] == list(training([exported]))
-    (pair,) = gather.preferences([(solution, gather.Solution(A, box("no", 2)))], "short", Practising(0))
+    (pair,) = gather.preferences([(solution, gather.Solution(A, box("no", 2)))], "short", "none")
     assert pair["prompt"][-1] == {"role": "user", "content": A.problem}
     assert [pair[side][0]["role"] for side in ("chosen", "rejected")] == ["assistant", "assistant"]
 
 
 def test_a_control_has_the_same_questions_and_solutions_but_none_of_its_own() -> None:
     solutions = [gather.Solution(problem, box(problem.id)) for problem in (A, B, C)]
-    chats = gather.chats(solutions, "cot", Practising(0))
+    chats = gather.chats(solutions, "cot", "none")
     mixed = gather.shuffled(chats)
     for part in (slice(0, -1), slice(-1, None)):
         assert sorted(map(str, (chat["messages"][part] for chat in mixed))) == sorted(

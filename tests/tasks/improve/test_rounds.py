@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from qwen_cli.tasks.improve import rounds
 from qwen_cli.tasks.improve.asking import Asking
 from qwen_cli.tasks.improve.decontaminate import Protected
 from qwen_cli.tasks.improve.manifest import NAME, digest
-from qwen_cli.tasks.improve.rounds import Hooks, Outcome, Settings, Training
+from qwen_cli.tasks.improve.ranking import Scorer
+from qwen_cli.tasks.improve.rounds import Hooks, Outcome, Rewarding, RewardTraining, Settings, Training
 from qwen_cli.tasks.improve.stages import Wanted
 
 GIVEN, HELD = sums(8), sums(12, first=200)
@@ -54,7 +56,22 @@ def run(
         lambda adapter: Practising(skill + skill_of(adapter), before=each),
         trainer,
         Hooks(said.append if said is not None else lambda text: None),
+        rewarding=Rewarding(train_reward, load_reward),
     )
+
+
+def train_reward(training: RewardTraining) -> dict[str, Any]:
+    """Write a reward model that likes the way that most right solutions go."""
+    ways = [text.split(":")[0] for one in training.compared for text in one.right]
+    training.out.mkdir(exist_ok=True)
+    (training.out / "adapter_model.safetensors").write_text(max(sorted(set(ways)), key=ways.count))
+    return {"words": f"{len(training.compared)} problems compared", "accuracy": 0.75}
+
+
+@contextmanager
+def load_reward(folder: Path) -> Iterator[Scorer]:
+    way = (folder / "adapter_model.safetensors").read_text()
+    yield lambda problem, texts: [float(text.startswith(way)) for text in texts]
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -126,10 +143,65 @@ def test_more_rounds_and_a_control_can_be_added(tmp_path: Path) -> None:
     assert not again
 
 
+def test_with_a_reward_model_the_best_right_solutions_are_learned_from(tmp_path: Path) -> None:
+    said: list[str] = []
+    settings: dict[str, Any] = {
+        "solving": Asking(samples=8, at_once=1),
+        "per_problem": 1,
+        "judged_samples": 3,
+    }
+    outcome = run(tmp_path, count=1, reward=True, said=said, **settings)
+    place = tmp_path / "round-1"
+    way = (place / "reward" / "adapter_model.safetensors").read_text()
+    samples = [json.loads(line) for line in (place / "samples.jsonl").read_text().splitlines()]
+    good = {row["id"] for row in samples if row["correct"] and row["text"].startswith(way)}
+    chats = [json.loads(line)["messages"] for line in (place / "train.jsonl").read_text().splitlines()]
+    learned = [chat[-1]["content"] for chat in chats]
+    assert sum(text.startswith(way) for text in learned) == len(
+        good & {one.id for one in GIVEN if any(chat[-2]["content"] == one.problem for chat in chats)}
+    )
+    assert any(line.startswith("round 1: ") and "problems compared" in line for line in said)
+    record = json.loads((tmp_path / NAME).read_text())["stages"]
+    assert record["round-1/reward"]["figures"]["accuracy"] == 0.75
+    assert outcome.rounds[0].reward == record["round-1/reward"]["figures"]
+    judged = outcome.rounds[0].judged
+    assert judged and judged.best_of is not None
+    assert outcome.before.best_of is None
+    with pytest.raises(UsageError, match="reward was true, here it is null"):
+        run(tmp_path, count=1, **settings)
+
+
+def test_a_round_whose_samples_are_too_few_for_a_reward_model_goes_on_without(tmp_path: Path) -> None:
+    said: list[str] = []
+    outcome = run(
+        tmp_path,
+        count=1,
+        reward=True,
+        said=said,
+        given=GIVEN[4:5],
+        skill=50,
+        solving=Asking(samples=4, at_once=1),
+    )
+    assert outcome.rounds[0].adapter
+    assert (
+        "round 1: there is no reward model: 1 problem has right and wrong solutions, two are needed" in said
+    )
+    again = run(
+        tmp_path,
+        count=1,
+        reward=True,
+        said=said,
+        given=GIVEN[4:5],
+        skill=50,
+        solving=Asking(samples=4, at_once=1),
+    )
+    assert again == outcome
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a process of its own")
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    outcome = run(whole, control=True, judged_samples=2)
+    outcome = run(whole, control=True, judged_samples=2, reward=True)
     torn = tmp_path / "torn"
 
     def kill(asks: int) -> None:
@@ -141,7 +213,7 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same(tmp_path: Path) 
         child = os.fork()
         if not child:
             try:
-                run(torn, control=True, judged_samples=2, before=kill)
+                run(torn, control=True, judged_samples=2, reward=True, before=kill)
             finally:
                 os._exit(0)
         _, status = os.waitpid(child, 0)
@@ -150,19 +222,21 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same(tmp_path: Path) 
         kills += 1
     assert kills > 8
     assert files(torn) == files(whole)
-    assert run(torn, control=True, judged_samples=2).rounds[1].judged == outcome.rounds[1].judged
+    assert run(torn, control=True, judged_samples=2, reward=True).rounds[1].judged == outcome.rounds[1].judged
 
 
-@pytest.mark.parametrize("stage", ["round-1/synthesize", "round-1/solve", "round-1/train", "round-2/judge"])
+@pytest.mark.parametrize(
+    "stage", ["round-1/synthesize", "round-1/reward", "round-1/solve", "round-1/train", "round-2/judge"]
+)
 def test_a_stage_whose_record_was_lost_is_run_again_on_what_it_left(tmp_path: Path, stage: str) -> None:
-    run(tmp_path)
+    run(tmp_path, reward=True, judged_samples=2)
     before = files(tmp_path)
     record = json.loads((tmp_path / NAME).read_text())
     stages = list(record["stages"])
     record["stages"] = {name: record["stages"][name] for name in stages[: stages.index(stage)]}
     (tmp_path / NAME).write_text(json.dumps(record))
     asked: list[int] = []
-    run(tmp_path, before=asked.append)
+    run(tmp_path, reward=True, judged_samples=2, before=asked.append)
     assert not asked
     assert files(tmp_path) == before
 

@@ -42,10 +42,12 @@ class Writing(Practising):
         return rf"\boxed{{{self.answers.pop(0)}}}"
 
 
-def made(folder: Path, engine: Practising, *kinds: str, votes: int = 4) -> list[dict[str, Any]]:
+def made(
+    folder: Path, engine: Practising, *kinds: str, votes: int = 4, score: Any = None
+) -> list[dict[str, Any]]:
     with Journal(folder / "variants.jsonl", synthesize.BY) as book:
         book.begin({"model": "none"})
-        return synthesize.variants(engine, [SOURCE], Variants(kinds, votes), HOW, book)
+        return synthesize.variants(engine, [SOURCE], Variants(kinds, votes), HOW, book, score=score)
 
 
 def test_an_answer_that_enough_solutions_agree_on_is_taken(tmp_path: Path) -> None:
@@ -54,6 +56,23 @@ def test_an_answer_that_enough_solutions_agree_on_is_taken(tmp_path: Path) -> No
     assert (row["problem"], row["answer"], row["votes"], row["of"]) == ("What is 31 + 5?", "36", 3, 4)
     (problem,) = synthesize.settled([row], [SOURCE])
     assert problem == Problem("s~numbers", "What is 31 + 5?", "36", "sums", "s")
+
+
+def test_votes_have_the_weight_that_a_reward_model_gives_them(tmp_path: Path) -> None:
+    answers = ["7", "36", "7", "7"]
+
+    def likes(wanted: str) -> Any:
+        return lambda problem, texts: [4.0 if wanted in text else -4.0 for text in texts]
+
+    for wanted, votes in (("36", 1), ("7", 3)):
+        folder = tmp_path / wanted
+        (row,) = made(folder, Writing("What is 31 + 5?", [*answers]), "numbers", score=likes(wanted))
+        assert (row["answer"], row["votes"], row["of"]) == (wanted, votes, 4)
+        assert row["share"] > 0.9
+    (row,) = made(
+        tmp_path / "none", Writing("What is 31 + 5?", ["36", "7"] * 2), "numbers", score=likes("both")
+    )
+    assert row["dropped"] == "only 2 of 4 solutions agree, which have 50% of the reward"
 
 
 def test_one_that_too_few_agree_on_is_dropped_as_soon_as_that_is_known(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_what_was_learned_is_computed_by_llama_cpp(small: Path, tmp_path: Path) 
     before, after = tmp_path / "before", tmp_path / "after"
     with open_engine(LoadOptions(model=str(small))) as engine:
         solutions = [gather.Solution(one, rf"\boxed{{{one.answer}}}") for one in problems]
-        chats = gather.chats(solutions, "cot", engine)
+        chats = gather.chats(solutions, "cot", engine.model)
         assert judge.judge(engine, problems, how, before, {}).right == 0
     train = training.trainer(str(small.parent / "model"), lambda folder: nullcontext(lambda event: None))
     figures = train(Training(chats, [], tmp_path / "adapter", None, 0, LESSONS))
