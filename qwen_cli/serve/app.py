@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from qwen_cli._version import __version__
 from qwen_cli.serve.api import (
+    body,
     boxes,
     chat,
     completions,
@@ -80,6 +81,11 @@ _ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/api/embeddings", ollama.embed),
     ("GET", "/metrics", models.metrics),
 )
+# What is asked there waits for a model.
+_QUEUED: frozenset[Route] = frozenset({
+    *(chat.complete, responses.create, messages.create, completions.complete, math.solve),
+    *(transcriptions.create, infill.infill, native.complete, ollama.chat, ollama.generate),
+})  # fmt: skip
 # On loopback alone: elsewhere a browser would have to be given the key before it has the page.
 _PAGE_ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("GET", "/", page.root),
@@ -90,6 +96,7 @@ _ENGINE_ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/engine/status", engine.status),
     ("POST", "/engine/{id}/chat", engine.stream),
     ("POST", "/engine/{id}/complete", engine.stream),
+    ("POST", "/engine/{id}/transcribe", engine.stream),
     ("POST", "/engine/{id}/{what}", engine.ask),
 )
 
@@ -130,6 +137,8 @@ def _bound(route: Route, service: Service, path: str) -> Callable[[Request], Awa
     async def handle(request: Request) -> Response:
         request.path_params.setdefault("what", path.rpartition("/")[2])
         try:
+            if route in _QUEUED:
+                request.scope[body.ROOM] = service.check_room
             answer = await route(request, service)
         except Exception as fault:
             answer = errors.response(fault, path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import base64
 import io
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,6 +22,7 @@ from PIL import Image
 
 from qwen_cli.engines.core.base import Capabilities, Piece
 from qwen_cli.media import images as pictures
+from qwen_cli.serve.api import body as api_body
 from qwen_cli.serve.api import chat_request, sse
 from qwen_cli.serve.scheduling import threads
 from tests.serve.played import Asked, Here, Played, end, serving
@@ -206,6 +209,73 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         assert len(engine.seen) == 1  # the model was never asked about the picture
 
 
+QUEUED = (
+    *("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions", "/v1/math", "/infill"),
+    *("/completion", "/completions", "/chat/completions", "/api/chat", "/api/generate"),
+)
+
+
+@contextmanager
+def full(here: Here, going: threading.Event) -> Iterator[None]:
+    """Have all places of a server taken, whose model waits for `going`."""
+    with ThreadPoolExecutor(2) as clients:
+        sent = [clients.submit(here.post, "/v1/chat/completions", {"messages": HELLO}) for _ in range(2)]
+        try:
+            until(lambda: here.lanes._inside == 2)
+            yield
+        finally:
+            going.set()
+        assert [one.result().status_code for one in sent] == [200, 200]
+
+
+class TestTurnedAway:
+    """Who finds no place is told before anybody has looked at what he sends."""
+
+    def test_neither_read_nor_parsed(self) -> None:
+        going = threading.Event()
+        with serving(Played(lambda asked: str(going.wait(20))), parallel=1, max_queue=1) as here:
+            with full(here, going):
+                for path in QUEUED:
+                    answer = httpx.post(f"{here.url}{path}", content=b"no JSON", timeout=20)
+
+                    assert answer.status_code == 429, path
+                    assert answer.headers["retry-after"]
+                place = here.url.removeprefix("http://").split(":")
+                with socket.create_connection((place[0], int(place[1])), timeout=20) as one:
+                    head = "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000000\r\n\r\n"
+                    one.sendall(head.encode())  # and nothing more
+                    assert one.recv(100).startswith(b"HTTP/1.1 429")
+                for path in ("/tokenize", "/v1/chat/completions/input_tokens", "/v1/messages/count_tokens"):
+                    body = {"content": "a", "messages": HELLO}
+                    assert here.post(path, body).status_code == 200, path  # they wait for nobody
+            assert here.post("/v1/chat/completions", {"messages": HELLO}).status_code == 200
+            assert free(here)
+
+    def test_of_a_flood_that_comes_at_once_few_are_checked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        going, checked = threading.Event(), []
+        read = chat_request.read
+
+        def slowly(sent: Any) -> Any:
+            checked.append(1)
+            time.sleep(0.02)
+            return read(sent)
+
+        monkeypatch.setattr(chat_request, "read", slowly)
+        monkeypatch.setattr(api_body, "_READERS", ThreadPoolExecutor(2))
+        with (
+            serving(Played(lambda asked: str(going.wait(20))), parallel=1, max_queue=1) as here,
+            ThreadPoolExecutor(60) as clients,
+        ):
+            body = {"messages": HELLO}
+            sent = [clients.submit(here.post, "/v1/chat/completions", body) for _ in range(60)]
+            until(lambda: sum(one.done() for one in sent) == 58)
+            going.set()
+            answers = sorted(one.result().status_code for one in sent)
+
+        assert answers == [200] * 2 + [429] * 58
+        assert len(checked) < 30
+
+
 class TestChoices:
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
@@ -294,6 +364,23 @@ def test_what_no_context_can_hold_is_not_counted(path: str) -> None:
         assert "4,096" in answer.text
         assert not engine.seen
         assert free(here)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/messages/count_tokens", "/v1/responses/input_tokens", "/v1/chat/completions/input_tokens"]
+)
+def test_nor_is_it_where_nothing_but_the_count_is_asked_for(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+    monkeypatch.setattr(Played, "count_tokens", lambda self, prompt, **rest: counted.append(prompt) or 7)
+    with serving(Played()) as here:
+        for words, status in (("word " * 300_000, 400), ("word " * 100_000, 200)):
+            said = [{"role": "user", "content": words}]
+            answer = here.post(path, {"model": "played", "messages": said, "input": words})
+
+            assert answer.status_code == status, answer.text
+            assert (("4,096" in answer.text) is (status == 400)) and (len(counted) == (status == 200))
 
 
 def test_everything_is_given_back(web: Pictures) -> None:

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from qwen_cli.serve import memory
 from qwen_cli.serve.api.errors import Refused
+from qwen_cli.serve.scheduling import threads
 
 _Path: TypeAlias = "tuple[str | int, ...]"
 _T = TypeVar("_T")
@@ -28,8 +29,13 @@ _OWN_ON_TOP = frozenset({"json_schema", "guided_json", "structured_outputs", "fo
 _MOST_VALUES = 1 << 20  # of a body; a long conversation has thousands
 _CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # with the `wbits` that zlib knows them by
 _LONG = 1 << 16  # bytes that take so long to parse that others would notice
-# Of many that parse at the same time each would have its turn before the loop has one.
-_PARSERS = ThreadPoolExecutor(2, thread_name_prefix="parse")
+# Of many that are read at the same time each would have its turn before the loop has one; and in a flood the
+# first have their places by the time that the last are looked at.
+_READERS = ThreadPoolExecutor(16, thread_name_prefix="read")
+_LONG_READERS = ThreadPoolExecutor(2, thread_name_prefix="parse")
+_IS_LONG = "qwen.long"  # of a scope: whether the body has `_LONG` bytes
+ROOM = "qwen.room"
+"""Of a scope: what raises `Busy` where the queue is full, for a request that would have to wait in it."""
 _READ_SECONDS = 60.0  # for a body, altogether
 
 
@@ -43,6 +49,7 @@ async def read(request: Request, most_bytes: int, *, null: Collection[str] = ())
 
 async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) -> dict[str, Any]:
     """Return the object in the body of `request`, as `parsed` gives it. Raises `Refused`."""
+    check_room(request)
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most_bytes:
         raise _too_large(most_bytes)
@@ -67,15 +74,31 @@ async def read_as_sent(request: Request, most_bytes: int, *, own: bool = False) 
     memory.took(len(data))
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
-        data = await _aside(lambda: _decoded(data, coding, most_bytes))
-    if len(data) < _LONG:
-        return parsed(data, own=own)
-    return await _aside(lambda: parsed(data, own=own))
+        request.scope[_IS_LONG] = True
+        data = await aside(request, lambda: _decoded(data, coding, most_bytes))
+    request.scope[_IS_LONG] = len(data) >= _LONG
+    if request.scope[_IS_LONG]:
+        return await aside(request, lambda: parsed(data, own=own))
+    check_room(request)
+    return parsed(data, own=own)
 
 
-async def _aside(work: Callable[[], _T]) -> _T:
-    """Return what `work` makes of a long body, beside the loop, a few at a time."""
-    return await asyncio.get_running_loop().run_in_executor(_PARSERS, work)
+async def aside(request: Request, work: Callable[[], _T], interrupt: Callable[[], None] = lambda: None) -> _T:
+    """Return what `work` makes of what `request` has sent, beside the loop, a few at a time. Raises `Busy`
+    where the queue has become full by the time that it is its turn, `Gone` where its client has left."""
+
+    def in_turn() -> _T:
+        check_room(request)
+        return work()
+
+    pool = _LONG_READERS if request.scope.get(_IS_LONG) else _READERS
+    return await threads.one(request, in_turn, interrupt, pool)
+
+
+def check_room(request: Request) -> None:
+    """Raise `Busy` where `request` would be turned away."""
+    if check := request.scope.get(ROOM):
+        check()
 
 
 def _decoded(data: bytes, coding: str, most_bytes: int) -> bytes:

@@ -86,7 +86,7 @@ async def complete(request: Request, service: Service) -> Response:
     """Answer with what follows each prompt."""
     sent = await body.read(request, service.max_body, null=_LIMITS)
     engine = await service.engine(request, sent)
-    wanted = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
+    wanted = await body.aside(request, lambda: _read(sent, engine), engine.interrupt)
     told = effective(wanted.sampling, engine.defaults) if sent.get("verbose") else None
     answering = _Answering(wanted, engine.model, told)
     if wanted.best_of > 1 and wanted.sampling.logprobs is None and not (wanted.stream or wanted.reads):

@@ -48,7 +48,7 @@ async def embed_natively(request: Request, service: Service) -> Response:
 async def _embedded(request: Request, service: Service) -> tuple[dict[str, Any], str, list[list[float]], int]:
     """Return the fields of a request, the model, and what it made of the texts: vectors, and their tokens."""
     sent = await body.read(request, service.max_body)
-    fields, texts = await threads.one(request, lambda: _read(sent), lambda: None)
+    fields, texts = await body.aside(request, lambda: _read(sent))
 
     def work() -> tuple[str, list[list[float]], int]:
         embedder = service.pool.embedder(service.pool.named(fields["model"] or None))

@@ -23,7 +23,6 @@ from qwen_cli.engines.core.base import Engine, Sampling, Usage
 from qwen_cli.serve.api import body, fim_prompt, native, native_form, params, sse
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.fim_prompt import Between, Context
-from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed, event
@@ -83,7 +82,7 @@ async def infill(request: Request, service: Service) -> Response:
     """Answer with the middle, in llama.cpp's own form."""
     sent = await body.read(request, service.max_body)
     engine = await service.engine(request, native.named(sent))
-    wanted = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
+    wanted = await body.aside(request, lambda: _read(sent, engine), engine.interrupt)
     state = _AnswerState(started=time.perf_counter())
     pieces = Running(request, lambda: _texts(wanted, engine, state), engine.interrupt)
     await pieces.first()

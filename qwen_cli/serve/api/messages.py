@@ -52,5 +52,5 @@ async def _read(request: Request, service: Service, sent: Mapping[str, Any], *, 
             chat["model"] = ""
         return chat
 
-    chat = await threads.one(request, work, lambda: None)
+    chat = await body.aside(request, work)
     return await turn.read(request, service, chat)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -27,11 +26,12 @@ from qwen_cli.serve.api import (
     prompts,
     sounds,
     sse,
+    turn,
 )
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.lanes import Gone
-from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
+from qwen_cli.serve.scheduling.queued_engine import LONG, TOKENIZING, QueuedEngine
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed, event
 
@@ -39,8 +39,6 @@ BUILD = f"qwen-{__version__}"
 """What stands where llama.cpp's server tells its build."""
 
 _MOST_TOKENIZED = 4 << 20  # characters; Python takes 200 bytes for each of a million tokens
-_LONG = 1 << 16
-_TOKENIZING = threading.BoundedSemaphore(2)  # long texts that are tokenized at the same time
 
 
 _MOST_LIKELY = 1_000  # tokens told of beside each: a hundred kilobytes of JSON
@@ -89,7 +87,7 @@ async def complete(request: Request, service: Service) -> Response:
     """Answer with what follows each prompt, in llama.cpp's own form."""
     sent = await body.read(request, service.max_body)
     engine = await service.engine(request, named(sent))
-    wanted = await threads.one(request, lambda: _read(sent, engine), engine.interrupt)
+    wanted = await body.aside(request, lambda: _read(sent, engine), engine.interrupt)
     pieces = Running(request, lambda: _pieces(wanted, engine), engine.interrupt)
     await pieces.first()
     if wanted.stream:
@@ -123,7 +121,7 @@ async def tokenize(request: Request, service: Service) -> Response:
 
     def work() -> Response:
         known: list[tuple[int, bytes]] = []
-        with _TOKENIZING if size > _LONG else nullcontext():
+        with TOKENIZING if size > LONG else nullcontext():
             for part in parts:
                 if engine.cancelled:
                     raise Gone
@@ -167,7 +165,7 @@ async def count(request: Request, service: Service) -> Response:
     chat, engine = await _chat(request, service)
 
     def work() -> int:
-        return engine.count_tokens(chat.messages, tools=chat.tools, template_kwargs=chat.template_kwargs)
+        return turn.counted(engine, chat.messages, chat)
 
     return JSONResponse({"input_tokens": await threads.one(request, work, lambda: None)})
 
@@ -176,7 +174,7 @@ async def _chat(request: Request, service: Service) -> tuple[chat_request.ChatRe
     """Return the conversation of a request that asks for no answer. Raises `Refused` for pictures and
     sounds."""
     sent = await body.read(request, service.max_body)
-    chat = await threads.one(request, lambda: chat_request.read(sent), lambda: None)
+    chat = await body.aside(request, lambda: chat_request.read(sent))
     if chat_request.shows(chat.messages):
         raise Refused(400, "this route takes no pictures", param="messages")
     if sounds.are_in(chat.messages):

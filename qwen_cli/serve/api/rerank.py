@@ -66,7 +66,7 @@ class _RerankRequest:
 async def rerank(request: Request, service: Service) -> Response:
     """Answer with the documents, the best first."""
     sent = await body.read(request, service.max_body)
-    wanted = await threads.one(request, lambda: _read(sent), lambda: None)
+    wanted = await body.aside(request, lambda: _read(sent))
     ranked = await threads.one(request, lambda: service.pool.ranks(named(sent)["model"]), lambda: None)
     if ranked is not None:
         scores, tokens = await threads.one(

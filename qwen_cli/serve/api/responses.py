@@ -29,7 +29,7 @@ async def create(request: Request, service: Service) -> Response:
     """Answer with the next turn of a conversation."""
     sent = await body.read(request, service.max_body)
     key = auth.key_of(request)
-    wanted = await threads.one(request, lambda: _read(sent, key, service), lambda: None)
+    wanted = await body.aside(request, lambda: _read(sent, key, service))
 
     def keep(answer: dict[str, Any], size: int) -> None:
         if wanted.stored:
@@ -48,7 +48,7 @@ async def count(request: Request, service: Service) -> Response:
     """Answer with the tokens of what would be asked."""
     sent = await body.read(request, service.max_body)
     key = auth.key_of(request)
-    wanted = await threads.one(request, lambda: _read(sent, key, service), lambda: None)
+    wanted = await body.aside(request, lambda: _read(sent, key, service))
     with turn.naming(_NAMES):
         asked = await turn.read(request, service, wanted.chat)
         tokens = await threads.one(request, asked.count, asked.interrupt)

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from qwen_cli.engines.core.base import Sampling
 from qwen_cli.errors import QwenError
-from qwen_cli.serve.api import errors
+from qwen_cli.serve.api import body, errors
 from qwen_cli.serve.api.errors import Refused
 from qwen_cli.serve.api.native import named
 from qwen_cli.serve.api.sse import COMMENT
@@ -155,6 +155,7 @@ async def _form(request: Request, most_bytes: int) -> tuple[dict[str, str], byte
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
         raise Refused(415, "a recording is sent as multipart/form-data, in the field file")
+    body.check_room(request)
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Refused(415, "a form is sent as it is, not compressed")
     length = request.headers.get("content-length", "")

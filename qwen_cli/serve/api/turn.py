@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,11 @@ from starlette.responses import Response
 from qwen_cli.engines.core.base import Engine, Piece, Stream, Usage
 from qwen_cli.engines.core.template import given
 from qwen_cli.errors import QwenError, RequestRefused, SchemaUnmet, UsageError
-from qwen_cli.serve.api import chat_request, errors, sounds, sse
+from qwen_cli.serve.api import body, chat_request, errors, sounds, sse
 from qwen_cli.serve.api.chat_request import ChatRequest
 from qwen_cli.serve.api.errors import Refused
-from qwen_cli.serve.scheduling import threads
 from qwen_cli.serve.scheduling.lanes import Gone
-from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
+from qwen_cli.serve.scheduling.queued_engine import LONG, TOKENIZING, QueuedEngine, said_in
 from qwen_cli.serve.scheduling.service import Service
 from qwen_cli.serve.scheduling.threads import Running, Streamed
 from qwen_cli.tasks.chat import context_window, prefill
@@ -116,9 +115,8 @@ class Turn:
 
     def count(self) -> int:
         """Return the tokens of the prompt. Blocks."""
-        engine = self.load()
         with self.messages() as messages:
-            return engine.count_tokens(messages, tools=self.chat.tools, **given(self.chat.template_kwargs))
+            return counted(self.load(), messages, self.chat)
 
     def prompt(self) -> str:
         """Return the raw prompt, "" where it is not told: there are pictures in it, or a server makes it.
@@ -142,10 +140,19 @@ class Turn:
         self._service.metrics.record_usage(self.model, usage)
 
 
+def counted(engine: QueuedEngine, messages: Sequence[Mapping[str, Any]], chat: ChatRequest) -> int:
+    """Return the tokens of `messages` with the tools of `chat`. Raises `ContextFull` for what no context of
+    the model's size could hold: it is not counted. Blocks."""
+    said = said_in(messages, chat.tools)
+    engine.check_length(said)
+    with TOKENIZING if len(said) > LONG else nullcontext():
+        return engine.count_tokens(messages, tools=chat.tools, **given(chat.template_kwargs))
+
+
 async def read(request: Request, service: Service, sent: Mapping[str, Any]) -> Turn:
     """Return the turn that is asked for by `sent`, a request in the fields of `/v1/chat/completions`. Raises
     `Refused` and `UsageError`."""
-    chat = await threads.one(request, lambda: chat_request.read(sent), lambda: None)
+    chat = await body.aside(request, lambda: chat_request.read(sent))
     return Turn(request, service, sent, chat)
 
 

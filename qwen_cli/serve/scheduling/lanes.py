@@ -112,6 +112,11 @@ class Lanes:
     def waiting(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def check_room(self) -> None:
+        """Raise `Busy` where no place is left."""
+        if self._inside >= len(self._lanes) + self._max_queue:
+            raise Busy(self._inside - self.running, self._patience())
+
     @contextmanager
     def admitted(self) -> Iterator[None]:
         """Hold a place for one request, before anything is fetched or computed for it: as many have one as
@@ -195,8 +200,7 @@ class Lanes:
     def _enter(self) -> None:
         if self._stopping:
             raise Stopping
-        if self._inside >= len(self._lanes) + self._max_queue:
-            raise Busy(self._inside - self.running, self._patience())
+        self.check_room()
         self._inside += 1
 
     def _my_turn(self, ticket: Ticket) -> Lane:

@@ -50,6 +50,7 @@ class ModelPool:
         self._loading = threading.Lock()  # one model loads at a time: two might not fit
         self._in_line_now = 0
         self._stopping = False
+        self._listing = threading.Lock()  # not the one above: the event loop waits for that
         self._listed: tuple[float, list[Weights]] = (float("-inf"), [])
         self.first = self.resolve(first)
 
@@ -109,7 +110,7 @@ class ModelPool:
         """Return the models of this machine."""
         from qwen_cli.models.hub import resolve
 
-        with self._lock:
+        with self._listing:
             when, listed = self._listed
             if time.monotonic() - when > 10:
                 listed = resolve.local()

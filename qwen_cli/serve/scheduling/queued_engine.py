@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -131,6 +132,12 @@ class QueuedEngine(EngineBase):
     ) -> int:
         return self._resident.engine.count_tokens(prompt, tools=tools, **given(template_kwargs))
 
+    def check_length(self, said: str) -> None:
+        """Raise `ContextFull` for a text that is longer than any tokens that the context holds."""
+        context = self.capabilities.context
+        if context and len(said) > _LONGEST_TOKEN * context:
+            raise ContextFull(len(said) // _LONGEST_TOKEN, context)  # at least
+
     def tokenize(self, text: str, *, special: bool = True) -> list[Token]:
         return self._resident.engine.tokenize(text, special=special)
 
@@ -224,9 +231,8 @@ class QueuedEngine(EngineBase):
     @contextmanager
     def _turn(self, said: str, sampling: Sampling) -> Iterator[Lane]:
         """Hold a lane for one request, given back at the latest here."""
-        resident, context = self._resident, self.capabilities.context
-        if context and len(said) > _LONGEST_TOKEN * context:
-            raise ContextFull(len(said) // _LONGEST_TOKEN, context)  # at least
+        resident = self._resident
+        self.check_length(said)
         room = scheduling_lanes.tokens(said, sampling.max_tokens, self.capabilities.context)
         self._ticket = ticket = Ticket(self._client, said, self._session, room, admitted=self._admitted)
         if self._cancelled:
@@ -248,6 +254,12 @@ class QueuedEngine(EngineBase):
             self._lane = None
             self._resident.lanes.give_back(lane, said)
 
+
+LONG = 1 << 16
+"""Characters that take so long to tokenize that others would notice."""
+
+TOKENIZING = threading.BoundedSemaphore(2)
+"""Of texts as long as that which are counted at the same time."""
 
 _TURN = "\x1e"
 # Characters, twice as many as the longest of Qwen's tokens has (128 blanks): to count the tokens of tens of

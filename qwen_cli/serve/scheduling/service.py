@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from qwen_cli.models.catalog import answers
 from qwen_cli.serve.scheduling import threads
+from qwen_cli.serve.scheduling.lanes import Busy
 from qwen_cli.serve.scheduling.metrics import Metrics
 from qwen_cli.serve.scheduling.pool import ModelPool
 from qwen_cli.serve.scheduling.queued_engine import QueuedEngine
@@ -33,6 +34,20 @@ class Service:
     address: str = ""
     since: float = field(default_factory=time.time)
     responses: ResponseStore = field(default_factory=ResponseStore)
+
+    def check_room(self) -> None:
+        """Raise `Busy` where each loaded model has all its places taken: whoever asks is turned away before
+        his request is read, whichever model it names."""
+        full: Busy | None = None
+        for resident in self.pool.all():
+            try:
+                resident.lanes.check_room()
+            except Busy as busy:
+                full = busy
+            else:
+                return
+        if full:
+            raise full
 
     async def engine(
         self, request: Request, sent: Mapping[str, Any], *, scores: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
@@ -31,7 +31,11 @@ class Running(Generic[T]):
     """What `work` yields, from a thread. `interrupt` ends it, also when the client goes."""
 
     def __init__(
-        self, request: Request, work: Callable[[], Iterator[T]], interrupt: Callable[[], None]
+        self,
+        request: Request,
+        work: Callable[[], Iterator[T]],
+        interrupt: Callable[[], None],
+        pool: Executor | None = None,
     ) -> None:
         self._interrupt = interrupt
         self._loop = asyncio.get_running_loop()
@@ -44,7 +48,7 @@ class Running(Generic[T]):
         self._held: list[T] = []
         self.done = False
         self._gone = False
-        THREADS.submit(self._run, work)
+        (pool or THREADS).submit(self._run, work)
         self._watch = asyncio.create_task(self._until_gone(request.receive))
 
     async def first(self) -> None:
@@ -140,9 +144,11 @@ class Running(Generic[T]):
         self._put("fault", Gone())
 
 
-async def one(request: Request, work: Callable[[], T], interrupt: Callable[[], None]) -> T:
-    """Run `work` in a thread and return its result."""
-    values = await Running(request, lambda: iter([work()]), interrupt).all()
+async def one(
+    request: Request, work: Callable[[], T], interrupt: Callable[[], None], pool: Executor | None = None
+) -> T:
+    """Run `work` in a thread, of `pool` where one is given, and return its result."""
+    values = await Running(request, lambda: iter([work()]), interrupt, pool).all()
     return values[0]
 
 
