@@ -68,7 +68,7 @@ def listen(
     from qwen_cli.tasks.speech import transcribe
 
     spoken = transcribe.spoken(language)
-    loading = replace(loading, model=loading.model or _MODEL, no_server=True)
+    loading = replace(loading, model=loading.model or _MODEL)
     if loading.endpoint or loading.engine == "remote":
         raise UsageError("qwen listen runs on this machine alone", "leave --endpoint out")
     kept = {name: value for name, value in user_settings.load().items() if name not in ("endpoint", "engine")}

@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from qwen_cli.engines.core.base import Completion, Engine, EngineBase, Message, Reuse, Sampling, Stream
 from qwen_cli.engines.core.options import LoadOptions
 from qwen_cli.engines.daemon import paths, wire
 from qwen_cli.errors import EngineError, QwenError
+
+if TYPE_CHECKING:
+    from qwen_cli.media.audio import Samples
 
 _LOST = "the server closed the connection before the answer was complete"
 
@@ -91,6 +94,22 @@ class DaemonEngine(EngineBase):
 
     def complete(self, prompt: str, *, sampling: Sampling = Sampling(), reuse: Reuse = "prefix") -> Stream:
         return self._stream("complete", {"prompt": prompt, "sampling": asdict(sampling), "reuse": reuse})
+
+    def transcribe(
+        self,
+        samples: Samples,
+        *,
+        language: str | None = None,
+        context: str = "",
+        sampling: Sampling = Sampling(),
+    ) -> Stream:
+        given = {
+            "samples": wire.samples_out(samples),
+            "language": language,
+            "context": context,
+            "sampling": asdict(sampling),
+        }
+        return self._stream("transcribe", given)
 
     def render(
         self,

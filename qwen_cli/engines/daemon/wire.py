@@ -28,9 +28,10 @@ from qwen_cli.errors import ContextFull, EngineError, QwenError, RequestRefused,
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from qwen_cli.media.audio import Samples
     from qwen_cli.media.video import Clip
 
-VERSION = 5
+VERSION = 6
 """Of what is said here. A command and a server of different versions do not talk with each other."""
 
 
@@ -161,6 +162,18 @@ def _part_in(part: Mapping[str, Any]) -> dict[str, Any]:
     if part["type"] == "video":
         return {**part, "video": _clip_in(part["video"])}
     return {**part, "text": text_in(part["text"])} if "text" in part else dict(part)
+
+
+def samples_out(samples: Samples) -> str:
+    """Encode a sound, value for value."""
+    return base64.b64encode(samples.astype("<f4", copy=False).tobytes()).decode()
+
+
+def samples_in(sent: str) -> Samples:
+    """Decode what `samples_out` encoded."""
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(sent), dtype="<f4").astype(np.float32)
 
 
 def _picture_out(image: Image) -> dict[str, Any]:

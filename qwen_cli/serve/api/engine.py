@@ -58,12 +58,20 @@ async def open_model(request: Request, service: Service) -> Response:
 
 
 async def stream(request: Request, service: Service) -> Response:
-    """Stream the pieces of a turn (`chat`) or of what follows a raw prompt (`complete`)."""
+    """Stream the pieces of a turn (`chat`), of what follows a raw prompt (`complete`), or of what is said in
+    a sound (`transcribe`)."""
     sent = await body.read_as_sent(request, _MOST_BODY, own=True)
     engine = await _engine(request, service, sent)
     sampling = wire.sampling_in(sent["sampling"])
 
     def pieces() -> Stream:
+        if request.path_params["what"] == "transcribe":
+            return engine.transcribe(
+                wire.samples_in(sent["samples"]),
+                language=sent.get("language"),
+                context=sent.get("context", ""),
+                sampling=sampling,
+            )
         if request.path_params["what"] == "complete":
             reuse: Reuse = "shift" if sent.get("reuse") == "shift" else "prefix"
             return engine.complete(wire.prompt_in(sent["prompt"]), sampling=sampling, reuse=reuse)
