@@ -1,7 +1,8 @@
 """How much a model gains of a round of `qwen improve`: families of problems, held-out ones, a control, GSM8K.
 
-    python benchmarks/improve.py [FOLDER] [--model starter] [--families all] [--mode short] [--rounds 1]
-        [--count 120] [--samples 8] [--rows 300] [--heldout 200] [--gsm8k FILE] [--gsm8k-limit 50] [--survey]
+    python benchmarks/improve.py [FOLDER] [--model starter] [--engine NAME] [--families all] [--mode short]
+        [--rounds 1] [--count 120] [--samples 8] [--rows 300] [--heldout 200] [--gsm8k FILE]
+        [--gsm8k-limit 50] [--no-control] [--survey]
 
 The run is kept in FOLDER and goes on there. `--survey` trains nothing: it tells, for each family, how often
 the likeliest answer is right and how often one of the samples is. A family is worth practising where the
@@ -46,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path, nargs="?", default=Path("improve-run"))
     parser.add_argument("--model", default="starter")
+    parser.add_argument("--engine", default="llamacpp", choices=("llamacpp", "llama-server", "transformers"))
     parser.add_argument("--families", default="all")
     parser.add_argument("--mode", default="short", choices=("short", "cot", "tir"))
     parser.add_argument("--rounds", type=int, default=1)
@@ -63,10 +65,10 @@ def arguments() -> argparse.Namespace:
 
 
 def load(asked: argparse.Namespace, adapter: Path | None) -> Engine:
-    """Return the model with this adapter, on llama.cpp."""
+    """Return the model with this adapter."""
     adapters = (adapter,) if adapter else ()
     return open_engine(
-        LoadOptions(model=asked.model, engine="llamacpp", adapters=adapters, parallel=asked.parallel)
+        LoadOptions(model=asked.model, engine=asked.engine, adapters=adapters, parallel=asked.parallel)
     )
 
 
