@@ -85,8 +85,9 @@ def attack(name: str, bait: dict[str, Any], without: Collection[str] = ()) -> Ve
     """Run one attack in a sandbox of its own, then a harmless program in the next one."""
     prelude = "".join(f"{key} = {value!r}\n" for key, value in bait.items() if key.isupper())
     source = (ATTACKS / f"{name}.py").read_text()
-    start = time.monotonic()
     with Sandbox(LIMITS, _without=without) as box:
+        box.open()
+        start = time.monotonic()
         outcome = box.run(prelude + source)
         after = box.run("print(6 * 7)") if outcome.status not in ("ok", "error", "memory") else None
     seconds = time.monotonic() - start
@@ -210,7 +211,8 @@ def _canaries() -> list[int]:
 def _scratch_folders() -> set[Path]:
     """Return the folders of sandboxes that nobody holds any more."""
     folders = set()
-    for path in Path(_TRACES[0]).glob(f"{supervisor.PREFIX}*"):
+    places = {_TRACES[0], tempfile.gettempdir()}
+    for path in (path for place in places for path in Path(place).glob(f"{supervisor.PREFIX}*")):
         with contextlib.suppress(OSError):  # gone by now, or of another user
             if not runner.is_held(path):
                 folders.add(path)

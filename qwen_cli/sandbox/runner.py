@@ -281,6 +281,19 @@ class Space:
         self._path = path
         self._prefix = prefix
         self._before, self._since = self._explained(), time.monotonic()
+        self._stood = self._before, self._since
+
+    def stand_still(self) -> None:
+        """Note what is free while nothing of the code runs."""
+        self._stood = self._explained(), time.monotonic()
+
+    def go_on(self) -> None:
+        """Leave out what has come and gone since the code stood still: others did that."""
+        before, since = self._stood
+        self.stand_still()
+        free, now = self._stood
+        self._before += free - before
+        self._since += now - since
 
     def lost(self, most: int, standing_still: Callable[[], AbstractContextManager[None]]) -> bool:
         """Return whether more than `most` bytes have gone since the start that are in none of our folders and

@@ -171,6 +171,7 @@ def _watch(control: socket.socket, watched: _Watched) -> str | None:
     with contextlib.suppress(OSError):  # before Linux 5.3 the end is seen at the next tick
         poll.register(syscall(_PIDFD_OPEN, child, 0, what="pidfd"), select.POLLIN)
     tick: float | None = _TICK_MS  # none while it stands still
+    begun = False  # until then it waits for its first block
     while True:
         ready = {fd for fd, _ in poll.poll(tick)}
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -179,15 +180,21 @@ def _watch(control: socket.socket, watched: _Watched) -> str | None:
         if control.fileno() in ready:
             said = control.recv(1)
             if said == channel.GO:
+                if tick is None and watched.space:
+                    watched.space.go_on()
                 os.kill(child, signal.SIGCONT)
-                tick = _TICK_MS
+                tick, begun = _TICK_MS, True
             elif said == channel.REST:
                 reason = _stop(child, watched.view)
+                if watched.space:
+                    watched.space.stand_still()
                 tick = None
             else:
                 reason = "closed"
         if tick is not None and not reason:
             started = time.monotonic()
+            if not begun and watched.space:
+                watched.space.go_on()
             reason = watched.excess()
             tick = min(max(_TICK_MS, _RESTS * 1000 * (time.monotonic() - started)), _SLOWEST_MS)
         if reason:

