@@ -5,24 +5,18 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import quiet_disk
 
 from qwen_cli.sandbox import attack_suite, probe
 
-ORDINARY = Path(__file__).parents[1] / "helpers" / "ordinary.py"
-DRILL = """
-import dataclasses, json, sys
-from qwen_cli.sandbox import attack_suite as drill
-found = drill.run(without=sys.argv[2:], only=sys.argv[1].split(","))
-print(json.dumps([dataclasses.asdict(v) for v in found]))
-"""
-QUIET = Path("/dev/shm")
+HELPERS = Path(__file__).parents[1] / "helpers"
 # A fallback is weaker in a known way: these reach for what the missing layer held.
 FALLBACK = (
     "abstract_socket",
@@ -95,45 +89,58 @@ as_root = pytest.param("root", marks=pytest.mark.skipif(os.geteuid() != 0, reaso
 identities = pytest.mark.parametrize("identity", [as_root, "user"])
 
 
-@functools.cache
-def verdicts(identity: str, only: str, *without: str) -> dict[str, dict[str, Any]]:
-    """What became of the attacks, run in a process of `identity`. Files without a name are told by what is
-    free on the disk, so it is one on which the tests beside this one write nothing."""
-    command = [sys.executable, "-c", DRILL, only, *without]
+# Layers that are left out.
+WITHOUT = (
+    ("namespaces",),
+    ("namespaces", "landlock 3"),  # before that Landlock does not know cutting files
+    ("landlock",),
+    ("seccomp",),
+    ("landlock", "seccomp"),
+)
+Verdicts = dict[str, dict[str, Any]]
+
+
+def drills(identity: str, only: Sequence[str], *without: Sequence[str]) -> list[Verdicts]:
+    """What became of the attacks with each of `without` left out, one after the other in a process of
+    `identity`."""
+    command = [sys.executable, str(HELPERS / "drills.py"), json.dumps(only), *map(json.dumps, without)]
     if identity == "user" and os.geteuid() == 0:
-        command = [sys.executable, str(ORDINARY), *command]
-    quiet = QUIET.is_mount() and os.access(QUIET, os.W_OK) and shutil.disk_usage(QUIET).free > 2 << 30
-    environment = {**os.environ, "TMPDIR": str(QUIET)} if without and quiet else None
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+        command = [sys.executable, str(HELPERS / "ordinary.py"), *command]
+    environment = dict(os.environ)
+    if any(without) and (place := quiet_disk.folder()):
+        environment["TMPDIR"] = place
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    return {verdict["name"]: verdict for verdict in json.loads(done.stdout)}
+    return [{verdict["name"]: verdict for verdict in verdicts} for verdicts in json.loads(done.stdout)]
+
+
+@functools.cache
+def with_every_layer(identity: str) -> Verdicts:
+    """What became of all attacks."""
+    return drills(identity, (), ())[0]
+
+
+@functools.cache
+def fallbacks(identity: str) -> dict[tuple[str, ...], Verdicts]:
+    """What became of the attacks that reach for what a missing layer held, for each of `WITHOUT`."""
+    return dict(zip(WITHOUT, drills(identity, FALLBACK, *WITHOUT), strict=True))
 
 
 @identities
 @pytest.mark.parametrize("name", attack_suite.names())
 def test_attack_is_blocked(name: str, identity: str) -> None:
-    assert verdicts(identity, "")[name]["fault"] == ""
+    assert with_every_layer(identity)[name]["fault"] == ""
 
 
 @identities
 def test_attacks_leave_nothing_behind(identity: str) -> None:
-    assert "what is left behind" not in verdicts(identity, "")
+    assert "what is left behind" not in with_every_layer(identity)
 
 
 @identities
-@pytest.mark.parametrize(
-    "without",
-    [
-        ("namespaces",),
-        ("namespaces", "landlock 3"),  # before that Landlock does not know cutting files
-        ("landlock",),
-        ("seccomp",),
-        ("landlock", "seccomp"),
-    ],
-    ids=" and ".join,
-)
+@pytest.mark.parametrize("without", WITHOUT, ids=" and ".join)
 def test_layers_that_are_left_hold(without: tuple[str, ...], identity: str) -> None:
-    found = verdicts(identity, ",".join(FALLBACK), *without)
+    found = fallbacks(identity)[without]
     assert set(found) - {"what is left behind"} == {
         name for name in FALLBACK if attack_suite.needs(name) not in without
     }
