@@ -17,11 +17,13 @@ BARE = [sys.executable, str(Path(__file__).with_name("bare_xllamacpp.py"))]
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds from the start of the process to its first and last byte of output, and its peak memory."""
+    """Seconds from the start of the process to its first and last byte of output, and its peak memory.
+    `own` are the seconds that it has computed until the first (Linux; 0 elsewhere)."""
 
     first: float
     last: float
     peak_bytes: int
+    own: float = 0.0
 
 
 def run(command: Sequence[str]) -> Run:
@@ -30,17 +32,27 @@ def run(command: Sequence[str]) -> Run:
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=write, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     os.close(write)
-    first = last = 0.0
+    first = last = own = 0.0
     while os.read(read, 65536):
         last = time.perf_counter() - start
-        first = first or last
+        if not first:
+            first, own = last, _computed(process.pid)
     os.close(read)
     errors = process.stderr.read().decode() if process.stderr else ""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode or not first:
         raise SystemExit(f"{' '.join(command)} failed ({process.returncode}):\n{errors}")
-    return Run(first, last, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    return Run(first, last, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), own)
+
+
+def _computed(process: int) -> float:
+    """Return the seconds that all threads of a process have computed."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def alternate(ours: Sequence[str], peer: Sequence[str], rounds: int) -> tuple[list[Run], list[Run]]:

@@ -53,7 +53,7 @@ from qwen_cli.engines.parsing.think_tags import CLOSE, OPEN, is_left_out
 from qwen_cli.engines.parsing.think_tags import closing as closing_of
 from qwen_cli.engines.parsing.turns import is_unusual, labelled, repaired
 from qwen_cli.errors import ContextFull, EngineError, UsageError
-from qwen_cli.models.formats import architecture, gguf_header, lora
+from qwen_cli.models.formats import architecture, gguf_header
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
@@ -101,7 +101,10 @@ class LlamaCpp(EngineBase):
         trained = weights.architecture
         shape = rope.extended(trained, rope_scaling, context, weights.label)
         drafting = draft in ("auto", "mtp")
-        adapters = tuple(lora.as_gguf(adapter, weights.path) for adapter in adapters)
+        if adapters:
+            from qwen_cli.models.formats import lora  # 10 ms
+
+            adapters = tuple(lora.as_gguf(adapter, weights.path) for adapter in adapters)
         self.kv = kv = load.kv_type(weights, shape, context, kv, drafting=drafting)
         catalogued = weights.model
         self.model = weights.label

@@ -39,14 +39,18 @@ class Weights:
     shape: Architecture | None = field(default=None, repr=False, compare=False)  # read of `path` already
 
     @property
-    def size(self) -> int:
-        """Return the bytes of the weights and the projector."""
+    def files(self) -> tuple[Path, ...]:
+        """Return the files of the weights and the projector."""
         if self.format == "safetensors":
-            return sum(file.stat().st_size for file in self.path.glob("*.safetensors"))
+            return tuple(sorted(self.path.glob("*.safetensors")))
         from qwen_cli.models.formats import gguf_header
 
-        files = (*gguf_header.shards(self.path), *((self.mmproj,) if self.mmproj else ()))
-        return sum(file.stat().st_size for file in files)
+        return (*gguf_header.shards(self.path), *((self.mmproj,) if self.mmproj else ()))
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of `files`."""
+        return sum(file.stat().st_size for file in self.files)
 
     @cached_property
     def architecture(self) -> Architecture:

@@ -9,14 +9,14 @@ from qwen_cli.models.catalog import lookup, published
 from qwen_cli.models.formats import kv_types, weight_formats
 from qwen_cli.models.hub import resolve
 from qwen_cli.models.hub.resolve import FORMATS, Format
-from qwen_cli.models.planning import gpus, hardware, ranking
-from qwen_cli.models.planning.describe import Described, of_model, of_weights, stretched
+from qwen_cli.models.planning import gpus, hardware
 from qwen_cli.models.planning.hardware import Machine
-from qwen_cli.models.planning.plan import MIN_CONTEXT, Plan, make, usual_form
 from qwen_cli.models.sizes import gb
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what counts is imported where there is something to count, on no other first token's way
     from qwen_cli.models.hub.resolve import Weights
+    from qwen_cli.models.planning.describe import Described
+    from qwen_cli.models.planning.plan import Plan
 
 
 def before_load(
@@ -33,6 +33,9 @@ def before_load(
     longest = (wanted.get("context") or 0) * weights.architecture.kv_bytes_per_token()
     if (weights.size + longest) * 4 < hardware.free_memory() and not gpus.has_gpu():
         return None, None
+    from qwen_cli.models.planning.describe import of_weights, stretched
+    from qwen_cli.models.planning.plan import make
+
     described, machine = of_weights(weights), hardware.this_machine()
     if scaled:
         described = stretched(described, wanted.get("context"))
@@ -53,6 +56,9 @@ def before_fetch(
     quant = quant or lookup.spelled(name)[1]
     if model is None or not published.has_shape(model) or _is_here(model):
         return
+    from qwen_cli.models.planning.describe import of_model
+    from qwen_cli.models.planning.plan import make, usual_form
+
     described, machine = of_model(model), hardware.this_machine()
     context = min(context, model.context) if context else None
     form = usual_form(described, machine, context=context, formats=(prefer,) if prefer else FORMATS)
@@ -94,6 +100,9 @@ def _room(machine: Machine, plan: Plan) -> str:
 def nearest(described: Described, machine: Machine, plan: Plan) -> str:
     """Return what to do instead of a plan that does not fit: another form, a shorter context, a smaller
     model."""
+    from qwen_cli.models.planning.describe import of_model
+    from qwen_cli.models.planning.plan import MIN_CONTEXT, make
+
     counted, model = described.counted, described.model
     if plan.n_cpu_moe:
         freely = make(described, machine, form=plan.form, context=plan.context)
@@ -133,6 +142,10 @@ def nearest(described: Described, machine: Machine, plan: Plan) -> str:
 def _smaller(described: Described, machine: Machine, plan: Plan) -> Plan | None:
     """Return the best model for the same tasks that fits and is smaller; of the same family if there is one,
     and as GGUF if this one is."""
+    from qwen_cli.models.planning import ranking
+    from qwen_cli.models.planning.describe import of_model
+    from qwen_cli.models.planning.plan import make
+
     model = described.model
     tasks = set(model.tasks if model else ("chat",))
     family = model.family if model else ""

@@ -16,7 +16,6 @@ from qwen_cli.media import file_types
 from qwen_cli.media import io as media_io
 from qwen_cli.sanitize import clean_name
 from qwen_cli.tasks.chat import attachments
-from qwen_cli.tasks.repository import files, secret_files
 
 Allow = Callable[[str], bool]
 """Called with what may hold secrets, as it can be shown; whether it is sent all the same."""
@@ -106,6 +105,8 @@ def _one(word: str, allow: Allow) -> Gathered:
         return _matching(base, label)
     if path.is_dir():
         return _folder(path, label)
+    from qwen_cli.tasks.repository import secret_files  # 10 ms, for questions about files
+
     if path.is_file() and secret_files.is_secret_file(path) and not allow(label):
         return Gathered(left_out=(f"{label} (may hold secrets)",))
     taken = _file(path, base, pages)
@@ -146,6 +147,8 @@ def _pdf(path: Path, label: str, pages: str | None) -> Gathered:
 def _folder(path: Path, label: str) -> Gathered:
     with media_io.faults(label):
         next(path.iterdir(), None)
+    from qwen_cli.tasks.repository import files
+
     found = files.read_folder(path, attachments.LARGEST)
     left = [
         f"{label.rstrip('/')}/{name} (may hold secrets)"
@@ -169,6 +172,8 @@ def _matching(pattern: str, label: str) -> Gathered:
     if not matches:
         what = "only folders match" if found else "no file matches"
         raise UsageError(f"{what} {label!r}", "check the pattern")
+    from qwen_cli.tasks.repository import files, secret_files
+
     kept = files.not_ignored(Path.cwd(), matches) or matches
     gathered, left = Gathered(), []
     for name in kept:

@@ -49,10 +49,13 @@ def place(conversation: Conversation) -> Path | None:
 
 def text(conversation: Conversation) -> str:
     """Return the opening as the template writes it: what two first questions have in common, up to the last
-    mark, behind which tokens may join. Raises `EngineError`."""
+    word before a line ends, or the last mark: behind others tokens may join. Raises `EngineError`."""
     first, other = (conversation.first_prompt(question) for question in ("0", "A"))
     differ = (at for at, pair in enumerate(zip(first, other, strict=False)) if len({*pair}) > 1)
     common = first[: next(differ, 0)]
+    words = common.rstrip("\n")
+    if words != common and words[-1:].isalnum():
+        return words
     return common[: common.rfind(_MARK_ENDS) + len(_MARK_ENDS)] if _MARK_ENDS in common else ""
 
 

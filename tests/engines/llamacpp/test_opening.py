@@ -27,7 +27,7 @@ def test_the_answer_is_the_same_to_the_bit(
 ) -> None:
     monkeypatch.setenv("QWEN_HOME", str(tmp_path))
     read = opening.text(Conversation(quick_llamacpp))
-    assert read.endswith("You are a helpful assistant.<|im_end|>\n<|im_start|>")
+    assert read.endswith("You are a helpful assistant.<|im_end|>\n<|im_start|>user")
 
     first = answer(quick_llamacpp)
     (kept,) = sessions.files_folder().glob("*.kv")

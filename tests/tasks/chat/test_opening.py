@@ -18,7 +18,7 @@ from qwen_cli.tasks.chat.conversation import Conversation
 from qwen_cli.tasks.tools.toolbox import Toolbox
 
 SYSTEM = "You answer in rhymes, as a sailor of the seventeenth century would."
-OPENING = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>"
+OPENING = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user"
 ROOM = 1e9
 
 
@@ -118,7 +118,7 @@ def test_the_template_s_own_words_are_kept(
     render = Reading.render
     monkeypatch.setattr(Reading, "chat_template", f"{{{{ '{SYSTEM}' or 'You are Qwen.' }}}}")
     monkeypatch.setattr(
-        Reading, "render", lambda self, said, **more: OPENING[:-12] + render(self, said, **more)
+        Reading, "render", lambda self, said, **more: OPENING[:-16] + render(self, said, **more)
     )
     assert ask(None) == [f"read {OPENING}", "save", "answer"]
 
