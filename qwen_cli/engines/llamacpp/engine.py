@@ -445,7 +445,10 @@ class LlamaCpp(EngineBase):
         if tools:
             request |= {"tools": list(tools), "parallel_tool_calls": True}
         if schema is not None:
-            request["response_format"] = {"type": "json_schema", "json_schema": {"schema": dict(schema)}}
+            request["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"schema": grammar.spread(schema)},
+            }
         return request
 
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:

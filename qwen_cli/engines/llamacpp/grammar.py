@@ -14,9 +14,11 @@ import weakref
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from qwen_cli.engines.core import guidance
+from qwen_cli.engines.core import choices, guidance
 from qwen_cli.errors import RequestRefused
 
+_VALUES = ("enum", "const", "default", "examples")  # keywords with what is no schema
+_ROOT = ("$schema", "$defs", "definitions")  # of a schema, whatever else it says
 _HEAD = "%llguidance {}\nstart: %json "
 _lock = threading.Lock()
 _holder: weakref.ref[Any] | None = None
@@ -53,3 +55,32 @@ def of(schema: Mapping[str, Any]) -> str:
         refused = guidance.refused(why)
         raise RequestRefused(refused.message, refused.hint)
     return _HEAD + json.dumps({**schema, "x-guidance": guidance.OPTIONS}, ensure_ascii=False)
+
+
+def spread(schema: Any) -> Any:
+    """Return `schema` for llama.cpp's own grammar, in which many texts to choose from are a pattern that says
+    once what they begin alike with."""
+    if isinstance(schema, list):
+        return [spread(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    root = {name: spread(schema[name]) for name in _ROOT if name in schema}
+    values = _choices(schema)
+    texts = [value for value in values if isinstance(value, str) and value]
+    if len(texts) > choices.FEW:
+        others = [value for value in values if not (isinstance(value, str) and value)]
+        written = (json.dumps(text, ensure_ascii=False)[1:-1] for text in texts)
+        one = {"type": "string", "pattern": choices.pattern(written)}
+        return root | ({"anyOf": [one, {"enum": others}]} if others else one)
+    return {name: value if name in _VALUES else spread(value) for name, value in schema.items()}
+
+
+def _choices(schema: Mapping[str, Any]) -> list[Any]:
+    """Return the values that `schema` lets choose from, [] where it says something else."""
+    if isinstance(given := schema.get("enum"), list):
+        return given
+    for name in ("anyOf", "oneOf"):
+        if isinstance(given := schema.get(name), list):
+            alone = all(isinstance(one, Mapping) and "const" in one for one in given)
+            return [one["const"] for one in given] if alone else []
+    return []

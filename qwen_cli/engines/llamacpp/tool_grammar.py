@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qwen_cli.engines.core import choices
 from qwen_cli.engines.parsing.argument import types_of
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -91,10 +92,9 @@ def _xml(name: str, function: Mapping[str, Any]) -> list[str]:
 
 def _value(schema: Any, root: Mapping[str, Any]) -> str:
     """Return the rule of a value in JSON."""
-    choices = schema.get("enum") if isinstance(schema, Mapping) else None
-    if isinstance(choices, list) and choices:
-        written = (_literal(json.dumps(choice, ensure_ascii=False)) for choice in choices)
-        return f"( {' | '.join(written)} )"
+    values = schema.get("enum") if isinstance(schema, Mapping) else None
+    if isinstance(values, list) and values:
+        return f"( {choices.alternatives((json.dumps(v, ensure_ascii=False) for v in values), _literal)} )"
     types = types_of(schema, root)
     return f"( {' | '.join(sorted(types))} )" if types and types <= _SIMPLE else "value"
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from qwen_cli.engines.core import choices
 from qwen_cli.serve.api.errors import Refused
 
 _GUIDED = ("guided_json", "guided_regex", "guided_choice", "guided_grammar")
@@ -76,4 +77,4 @@ def _choice(given: Any, field: str) -> str:
     """Return the grammar of one of several texts. Raises `Refused`."""
     if not isinstance(given, list) or not given or not all(isinstance(one, str) and one for one in given):
         raise Refused(400, f"{field} must be a list of texts to choose from", param=field)
-    return "root ::= " + " | ".join(json.dumps(one, ensure_ascii=False) for one in given)
+    return f"root ::= {choices.alternatives(given, lambda text: json.dumps(text, ensure_ascii=False))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -64,3 +65,50 @@ def test_the_schema_is_sent_as_it_is_and_written_in_one_way() -> None:
 def test_one_that_llama_cpp_would_pass_over_is_refused() -> None:
     with pytest.raises(RequestRefused, match="the JSON schema cannot be used: Unsatisfiable schema"):
         grammar.of({"enum": []})
+
+
+class TestManyChoices:
+    """Of choices that stand side by side llama.cpp's own grammar holds each open, for each token."""
+
+    TEXTS = tuple(f"value {number}" for number in range(50))
+
+    def test_they_are_a_pattern_that_says_once_what_they_begin_with(self) -> None:
+        spread = grammar.spread({"enum": [*self.TEXTS], "type": "string"})
+
+        assert spread["pattern"].startswith("^(value (0|1(0|1|2|3|4|5|6|7|8|9)?|")
+        assert spread == {"type": "string", "pattern": spread["pattern"]}
+        assert all(re.fullmatch(spread["pattern"], text) for text in self.TEXTS)
+        assert not re.fullmatch(spread["pattern"], "value 50")
+
+    def test_wherever_they_are(self) -> None:
+        many = {"enum": [*self.TEXTS]}
+        schema = {
+            "$defs": {"a": many},
+            "properties": {"b": {"items": {"anyOf": [many, {"const": many}]}}, "c": {"$ref": "#/$defs/a"}},
+        }
+        held = grammar.spread(many)
+
+        assert grammar.spread(schema) == {
+            "$defs": {"a": held},
+            "properties": {"b": {"items": {"anyOf": [held, {"const": many}]}}, "c": {"$ref": "#/$defs/a"}},
+        }
+        assert grammar.spread({**many, "$defs": {"a": many}}) == {**held, "$defs": {"a": held}}
+        assert grammar.spread({"oneOf": [{"const": text} for text in self.TEXTS]}) == held
+
+    def test_what_is_no_text_stays(self) -> None:
+        spread = grammar.spread({"enum": [*self.TEXTS, 1, None, ""]})
+
+        assert spread == {"anyOf": [grammar.spread({"enum": [*self.TEXTS]}), {"enum": [1, None, ""]}]}
+
+    @pytest.mark.parametrize(
+        "schema",
+        [
+            {"enum": [*TEXTS[:20]]},
+            {"enum": list(range(90))},
+            {"anyOf": [{"const": "a"}, {"type": "string"}]},
+            {},
+        ],
+        ids=str,
+    )
+    def test_others_stay_as_they_are(self, schema: dict[str, object]) -> None:
+        assert grammar.spread(schema) == schema
