@@ -206,7 +206,7 @@ class Rewarding:
     learning_rate: Annotated[
         float,
         typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=LEARNING),
-    ] = 1e-4
+    ] = 2e-4
     problems_per_step: Annotated[
         int,
         typer.Option(
@@ -215,7 +215,7 @@ class Rewarding:
             help="Number of problems that a step learns from together.",
             rich_help_panel=LEARNING,
         ),
-    ] = 4
+    ] = 2
     max_length: Annotated[
         int,
         typer.Option(

@@ -10,7 +10,7 @@ from typing import Any
 
 from qwen_cli.errors import QwenError, UsageError
 from qwen_cli.tasks.improve import gather
-from qwen_cli.tasks.improve.problem import Problem
+from qwen_cli.tasks.improve.problem import Problem, unique
 
 MOST = 6  # solutions of a problem, as in Qwen2.5-Math's report (arXiv:2409.12122, section 3.2)
 
@@ -57,9 +57,10 @@ class Comparisons:
 
 def comparisons(problems: Sequence[Problem], rows: Sequence[Mapping[str, Any]]) -> Comparisons:
     """Return what of the samples `rows` can be compared, at most six solutions of a problem, as many right as
-    wrong ones where there are so many. Raises `UsageError` for a row of no problem, `QwenError` where no
+    wrong ones where there are so many. A problem whose text came before is left out: it could be learned and
+    held out. Raises `UsageError` for a row of no problem, `QwenError` where no
     problem has both: with what was seen."""
-    known = {problem.id: problem for problem in problems}
+    known = {problem.id for problem in problems}
     by_problem: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["id"] not in known:
@@ -70,8 +71,10 @@ def comparisons(problems: Sequence[Problem], rows: Sequence[Mapping[str, Any]]) 
         by_problem.setdefault(row["id"], []).append(row)
     found: list[Compared] = []
     seen: Counter[str] = Counter()
-    for id in (id for id in known if id in by_problem):
-        samples = sorted(by_problem[id], key=lambda row: int(row.get("sample", 0)))
+    for problem in unique(problems):
+        if problem.id not in by_problem:
+            continue
+        samples = sorted(by_problem[problem.id], key=lambda row: int(row.get("sample", 0)))
         formed = [row for row in samples if gather.is_formed(row)]
         seen["unformed"] += len(samples) - len(formed)
         sides = [
@@ -82,7 +85,7 @@ def comparisons(problems: Sequence[Problem], rows: Sequence[Mapping[str, Any]]) 
             chosen = list(chain.from_iterable(zip_longest(*sides)))  # by turns
             taken = [text for text in chosen if text is not None][:MOST]
             right, wrong = (tuple(text.strip() for text in side if text in taken) for side in sides)
-            found.append(Compared(known[id], right, wrong))
+            found.append(Compared(problem, right, wrong))
         else:
             seen["always" if sides[0] else "never"] += 1
     compared = Comparisons(found, seen["always"], seen["never"], seen["unformed"])

@@ -49,9 +49,9 @@ class RewardSettings:
 
     `model` are the weights that it is put on; `name` is what the model is called, and `mode` how it is asked.
     A step takes `problems_per_step` problems with their solutions. A share `heldout` of the problems, one at
-    least, is not trained on but measured, `evaluations` times an epoch; the training stops after `patience`
-    of them without a lower loss. Solutions of more than `max_length` tokens with their prompt are left out.
-    Others are as in `TrainSettings`.
+    least and all but one at most, is not trained on but measured, `evaluations` times an epoch; the training
+    stops after `patience` of them without a lower loss. Solutions of more than `max_length` tokens with their
+    prompt are left out. Others are as in `TrainSettings`.
     """
 
     model: str
@@ -60,8 +60,8 @@ class RewardSettings:
     mode: prompts.Mode
     rank: int = 16
     epochs: int = 3
-    problems_per_step: int = 4
-    learning_rate: float = 1e-4
+    problems_per_step: int = 2
+    learning_rate: float = 2e-4
     max_length: int = 2_048
     heldout: float = 0.2
     evaluations: int = 2
@@ -235,7 +235,8 @@ def _prepare(
             f"{settings.max_length:,} tokens, two are needed: one to train on and one to measure",
             "raise `max_length`" if long else "draw samples of more problems",
         )
-    learned, held = sequences.parted(groups, max(settings.heldout, 1 / len(groups)), settings.seed)
+    one = 1 / len(groups)
+    learned, held = sequences.parted(groups, min(max(settings.heldout, one), 1 - one), settings.seed)
     alike = [1] * len(learned)
     steps = [
         (epoch, tuple(step))
@@ -297,7 +298,7 @@ def _sequences(
     """Return a problem with each of its solutions, as the model called `name` is asked and answers."""
     asked = asking.asked(problem, mode, name)
     chats = [
-        Chat((*asked, {"role": "assistant", "content": solution}), (), number)
+        Chat((*asked, {"role": "assistant", "content": solution.strip() or " "}), (), number)
         for number, solution in enumerate(solutions)
     ]
     made = template.prepare(chats, _ANY_LENGTH).sequences

@@ -46,6 +46,12 @@ def test_at_most_six_are_compared_as_many_right_as_wrong_ones(
     assert one.pairs == taken[0] * taken[1]
 
 
+def test_the_same_problem_is_not_compared_twice() -> None:
+    again = Problem("again", "What is  a?", "1")
+    rows = [row(one, f"{n}", n > 0) for one in (A, again, B) for n in range(2)]
+    assert [one.problem.id for one in comparisons([A, again, B], rows).problems] == ["a", "b"]
+
+
 def test_where_nothing_can_be_compared_it_is_told_what_was_seen() -> None:
     with pytest.raises(
         QwenError, match="no problem has a right and a wrong solution: 1 have right ones alone, 1"

@@ -110,6 +110,7 @@ def test_what_was_trained_scores_solutions(whole: Whole, model: Path) -> None:
         again = loaded.scores("What is 70 plus 7?", texts[::-1])[::-1]
         assert again == pytest.approx(scores, abs=1e-4)
         assert loaded.scores("What is 70 plus 7?", []) == []
+        assert len(loaded.scores("What is 70 plus 7?", ["", "<|im_end|>", texts[0] + "\n"])) == 3
 
 
 def test_killed_after_any_event_it_resumes_to_the_same_bits(whole: Whole, settings: Any) -> None:
@@ -165,6 +166,18 @@ def test_killed_between_adapter_and_head_it_resumes_to_the_same_bits(
     assert kept(settings().out) == whole[0]
     assert figures(result) == whole[1]
     assert {file.name for file in settings().out.iterdir()} == FILES
+
+
+@pytest.mark.parametrize(("share", "heldout"), [(0.01, 1), (0.5, 5), (0.99, 9)])
+def test_a_problem_is_held_out_and_one_is_learned_whatever_the_share(
+    settings: Any, share: float, heldout: int
+) -> None:
+    def report(event: Any) -> None:
+        assert (event.heldout, event.problems) == (heldout, 10 - heldout)
+        raise Killed
+
+    with pytest.raises(Killed):
+        reward.train(settings(heldout=share), COMPARED, report)
 
 
 @pytest.fixture
