@@ -132,7 +132,7 @@ def write_json(value: Any) -> None:
     print_json(value)
 
 
-_RIGHT = ("size", "download", "context", "weights", "in all", "memory", "tokens/s")  # numbers
+_RIGHT = ("size", "download", "context", "weights", "in all", "memory", "read/s", "tokens/s")  # numbers
 
 
 def write_table(

@@ -77,6 +77,9 @@ def form_facts(plan: Plan) -> dict[str, Any]:
         "tokens_per_second": round(plan.speed, 2) if plan.speed else None,
         "tokens_per_second_full_context": round(plan.full_speed, 2) if plan.full_speed else None,
         "prompt_tokens_per_second": round(plan.prompt_speed, 2) if plan.prompt_speed else None,
+        "prompt_tokens_per_second_full_context": (
+            round(plan.full_prompt_speed, 2) if plan.full_prompt_speed else None
+        ),
         "speed_is_a_bound": plan.at_most,
         "speed_was_measured": plan.benched,
         "why": plan.why or None,
@@ -137,7 +140,7 @@ def write_plan(
         ("activations", gb(plan.working)),
         ("program", gb(plan.runtime)),
         ("in all", f"{gb(plan.memory)}: {_FITS[plan.fit]}"),
-        *([("prompt", f"about {_number(plan.prompt_speed)} tokens/s are read")] if plan.prompt_speed else []),
+        *([("prompt", _prompt(plan))] if plan.prompt_speed else []),
         ("speed", _speed(plan) + _when_full(plan)),
     ]
     if plan.why and plan.fit != "no":
@@ -155,8 +158,11 @@ def write_plan(
     if len(others) > 1:
         typer.echo()
         write_table(
-            ("form", "engine", "weights", "in all", "fits", "tokens/s"),
-            [(o.form, o.engine, gb(o.weights), gb(o.memory), _FITS[o.fit], _rate(o)) for o in others],
+            ("form", "engine", "weights", "in all", "fits", "read/s", "tokens/s"),
+            [
+                (o.form, o.engine, gb(o.weights), gb(o.memory), _FITS[o.fit], _read(o), _rate(o))
+                for o in others
+            ],
             marked=lambda row: row[0] == plan.form,
         )
 
@@ -290,6 +296,18 @@ def _speed(plan: Plan) -> str:
     if plan.benched:
         return f"{_number(plan.speed)} tokens/s, as measured"
     return f"{'at most' if plan.at_most else 'about'} {_number(plan.speed)} tokens/s"
+
+
+def _prompt(plan: Plan) -> str:
+    """Return how fast a prompt is read, and one that fills the context where that is to be seen."""
+    assert plan.prompt_speed
+    text = f"about {_number(plan.prompt_speed)} tokens/s are read"
+    full = plan.full_prompt_speed
+    return f"{text}, {_number(full)} of a full context" if full and full < 0.95 * plan.prompt_speed else text
+
+
+def _read(plan: Plan) -> str:
+    return _number(plan.prompt_speed) if plan.prompt_speed else "–"
 
 
 def _when_full(plan: Plan) -> str:

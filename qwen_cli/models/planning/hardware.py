@@ -47,7 +47,8 @@ class Machine:
     """`memory` and `free` are bytes, `cores` those this process may use, `bandwidth` bytes a second that all
     of them read together, `multiplying` float32 multiply-adds a second of one. `measured` says that the
     bandwidth was measured and not assumed; `unified` that GPU and processor share the memory. `gpu_engines`
-    are those that compute on its GPUs as they are installed."""
+    are those that compute on its GPUs as they are installed. `wide` says that GGUF files are computed by a
+    llama-server with instructions (AVX-512) that llama.cpp in the process was not built for."""
 
     name: str
     memory: int
@@ -59,6 +60,7 @@ class Machine:
     unified: bool = False
     multiplying: float = _CORE_MULTIPLYING
     gpu_engines: frozenset[Engine] = frozenset(("llamacpp", "transformers"))
+    wide: bool = False
 
     def seen_by(self, engine: Engine) -> Machine:
         """Return the machine that an engine computes on: without GPUs where it has no use for them."""
@@ -88,7 +90,7 @@ def this_machine(*, measure: bool = False) -> Machine:
 
     Costs some milliseconds otherwise and imports nothing heavy: `auto` asks before every start.
     """
-    from qwen_cli.models.planning import measured
+    from qwen_cli.models.planning import back_ends, measured
 
     cores = usable_cores()
     known = measured.measure_and_remember(cores) if measure else measured.remembered(cores)
@@ -105,6 +107,7 @@ def this_machine(*, measure: bool = False) -> Machine:
         unified=found.unified,
         multiplying=known.multiplying if known else _CORE_MULTIPLYING,
         gpu_engines=found.engines,
+        wide=not found.gpus and back_ends.outside() is not None,
     )
 
 

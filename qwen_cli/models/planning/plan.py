@@ -65,7 +65,8 @@ class Plan:
     of it is never read, a token table but for a few rows. `on` tells how many bytes go where: "cuda:0",
     "cpu", "disk". `kv` is what llama.cpp keeps keys and values as, `n_cpu_moe` the layers whose experts stay
     in main memory while all else is on GPUs. `speed` is that of a conversation of `TYPICAL` tokens,
-    `full_speed` that with the whole context in the cache, `prompt_speed` that of reading a prompt;
+    `full_speed` that with the whole context in the cache, `prompt_speed` that of reading a prompt of
+    `TYPICAL` tokens and `full_prompt_speed` that of one that fills the context;
     they are what `qwen bench` measured here where `benched`. `why` tells why this was chosen ("" where it was
     not).
     """
@@ -95,6 +96,7 @@ class Plan:
     n_cpu_moe: int = 0
     full_speed: float | None = None
     prompt_speed: float | None = None
+    full_prompt_speed: float | None = None
     benched: bool = False
     why: str = ""
 
@@ -171,12 +173,13 @@ def _as_benched(plan: Plan, machine: Machine) -> Plan:
     if not usual:
         return plan
     best = max(usual, key=lambda one: one.decode)
-    full = [one.decode for rates in found if (one := benched.near(rates, plan.context))]
+    full = [one for rates in found if (one := benched.near(rates, plan.context))]
     return replace(
         plan,
         speed=best.decode,
         prompt_speed=best.prefill,
-        full_speed=max(full) if full else None,
+        full_speed=max(one.decode for one in full) if full else None,
+        full_prompt_speed=max(one.prefill for one in full) if full else None,
         at_most=False,
         benched=True,
     )
@@ -239,13 +242,14 @@ def _make(
     if context is None and fit == "well" and window < min(counted.context or window, GOOD_CONTEXT):
         fit = "tight"
     usual = counted.cache.bytes_at(min(window, TYPICAL), value, llamacpp=llamacpp)
-    rate = full = prompt = None
+    rate = full = prompt = whole_prompt = None
     if fit != "no":
         rate = _speed(described, machine, form, rest, read, usual, shares)
         whole = counted.cache.bytes_at(window, value, llamacpp=llamacpp)
         full = _speed(described, machine, form, rest, read, whole, shares)
         if not machine.gpus and "disk" not in on:
             prompt = speed.of_prompt(machine, described, form, tokens=min(window, TYPICAL))
+            whole_prompt = speed.of_prompt(machine, described, form, tokens=window)
     return Plan(
         name=described.name,
         form=form,
@@ -272,6 +276,7 @@ def _make(
         n_cpu_moe=moved.layers if moved else 0,
         full_speed=full,
         prompt_speed=prompt,
+        full_prompt_speed=whole_prompt,
     )
 
 

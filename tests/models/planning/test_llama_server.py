@@ -135,7 +135,7 @@ class TestAuto:
     def wide(self, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         fake_llama_server.put(fresh / "bin")
         monkeypatch.setattr(back_ends, "installed", lambda: BackEnds((), None, server("AVX512"), WHEEL))
-        gguf = SimpleNamespace(format="gguf", label="small", model=None)
+        gguf = SimpleNamespace(format="gguf", label="small", model=None, files=())
         monkeypatch.setattr(load, "_weights", lambda options, form, hooks: gguf)
         taken: list[Any] = []
         monkeypatch.setattr(load._LLAMACPP.__class__, "load", lambda self, *given: taken.append(self.name))

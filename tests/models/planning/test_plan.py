@@ -17,7 +17,7 @@ from qwen_cli.errors import ModelError, UsageError
 from qwen_cli.models.catalog import lookup, published
 from qwen_cli.models.formats import architecture, weight_formats
 from qwen_cli.models.hub.resolve import Weights
-from qwen_cli.models.planning import describe, device_map, hardware, measured, plan, ranking
+from qwen_cli.models.planning import back_ends, describe, device_map, hardware, measured, plan, ranking
 from qwen_cli.models.planning import fit as planning_fit
 from qwen_cli.models.planning.gpus import Gpu
 from qwen_cli.models.planning.hardware import Machine
@@ -434,6 +434,49 @@ def test_speed_on_a_processor_is_within_a_quarter_of_what_was_measured(
     made = plan.make(known(name), core, form=form, context=context)
     assert made.full_speed == pytest.approx(written, rel=0.25)
     assert made.prompt_speed == pytest.approx(read, rel=0.25)
+
+
+def test_long_prompts_are_read_more_slowly() -> None:
+    """Each token is multiplied with those before it."""
+    core = Machine("core", 24 * GB, 20 * GB, 1, 23.5e9, measured=True, multiplying=44.1e9)
+    made = plan.make(known("qwen2.5-coder:0.5b"), core, form="Q8_0", context=16_384)
+    assert made.prompt_speed and made.full_prompt_speed
+    assert made.full_prompt_speed < made.prompt_speed * 0.7
+
+
+def test_a_llama_server_of_the_processor_s_own_reads_faster_and_writes_as_fast() -> None:
+    core = Machine("core", 24 * GB, 20 * GB, 1, 23.5e9, measured=True, multiplying=44.1e9)
+    for form, faster in (("Q4_K_M", 1.4), ("bf16", 1.0)):
+        made, wide = (
+            plan.make(known("qwen2.5-coder:1.5b"), machine, form=form)
+            for machine in (core, replace(core, wide=True))
+        )
+        assert made.prompt_speed and wide.prompt_speed == pytest.approx(made.prompt_speed * faster)
+        assert wide.speed == made.speed
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-coder:0.5b", "qwen2.5-coder:1.5b", "qwen3:8b"])
+@pytest.mark.parametrize("context", [1_024, 8_192])
+def test_llamacpp_reads_long_texts_faster_than_transformers(name: str, context: int) -> None:
+    """So `auto` needs no rule of its own for them."""
+    core = Machine("core", 64 * GB, 60 * GB, 1, 23.5e9, measured=True, multiplying=44.1e9)
+    rates = [
+        plan.make(known(name), core, form=form, context=context).full_prompt_speed
+        for form in ("Q4_K_M", "bf16")
+    ]
+    assert rates[0] and rates[1] and rates[0] > 1.5 * rates[1]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "why", "wide"), [(False, "AVX512", True), (False, None, False), (True, "AVX512", False)]
+)
+def test_what_the_user_s_llama_server_computes_with_is_known(
+    gpu: bool, why: str | None, wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = hardware.Found((Gpu("card", 8 * GB, 8 * GB),) if gpu else ())
+    monkeypatch.setattr(hardware, "found_gpus", lambda memory: found)
+    monkeypatch.setattr(back_ends, "outside", lambda: why)
+    assert hardware.this_machine().wide is wide
 
 
 def test_this_machine_is_measured_and_remembered(fresh: Path) -> None:
