@@ -3,10 +3,10 @@
     python benchmarks/eval_referee.py MMLU.jsonl FOLDER --lm-eval PATH [-m MODEL] [--shots 5]
 
 PATH is the program `lm_eval` (`pip install 'lm-eval[api]'`, with transformers beside it). The first questions
-of each subject are the shots, all others are asked: by the harness with the template of its own `mmlu` tasks,
-through `/v1/completions` of `qwen serve`; by `qwen eval` with `--protocol lm-eval` on llama.cpp and on
-transformers. Results are kept in FOLDER, and a run that was interrupted goes on. Bar: the shares within one
-point of each other.
+of each subject are the shots, all others are asked: by the harness with the template of its own `mmlu` tasks
+through `/v1/completions` of `qwen serve` on transformers (llama.cpp rates a prompt token by token, half a
+minute a question), by `qwen eval --protocol lm-eval` on llama.cpp and on transformers. Results are kept in
+FOLDER, and a run that was interrupted goes on. Bar: the shares within one point of each other.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def referee(program: Path, subjects: Sequence[Subject], asked: argparse.Namespac
         folder.mkdir(parents=True, exist_ok=True)
         for one in subjects:
             describe(one, folder, asked.shots)
-        with serving.ours("--engine", "llamacpp", model=asked.model) as server:
+        with serving.ours("--engine", "transformers", model=asked.model) as server:
             words = [
                 str(program), "--model", "local-completions", "--model_args",
                 f"model={asked.model},base_url={server.url}/v1/completions,tokenizer={starter.safetensors_path()}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import SupportsIndex, TypeAlias
 
 Span: TypeAlias = tuple[int, int]
@@ -76,3 +76,11 @@ def joined(parts: Iterable[str]) -> Prompt:
         plain_spans += [(length + start, length + stop) for start, stop in spans(part)]
         length += len(part)
     return Prompt("".join(text), plain_spans)
+
+
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return the length of the longest common beginning."""
+    length = min(len(a), len(b))
+    if a[:length] == b[:length]:
+        return length
+    return next(i for i in range(length) if a[i] != b[i])

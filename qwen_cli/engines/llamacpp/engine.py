@@ -40,6 +40,7 @@ from qwen_cli.engines.core.base import (
 )
 from qwen_cli.engines.core.content import parts_of
 from qwen_cli.engines.core.prompt import Prompt, Tokens
+from qwen_cli.engines.core.ratings import Ratings
 from qwen_cli.engines.core.template import TemplateKwargs, thinking_asked, variables
 from qwen_cli.engines.llamacpp import grammar, load, penalties, requests, tool_grammar
 from qwen_cli.engines.llamacpp.pool import Pool
@@ -133,6 +134,7 @@ class LlamaCpp(EngineBase):
         )
         self._parallel = parallel
         self._together = load.samples_together(trained.running_state, parallel)
+        self._ratings = Ratings()
         self._one_state = threading.Lock()  # of all views only one copies, saves or loads at a time
         self._slots = tempfile.TemporaryDirectory(prefix="qwen-kv-")
         key = load.new_key()
@@ -285,16 +287,7 @@ class LlamaCpp(EngineBase):
         ids = self._prompt_ids(prompt)
         if len(ids) > (self.capabilities.context or 0):
             raise ContextFull(len(ids), self.capabilities.context or 0)
-        known: list[TokenLogprob] = []
-        while len(known) < len(ids) - begin:
-            at = len(known) + begin
-            known += self._forced(ids[:at], ids[at:], likely)
-            if (at := len(known) + begin) < len(ids):  # llama.cpp ended there, and streams no more of it
-                last = self._forced(ids[:at], ids[at : at + 1], likely, stream=False)
-                if not last:
-                    raise EngineError("llama.cpp did not rate the prompt")
-                known += last
-        return known
+        return self._ratings.of(ids, likely, begin, lambda number: self._rated(ids, likely, number))
 
     def lanes(self, n: int, *, warm: bool = False) -> list[Engine]:
         views: list[LlamaCpp] = []
@@ -454,6 +447,19 @@ class LlamaCpp(EngineBase):
     def _completion_request(self, prompt: str, sampling: Sampling) -> dict[str, Any]:
         request = requests.completion(prompt, self._settings(sampling, is_left_out(prompt)), sampling)
         return {**request, **self._prompt_field(prompt)}
+
+    def _rated(self, ids: list[int], likely: int, begin: int) -> list[TokenLogprob]:
+        """Return how likely each of `ids` from number `begin` on is."""
+        known: list[TokenLogprob] = []
+        while len(known) < len(ids) - begin:
+            at = len(known) + begin
+            known += self._forced(ids[:at], ids[at:], likely)
+            if (at := len(known) + begin) < len(ids):  # llama.cpp ended there, and streams no more of it
+                last = self._forced(ids[:at], ids[at : at + 1], likely, stream=False)
+                if not last:
+                    raise EngineError("llama.cpp did not rate the prompt")
+                known += last
+        return known
 
     def _forced(
         self, prompt: list[int], after: list[int], likely: int, *, stream: bool = True

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from qwen_cli.engines.transformers.answer import Answer
-    from qwen_cli.engines.transformers.prefix_cache import PrefixCache
-    from qwen_cli.engines.transformers.prompted import ShownPrompt
+    from qwen_cli.engines.transformers.prefix_cache import PrefixCache, ShownPrompt
     from qwen_cli.engines.transformers.sampler import Sampler
     from qwen_cli.engines.transformers.speculative import Steps
 

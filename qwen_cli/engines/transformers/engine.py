@@ -36,7 +36,8 @@ from qwen_cli.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from qwen_cli.engines.core.draft import Draft
-    from qwen_cli.engines.transformers.prompted import Shown, ShownPrompt
+    from qwen_cli.engines.transformers.prefix_cache import ShownPrompt
+    from qwen_cli.engines.transformers.prompted import Shown
     from qwen_cli.models.formats.architecture import Architecture
     from qwen_cli.models.hub.resolve import Weights
 

@@ -9,15 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qwen_cli.engines.core import kv_file
+from qwen_cli.engines.core.prompt import common_length
 from qwen_cli.engines.transformers.device_map import main_device
 
 if TYPE_CHECKING:
     import torch
 
-    from qwen_cli.engines.transformers.prompted import ShownPrompt
+    from qwen_cli.engines.transformers.audio import AudioPrompt
+    from qwen_cli.engines.transformers.vision import MultimodalPrompt
+
+ShownPrompt: TypeAlias = "MultimodalPrompt | AudioPrompt"
 
 # Prompt tokens computed at once. Ctrl-C waits for one of these; larger ones are no quicker on a CPU.
 CHUNK_CPU, CHUNK_GPU = 512, 2048
@@ -72,7 +76,7 @@ class PrefixCache:
 
         `multimodal` is what the prompt shows; `prompt` are its `keys` then.
         """
-        common = _common(self.ids, prompt[:-1])  # the last token is computed for its logits
+        common = common_length(self.ids, prompt[:-1])  # the last token is computed for its logits
         if common < len(self.ids):
             self.crop(common)
         cached = len(self.ids)
@@ -414,14 +418,6 @@ def _checksum(tensor: torch.Tensor) -> int:
 
     kind = zlib.crc32(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
     return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), kind)
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return the length of the longest common beginning."""
-    length = min(len(a), len(b))
-    if a[:length] == b[:length]:
-        return length
-    return next(i for i in range(length) if a[i] != b[i])
 
 
 def _layer_devices(model: Any, layers: int) -> list[Any]:

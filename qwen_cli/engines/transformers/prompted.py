@@ -7,6 +7,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from qwen_cli.engines.core.base import (
@@ -29,19 +30,20 @@ from qwen_cli.engines.parsing.think_tags import OPEN, is_left_out
 from qwen_cli.engines.transformers import prompt as prompts
 from qwen_cli.engines.transformers.answer import Answer
 from qwen_cli.engines.transformers.grammar import Grammar, Vocabulary, vocabulary
+from qwen_cli.engines.transformers.score import Scorer
 from qwen_cli.errors import ContextFull, UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from qwen_cli.engines.parsing.marks import Marks
-    from qwen_cli.engines.transformers.audio import AudioEncoder, AudioPrompt, HeardInput
+    from qwen_cli.engines.transformers.audio import AudioEncoder, HeardInput
     from qwen_cli.engines.transformers.detokenizer import TokenTable
-    from qwen_cli.engines.transformers.vision import MultimodalPrompt, VisionEncoder, VisualInput
+    from qwen_cli.engines.transformers.prefix_cache import ShownPrompt
+    from qwen_cli.engines.transformers.vision import VisionEncoder, VisualInput
     from qwen_cli.media.audio import Samples
 
 Shown: TypeAlias = "VisualInput | HeardInput"
-ShownPrompt: TypeAlias = "MultimodalPrompt | AudioPrompt"
 
 _TOGETHER = 16  # samples decoded at once; each needs a copy of the prompt's KV cache
 
@@ -66,6 +68,11 @@ class Loaded:
     plain_defaults: Sampling
     tokenizing: threading.RLock = field(default_factory=threading.RLock)
     _vocabulary: Vocabulary | None = None  # 1 s, made for the first schema
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Return what rates prompts, for all views."""
+        return Scorer(self.model, self.table)
 
     def grammar(self, schema: Mapping[str, Any] | None, sampling: Sampling) -> Grammar | None:
         """Return what keeps an answer to `schema`, or to the grammar of `sampling`. Raises `UsageError` for
@@ -211,12 +218,10 @@ class Prompted(EngineBase):
         return b"".join(table[id] or table.name(id).encode() for id in ids).decode(errors="replace")
 
     def score(self, prompt: str, *, likely: int = 0, begin: int = 1) -> list[TokenLogprob]:
-        from qwen_cli.engines.transformers import score
-
         ids = self._ids(prompt)
         if len(ids) > self._context:
             raise ContextFull(len(ids), self._context)
-        return score.of(self.network, ids, likely, self._loaded.table, begin=begin)
+        return self._loaded.scorer.rate(ids, likely, begin)
 
     @abstractmethod
     def _stream(

@@ -60,6 +60,47 @@ def test_only_the_end_of_it(engine: Any) -> None:
     assert [round(one.logprob, 3) for one in part] == [round(one.logprob, 3) for one in whole[-2:]]
 
 
+def test_what_the_last_prompt_began_with_is_not_computed_again(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qwen_cli.engines.transformers.prefix_cache import PrefixCache
+
+    step, computed = PrefixCache.step, []
+
+    def counted(self: Any, tokens: list[int], *args: Any, **given: Any) -> Any:
+        computed.append(len(tokens))
+        return step(self, tokens, *args, **given)
+
+    asked = [id for id, _ in engine.tokenize("How are you today, and where are you going?")]
+    engine.score(Tokens("", [asked[-1], *asked]))  # nothing is known of what follows
+    monkeypatch.setattr(PrefixCache, "step", counted)
+    for ending in ([11], [12], [12, 13]):
+        ids = [*asked, *ending]
+        expected = direct(engine, ids)
+        known = engine.score(Tokens("", ids))
+        assert all(
+            math.isclose(one.logprob, float(expected[at][one.id]), abs_tol=1e-4)
+            for at, one in enumerate(known)
+        )
+
+    if engine.prefix_cache.croppable:  # running states do not go back
+        assert computed == [len(asked), 1, 1]
+
+
+def test_a_long_prompt_is_rated_in_parts(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qwen_cli.engines.transformers import score
+
+    monkeypatch.setattr(score, "_ROWS", 3)
+    monkeypatch.setattr(score, "_READ", 5)
+    ids = [id for id, _ in engine.tokenize("one two three four five six seven eight nine ten")] * 3
+    expected = direct(engine, ids)
+    for begin in (len(ids) - 4, 1):
+        known = engine.score(Tokens("", ids), begin=begin)
+        assert [one.id for one in known] == ids[begin:]
+        for at, one in enumerate(known, begin - 1):
+            assert math.isclose(one.logprob, float(expected[at][ids[at + 1]]), abs_tol=1e-4)
+
+
 def test_tokens_are_taken_as_they_are(engine: Any) -> None:
     """Text has one way to be tokenized, tokens have others: those that were given are what counts."""
     ids = [id for one in "one" for id, _ in engine.tokenize(one)]
