@@ -362,9 +362,11 @@ def _limited() -> Iterator[None]:
 
 @dataclass
 class _Search:
-    """What was found so far: the schemas that something satisfies (by `id`), and the steps that are left."""
+    """What was found so far: the schemas that something satisfies (by `id`), where references lead, and the
+    steps that are left."""
 
     possible: set[int] = field(default_factory=set)
+    led: dict[str, Any] = field(default_factory=dict)
     left: int = _MOST_STEPS
 
 
@@ -505,7 +507,9 @@ def _why_impossible(
         inner += [(items, f"{path}/items")] if not isinstance(items, list) else []
     reference = schema.get("$ref", "")
     if reference.startswith("#"):
-        inner.append((_found(validator, reference), path))
+        if reference not in search.led:
+            search.led[reference] = _found(validator, reference)
+        inner.append((search.led[reference], path))
     return next((why for one, at in inner if (why := _impossible(one, at, validator, above, search))), None)
 
 
