@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -45,6 +47,24 @@ os.environ["QWEN_LOG"] = "off"
 # A llama-server on the PATH would be taken by itself; tests of it take the one that is named here.
 os.environ.setdefault("LLAMA_SERVER_OF_TESTS", os.environ.get("QWEN_LLAMA_SERVER", ""))
 os.environ["QWEN_LLAMA_SERVER"] = "off"
+
+# Each client of a server reads a file of certificates, which takes longer than most requests: those that read
+# the same one share what the first has read.
+_trusting = ssl.create_default_context
+
+
+@functools.cache
+def _read_once(file: str, changed: int) -> ssl.SSLContext:
+    return _trusting(cafile=file)
+
+
+def _context(*purpose: ssl.Purpose, **asked: Any) -> ssl.SSLContext:
+    file = asked.get("cafile")
+    alone = not purpose and len(asked) == 1 and file and Path(file).is_file()
+    return _read_once(file, Path(file).stat().st_mtime_ns) if alone else _trusting(*purpose, **asked)
+
+
+ssl.create_default_context = _context  # type: ignore[assignment]
 
 # Speed is asserted nowhere, and a machine with two test processes may be slow. The same examples are tried
 # each time: what a change broke is told from what a new example found.
