@@ -6,6 +6,7 @@ Exit code 77: this machine has not what the check is about; the last line says w
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -140,6 +141,35 @@ def speed() -> None:
         sys.exit(1)
 
 
+def compiled() -> None:
+    """Decoding as one CUDA graph begins as without, and after how many tokens it has paid for compiling."""
+    gpu()
+    with opened(dtype="bf16") as engine:
+        said(engine)
+        text, plain = said(engine)
+    with opened(dtype="bf16", compiled=True) as engine:
+        began = time.perf_counter()
+        said(engine)
+        first = time.perf_counter() - began
+        other, graph = said(engine)
+    if other[:40] != text[:40]:
+        raise SystemExit(f"the compiled answer begins otherwise: {other[:40]!r}, not {text[:40]!r}")
+    spent = first - TOKENS / graph.tokens_per_second
+    paid = paid_after(plain.tokens_per_second, graph.tokens_per_second, spent)
+    print(
+        f"{plain.tokens_per_second:.0f} tok/s, {graph.tokens_per_second:.0f} compiled in {spent:.0f} s: "
+        + (f"pays after {paid:,} tokens" if paid is not None else "never pays")
+    )
+
+
+def paid_after(plain: float, compiled: float, spent: float) -> int | None:
+    """Return after how many tokens a graph that was compiled in `spent` seconds has made up for them, from
+    the tokens a second without and with it; `None` where it never does."""
+    if compiled <= plain:
+        return None
+    return math.ceil(max(spent, 0) / (1 / plain - 1 / compiled))
+
+
 def picture() -> None:
     """A question about a picture, by a small model that sees, whose weights are random."""
     gpu()
@@ -247,6 +277,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "load-8bit": loads(quant="8bit"),
     "device-map": loads(device_map="auto", max_memory="0=1GiB,cpu=20GiB"),
     "tokens": tokens,
+    "compiled": compiled,
     "speed": speed,
     "picture": picture,
     "batching": batching,

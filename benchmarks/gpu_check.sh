@@ -46,6 +46,7 @@ part load-4bit 90
 part load-8bit 90
 part device-map 90
 part tokens 90
+part compiled 150
 part speed 120
 part picture 90
 part batching 90

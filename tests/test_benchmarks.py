@@ -6,10 +6,14 @@ import datetime
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from qwen_cli.engines.core.base import Usage
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,3 +77,59 @@ def test_the_check_of_a_gpu_leaves_out_what_is_not_here(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (77, "there is no driver of a GPU\n")
     syntax = subprocess.run(["bash", "-n", str(ROOT / "benchmarks" / "gpu_check.sh")])
     assert syntax.returncode == 0
+
+
+@pytest.fixture
+def gpu_check(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script, beside a GPU whose model writes 50 tokens a second, and 100 where it is compiled."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu_check
+
+    clock = [0.0]
+
+    @contextmanager
+    def opened(**options: Any) -> Iterator[dict[str, Any]]:
+        yield {**options, "asked": 0}
+
+    def said(engine: dict[str, Any]) -> tuple[str, Any]:
+        engine["asked"] += 1
+        rate = 100 if engine.get("compiled") else 50
+        clock[0] += gpu_check.TOKENS / rate + (20 if engine.get("compiled") and engine["asked"] == 1 else 0)
+        return "A hash table keeps values under keys, and finds them at once.", Usage(
+            generated_tokens=rate + 1, decode_seconds=1.0
+        )
+
+    monkeypatch.setattr(gpu_check, "gpu", lambda: None)
+    monkeypatch.setattr(gpu_check, "opened", opened)
+    monkeypatch.setattr(gpu_check, "said", said)
+    monkeypatch.setattr(gpu_check.time, "perf_counter", lambda: clock[0])
+    return gpu_check
+
+
+def test_a_graph_is_told_by_when_it_has_paid(gpu_check: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    gpu_check.CHECKS["compiled"]()
+    assert capsys.readouterr().out == "50 tok/s, 100 compiled in 20 s: pays after 2,000 tokens\n"
+    assert gpu_check.paid_after(100, 100, 5) is None
+    assert gpu_check.paid_after(100, 80, 5) is None
+    assert gpu_check.paid_after(50, 100, -0.1) == 0
+
+
+def test_a_graph_that_answers_something_else_is_a_fault(
+    gpu_check: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say = gpu_check.said
+
+    def other(engine: dict[str, Any]) -> tuple[str, Any]:
+        text, usage = say(engine)
+        return (text[::-1] if engine.get("compiled") else text), usage
+
+    monkeypatch.setattr(gpu_check, "said", other)
+    with pytest.raises(SystemExit, match="begins otherwise"):
+        gpu_check.CHECKS["compiled"]()
+
+
+def test_every_check_is_run_by_the_script() -> None:
+    script = (ROOT / "benchmarks" / "gpu_check.sh").read_text("utf-8")
+    source = (ROOT / "benchmarks" / "gpu_check.py").read_text("utf-8")
+    checks = re.findall(r'^    "([\w-]+)": ', source.partition("CHECKS")[2], re.MULTILINE)
+    assert re.findall(r"^part ([\w-]+) ", script, re.MULTILINE) == checks

@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 import small_models
 
-from qwen_cli.engines.core.base import Engine, Message, Sampling, Usage
+from qwen_cli.engines.core.base import Engine, Message, Piece, Sampling, Usage
 from qwen_cli.engines.llamacpp.engine import LlamaCpp
 from qwen_cli.engines.transformers.device_map import Places
 from qwen_cli.engines.transformers.engine import Transformers
 from qwen_cli.models.formats import gguf_export, parameters
 from qwen_cli.models.hub.resolve import Weights
+from qwen_cli.tasks.chat import opening, sessions
+from qwen_cli.tasks.chat.conversation import Conversation
 
 GREEDY = Sampling(temperature=0, max_tokens=6)
 # Tokens that are computed again to answer a prompt once more: "<|im_start|>assistant\n" on transformers (in
 # the small vocabulary), as many on llama.cpp whatever they are.
 ANSWER_BEGINS = 4
+RHYMES = "You answer in rhymes, as sailors of old would."
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +201,24 @@ def test_drafts_on_llamacpp_change_nothing(gguf: Path, template: str) -> None:
             texts.append(("".join(piece.text for piece in pieces), said(engine, turns)[0]))
     assert texts[0] == texts[1]
     assert 0 < accepted < drafted
+
+
+def test_an_opening_that_was_kept_is_gone_on_from(
+    hybrid: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last token is the end of a word, which joins to nothing: no state has to go back."""
+    if not isinstance(hybrid, LlamaCpp):
+        pytest.skip("transformers reads an opening as fast as a token")
+    monkeypatch.setenv("QWEN_HOME", str(tmp_path))
+
+    def asked() -> tuple[str, int]:
+        said(hybrid, [user("Begin otherwise.", "system"), user("So?")])
+        talk = Conversation(hybrid, system=RHYMES, sampling=GREEDY)
+        pieces = [e for e in opening.begun(talk, talk.send("What is the sea?"), 1e9) if isinstance(e, Piece)]
+        assert pieces[-1].usage
+        return "".join(piece.text for piece in pieces), pieces[-1].usage.cached_tokens
+
+    first, second = asked(), asked()
+    assert len(list(sessions.files_folder().glob("*.kv"))) == 1
+    assert first == second
+    assert first[1] == hybrid.count_tokens(opening.text(Conversation(hybrid, system=RHYMES)))

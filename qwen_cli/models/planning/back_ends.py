@@ -13,7 +13,6 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -80,6 +79,8 @@ def installed() -> BackEnds:
             server = LlamaServer.from_json(known["server"]) if known["server"] else None
             gpus = tuple(Gpu(**gpu) for gpu in known["llamacpp"])
             return BackEnds(gpus, known["torch"], server, frozenset(known["kernels"]))
+    from concurrent.futures import ThreadPoolExecutor  # 3 ms, once after each start of the machine
+
     program = llama_server.find()
     with ThreadPoolExecutor(1) as thread:  # a program is waited for while the library loads
         server_told = thread.submit(llama_server.probe, program) if program else None
