@@ -151,7 +151,7 @@ class RewardResult:
         low, high = self.interval
         return (
             f"{self.pairs:,} pairs of {self.heldout:,} held-out problems: {self.accuracy_before:.1%} ordered "
-            f"rightly before (all scores equal: 50 % by chance), {self.accuracy:.1%} after "
+            f"rightly before (chance: all scores were equal), {self.accuracy:.1%} after "
             f"(95 % interval {low:.1%} to {high:.1%})"
         )
 

@@ -156,7 +156,7 @@ def test_a_reward_model_is_trained_on_the_samples(
     done = improve(*words)
     assert done.exit_code == 0, done.exception
     assert done.stdout == (
-        "9 pairs of 2 held-out problems: 50.0% ordered rightly before (all scores equal: 50 % by chance), "
+        "9 pairs of 2 held-out problems: 50.0% ordered rightly before (chance: all scores were equal), "
         "75.0% after (95 % interval 20.0% to 97.0%)\n"
     )
     assert "12 pairs of 6 problems to learn from, 4 of 2 held out; 9 steps" in done.stderr
