@@ -173,8 +173,8 @@ def train(
     chosen = settings.training()
     folder = RunFolder(settings.out, BY, (*OURS, HEAD, ABOUT))
     weights = base.trainable(settings.model)
+    prepared = _prepare(settings, chosen, compared, weights)
     with folder.held():
-        prepared = _prepare(settings, chosen, compared, weights)
         found = folder.begin(prepared.identity, asdict(prepared.plan))
         if found and found.result:
             interval = tuple(found.result["interval"])

@@ -209,6 +209,7 @@ def test_what_makes_no_sense_is_refused_before_the_model_is_loaded(
     with pytest.raises(UsageError) as refused:
         reward.train(replace(chosen, **given), compared)
     assert said in str(refused.value)
+    assert not chosen.out.exists()
 
 
 @pytest.mark.usefixtures("unloaded")
@@ -218,6 +219,7 @@ def test_too_little_memory_is_told_before_the_model_is_loaded(
     monkeypatch.setattr(hardware, "free_memory", lambda: 300 << 20)
     with pytest.raises(ModelError, match=r"needs \d+ MB with sequences of"):
         reward.train(settings(), COMPARED)
+    assert not settings().out.exists()
     with pytest.raises(ModelError, match=r"the reward model on .* needs \d+ MB, 315 MB are free"):
         RewardModel(whole[3], str(model))
 

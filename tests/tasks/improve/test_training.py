@@ -14,8 +14,9 @@ from qwen_cli.errors import ModelError
 from qwen_cli.models.planning import hardware
 from qwen_cli.tasks.improve import gather, judge, training
 from qwen_cli.tasks.improve.asking import Asking
+from qwen_cli.tasks.improve.comparisons import Compared
 from qwen_cli.tasks.improve.problem import Problem
-from qwen_cli.tasks.improve.rounds import Lessons, Training
+from qwen_cli.tasks.improve.rounds import Lessons, RewardTraining, Training
 
 LESSONS = Lessons(epochs=40, rank=8, learning_rate=1e-2)
 
@@ -41,6 +42,22 @@ def test_what_was_learned_is_computed_by_llama_cpp(small: Path, tmp_path: Path) 
         judged = judge.judge(engine, problems, how, after, {})
     assert judged.right == 2, judged.rows
     assert judge.is_kept(judge.read(before), judged)
+
+
+def test_a_reward_model_of_a_run_is_trained_and_loaded_again(small: Path, tmp_path: Path) -> None:
+    compared = [
+        Compared(Problem(f"p{n}", f"{n}+{n}?", "2"), (rf"\boxed{{{2 * n}}}",), ("no", "perhaps"))
+        for n in range(4)
+    ]
+    rewarding = training.rewarding(
+        str(small.parent / "model"), "small", lambda folder: nullcontext(lambda event: None)
+    )
+    figures = rewarding.train(RewardTraining(compared, tmp_path / "reward", "cot", 0))
+    assert (figures["problems"], figures["heldout"], figures["pairs"]) == (3, 1, 2)
+    assert figures["accuracy_before"] == 0.5
+    assert "held-out" in figures["words"]
+    with rewarding.load(tmp_path / "reward") as score:
+        assert len(score("1+1?", ["2", "3", "4"])) == 3
 
 
 def test_too_little_memory_is_told_and_nothing_is_left(
