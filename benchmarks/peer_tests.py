@@ -12,7 +12,7 @@ their models, so that what is said of the words or tokens of one of theirs fails
 `--peer` asks llama.cpp's own server, in the wheel that is installed, for comparison, `--model` a GGUF in the
 starter's place. Servers with the same settings are started once. `--results` keeps what came of each test as
 it comes: those that the file has already are not played again, so that a run may be interrupted. `--against`
-prints both.
+prints both; `--passed` plays those alone that passed there.
 """
 
 from __future__ import annotations
@@ -152,16 +152,20 @@ def _name(test: str) -> str:
 class Mapped:
     """A plug-in of pytest: start-up and model are ours, and what came of each test is counted."""
 
-    def __init__(self, servers: Servers, results: Path | None = None) -> None:
+    def __init__(
+        self, servers: Servers, results: Path | None = None, only: frozenset[str] | None = None
+    ) -> None:
         self._servers = servers
         self._results = results
+        self._only = only
         self.known: dict[str, str] = {}  # "" is a test that passed, else why it did not
         if results and results.exists():
             self.known = json.loads(results.read_text())
         self.wanted: Any = None  # the server that was started last, theirs
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if _name(item.nodeid) not in self.known]
+        there = [item for item in items if _name(item.nodeid) not in self.known]
+        items[:] = [item for item in there if self._only is None or _name(item.nodeid) in self._only]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = _name(report.nodeid)
@@ -268,7 +272,9 @@ def main() -> None:
         "--results", type=lambda name: Path(name).resolve(), help="a file that gets what came of each test"
     )
     parser.add_argument("--against", type=lambda name: Path(name).resolve(), help="such a file of the peer")
+    parser.add_argument("--passed", action="store_true", help="of those that passed in --against")
     asked = parser.parse_intermixed_args()
+    theirs: dict[str, str] = json.loads(asked.against.read_text()) if asked.against else {}
     sys.path[:0] = [str(asked.folder), str(asked.folder / "unit")]
     sys.modules.setdefault("wget", types.ModuleType("wget"))  # it would fetch models
     files = asked.files or sorted(
@@ -282,7 +288,8 @@ def main() -> None:
         os._exit(1)
 
     signal.signal(signal.SIGTERM, end)
-    mapped = Mapped(servers, asked.results)
+    only = frozenset(name for name, fault in theirs.items() if not fault) if asked.passed else None
+    mapped = Mapped(servers, asked.results, only)
     began = time.monotonic()
     with ExitStack() as closing:
         closing.callback(servers.close)
@@ -303,7 +310,7 @@ def main() -> None:
     passed = sum(not fault for fault in mapped.known.values())
     print(f"{passed} of {len(mapped.known)} pass, in {time.monotonic() - began:.0f} s")
     if asked.against:
-        compare(mapped.known, json.loads(asked.against.read_text()))
+        compare(mapped.known, theirs)
 
 
 if __name__ == "__main__":

@@ -250,6 +250,33 @@ class TestPlainText:
 
         assert cost(self.ATTACK) >= cost(self.WITHOUT) + 28
 
+    @pytest.mark.parametrize("cached", [False, True])
+    def test_a_seed_draws_the_same_again(self, quick: openai.OpenAI, cached: bool) -> None:
+        """To the digit where the prompt is read alike; the first answer alone finds nothing in the cache."""
+
+        def drawn(seed: int) -> list[tuple[str, float]]:
+            done = quick.chat.completions.create(
+                model="",
+                messages=[{"role": "user", "content": f"Draw, {cached}"}],
+                temperature=1,
+                seed=seed,
+                max_tokens=8,
+                logprobs=True,
+                extra_body={"cache_prompt": cached},
+            )
+            tokens = done.choices[0].logprobs
+            assert tokens and tokens.content
+            return [(one.token, one.logprob) for one in tokens.content]
+
+        first = drawn(1)
+        other = drawn(2)
+        again = [drawn(1), drawn(1)]
+
+        assert other != first
+        assert again[0] == again[1]
+        if not cached:
+            assert again[0] == first
+
     def test_a_raw_prompt_is_the_callers_own(self, quick: openai.OpenAI) -> None:
         done = quick.completions.create(model="", prompt="<|im_start|>" * 20, max_tokens=1)
         assert done.usage and done.usage.prompt_tokens == 20
