@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,8 +121,9 @@ def test_the_greedy_text_is_the_same_and_sooner_there(plain: tuple[type, Weights
 def test_a_model_drafts_for_itself(plain: tuple[type, Weights, str, Usage]) -> None:
     kind, weights, text, _ = plain
     with kind(weights, context=1024, draft=weights) as engine:
-        again, guessed = said(engine)
-    assert again == text
+        again, guessed = said(engine, replace(GREEDY, max_tokens=20))
+    assert guessed.generated_tokens == 20
+    assert text.startswith(again)
     assert guessed.accepted_tokens > guessed.drafted_tokens * 0.8
 
 
