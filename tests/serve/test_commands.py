@@ -41,7 +41,8 @@ def run(starter_gguf: Path) -> Iterator[Run]:
         )
 
     yield qwen
-    qwen("stop", "--now")
+    if any(Path(runtime).iterdir()):
+        qwen("stop", "--now")
     shutil.rmtree(runtime, ignore_errors=True)
 
 

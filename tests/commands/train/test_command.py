@@ -133,7 +133,7 @@ def test_killed_it_goes_on_to_the_same_adapter(
     capsys: Any, monkeypatch: Any, file: Path, model: Path
 ) -> None:
     command = words(
-        file, model, "--save-seconds", "0", "--epochs", "8", "--patience", "0", "--dropout", "0.2"
+        file, model, "--save-seconds", "0", "--epochs", "5", "--patience", "0", "--dropout", "0.2"
     )
     whole = [str(file.parent / "whole") if word == str(file.parent / "out") else word for word in command]
     log = file.parent / "out" / "log.jsonl"
