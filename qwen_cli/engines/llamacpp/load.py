@@ -1,6 +1,6 @@
 """Start llama.cpp inside the process: which parameters, and why a load failed.
 
-Every number here was measured with the starter model on two AVX2 cores; docs/engines.md has the table.
+Numbers here are of the starter model; `benchmarks/load_settings.py` measures what each setting takes.
 """
 
 from __future__ import annotations
