@@ -1,7 +1,7 @@
 """`qwen chat` against bare scripts: first token of a cold process, decode speed, memory.
 
-    python benchmarks/chat.py [--rounds N]
-    python benchmarks/chat.py --own-time [--rounds N]
+    python benchmarks/chat.py [--rounds N] [--prompt TEXT]
+    python benchmarks/chat.py --own-time [--rounds N] [--prompt TEXT]
 
 Starter model, greedy, the same prompt, context and threads, no drafts on either side, each run a process of
 its own, runs taken in turn, medians. The peers: a script over xllamacpp, the same library; the llama-server
@@ -10,7 +10,8 @@ What was computed of the system prompt is kept by `qwen chat` and taken for each
 which warms up; the peers keep nothing.
 
 With `--own-time` the first token is told in the time of the processes, each pinned to one core (`taskset`):
-for a machine that does other work. Of the peers it is the script alone, one process as `qwen chat` is.
+for a machine that does other work. Answers have two tokens then, and of the peers it is the script alone, one
+process as `qwen chat` is.
 """
 
 import argparse
@@ -33,12 +34,15 @@ HERE = Path(__file__).parent
 def main() -> None:
     flags = argparse.ArgumentParser(description="`qwen chat` against bare scripts.")
     flags.add_argument("--rounds", type=int, default=ROUNDS)
+    flags.add_argument("--prompt", default=PROMPT)
     flags.add_argument("--own-time", action="store_true")
     given = flags.parse_args()
     path = str(starter.fetch())
-    for name, engine, peer in peers(path)[: 1 if given.own_time else None]:
+    tokens = 2 if given.own_time else TOKENS
+    for name, engine, peer in peers(path, given.prompt, tokens)[: 1 if given.own_time else None]:
         pinned = ["taskset", "-c", "0"] if given.own_time else []
-        ours, theirs = alternate([*pinned, *ask(engine)], [*pinned, *peer], given.rounds)
+        command = [*pinned, *ask(engine, given.prompt, tokens)]
+        ours, theirs = alternate(command, [*pinned, *peer], given.rounds)
         if given.own_time:
             own = [median([run.own for run in side]) for side in (ours, theirs)]
             report(f"first token, cold process, in its own time, against {name}", *own, "s", "≤ 0.90")
@@ -46,16 +50,16 @@ def main() -> None:
             table(name, ours, theirs)
 
 
-def ask(engine: str) -> list[str]:
+def ask(engine: str, prompt: str, tokens: int) -> list[str]:
     """Our side of it."""
-    flags = {"--model": "starter", "--engine": engine, "--temperature": "0", "--max-tokens": str(TOKENS),
+    flags = {"--model": "starter", "--engine": engine, "--temperature": "0", "--max-tokens": str(tokens),
              "--context": str(CONTEXT), "--draft": "off"}  # fmt: skip
-    return [*QWEN, "chat", PROMPT, *(word for pair in flags.items() for word in pair)]
+    return [*QWEN, "chat", prompt, *(word for pair in flags.items() for word in pair)]
 
 
-def peers(path: str) -> list[tuple[str, str, list[str]]]:
+def peers(path: str, prompt: str, tokens: int) -> list[tuple[str, str, list[str]]]:
     """Name of each peer that is here, the engine that runs the same library, and its command."""
-    last = [path, PROMPT, str(TOKENS), str(CONTEXT)]
+    last = [path, prompt, str(tokens), str(CONTEXT)]
     found = [("a bare xllamacpp script", "llamacpp", [*BARE, *last])]
     if program := shutil.which(os.environ.get("QWEN_LLAMA_SERVER", "")):
         script = str(HERE / "bare_llama_server.py")
