@@ -1,7 +1,7 @@
 """One of many texts, as grammars and patterns: what they begin alike with is written once.
 
 llama.cpp's grammars hold every choice open at once, and look at each of them for each token of the
-vocabulary: of 2,000 that stand side by side a token took seconds, of a tree a millisecond.
+vocabulary: of 2,000 that stand side by side five tokens took 13 seconds, of a tree what they take of two.
 """
 
 from __future__ import annotations
