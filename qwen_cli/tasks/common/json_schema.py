@@ -79,6 +79,7 @@ _IN_PLACE = _words(
 )
 _BESIDE = _words("properties patternProperties required minProperties propertyNames")
 _COUNTS = _words("minLength maxLength minItems maxItems minProperties maxProperties minContains maxContains")
+_VALUES = _words("enum const default examples")  # keywords with what is no schema
 _FORMATS = frozenset({"date", "time", "date-time", "uuid"})  # of those, the ones that both know
 
 
@@ -377,10 +378,9 @@ _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 def _judge(schema: dict[str, Any]) -> None:
     """Raise `_NoSchema` or `_Impossible` where no answer can satisfy `schema`."""
     from jsonschema import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
 
     try:
-        kind = validator_for(schema, default=Draft202012Validator)
+        kind = _kind(schema)
         kind.check_schema(schema, format_checker=formats.checker(kind))
     except SchemaError as error:
         what = _no_pattern(error.instance) if error.validator_value == "regex" else error.message
@@ -585,12 +585,28 @@ def _extent(value: Any) -> tuple[int, int, int]:
     return count, deepest, characters
 
 
+def _kind(schema: Mapping[str, Any]) -> Any:
+    """Return the validator's class for the draft of `schema`: where it names none 2020-12, or 2019-09 where
+    it has lists of `items`, which the newer one calls `prefixItems`."""
+    from jsonschema.validators import Draft201909Validator, Draft202012Validator, validator_for
+
+    return validator_for(
+        schema, default=Draft201909Validator if _has_tuples(schema) else Draft202012Validator
+    )
+
+
+def _has_tuples(schema: Any) -> bool:
+    if isinstance(schema, Mapping):
+        inner = (value for name, value in schema.items() if name not in _VALUES)
+        return isinstance(schema.get("items"), list) or any(map(_has_tuples, inner))
+    return isinstance(schema, list) and any(map(_has_tuples, schema))
+
+
 def _validator(schema: Mapping[str, Any]) -> Any:
     """Return the validator of `schema`, which checks formats too and fetches nothing."""
-    from jsonschema.validators import Draft202012Validator, validator_for
     from jsonschema_specifications import REGISTRY
 
-    kind = validator_for(schema, default=Draft202012Validator)
+    kind = _kind(schema)
     return _patient(kind)(schema, registry=REGISTRY, format_checker=formats.checker(kind))
 
 

@@ -491,3 +491,19 @@ def test_some_ways_are_followed() -> None:
 )
 def test_patterns_that_repeat_within_reason(pattern: str) -> None:
     checked({"type": "string", "pattern": pattern})
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_list_of_items_is_that_of_an_older_draft(inside: bool) -> None:
+    pair = {"type": "array", "items": [{"type": "integer"}]}
+    schema = checked({"properties": {"a": pair}} if inside else pair)
+    good, bad = ('{"a": [1, "b"]}', '{"a": ["b"]}') if inside else ('[1, "b"]', '["b"]')
+
+    assert fault(good, schema) is None
+    assert fault(bad, schema) is not None
+    for wrong in (
+        {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"},
+        {"items": 7, "enum": [{"items": []}]},
+    ):
+        with pytest.raises(UsageError, match="is not a JSON schema"):
+            checked(wrong)
