@@ -77,10 +77,11 @@ Qwen = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes run the tests: two for folders. A file or a test that was named runs in this
-    one (0), at once and with its output."""
+    """Return how many processes run the tests: three for folders, since each also waits (for
+    servers, terminals, limits). A file or a test that was named runs in this one (0), at once and with its
+    output."""
     named = any("::" in argument or argument.endswith(".py") for argument in config.args)
-    return 0 if named or os.cpu_count() == 1 else 2
+    return 0 if named or os.cpu_count() == 1 else 3
 
 
 # Without weights, and minutes long all the same.
