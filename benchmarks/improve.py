@@ -1,8 +1,8 @@
 """How much a model gains of a round of `qwen improve`: families of problems, held-out ones, a control, GSM8K.
 
     python benchmarks/improve.py [FOLDER] [--model starter] [--engine NAME] [--families all] [--mode short]
-        [--rounds 1] [--count 120] [--samples 8] [--rows 300] [--heldout 200] [--gsm8k FILE]
-        [--gsm8k-limit 50] [--no-control] [--survey]
+        [--rounds 1] [--count 120] [--samples 8] [--temperature 0.8] [--rows 300] [--heldout 200]
+        [--gsm8k FILE] [--gsm8k-limit 50] [--no-control] [--survey]
 
 The run is kept in FOLDER and goes on there. `--survey` trains nothing: it tells, for each family, how often
 the likeliest answer is right and how often one of the samples is. A family is worth practising where the
@@ -35,7 +35,9 @@ from qwen_cli.tasks.improve.stages import Wanted
 
 def main() -> None:
     asked = arguments()
-    how = Asking(asked.mode, asked.samples, max_tokens=asked.max_tokens, at_once=asked.parallel)
+    how = Asking(
+        asked.mode, asked.samples, asked.temperature, max_tokens=asked.max_tokens, at_once=asked.parallel
+    )
     families = tuple(asked.families.split(","))
     if asked.survey:
         survey(asked, families, how)
@@ -53,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--count", type=int, default=120)
     parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--heldout", type=int, default=200)
     parser.add_argument("--max-tokens", type=int, default=160)
