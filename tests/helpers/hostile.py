@@ -29,7 +29,7 @@ SECONDS = float(
 )  # until a run is ended, on a machine that does other things too
 
 # What takes long to import, or is a program.
-_LEFT_OUT = {"__main__", "transformers", "llamacpp", "sandbox", "compute"}
+_LEFT_OUT = {"__main__", "transformers", "llamacpp", "sandbox", "compute", "reward_network"}
 
 
 @dataclass(frozen=True)

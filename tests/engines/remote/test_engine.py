@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import films
@@ -543,7 +543,7 @@ class TestWhatIsAsked:
         assert (can.vision, bool(can.pictures)) == (vision, vision)
 
     def test_weights_that_are_here_need_no_word(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(load, "find", lambda *_: (None, "weights"))
+        monkeypatch.setattr(load, "find", lambda *_: (None, SimpleNamespace(files=())))
         with pytest.raises(UsageError, match="`vision` is for a server"):
             load.load("mine", vision=True)
 
