@@ -18,6 +18,8 @@ from qwen_cli.serve.api.errors import Refused
 MOST_CHOICES = 128
 """Of one request: OpenAI's own limit."""
 
+# Stop strings of one request: each is looked for behind every token. OpenAI takes four.
+_MOST_STOPS, _MOST_STOP_CHARACTERS = 256, 65_536
 _MOST_LIKELY = 20  # tokens told of beside each: OpenAI's own limit
 
 # Limits that no server takes 0 for; by the older names it asks for the prompt to be read and nothing else
@@ -64,10 +66,18 @@ def sampling(sent: Mapping[str, Any], *, limit: int | None, logprobs: int | None
 
 
 def stops(given: Any) -> tuple[str, ...]:
-    """Stop strings. Raises `Refused` for an empty one."""
+    """Stop strings. Raises `Refused` for an empty one, and for too many or too long ones."""
     strings = (given,) if isinstance(given, str) else tuple(given or ())
     if "" in strings or not all(isinstance(one, str) for one in strings):
         raise Refused(400, "a stop string is empty or no text", param="stop")
+    if len(strings) > _MOST_STOPS:
+        raise Refused(400, f"{len(strings):,} stop strings are more than {_MOST_STOPS}", param="stop")
+    if (length := sum(map(len, strings))) > _MOST_STOP_CHARACTERS:
+        raise Refused(
+            400,
+            f"stop strings of {length:,} characters are longer than {_MOST_STOP_CHARACTERS:,} together",
+            param="stop",
+        )
     return strings
 
 
