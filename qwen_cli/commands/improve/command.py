@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -513,12 +513,7 @@ def _scorer(
         weights = training.trainable(model, waiting.say, waiting.progress)
     reward.check(folder, weights, mode)
 
-    @contextmanager
-    def load() -> Iterator[Scorer]:
-        with reward.RewardModel(folder, weights) as loaded:
-            yield loaded.scores
-
-    return load
+    return lambda: training.scorer(folder, weights)
 
 
 def _mark(reward: Path | None) -> str | None:

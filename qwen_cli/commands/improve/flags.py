@@ -18,6 +18,15 @@ PROBLEMS, SOLVING, LEARNING, JUDGING, COMPUTING = (
     "Computing",
 )
 
+_Rank = Annotated[
+    int,
+    typer.Option("--rank", min=1, help="Rank of the LoRA adapter.", rich_help_panel=LEARNING),
+]
+_LearningRate = Annotated[
+    float,
+    typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=LEARNING),
+]
+
 
 @dataclass(frozen=True)
 class Making:
@@ -181,14 +190,8 @@ class Learning(Choosing):
         int,
         typer.Option("--epochs", min=1, help="How often each solution is read.", rich_help_panel=LEARNING),
     ] = 2
-    rank: Annotated[
-        int,
-        typer.Option("--rank", min=1, help="Rank of the LoRA adapter.", rich_help_panel=LEARNING),
-    ] = 16
-    learning_rate: Annotated[
-        float,
-        typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=LEARNING),
-    ] = 2e-4
+    rank: _Rank = 16
+    learning_rate: _LearningRate = 2e-4
 
 
 @dataclass(frozen=True)
@@ -199,14 +202,8 @@ class Rewarding:
         int,
         typer.Option("--epochs", min=1, help="How often each problem is read.", rich_help_panel=LEARNING),
     ] = 3
-    rank: Annotated[
-        int,
-        typer.Option("--rank", min=1, help="Rank of the LoRA adapter.", rich_help_panel=LEARNING),
-    ] = 16
-    learning_rate: Annotated[
-        float,
-        typer.Option("--learning-rate", help="Highest learning rate.", rich_help_panel=LEARNING),
-    ] = 2e-4
+    rank: _Rank = 16
+    learning_rate: _LearningRate = 2e-4
     problems_per_step: Annotated[
         int,
         typer.Option(

@@ -6,8 +6,9 @@ vocabulary: of 2,000 that stand side by side five tokens took 13 seconds, of a t
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
+
+from qwen_cli.engines.core.prompt import common_length
 
 FEW = 32
 """Texts that may stand side by side."""
@@ -38,18 +39,12 @@ def _level(texts: list[str], literal: Callable[[str], str], between: str, depth:
         groups.setdefault(text[:1], []).append(text)
     written = []
     for group in groups.values():
-        start = _common(group[0], group[-1])  # they are sorted
+        start = group[0][: common_length(group[0], group[-1])]  # they are sorted
         rests = [text[len(start) :] for text in group if len(text) > len(start)]
         may_end = "?" if len(rests) < len(group) else ""
         rest = f"({_level(rests, literal, between, depth + 1)}){may_end}" if rests else ""
         written.append(between.join(part for part in (literal(start), rest) if part))
     return f"{between}|{between}".join(written)
-
-
-def _common(one: str, other: str) -> str:
-    """Return what both begin with."""
-    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-    return "".join(character for character, _ in alike)
 
 
 def _escaped(text: str) -> str:

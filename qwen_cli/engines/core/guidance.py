@@ -16,6 +16,9 @@ from qwen_cli.errors import UsageError
 # context with line breaks.
 OPTIONS = {"lenient": True, "whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
+VALUES = frozenset({"enum", "const", "default", "examples"})
+"""Keywords of a schema with what is no schema."""
+
 PATIENCE = 3.0
 """Seconds for a grammar that may take for ever: ordinary ones take milliseconds."""
 

@@ -78,8 +78,8 @@ def joined(parts: Iterable[str]) -> Prompt:
     return Prompt("".join(text), plain_spans)
 
 
-def common_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return the length of the longest common beginning."""
+def common_length(a: Sequence[object], b: Sequence[object]) -> int:
+    """Return the length of the longest common beginning of tokens or texts."""
     length = min(len(a), len(b))
     if a[:length] == b[:length]:
         return length

@@ -17,7 +17,6 @@ from typing import Any
 from qwen_cli.engines.core import choices, guidance
 from qwen_cli.errors import RequestRefused
 
-_VALUES = ("enum", "const", "default", "examples")  # keywords with what is no schema
 _ROOT = ("$schema", "$defs", "definitions")  # of a schema, whatever else it says
 _HEAD = "%llguidance {}\nstart: %json "
 _lock = threading.Lock()
@@ -72,7 +71,7 @@ def spread(schema: Any) -> Any:
         written = (json.dumps(text, ensure_ascii=False)[1:-1] for text in texts)
         one = {"type": "string", "pattern": choices.pattern(written)}
         return root | ({"anyOf": [one, {"enum": others}]} if others else one)
-    return {name: value if name in _VALUES else spread(value) for name, value in schema.items()}
+    return {name: value if name in guidance.VALUES else spread(value) for name, value in schema.items()}
 
 
 def _choices(schema: Mapping[str, Any]) -> list[Any]:

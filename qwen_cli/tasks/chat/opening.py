@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from qwen_cli.engines.core.base import Sampling
+from qwen_cli.engines.core.prompt import common_length
 from qwen_cli.errors import QwenError
 from qwen_cli.tasks.chat import sessions
 from qwen_cli.tasks.chat.conversation import Conversation, Events
@@ -51,8 +52,7 @@ def text(conversation: Conversation) -> str:
     """Return the opening as the template writes it: what two first questions have in common, up to the last
     word before a line ends, or the last mark: behind others tokens may join. Raises `EngineError`."""
     first, other = (conversation.first_prompt(question) for question in ("0", "A"))
-    differ = (at for at, pair in enumerate(zip(first, other, strict=False)) if len({*pair}) > 1)
-    common = first[: next(differ, 0)]
+    common = first[: common_length(first, other)] if first != other else ""
     words = common.rstrip("\n")
     if words != common and words[-1:].isalnum():
         return words

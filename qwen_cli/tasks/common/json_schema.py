@@ -79,7 +79,6 @@ _IN_PLACE = _words(
 )
 _BESIDE = _words("properties patternProperties required minProperties propertyNames")
 _COUNTS = _words("minLength maxLength minItems maxItems minProperties maxProperties minContains maxContains")
-_VALUES = _words("enum const default examples")  # keywords with what is no schema
 _FORMATS = frozenset({"date", "time", "date-time", "uuid"})  # of those, the ones that both know
 
 
@@ -597,7 +596,7 @@ def _kind(schema: Mapping[str, Any]) -> Any:
 
 def _has_tuples(schema: Any) -> bool:
     if isinstance(schema, Mapping):
-        inner = (value for name, value in schema.items() if name not in _VALUES)
+        inner = (value for name, value in schema.items() if name not in guidance.VALUES)
         return isinstance(schema.get("items"), list) or any(map(_has_tuples, inner))
     return isinstance(schema, list) and any(map(_has_tuples, schema))
 

@@ -46,22 +46,28 @@ class Summary:
         return fmean(score.share for score in self.subjects) if self.subjects else self.whole.share
 
 
+def by_item(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each item, by its id."""
+    items: dict[str, list[Row]] = {}
+    for row in rows:
+        items.setdefault(str(row["id"]), []).append(row)
+    return items
+
+
 def summarise(rows: Iterable[Row]) -> Summary:
     """Return the figures of `rows`, those with an `error` left out."""
     answered = [row for row in rows if "error" not in row]
-    by_item: dict[str, list[Row]] = {}
-    for row in answered:
-        by_item.setdefault(str(row["id"]), []).append(row)
+    items = by_item(answered)
     groups: dict[str, list[list[Row]]] = {}
-    for samples in by_item.values():
+    for samples in items.values():
         groups.setdefault(str(samples[0].get("subject", "")), []).append(samples)
     subjects = [_score(name, groups[name]) for name in sorted(groups)] if len(groups) > 1 else []
-    most = min((len(samples) for samples in by_item.values()), default=0)
-    voted = [vote for samples in by_item.values() if (vote := vote_of(samples)) is not None]
+    most = min((len(samples) for samples in items.values()), default=0)
+    voted = [vote for samples in items.values() if (vote := vote_of(samples)) is not None]
     return Summary(
-        _score("", list(by_item.values())),
+        _score("", list(items.values())),
         subjects,
-        [_pass_at(k, list(by_item.values())) for k in range(1, most + 1)],
+        [_pass_at(k, list(items.values())) for k in range(1, most + 1)],
         fmean(voted) if voted and most > 1 else None,
         len(answered),
         sum(row.get("stop") in CUT for row in answered),

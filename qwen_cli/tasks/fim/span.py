@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from qwen_cli.engines.core.prompt import common_length
 from qwen_cli.tasks.fim import join
 from qwen_cli.tasks.fim.prompt import Hole
 from qwen_cli.tasks.fim.syntax import (
@@ -441,7 +442,8 @@ class Span:
         suffix, meetings = self.hole.suffix, []
         at = text.find(self._head) if self._head else -1
         while at >= 0:
-            shared = _common(text[at:], suffix)
+            rest = text[at:]
+            shared = rest[: common_length(rest, suffix)]
             whole = len(shared) >= len(suffix.rstrip("\n")) and not self.hole.after
             deeper = self.whole_lines and suffix[0] in " \t" and not text[:at].endswith("\n") and at > 0
             meetings.append(Meeting(at, shared, whole, not deeper))
@@ -490,13 +492,6 @@ class Span:
         lines = (self.line + middle).split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "")
         return int(width(last) == self.suffix_width and bool(_LEAVES.match(last.lstrip())))
-
-
-def _common(one: str, other: str) -> str:
-    """Return what both begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    size = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
-    return one[:size]
 
 
 def _visible(text: str) -> int:

@@ -44,7 +44,7 @@ class Judged:
     def agreed(self) -> float | None:
         """Return the share of problems of which the answer that most samples have is right (maj@k); `None`
         without several samples. A problem of which no sample has an answer is not solved."""
-        problems = self._by_problem()
+        problems = summary.by_item(self.samples).values()
         if max(map(len, problems), default=0) < 2:
             return None
         return fmean(summary.vote_of(samples) or 0.0 for samples in problems)
@@ -55,14 +55,8 @@ class Judged:
         rm@k); `None` without scores."""
         if not any("score" in row for row in self.samples):
             return None
-        chosen = [ranking.best(samples) for samples in self._by_problem()]
+        chosen = [ranking.best(samples) for samples in summary.by_item(self.samples).values()]
         return fmean(float(row["correct"]) if row else 0.0 for row in chosen)
-
-    def _by_problem(self) -> list[list[Row]]:
-        problems: dict[str, list[Row]] = {}
-        for row in self.samples:
-            problems.setdefault(str(row["id"]), []).append(row)
-        return list(problems.values())
 
     @property
     def formed(self) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from qwen_cli.tasks.common.jsonl import Journal
+from qwen_cli.tasks.eval import summary
 from qwen_cli.tasks.improve import asking, gather
 from qwen_cli.tasks.improve.asking import Progress
 from qwen_cli.tasks.improve.problem import Problem
@@ -56,9 +57,10 @@ def journaled(
     with Journal(path, by) as book:
         book.begin(run)
         known: dict[str, dict[str, float]] = {row["id"]: row["scores"] for row in book.rows}
+        samples = summary.by_item(rows)
         for done, problem in enumerate(problems, 1):
             if problem.id not in known:
-                answered = [row for row in rows if row["id"] == problem.id and row.get("answer") is not None]
+                answered = [row for row in samples.get(problem.id, ()) if row.get("answer") is not None]
                 found = score(problem.problem, [str(row.get("text", "")) for row in answered])
                 scores = {str(row["sample"]): value for row, value in zip(answered, found, strict=True)}
                 known[problem.id] = book.add({"id": problem.id, "scores": scores})["scores"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from qwen_cli import reading
 from qwen_cli.errors import ModelError, UsageError
-from qwen_cli.models.formats import gguf_vocabulary, lora, parameters
+from qwen_cli.models.formats import lora
 from qwen_cli.models.sizes import gb
 from qwen_cli.tasks.common import statistics
 from qwen_cli.tasks.improve import asking
@@ -316,10 +316,8 @@ def _with_head(adapted: Any, weights: Weights, plan: memory.MemoryPlan) -> Rewar
     from qwen_cli.tasks.improve import reward_network
     from qwen_cli.tasks.train.compute import Network
 
-    config = gguf_vocabulary.json_of(weights.path / "config.json")
     network = Network(adapted, at_once=plan.at_once, recompute=plan.recompute)
-    hidden = parameters.count(config, str(weights.path / "config.json")).hidden
-    return reward_network.RewardNetwork(network, reward_network.head(hidden))
+    return reward_network.RewardNetwork(network, reward_network.head(base.counts(weights).hidden))
 
 
 @dataclass(frozen=True)
@@ -486,9 +484,7 @@ def _check_room(weights: Weights, dtype: str) -> None:
 
     from qwen_cli.engines.transformers import device, load
 
-    config = gguf_vocabulary.json_of(weights.path / "config.json")
-    size = 2 if dtype == "bf16" else 4
-    needed = parameters.count(config, str(weights.path / "config.json")).parameters * size + _ROOM
+    needed = base.counts(weights).parameters * base.number_bytes(dtype) + _ROOM
     free = load.free_memory(torch.device(device.best_device(torch)))
     if needed > free:
         raise ModelError(

@@ -87,12 +87,14 @@ def rewarding(
         figures = {name: value for name, value in done.to_json().items() if name in _FIGURES}
         return {"words": done.words, **figures}
 
-    @contextmanager
-    def load(folder: Path) -> Iterator[ranking.Scorer]:
-        with reward.RewardModel(folder, model) as loaded:
-            yield loaded.scores
+    return Rewarding(run, lambda folder: scorer(folder, model))
 
-    return Rewarding(run, load)
+
+@contextmanager
+def scorer(folder: Path, model: str) -> Iterator[ranking.Scorer]:
+    """Load the reward model in `folder` on the safetensors `model`, and free it."""
+    with reward.RewardModel(folder, model) as loaded:
+        yield loaded.scores
 
 
 def trainer(model: str, told: Callable[[Path], AbstractContextManager[Report]]) -> Trainer:

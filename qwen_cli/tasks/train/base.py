@@ -63,6 +63,17 @@ def number_format(name: str) -> str:
     return "bf16" if fast else "fp32"
 
 
+def number_bytes(dtype: str) -> int:
+    """Return the bytes of a number of this format."""
+    return 2 if dtype == "bf16" else 4
+
+
+def counts(weights: Weights) -> parameters.Counted:
+    """Return how many parameters the model has, and of which shapes."""
+    path = weights.path / "config.json"
+    return parameters.count(gguf_vocabulary.json_of(path), str(path))
+
+
 def fitted(
     settings: TrainSettings, weights: Weights, dtype: str, longest: int, *, head: bool = False
 ) -> tuple[memory.MemoryPlan, int]:
@@ -78,8 +89,7 @@ def fitted(
 
     where = device.best_device(torch)
     free = load.free_memory(torch.device(where))
-    config = gguf_vocabulary.json_of(weights.path / "config.json")
-    counted = parameters.count(config, str(weights.path / "config.json"))
+    counted = counts(weights)
     if settings.start_from:
         stored = safetensors_header.read(settings.start_from.expanduser() / lora.WEIGHTS)
         trained = sum(entry.parameters for entry in stored)
@@ -95,7 +105,7 @@ def fitted(
                 f"{weights.label} has no layers that end in {', '.join(settings.targets)}",
                 "name some with `targets`, such as q_proj,v_proj",
             )
-    size = 2 if dtype == "bf16" else 4
+    size = number_bytes(dtype)
     whole, logits = counted.parameters * size, 0 if head else logit_bytes(counted.vocabulary, where)
     if head:
         trained += counted.hidden * (counted.hidden + 1) + counted.hidden + 1

@@ -173,29 +173,14 @@ def test_with_a_reward_model_the_best_right_solutions_are_learned_from(tmp_path:
 
 def test_a_round_whose_samples_are_too_few_for_a_reward_model_goes_on_without(tmp_path: Path) -> None:
     said: list[str] = []
-    outcome = run(
-        tmp_path,
-        count=1,
-        reward=True,
-        said=said,
-        given=GIVEN[4:5],
-        skill=50,
-        solving=Asking(samples=4, at_once=1),
-    )
+    few: dict[str, Any] = {"count": 1, "reward": True, "said": said, "given": GIVEN[4:5], "skill": 50}
+    few["solving"] = Asking(samples=4, at_once=1)
+    outcome = run(tmp_path, **few)
     assert outcome.rounds[0].adapter
     assert (
         "round 1: there is no reward model: 1 problem has right and wrong solutions, two are needed" in said
     )
-    again = run(
-        tmp_path,
-        count=1,
-        reward=True,
-        said=said,
-        given=GIVEN[4:5],
-        skill=50,
-        solving=Asking(samples=4, at_once=1),
-    )
-    assert again == outcome
+    assert run(tmp_path, **few) == outcome
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a process of its own")
